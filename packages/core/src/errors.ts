@@ -1,0 +1,91 @@
+/**
+ * Every error Varve throws on purpose. Codes are a contract: programs may branch on them, so a code is never
+ * renamed and never reused. `docs/errors.md` lists each one and a test holds the two together.
+ */
+export const errorRegistry = {
+  // environment: something this machine lacks
+  BINARY_NOT_FOUND: { exit: 3, summary: 'No usable Firecracker binary was found or could be fetched.' },
+  BINARY_CHECKSUM: { exit: 3, summary: 'A downloaded file does not have its pinned SHA-256.' },
+  VERSION_UNSUPPORTED: {
+    exit: 3,
+    summary: 'The Firecracker version lacks the asked-for call, field or format.',
+  },
+  HOST_UNSUPPORTED: { exit: 3, summary: 'The host lacks a device, kernel feature, tool or privilege.' },
+  // input: what the caller or a file said
+  USAGE: { exit: 2, summary: 'A command line that does not parse or contradicts itself.' },
+  INVALID_ARGUMENT: { exit: 2, summary: 'A value outside its documented range or shape.' },
+  PATH_INVALID: {
+    exit: 2,
+    summary: 'A path that is unsafe, too long for a Unix socket, or of the wrong kind.',
+  },
+  NOT_FOUND: { exit: 6, summary: 'The named file, machine or snapshot does not exist.' },
+  ALREADY_EXISTS: { exit: 2, summary: 'The target exists and is not overwritten.' },
+  FORMAT_INVALID: { exit: 4, summary: 'A file or message does not follow its format.' },
+  FORMAT_UNSUPPORTED: { exit: 4, summary: 'A file follows a format version that this Varve does not know.' },
+  CHECKSUM_MISMATCH: { exit: 4, summary: 'A stored checksum and the bytes disagree.' },
+  IMAGE_MISMATCH: { exit: 4, summary: 'Layers, state and image do not belong together.' },
+  // machine: what the VMM or guest did
+  API_REFUSED: { exit: 5, summary: 'Firecracker answered a request with an error.' },
+  API_TRANSPORT: { exit: 5, summary: 'The API socket failed before an answer came.' },
+  LAUNCH_FAILED: { exit: 5, summary: 'Firecracker did not come up.' },
+  LOAD_FAILED: { exit: 5, summary: 'Firecracker refused to load a snapshot; the process has ended.' },
+  MACHINE_EXITED: { exit: 5, summary: 'The Firecracker process ended while it was still needed.' },
+  MACHINE_STATE: { exit: 5, summary: 'The call is not legal in the machine’s present state.' },
+  GUEST_PROTOCOL: {
+    exit: 5,
+    summary: 'The guest answered something its protocol does not allow, or not in time.',
+  },
+  PAGE_SERVER_DIED: {
+    exit: 5,
+    summary: 'The page server ended while a VM depended on it; the VM was killed.',
+  },
+  PAGE_SERVER_PROTOCOL: { exit: 5, summary: 'A page-server peer broke the handshake or control protocol.' },
+  RECORDER_UNRELIABLE: { exit: 5, summary: 'A recorder cannot tell which pages were touched.' },
+  LAB_FAILED: { exit: 5, summary: 'A lab (native or nested) did not come up or a script in it failed.' },
+  SYSCALL_FAILED: { exit: 1, summary: 'A system call failed in a way that has no better code.' },
+  TIMEOUT: { exit: 5, summary: 'Something did not happen in its time.' },
+  INTERRUPTED: { exit: 130, summary: 'Ctrl-C, SIGTERM or an abort signal ended the work.' },
+} as const satisfies Record<string, { exit: number; summary: string }>
+
+export type ErrorCode = keyof typeof errorRegistry
+
+export interface VarveErrorOptions {
+  readonly cause?: unknown
+  /** What to do about it, one sentence, if known. Shown after the message. */
+  readonly remedy?: string
+  /** Machine-readable facts (paths, offsets, versions) for `--json`. */
+  readonly details?: Readonly<Record<string, unknown>>
+}
+
+/** The one error class. `message` names the thing and its value; `remedy` says what to do. */
+export class VarveError extends Error {
+  readonly code: ErrorCode
+  readonly remedy: string | undefined
+  readonly details: Readonly<Record<string, unknown>>
+
+  constructor(code: ErrorCode, message: string, options: VarveErrorOptions = {}) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause })
+    this.name = 'VarveError'
+    this.code = code
+    this.remedy = options.remedy
+    this.details = options.details ?? {}
+  }
+
+  /** Process exit status for this error, see docs/errors.md. */
+  get exitCode(): number {
+    return errorRegistry[this.code].exit
+  }
+
+  toJSON(): Record<string, unknown> {
+    return {
+      code: this.code,
+      message: this.message,
+      ...(this.remedy === undefined ? {} : { remedy: this.remedy }),
+      ...(Object.keys(this.details).length === 0 ? {} : { details: this.details }),
+    }
+  }
+}
+
+export function isVarveError(error: unknown, code?: ErrorCode): error is VarveError {
+  return error instanceof VarveError && (code === undefined || error.code === code)
+}

@@ -1,0 +1,82 @@
+import { readdirSync, readFileSync } from 'node:fs'
+import { join, relative, resolve } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { describe, expect, test } from 'vitest'
+
+/**
+ * The one-way layering of docs/architecture.md: each folder may import from itself and from what is listed.
+ * `.` is files directly in src/ (errors).
+ */
+const allowed: Readonly<Record<string, readonly string[]>> = {
+  '.': ['.'],
+  sys: ['.'],
+  memory: ['.', 'sys'],
+  firecracker: ['.', 'sys', 'memory'],
+  layer: ['.', 'sys', 'memory'],
+  'working-set': ['.', 'sys', 'memory', 'layer'],
+  machine: ['.', 'sys', 'memory', 'firecracker'],
+  store: ['.', 'sys', 'memory', 'layer', 'working-set', 'firecracker'],
+  restore: ['.', 'sys', 'memory', 'layer', 'working-set', 'store', 'firecracker', 'machine'],
+}
+
+const coreSrc = fileURLToPath(new URL('.', import.meta.url))
+const packagesDir = resolve(coreSrc, '../..')
+
+function sources(dir: string): string[] {
+  return readdirSync(dir, { recursive: true, encoding: 'utf8' })
+    .filter((name) => name.endsWith('.ts') && !name.endsWith('.test.ts'))
+    .map((name) => join(dir, name))
+}
+
+function importsOf(file: string): string[] {
+  const text = readFileSync(file, 'utf8')
+  return [...text.matchAll(/(?:from|import)\s*\(?\s*'([^']+)'/g)].map((match) => match[1] as string)
+}
+
+const folderOf = (file: string): string => {
+  const path = relative(coreSrc, file)
+  return path.includes('/') ? (path.split('/')[0] as string) : '.'
+}
+
+/** Only node:* and koffi may be imported by packages/core; koffi by sys/ alone; index.ts is the public surface. */
+function violations(): string[] {
+  const found: string[] = []
+  for (const file of sources(coreSrc)) {
+    if (relative(coreSrc, file) === 'index.ts') continue
+    const from = folderOf(file)
+    for (const target of importsOf(file)) {
+      if (target.startsWith('node:')) continue
+      if (target === 'koffi') {
+        if (from !== 'sys') found.push(`${relative(coreSrc, file)} imports koffi outside sys/`)
+        continue
+      }
+      if (!target.startsWith('.')) {
+        found.push(`${relative(coreSrc, file)} imports ${target}: core depends on koffi and node:* only`)
+        continue
+      }
+      const to = folderOf(resolve(file, '..', target))
+      if (to !== from && !(allowed[from] ?? []).includes(to))
+        found.push(`${relative(coreSrc, file)} (${from}) imports ${to}`)
+    }
+  }
+  return found
+}
+
+describe('layering', () => {
+  test('core folders import one way only, and koffi in sys/ only', () => {
+    expect(sources(coreSrc).length).toBeGreaterThan(2)
+    expect(violations()).toEqual([])
+  })
+
+  test('cli and lab use the public surface of core, and nothing imports cli or lab', () => {
+    const bad: string[] = []
+    for (const pkg of ['cli', 'lab'])
+      for (const file of sources(join(packagesDir, pkg, 'src')))
+        for (const target of importsOf(file))
+          if (/^varve\//.test(target) || /koffi/.test(target) || /packages\/core/.test(target))
+            bad.push(`${file}: ${target}`)
+    for (const file of sources(coreSrc))
+      for (const target of importsOf(file)) if (target.startsWith('@varve/')) bad.push(`${file}: ${target}`)
+    expect(bad).toEqual([])
+  })
+})
