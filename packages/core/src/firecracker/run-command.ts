@@ -1,0 +1,39 @@
+import { execFile } from 'node:child_process'
+import { VarveError } from '../errors.js'
+
+export interface CommandOptions {
+  readonly signal?: AbortSignal
+  readonly timeoutMs?: number
+}
+
+/** Runs a program with an argument list (never a shell) and gives its standard output; failures are HOST_UNSUPPORTED. */
+export function runCommand(
+  file: string,
+  args: readonly string[],
+  options: CommandOptions = {},
+): Promise<string> {
+  const { signal, timeoutMs = 60_000 } = options
+  return new Promise((resolve, reject) => {
+    execFile(
+      file,
+      [...args],
+      {
+        timeout: timeoutMs,
+        maxBuffer: 8 * 1024 * 1024,
+        encoding: 'utf8',
+        ...(signal === undefined ? {} : { signal }),
+      },
+      (error, stdout, stderr) => {
+        if (!error) return resolve(stdout)
+        if (signal?.aborted)
+          return reject(new VarveError('INTERRUPTED', `${file} was aborted`, { cause: signal.reason }))
+        const words = stderr.trim().split('\n').slice(-3).join(' ') || error.message
+        reject(
+          new VarveError('HOST_UNSUPPORTED', `${[file, ...args].join(' ')} failed: ${words}`, {
+            cause: error,
+          }),
+        )
+      },
+    )
+  })
+}
