@@ -1,0 +1,89 @@
+import { randomBytes } from 'node:crypto'
+import { type FirecrackerBinary, findFirecracker } from '../firecracker/binary.js'
+import { formatFirecrackerVersion } from '../firecracker/version.js'
+import { type JailerOptions, launchVmm } from '../firecracker/vmm-process.js'
+import { LaunchedMachine } from './launched-machine.js'
+import { LiveVm } from './live-vm.js'
+import type { MachineSpec } from './machine-spec.js'
+import type { RunningMachine } from './running-machine.js'
+import {
+  claimMachineDirectory,
+  endAndRemove,
+  type MachineRecord,
+  ownIdentity,
+  runtimeDirectory,
+  writeRecord,
+} from './runtime-directory.js'
+
+export interface LaunchMachineOptions {
+  /** 1–32 of a–z, 0–9 and '-'. Default: a random name. */
+  readonly name?: string
+  /** Default: `findFirecracker()`. */
+  readonly binary?: FirecrackerBinary
+  /** Default: `runtimeDirectory()`. */
+  readonly runtimeDirectory?: string
+  readonly jailer?: JailerOptions
+  readonly signal?: AbortSignal
+}
+
+/**
+ * Starts a Firecracker process with a private directory of its own. It ends with this process (also on Ctrl-C) unless
+ * it is detached. Errors: BINARY_NOT_FOUND, LAUNCH_FAILED, ALREADY_EXISTS (the name), PATH_INVALID, TIMEOUT.
+ */
+export async function launchMachine(options: LaunchMachineOptions = {}): Promise<LaunchedMachine> {
+  const { signal, jailer } = options
+  const binary = options.binary ?? (await findFirecracker(signal === undefined ? {} : { signal }))
+  const id = options.name ?? `vm-${randomBytes(4).toString('hex')}`
+  const directory = claimMachineDirectory(options.runtimeDirectory ?? runtimeDirectory(), id)
+  let record: MachineRecord = {
+    format: 'varve-machine',
+    version: 1,
+    id,
+    createdAt: new Date().toISOString(),
+    process: null,
+    owner: ownIdentity(),
+    helpers: [],
+    firecrackerVersion: formatFirecrackerVersion(binary.version),
+    dirtyTracking: false,
+    vsockPath: null,
+    jail: null,
+    origin: { kind: 'boot', from: '' },
+  }
+  try {
+    writeRecord(directory, record)
+    const { process, api } = await launchVmm({
+      binary,
+      id,
+      directory,
+      ...(jailer === undefined ? {} : { jailer }),
+      ...(signal === undefined ? {} : { signal }),
+    })
+    const jail =
+      process.jailRoot !== undefined && jailer
+        ? { root: process.jailRoot, uid: jailer.uid, gid: jailer.gid }
+        : null
+    record = { ...record, process: process.identity, jail }
+    writeRecord(directory, record)
+    return new LaunchedMachine(new LiveVm(process, api, record, 'launched'))
+  } catch (error) {
+    endAndRemove(directory, record)
+    throw error
+  }
+}
+
+/** Launches and boots in one step. */
+export async function bootMachine(
+  spec: MachineSpec,
+  options: LaunchMachineOptions = {},
+): Promise<RunningMachine> {
+  const launched = await launchMachine({
+    ...(spec.name === undefined ? {} : { name: spec.name }),
+    ...options,
+  })
+  try {
+    return await launched.boot(spec, options.signal === undefined ? {} : { signal: options.signal })
+  } catch (error) {
+    await launched.stop()
+    throw error
+  }
+}

@@ -1,0 +1,101 @@
+import { resolve } from 'node:path'
+import type { VarveError } from '../errors.js'
+import type { ApiClient, CallOptions } from '../firecracker/api-client.js'
+import type { InstanceInfo } from '../firecracker/api-types.js'
+import type { FirecrackerVersion } from '../firecracker/version.js'
+import type { VmmFiles } from '../firecracker/vmm-files.js'
+import type { VmmExit, VmmPaths } from '../firecracker/vmm-process.js'
+import type { ProcessIdentity } from '../sys/proc.js'
+import type { LiveVm, MachineState } from './live-vm.js'
+
+/**
+ * What a machine offers in every state. Handles of one machine share one VM: after a step that changes the state only
+ * the handle which that step returned may go on; the older one throws MACHINE_STATE. Disposing any handle stops the VM.
+ */
+export abstract class MachineHandle implements AsyncDisposable {
+  protected readonly vm: LiveVm
+  readonly #generation: number
+  readonly #state: MachineState
+
+  constructor(vm: LiveVm) {
+    this.vm = vm
+    this.#generation = vm.generation
+    this.#state = vm.state
+  }
+
+  get id(): string {
+    return this.vm.record.id
+  }
+  get pid(): number {
+    return this.vm.process.identity.pid
+  }
+  get identity(): ProcessIdentity {
+    return this.vm.process.identity
+  }
+  get firecrackerVersion(): FirecrackerVersion {
+    return this.vm.api.version
+  }
+  /** Private directory, API socket, console files, logs. */
+  get paths(): VmmPaths {
+    return this.vm.process.paths
+  }
+  /** How Firecracker names host files; needed for paths given to `api` when a jailer is used. */
+  get files(): VmmFiles {
+    return this.vm.process.files
+  }
+  /** Unix socket for `connectVsock`, or null where the guest has no vsock device. */
+  get vsockPath(): string | null {
+    return this.vm.record.vsockPath
+  }
+  /** Whether written pages are logged, so that a Diff can be taken. */
+  get dirtyTracking(): boolean {
+    return this.vm.record.dirtyTracking
+  }
+  /** The whole typed API, for what has no method here. Calls that change the machine's state belong to the handles. */
+  get api(): ApiClient {
+    return this.vm.api
+  }
+  /** Resolves when the VMM has ended, however it ended. */
+  get exited(): Promise<VmmExit> {
+    return this.vm.process.exited
+  }
+  /** Resolves with the reason once the VMM has ended. */
+  exitedError(): Promise<VarveError> {
+    return this.vm.exitedError()
+  }
+
+  info(options?: CallOptions): Promise<InstanceInfo> {
+    return this.vm.api.instanceInfo(options)
+  }
+
+  /** Names a process that serves this VM and must end with it. */
+  addHelper(helper: ProcessIdentity & { readonly role: string }): void {
+    const { pid, startTime, role } = helper
+    this.vm.updateRecord({ helpers: [...this.vm.record.helpers, { pid, startTime, role }] })
+  }
+
+  /** Kills the VMM and its helpers, removes its directory. Legal in any state, also on an old handle; repeatable. */
+  stop(): Promise<VmmExit> {
+    return this.vm.stop()
+  }
+
+  /** The VM now outlives this process; find it again with `connectMachine(id)`. The handle is of no use afterwards. */
+  detach(): void {
+    this.vm.detach()
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.stop()
+  }
+
+  protected step<T>(name: string, to: MachineState, run: () => Promise<T>): Promise<T> {
+    return this.vm.step(name, { state: this.#state, generation: this.#generation }, to, run)
+  }
+
+  /** Host path of the vsock socket, from the VMM's own configuration. */
+  protected async readVsockPath(options: CallOptions): Promise<string | null> {
+    const path = (await this.vm.api.vmConfig(options)).vsock?.uds_path
+    const base = this.vm.process.jailRoot ?? this.paths.directory
+    return path === undefined ? null : resolve(base, this.vm.process.jailRoot ? `.${path}` : path)
+  }
+}

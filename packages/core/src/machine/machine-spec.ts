@@ -1,0 +1,166 @@
+import { readFileSync, statSync } from 'node:fs'
+import { VarveError } from '../errors.js'
+import { assertMachineId } from './runtime-directory.js'
+
+export interface DiskSpec {
+  /** Drive id: letters, digits, underscores. */
+  readonly id: string
+  readonly path: string
+  readonly readOnly?: boolean
+}
+
+export interface NetworkSpec {
+  readonly id: string
+  /** Name of an existing tap device. */
+  readonly tap: string
+  readonly mac?: string
+}
+
+/** What to boot. Plain data: write it by hand, or read it from a JSON file with `readMachineSpec`. */
+export interface MachineSpec {
+  /** Machine name, 1–32 of a–z, 0–9 and '-'. Default: a random one. */
+  readonly name?: string
+  /** Uncompressed ELF kernel (x86_64). */
+  readonly kernel: string
+  readonly initrd?: string
+  /** Default: `console=ttyS0 reboot=k panic=1`. */
+  readonly bootArgs?: string
+  readonly memoryMib: number
+  /** 1–32. */
+  readonly vcpus: number
+  readonly rootDisk?: Omit<DiskSpec, 'id'>
+  readonly disks?: readonly DiskSpec[]
+  /**
+   * Context id (3 or more) of the guest's vsock device. Its socket is `vsock.sock` in the VM's own directory, told to
+   * Firecracker by a relative path, so that clones of one snapshot do not collide.
+   */
+  readonly vsockCid?: number
+  readonly network?: readonly NetworkSpec[]
+  /** Give the guest a virtio entropy device. */
+  readonly entropy?: boolean
+  /** Log written pages from boot on, which Diff snapshots need. Default true. */
+  readonly trackDirtyPages?: boolean
+  /** Back guest memory by 2 MiB pages. Such snapshots restore through Uffd only. */
+  readonly hugePages?: boolean
+}
+
+export const defaultBootArgs = 'console=ttyS0 reboot=k panic=1'
+export const vsockFileName = 'vsock.sock'
+
+/** A spec file is a page of JSON at most. */
+const maxSpecBytes = 1024 * 1024
+
+export function readMachineSpec(path: string): MachineSpec {
+  let value: unknown
+  try {
+    if (statSync(path).size > maxSpecBytes)
+      throw new VarveError('FORMAT_INVALID', `${path} exceeds ${maxSpecBytes} bytes`)
+    value = JSON.parse(readFileSync(path, 'utf8'))
+  } catch (cause) {
+    if (cause instanceof VarveError) throw cause
+    const missing = (cause as NodeJS.ErrnoException).code === 'ENOENT'
+    throw new VarveError(
+      missing ? 'NOT_FOUND' : 'FORMAT_INVALID',
+      `machine spec ${path}: ${(cause as Error).message}`,
+      { cause },
+    )
+  }
+  return machineSpec(value)
+}
+
+/** Checks every field of an untrusted value; INVALID_ARGUMENT names the field, its value and what it may be. */
+export function machineSpec(value: unknown): MachineSpec {
+  const spec = fields(
+    'spec',
+    value,
+    {
+      name: (it) => assertMachineId(text('name')(it)),
+      kernel: text('kernel'),
+      initrd: text('initrd'),
+      bootArgs: text('bootArgs'),
+      memoryMib: integer('memoryMib', 1, 16 * 1024 * 1024),
+      vcpus: integer('vcpus', 1, 32),
+      rootDisk: (it) =>
+        fields('rootDisk', it, { path: text('rootDisk.path'), readOnly: flag('rootDisk.readOnly') }, [
+          'path',
+        ]),
+      disks: list('disks', (it) =>
+        fields(
+          'disks[]',
+          it,
+          { id: text('disks[].id'), path: text('disks[].path'), readOnly: flag('disks[].readOnly') },
+          ['id', 'path'],
+        ),
+      ),
+      vsockCid: integer('vsockCid', 3, 2 ** 32 - 2),
+      network: list('network', (it) =>
+        fields(
+          'network[]',
+          it,
+          { id: text('network[].id'), tap: text('network[].tap'), mac: text('network[].mac') },
+          ['id', 'tap'],
+        ),
+      ),
+      entropy: flag('entropy'),
+      trackDirtyPages: flag('trackDirtyPages'),
+      hugePages: flag('hugePages'),
+    },
+    ['kernel', 'memoryMib', 'vcpus'],
+  )
+  return spec as unknown as MachineSpec
+}
+
+type Check = (value: unknown) => unknown
+
+function invalid(name: string, value: unknown, expected: string): VarveError {
+  return new VarveError(
+    'INVALID_ARGUMENT',
+    `${name} is ${JSON.stringify(value)?.slice(0, 100)}; it must be ${expected}`,
+  )
+}
+
+const text =
+  (name: string) =>
+  (value: unknown): string => {
+    if (typeof value !== 'string' || value === '' || value.includes('\0'))
+      throw invalid(name, value, 'a non-empty string')
+    return value
+  }
+const flag =
+  (name: string): Check =>
+  (value) => {
+    if (typeof value !== 'boolean') throw invalid(name, value, 'true or false')
+    return value
+  }
+const integer =
+  (name: string, low: number, high: number): Check =>
+  (value) => {
+    if (typeof value !== 'number' || !Number.isInteger(value) || value < low || value > high)
+      throw invalid(name, value, `a whole number from ${low} to ${high}`)
+    return value
+  }
+const list =
+  (name: string, check: Check): Check =>
+  (value) => {
+    if (!Array.isArray(value) || value.length > 32) throw invalid(name, value, 'a list of at most 32')
+    return value.map(check)
+  }
+
+function fields(
+  name: string,
+  value: unknown,
+  checks: Record<string, Check>,
+  required: readonly string[],
+): Record<string, unknown> {
+  if (typeof value !== 'object' || value === null || Array.isArray(value))
+    throw invalid(name, value, 'an object')
+  const result: Record<string, unknown> = {}
+  for (const [key, field] of Object.entries(value)) {
+    const check = Object.hasOwn(checks, key) ? checks[key] : undefined
+    if (!check)
+      throw invalid(`${name}.${key}`, field, `absent; known fields are ${Object.keys(checks).join(', ')}`)
+    if (field !== undefined) result[key] = check(field)
+  }
+  for (const key of required) if (!(key in result)) throw invalid(`${name}.${key}`, undefined, 'given')
+  return result
+}

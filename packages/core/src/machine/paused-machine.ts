@@ -1,0 +1,69 @@
+import { chmodSync, existsSync } from 'node:fs'
+import { VarveError } from '../errors.js'
+import { featureAvailability } from '../firecracker/api-availability.js'
+import type { CallOptions } from '../firecracker/api-client.js'
+import { requireAvailable } from '../firecracker/version.js'
+import { MachineHandle } from './machine-handle.js'
+import { RunningMachine } from './running-machine.js'
+
+export interface SnapshotFiles {
+  /** Where Firecracker writes the state file. Must not exist. */
+  readonly statePath: string
+  /** Where Firecracker writes the memory file. Must not exist: into an existing one Firecracker would merge. */
+  readonly memoryPath: string
+}
+
+export interface SnapshotOptions extends SnapshotFiles, CallOptions {
+  /** Full: every page. Diff: the pages written since the last snapshot or load; holes elsewhere. */
+  readonly type: 'Full' | 'Diff'
+}
+
+/** A machine whose vCPUs stand still. It can be snapshotted and resumed. */
+export class PausedMachine extends MachineHandle {
+  readonly state = 'paused'
+
+  /** Starts the vCPUs again. This handle is of no use afterwards; go on with the returned one. */
+  resume(options: CallOptions = {}): Promise<RunningMachine> {
+    return this.step('resume', 'running', () => this.vm.api.resume(options)).then(
+      () => new RunningMachine(this.vm),
+    )
+  }
+
+  /**
+   * Has Firecracker write a snapshot (PUT /snapshot/create). The machine stays paused and usable, also after a
+   * failure; files of a failed snapshot are removed. Disks are not part of it.
+   */
+  snapshot(options: SnapshotOptions): Promise<SnapshotFiles> {
+    const { type, statePath, memoryPath, signal } = options
+    return this.step('snapshot', 'paused', async () => {
+      if (type === 'Diff' && !this.dirtyTracking)
+        requireAvailable(
+          'a Diff of a machine without trackDirtyPages',
+          featureAvailability.untrackedDiff,
+          this.firecrackerVersion,
+        )
+      for (const path of [statePath, memoryPath])
+        if (existsSync(path))
+          throw new VarveError('ALREADY_EXISTS', `snapshot file ${path} exists`, {
+            remedy: 'use a fresh directory',
+          })
+      const state = this.files.output(statePath)
+      const memory = this.files.output(memoryPath)
+      try {
+        await this.vm.api.createSnapshot(
+          { snapshot_path: state.vmmPath, mem_file_path: memory.vmmPath, snapshot_type: type },
+          signal === undefined ? {} : { signal },
+        )
+        state.commit()
+        memory.commit()
+      } catch (error) {
+        state.discard()
+        memory.discard()
+        throw error
+      }
+      // Guest memory is secret; Firecracker leaves the mode to the umask.
+      for (const path of [statePath, memoryPath]) chmodSync(path, 0o600)
+      return { statePath, memoryPath }
+    })
+  }
+}

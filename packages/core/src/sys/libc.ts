@@ -1,0 +1,45 @@
+import { constants } from 'node:os'
+import koffi from 'koffi'
+import { type ErrorCode, VarveError } from '../errors.js'
+
+/** The C library that this Node runs on (glibc or musl); its symbols are already in the process. */
+const libc = koffi.load(null)
+
+/**
+ * Declares a libc function, on first use: verbs that make no system call do not pay for the declaration.
+ * `ioctl`, `fcntl` and `syscall` are declared without `...`, which passes the same registers on x86_64 and arm64 Linux.
+ */
+export function declare<Arguments extends readonly unknown[], Result = number>(
+  prototype: string,
+): (...args: Arguments) => Result {
+  let call: ((...args: Arguments) => Result) | undefined
+  return (...args) => {
+    call ??= libc.func(prototype) as unknown as (...args: Arguments) => Result
+    return call(...args)
+  }
+}
+
+/** The calling thread's errno. Read it directly after the call: nothing in between may enter libc. */
+export function errno(): number {
+  return koffi.errno()
+}
+
+export const errnoNumber = constants.errno
+
+const errnoNames = new Map(Object.entries(constants.errno).map(([name, number]) => [number, name]))
+
+export function errnoName(number: number): string {
+  return errnoNames.get(number) ?? `errno ${number}`
+}
+
+/** The error of a failed call: `call` is its name, `what` the thing it was for. */
+export function syscallError(
+  call: string,
+  number: number,
+  what: string,
+  code: ErrorCode = 'SYSCALL_FAILED',
+): VarveError {
+  return new VarveError(code, `${call} failed with ${errnoName(number)}: ${what}`, {
+    details: { call, errno: errnoName(number) },
+  })
+}

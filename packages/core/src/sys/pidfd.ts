@@ -1,0 +1,51 @@
+import { closeSync } from 'node:fs'
+import { constants } from 'node:os'
+import { declare, errno, errnoNumber, syscallError } from './libc.js'
+import { isAlive, type ProcessIdentity } from './proc.js'
+
+// System call numbers 424 and 434 are the same on every architecture (asm-generic/unistd.h).
+const SYS_pidfd_send_signal = 424
+const SYS_pidfd_open = 434
+
+// Safe: integers only, no memory is passed.
+const pidfdOpen = declare<[number, number, number]>('long syscall(long number, int pid, uint32_t flags)')
+// Safe: `info` is always null, the rest are integers.
+const pidfdSendSignal = declare<[number, number, number, null, number]>(
+  'long syscall(long number, int pidfd, int signal, void *info, uint32_t flags)',
+)
+
+/**
+ * A descriptor that names one process for good (Linux 5.3). Undefined where the process has ended. Close it with
+ * `fs.closeSync`. It polls readable when the process ends.
+ */
+export function openPidfd(identity: ProcessIdentity): number | undefined {
+  const fd = pidfdOpen(SYS_pidfd_open, identity.pid, 0)
+  if (fd < 0) {
+    const number = errno()
+    if (number === errnoNumber.ESRCH) return undefined
+    throw syscallError('pidfd_open', number, `process ${identity.pid}`, 'HOST_UNSUPPORTED')
+  }
+  // The start time is compared after opening: from here on the pid cannot be reused unnoticed.
+  if (isAlive(identity)) return fd
+  closeSync(fd)
+  return undefined
+}
+
+/** Sends a signal; false where the process has ended. */
+export function signalPidfd(fd: number, signal: NodeJS.Signals): boolean {
+  if (pidfdSendSignal(SYS_pidfd_send_signal, fd, constants.signals[signal], null, 0) === 0) return true
+  const number = errno()
+  if (number === errnoNumber.ESRCH) return false
+  throw syscallError('pidfd_send_signal', number, signal)
+}
+
+/** Signals exactly the named process, never a later one with its pid; false where it has ended. */
+export function killProcess(identity: ProcessIdentity, signal: NodeJS.Signals): boolean {
+  const fd = openPidfd(identity)
+  if (fd === undefined) return false
+  try {
+    return signalPidfd(fd, signal)
+  } finally {
+    closeSync(fd)
+  }
+}

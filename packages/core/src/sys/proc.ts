@@ -1,0 +1,63 @@
+import { readdirSync, readFileSync, readlinkSync } from 'node:fs'
+import { VarveError } from '../errors.js'
+
+/** A process beyond doubt: pids are reused, a pid with its start time is not. */
+export interface ProcessIdentity {
+  readonly pid: number
+  /** Clock ticks since boot, field 22 of /proc/PID/stat (proc(5)). */
+  readonly startTime: number
+}
+
+/** Identity of a live process; undefined where there is none (a zombie counts as ended). */
+export function processIdentity(pid: number): ProcessIdentity | undefined {
+  const stat = readStat(pid)
+  return stat === undefined || stat.state === 'Z' || stat.state === 'X'
+    ? undefined
+    : { pid, startTime: stat.startTime }
+}
+
+export function isAlive(identity: ProcessIdentity): boolean {
+  return processIdentity(identity.pid)?.startTime === identity.startTime
+}
+
+function readStat(pid: number): { state: string; startTime: number } | undefined {
+  const text = readProc(`/proc/${pid}/stat`)
+  if (text === undefined) return undefined
+  // The command name may hold spaces and brackets: fields count from behind its last ')'.
+  const fields = text.slice(text.lastIndexOf(')') + 2).split(' ')
+  return { state: fields[0] ?? '', startTime: Number(fields[19]) }
+}
+
+function readProc(path: string): string | undefined {
+  try {
+    return readFileSync(path, 'utf8')
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException
+    if (code === 'ENOENT' || code === 'ESRCH') return undefined
+    throw new VarveError('HOST_UNSUPPORTED', `cannot read ${path}: ${(error as Error).message}`, {
+      cause: error,
+    })
+  }
+}
+
+/** Resident set of a process in bytes, shared file pages included (/proc/PID/statm); null where it has ended. */
+export function residentBytes(pid: number): number | null {
+  const text = readProc(`/proc/${pid}/statm`)
+  // statm counts in host pages; every supported host has 4 KiB ones (x86_64) or is refused at capture.
+  return text === undefined ? null : Number(text.split(' ')[1]) * 4096
+}
+
+/** What each open descriptor of a process points at (/proc/PID/fd), as the kernel names it. */
+export function openDescriptors(pid: number): { readonly fd: number; readonly target: string }[] {
+  const directory = `/proc/${pid}/fd`
+  const found: { fd: number; target: string }[] = []
+  for (const name of readdirSync(directory)) {
+    try {
+      found.push({ fd: Number(name), target: readlinkSync(`${directory}/${name}`) })
+    } catch (error) {
+      // Closed since the listing.
+      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
+    }
+  }
+  return found
+}
