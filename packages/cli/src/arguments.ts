@@ -1,0 +1,39 @@
+import { VarveError } from 'varve'
+import type { CommandContext, OptionValues } from './command.js'
+
+export function stringOption(values: OptionValues, name: string): string | undefined {
+  const value = values[name]
+  return typeof value === 'string' ? value : undefined
+}
+
+export function listOption(values: OptionValues, name: string): string[] {
+  const value = values[name]
+  return Array.isArray(value) ? value.filter((it) => typeof it === 'string') : []
+}
+
+export function integerOption(values: OptionValues, name: string): number | undefined {
+  const text = stringOption(values, name)
+  if (text === undefined) return undefined
+  if (!/^\d{1,15}$/.test(text)) throw new VarveError('USAGE', `--${name} ${text} is not a whole number`)
+  return Number(text)
+}
+
+/** Exactly the named positionals, else USAGE. */
+export function positionals<const Names extends readonly string[]>(
+  context: CommandContext,
+  names: Names,
+): { [Index in keyof Names]: string } {
+  if (context.positionals.length !== names.length)
+    throw new VarveError(
+      'USAGE',
+      `expected ${names.length === 0 ? 'no arguments' : names.join(' ')}, got ${context.positionals.length} arguments`,
+    )
+  return context.positionals as unknown as { [Index in keyof Names]: string }
+}
+
+/** One or more names. */
+export function someNames(context: CommandContext): readonly string[] {
+  if (context.positionals.length === 0)
+    throw new VarveError('USAGE', 'expected at least one machine NAME', { remedy: 'varve ps lists them' })
+  return context.positionals
+}

@@ -1,0 +1,28 @@
+import type { ParseArgsConfig } from 'node:util'
+
+export type OptionTable = NonNullable<ParseArgsConfig['options']>
+export type OptionValues = Readonly<Record<string, string | boolean | (string | boolean)[] | undefined>>
+
+/** What a verb gets. Results go to `print` (stdout), talk to `say` (stderr): stdout is a contract, stderr is not. */
+export interface CommandContext {
+  readonly values: OptionValues
+  readonly positionals: readonly string[]
+  /** `--json` was given: print exactly one JSON document. */
+  readonly json: boolean
+  /** Aborts on Ctrl-C and SIGTERM. */
+  readonly signal: AbortSignal
+  print(text: string): void
+  printJson(value: unknown): void
+  say(text: string): void
+  /** Says `what` (with seconds) on stderr once the work has lasted a second, and again every few. */
+  progress<T>(what: string, work: (update: (detail: string) => void) => Promise<T>): Promise<T>
+}
+
+export interface Command {
+  /** `varve VERB …` and what its words mean; options, examples and exit statuses follow in `help`. */
+  readonly usage: string
+  readonly options: OptionTable
+  /** Shown by `varve help VERB`: one line an option, then examples. */
+  readonly help: string
+  readonly run: (context: CommandContext) => Promise<void>
+}

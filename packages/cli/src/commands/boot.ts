@@ -1,0 +1,103 @@
+import { bootMachine, type DiskSpec, machineSpec, readMachineSpec, VarveError } from 'varve'
+import { integerOption, listOption, positionals, stringOption } from '../arguments.js'
+import type { Command, OptionValues } from '../command.js'
+
+export const command: Command = {
+  usage: 'usage: varve boot --kernel FILE [options] | varve boot --spec FILE [options]',
+  options: {
+    spec: { type: 'string' },
+    name: { type: 'string' },
+    kernel: { type: 'string' },
+    initrd: { type: 'string' },
+    append: { type: 'string' },
+    memory: { type: 'string' },
+    vcpus: { type: 'string' },
+    'root-disk': { type: 'string' },
+    disk: { type: 'string', multiple: true },
+    'vsock-cid': { type: 'string' },
+    tap: { type: 'string', multiple: true },
+    entropy: { type: 'boolean' },
+    'no-dirty-tracking': { type: 'boolean' },
+  },
+  help: `
+  --spec FILE            machine spec as JSON (fields of MachineSpec); flags override it
+  --name NAME            1-32 of a-z, 0-9, '-'; default a random one
+  --kernel FILE          uncompressed ELF kernel
+  --initrd FILE
+  --append TEXT          kernel command line (default "console=ttyS0 reboot=k panic=1")
+  --memory MIB           guest memory in MiB (default 128)
+  --vcpus N              1-32 (default 1)
+  --root-disk FILE[:ro]  root disk
+  --disk ID=FILE[:ro]    further disk, repeatable
+  --vsock-cid N          give the guest a vsock device; its socket is printed
+  --tap ID=TAP           network interface on an existing tap device, repeatable
+  --entropy              virtio entropy device
+  --no-dirty-tracking    no log of written pages; Diff snapshots then need Firecracker 1.13
+
+Examples:
+  varve boot --kernel vmlinux --root-disk root.ext4 --memory 256 --vsock-cid 3 --name web
+  varve boot --spec web.json --json`,
+  run: async (context) => {
+    positionals(context, [])
+    const { values, signal } = context
+    const file = stringOption(values, 'spec')
+    const spec = machineSpec({
+      memoryMib: 128,
+      vcpus: 1,
+      ...(file === undefined ? {} : readMachineSpec(file)),
+      ...fromFlags(values),
+    })
+    const machine = await context.progress('booting', () => bootMachine(spec, { signal }))
+    const { id, pid, paths, vsockPath } = machine
+    machine.detach()
+    if (context.json)
+      return context.printJson({
+        id,
+        pid,
+        directory: paths.directory,
+        console: paths.consoleOutput,
+        vsock: vsockPath,
+      })
+    context.print(
+      `${id}  pid ${pid}  console ${paths.consoleOutput}${vsockPath === null ? '' : `  vsock ${vsockPath}`}`,
+    )
+  },
+}
+
+function fromFlags(values: OptionValues): Record<string, unknown> {
+  const rootDisk = stringOption(values, 'root-disk')
+  const disks = listOption(values, 'disk').map((text): DiskSpec => {
+    const [id, path] = pair('--disk', text)
+    return { id, ...disk(path) }
+  })
+  const network = listOption(values, 'tap').map((text) => {
+    const [id, tap] = pair('--tap', text)
+    return { id, tap }
+  })
+  const flags = {
+    name: stringOption(values, 'name'),
+    kernel: stringOption(values, 'kernel'),
+    initrd: stringOption(values, 'initrd'),
+    bootArgs: stringOption(values, 'append'),
+    memoryMib: integerOption(values, 'memory'),
+    vcpus: integerOption(values, 'vcpus'),
+    vsockCid: integerOption(values, 'vsock-cid'),
+    rootDisk: rootDisk === undefined ? undefined : disk(rootDisk),
+    disks: disks.length === 0 ? undefined : disks,
+    network: network.length === 0 ? undefined : network,
+    entropy: values.entropy,
+    trackDirtyPages: values['no-dirty-tracking'] === true ? false : undefined,
+  }
+  return Object.fromEntries(Object.entries(flags).filter(([, value]) => value !== undefined))
+}
+
+function pair(flag: string, text: string): [string, string] {
+  const at = text.indexOf('=')
+  if (at < 1) throw new VarveError('USAGE', `${flag} ${text} is not ID=VALUE`)
+  return [text.slice(0, at), text.slice(at + 1)]
+}
+
+function disk(text: string): { path: string; readOnly: boolean } {
+  const readOnly = text.endsWith(':ro')
+  return { path: readOnly ? text.slice(0, -3) : text, readOnly }
+}

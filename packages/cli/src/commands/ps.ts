@@ -1,0 +1,64 @@
+import { connectMachine, listMachines, residentBytes } from 'varve'
+import { positionals } from '../arguments.js'
+import type { Command } from '../command.js'
+import { humanBytes, table } from '../output.js'
+
+/** A VMM that does not answer this soon is shown as busy: it may be in a long snapshot. */
+const askTimeoutMs = 500
+
+export const command: Command = {
+  usage: 'usage: varve ps [--json]',
+  options: {},
+  help: `
+Lists the machines of this runtime directory ($VARVE_RUNTIME_DIR). Machines whose process is gone are cleaned up on
+the way. STATE is what Firecracker says of itself; "busy" means that it did not answer within ${askTimeoutMs} ms.
+
+Example:
+  varve ps`,
+  run: async (context) => {
+    positionals(context, [])
+    const rows = await Promise.all(
+      listMachines().map(async ({ directory, record }) => ({
+        id: record.id,
+        state: await stateOf(record.id),
+        pid: record.process?.pid ?? null,
+        residentBytes: record.process ? residentBytes(record.process.pid) : null,
+        createdAt: record.createdAt,
+        firecracker: record.firecrackerVersion,
+        dirtyTracking: record.dirtyTracking,
+        origin: record.origin,
+        vsock: record.vsockPath,
+        directory,
+      })),
+    )
+    if (context.json) return context.printJson({ machines: rows })
+    if (rows.length === 0) return context.say('no machines')
+    const cells = rows.map((it) => [
+      it.id,
+      it.state,
+      String(it.pid),
+      it.residentBytes === null ? '-' : humanBytes(it.residentBytes),
+      age(it.createdAt),
+      it.firecracker,
+      `${it.origin.kind} ${it.origin.from}`,
+    ])
+    context.print(table([['NAME', 'STATE', 'PID', 'RESIDENT', 'AGE', 'VERSION', 'ORIGIN'], ...cells]))
+  },
+}
+
+async function stateOf(id: string): Promise<string> {
+  try {
+    const machine = await connectMachine(id, { signal: AbortSignal.timeout(askTimeoutMs) })
+    return machine.state
+  } catch {
+    // Gone since it was listed, or deep in a long call: either way this command still lists the others.
+    return 'busy'
+  }
+}
+
+function age(createdAt: string): string {
+  const seconds = Math.max(0, (Date.now() - Date.parse(createdAt)) / 1000)
+  if (seconds < 120) return `${seconds.toFixed(0)} s`
+  if (seconds < 7200) return `${(seconds / 60).toFixed(0)} min`
+  return `${(seconds / 3600).toFixed(0)} h`
+}

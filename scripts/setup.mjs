@@ -1,0 +1,74 @@
+// Set-up for a fresh clone, in plain Node: nothing is installed yet when this runs.
+import { spawnSync } from 'node:child_process'
+import { createHash } from 'node:crypto'
+import { existsSync, readFileSync, writeFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+
+export const root = fileURLToPath(new URL('..', import.meta.url))
+
+const minimumNode = [20, 19]
+
+const say = (text) => console.error(`varve: ${text}`)
+
+/** Runs a program in the project's root, showing its output; ends this process with its status when it fails. */
+export function run(file, args, env = process.env) {
+  const { status, signal, error } = spawnSync(file, args, {
+    cwd: root,
+    stdio: ['ignore', 'inherit', 'inherit'],
+    env,
+  })
+  if (status === 0) return
+  if (error) say(`cannot run ${file}: ${error.message}`)
+  process.exit(status ?? (signal === 'SIGINT' ? 130 : 1))
+}
+
+export const bin = (name) => `${root}node_modules/.bin/${name}`
+
+/** Installs what package-lock.json names, once per lock file. */
+export function dependencies() {
+  const [major, minor] = process.versions.node.split('.').map(Number)
+  if (major < minimumNode[0] || (major === minimumNode[0] && minor < minimumNode[1])) {
+    say(`Node ${process.versions.node} is too old; ${minimumNode.join('.')} or newer is needed`)
+    process.exit(3)
+  }
+  const lock = createHash('sha256')
+    .update(readFileSync(`${root}package-lock.json`))
+    .digest('hex')
+  const stamp = `${root}node_modules/.varve-lock`
+  if (existsSync(stamp) && readFileSync(stamp, 'utf8') === lock) return
+  say('installing npm packages')
+  run('npm', ['ci', '--no-audit', '--no-fund'])
+  writeFileSync(stamp, lock)
+}
+
+export function build() {
+  dependencies()
+  say('building')
+  run(bin('tsc'), ['-b'])
+}
+
+/** Everything that real VMs need: the build, the lab's system packages, Firecracker. */
+export async function everything() {
+  build()
+  const { findFirecracker, describeOrigin, VarveError } = await import('varve')
+  const { ensureSystemPackages } = await import('@varve/lab')
+  const onProgress = say
+  try {
+    await ensureSystemPackages({ onProgress })
+    say(describeOrigin(await findFirecracker({ onProgress })))
+  } catch (error) {
+    if (!(error instanceof VarveError)) throw error
+    say(`${error.message} [${error.code}]`)
+    if (error.remedy) say(`  try: ${error.remedy}`)
+    process.exit(error.exitCode)
+  }
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  const step = { dependencies, build, everything }[process.argv[2] ?? 'everything']
+  if (!step) {
+    say('usage: node scripts/setup.mjs [dependencies|build|everything]')
+    process.exit(2)
+  }
+  await step()
+}
