@@ -18,6 +18,7 @@ export {
 } from './firecracker/version.js'
 export type { VmmFiles } from './firecracker/vmm-files.js'
 export type { JailerOptions, VmmExit, VmmPaths } from './firecracker/vmm-process.js'
+export { type ConnectVsockOptions, connectVsock } from './firecracker/vsock.js'
 export { connectMachine, type FindOptions, stopMachine } from './machine/connect-machine.js'
 export { bootMachine, type LaunchMachineOptions, launchMachine } from './machine/launch-machine.js'
 export type { LaunchedMachine, LoadOptions, MemorySource } from './machine/launched-machine.js'
