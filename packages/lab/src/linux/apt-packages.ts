@@ -1,0 +1,88 @@
+import { mkdirSync, readdirSync } from 'node:fs'
+import { rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import { VarveError } from 'varve'
+import { buildOnce } from './build-cache.js'
+import { runTool } from './run-tool.js'
+
+/** `apt-get download` of a kernel (27 MB) over a slow line. */
+const downloadTimeoutMs = 10 * 60_000
+
+export interface AptOptions {
+  readonly signal?: AbortSignal
+  readonly onProgress?: (message: string) => void
+}
+
+/** Package names after Debian policy 5.6.1, with an optional `:arch` as apt prints it. */
+const packageName = /^[a-z0-9][a-z0-9+.-]+(?::[a-z0-9-]+)?$/
+
+const environment = (): NodeJS.ProcessEnv => ({ ...process.env, LC_ALL: 'C' })
+
+/**
+ * Fetches packages and unpacks them into one folder of the cache, without installing anything: a kernel must not
+ * become this machine's boot kernel, and no privilege is needed. Fetched once; delete the cache to get newer ones.
+ */
+export function unpackedPackages(
+  kind: string,
+  resolve: () => Promise<readonly string[]>,
+  { signal, onProgress }: AptOptions = {},
+): Promise<string> {
+  return buildOnce('packages', kind, async (directory) => {
+    const names = await resolve()
+    onProgress?.(`fetching ${names.join(' ')}`)
+    const downloads = join(directory, 'downloads')
+    mkdirSync(downloads)
+    const abort = signal === undefined ? {} : { signal }
+    await runTool('apt-get', ['download', '--quiet', '--quiet', ...names], {
+      cwd: downloads,
+      env: environment(),
+      timeoutMs: downloadTimeoutMs,
+      ...abort,
+    })
+    for (const file of readdirSync(downloads))
+      if (file.endsWith('.deb')) await runTool('dpkg-deb', ['-x', join(downloads, file), directory], abort)
+    await rm(downloads, { recursive: true })
+  })
+}
+
+/** The named package and those it needs that this machine does not have: what `apt-get install` would add. */
+export async function withMissingDependencies(name: string, options: AptOptions = {}): Promise<string[]> {
+  const text = await runTool(
+    'apt-get',
+    ['install', '--simulate', '--no-install-recommends', '--quiet', name],
+    {
+      env: environment(),
+      ...(options.signal === undefined ? {} : { signal: options.signal }),
+    },
+  )
+  const names = new Set([name])
+  for (const line of text.toString('utf8').split('\n')) {
+    const added = /^Inst (\S+)/.exec(line)?.[1]
+    if (added !== undefined && packageName.test(added)) names.add(added)
+  }
+  return [...names]
+}
+
+/** Direct dependencies of a package by name, as the local package lists have them; none if it is unknown. */
+export async function directDependencies(name: string, options: AptOptions = {}): Promise<string[]> {
+  const text = await runTool('apt-cache', ['depends', '--important', name], {
+    env: environment(),
+    ...(options.signal === undefined ? {} : { signal: options.signal }),
+  }).catch((error: unknown) => {
+    if (options.signal?.aborted || !(error instanceof VarveError)) throw error
+    return Buffer.alloc(0)
+  })
+  return [...text.toString('utf8').matchAll(/^\s+\|?Depends: (\S+)$/gm)]
+    .map((match) => match[1] as string)
+    .filter((it) => packageName.test(it))
+}
+
+/** Whether the local package lists know an installable version of the package. */
+export async function isInstallable(name: string, options: AptOptions = {}): Promise<boolean> {
+  const text = await runTool('apt-cache', ['policy', name], {
+    env: environment(),
+    ...(options.signal === undefined ? {} : { signal: options.signal }),
+  })
+  const candidate = /^\s+Candidate: (\S+)$/m.exec(text.toString('utf8'))?.[1]
+  return candidate !== undefined && candidate !== '(none)'
+}

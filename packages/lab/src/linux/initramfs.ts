@@ -1,0 +1,46 @@
+import { type CpioEntry, cpioArchive } from './cpio.js'
+import type { KernelModule } from './kernel-modules.js'
+
+export interface InitramfsOptions {
+  /** A static busybox. */
+  readonly busybox: Buffer
+  /** In the order of insertion. One that does not fit the machine (kvm-intel on AMD) is passed over. */
+  readonly modules: readonly KernelModule[]
+  /** Shell commands that end in `exec switch_root`; /proc, /sys and /dev are mounted. */
+  readonly script: string
+}
+
+/** A first stage: busybox inserts modules, then the script finds the root file system and switches to it. */
+export function initramfs({ busybox, modules, script }: InitramfsOptions): Buffer {
+  const init = `#!/bin/busybox sh
+export PATH=/bin
+/bin/busybox mount -t proc proc /proc
+/bin/busybox mount -t sysfs sysfs /sys
+/bin/busybox mount -t devtmpfs devtmpfs /dev
+${modules.map(({ name }) => `/bin/busybox insmod /modules/${name}.ko`).join('\n')}
+${script}
+`
+  const entries: CpioEntry[] = [
+    ...['bin', 'dev', 'modules', 'proc', 'sys', 'root'].map(
+      (path): CpioEntry => ({ path, kind: 'directory' }),
+    ),
+    // The kernel opens /dev/console for init before devtmpfs is mounted.
+    { path: 'dev/console', kind: 'device', major: 5, minor: 1 },
+    { path: 'bin/busybox', kind: 'file', content: busybox, executable: true },
+    { path: 'init', kind: 'file', content: Buffer.from(init), executable: true },
+    ...modules.map(({ name, content }): CpioEntry => ({ path: `modules/${name}.ko`, kind: 'file', content })),
+  ]
+  return cpioArchive(entries)
+}
+
+/** Waits up to ten seconds for a device that the kernel finds in its own time, then mounts it and goes there. */
+export function switchRootScript(device: string, options: 'ro' | 'rw'): string {
+  return `tries=0
+until [ -b ${device} ]; do
+  tries=$((tries + 1))
+  [ $tries -gt 1000 ] && echo "no ${device}" && break
+  /bin/busybox usleep 10000
+done
+/bin/busybox mount -t ext4 -o ${options} ${device} /root
+exec /bin/busybox switch_root /root /sbin/init`
+}

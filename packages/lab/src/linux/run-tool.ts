@@ -1,0 +1,55 @@
+import { spawn } from 'node:child_process'
+import { VarveError } from 'varve'
+
+export interface ToolOptions {
+  readonly cwd?: string
+  readonly env?: NodeJS.ProcessEnv
+  readonly input?: Uint8Array
+  readonly signal?: AbortSignal
+  /** Default: 2 minutes, except where a download or an image build is expected to take longer. */
+  readonly timeoutMs?: number
+  /** Cap on standard output. Default: 64 MiB. */
+  readonly maxOutputBytes?: number
+}
+
+/** Runs a program with an argument list (never a shell) and gives its standard output. Failures are HOST_UNSUPPORTED. */
+export function runTool(file: string, args: readonly string[], options: ToolOptions = {}): Promise<Buffer> {
+  const { cwd, env, input, signal, timeoutMs = 120_000, maxOutputBytes = 64 * 1024 * 1024 } = options
+  const line = [file, ...args].join(' ')
+  return new Promise((resolve, reject) => {
+    const child = spawn(file, [...args], {
+      stdio: ['pipe', 'pipe', 'pipe'],
+      timeout: timeoutMs,
+      killSignal: 'SIGKILL',
+      ...(cwd === undefined ? {} : { cwd }),
+      ...(env === undefined ? {} : { env }),
+      ...(signal === undefined ? {} : { signal }),
+    })
+    const out: Buffer[] = []
+    let outBytes = 0
+    let words = ''
+    child.stdout.on('data', (chunk: Buffer) => {
+      outBytes += chunk.length
+      if (outBytes > maxOutputBytes) child.kill('SIGKILL')
+      else out.push(chunk)
+    })
+    child.stderr.on('data', (chunk: Buffer) => {
+      words = (words + chunk.toString('utf8')).slice(-2000)
+    })
+    const fail = (cause: unknown, what: string) =>
+      reject(
+        signal?.aborted
+          ? new VarveError('INTERRUPTED', `${line} was aborted`, { cause: signal.reason })
+          : new VarveError('HOST_UNSUPPORTED', `${line} failed: ${what}`, { cause }),
+      )
+    child.on('error', (error) => fail(error, error.message))
+    child.on('close', (code, killedBy) => {
+      if (code === 0 && outBytes <= maxOutputBytes) return resolve(Buffer.concat(out))
+      if (outBytes > maxOutputBytes) return fail(undefined, `more than ${maxOutputBytes} bytes of output`)
+      fail(undefined, words.trim() || `exit status ${code ?? killedBy}`)
+    })
+    // A tool that does not read its input to the end says why by its exit status; EPIPE adds nothing.
+    child.stdin.on('error', () => {})
+    child.stdin.end(input)
+  })
+}
