@@ -1,0 +1,112 @@
+import {
+  closeSync,
+  fdatasyncSync,
+  ftruncateSync,
+  mkdtempSync,
+  openSync,
+  readSync,
+  rmSync,
+  writeSync,
+} from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { dataExtents, holeGranularityBytes } from './extents.js'
+import { adviseRandom, adviseWillNeed, dropPageCache } from './fadvise.js'
+import { mapAnonymous } from './memory-map.js'
+import { canSeeResidency, residentPages } from './mincore.js'
+import { cloneRange, copyFileRange, probeReflink } from './reflink.js'
+
+const page = 4096
+let directory: string
+let fd: number
+beforeEach(() => {
+  directory = mkdtempSync(join(tmpdir(), 'varve-sys-'))
+  fd = openSync(join(directory, 'file'), 'wx+', 0o600)
+})
+afterEach(() => {
+  closeSync(fd)
+  rmSync(directory, { recursive: true })
+})
+
+/** A sparse file of 64 pages with data in the given ones, each page filled with its number. */
+function sparse(pages: readonly number[]): void {
+  ftruncateSync(fd, 64 * page)
+  for (const number of pages) writeSync(fd, Buffer.alloc(page, number), 0, page, number * page)
+}
+
+describe('extents', () => {
+  test('data extents are found where data was written', () => {
+    sparse([0, 1, 7, 40, 41, 63])
+    expect([...dataExtents(fd, 64 * page)]).toEqual([
+      { startBytes: 0, endBytes: 2 * page },
+      { startBytes: 7 * page, endBytes: 8 * page },
+      { startBytes: 40 * page, endBytes: 42 * page },
+      { startBytes: 63 * page, endBytes: 64 * page },
+    ])
+    expect([...dataExtents(fd, 41 * page)].at(-1)).toEqual({ startBytes: 40 * page, endBytes: 41 * page })
+  })
+
+  test('an empty file and a file of one hole have none', () => {
+    expect([...dataExtents(fd, 0)]).toEqual([])
+    ftruncateSync(fd, 64 * page)
+    expect([...dataExtents(fd, 64 * page)]).toEqual([])
+  })
+
+  test('the hole granularity is measured and nothing stays', () => {
+    expect(holeGranularityBytes(directory)).toBe(page)
+  })
+})
+
+describe('page cache', () => {
+  test('mincore sees what was read after the cache was dropped', async () => {
+    sparse([...Array(64).keys()])
+    expect(await canSeeResidency(join(directory, 'file'))).toBe(true)
+    dropPageCache(fd)
+    expect(residentPages(fd).every((byte) => (byte & 1) === 0)).toBe(true)
+    adviseRandom(fd)
+    for (const number of [3, 17, 60]) readSync(fd, Buffer.alloc(1), 0, 1, number * page)
+    const resident = [...residentPages(fd)].flatMap((byte, index) => (byte & 1 ? [index] : []))
+    expect(resident).toEqual([3, 17, 60])
+    adviseWillNeed(fd, 0, 64 * page)
+    fdatasyncSync(fd)
+  })
+
+  test('an empty file has no pages', () => {
+    expect(residentPages(fd)).toHaveLength(0)
+  })
+})
+
+describe('copies', () => {
+  test('copy_file_range copies a range and stops at the end of the source', () => {
+    sparse([...Array(64).keys()])
+    const target = openSync(join(directory, 'target'), 'wx+')
+    expect(copyFileRange(fd, 5 * page, target, 2 * page, 3 * page)).toBe(3 * page)
+    expect(copyFileRange(fd, 62 * page, target, 10 * page, 5 * page)).toBe(2 * page)
+    const bytes = Buffer.alloc(3 * page)
+    readSync(target, bytes, 0, bytes.length, 2 * page)
+    expect(bytes).toEqual(Buffer.concat([5, 6, 7].map((number) => Buffer.alloc(page, number))))
+    closeSync(target)
+  })
+
+  test('a clone either shares the range or says that it cannot', () => {
+    sparse([0, 1])
+    const target = openSync(join(directory, 'target'), 'wx+')
+    const shared = cloneRange(fd, 0, target, 0, 2 * page)
+    expect(shared).toBe(probeReflink(directory) === 'works')
+    if (shared) {
+      const bytes = Buffer.alloc(page)
+      readSync(target, bytes, 0, page, page)
+      expect(bytes).toEqual(Buffer.alloc(page, 1))
+    }
+    closeSync(target)
+  })
+})
+
+test('a mapping is page-aligned and can be given back twice', () => {
+  const mapping = mapAnonymous(3 * page)
+  expect(mapping.address % page).toBe(0)
+  expect(mapping.lengthBytes).toBe(3 * page)
+  mapping[Symbol.dispose]()
+  mapping[Symbol.dispose]()
+})

@@ -1,0 +1,49 @@
+import { declare, errno, syscallError } from './libc.js'
+
+const PROT_READ = 1
+const PROT_WRITE = 2
+const MAP_SHARED = 0x01
+const MAP_PRIVATE = 0x02
+const MAP_ANONYMOUS = 0x20
+const MAP_NORESERVE = 0x4000
+const mapFailed = 18446744073709551615n
+
+// Addresses are passed and returned as integers (user addresses stay below 2^47), so JavaScript never holds a pointer
+// that it could follow. Safe: the kernel checks every range.
+const mmap = declare<[number, number, number, number, number, number], number | bigint>(
+  'uint64_t mmap(uint64_t address, uint64_t length, int protection, int flags, int fd, int64_t offset)',
+)
+const munmap = declare<[number, number]>('int munmap(uint64_t address, uint64_t length)')
+
+/** Memory of this process that the kernel may read or fill on our behalf. Valid until disposed; dispose once. */
+export interface MemoryMapping extends Disposable {
+  /** Page-aligned address in this process. For system calls only: reading a mapped file here could end in SIGBUS. */
+  readonly address: number
+  readonly lengthBytes: number
+}
+
+/** Maps the first `lengthBytes` of a file for the kernel to read from (shared, read-only). */
+export function mapFile(fd: number, lengthBytes: number): MemoryMapping {
+  return map(lengthBytes, PROT_READ, MAP_SHARED | MAP_NORESERVE, fd)
+}
+
+/** Private anonymous memory, zero until written. */
+export function mapAnonymous(lengthBytes: number): MemoryMapping {
+  return map(lengthBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1)
+}
+
+function map(lengthBytes: number, protection: number, flags: number, fd: number): MemoryMapping {
+  const address = mmap(0, lengthBytes, protection, flags, fd, 0)
+  if (address === mapFailed) throw syscallError('mmap', errno(), `${lengthBytes} bytes of descriptor ${fd}`)
+  let mapped = true
+  return {
+    address: Number(address),
+    lengthBytes,
+    [Symbol.dispose]: () => {
+      if (!mapped) return
+      mapped = false
+      if (munmap(Number(address), lengthBytes) !== 0)
+        throw syscallError('munmap', errno(), `${lengthBytes} bytes`)
+    },
+  }
+}

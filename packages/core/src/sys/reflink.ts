@@ -1,0 +1,100 @@
+import { closeSync, openSync, rmSync, writeSync } from 'node:fs'
+import { join } from 'node:path'
+import { declare, errno, errnoName, errnoNumber, syscallError } from './libc.js'
+
+// linux/fs.h: _IOW(0x94, 9, int)
+const FICLONE = 0x40049409
+// linux/fs.h: _IOW(0x94, 13, struct file_clone_range)
+const FICLONERANGE = 0x4020940d
+
+// Safe: FICLONE takes a descriptor, no memory.
+const ioctlNumber = declare<[number, number, number]>(
+  'int ioctl(int fd, unsigned long request, unsigned long argument)',
+)
+// Safe: the buffer lives for the call and holds struct file_clone_range, 32 bytes.
+const ioctlBuffer = declare<[number, number, Uint8Array]>(
+  'int ioctl(int fd, unsigned long request, uint8_t *argument)',
+)
+// Safe: both offset pointers are null or point at 8-byte buffers that live for the call.
+const copyFileRangeCall = declare<[number, Uint8Array, number, Uint8Array, number, number], number | bigint>(
+  'int64_t copy_file_range(int from, uint8_t *fromOffset, int to, uint8_t *toOffset, uint64_t length, uint32_t flags)',
+)
+
+const unsupported = new Set([
+  errnoNumber.EOPNOTSUPP,
+  errnoNumber.ENOTTY,
+  errnoNumber.EXDEV,
+  errnoNumber.EINVAL,
+  errnoNumber.ENOSYS,
+  errnoNumber.ETXTBSY,
+])
+
+/** Shares a block-aligned range between two files of one file system; false where that cannot be done there. */
+export function cloneRange(
+  from: number,
+  fromOffset: number,
+  to: number,
+  toOffset: number,
+  lengthBytes: number,
+): boolean {
+  const argument = Buffer.alloc(32)
+  argument.writeBigInt64LE(BigInt(from), 0)
+  argument.writeBigUInt64LE(BigInt(fromOffset), 8)
+  argument.writeBigUInt64LE(BigInt(lengthBytes), 16)
+  argument.writeBigUInt64LE(BigInt(toOffset), 24)
+  if (ioctlBuffer(to, FICLONERANGE, argument) === 0) return true
+  const number = errno()
+  if (unsupported.has(number)) return false
+  throw syscallError('FICLONERANGE', number, `${lengthBytes} bytes at ${fromOffset}`)
+}
+
+/**
+ * Copies within the kernel (copy_file_range(2)). Gives the bytes copied: fewer than asked at the end of the source,
+ * undefined where the two files cannot be copied between this way.
+ */
+export function copyFileRange(
+  from: number,
+  fromOffset: number,
+  to: number,
+  toOffset: number,
+  lengthBytes: number,
+): number | undefined {
+  const source = Buffer.alloc(8)
+  const target = Buffer.alloc(8)
+  source.writeBigInt64LE(BigInt(fromOffset))
+  target.writeBigInt64LE(BigInt(toOffset))
+  let done = 0
+  while (done < lengthBytes) {
+    const copied = Number(copyFileRangeCall(from, source, to, target, lengthBytes - done, 0))
+    if (copied === 0) return done
+    if (copied < 0) {
+      const number = errno()
+      if (number === errnoNumber.EINTR) continue
+      if (done === 0 && unsupported.has(number)) return undefined
+      throw syscallError('copy_file_range', number, `${lengthBytes} bytes at ${fromOffset}`)
+    }
+    done += copied
+  }
+  return done
+}
+
+/** 'works', or the reason why files in `directory` cannot share blocks. */
+export function probeReflink(directory: string): string {
+  const [a, b] = ['a', 'b'].map((name) => join(directory, `.varve-reflink-probe-${process.pid}-${name}`)) as [
+    string,
+    string,
+  ]
+  let source: number | undefined
+  let target: number | undefined
+  try {
+    source = openSync(a, 'wx+', 0o600)
+    target = openSync(b, 'wx+', 0o600)
+    writeSync(source, Buffer.alloc(4096, 1))
+    return ioctlNumber(target, FICLONE, source) === 0 ? 'works' : errnoName(errno())
+  } catch (error) {
+    return (error as Error).message
+  } finally {
+    for (const fd of [source, target]) if (fd !== undefined) closeSync(fd)
+    for (const path of [a, b]) rmSync(path, { force: true })
+  }
+}
