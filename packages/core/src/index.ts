@@ -20,6 +20,7 @@ export type { VmmFiles } from './firecracker/vmm-files.js'
 export type { JailerOptions, VmmExit, VmmPaths } from './firecracker/vmm-process.js'
 export { type ConnectVsockOptions, connectVsock } from './firecracker/vsock.js'
 export { connectMachine, type FindOptions, stopMachine } from './machine/connect-machine.js'
+export { onProcessEnd } from './machine/exit-hooks.js'
 export { bootMachine, type LaunchMachineOptions, launchMachine } from './machine/launch-machine.js'
 export type { LaunchedMachine, LoadOptions, MemorySource } from './machine/launched-machine.js'
 export {

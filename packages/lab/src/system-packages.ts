@@ -1,8 +1,7 @@
-import { accessSync, constants, existsSync } from 'node:fs'
+import { accessSync, constants } from 'node:fs'
 import { delimiter, join } from 'node:path'
 import { VarveError } from 'varve'
-import { type AptOptions, isInstallable } from './linux/apt-packages.js'
-import { labCacheDirectory } from './linux/build-cache.js'
+import { type AptOptions, isFetched, isInstallable } from './linux/apt-packages.js'
 import { runTool } from './linux/run-tool.js'
 
 /** A package that must be installed, and the command whose presence shows that it is. */
@@ -41,7 +40,7 @@ export function missingSystemPackages(env: NodeJS.ProcessEnv = process.env): str
 export async function ensureSystemPackages(options: AptOptions = {}): Promise<void> {
   const { signal, onProgress } = options
   const missing = missingSystemPackages()
-  const fetched = existsSync(join(labCacheDirectory(), 'packages-kernel'))
+  const fetched = ['kernel', 'busybox', 'socat'].every(isFetched)
   if (missing.length === 0 && fetched) return
   if (!['/usr/bin/apt-get', '/usr/bin/apt-cache', '/usr/bin/dpkg-deb'].every(isExecutable))
     throw new VarveError(

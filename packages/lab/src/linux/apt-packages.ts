@@ -1,12 +1,15 @@
-import { mkdirSync, readdirSync } from 'node:fs'
+import { chmodSync, existsSync, mkdirSync, readdirSync } from 'node:fs'
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { VarveError } from 'varve'
-import { buildOnce } from './build-cache.js'
+import { buildOnce, labCacheDirectory } from './build-cache.js'
 import { runTool } from './run-tool.js'
 
 /** `apt-get download` of a kernel (27 MB) over a slow line. */
 const downloadTimeoutMs = 10 * 60_000
+
+/** Packages are not fetched again by themselves, so the key says nothing about what is in them. */
+const fetchedKey = 'fetched'
 
 export interface AptOptions {
   readonly signal?: AbortSignal
@@ -27,7 +30,7 @@ export function unpackedPackages(
   resolve: () => Promise<readonly string[]>,
   { signal, onProgress }: AptOptions = {},
 ): Promise<string> {
-  return buildOnce('packages', kind, async (directory) => {
+  return buildOnce(`packages-${kind}`, fetchedKey, async (directory) => {
     const names = await resolve()
     onProgress?.(`fetching ${names.join(' ')}`)
     const downloads = join(directory, 'downloads')
@@ -42,7 +45,13 @@ export function unpackedPackages(
     for (const file of readdirSync(downloads))
       if (file.endsWith('.deb')) await runTool('dpkg-deb', ['-x', join(downloads, file), directory], abort)
     await rm(downloads, { recursive: true })
+    // Unpacking gives the folder the archive's own mode.
+    chmodSync(directory, 0o700)
   })
+}
+
+export function isFetched(kind: string): boolean {
+  return existsSync(join(labCacheDirectory(), `packages-${kind}-${fetchedKey}`))
 }
 
 /** The named package and those it needs that this machine does not have: what `apt-get install` would add. */

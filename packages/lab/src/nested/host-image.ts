@@ -1,0 +1,137 @@
+import { chmodSync, copyFileSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
+import { rm } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+import { type FirecrackerBinary, findFirecracker } from 'varve'
+import type { AptOptions } from '../linux/apt-packages.js'
+import { BuildKey, buildOnce } from '../linux/build-cache.js'
+import { busyboxBinary, installBusybox } from '../linux/busybox.js'
+import { ext4Image } from '../linux/ext4-image.js'
+import { linuxGuestDirectory, linuxGuestIn } from '../linux/guest-image.js'
+import { initramfs, switchRootScript } from '../linux/initramfs.js'
+import { kernelModules } from '../linux/kernel-modules.js'
+import { kernelPackage } from '../linux/kernel-package.js'
+import { sharedLibraries } from '../linux/shared-libraries.js'
+import { labPaths, runnerPath } from './lab-paths.js'
+
+/** The files that QEMU boots. */
+export interface HostImage {
+  readonly kernel: string
+  readonly initrd: string
+  /** ext4 with Node, Firecracker and the Linux guest; read-only, shared by all labs. */
+  readonly rootDisk: string
+}
+
+export interface HostImageOptions extends AptOptions {
+  /** Default: `findFirecracker()`. */
+  readonly firecracker?: FirecrackerBinary
+}
+
+/** kvm-intel fails to insert on AMD and the other way round; that is passed over. tun is for guests with a network. */
+const hostModules = [
+  'kvm-amd',
+  'kvm-intel',
+  'virtio_pci',
+  'virtio_blk',
+  'virtio_console',
+  'virtio-rng',
+  'tun?',
+] as const
+
+/** Changes of what is built below, other than of its inputs, count this up. */
+const hostImageVersion = 1
+
+/** Builds (or finds in the cache) the lab's host system. */
+export async function hostImage(options: HostImageOptions = {}): Promise<HostImage> {
+  const { signal, onProgress } = options
+  const abort = signal === undefined ? {} : { signal }
+  const kernel = await kernelPackage(options)
+  const busybox = await busyboxBinary(options)
+  const guest = linuxGuestIn(await linuxGuestDirectory(options))
+  const firecracker = options.firecracker ?? (await findFirecracker(options))
+  const node = { source: process.execPath, target: '/usr/bin/node' }
+  const guestInside = linuxGuestIn(labPaths.guest)
+  const files = [
+    node,
+    ...(await sharedLibraries(node.source, abort)),
+    { source: firecracker.path, target: labPaths.firecracker },
+    ...(firecracker.jailerPath === undefined
+      ? []
+      : [{ source: firecracker.jailerPath, target: labPaths.jailer }]),
+    ...(['kernel', 'initrd', 'rootDisk'] as const).map((it) => ({
+      source: guest[it],
+      target: guestInside[it],
+    })),
+  ]
+  const key = new BuildKey().text(`host ${hostImageVersion} ${kernel.release} ${rcScript} ${inittab}`)
+  for (const { source, target } of [...files, { source: busybox, target: 'busybox' }])
+    await key.file(target, source)
+  const directory = await buildOnce('host', key.value, async (work) => {
+    onProgress?.('building the lab’s host image')
+    const root = join(work, 'root')
+    for (const name of [
+      'bin',
+      'dev',
+      'etc',
+      'proc',
+      'root',
+      'run',
+      'scratch',
+      'sbin',
+      'sys',
+      'tmp',
+      'usr',
+      'var',
+      'varve',
+    ])
+      mkdirSync(join(root, name), { recursive: true })
+    await installBusybox(busybox, root, abort)
+    symlinkSync('/bin/busybox', join(root, 'sbin/init'))
+    for (const { source, target } of files) {
+      mkdirSync(dirname(join(root, target)), { recursive: true })
+      copyFileSync(source, join(root, target))
+    }
+    writeFileSync(join(root, 'etc/rc'), rcScript)
+    chmodSync(join(root, 'etc/rc'), 0o755)
+    writeFileSync(join(root, 'etc/inittab'), inittab)
+    writeFileSync(join(root, 'etc/passwd'), 'root:x:0:0:root:/scratch:/bin/sh\n')
+    await ext4Image(root, join(work, 'root.ext4'), abort)
+    await rm(root, { recursive: true })
+    copyFileSync(kernel.vmlinuz, join(work, 'vmlinuz'))
+    writeFileSync(
+      join(work, 'initramfs.cpio'),
+      initramfs({
+        busybox: readFileSync(busybox),
+        modules: await kernelModules(kernel.modulesDirectory, hostModules, abort),
+        script: switchRootScript('/dev/vda', 'ro'),
+      }),
+    )
+  })
+  return {
+    kernel: join(directory, 'vmlinuz'),
+    initrd: join(directory, 'initramfs.cpio'),
+    rootDisk: join(directory, 'root.ext4'),
+  }
+}
+
+/** Disks in the order in which QEMU is given them: root, project, scratch. */
+const rcScript = `#!/bin/sh
+export PATH=/bin
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+mount -t devtmpfs devtmpfs /dev
+mkdir -p /dev/pts /dev/shm
+mount -t devpts devpts /dev/pts
+mount -t tmpfs tmpfs /dev/shm
+mount -t tmpfs tmpfs /run
+mount -t tmpfs tmpfs /tmp
+mount -t cgroup2 cgroup2 /sys/fs/cgroup
+mount -t ext4 -o ro /dev/vdb ${labPaths.project}
+mount -t ext4 -o rw /dev/vdc ${labPaths.scratch}
+ifconfig lo 127.0.0.1 up
+hostname lab
+`
+
+const inittab = `::sysinit:/etc/rc
+::wait:/bin/env UV_THREADPOOL_SIZE=8 /usr/bin/node ${runnerPath}
+::wait:/bin/poweroff -f
+`

@@ -1,0 +1,281 @@
+import { once } from 'node:events'
+import { mkdirSync, mkdtempSync, rmSync, statSync } from 'node:fs'
+import { open } from 'node:fs/promises'
+import type { Socket } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join, resolve } from 'node:path'
+import { onProcessEnd, VarveError } from 'varve'
+import { emptyExt4Image } from '../linux/ext4-image.js'
+import { ensureSystemPackages } from '../system-packages.js'
+import { type Accelerator, claimsNesting, rememberNestingFailed } from './accelerator.js'
+import { consoleTail, newConsoleLog } from './console-log.js'
+import { type HostImageOptions, hostImage } from './host-image.js'
+import { Job, type LabRunResult, withResolvers } from './job.js'
+import { encodeFrame, FrameDecoder, type Message, maxBodyBytes } from './job-frames.js'
+import { projectDisk } from './project-disk.js'
+import { type Qemu, startQemu } from './qemu.js'
+
+export interface NestedLabOptions extends HostImageOptions {
+  /** Default: 4096. */
+  readonly memoryMib?: number
+  /** Default: 2. */
+  readonly cpus?: number
+  /** Size of the scratch disk, which is sparse on the host. Default: 16384. */
+  readonly scratchMib?: number
+  /** Default: KVM if this host's can be nested, else emulation. */
+  readonly accelerator?: Accelerator
+}
+
+export interface LabRunOptions {
+  /** Path of a JavaScript module on this machine, or its code. It may import `varve`, `@varve/lab` and node:*. */
+  readonly script: string | { readonly code: string }
+  readonly args?: readonly string[]
+  /** Files that the script finds beside itself, in its working folder: name there → path here. */
+  readonly files?: Readonly<Record<string, string>>
+  readonly env?: Readonly<Record<string, string>>
+  /** Where files from $VARVE_LAB_OUTPUT go. Default: a folder that ends with the lab. */
+  readonly outputDirectory?: string
+  /** Default: 2 minutes. */
+  readonly timeoutMs?: number
+  readonly onOutput?: (text: string) => void
+  readonly signal?: AbortSignal
+}
+
+/** From QEMU's start to the runner's first word: some 6 s emulated on an idle machine, more on a loaded one. */
+const bootTimeoutMs = { kvm: 30_000, tcg: 180_000 } as const
+/** Starting the runner's Node and a kill of the script's process group take well below a second. */
+const killGraceMs = 10_000
+
+/**
+ * Boots a host with a KVM of its own, in QEMU. Everything that needs fetching or building is made first, and kept for
+ * the next time. The lab ends with `await using`, `close()`, or this process, however that ends. Errors:
+ * HOST_UNSUPPORTED (with the command to run), BINARY_NOT_FOUND, LAB_FAILED and TIMEOUT (both name the console log).
+ */
+export async function openNestedLab(options: NestedLabOptions = {}): Promise<NestedLab> {
+  if (process.arch !== 'x64')
+    throw new VarveError('HOST_UNSUPPORTED', `the nested lab is for x86_64; this is ${process.arch}`)
+  const { signal, onProgress } = options
+  await ensureSystemPackages(options)
+  const image = await hostImage(options)
+  const project = await projectDisk(signal === undefined ? {} : { signal })
+  const start = (accelerator: Accelerator) => {
+    onProgress?.(`starting the nested lab (${accelerator === 'kvm' ? 'KVM' : 'emulation'})`)
+    return bootLab({ ...options, accelerator }, image, project)
+  }
+  if (options.accelerator !== undefined) return start(options.accelerator)
+  if (!claimsNesting()) return start('tcg')
+  try {
+    return await start('kvm')
+  } catch (error) {
+    signal?.throwIfAborted()
+    onProgress?.(`nested KVM failed: ${error instanceof Error ? error.message : String(error)}`)
+    rememberNestingFailed()
+    return start('tcg')
+  }
+}
+
+async function bootLab(
+  options: NestedLabOptions & { readonly accelerator: Accelerator },
+  image: Awaited<ReturnType<typeof hostImage>>,
+  project: string,
+): Promise<NestedLab> {
+  const { accelerator, memoryMib = 4096, cpus = 2, scratchMib = 16 * 1024, signal } = options
+  const directory = mkdtempSync(join(tmpdir(), 'varve-lab-'))
+  const consoleLogPath = newConsoleLog()
+  let qemu: Qemu | undefined
+  const discard = () => {
+    qemu?.kill()
+    rmSync(directory, { recursive: true, force: true })
+  }
+  const forget = onProcessEnd(discard)
+  try {
+    const scratchDisk = join(directory, 'scratch.ext4')
+    await emptyExt4Image(scratchDisk, scratchMib, signal)
+    qemu = await startQemu({
+      image,
+      projectDisk: project,
+      scratchDisk,
+      accelerator,
+      memoryMib,
+      cpus,
+      consoleLogPath,
+      socketPath: join(directory, 'jobs.sock'),
+    })
+    const channel = await qemu.channel
+    if (channel === null)
+      throw new VarveError('LAB_FAILED', `the nested lab did not start: ${await qemu.ended}`)
+    const lab = new NestedLab(accelerator, consoleLogPath, directory, qemu, channel, () => {
+      forget()
+      discard()
+    })
+    await lab.untilReady(bootTimeoutMs[accelerator], signal)
+    // QEMU has it open; without a name it cannot be left behind.
+    rmSync(scratchDisk)
+    return lab
+  } catch (error) {
+    forget()
+    discard()
+    throw error
+  }
+}
+
+/** A running lab. Scripts may run side by side. */
+export class NestedLab implements AsyncDisposable {
+  readonly accelerator: Accelerator
+  /** Console of the lab's host; the file stays after the lab. */
+  readonly consoleLogPath: string
+  readonly #directory: string
+  readonly #qemu: Qemu
+  readonly #channel: Socket
+  readonly #discard: () => void
+  readonly #jobs = new Map<number, Job>()
+  readonly #hello = withResolvers<Extract<Message, { type: 'hello' }>>()
+  #lastJob = 0
+  #failure: VarveError | undefined
+
+  /** @internal Use `openNestedLab`. */
+  constructor(
+    accelerator: Accelerator,
+    consoleLogPath: string,
+    directory: string,
+    qemu: Qemu,
+    channel: Socket,
+    discard: () => void,
+  ) {
+    this.accelerator = accelerator
+    this.consoleLogPath = consoleLogPath
+    this.#directory = directory
+    this.#qemu = qemu
+    this.#channel = channel
+    this.#discard = discard
+    this.#hello.promise.catch(() => {})
+    // A reset shows in the reader as the end of the channel.
+    channel.on('error', () => {})
+    this.#read().catch((error: unknown) => this.#fail(String(error), error))
+  }
+
+  /** @internal */
+  async untilReady(timeoutMs: number, signal?: AbortSignal): Promise<void> {
+    const hello = await this.#within(this.#hello.promise, 'the nested lab’s boot', timeoutMs, signal)
+    if (!hello.kvm) throw this.#error('LAB_FAILED', 'the nested lab has no /dev/kvm')
+  }
+
+  /**
+   * Runs a script to its end. A script that fails is not an error here: look at `exitCode`. Errors: TIMEOUT and
+   * INTERRUPTED (the script's process group has been killed), LAB_FAILED, NOT_FOUND (a file to be sent).
+   */
+  async run(options: LabRunOptions): Promise<LabRunResult> {
+    const { args = [], env = {}, files = {}, timeoutMs = 120_000, signal } = options
+    if (this.#failure) throw this.#failure
+    signal?.throwIfAborted()
+    const id = ++this.#lastJob
+    const output = resolve(options.outputDirectory ?? join(this.#directory, `output-${id}`))
+    mkdirSync(output, { recursive: true, mode: 0o700 })
+    const job = new Job(output, options.onOutput ?? (() => {}))
+    this.#jobs.set(id, job)
+    try {
+      if (typeof options.script === 'string') await this.#sendFile(id, 'script.mjs', options.script)
+      else await this.#sendText(id, 'script.mjs', options.script.code)
+      for (const [name, path] of Object.entries(files)) await this.#sendFile(id, name, path)
+      await this.#send({ type: 'start', job: id, args, env })
+      try {
+        return await this.#within(job.finished, `script ${id} in the nested lab`, timeoutMs, signal)
+      } catch (error) {
+        if (this.#failure) throw this.#failure
+        await this.#send({ type: 'kill', job: id })
+        await this.#within(job.finished, `killing script ${id}`, killGraceMs).catch(() => {})
+        if (error instanceof VarveError && error.code === 'TIMEOUT')
+          throw this.#error('TIMEOUT', `${error.message}; its last words: ${job.lastWords}`, error)
+        throw error
+      }
+    } finally {
+      this.#jobs.delete(id)
+    }
+  }
+
+  /** Ends the lab at once. Files in the default output folders go with it. */
+  async close(): Promise<void> {
+    this.#failure ??= new VarveError('LAB_FAILED', 'the nested lab was closed')
+    for (const job of this.#jobs.values()) job.fail(this.#failure)
+    this.#channel.destroy()
+    this.#discard()
+    await this.#qemu.ended
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close()
+  }
+
+  async #read(): Promise<void> {
+    const decoder = new FrameDecoder()
+    for await (const chunk of this.#channel)
+      for (const frame of decoder.push(chunk as Buffer)) {
+        if (frame.message.type === 'hello') this.#hello.resolve(frame.message)
+        else if ('job' in frame.message) await this.#jobs.get(frame.message.job)?.take(frame)
+      }
+    this.#fail(await this.#qemu.ended)
+  }
+
+  #fail(why: string, cause?: unknown): void {
+    this.#failure ??= this.#error('LAB_FAILED', `the nested lab ended: ${why}`, cause)
+    this.#qemu.kill()
+    this.#hello.reject(this.#failure)
+    for (const job of this.#jobs.values()) job.fail(this.#failure)
+  }
+
+  #error(code: 'LAB_FAILED' | 'TIMEOUT', message: string, cause?: unknown): VarveError {
+    return new VarveError(code, `${message} (console: ${consoleTail(this.consoleLogPath)})`, {
+      cause,
+      remedy: `see the console log, ${this.consoleLogPath}`,
+      details: { consoleLogPath: this.consoleLogPath },
+    })
+  }
+
+  async #within<T>(promise: Promise<T>, what: string, timeoutMs: number, signal?: AbortSignal): Promise<T> {
+    const stop = withResolvers<never>()
+    const timer = setTimeout(
+      () => stop.reject(this.#error('TIMEOUT', `${what}: nothing within ${timeoutMs} ms`)),
+      timeoutMs,
+    )
+    const onAbort = () =>
+      stop.reject(new VarveError('INTERRUPTED', `${what} was aborted`, { cause: signal?.reason }))
+    signal?.addEventListener('abort', onAbort)
+    if (signal?.aborted) onAbort()
+    try {
+      return await Promise.race([promise, stop.promise])
+    } finally {
+      clearTimeout(timer)
+      signal?.removeEventListener('abort', onAbort)
+    }
+  }
+
+  async #sendText(job: number, path: string, text: string): Promise<void> {
+    const bytes = Buffer.from(text, 'utf8')
+    for (let at = 0; at === 0 || at < bytes.length; at += maxBodyBytes)
+      await this.#send({ type: 'put', job, path, executable: false }, bytes.subarray(at, at + maxBodyBytes))
+  }
+
+  async #sendFile(job: number, path: string, source: string): Promise<void> {
+    const file = await open(source).catch((cause: unknown) => {
+      throw new VarveError('NOT_FOUND', `${source} cannot be read: ${String(cause)}`, { cause })
+    })
+    try {
+      const executable = (statSync(source).mode & 0o111) !== 0
+      for (let first = true; ; first = false) {
+        const { bytesRead, buffer } = await file.read(Buffer.alloc(maxBodyBytes), 0, maxBodyBytes)
+        if (bytesRead > 0 || first)
+          await this.#send({ type: 'put', job, path, executable }, buffer.subarray(0, bytesRead))
+        if (bytesRead === 0) return
+      }
+    } finally {
+      await file.close()
+    }
+  }
+
+  async #send(message: Message, body?: Uint8Array): Promise<void> {
+    if (this.#failure) throw this.#failure
+    if (!this.#channel.write(encodeFrame(message, body)))
+      await Promise.race([once(this.#channel, 'drain'), this.#qemu.ended])
+    if (this.#failure) throw this.#failure
+  }
+}
