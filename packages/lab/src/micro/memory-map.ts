@@ -1,0 +1,47 @@
+import { pageSizeBytes } from 'varve'
+
+/**
+ * Where the micro guest lives. Everything is in one area from 1 MiB on, which is below the first page that commands
+ * may touch, so that a test knows every page the guest itself can change. Numbers are pages: the area lies in the
+ * first region, where a guest frame number is also the page number in the memory file.
+ */
+export const microMemoryMap = {
+  /** Code, constants and interrupt table, from 1 MiB: the lowest address at which Firecracker loads a kernel. */
+  code: { first: 256, count: 2 },
+  /** Variables. */
+  data: { first: 258, count: 1 },
+  /** The command line as received. */
+  line: { first: 259, count: 1 },
+  /** The numbers of a command line, parsed. */
+  numbers: { first: 260, count: 1 },
+  stack: { first: 261, count: 1 },
+  /** Root table, second-level table and one third-level table per GiB: used when there is memory above 1 GiB. */
+  pageTables: { first: 262, count: 2 + 64 },
+} as const
+
+/** Pages below this one are the guest's own or Firecracker's; commands refuse them. 2 MiB. */
+export const firstUsablePage = 512
+
+/** Guest addresses from here on are not mapped by the guest's page tables: its table area ends. */
+export const microMaxAddressBytes = 64 * 2 ** 30
+
+/** Firecracker's own tables map this much one to one; up to here the guest builds none. */
+const bootMappedBytes = 2 ** 30
+
+export interface OwnPages {
+  readonly first: number
+  readonly count: number
+}
+
+/**
+ * Pages that the guest itself writes or reads, in a guest whose highest address is `topAddressBytes`. All else that it
+ * touches was named in a command, apart from Firecracker's boot parameters (page 7, read once at boot).
+ */
+export function microGuestOwnPages(topAddressBytes: number): OwnPages {
+  const { code, pageTables } = microMemoryMap
+  const gibs = Math.min(Math.ceil(topAddressBytes / bootMappedBytes), pageTables.count - 2)
+  const tables = topAddressBytes > bootMappedBytes ? 2 + gibs : 0
+  return { first: code.first, count: pageTables.first + tables - code.first }
+}
+
+export const addressOfPage = (page: number): number => page * pageSizeBytes
