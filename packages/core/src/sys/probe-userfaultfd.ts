@@ -1,0 +1,40 @@
+import { closeSync, constants, openSync } from 'node:fs'
+import { declare } from './libc.js'
+
+const SYS_userfaultfd: Readonly<Record<string, number>> = { x64: 323, arm64: 282 }
+/** linux/userfaultfd.h: _IO(0xAA, 0x00) on /dev/userfaultfd. */
+const USERFAULTFD_IOC_NEW = 0xaa00
+
+// Safe: integers only.
+const userfaultfd = declare<[number, number]>('long syscall(long number, int flags)')
+const ioctl = declare<[number, number, number]>(
+  'int ioctl(int fd, unsigned long request, unsigned long flags)',
+)
+
+/**
+ * How a process of this user gets a userfaultfd that also covers faults taken in the kernel, which KVM's are; undefined
+ * where it gets none. Firecracker asks without UFFD_USER_MODE_ONLY, so it is refused exactly where this is.
+ */
+export function probeUserfaultfd(): 'system call' | '/dev/userfaultfd' | undefined {
+  const flags = constants.O_NONBLOCK
+  const number = SYS_userfaultfd[process.arch]
+  const fd = number === undefined ? -1 : userfaultfd(number, flags)
+  if (fd >= 0) {
+    closeSync(fd)
+    return 'system call'
+  }
+  let device: number
+  try {
+    device = openSync('/dev/userfaultfd', constants.O_RDWR)
+  } catch {
+    return undefined
+  }
+  try {
+    const made = ioctl(device, USERFAULTFD_IOC_NEW, flags)
+    if (made < 0) return undefined
+    closeSync(made)
+    return '/dev/userfaultfd'
+  } finally {
+    closeSync(device)
+  }
+}
