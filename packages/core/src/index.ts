@@ -24,6 +24,7 @@ export { checkHost, type HostCheck, hardwareVirtualisation } from './machine/doc
 export { onProcessEnd } from './machine/exit-hooks.js'
 export { bootMachine, type LaunchMachineOptions, launchMachine } from './machine/launch-machine.js'
 export type { LaunchedMachine, LoadOptions, MemorySource } from './machine/launched-machine.js'
+export { type LinuxVerdict, recallLinuxVerdict, rememberLinuxVerdict } from './machine/linux-verdict.js'
 export {
   type DiskSpec,
   defaultBootArgs,

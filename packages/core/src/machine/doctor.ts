@@ -10,6 +10,7 @@ import {
 import { probeKvm } from '../sys/kvm.js'
 import { probeUserfaultfd } from '../sys/probe-userfaultfd.js'
 import { probeReflink } from '../sys/reflink.js'
+import { recallLinuxVerdict } from './linux-verdict.js'
 import { runtimeDirectory } from './runtime-directory.js'
 
 export interface HostCheck {
@@ -79,13 +80,18 @@ function checkKvm(): HostCheck {
         : 'load kvm_intel or kvm_amd, enable virtualisation in firmware or nesting in the outer hypervisor; until then use the nested lab',
     }
   }
-  const slots = `${probe.memorySlots} memory slots`
-  if (hardwareVirtualisation())
-    return { id, status: 'ok', finding: `/dev/kvm works, Linux guests and the micro guest, ${slots}` }
+  const verdict = recallLinuxVerdict()
+  const linux = verdict?.linuxBoots ?? hardwareVirtualisation()
+  const evidence =
+    verdict === undefined
+      ? `judged by the CPU’s flags: ${hardwareVirtualisation() ? 'vmx or svm' : 'neither vmx nor svm, so KVM works in software'}`
+      : `tried since the last reboot: a Linux guest ${verdict.linuxBoots ? 'answered after' : 'gave no answer in'} ${verdict.afterMs} ms`
+  const finding = `/dev/kvm works, ${linux ? 'for Linux guests and the micro guest' : 'for the micro guest only'} (${evidence}); ${probe.memorySlots} memory slots`
+  if (linux) return { id, status: 'ok', finding }
   return {
     id,
     status: 'note',
-    finding: `/dev/kvm works in software (the CPU shows no vmx or svm): micro guest only, ${slots}`,
+    finding,
     remedy: 'run Linux guests in the nested lab, or on a host with VMX or SVM',
   }
 }
