@@ -1,0 +1,144 @@
+import { mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { buildMicroGuest } from '@varve/lab'
+import { isAlive, processIdentity } from 'varve'
+import { varve } from './support/cli.js'
+import { openWorld, type World } from './support/world.js'
+
+let world: World
+beforeAll(async () => {
+  world = await openWorld()
+  writeFileSync(world.path('micro.elf'), buildMicroGuest())
+  mkdirSync(world.path('snaps'))
+})
+afterAll(async () => {
+  await varve(world, 'stop', '--all')
+  await world[Symbol.asyncDispose]()
+})
+
+const machines = async () => (await varve(world, 'ps', '--json')).json().machines as Record<string, any>[]
+const stateOf = async (id: string) => (await machines()).find((it) => it.id === id)?.state
+
+describe('machines outlive the command that started them', () => {
+  test('boot, ps, pause, resume, stop', async () => {
+    const boot = await varve(world, 'boot', '--kernel', 'micro.elf', '--memory', '32', '--name', 'web', '--json')
+    expect(boot.status, boot.stderr).toBe(0)
+    const { id, pid, directory } = boot.json()
+    expect(id).toBe('web')
+    expect(statSync(directory).mode & 0o777).toBe(0o700)
+    const [row] = await machines()
+    expect(row).toMatchObject({ id: 'web', state: 'running', pid, firecracker: '1.12.1', dirtyTracking: true })
+    expect((await varve(world, 'ps')).stdout).toMatch(/^NAME +STATE.*\nweb +running/)
+
+    expect((await varve(world, 'pause', 'web')).status).toBe(0)
+    expect(await stateOf('web')).toBe('paused')
+    expect((await varve(world, 'pause', 'web')).status).toBe(5)
+    expect((await varve(world, 'resume', 'web')).status).toBe(0)
+    expect(await stateOf('web')).toBe('running')
+
+    const identity = processIdentity(pid)
+    expect((await varve(world, 'stop', 'web')).status).toBe(0)
+    expect(identity && isAlive(identity)).toBe(false)
+    expect(await machines()).toEqual([])
+  })
+
+  test('a spec file, with flags on top', async () => {
+    writeFileSync(world.path('spec.json'), JSON.stringify({ kernel: 'micro.elf', memoryMib: 16, vcpus: 1, name: 'spec' }))
+    const boot = await varve(world, 'boot', '--spec', 'spec.json', '--memory', '24', '--json')
+    expect(boot.status, boot.stderr).toBe(0)
+    expect((await varve(world, 'stop', 'spec')).status).toBe(0)
+    writeFileSync(world.path('spec.json'), JSON.stringify({ kernel: 'micro.elf', memoryMib: 16, vcpus: 1, cores: 2 }))
+    const bad = await varve(world, 'boot', '--spec', 'spec.json', '--json')
+    expect(bad.status).toBe(2)
+    expect(JSON.parse(bad.stderr).error.message).toContain('cores')
+  })
+
+  test('a machine whose VMM died is recognised and cleaned', async () => {
+    const { pid, directory } = (await varve(world, 'boot', '--kernel', 'micro.elf', '--memory', '16', '--name', 'gone', '--json')).json()
+    process.kill(pid, 'SIGKILL')
+    while (processIdentity(pid)) await sleep(5)
+    expect(await machines()).toEqual([])
+    expect(() => statSync(directory)).toThrow('ENOENT')
+    expect((await varve(world, 'stop', 'gone')).status).toBe(6)
+  })
+})
+
+describe('snapshot and restore', () => {
+  test('a base, a child, and both engines', async () => {
+    expect((await varve(world, 'boot', '--kernel', 'micro.elf', '--memory', '32', '--name', 'src')).status).toBe(0)
+    const base = await varve(world, 'snapshot', 'src', 'snaps/base', '--json')
+    expect(base.status, base.stderr).toBe(0)
+    expect(base.json()).toMatchObject({ kind: 'full', memoryPages: 8192 })
+    expect(await stateOf('src')).toBe('running')
+    const child = await varve(world, 'snapshot', 'src', 'snaps/one', '--parent', 'snaps/base', '--json')
+    expect(child.status, child.stderr).toBe(0)
+    expect(child.json()).toMatchObject({ kind: 'diff', memoryPages: 8192 })
+    expect(statSync(world.path('snaps/one')).mode & 0o777).toBe(0o700)
+    expect(statSync(world.path('snaps/one/memory')).mode & 0o777).toBe(0o600)
+    for (const engine of ['file', 'paged']) {
+      const restored = await varve(world, 'restore', 'snaps/one', '--name', `copy-${engine}`, '--engine', engine, '--json')
+      expect(restored.status, restored.stderr).toBe(0)
+      expect(restored.json()).toMatchObject({ id: `copy-${engine}`, state: 'running', engine, layers: 2 })
+      expect(await stateOf(`copy-${engine}`)).toBe('running')
+    }
+    const paused = await varve(world, 'restore', 'snaps/base', '--name', 'still', '--paused', '--json')
+    expect(paused.status, paused.stderr).toBe(0)
+    expect(await stateOf('still')).toBe('paused')
+    const again = await varve(world, 'snapshot', 'src', 'snaps/base')
+    expect(again.status).toBe(2)
+    expect(again.stderr).toContain('ALREADY_EXISTS')
+    const stopped = await varve(world, 'stop', '--all', '--json')
+    expect(stopped.json().stopped.sort()).toEqual(['copy-file', 'copy-paged', 'src', 'still'])
+    expect(await machines()).toEqual([])
+  })
+
+  test('inspect explains a snapshot directory', async () => {
+    const report = await varve(world, 'inspect', 'snaps/one')
+    expect(report.status, report.stderr).toBe(0)
+    expect(report.stdout).toContain('6.0.0')
+    expect(report.stdout).toContain('1.12')
+    expect((await varve(world, 'inspect', 'snaps/one', '--json')).json()).toBeTypeOf('object')
+  })
+})
+
+describe('the command line itself', () => {
+  test('help names every verb, and each verb has help with examples and exit status', async () => {
+    const overview = await varve(world, 'help')
+    expect(overview.status).toBe(0)
+    for (const verb of ['boot', 'ps', 'pause', 'resume', 'stop', 'snapshot', 'restore', 'inspect', 'doctor']) {
+      expect(overview.stdout).toContain(`  ${verb}`)
+      const help = await varve(world, 'help', verb)
+      expect(help.status).toBe(0)
+      expect(help.stdout).toContain('Example')
+      expect(help.stdout).toContain('Exit status')
+      expect((await varve(world, verb, '--help')).stdout).toBe(help.stdout)
+    }
+  })
+
+  test.each([
+    [['frobnicate'], 2, 'USAGE'],
+    [['boot', '--frobnicate'], 2, 'USAGE'],
+    [['boot'], 2, 'INVALID_ARGUMENT'],
+    [['boot', '--kernel', 'absent.elf'], 5, 'API_REFUSED'],
+    [['pause', 'nobody'], 6, 'NOT_FOUND'],
+    [['restore', 'nowhere'], 6, 'NOT_FOUND'],
+    [['inspect', 'nowhere'], 6, 'NOT_FOUND'],
+  ] as const)('%j exits %i with %s', async (args, status, code) => {
+    const plain = await varve(world, ...args)
+    expect(plain.status, plain.stderr).toBe(status)
+    expect(plain.stdout).toBe('')
+    const json = await varve(world, ...args, '--json')
+    expect(JSON.parse(json.stderr).error.code).toBe(code)
+    expect(await machines()).toEqual([])
+  })
+
+  test('doctor speaks JSON and text', async () => {
+    const json = await varve(world, 'doctor', '--json')
+    const ids = json.json().checks.map((it: { id: string }) => it.id)
+    for (const id of ['firecracker', 'kvm', 'userfaultfd', 'ptrace', 'reflink', 'memory', 'dirty-logging', 'max-map-count'])
+      expect(ids).toContain(id)
+    const version = JSON.parse(readFileSync(new URL('../packages/cli/package.json', import.meta.url), 'utf8')).version
+    expect((await varve(world, '--version')).stdout.trim()).toBe(`varve ${version}`)
+  })
+})

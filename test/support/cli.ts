@@ -1,0 +1,35 @@
+import { spawn } from 'node:child_process'
+import { fileURLToPath } from 'node:url'
+import type { World } from './world.js'
+
+const entry = fileURLToPath(new URL('../../packages/cli/bin/varve.js', import.meta.url))
+
+export interface CliResult {
+  readonly status: number | null
+  readonly stdout: string
+  readonly stderr: string
+  /** Standard output as JSON. */
+  json(): any
+}
+
+/** Runs the built command in a world's runtime directory. */
+export function varve(world: World, ...args: string[]): Promise<CliResult> {
+  const child = spawn(process.execPath, [entry, ...args], {
+    cwd: world.directory,
+    env: { ...process.env, VARVE_RUNTIME_DIR: world.runtimeDirectory, FIRECRACKER: world.binary.path },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  })
+  const collect = (stream: NodeJS.ReadableStream) => {
+    let text = ''
+    stream.setEncoding('utf8').on('data', (part: string) => {
+      text += part
+    })
+    return () => text
+  }
+  const [stdout, stderr] = [collect(child.stdout), collect(child.stderr)]
+  return new Promise((resolve) =>
+    child.once('close', (status) =>
+      resolve({ status, stdout: stdout(), stderr: stderr(), json: () => JSON.parse(stdout()) }),
+    ),
+  )
+}
