@@ -6,51 +6,21 @@ import { type AptOptions, unpackedPackages, withMissingDependencies } from './ap
 import { BuildKey, buildOnce } from './build-cache.js'
 import { busyboxBinary, installBusybox } from './busybox.js'
 import { ext4Image } from './ext4-image.js'
+import { type LinuxGuest, linuxGuestIn } from './guest-files.js'
 import { initramfs, switchRootScript } from './initramfs.js'
 import { kernelModules } from './kernel-modules.js'
 import { kernelPackage } from './kernel-package.js'
 import { sharedLibraries } from './shared-libraries.js'
 import { unpackVmlinux } from './vmlinux.js'
 
-/** The files that make a Linux guest for Firecracker. */
-export interface LinuxGuest {
-  /** Uncompressed ELF kernel. */
-  readonly kernel: string
-  readonly initrd: string
-  /** ext4, to be attached read-only as root disk; all guests of a host share it. */
-  readonly rootDisk: string
-  readonly bootArgs: string
-}
-
 /** virtio-mmio devices are found by ACPI from Firecracker 1.8 on; kernels that build them in have less to insert. */
 const guestModules = ['virtio_mmio', 'virtio_blk', 'virtio-rng', 'vmw_vsock_virtio_transport'] as const
-
-/**
- * `quiet` and no mitigations because an emulated guest spends seconds on both; `i8042.*` because probing a keyboard
- * and mouse that Firecracker does not have waits for time-outs.
- */
-const bootArgs =
-  'console=ttyS0 reboot=k panic=1 quiet mitigations=off random.trust_cpu=on i8042.noaux i8042.nomux i8042.dumbkbd'
 
 /** Changes of what is built below, other than of its inputs, count this up. */
 const guestImageVersion = 1
 
-/** Where the four files lie in a folder that `linuxGuest` made or the nested lab holds. */
-export function linuxGuestIn(directory: string): LinuxGuest {
-  return {
-    kernel: join(directory, 'vmlinux'),
-    initrd: join(directory, 'initramfs.cpio'),
-    rootDisk: join(directory, 'rootfs.ext4'),
-    bootArgs,
-  }
-}
-
 /** Builds (or finds in the cache) the guest: Debian's kernel for VMs, busybox, and the agent behind socat on vsock. */
 export async function linuxGuest(options: AptOptions = {}): Promise<LinuxGuest> {
-  return linuxGuestIn(await linuxGuestDirectory(options))
-}
-
-export async function linuxGuestDirectory(options: AptOptions = {}): Promise<string> {
   const { signal, onProgress } = options
   const abort = signal === undefined ? {} : { signal }
   const kernel = await kernelPackage(options)
@@ -59,7 +29,7 @@ export async function linuxGuestDirectory(options: AptOptions = {}): Promise<str
   const socat = join(socatTree, 'usr/bin/socat')
   const key = new BuildKey().text(`guest ${guestImageVersion} ${kernel.release} ${agentScript} ${rcScript}`)
   for (const file of [kernel.vmlinuz, busybox, socat]) await key.file('input', file)
-  return buildOnce('guest', key.value, async (directory) => {
+  const built = await buildOnce('guest', key.value, async (directory) => {
     onProgress?.(`building the Linux guest (kernel ${kernel.release})`)
     const files = linuxGuestIn(directory)
     writeFileSync(files.kernel, await unpackVmlinux(readFileSync(kernel.vmlinuz), abort))
@@ -90,6 +60,7 @@ export async function linuxGuestDirectory(options: AptOptions = {}): Promise<str
     await ext4Image(root, files.rootDisk, abort)
     await rm(root, { recursive: true })
   })
+  return linuxGuestIn(built)
 }
 
 const rcScript = `#!/bin/sh

@@ -4,7 +4,7 @@ import type { KernelModule } from './kernel-modules.js'
 export interface InitramfsOptions {
   /** A static busybox. */
   readonly busybox: Buffer
-  /** In the order of insertion. One that does not fit the machine (kvm-intel on AMD) is passed over. */
+  /** In the order of insertion. A KVM module that does not fit the machine is passed over. */
   readonly modules: readonly KernelModule[]
   /** Shell commands that end in `exec switch_root`; /proc, /sys and /dev are mounted. */
   readonly script: string
@@ -17,7 +17,7 @@ export PATH=/bin
 /bin/busybox mount -t proc proc /proc
 /bin/busybox mount -t sysfs sysfs /sys
 /bin/busybox mount -t devtmpfs devtmpfs /dev
-${modules.map(({ name }) => `/bin/busybox insmod /modules/${name}.ko`).join('\n')}
+${modules.map(({ name }) => insertion(name)).join('\n')}
 ${script}
 `
   const entries: CpioEntry[] = [
@@ -31,6 +31,15 @@ ${script}
     ...modules.map(({ name, content }): CpioEntry => ({ path: `modules/${name}.ko`, kind: 'file', content })),
   ]
   return cpioArchive(entries)
+}
+
+/** The wrong one would say so on the console, where it looks like the cause of whatever goes wrong next. */
+const cpuFlags: Readonly<Record<string, string>> = { kvm_amd: 'svm', kvm_intel: 'vmx' }
+
+function insertion(name: string): string {
+  const insert = `/bin/busybox insmod /modules/${name}.ko`
+  const flag = cpuFlags[name]
+  return flag === undefined ? insert : `/bin/busybox grep -qw ${flag} /proc/cpuinfo && ${insert}`
 }
 
 /** Waits up to ten seconds for a device that the kernel finds in its own time, then mounts it and goes there. */

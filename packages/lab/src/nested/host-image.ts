@@ -6,7 +6,8 @@ import type { AptOptions } from '../linux/apt-packages.js'
 import { BuildKey, buildOnce } from '../linux/build-cache.js'
 import { busyboxBinary, installBusybox } from '../linux/busybox.js'
 import { ext4Image } from '../linux/ext4-image.js'
-import { linuxGuestDirectory, linuxGuestIn } from '../linux/guest-image.js'
+import { linuxGuestIn } from '../linux/guest-files.js'
+import { linuxGuest } from '../linux/guest-image.js'
 import { initramfs, switchRootScript } from '../linux/initramfs.js'
 import { kernelModules } from '../linux/kernel-modules.js'
 import { kernelPackage } from '../linux/kernel-package.js'
@@ -15,6 +16,10 @@ import { labPaths, runnerPath } from './lab-paths.js'
 
 /** The files that QEMU boots. */
 export interface HostImage {
+  /**
+   * Unpacked, the guests' own: QEMU boots it by its PVH entry, which spares the emulated machine from unpacking a
+   * bzImage (a second).
+   */
   readonly kernel: string
   readonly initrd: string
   /** ext4 with Node, Firecracker and the Linux guest; read-only, shared by all labs. */
@@ -26,7 +31,7 @@ export interface HostImageOptions extends AptOptions {
   readonly firecracker?: FirecrackerBinary
 }
 
-/** kvm-intel fails to insert on AMD and the other way round; that is passed over. tun is for guests with a network. */
+/** One of the two KVMs fits. tun is for guests with a network. */
 const hostModules = [
   'kvm-amd',
   'kvm-intel',
@@ -46,7 +51,7 @@ export async function hostImage(options: HostImageOptions = {}): Promise<HostIma
   const abort = signal === undefined ? {} : { signal }
   const kernel = await kernelPackage(options)
   const busybox = await busyboxBinary(options)
-  const guest = linuxGuestIn(await linuxGuestDirectory(options))
+  const guest = await linuxGuest(options)
   const firecracker = options.firecracker ?? (await findFirecracker(options))
   const node = { source: process.execPath, target: '/usr/bin/node' }
   const guestInside = linuxGuestIn(labPaths.guest)
@@ -96,7 +101,6 @@ export async function hostImage(options: HostImageOptions = {}): Promise<HostIma
     writeFileSync(join(root, 'etc/passwd'), 'root:x:0:0:root:/scratch:/bin/sh\n')
     await ext4Image(root, join(work, 'root.ext4'), abort)
     await rm(root, { recursive: true })
-    copyFileSync(kernel.vmlinuz, join(work, 'vmlinuz'))
     writeFileSync(
       join(work, 'initramfs.cpio'),
       initramfs({
@@ -107,7 +111,7 @@ export async function hostImage(options: HostImageOptions = {}): Promise<HostIma
     )
   })
   return {
-    kernel: join(directory, 'vmlinuz'),
+    kernel: guest.kernel,
     initrd: join(directory, 'initramfs.cpio'),
     rootDisk: join(directory, 'root.ext4'),
   }
@@ -132,6 +136,6 @@ hostname lab
 `
 
 const inittab = `::sysinit:/etc/rc
-::wait:/bin/env UV_THREADPOOL_SIZE=8 /usr/bin/node ${runnerPath}
+::wait:/usr/bin/node ${runnerPath}
 ::wait:/bin/poweroff -f
 `

@@ -1,5 +1,7 @@
 import { join } from 'node:path'
-import { type LinuxGuest, linuxGuestIn } from '../linux/guest-image.js'
+import { type LinuxGuest, linuxGuestIn } from '../linux/guest-files.js'
+
+// The runner loads this file and has to start fast under emulation: import nothing that imports `varve`.
 
 /** Where things lie inside the nested lab. */
 export const labPaths = {

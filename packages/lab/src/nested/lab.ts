@@ -179,13 +179,13 @@ export class NestedLab implements AsyncDisposable {
       for (const [name, path] of Object.entries(files)) await this.#sendFile(id, name, path)
       await this.#send({ type: 'start', job: id, args, env })
       try {
-        return await this.#within(job.finished, `script ${id} in the nested lab`, timeoutMs, signal)
+        return await this.#within(job.finished, `script ${id} in the nested lab`, timeoutMs, signal, () =>
+          job.lastWords === '' ? '' : `; its last words: ${job.lastWords}`,
+        )
       } catch (error) {
         if (this.#failure) throw this.#failure
         await this.#send({ type: 'kill', job: id })
         await this.#within(job.finished, `killing script ${id}`, killGraceMs).catch(() => {})
-        if (error instanceof VarveError && error.code === 'TIMEOUT')
-          throw this.#error('TIMEOUT', `${error.message}; its last words: ${job.lastWords}`, error)
         throw error
       }
     } finally {
@@ -231,10 +231,16 @@ export class NestedLab implements AsyncDisposable {
     })
   }
 
-  async #within<T>(promise: Promise<T>, what: string, timeoutMs: number, signal?: AbortSignal): Promise<T> {
+  async #within<T>(
+    promise: Promise<T>,
+    what: string,
+    timeoutMs: number,
+    signal?: AbortSignal,
+    lastWords: () => string = () => '',
+  ): Promise<T> {
     const stop = withResolvers<never>()
     const timer = setTimeout(
-      () => stop.reject(this.#error('TIMEOUT', `${what}: nothing within ${timeoutMs} ms`)),
+      () => stop.reject(this.#error('TIMEOUT', `${what} did not end within ${timeoutMs} ms${lastWords()}`)),
       timeoutMs,
     )
     const onAbort = () =>

@@ -1,8 +1,9 @@
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
-import { accessSync, constants, readdirSync, read as readFd, readFileSync, writeSync } from 'node:fs'
+import { accessSync, constants, readdirSync, readFileSync, writeSync } from 'node:fs'
 import { appendFile, chmod, mkdir, open, readdir, rm, symlink } from 'node:fs/promises'
 import { release } from 'node:os'
 import { dirname, join, normalize } from 'node:path'
+import type { Readable } from 'node:stream'
 import { encodeFrame, type Frame, FrameDecoder, type Message, maxBodyBytes } from './job-frames.js'
 import { labEnvironment, labPaths, portName } from './lab-paths.js'
 
@@ -20,11 +21,8 @@ await mkdir(jobsDirectory, { recursive: true })
 await symlink(join(labPaths.project, 'node_modules'), join(jobsDirectory, 'node_modules'))
 send({ type: 'hello', kernel: release(), node: process.version, kvm: hasKvm() })
 const decoder = new FrameDecoder()
-for (;;) {
-  const chunk = await readPort()
-  if (chunk.length === 0) powerOff()
-  for (const frame of decoder.push(chunk)) await handle(frame)
-}
+for await (const chunk of portReader()) for (const frame of decoder.push(chunk as Buffer)) await handle(frame)
+powerOff()
 
 function portDevice(): string {
   const ports = '/sys/class/virtio-ports'
@@ -42,14 +40,14 @@ function hasKvm(): boolean {
   }
 }
 
-/** Blocks a thread of libuv's pool while there is nothing to read, which is why the lab gives that pool more threads. */
-function readPort(): Promise<Buffer> {
-  const buffer = Buffer.alloc(maxBodyBytes)
-  return new Promise((resolve, reject) =>
-    readFd(port.fd, buffer, 0, buffer.length, null, (error, count) =>
-      error ? reject(error) : resolve(buffer.subarray(0, count)),
-    ),
-  )
+/**
+ * A read of the port gives 4 KiB at most and blocks; `cat` does that four times as fast as Node's pool of threads
+ * when emulated, and hands over larger pieces through its pipe. It ends when the port closes.
+ */
+function portReader(): Readable {
+  const { stdout } = spawn('/bin/cat', [], { stdio: [port.fd, 'pipe', 'inherit'] })
+  if (stdout === null) throw new Error('no pipe from cat')
+  return stdout
 }
 
 /** Synchronous, so that frames of several jobs never mix; QEMU always drains the port. */
