@@ -35,6 +35,7 @@ export const errorRegistry = {
     exit: 5,
     summary: 'The guest answered something its protocol does not allow, or not in time.',
   },
+  GUEST_MEMORY: { exit: 4, summary: 'Guest memory does not hold what the guest was told to write.' },
   PAGE_SERVER_DIED: {
     exit: 5,
     summary: 'The page server ended while a VM depended on it; the VM was killed.',

@@ -157,13 +157,17 @@ export class Assembler {
   /** `op target, source`; the source is a register, a word in memory or a signed 32-bit number. */
   arithmetic(op: Arithmetic, target: Register, source: Register | WordAt | number): void {
     const { opcode, digit } = arithmetic[op]
-    // `op r64, r/m64` is the opcode two higher.
-    if (typeof source === 'object') return this.#absolute([opcode + 2], target, source.at)
-    if (typeof source !== 'number') return this.#registers([opcode], source, target)
-    if (!Number.isInteger(source) || source < -(2 ** 31) || source >= 2 ** 31)
-      throw new VarveError('INVALID_ARGUMENT', `${op} ${target}, ${source}: not a signed 32-bit number`)
-    this.#extended(0x81, digit, target)
-    this.#little(BigInt(source), 4)
+    if (typeof source === 'object') {
+      // `op r64, r/m64` is the opcode two higher.
+      this.#absolute([opcode + 2], target, source.at)
+    } else if (typeof source === 'string') {
+      this.#registers([opcode], source, target)
+    } else {
+      if (!Number.isInteger(source) || source < -(2 ** 31) || source >= 2 ** 31)
+        throw new VarveError('INVALID_ARGUMENT', `${op} ${target}, ${source}: not a signed 32-bit number`)
+      this.#extended(0x81, digit, target)
+      this.#little(BigInt(source), 4)
+    }
   }
 
   test(left: Register, right: Register): void {
@@ -208,13 +212,13 @@ export class Assembler {
 
   /** `mov target, dword [base + offset]`, upper half zero. */
   loadHalf(target: Register, base: Register, offset = 0): void {
-    this.bytes(0x40 | ((number(target) >> 3) << 2) | (number(base) >> 3), 0x8b)
-    this.#memoryOperand(target, base, offset)
+    this.#memory([0x8b], target, base, offset, 0x40)
   }
 
   /** `mov byte [base + offset], low byte of source` */
   storeByte(base: Register, source: Register, offset = 0): void {
-    this.#memory([0x88], source, base, offset)
+    // With a REX prefix, if an empty one, registers 4 to 7 mean spl to dil, not ah to bh.
+    this.#memory([0x88], source, base, offset, 0x40)
   }
 
   /** `mov target, [label]` */
@@ -306,13 +310,9 @@ export class Assembler {
     this.bytes(0x48 | (m >> 3), opcode, 0xc0 | (digit << 3) | (m & 7))
   }
 
-  #memory(opcode: readonly number[], reg: Register, base: Register, offset: number): void {
-    this.bytes(0x48 | ((number(reg) >> 3) << 2) | (number(base) >> 3), ...opcode)
-    this.#memoryOperand(reg, base, offset)
-  }
-
-  /** `[base + disp32]`; rsp and r12 as a base need a SIB byte. */
-  #memoryOperand(reg: Register, base: Register, offset: number): void {
+  /** `[base + disp32]` and a register; rsp and r12 as a base need a SIB byte. */
+  #memory(opcode: readonly number[], reg: Register, base: Register, offset: number, rex = 0x48): void {
+    this.bytes(rex | ((number(reg) >> 3) << 2) | (number(base) >> 3), ...opcode)
     const low = number(base) & 7
     this.bytes(0x80 | ((number(reg) & 7) << 3) | low, ...(low === 4 ? [0x24] : []))
     this.#little(BigInt(offset), 4)

@@ -13,7 +13,7 @@ const maxLineBytes = 4095
  */
 export function assembleGuestProgram(): { bytes: Uint8Array; entry: number } {
   const { code } = microMemoryMap
-  const entry = addressOfPage(code.first)
+  const entry = addressOfPage(code.start)
   const asm = new Assembler(entry)
   defineAreas(asm)
   emitStart(asm)
@@ -22,7 +22,7 @@ export function assembleGuestProgram(): { bytes: Uint8Array; entry: number } {
   emitPageLoops(asm)
   emitConsole(asm)
   emitMachine(asm)
-  asm.padTo(addressOfPage(code.first + code.count))
+  asm.padTo(addressOfPage(code.start + code.count))
   return { bytes: asm.assemble(), entry }
 }
 
@@ -43,15 +43,15 @@ const variables = [
 function defineAreas(asm: Assembler): void {
   const { data, line, numbers, stack, pageTables } = microMemoryMap
   variables.forEach((name, index) => {
-    asm.define(name, addressOfPage(data.first) + 8 * index)
+    asm.define(name, addressOfPage(data.start) + 8 * index)
   })
-  asm.define('line', addressOfPage(line.first))
-  asm.define('lineEnd', addressOfPage(line.first) + maxLineBytes)
-  asm.define('numbers', addressOfPage(numbers.first))
-  asm.define('stackTop', addressOfPage(stack.first + stack.count))
-  asm.define('rootTable', addressOfPage(pageTables.first))
-  asm.define('secondTable', addressOfPage(pageTables.first + 1))
-  asm.define('thirdTables', addressOfPage(pageTables.first + 2))
+  asm.define('line', addressOfPage(line.start))
+  asm.define('lineEnd', addressOfPage(line.start) + maxLineBytes)
+  asm.define('numbers', addressOfPage(numbers.start))
+  asm.define('stackTop', addressOfPage(stack.start + stack.count))
+  asm.define('rootTable', addressOfPage(pageTables.start))
+  asm.define('secondTable', addressOfPage(pageTables.start + 1))
+  asm.define('thirdTables', addressOfPage(pageTables.start + 2))
 }
 
 function emitStart(asm: Assembler): void {

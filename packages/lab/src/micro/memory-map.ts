@@ -7,16 +7,16 @@ import { pageSizeBytes } from 'varve'
  */
 export const microMemoryMap = {
   /** Code, constants and interrupt table, from 1 MiB: the lowest address at which Firecracker loads a kernel. */
-  code: { first: 256, count: 2 },
+  code: { start: 256, count: 2 },
   /** Variables. */
-  data: { first: 258, count: 1 },
+  data: { start: 258, count: 1 },
   /** The command line as received. */
-  line: { first: 259, count: 1 },
+  line: { start: 259, count: 1 },
   /** The numbers of a command line, parsed. */
-  numbers: { first: 260, count: 1 },
-  stack: { first: 261, count: 1 },
+  numbers: { start: 260, count: 1 },
+  stack: { start: 261, count: 1 },
   /** Root table, second-level table and one third-level table per GiB: used when there is memory above 1 GiB. */
-  pageTables: { first: 262, count: 2 + 64 },
+  pageTables: { start: 262, count: 2 + 64 },
 } as const
 
 /** Pages below this one are the guest's own or Firecracker's; commands refuse them. 2 MiB. */
@@ -28,20 +28,28 @@ export const microMaxAddressBytes = 64 * 2 ** 30
 /** Firecracker's own tables map this much one to one; up to here the guest builds none. */
 const bootMappedBytes = 2 ** 30
 
+/** `count` pages from page `start` on. */
 export interface OwnPages {
-  readonly first: number
+  readonly start: number
   readonly count: number
 }
 
 /**
- * Pages that the guest itself writes or reads, in a guest whose highest address is `topAddressBytes`. All else that it
- * touches was named in a command, apart from Firecracker's boot parameters (page 7, read once at boot).
+ * Pages that the guest itself may write or read, in a guest whose highest address is `topAddressBytes`. All else that
+ * it touches was named in a command, but for pages that the processor reads on its behalf: Firecracker's page tables
+ * and segment table (`firecrackerBootPages`), and the boot parameters, read once at boot.
  */
 export function microGuestOwnPages(topAddressBytes: number): OwnPages {
   const { code, pageTables } = microMemoryMap
   const gibs = Math.min(Math.ceil(topAddressBytes / bootMappedBytes), pageTables.count - 2)
   const tables = topAddressBytes > bootMappedBytes ? 2 + gibs : 0
-  return { first: code.first, count: pageTables.first + tables - code.first }
+  return { start: code.start, count: pageTables.start + tables - code.start }
 }
+
+/**
+ * Pages that Firecracker 1.12.1 writes before the guest's first instruction on x86_64, measured from the Diff of a
+ * fresh VM without devices: docs/guides/micro-guest.md says what each holds.
+ */
+export const firecrackerBootPages: readonly number[] = [0, 7, 9, 10, 11, 32, 159, 160, 223, 224]
 
 export const addressOfPage = (page: number): number => page * pageSizeBytes

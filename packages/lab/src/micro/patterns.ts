@@ -1,7 +1,7 @@
 import { pageSizeBytes, VarveError } from 'varve'
 
-/** 64-bit words in a page. */
-export const wordsPerPage = pageSizeBytes / 8
+/** 64-bit words in a page of 4,096 bytes. */
+export const wordsPerPage = 512
 
 /** Odd, so that multiplying by it modulo 2^64 loses nothing: a word tells its page and seed. 2^64 / golden ratio. */
 export const mixFactor = 0x9e37_79b9_7f4a_7c15n
@@ -92,4 +92,15 @@ export function checkedPattern(pattern: TouchPattern): Required<TouchPattern> {
 export function checkedSeed(seed: number): number {
   if (Number.isInteger(seed) && seed >= 0 && seed <= maxUint32) return seed
   throw new VarveError('INVALID_ARGUMENT', `seed ${seed} is not an integer in [0, 2^32)`)
+}
+
+/** The guest's `sum` over whole pages: each word in turn is added to the last sum rotated left by one bit. */
+export function sumOfPages(pages: Iterable<Uint8Array>): bigint {
+  let sum = 0n
+  for (const page of pages) {
+    const view = new DataView(page.buffer, page.byteOffset, page.byteLength)
+    for (let at = 0; at < page.byteLength; at += 8)
+      sum = BigInt.asUintN(64, (sum << 1n) + (sum >> 63n) + view.getBigUint64(at, true))
+  }
+  return sum
 }

@@ -1,0 +1,45 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { bootMachine, type LaunchMachineOptions, type RunningMachine } from 'varve'
+import { buildMicroGuest } from './build-micro-guest.js'
+import { MicroConsole } from './micro-console.js'
+
+export interface BootMicroGuestOptions extends LaunchMachineOptions {
+  readonly memoryMib: number
+  /** Default true. */
+  readonly trackDirtyPages?: boolean
+  readonly hugePages?: boolean
+}
+
+export interface MicroGuest {
+  readonly machine: RunningMachine
+  readonly console: MicroConsole
+  /** Pages of its memory, as the guest counted them. */
+  readonly pages: number
+}
+
+/** Boots a micro guest and waits for its banner. The caller stops the machine and disposes of the console. */
+export async function bootMicroGuest(options: BootMicroGuestOptions): Promise<MicroGuest> {
+  const { memoryMib, trackDirtyPages = true, hugePages = false, ...launch } = options
+  const directory = mkdtempSync(join(tmpdir(), 'varve-micro-'))
+  try {
+    const kernel = join(directory, 'micro-guest.elf')
+    writeFileSync(kernel, buildMicroGuest(), { mode: 0o600 })
+    const machine = await bootMachine({ kernel, memoryMib, vcpus: 1, trackDirtyPages, hugePages }, launch)
+    let console: MicroConsole | undefined
+    try {
+      console = MicroConsole.attach(machine.paths)
+      const { signal } = launch
+      const pages = await console.ready(signal === undefined ? {} : { signal })
+      return { machine, console, pages }
+    } catch (error) {
+      await console?.[Symbol.asyncDispose]()
+      await machine.stop()
+      throw error
+    }
+  } finally {
+    // Firecracker has read the kernel by now.
+    rmSync(directory, { recursive: true, force: true })
+  }
+}
