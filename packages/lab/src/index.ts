@@ -8,6 +8,7 @@ export { type ConsoleTransport, FileTailTransport, type TransportOptions } from 
 export {
   firecrackerBootPages,
   firstUsablePage,
+  microGuestCommandPages,
   microGuestOwnPages,
   microMaxAddressBytes,
   microMemoryMap,
@@ -29,6 +30,7 @@ export {
 } from './micro/patterns.js'
 export type { Accelerator } from './nested/accelerator.js'
 export type { LabRunResult } from './nested/job.js'
-export { type LabRunOptions, type NestedLab, type NestedLabOptions, openNestedLab } from './nested/lab.js'
+export type { LabRunOptions, NestedLab } from './nested/lab.js'
 export { guestInLab, labPaths } from './nested/lab-paths.js'
+export { type NestedLabOptions, openNestedLab } from './nested/open-lab.js'
 export { ensureSystemPackages, missingSystemPackages, systemPackages } from './system-packages.js'

@@ -1,5 +1,5 @@
 import type { Socket } from 'node:net'
-import { connectVsock, VarveError } from 'varve'
+import { connectVsock, type ErrorCode, VarveError } from 'varve'
 import { agentPort, functionName, maxAgentBytes } from './agent.js'
 
 export interface AgentCallOptions {
@@ -23,6 +23,9 @@ const pingTimeoutMs = 5_000
 const retryDelayMs = 100
 /** `err 16777216` is 12 bytes. */
 const maxStatusBytes = 32
+
+/** How a connection fails while the guest boots or right after a restore. */
+const transient: readonly ErrorCode[] = ['API_TRANSPORT', 'TIMEOUT', 'INTERRUPTED']
 
 /** The connection ended before an answer: nothing is known but that it is worth another try if nothing was asked yet. */
 class ConnectionLost extends Error {}
@@ -72,7 +75,7 @@ export function guestAgent(vsockPath: string, port: number = agentPort): GuestAg
     put: async (name, program, options = {}) => {
       await call(`put ${name}`, request('put', name, program), options)
     },
-    invoke: (name, input = '', options = {}) =>
+    invoke: async (name, input = '', options = {}) =>
       call(`invoke ${name}`, request('invoke', name, input), options),
   }
 }
@@ -104,7 +107,7 @@ async function provenConnection(
       return { socket, answer: await exchange(socket, Buffer.from('ping\n'), ping) }
     } catch (error) {
       socket?.destroy()
-      if (error instanceof VarveError && error.code === 'GUEST_PROTOCOL') throw error
+      if (error instanceof VarveError && !transient.includes(error.code)) throw error
       ends.throwIfAborted()
     }
     await new Promise((done) => setTimeout(done, retryDelayMs))

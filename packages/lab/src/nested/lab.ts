@@ -1,30 +1,14 @@
 import { once } from 'node:events'
-import { mkdirSync, mkdtempSync, rmSync, statSync } from 'node:fs'
+import { mkdirSync, statSync } from 'node:fs'
 import { open } from 'node:fs/promises'
 import type { Socket } from 'node:net'
-import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
-import { onProcessEnd, VarveError } from 'varve'
-import { emptyExt4Image } from '../linux/ext4-image.js'
-import { ensureSystemPackages } from '../system-packages.js'
-import { type Accelerator, claimsNesting, rememberNestingFailed } from './accelerator.js'
-import { consoleTail, newConsoleLog } from './console-log.js'
-import { type HostImageOptions, hostImage } from './host-image.js'
+import { VarveError } from 'varve'
+import type { Accelerator } from './accelerator.js'
+import { consoleTail } from './console-log.js'
 import { Job, type LabRunResult, withResolvers } from './job.js'
 import { encodeFrame, FrameDecoder, type Message, maxBodyBytes } from './job-frames.js'
-import { projectDisk } from './project-disk.js'
-import { type Qemu, startQemu } from './qemu.js'
-
-export interface NestedLabOptions extends HostImageOptions {
-  /** Default: 4096. */
-  readonly memoryMib?: number
-  /** Default: 2. */
-  readonly cpus?: number
-  /** Size of the scratch disk, which is sparse on the host. Default: 16384. */
-  readonly scratchMib?: number
-  /** Default: KVM if this host's can be nested, else emulation. */
-  readonly accelerator?: Accelerator
-}
+import type { Qemu } from './qemu.js'
 
 export interface LabRunOptions {
   /** Path of a JavaScript module on this machine, or its code. It may import `varve`, `@varve/lab` and node:*. */
@@ -41,83 +25,8 @@ export interface LabRunOptions {
   readonly signal?: AbortSignal
 }
 
-/** From QEMU's start to the runner's first word: some 6 s emulated on an idle machine, more on a loaded one. */
-const bootTimeoutMs = { kvm: 30_000, tcg: 180_000 } as const
 /** Starting the runner's Node and a kill of the script's process group take well below a second. */
 const killGraceMs = 10_000
-
-/**
- * Boots a host with a KVM of its own, in QEMU. Everything that needs fetching or building is made first, and kept for
- * the next time. The lab ends with `await using`, `close()`, or this process, however that ends. Errors:
- * HOST_UNSUPPORTED (with the command to run), BINARY_NOT_FOUND, LAB_FAILED and TIMEOUT (both name the console log).
- */
-export async function openNestedLab(options: NestedLabOptions = {}): Promise<NestedLab> {
-  if (process.arch !== 'x64')
-    throw new VarveError('HOST_UNSUPPORTED', `the nested lab is for x86_64; this is ${process.arch}`)
-  const { signal, onProgress } = options
-  await ensureSystemPackages(options)
-  const image = await hostImage(options)
-  const project = await projectDisk(signal === undefined ? {} : { signal })
-  const start = (accelerator: Accelerator) => {
-    onProgress?.(`starting the nested lab (${accelerator === 'kvm' ? 'KVM' : 'emulation'})`)
-    return bootLab({ ...options, accelerator }, image, project)
-  }
-  if (options.accelerator !== undefined) return start(options.accelerator)
-  if (!claimsNesting()) return start('tcg')
-  try {
-    return await start('kvm')
-  } catch (error) {
-    signal?.throwIfAborted()
-    onProgress?.(`nested KVM failed: ${error instanceof Error ? error.message : String(error)}`)
-    rememberNestingFailed()
-    return start('tcg')
-  }
-}
-
-async function bootLab(
-  options: NestedLabOptions & { readonly accelerator: Accelerator },
-  image: Awaited<ReturnType<typeof hostImage>>,
-  project: string,
-): Promise<NestedLab> {
-  const { accelerator, memoryMib = 4096, cpus = 2, scratchMib = 16 * 1024, signal } = options
-  const directory = mkdtempSync(join(tmpdir(), 'varve-lab-'))
-  const consoleLogPath = newConsoleLog()
-  let qemu: Qemu | undefined
-  const discard = () => {
-    qemu?.kill()
-    rmSync(directory, { recursive: true, force: true })
-  }
-  const forget = onProcessEnd(discard)
-  try {
-    const scratchDisk = join(directory, 'scratch.ext4')
-    await emptyExt4Image(scratchDisk, scratchMib, signal)
-    qemu = await startQemu({
-      image,
-      projectDisk: project,
-      scratchDisk,
-      accelerator,
-      memoryMib,
-      cpus,
-      consoleLogPath,
-      socketPath: join(directory, 'jobs.sock'),
-    })
-    const channel = await qemu.channel
-    if (channel === null)
-      throw new VarveError('LAB_FAILED', `the nested lab did not start: ${await qemu.ended}`)
-    const lab = new NestedLab(accelerator, consoleLogPath, directory, qemu, channel, () => {
-      forget()
-      discard()
-    })
-    await lab.untilReady(bootTimeoutMs[accelerator], signal)
-    // QEMU has it open; without a name it cannot be left behind.
-    rmSync(scratchDisk)
-    return lab
-  } catch (error) {
-    forget()
-    discard()
-    throw error
-  }
-}
 
 /** A running lab. Scripts may run side by side. */
 export class NestedLab implements AsyncDisposable {
@@ -133,7 +42,7 @@ export class NestedLab implements AsyncDisposable {
   #lastJob = 0
   #failure: VarveError | undefined
 
-  /** @internal Use `openNestedLab`. */
+  /** @internal Use `openNestedLab` (open-lab.ts). */
   constructor(
     accelerator: Accelerator,
     consoleLogPath: string,
@@ -167,7 +76,7 @@ export class NestedLab implements AsyncDisposable {
   async run(options: LabRunOptions): Promise<LabRunResult> {
     const { args = [], env = {}, files = {}, timeoutMs = 120_000, signal } = options
     if (this.#failure) throw this.#failure
-    signal?.throwIfAborted()
+    if (signal?.aborted) throw new VarveError('INTERRUPTED', 'a run was aborted', { cause: signal.reason })
     const id = ++this.#lastJob
     const output = resolve(options.outputDirectory ?? join(this.#directory, `output-${id}`))
     mkdirSync(output, { recursive: true, mode: 0o700 })
@@ -281,7 +190,8 @@ export class NestedLab implements AsyncDisposable {
   async #send(message: Message, body?: Uint8Array): Promise<void> {
     if (this.#failure) throw this.#failure
     if (!this.#channel.write(encodeFrame(message, body)))
-      await Promise.race([once(this.#channel, 'drain'), this.#qemu.ended])
+      // An error of the channel means the end of the lab, which the reader reports.
+      await Promise.race([once(this.#channel, 'drain').catch(() => this.#qemu.ended), this.#qemu.ended])
     if (this.#failure) throw this.#failure
   }
 }

@@ -19,13 +19,16 @@ export interface QemuOptions {
 }
 
 export interface Qemu {
-  /** The job channel, or null if QEMU ended before it connected. */
+  /** The job channel, or null if QEMU ended before it connected, which it does before it starts the machine. */
   readonly channel: Promise<Socket | null>
   /** When QEMU has ended: why, in words. */
   readonly ended: Promise<string>
   /** Ends QEMU at once. Its disks are read-only or thrown away, so nothing is lost. */
   kill(): void
 }
+
+/** QEMU opens its character devices within a second of its start. */
+const connectTimeoutMs = 30_000
 
 /**
  * Starts QEMU. We listen and QEMU connects: so the port inside is connected from its first moment on, and its closing
@@ -40,12 +43,16 @@ export async function startQemu(options: QemuOptions): Promise<Qemu> {
     words = (words + chunk.toString('utf8')).slice(-2000)
   })
   const ended = endOf(child, () => words)
+  const stuck = setTimeout(() => child.kill('SIGKILL'), connectTimeoutMs)
   const channel = Promise.race([
     new Promise<Socket>((resolve) => server.once('connection', resolve)),
     ended.then(() => null),
   ])
   // One peer only. Closing the server also removes the socket file.
-  void channel.finally(() => server.close())
+  void channel.finally(() => {
+    clearTimeout(stuck)
+    server.close()
+  })
   return { channel, ended, kill: () => child.kill('SIGKILL') }
 }
 
