@@ -19,6 +19,36 @@ export {
 export type { VmmFiles } from './firecracker/vmm-files.js'
 export type { JailerOptions, VmmExit, VmmPaths } from './firecracker/vmm-process.js'
 export { type ConnectVsockOptions, connectVsock } from './firecracker/vsock.js'
+export { type CompareOptions, compareImages } from './layer/compare-images.js'
+export {
+  composeExtentMap,
+  type ExtentMap,
+  imagePages,
+  lookupPage,
+  type PageSource,
+  pagesFrom,
+  stackLayer,
+  zeroMap,
+  zeroSource,
+} from './layer/extent-map.js'
+export { type ExtentMapJson, extentMapFromJson, extentMapToJson } from './layer/extent-map-json.js'
+export { type FlattenOptions, type FlattenResult, flatten } from './layer/flatten.js'
+export type { ImageSource } from './layer/image-reader.js'
+export { assertFinePages, type IndexOptions, indexMemoryFile } from './layer/index-memory-file.js'
+export type { Layer } from './layer/layer.js'
+export { openSnapshotChain, type SnapshotChain } from './layer/snapshot-chain.js'
+export {
+  createSnapshotDirectory,
+  readSnapshotDirectory,
+  readSnapshotManifest,
+  type SealOptions,
+  type SnapshotDirectory,
+  type SnapshotPaths,
+  sealSnapshotDirectory,
+  snapshotPaths,
+  writeSnapshotManifest,
+} from './layer/snapshot-directory.js'
+export type { SnapshotManifest } from './layer/snapshot-manifest.js'
 export { connectMachine, type FindOptions, stopMachine } from './machine/connect-machine.js'
 export { checkHost, type HostCheck, hardwareVirtualisation } from './machine/doctor.js'
 export { onProcessEnd } from './machine/exit-hooks.js'
@@ -41,5 +71,36 @@ export {
   type RecordedMachine,
   runtimeDirectory,
 } from './machine/runtime-directory.js'
+export {
+  type ClassifyInput,
+  classify,
+  classOf,
+  countClasses,
+  type PageClass,
+  type PageClasses,
+  pageClasses,
+} from './memory/classes.js'
+export { cellCounts, dominantClass, type GridSize, type HeatMap, heatMap } from './memory/heat-map.js'
+export {
+  emptyPageSet,
+  equals as equalPageSets,
+  has as hasPage,
+  type PageRun,
+  type PageSet,
+  pageRange,
+  pageSetFromBytes,
+  pageSetFromPages,
+  pageSetFromRuns,
+  pagesOf,
+  runsOf,
+} from './memory/page-set.js'
+export {
+  clip as clipPages,
+  complement as complementPages,
+  intersect as intersectPages,
+  minus as minusPages,
+  union as unionPages,
+  unionAll as unionAllPages,
+} from './memory/page-set-algebra.js'
 export * from './memory/units.js'
 export { isAlive, type ProcessIdentity, processIdentity, residentBytes } from './sys/proc.js'
