@@ -1,4 +1,5 @@
 import { closeSync, openSync, readSync, statSync } from 'node:fs'
+import { setTimeout as sleep } from 'node:timers/promises'
 import {
   bootMicroGuest,
   expectedPage,
@@ -6,6 +7,7 @@ import {
   firstUsablePage,
   MicroConsole,
   type MicroGuest,
+  microGuestCommandPages,
   microGuestOwnPages,
   pageWord,
   sumOfPages,
@@ -221,6 +223,37 @@ describe('which pages a guest touches', () => {
     if (major === 1 && minor === 12) expect(bootPages).toEqual(firecrackerBootPages)
   })
 
+  test('a Diff after a load holds the pages written, not those read', async () => {
+    const { machine, console } = await boot(64)
+    await using _machine = machine
+    await using _console = console
+    await console.fill({ start: 4000, count: 100 }, 1)
+    const base = { statePath: world.path('base.state'), memoryPath: world.path('base.mem') }
+    await (await machine.pause()).snapshot({ type: 'Full', ...base })
+
+    const launched = await launchMachine(launch())
+    await using _launched = launched
+    await using twin = MicroConsole.attach(launched.paths)
+    const memory = { backend: 'File', path: base.memoryPath } as const
+    const running = await launched.loadAndResume({ statePath: base.statePath, memory })
+    // 2 MiB ranges that no one has touched before, too.
+    await twin.read({ start: 512, count: 2000, stride: 7, order: 1 })
+    await twin.verify({ start: 4000, count: 100 }, 1)
+    const written = { start: 4000, count: 60, stride: 160, order: 2 }
+    await twin.write(written, 2)
+    const diff = { statePath: world.path('diff.state'), memoryPath: world.path('diff.mem') }
+    await (await running.pause()).snapshot({ type: 'Diff', ...diff })
+
+    const zero = new Uint8Array(4096)
+    const held: number[] = []
+    for (const [page, bytes] of pagesOfFile(diff.memoryPath, range(0, 16384)))
+      if (!bytes.equals(zero)) held.push(page)
+    const own = range(microGuestCommandPages.start, microGuestCommandPages.count)
+    const vmGenId = 223
+    expect(held.filter((page) => page < firstUsablePage && !own.includes(page))).toEqual([vmGenId])
+    expect(held.filter((page) => page >= firstUsablePage)).toEqual(touchedPages({ ...written, order: 0 }))
+  })
+
   test('pages on both sides of the gap below 4 GiB', async () => {
     const { machine, console, pages } = await boot(4096)
     await using _machine = machine
@@ -285,6 +318,32 @@ describe('snapshots', () => {
       expect(await twin.verify(run, 2 + clone, { words: 1 })).toBe(100)
     }
     expect(await console.verify(run, 1)).toBe(100)
+  })
+
+  test('a guest paused at any time, in the middle of a line or a command, goes on and can be cloned', async () => {
+    const { machine, console } = await boot(32)
+    await using _machine = machine
+    await using _console = console
+    const list = range(600, 300)
+    await console.write({ start: 600, count: 300 }, 1)
+    const value = list.reduce((sum, page) => sum ^ pageWord(page, 1), 0n)
+    let running = machine
+    for (const [clone, delayMs] of [0, 1, 2, 4, 8, 40].entries()) {
+      const asked = console.readPages(list)
+      await sleep(delayMs)
+      const paused = await running.pause()
+      const statePath = world.path(`middle${clone}.state`)
+      const memoryPath = world.path(`middle${clone}.mem`)
+      await paused.snapshot({ type: 'Full', statePath, memoryPath })
+      running = await paused.resume()
+      expect(await asked).toEqual({ count: 300, value })
+
+      const launched = await launchMachine(launch())
+      await using _launched = launched
+      await using twin = MicroConsole.attach(launched.paths)
+      await launched.loadAndResume({ statePath, memory: { backend: 'File', path: memoryPath } })
+      expect(await twin.readPages(list)).toEqual({ count: 300, value })
+    }
   })
 
   test('a call in flight ends with its machine', async () => {

@@ -43,8 +43,9 @@ describe('memory map', () => {
     expect(Math.max(...firecrackerBootPages)).toBeLessThan(256)
   })
 
-  test('page tables are used above 1 GiB only, one for each GiB of address space', () => {
-    expect(microGuestOwnPages(2 ** 30)).toEqual({ start: 256, count: 6 })
+  test('one page table for each GiB of address space, at most 64', () => {
+    expect(microGuestOwnPages(32 * 2 ** 20)).toEqual({ start: 256, count: 9 })
+    expect(microGuestOwnPages(2 ** 30)).toEqual({ start: 256, count: 9 })
     expect(microGuestOwnPages(2 ** 30 + 4096)).toEqual({ start: 256, count: 10 })
     expect(microGuestOwnPages(5 * 2 ** 30)).toEqual({ start: 256, count: 13 })
     expect(microGuestOwnPages(2 ** 40)).toEqual({ start: 256, count: 72 })

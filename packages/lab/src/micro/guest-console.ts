@@ -2,6 +2,8 @@ import type { Assembler } from './assembler.js'
 
 const serialData = 0x3f8
 const serialLineStatus = 0x3fd
+/** ASCII "cancel": forgets the line so far. A guest restored in the middle of a line is told to begin anew by it. */
+export const cancelByte = 0x18
 /** Of the page for the parsed numbers: 64-bit words. */
 const maxNumbers = 512
 
@@ -97,6 +99,8 @@ function emitBytes(asm: Assembler): void {
   asm.setLabel('rbx', 'lineEnd')
   asm.label('lineByte')
   asm.call('getByte')
+  asm.arithmetic('cmp', 'rax', cancelByte)
+  asm.jumpIf('z', 'readLine')
   asm.arithmetic('cmp', 'rax', 0x0a)
   asm.jumpIf('z', 'lineDone')
   asm.arithmetic('cmp', 'rdi', 'rbx')

@@ -65,22 +65,21 @@ function emitMemoryMap(asm: Assembler): void {
   asm.arithmetic('add', 'rax', 'rdx')
   asm.op('ret')
 
-  // rax = pages up to the highest address. Nothing to do up to 1 GiB; else 2 MiB pages, one to one, for all of it.
+  // rax = pages up to the highest address: all of them one to one, by 2 MiB pages. Entries are marked accessed and
+  // dirty from the start, so that the processor never writes to a table and no later Diff holds one.
   asm.label('mapMemory')
-  asm.arithmetic('cmp', 'rax', 2 ** 18)
-  asm.jumpIf('be', 'mapped')
-  asm.arithmetic('add', 'rax', 2 ** 18 - 1)
-  asm.shift('shr', 'rax', 18)
-  const present = 0x03
-  const large = 0x83
+  const table = 0x23
+  const largePage = 0xe3
+  asm.mov('rcx', 'rax')
+  asm.arithmetic('add', 'rcx', 2 ** 18 - 1)
+  asm.shift('shr', 'rcx', 18)
   asm.setLabel('rdi', 'rootTable')
   asm.setLabel('rdx', 'secondTable')
-  asm.arithmetic('or', 'rdx', present)
+  asm.arithmetic('or', 'rdx', table)
   asm.store('rdi', 'rdx')
   asm.setLabel('rdi', 'secondTable')
   asm.setLabel('rdx', 'thirdTables')
-  asm.arithmetic('or', 'rdx', present)
-  asm.mov('rcx', 'rax')
+  asm.arithmetic('or', 'rdx', table)
   asm.label('mapGib')
   asm.store('rdi', 'rdx')
   asm.arithmetic('add', 'rdi', 8)
@@ -88,8 +87,9 @@ function emitMemoryMap(asm: Assembler): void {
   asm.arithmetic('sub', 'rcx', 1)
   asm.jumpIf('nz', 'mapGib')
   asm.setLabel('rdi', 'thirdTables')
-  asm.shift('shl', 'rax', 9)
-  asm.set('rdx', large)
+  asm.arithmetic('add', 'rax', 2 ** 9 - 1)
+  asm.shift('shr', 'rax', 9)
+  asm.set('rdx', largePage)
   asm.label('mapLarge')
   asm.store('rdi', 'rdx')
   asm.arithmetic('add', 'rdi', 8)
@@ -98,7 +98,6 @@ function emitMemoryMap(asm: Assembler): void {
   asm.jumpIf('nz', 'mapLarge')
   asm.setLabel('rax', 'rootTable')
   asm.setPageTables('rax')
-  asm.label('mapped')
   asm.op('ret')
 }
 

@@ -15,7 +15,7 @@ export const microMemoryMap = {
   /** The numbers of a command line, parsed. */
   numbers: { start: 260, count: 1 },
   stack: { start: 261, count: 1 },
-  /** Root table, second-level table and one third-level table per GiB: used when there is memory above 1 GiB. */
+  /** Root table, second-level table and one third-level table per GiB of addresses, written at boot only. */
   pageTables: { start: 262, count: 2 + 64 },
 } as const
 
@@ -25,8 +25,8 @@ export const firstUsablePage = 512
 /** Guest addresses from here on are not mapped by the guest's page tables: its table area ends. */
 export const microMaxAddressBytes = 64 * 2 ** 30
 
-/** Firecracker's own tables map this much one to one; up to here the guest builds none. */
-const bootMappedBytes = 2 ** 30
+/** What one third-level table maps. */
+const bytesPerTable = 2 ** 30
 
 /** `count` pages from page `start` on. */
 export interface OwnPages {
@@ -36,14 +36,19 @@ export interface OwnPages {
 
 /**
  * Pages that the guest itself may write or read, in a guest whose highest address is `topAddressBytes`. All else that
- * it touches was named in a command, but for pages that the processor reads on its behalf: Firecracker's page tables
- * and segment table (`firecrackerBootPages`), and the boot parameters, read once at boot.
+ * it touches was named in a command, but for two of Firecracker's boot pages that are only read: the boot parameters
+ * (page 7) once at boot, the segment table (page 0) by the processor when an interrupt ends.
  */
 export function microGuestOwnPages(topAddressBytes: number): OwnPages {
   const { code, pageTables } = microMemoryMap
-  const gibs = Math.min(Math.ceil(topAddressBytes / bootMappedBytes), pageTables.count - 2)
-  const tables = topAddressBytes > bootMappedBytes ? 2 + gibs : 0
+  const tables = 2 + Math.min(Math.ceil(topAddressBytes / bytesPerTable), pageTables.count - 2)
   return { start: code.start, count: pageTables.start + tables - code.start }
+}
+
+/** Of these, the pages that commands write: everything but code and page tables. A Diff after a load holds some. */
+export const microGuestCommandPages: OwnPages = {
+  start: microMemoryMap.data.start,
+  count: microMemoryMap.stack.start + microMemoryMap.stack.count - microMemoryMap.data.start,
 }
 
 /**

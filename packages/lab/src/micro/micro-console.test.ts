@@ -12,7 +12,7 @@ function consoleThatHears(...answers: readonly string[]): { console: MicroConsol
     },
     readLine: async ({ signal } = {}) => {
       signal?.throwIfAborted()
-      const tag = Number(sent.at(-1)?.split(' ')[0] ?? 0)
+      const tag = Number(sent.at(-1)?.slice(1).split(' ')[0] ?? 0)
       const line = queue.shift()
       if (line !== undefined) return line.replace('TAG', `0x${tag.toString(16)}`)
       return new Promise((_, reject) => {
@@ -43,7 +43,7 @@ describe('answers outside the protocol', () => {
   test('lines of other origin and late answers are passed over', async () => {
     const { console, sent } = consoleThatHears('boot noise', '0xffffffffff ok 0x9 0x0', '', 'TAG ok 0x2 0x0')
     expect(await console.write({ start: 512, count: 2 }, 5)).toBe(2)
-    expect(sent).toEqual([expect.stringMatching(/^\d+ write 512 2 1 0 5 1\n$/)])
+    expect(sent).toEqual([expect.stringMatching(/^.\d+ write 512 2 1 0 5 1\n$/)])
   })
 
   test('silence is GUEST_PROTOCOL after the given time, abort is INTERRUPTED', async () => {

@@ -1,6 +1,7 @@
 import { randomInt } from 'node:crypto'
 import { VarveError, type VmmPaths } from 'varve'
 import { type ConsoleTransport, FileTailTransport } from './console-transport.js'
+import { cancelByte } from './guest-console.js'
 import {
   checkedPattern,
   checkedSeed,
@@ -32,6 +33,7 @@ export interface PassResult {
   readonly value: bigint
 }
 
+const cancel = String.fromCharCode(cancelByte)
 const callTimeoutMs = 10_000
 /** Measured: 5–25 µs a page, 0.7–1 µs a word. Twenty times that, so that only a hung guest runs into it. */
 const pageTimeoutMs = 0.5
@@ -172,7 +174,7 @@ export class MicroConsole implements AsyncDisposable {
   #command(text: string, allowanceMs: number, options: ConsoleCallOptions): Promise<readonly string[]> {
     return this.#exclusive(text, callTimeoutMs + allowanceMs, options, async (signal) => {
       const tag = this.#tag++
-      await this.#transport.write(`${tag} ${text}\n`, { signal })
+      await this.#transport.write(`${cancel}${tag} ${text}\n`, { signal })
       const mine = `0x${tag.toString(16)} `
       // Tag 0 is the guest's answer to a line whose own tag it could not read.
       const words = await this.#lineThat(signal, (line) => line.startsWith(mine) || line.startsWith('0x0 '))
