@@ -133,7 +133,8 @@ export class NestedLab implements AsyncDisposable {
   }
 
   #error(code: 'LAB_FAILED' | 'TIMEOUT', message: string, cause?: unknown): VarveError {
-    return new VarveError(code, `${message} (console: ${consoleTail(this.consoleLogPath)})`, {
+    const tail = consoleTail(this.consoleLogPath)
+    return new VarveError(code, tail === '' ? message : `${message} (console: ${tail})`, {
       cause,
       remedy: `see the console log, ${this.consoleLogPath}`,
       details: { consoleLogPath: this.consoleLogPath },
