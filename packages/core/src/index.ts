@@ -104,3 +104,6 @@ export {
 } from './memory/page-set-algebra.js'
 export * from './memory/units.js'
 export { isAlive, type ProcessIdentity, processIdentity, residentBytes } from './sys/proc.js'
+export { classifyRun, type RunRecord, writtenPages } from './working-set/classify-run.js'
+export { type RecordMincoreOptions, recordMincore } from './working-set/mincore-recorder.js'
+export type { RecordedPages, Recording } from './working-set/recording.js'

@@ -1,0 +1,29 @@
+import { type ExtentMap, pagesFrom, zeroSource } from '../layer/extent-map.js'
+import type { LayerIndex } from '../layer/layer.js'
+import { classify, type PageClasses } from '../memory/classes.js'
+import type { PageSet } from '../memory/page-set.js'
+import { union } from '../memory/page-set-algebra.js'
+
+export interface RunRecord {
+  /** The image that the run started from. */
+  readonly map: ExtentMap
+  /** Pages of the image that a recorder saw touched. */
+  readonly present: PageSet
+  /** The layer of the Diff taken at the end of the run: it holds exactly the written pages, as data or as zero. */
+  readonly nextDiff: LayerIndex
+}
+
+/** The pages that a Diff's layer says were written: a page that became zero was written too. */
+export function writtenPages({ data, zero }: LayerIndex): PageSet {
+  return union(data, zero)
+}
+
+/** The classes of a run's image: read-only = present − written, written by the next Diff, zero as the image has it. */
+export function classifyRun({ map, present, nextDiff }: RunRecord): PageClasses {
+  return classify({
+    present,
+    written: writtenPages(nextDiff),
+    zero: pagesFrom(map, zeroSource),
+    pages: map.pages,
+  })
+}
