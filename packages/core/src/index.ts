@@ -83,8 +83,8 @@ export {
 export { cellCounts, dominantClass, type GridSize, type HeatMap, heatMap } from './memory/heat-map.js'
 export {
   emptyPageSet,
-  equals as equalPageSets,
-  has as hasPage,
+  equals,
+  has,
   type PageRun,
   type PageSet,
   pageRange,
@@ -95,12 +95,12 @@ export {
   runsOf,
 } from './memory/page-set.js'
 export {
-  clip as clipPages,
-  complement as complementPages,
-  intersect as intersectPages,
-  minus as minusPages,
-  union as unionPages,
-  unionAll as unionAllPages,
+  clip,
+  complement,
+  intersect,
+  minus,
+  union,
+  unionAll,
 } from './memory/page-set-algebra.js'
 export * from './memory/units.js'
 export { isAlive, type ProcessIdentity, processIdentity, residentBytes } from './sys/proc.js'
