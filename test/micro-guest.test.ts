@@ -7,7 +7,6 @@ import {
   firstUsablePage,
   MicroConsole,
   type MicroGuest,
-  microGuestCommandPages,
   microGuestOwnPages,
   pageWord,
   sumOfPages,
@@ -248,7 +247,8 @@ describe('which pages a guest touches', () => {
     const held: number[] = []
     for (const [page, bytes] of pagesOfFile(diff.memoryPath, range(0, 16384)))
       if (!bytes.equals(zero)) held.push(page)
-    const own = range(microGuestCommandPages.start, microGuestCommandPages.count)
+    const { start, count } = microGuestOwnPages(64 * 2 ** 20)
+    const own = range(start, count)
     const vmGenId = 223
     expect(held.filter((page) => page < firstUsablePage && !own.includes(page))).toEqual([vmGenId])
     expect(held.filter((page) => page >= firstUsablePage)).toEqual(touchedPages({ ...written, order: 0 }))

@@ -8,7 +8,6 @@ export { type ConsoleTransport, FileTailTransport, type TransportOptions } from 
 export {
   firecrackerBootPages,
   firstUsablePage,
-  microGuestCommandPages,
   microGuestOwnPages,
   microMaxAddressBytes,
   microMemoryMap,

@@ -66,7 +66,7 @@ function emitMemoryMap(asm: Assembler): void {
   asm.op('ret')
 
   // rax = pages up to the highest address: all of them one to one, by 2 MiB pages. Entries are marked accessed and
-  // dirty from the start, so that the processor never writes to a table and no later Diff holds one.
+  // dirty from the start: the processor has nothing to note in a table when a command first touches a page.
   asm.label('mapMemory')
   const table = 0x23
   const largePage = 0xe3

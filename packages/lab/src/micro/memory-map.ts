@@ -37,18 +37,13 @@ export interface OwnPages {
 /**
  * Pages that the guest itself may write or read, in a guest whose highest address is `topAddressBytes`. All else that
  * it touches was named in a command, but for two of Firecracker's boot pages that are only read: the boot parameters
- * (page 7) once at boot, the segment table (page 0) by the processor when an interrupt ends.
+ * (page 7) once at boot, the segment table (page 0) by the processor when an interrupt ends. A Diff may hold each of the
+ * own pages but code: page tables too, where the processor walks them under nested paging.
  */
 export function microGuestOwnPages(topAddressBytes: number): OwnPages {
   const { code, pageTables } = microMemoryMap
   const tables = 2 + Math.min(Math.ceil(topAddressBytes / bytesPerTable), pageTables.count - 2)
   return { start: code.start, count: pageTables.start + tables - code.start }
-}
-
-/** Of these, the pages that commands write: everything but code and page tables. A Diff after a load holds some. */
-export const microGuestCommandPages: OwnPages = {
-  start: microMemoryMap.data.start,
-  count: microMemoryMap.stack.start + microMemoryMap.stack.count - microMemoryMap.data.start,
 }
 
 /**
