@@ -103,6 +103,24 @@ export {
   unionAll,
 } from './memory/page-set-algebra.js'
 export * from './memory/units.js'
+export {
+  type CapturedSnapshot,
+  captureSnapshot,
+  type SealSnapshotOptions,
+  type TakenSnapshot,
+  type TakeOptions,
+  takeSnapshot,
+} from './restore/capture-snapshot.js'
+export { type FlattenedSnapshot, flattenSnapshot } from './restore/file-engine.js'
+export type { PageServer, PageServerStats, PageServerTrace } from './restore/page-server/start-page-server.js'
+export {
+  type EngineName,
+  engineNames,
+  type Restored,
+  type RestoreOptions,
+  type RestoreReport,
+  restoreMachine,
+} from './restore/restore-machine.js'
 export { isAlive, type ProcessIdentity, processIdentity, residentBytes } from './sys/proc.js'
 export { classifyRun, type RunRecord, writtenPages } from './working-set/classify-run.js'
 export { type RecordMincoreOptions, recordMincore } from './working-set/mincore-recorder.js'

@@ -47,6 +47,9 @@ export async function launchMachine(options: LaunchMachineOptions = {}): Promise
     dirtyTracking: false,
     vsockPath: null,
     jail: null,
+    snapshotId: null,
+    snapshotsTaken: 0,
+    ranSince: false,
     origin: { kind: 'boot', from: '' },
   }
   try {

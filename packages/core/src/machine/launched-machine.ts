@@ -49,6 +49,7 @@ export class LaunchedMachine extends MachineHandle {
     this.vm.updateRecord({
       dirtyTracking: trackDirtyPages,
       vsockPath,
+      ranSince: true,
       origin: { kind: 'boot', from: spec.kernel },
     })
     return new RunningMachine(this.vm)
@@ -132,6 +133,7 @@ export class LaunchedMachine extends MachineHandle {
     this.vm.updateRecord({
       dirtyTracking: trackDirtyPages,
       vsockPath: await this.readVsockPath(call),
+      ranSince: resume,
       origin: { kind: 'load', from: options.statePath },
     })
   }

@@ -43,6 +43,11 @@ export abstract class MachineHandle implements AsyncDisposable {
   get files(): VmmFiles {
     return this.vm.process.files
   }
+  /** Owner of files in the jail, where there is one. */
+  get jailOwner(): { readonly uid: number; readonly gid: number } | null {
+    const { jail } = this.vm.record
+    return jail && { uid: jail.uid, gid: jail.gid }
+  }
   /** Unix socket for `connectVsock`, or null where the guest has no vsock device. */
   get vsockPath(): string | null {
     return this.vm.record.vsockPath
@@ -50,6 +55,18 @@ export abstract class MachineHandle implements AsyncDisposable {
   /** Whether written pages are logged, so that a Diff can be taken. */
   get dirtyTracking(): boolean {
     return this.vm.record.dirtyTracking
+  }
+  /** The snapshot that the next Diff counts from, see `MachineRecord.snapshotId`. */
+  get snapshotId(): string | null {
+    return this.vm.record.snapshotId
+  }
+  /** How many snapshots Firecracker has written of this VM. */
+  get snapshotsTaken(): number {
+    return this.vm.record.snapshotsTaken
+  }
+  /** Booted here, not loaded from a snapshot. */
+  get bootedHere(): boolean {
+    return this.vm.record.origin.kind === 'boot'
   }
   /** The whole typed API, for what has no method here. Calls that change the machine's state belong to the handles. */
   get api(): ApiClient {
@@ -72,6 +89,14 @@ export abstract class MachineHandle implements AsyncDisposable {
   addHelper(helper: ProcessIdentity & { readonly role: string }): void {
     const { pid, startTime, role } = helper
     this.vm.updateRecord({ helpers: [...this.vm.record.helpers, { pid, startTime, role }] })
+  }
+
+  /**
+   * Says which snapshot the present log of written pages counts from. For those who give snapshots their identity;
+   * `taken` is `snapshotsTaken` as it was right after that snapshot, and a later one makes the call do nothing.
+   */
+  countFromSnapshot(id: string, taken: number): void {
+    if (this.vm.record.snapshotsTaken === taken) this.vm.updateRecord({ snapshotId: id })
   }
 
   /** Kills the VMM and its helpers, removes its directory. Legal in any state, also on an old handle; repeatable. */

@@ -24,9 +24,11 @@ export class PausedMachine extends MachineHandle {
 
   /** Starts the vCPUs again. This handle is of no use afterwards; go on with the returned one. */
   resume(options: CallOptions = {}): Promise<RunningMachine> {
-    return this.step('resume', 'running', () => this.vm.api.resume(options)).then(
-      () => new RunningMachine(this.vm),
-    )
+    return this.step('resume', 'running', () => {
+      // Recorded first: after a crash in between, "may have run" is the safe belief.
+      this.vm.updateRecord({ ranSince: true })
+      return this.vm.api.resume(options)
+    }).then(() => new RunningMachine(this.vm))
   }
 
   /**
@@ -61,6 +63,14 @@ export class PausedMachine extends MachineHandle {
         memory.discard()
         throw error
       }
+      const { snapshotsTaken, ranSince, snapshotId } = this.vm.record
+      // The log of written pages now counts from this snapshot, which has no identity yet. Where the guest has not run
+      // since the last one, memory is still that one's.
+      this.vm.updateRecord({
+        snapshotsTaken: snapshotsTaken + 1,
+        ranSince: false,
+        snapshotId: ranSince ? null : snapshotId,
+      })
       // Guest memory is secret; Firecracker leaves the mode to the umask.
       for (const path of [statePath, memoryPath]) chmodSync(path, 0o600)
       return { statePath, memoryPath }

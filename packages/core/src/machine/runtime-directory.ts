@@ -34,6 +34,15 @@ export interface MachineRecord {
   /** Host path of the vsock Unix socket, where the guest has the device. */
   readonly vsockPath: string | null
   readonly jail: { readonly root: string; readonly uid: number; readonly gid: number } | null
+  /**
+   * The snapshot that the log of written pages counts from: restored from it, or taken last. Null where that is not
+   * known, and then no Diff can be a child of anything.
+   */
+  readonly snapshotId: string | null
+  /** Snapshots that Firecracker has written of this VM. */
+  readonly snapshotsTaken: number
+  /** Whether the guest may have run since the last snapshot or load. */
+  readonly ranSince: boolean
   readonly origin: { readonly kind: 'boot' | 'load'; readonly from: string }
 }
 

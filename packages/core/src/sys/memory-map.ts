@@ -15,6 +15,13 @@ const mmap = declare<[number, number, number, number, number, number], number | 
 )
 const munmap = declare<[number, number]>('int munmap(uint64_t address, uint64_t length)')
 
+// Safe: advice changes no content; the kernel checks the range.
+const madvise = declare<[number, number, number]>(
+  'int madvise(uint64_t address, uint64_t length, int advice)',
+)
+const MADV_RANDOM = 1
+const MADV_DONTNEED = 4
+
 /** Memory of this process that the kernel may read or fill on our behalf. Valid until disposed; dispose once. */
 export interface MemoryMapping extends Disposable {
   /** Page-aligned address in this process. For system calls only: reading a mapped file here could end in SIGBUS. */
@@ -46,4 +53,16 @@ function map(lengthBytes: number, protection: number, flags: number, fd: number)
         throw syscallError('munmap', errno(), `${lengthBytes} bytes`)
     },
   }
+}
+
+/** Faults on the mapping bring in single pages, without reading around them. */
+export function adviseRandomAccess(mapping: MemoryMapping): void {
+  if (madvise(mapping.address, mapping.lengthBytes, MADV_RANDOM) !== 0)
+    throw syscallError('madvise', errno(), `random access to ${mapping.lengthBytes} bytes`)
+}
+
+/** Gives pages of anonymous memory back, as a balloon does; they read as zero afterwards. */
+export function discardPages(address: number, lengthBytes: number): void {
+  if (madvise(address, lengthBytes, MADV_DONTNEED) !== 0)
+    throw syscallError('madvise', errno(), `discarding ${lengthBytes} bytes`)
 }

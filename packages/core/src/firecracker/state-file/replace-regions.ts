@@ -4,6 +4,7 @@ import * as bincode from './bincode-parts.js'
 import * as bitcode from './bitcode-parts.js'
 import { ByteWriter } from './byte-writer.js'
 import { crcBytes, writeCrc } from './crc64.js'
+import type { StateFormat } from './formats.js'
 import { readStateFile, type StateFile } from './read-state-file.js'
 import { dramBytes, type MemoryRegion, type RegionType, regionProblem } from './regions.js'
 
@@ -25,24 +26,35 @@ export interface RegionSpec {
  */
 export function replaceRegions(bytes: Uint8Array, regions: readonly RegionSpec[]): Uint8Array {
   const state = readStateFile(bytes)
+  const { format } = state
   const list = completeRegions(regions, state)
   const writer = new ByteWriter()
-  if (state.encoding === 'bincode') bincode.writeRegions(writer, list, state.format)
+  if (state.encoding === 'bincode') bincode.writeRegions(writer, list, format)
   else bitcode.writeRegions(writer, list)
   const encoded = writer.finish()
   const { start, end } = state.regionList
   const sizeBytes = bytes.length - (end - start) + encoded.length
-  if (sizeBytes > state.format.maxFileBytes)
+  if (sizeBytes > format.maxFileBytes)
     throw new VarveError(
       'INVALID_ARGUMENT',
-      `${list.length} regions make a state file of ${sizeBytes} bytes; Firecracker loads ${state.format.maxFileBytes}`,
+      `${list.length} regions make a state file of ${sizeBytes} bytes; Firecracker loads ${format.maxFileBytes}`,
     )
   const result = new Uint8Array(sizeBytes)
   result.set(bytes.subarray(0, start))
   result.set(encoded, start)
   result.set(bytes.subarray(end, bytes.length - crcBytes), start + encoded.length)
   writeCrc(result)
+  if (format.snapshotVersion === '8.0.0') assertTellable(result, format)
   return result
+}
+
+/** The two layouts of 8.0.0 are told apart by what they hold; a list must not make one look like the other. */
+function assertTellable(result: Uint8Array, format: StateFormat): void {
+  if (readStateFile(result).format !== format)
+    throw new VarveError(
+      'INVALID_ARGUMENT',
+      `region list for snapshot version 8.0.0 of Firecracker ${format.firecracker} looks like one of the other 8.0.0`,
+    )
 }
 
 function completeRegions(regions: readonly RegionSpec[], state: StateFile): MemoryRegion[] {

@@ -1,0 +1,96 @@
+import { readFileSync, statSync } from 'node:fs'
+import { VarveError } from '../../errors.js'
+import { type ExtentMap, maxLayers } from '../../layer/extent-map.js'
+import { type ExtentMapJson, extentMapFromJson, extentMapToJson } from '../../layer/extent-map-json.js'
+import type { ProcessIdentity } from '../../sys/proc.js'
+
+/** What one page server serves; written and explained in docs/formats/page-server-protocol.md. */
+export interface PageServerConfig {
+  readonly vmm: ProcessIdentity
+  readonly socketPath: string
+  /** Who may connect, where Firecracker runs as another user. */
+  readonly socketOwner: { readonly uid: number; readonly gid: number } | null
+  readonly controlPath: string
+  readonly layers: readonly { readonly path: string; readonly pages: number }[]
+  readonly map: ExtentMap
+  readonly randomAccess: boolean
+}
+
+const format = 'varve-page-server'
+/** An extent map of 4 M runs (16 GiB of single pages) is about 64 MiB of JSON. */
+const maxConfigBytes = 512 * 1024 * 1024
+
+export function pageServerConfigToJson(config: PageServerConfig): string {
+  return JSON.stringify({ format, version: 1, ...config, map: extentMapToJson(config.map) })
+}
+
+export function readPageServerConfig(path: string): PageServerConfig {
+  const { size } = statSync(path)
+  if (size > maxConfigBytes) throw invalid(`${path} has ${size} bytes, more than ${maxConfigBytes}`)
+  let value: unknown
+  try {
+    value = JSON.parse(readFileSync(path, 'utf8'))
+  } catch (cause) {
+    throw invalid(`${path}: ${(cause as Error).message}`)
+  }
+  return pageServerConfig(value)
+}
+
+export function pageServerConfig(value: unknown): PageServerConfig {
+  const it = object(value, 'configuration')
+  if (it.format !== format) throw invalid(`format is ${JSON.stringify(it.format)}, not "${format}"`)
+  if (it.version !== 1)
+    throw new VarveError(
+      'FORMAT_UNSUPPORTED',
+      `page-server configuration version ${String(it.version)} is not 1`,
+    )
+  const vmm = object(it.vmm, 'vmm')
+  if (!Array.isArray(it.layers) || it.layers.length > maxLayers)
+    throw invalid(`layers is not a list of at most ${maxLayers}`)
+  const layers = it.layers.map((entry) => {
+    const layer = object(entry, 'layer')
+    return { path: text(layer.path, 'layer path'), pages: whole(layer.pages, 'layer pages', 1, 2 ** 32 - 1) }
+  })
+  const owner = it.socketOwner === null ? null : object(it.socketOwner, 'socketOwner')
+  if (typeof it.randomAccess !== 'boolean') throw invalid('randomAccess is not true or false')
+  return {
+    vmm: {
+      pid: whole(vmm.pid, 'vmm.pid', 2, 2 ** 31),
+      startTime: whole(vmm.startTime, 'vmm.startTime', 0, Number.MAX_SAFE_INTEGER),
+    },
+    socketPath: text(it.socketPath, 'socketPath'),
+    socketOwner: owner && {
+      uid: whole(owner.uid, 'uid', 0, 2 ** 32 - 1),
+      gid: whole(owner.gid, 'gid', 0, 2 ** 32 - 1),
+    },
+    controlPath: text(it.controlPath, 'controlPath'),
+    layers,
+    map: extentMapFromJson(
+      it.map as ExtentMapJson,
+      layers.map(({ pages }) => pages),
+    ),
+    randomAccess: it.randomAccess,
+  }
+}
+
+function object(value: unknown, what: string): Record<string, unknown> {
+  if (typeof value !== 'object' || value === null || Array.isArray(value))
+    throw invalid(`${what} is not an object`)
+  return value as Record<string, unknown>
+}
+
+function text(value: unknown, what: string): string {
+  if (typeof value !== 'string' || value === '' || value.includes('\0'))
+    throw invalid(`${what} is not a path`)
+  return value
+}
+
+function whole(value: unknown, what: string, low: number, high: number): number {
+  if (typeof value !== 'number' || !Number.isInteger(value) || value < low || value > high)
+    throw invalid(`${what} is ${JSON.stringify(value)}, not a whole number from ${low} to ${high}`)
+  return value
+}
+
+function invalid(detail: string): VarveError {
+  return new VarveError('FORMAT_INVALID', `page-server configuration: ${detail}`)
+}

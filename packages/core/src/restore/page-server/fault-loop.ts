@@ -1,0 +1,182 @@
+import { VarveError } from '../../errors.js'
+import { type ExtentMap, zeroSource } from '../../layer/extent-map.js'
+import { pageSizeBytes } from '../../memory/units.js'
+import type { CopySource, InstallResult, UserfaultOps } from '../../sys/userfaultfd.js'
+import type { ServedRegion } from './handshake.js'
+
+/** Places in the shared counters; Float64Array, so that any thread can read them. */
+export const counterNames = [
+  'faults',
+  'copiedPages',
+  'zeroCalls',
+  'existing',
+  'retries',
+  'removedPages',
+  'traced',
+] as const
+export type CounterName = (typeof counterNames)[number]
+const counter = Object.fromEntries(counterNames.map((name, index) => [name, index])) as Record<
+  CounterName,
+  number
+>
+
+/** 2 MiB: a zero run of this size is installed in some 20 µs, little more than a single page costs. */
+const zeroWindowPages = 512
+
+/** Faults that wait for a REMOVE event to be read. Each is a sleeping thread of the VMM, so there are never many. */
+const maxDeferred = 4096
+
+/**
+ * Answers the faults of one VM. Everything is allocated here, once; a fault allocates nothing. It runs on one thread,
+ * which may block in system calls only.
+ */
+export class FaultLoop {
+  readonly #ops: UserfaultOps
+  readonly #regions: readonly ServedRegion[]
+  readonly #map: ExtentMap
+  readonly #layers: readonly CopySource[]
+  readonly #counters: Float64Array
+  readonly #trace: Uint32Array
+  readonly #deferred = new Float64Array(maxDeferred)
+  #deferredCount = 0
+  /** One bit a page: given back by the guest (balloon), reads as zero from then on. */
+  #removed: Uint8Array | undefined
+
+  constructor(parts: {
+    readonly ops: UserfaultOps
+    readonly regions: readonly ServedRegion[]
+    readonly map: ExtentMap
+    readonly layers: readonly CopySource[]
+    readonly counters: Float64Array
+    readonly trace: Uint32Array
+  }) {
+    this.#ops = parts.ops
+    this.#regions = parts.regions
+    this.#map = parts.map
+    this.#layers = parts.layers
+    this.#counters = parts.counters
+    this.#trace = parts.trace
+  }
+
+  /** Answers everything that is pending. True while faults remain that must be tried again soon. */
+  serve(): boolean {
+    while (this.#ops.readEvents(this.#onPagefault, this.#onRemove) > 0);
+    this.#retryDeferred()
+    return this.#deferredCount > 0
+  }
+
+  readonly #onPagefault = (address: number, _flags: number): void => {
+    const region = this.#regionAt(address)
+    const page = region.startPage + Math.floor((address - region.address) / pageSizeBytes)
+    const traced = this.#counters[counter.traced] as number
+    if (traced < this.#trace.length) {
+      this.#trace[traced] = page
+      this.#counters[counter.traced] = traced + 1
+    }
+    this.#count(counter.faults, 1)
+    this.#install(region, page)
+  }
+
+  readonly #onRemove = (start: number, end: number): void => {
+    // Firecracker removes within one region at a time, but nothing here depends on it.
+    for (const region of this.#regions) {
+      const first = Math.max(start, region.address)
+      const last = Math.min(end, region.address + region.pages * pageSizeBytes)
+      for (let address = first; address < last; address += pageSizeBytes)
+        this.#markRemoved(region.startPage + (address - region.address) / pageSizeBytes)
+    }
+  }
+
+  #install(region: ServedRegion, page: number): void {
+    const address = region.address + (page - region.startPage) * pageSizeBytes
+    const run = this.#runAt(page)
+    const start = this.#map.starts[run] as number
+    const source = this.#map.sources[run] as number
+    if (source === zeroSource) {
+      const runEnd = start + (this.#map.counts[run] as number)
+      this.#zero(address, Math.min(runEnd, region.startPage + region.pages, page + zeroWindowPages) - page)
+    } else if (this.#isRemoved(page)) this.#zero(address, 1)
+    else
+      this.#copy(
+        address,
+        this.#layers[source] as CopySource,
+        (this.#map.sourcePages[run] as number) + page - start,
+      )
+  }
+
+  #copy(address: number, layer: CopySource, layerPage: number): void {
+    const result = this.#ops.copy(address, layer, layerPage * pageSizeBytes, pageSizeBytes)
+    if (result === 'installed') this.#count(counter.copiedPages, 1)
+    else this.#settle(result, address)
+  }
+
+  #zero(address: number, pages: number): void {
+    this.#count(counter.zeroCalls, 1)
+    const result = this.#ops.zero(address, pages * pageSizeBytes)
+    // A run that met a page already there stops with "again" too, but by then the faulting page, its first, is done.
+    if (result !== 'installed' && this.#ops.zeroedBytes === 0) this.#settle(result, address)
+  }
+
+  /** A page that was not installed: it is there already, must be tried again, or nobody waits for it any more. */
+  #settle(result: InstallResult, address: number): void {
+    if (result === 'exists') {
+      this.#count(counter.existing, 1)
+      this.#ops.wake(address, pageSizeBytes)
+    } else if (result === 'again') {
+      this.#count(counter.retries, 1)
+      this.#defer(address)
+    }
+  }
+
+  #defer(address: number): void {
+    if (this.#deferredCount === maxDeferred)
+      throw new VarveError(
+        'PAGE_SERVER_PROTOCOL',
+        `more than ${maxDeferred} faults wait behind an unread event`,
+      )
+    this.#deferred[this.#deferredCount++] = address
+  }
+
+  #retryDeferred(): void {
+    const count = this.#deferredCount
+    this.#deferredCount = 0
+    for (let index = 0; index < count; index++) {
+      const address = this.#deferred[index] as number
+      const region = this.#regionAt(address)
+      // Deferring again writes at or before `index`: what is still to be read is not overwritten.
+      this.#install(region, region.startPage + Math.floor((address - region.address) / pageSizeBytes))
+    }
+  }
+
+  #regionAt(address: number): ServedRegion {
+    for (const region of this.#regions)
+      if (address >= region.address && address < region.address + region.pages * pageSizeBytes) return region
+    throw new VarveError('PAGE_SERVER_PROTOCOL', `fault at ${address}, outside every region`)
+  }
+
+  #runAt(page: number): number {
+    const { starts } = this.#map
+    let low = 0
+    let high = starts.length - 1
+    while (low < high) {
+      const middle = (low + high + 1) >>> 1
+      if ((starts[middle] as number) <= page) low = middle
+      else high = middle - 1
+    }
+    return low
+  }
+
+  #markRemoved(page: number): void {
+    this.#removed ??= new Uint8Array(Math.ceil(this.#map.pages / 8))
+    this.#removed[page >>> 3] = (this.#removed[page >>> 3] as number) | (1 << (page & 7))
+    this.#count(counter.removedPages, 1)
+  }
+
+  #isRemoved(page: number): boolean {
+    return this.#removed !== undefined && ((this.#removed[page >>> 3] as number) & (1 << (page & 7))) !== 0
+  }
+
+  #count(index: number, by: number): void {
+    this.#counters[index] = (this.#counters[index] as number) + by
+  }
+}

@@ -1,0 +1,86 @@
+import { VarveError } from '../../errors.js'
+import { pageSizeBytes } from '../../memory/units.js'
+
+/** A stretch of guest memory in Firecracker's address space, all in pages but for the address. */
+export interface ServedRegion {
+  /** First byte in Firecracker's address space. */
+  readonly address: number
+  /** First page, in memory-file order. */
+  readonly startPage: number
+  readonly pages: number
+}
+
+/** A region takes about 110 bytes of JSON; Firecracker itself is limited to 32,764 KVM slots. */
+export const maxHandshakeBytes = 8 * 1024 * 1024
+export const maxRegions = 65_536
+/** x86_64 user addresses end at 2^47. */
+const maxAddress = 2 ** 47
+
+/**
+ * The regions of a complete handshake, sorted by address; undefined while the JSON array is not complete yet. Anything
+ * that can never become valid is PAGE_SERVER_PROTOCOL.
+ */
+export function parseHandshake(bytes: Buffer, imagePages: number): ServedRegion[] | undefined {
+  if (bytes.length > maxHandshakeBytes) throw broken(`exceeds ${maxHandshakeBytes} bytes`)
+  if (bytes.length > 0 && bytes[0] !== 0x5b) throw broken('does not begin with "["')
+  // Regions hold no nested arrays, so the first "]" ends the message.
+  const end = bytes.indexOf(0x5d)
+  if (end < 0) return undefined
+  if (end !== bytes.length - 1) throw broken(`has ${bytes.length - 1 - end} bytes behind its end`)
+  let value: unknown
+  try {
+    value = JSON.parse(bytes.toString('utf8'))
+  } catch (cause) {
+    throw broken(`is not JSON: ${(cause as Error).message}`)
+  }
+  const elements = value as unknown[]
+  if (elements.length === 0 || elements.length > maxRegions) throw broken(`names ${elements.length} regions`)
+  const regions = elements.map((element, index) => region(element, index, imagePages))
+  return withoutOverlap(regions)
+}
+
+function region(element: unknown, index: number, imagePages: number): ServedRegion {
+  if (typeof element !== 'object' || element === null) throw broken(`region ${index} is not an object`)
+  const it = element as Record<string, unknown>
+  const field = (name: string, value: unknown, limit: number): number => {
+    if (typeof value !== 'number' || !Number.isSafeInteger(value) || value < 0 || value > limit)
+      throw broken(`region ${index}: ${name} is ${JSON.stringify(value)}`)
+    return value
+  }
+  const address = field('base_host_virt_addr', it.base_host_virt_addr, maxAddress)
+  const size = field('size', it.size, maxAddress)
+  const offset = field('offset', it.offset, Number.MAX_SAFE_INTEGER)
+  // Bytes under both names; the older one lies.
+  const page = field('page_size', it.page_size ?? it.page_size_kib ?? pageSizeBytes, 2 ** 30)
+  if (page !== pageSizeBytes)
+    throw broken(`region ${index} has pages of ${page} bytes; only ${pageSizeBytes} are served`)
+  for (const [name, value] of Object.entries({ address, size, offset }))
+    if (value % pageSizeBytes !== 0)
+      throw broken(`region ${index}: ${name} ${value} is not a whole number of pages`)
+  const result = { address, startPage: offset / pageSizeBytes, pages: size / pageSizeBytes }
+  if (result.pages === 0) throw broken(`region ${index} is empty`)
+  if (result.startPage + result.pages > imagePages)
+    throw broken(
+      `region ${index} ends at page ${result.startPage + result.pages}, the image at ${imagePages}`,
+    )
+  return result
+}
+
+function withoutOverlap(regions: ServedRegion[]): ServedRegion[] {
+  const check = (sorted: readonly ServedRegion[], startOf: (it: ServedRegion) => number, unit: number) => {
+    for (let i = 1; i < sorted.length; i++) {
+      const before = sorted[i - 1] as ServedRegion
+      if (startOf(before) + before.pages * unit > startOf(sorted[i] as ServedRegion))
+        throw broken('has overlapping regions')
+    }
+  }
+  const byPage = [...regions].sort((a, b) => a.startPage - b.startPage)
+  check(byPage, (it) => it.startPage, 1)
+  const byAddress = regions.sort((a, b) => a.address - b.address)
+  check(byAddress, (it) => it.address, pageSizeBytes)
+  return byAddress
+}
+
+function broken(detail: string): VarveError {
+  return new VarveError('PAGE_SERVER_PROTOCOL', `handshake ${detail}`)
+}

@@ -1,0 +1,118 @@
+import { openSnapshotChain } from '../layer/snapshot-chain.js'
+import { type LaunchMachineOptions, launchMachine } from '../machine/launch-machine.js'
+import type { LoadOptions } from '../machine/launched-machine.js'
+import type { PausedMachine } from '../machine/paused-machine.js'
+import type { RunningMachine } from '../machine/running-machine.js'
+import type { Engine } from './engine.js'
+import { fileEngine } from './file-engine.js'
+import type { PageServer } from './page-server/start-page-server.js'
+import { pagedEngine } from './paged-engine.js'
+
+export const engineNames = ['file', 'paged'] as const
+export type EngineName = (typeof engineNames)[number]
+
+const engines: Readonly<Record<EngineName, Engine>> = { file: fileEngine, paged: pagedEngine }
+
+export interface RestoreOptions
+  extends LaunchMachineOptions,
+    Pick<LoadOptions, 'trackDirtyPages' | 'networkOverrides' | 'vsockPath' | 'clockRealtime'> {
+  /** Default `file`. */
+  readonly engine?: EngineName
+  /** Start the guest (default), or leave it paused. */
+  readonly resume?: boolean
+  /** `paged`: no read-ahead in the layers, so that a recorder sees single pages. Default false. */
+  readonly randomAccess?: boolean
+  readonly onProgress?: (message: string) => void
+}
+
+/** What a restore did. Times are wall-clock milliseconds, one phase after the other. */
+export interface RestoreReport {
+  readonly engine: EngineName
+  readonly snapshot: string
+  readonly layers: number
+  /** Runs of the image's extent map. */
+  readonly extents: number
+  readonly memoryPages: number
+  readonly phasesMs: Readonly<Record<string, number>>
+  readonly totalMs: number
+}
+
+export interface Restored<Machine> {
+  readonly machine: Machine
+  readonly report: RestoreReport
+  /** Set by the `paged` engine. */
+  readonly pageServer?: PageServer
+}
+
+/**
+ * Starts a machine from a snapshot directory. On any failure nothing is left running. Errors: NOT_FOUND,
+ * FORMAT_INVALID, IMAGE_MISMATCH (the snapshot), LOAD_FAILED (Firecracker’s words), and those of `launchMachine`.
+ */
+export function restoreMachine(
+  directory: string,
+  options: RestoreOptions & { readonly resume: false },
+): Promise<Restored<PausedMachine>>
+export function restoreMachine(
+  directory: string,
+  options?: RestoreOptions & { readonly resume?: true },
+): Promise<Restored<RunningMachine>>
+export function restoreMachine(
+  directory: string,
+  options: RestoreOptions,
+): Promise<Restored<RunningMachine | PausedMachine>>
+export async function restoreMachine(
+  directory: string,
+  options: RestoreOptions = {},
+): Promise<Restored<RunningMachine | PausedMachine>> {
+  const { engine = 'file', resume = true, randomAccess = false, signal, onProgress } = options
+  const phasesMs: Record<string, number> = {}
+  const start = performance.now()
+  const phase = async <T>(name: string, work: () => Promise<T>): Promise<T> => {
+    const from = performance.now()
+    try {
+      return await work()
+    } finally {
+      phasesMs[name] = (phasesMs[name] ?? 0) + performance.now() - from
+    }
+  }
+  const chain = await phase('open', () => openSnapshotChain(directory, { signal }))
+  const launched = await phase('launch', () => launchMachine(options))
+  try {
+    const { memory, pageServer } = await engines[engine].prepare({
+      chain,
+      machine: launched,
+      randomAccess,
+      phase,
+      ...(signal === undefined ? {} : { signal }),
+      ...(onProgress === undefined ? {} : { onProgress }),
+    })
+    const load: LoadOptions = { ...loadOptions(options), statePath: chain.statePath, memory }
+    const machine = await phase<RunningMachine | PausedMachine>('load', () =>
+      resume ? launched.loadAndResume(load) : launched.load(load),
+    )
+    const top = chain.snapshots.at(-1)
+    if (top !== undefined) machine.countFromSnapshot(top.manifest.id, 0)
+    const report: RestoreReport = {
+      engine,
+      snapshot: directory,
+      layers: chain.layers.length,
+      extents: chain.map.starts.length,
+      memoryPages: chain.map.pages,
+      phasesMs,
+      totalMs: performance.now() - start,
+    }
+    return pageServer === undefined ? { machine, report } : { machine, report, pageServer }
+  } catch (error) {
+    await launched.stop()
+    throw error
+  }
+}
+
+function loadOptions(options: RestoreOptions): Partial<LoadOptions> {
+  const { trackDirtyPages, networkOverrides, vsockPath, clockRealtime, signal } = options
+  return Object.fromEntries(
+    Object.entries({ trackDirtyPages, networkOverrides, vsockPath, clockRealtime, signal }).filter(
+      ([, value]) => value !== undefined,
+    ),
+  )
+}

@@ -1,0 +1,18 @@
+import { writeSync } from 'node:fs'
+import { declare, errno, syscallError } from './libc.js'
+
+const EFD_CLOEXEC = 0o2000000
+
+// Safe: integers only.
+const eventfd = declare<[number, number]>('int eventfd(uint32_t initial, int flags)')
+
+/** A descriptor that polls readable once `raiseEvent` was called. Close it with `fs.closeSync`. */
+export function createEvent(): number {
+  const fd = eventfd(0, EFD_CLOEXEC)
+  if (fd < 0) throw syscallError('eventfd', errno(), 'a stop signal between threads')
+  return fd
+}
+
+export function raiseEvent(fd: number): void {
+  writeSync(fd, Buffer.from([1, 0, 0, 0, 0, 0, 0, 0]))
+}

@@ -1,0 +1,187 @@
+import { declare, errno, errnoNumber, syscallError } from './libc.js'
+
+// linux/userfaultfd.h. Sizes are part of the request numbers: a kernel with other structures refuses them.
+const UFFDIO_API = 0xc018aa3f
+const UFFDIO_REGISTER = 0xc020aa00
+const UFFDIO_UNREGISTER = 0x8010aa01
+const UFFDIO_WAKE = 0x8010aa02
+const UFFDIO_COPY = 0xc028aa03
+const UFFDIO_ZEROPAGE = 0xc020aa04
+
+const UFFD_API = 0xaa
+const UFFDIO_REGISTER_MODE_MISSING = 1
+export const UFFD_FEATURE_EVENT_REMOVE = 1 << 3
+
+const eventPagefault = 0x12
+const eventRemove = 0x15
+/** struct uffd_msg. */
+const messageBytes = 32
+/** One read takes this many; Firecracker has at most 32 vCPUs and a few device threads that can fault at once. */
+const maxMessages = 64
+
+const SYS_userfaultfd: Readonly<Record<string, number>> = { x64: 323, arm64: 282 }
+
+// Safe: integers only.
+const userfaultfd = declare<[number, number]>('long syscall(long number, int flags)')
+// Safe: `argument` holds the structure of the request (at most 40 bytes) and lives for the call. What the structure
+// points at is checked by the kernel (destination) and by `UserfaultOps.copy` (source).
+const ioctl = declare<[number, number, Uint32Array]>(
+  'int ioctl(int fd, unsigned long request, uint32_t *argument)',
+)
+// Safe: the buffer lives for the call and has `count` bytes.
+const read = declare<[number, Uint32Array, number], number | bigint>(
+  'int64_t read(int fd, uint32_t *buffer, uint64_t count)',
+)
+
+const word = 2 ** 32
+
+/** A userfaultfd of this process, for tests: Firecracker makes its own and sends it. */
+export function createUserfaultfd(features: number): number {
+  const O_CLOEXEC_NONBLOCK = 0o2000000 | 0o4000
+  const fd = userfaultfd(SYS_userfaultfd[process.arch] ?? -1, O_CLOEXEC_NONBLOCK)
+  if (fd < 0) throw syscallError('userfaultfd', errno(), 'see varve doctor', 'HOST_UNSUPPORTED')
+  const argument = new Uint32Array([UFFD_API, 0, features, 0, 0, 0])
+  if (ioctl(fd, UFFDIO_API, argument) !== 0) throw syscallError('UFFDIO_API', errno(), `features ${features}`)
+  return fd
+}
+
+export function registerMissing(fd: number, address: number, lengthBytes: number): void {
+  const argument = new Uint32Array(8)
+  setRange(argument, address, lengthBytes)
+  argument[4] = UFFDIO_REGISTER_MODE_MISSING
+  if (ioctl(fd, UFFDIO_REGISTER, argument) !== 0)
+    throw syscallError('UFFDIO_REGISTER', errno(), `${lengthBytes} bytes at ${address}`)
+}
+
+export function unregister(fd: number, address: number, lengthBytes: number): void {
+  const argument = new Uint32Array(4)
+  setRange(argument, address, lengthBytes)
+  if (ioctl(fd, UFFDIO_UNREGISTER, argument) !== 0)
+    throw syscallError('UFFDIO_UNREGISTER', errno(), `${lengthBytes} bytes at ${address}`)
+}
+
+/** Number halves instead of BigInt: nothing is allocated on the way of a fault. Addresses stay below 2^47. */
+function setRange(argument: Uint32Array, address: number, lengthBytes: number): void {
+  argument[0] = address % word
+  argument[1] = Math.floor(address / word)
+  argument[2] = lengthBytes % word
+  argument[3] = Math.floor(lengthBytes / word)
+}
+
+/** What became of an installation: done, already there, or to be tried again after pending events were read. */
+export type InstallResult = 'installed' | 'exists' | 'again' | 'gone'
+
+/** Memory that pages are copied from: an address range of this process that the kernel reads. */
+export interface CopySource {
+  readonly address: number
+  readonly lengthBytes: number
+}
+
+export type FaultEvent =
+  | { readonly kind: 'pagefault'; readonly address: number; readonly flags: number }
+  | { readonly kind: 'remove'; readonly start: number; readonly end: number }
+
+/** Reading faults from and installing pages through one userfaultfd. All buffers are made once. One thread only. */
+export class UserfaultOps {
+  readonly #fd: number
+  readonly #messages = new Uint32Array((messageBytes / 4) * maxMessages)
+  readonly #copy = new Uint32Array(10)
+  readonly #zero = new Uint32Array(8)
+  readonly #range = new Uint32Array(4)
+
+  constructor(fd: number) {
+    this.#fd = fd
+  }
+
+  /**
+   * Reads what is pending, without waiting (the descriptor is non-blocking), and calls back once an event, in the order
+   * of the kernel's queue: addresses in bytes, flags as in struct uffd_msg. Gives the number of events.
+   */
+  readEvents(
+    onPagefault: (address: number, flags: number) => void,
+    onRemove: (start: number, end: number) => void,
+  ): number {
+    const bytes = Number(read(this.#fd, this.#messages, messageBytes * maxMessages))
+    if (bytes < 0) {
+      const number = errno()
+      if (number === errnoNumber.EAGAIN || number === errnoNumber.EINTR) return 0
+      throw syscallError('read', number, 'userfaultfd events')
+    }
+    const count = Math.floor(bytes / messageBytes)
+    const m = this.#messages
+    for (let index = 0; index < count; index++) {
+      const at = (index * messageBytes) / 4
+      const event = (m[at] as number) & 0xff
+      // Both events have two 64-bit words behind the first eight bytes.
+      const first = (m[at + 2] as number) + (m[at + 3] as number) * word
+      const second = (m[at + 4] as number) + (m[at + 5] as number) * word
+      if (event === eventPagefault) onPagefault(second, first)
+      else if (event === eventRemove) onRemove(first, second)
+      // Nothing else is asked for at UFFDIO_API by Firecracker.
+    }
+    return count
+  }
+
+  /**
+   * Copies `lengthBytes` from `source` at `sourceOffset` to `address` of the other process and wakes who waits there.
+   * The one place that issues UFFDIO_COPY: the kernel does not check that the source is what was meant, so this does.
+   */
+  copy(address: number, source: CopySource, sourceOffset: number, lengthBytes: number): InstallResult {
+    if (sourceOffset < 0 || lengthBytes <= 0 || sourceOffset + lengthBytes > source.lengthBytes)
+      throw syscallError(
+        'UFFDIO_COPY',
+        errnoNumber.EFAULT,
+        `source ${sourceOffset}+${lengthBytes} of ${source.lengthBytes} bytes`,
+      )
+    const from = source.address + sourceOffset
+    const c = this.#copy
+    c[0] = address % word
+    c[1] = Math.floor(address / word)
+    c[2] = from % word
+    c[3] = Math.floor(from / word)
+    c[4] = lengthBytes % word
+    c[5] = Math.floor(lengthBytes / word)
+    c[6] = 0
+    c[7] = 0
+    c[8] = 0
+    c[9] = 0
+    if (ioctl(this.#fd, UFFDIO_COPY, c) === 0) return 'installed'
+    return this.#failure('UFFDIO_COPY', errno(), address, lengthBytes)
+  }
+
+  zero(address: number, lengthBytes: number): InstallResult {
+    const z = this.#zero
+    setRange(z, address, lengthBytes)
+    z[4] = 0
+    z[5] = 0
+    z[6] = 0
+    z[7] = 0
+    if (ioctl(this.#fd, UFFDIO_ZEROPAGE, z) === 0) return 'installed'
+    return this.#failure('UFFDIO_ZEROPAGE', errno(), address, lengthBytes)
+  }
+
+  /** Wakes threads that wait in the range without installing anything. */
+  wake(address: number, lengthBytes: number): void {
+    setRange(this.#range, address, lengthBytes)
+    if (ioctl(this.#fd, UFFDIO_WAKE, this.#range) !== 0)
+      throw syscallError('UFFDIO_WAKE', errno(), `${lengthBytes} bytes at ${address}`)
+  }
+
+  /** Bytes that the last refused `zero` had installed before it stopped. */
+  get zeroedBytes(): number {
+    return doneBytes(this.#zero[6] as number, this.#zero[7] as number)
+  }
+
+  #failure(call: string, number: number, address: number, lengthBytes: number): InstallResult {
+    if (number === errnoNumber.EEXIST) return 'exists'
+    if (number === errnoNumber.EAGAIN) return 'again'
+    // ESRCH: the other process has ended. ENOENT: the range is no longer registered.
+    if (number === errnoNumber.ESRCH || number === errnoNumber.ENOENT) return 'gone'
+    throw syscallError(call, number, `${lengthBytes} bytes at ${address}`)
+  }
+}
+
+/** The result field holds bytes done or a negative error number. */
+function doneBytes(low: number, high: number): number {
+  return high === 0 ? low : 0
+}

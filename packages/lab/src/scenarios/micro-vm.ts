@@ -1,0 +1,68 @@
+import { type EngineName, type PausedMachine, type RunningMachine, restoreMachine } from 'varve'
+import { bootMicroGuest } from '../micro/boot-micro-guest.js'
+import { MicroConsole } from '../micro/micro-console.js'
+import type { TouchPattern } from '../micro/patterns.js'
+import type { ScenarioContext } from './scenario.js'
+
+/** What a stretch of guest memory must hold. */
+export interface Written {
+  readonly pattern: TouchPattern
+  readonly seed: number
+}
+
+/** A micro guest as a scenario drives it: the current handle, its console, and what its memory must hold. */
+export class MicroVm implements AsyncDisposable {
+  #machine: RunningMachine | PausedMachine
+  readonly console: MicroConsole
+
+  private constructor(machine: RunningMachine | PausedMachine, console: MicroConsole) {
+    this.#machine = machine
+    this.console = console
+  }
+
+  static async boot(
+    context: ScenarioContext,
+    options: { memoryMib: number; trackDirtyPages?: boolean },
+  ): Promise<MicroVm> {
+    const { binary, runtimeDirectory } = context
+    const { machine, console } = await bootMicroGuest({ binary, runtimeDirectory, ...options })
+    return new MicroVm(machine, console)
+  }
+
+  /** Restored and still paused. */
+  static async restore(context: ScenarioContext, directory: string, engine: EngineName): Promise<MicroVm> {
+    const { binary, runtimeDirectory } = context
+    const { machine } = await restoreMachine(directory, { engine, binary, runtimeDirectory, resume: false })
+    return new MicroVm(machine, MicroConsole.attach(machine.paths))
+  }
+
+  get machine(): RunningMachine | PausedMachine {
+    return this.#machine
+  }
+
+  async pause(): Promise<PausedMachine> {
+    if (this.#machine.state === 'running') this.#machine = await this.#machine.pause()
+    return this.#machine as PausedMachine
+  }
+
+  async resume(): Promise<RunningMachine> {
+    if (this.#machine.state === 'paused') this.#machine = await this.#machine.resume()
+    return this.#machine as RunningMachine
+  }
+
+  async fill(...all: readonly Written[]): Promise<void> {
+    for (const { pattern, seed } of all) await this.console.fill(pattern, seed)
+  }
+
+  /** Has the guest itself check whole pages, word by word. Gives the number of pages. */
+  async verify(...all: readonly Written[]): Promise<number> {
+    let pages = 0
+    for (const { pattern, seed } of all) pages += await this.console.verify(pattern, seed)
+    return pages
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.console[Symbol.asyncDispose]()
+    await this.#machine.stop()
+  }
+}

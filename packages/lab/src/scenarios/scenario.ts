@@ -1,0 +1,73 @@
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { type FirecrackerBinary, findFirecracker, listMachines, VarveError } from 'varve'
+
+/** Where a scenario works. Everything it makes lies under `directory`, which is removed after it. */
+export interface ScenarioContext {
+  readonly directory: string
+  readonly runtimeDirectory: string
+  readonly binary: FirecrackerBinary
+  readonly lab: 'native' | 'nested'
+  path(name: string): string
+}
+
+/** Figures worth keeping: counts, sets, times. Must survive JSON. */
+export type Facts = Readonly<Record<string, unknown>>
+
+/**
+ * One end-to-end claim about real VMs. The same scenarios run natively and in the nested lab. `run` throws where the
+ * claim does not hold; what it returns is shown, not judged.
+ */
+export interface Scenario {
+  readonly name: string
+  /** The claim, as a sentence. */
+  readonly claim: string
+  readonly run: (context: ScenarioContext) => Promise<Facts>
+}
+
+export interface ScenarioOutcome {
+  readonly name: string
+  readonly claim: string
+  readonly ok: boolean
+  readonly ms: number
+  readonly facts?: Facts
+  readonly error?: string
+}
+
+/** Runs one scenario in a scratch directory of its own; a VM left behind is a failure. */
+export async function runScenario(
+  scenario: Scenario,
+  lab: ScenarioContext['lab'] = 'native',
+): Promise<ScenarioOutcome> {
+  const { name, claim } = scenario
+  const start = performance.now()
+  const directory = mkdtempSync(join(tmpdir(), 'varve-scenario-'))
+  const runtimeDirectory = join(directory, 'run')
+  try {
+    const binary = await findFirecracker()
+    mkdirSync(join(directory, 'files'), { mode: 0o700 })
+    const path = (file: string) => join(directory, 'files', file)
+    const facts = await scenario.run({
+      directory: join(directory, 'files'),
+      runtimeDirectory,
+      binary,
+      lab,
+      path,
+    })
+    const left = listMachines(runtimeDirectory).map(({ record }) => record.id)
+    if (left.length > 0)
+      throw new VarveError('LAB_FAILED', `${name} left machines behind: ${left.join(', ')}`)
+    return { name, claim, ok: true, ms: performance.now() - start, facts }
+  } catch (error) {
+    return { name, claim, ok: false, ms: performance.now() - start, error: describe(error) }
+  } finally {
+    rmSync(directory, { recursive: true, force: true })
+  }
+}
+
+function describe(error: unknown): string {
+  if (!(error instanceof Error)) return String(error)
+  const cause = error.cause === undefined ? '' : `\ncaused by ${describe(error.cause)}`
+  return `${error instanceof VarveError ? `[${error.code}] ` : ''}${error.stack ?? error.message}${cause}`
+}
