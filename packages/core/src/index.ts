@@ -10,6 +10,8 @@ export {
   findFirecracker,
   pinnedRelease,
 } from './firecracker/binary.js'
+export { readStateFile, type StateFile } from './firecracker/state-file/read-state-file.js'
+export { replaceRegions } from './firecracker/state-file/replace-regions.js'
 export {
   type FirecrackerVersion,
   formatFirecrackerVersion,
@@ -119,6 +121,7 @@ export {
   type Restored,
   type RestoreOptions,
   type RestoreReport,
+  type RestoreSources,
   restoreMachine,
 } from './restore/restore-machine.js'
 export { isAlive, type ProcessIdentity, processIdentity, residentBytes } from './sys/proc.js'

@@ -30,7 +30,9 @@ function sources(dir: string): string[] {
 
 function importsOf(file: string): string[] {
   const text = readFileSync(file, 'utf8')
-  return [...text.matchAll(/(?:from|import)\s*\(?\s*'([^']+)'/g)].map((match) => match[1] as string)
+  // Statements begin a line; the word "from" in a string or comment does not.
+  const statement = /^(?:import|export)\b[^'";]*?'([^']+)'|\bimport\(\s*'([^']+)'/gm
+  return [...text.matchAll(statement)].map((match) => (match[1] ?? match[2]) as string)
 }
 
 const folderOf = (file: string): string => {

@@ -1,6 +1,7 @@
-import { openSnapshotChain } from '../layer/snapshot-chain.js'
+import type { ExtentMap } from '../layer/extent-map.js'
+import { openSnapshotChain, type SnapshotChain } from '../layer/snapshot-chain.js'
 import { type LaunchMachineOptions, launchMachine } from '../machine/launch-machine.js'
-import type { LoadOptions } from '../machine/launched-machine.js'
+import type { LoadOptions, MemorySource } from '../machine/launched-machine.js'
 import type { PausedMachine } from '../machine/paused-machine.js'
 import type { RunningMachine } from '../machine/running-machine.js'
 import type { Engine } from './engine.js'
@@ -22,7 +23,20 @@ export interface RestoreOptions
   readonly resume?: boolean
   /** `paged`: no read-ahead in the layers, so that a recorder sees single pages. Default false. */
   readonly randomAccess?: boolean
+  /**
+   * Called with everything ready and nothing loaded: the moment to start a recorder. The VM’s memory will come from
+   * `files`, which are the layers of `chain.map` in its order, or one flat file and then `map` is undefined.
+   */
+  readonly beforeLoad?: (about: RestoreSources) => void | Promise<void>
   readonly onProgress?: (message: string) => void
+}
+
+/** Where a restored VM’s memory comes from; the form that `recordMincore` takes. */
+export interface RestoreSources {
+  readonly vmmPid: number
+  readonly chain: SnapshotChain
+  readonly files: readonly { readonly path: string; readonly pages: number }[]
+  readonly map: ExtentMap | undefined
 }
 
 /** What a restore did. Times are wall-clock milliseconds, one phase after the other. */
@@ -86,6 +100,7 @@ export async function restoreMachine(
       ...(signal === undefined ? {} : { signal }),
       ...(onProgress === undefined ? {} : { onProgress }),
     })
+    await options.beforeLoad?.(sources(launched.pid, chain, memory))
     const load: LoadOptions = { ...loadOptions(options), statePath: chain.statePath, memory }
     const machine = await phase<RunningMachine | PausedMachine>('load', () =>
       resume ? launched.loadAndResume(load) : launched.load(load),
@@ -106,6 +121,13 @@ export async function restoreMachine(
     await launched.stop()
     throw error
   }
+}
+
+function sources(vmmPid: number, chain: SnapshotChain, memory: MemorySource): RestoreSources {
+  const { layers, map } = chain
+  if (memory.backend === 'File')
+    return { vmmPid, chain, files: [{ path: memory.path, pages: map.pages }], map: undefined }
+  return { vmmPid, chain, files: layers.map(({ memoryPath, pages }) => ({ path: memoryPath, pages })), map }
 }
 
 function loadOptions(options: RestoreOptions): Partial<LoadOptions> {

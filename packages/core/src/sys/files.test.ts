@@ -8,7 +8,6 @@ import {
   rmSync,
   writeSync,
 } from 'node:fs'
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { dataExtents, holeGranularityBytes } from './extents.js'
@@ -21,7 +20,8 @@ const page = 4096
 let directory: string
 let fd: number
 beforeEach(() => {
-  directory = mkdtempSync(join(tmpdir(), 'varve-sys-'))
+  // Not os.tmpdir(): pages of a tmpfs never leave the page cache.
+  directory = mkdtempSync('/var/tmp/varve-sys-')
   fd = openSync(join(directory, 'file'), 'wx+', 0o600)
 })
 afterEach(() => {

@@ -2,12 +2,16 @@ import { dirtyLogScenarios } from './dirty-log.js'
 import { layeredRestoreScenarios } from './layered-restore.js'
 import { pageServerDeathScenario } from './page-server-death.js'
 import type { Scenario } from './scenario.js'
+import { twoRegionsScenario } from './two-regions.js'
 import { workflowScenarios } from './workflows.js'
+import { workingSetScenarios } from './working-set.js'
 
 /** Every end-to-end claim; all of them hold natively and in the nested lab. */
 export const scenarios: readonly Scenario[] = [
   ...workflowScenarios,
   ...layeredRestoreScenarios,
+  ...workingSetScenarios,
   pageServerDeathScenario,
+  twoRegionsScenario,
   ...dirtyLogScenarios,
 ]

@@ -4,7 +4,7 @@ import { MicroVm, type Written } from './micro-vm.js'
 import { explainPages } from './named-pages.js'
 import type { Facts, Scenario, ScenarioContext } from './scenario.js'
 
-const memoryMib = 64
+export const threeLayersMib = 64
 
 const area = (start: number, count: number, seed: number): Written => ({
   pattern: { start, count, order: 3 },
@@ -30,7 +30,7 @@ export async function makeThreeLayers(
     string,
     string,
   ]
-  await using vm = await MicroVm.boot(context, { memoryMib })
+  await using vm = await MicroVm.boot(context, { memoryMib: threeLayersMib })
   await vm.fill(area(1024, 2600, 1))
   await captureSnapshot(await vm.pause(), { directory: base })
   await vm.resume()
@@ -53,7 +53,7 @@ async function layeredRestore(context: ScenarioContext, engine: EngineName): Pro
 
   // Loaded and not resumed: only what Firecracker itself writes on load may differ.
   const atLoad = await fullAgain(context, engine, two, 'at-load', async () => {})
-  const loadDifference = explainPages(await compareImages(chain, atLoad), memoryMib)
+  const loadDifference = explainPages(await compareImages(chain, atLoad), threeLayersMib)
   assert.deepEqual([...pagesOf(loadDifference.unexplained)], [])
   assert.deepEqual([...pagesOf(loadDifference.guestOwn)], [])
 
@@ -64,7 +64,7 @@ async function layeredRestore(context: ScenarioContext, engine: EngineName): Pro
     verified = await vm.verify(...kept)
     assert.equal((await vm.console.sum(zeroed)).value, 0n)
   })
-  const runDifference = explainPages(await compareImages(chain, afterRun), memoryMib)
+  const runDifference = explainPages(await compareImages(chain, afterRun), threeLayersMib)
   assert.deepEqual([...pagesOf(runDifference.unexplained)], [])
   assert.equal(verified, 2500)
   return {

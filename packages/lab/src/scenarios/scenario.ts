@@ -1,5 +1,4 @@
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type FirecrackerBinary, findFirecracker, listMachines, VarveError } from 'varve'
 
@@ -42,7 +41,8 @@ export async function runScenario(
 ): Promise<ScenarioOutcome> {
   const { name, claim } = scenario
   const start = performance.now()
-  const directory = mkdtempSync(join(tmpdir(), 'varve-scenario-'))
+  // Not os.tmpdir(): on many hosts /tmp is a tmpfs, whose pages are always in the page cache.
+  const directory = mkdtempSync(join(process.env.TMPDIR ?? '/var/tmp', 'varve-scenario-'))
   const runtimeDirectory = join(directory, 'run')
   try {
     const binary = await findFirecracker()

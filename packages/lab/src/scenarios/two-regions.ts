@@ -1,0 +1,52 @@
+import assert from 'node:assert/strict'
+import { readFileSync, statSync } from 'node:fs'
+import { captureSnapshot, readStateFile } from 'varve'
+import { MicroVm, type Written } from './micro-vm.js'
+import type { Facts, Scenario, ScenarioContext } from './scenario.js'
+
+/** Above 3,328 MiB (3 GiB from Firecracker 1.13) a guest's memory has a second region, from 4 GiB on. */
+const memoryMib = 4096
+const pagesMib = 256
+
+const below: Written = { pattern: { start: 3000 * pagesMib, count: 300, order: 1 }, seed: 1 }
+/** Pages of the file that lie in the second region, whatever the version. */
+const above: Written = { pattern: { start: 3400 * pagesMib, count: 300, order: 2 }, seed: 2 }
+const later: Written = { pattern: { start: 4000 * pagesMib, count: 300, order: 3 }, seed: 3 }
+
+/** A guest of two regions, its base taken as a sparse Diff, restored from two layers both ways. */
+async function twoRegions(context: ScenarioContext): Promise<Facts> {
+  const [base, child] = [context.path('base'), context.path('child')]
+  {
+    await using vm = await MicroVm.boot(context, { memoryMib })
+    await vm.fill(below, above)
+    await captureSnapshot(await vm.pause(), { directory: base, base: 'Diff' })
+    await vm.resume()
+    await vm.fill(later)
+    await captureSnapshot(await vm.pause(), { directory: child, parent: base })
+  }
+  const { regions } = readStateFile(readFileSync(`${child}/state`))
+  assert.equal(regions.length, 2)
+  assert.equal(regions[0]?.guestAddress, 0)
+  assert.equal(regions[1]?.guestAddress, 2 ** 32)
+  assert.equal(
+    regions[1]?.fileOffset,
+    regions[0]?.sizeBytes,
+    'the file has no gap where the addresses have one',
+  )
+  for (const engine of ['file', 'paged'] as const) {
+    await using vm = await MicroVm.restore(context, child, engine)
+    await vm.resume()
+    assert.equal(await vm.verify(below, above, later), 900)
+  }
+  return {
+    regions,
+    baseAllocatedBytes: statSync(`${base}/memory`).blocks * 512,
+    childAllocatedBytes: statSync(`${child}/memory`).blocks * 512,
+  }
+}
+
+export const twoRegionsScenario: Scenario = {
+  name: 'two-regions',
+  claim: 'a 4 GiB guest has two regions; layers of it come back through both engines',
+  run: twoRegions,
+}
