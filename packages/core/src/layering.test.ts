@@ -31,8 +31,9 @@ function sources(dir: string): string[] {
 function importsOf(file: string): string[] {
   const text = readFileSync(file, 'utf8')
   // Statements begin a line; the word "from" in a string or comment does not.
-  const statement = /^(?:import|export)\b[^'";]*?'([^']+)'|\bimport\(\s*'([^']+)'/gm
-  return [...text.matchAll(statement)].map((match) => (match[1] ?? match[2]) as string)
+  const statement =
+    /^(?:import|export)\b[^'"`;=(]*?\bfrom\s+'([^']+)'|^import\s+'([^']+)'|\bimport\(\s*'([^']+)'/gm
+  return [...text.matchAll(statement)].map((match) => (match[1] ?? match[2] ?? match[3]) as string)
 }
 
 const folderOf = (file: string): string => {
@@ -66,7 +67,8 @@ function violations(): string[] {
 
 describe('layering', () => {
   test('core folders import one way only, and koffi in sys/ only', () => {
-    expect(sources(coreSrc).length).toBeGreaterThan(2)
+    // The pattern finds imports at all: some file here uses koffi.
+    expect(sources(coreSrc).some((file) => importsOf(file).includes('koffi'))).toBe(true)
     expect(violations()).toEqual([])
   })
 
