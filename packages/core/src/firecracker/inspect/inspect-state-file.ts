@@ -1,0 +1,55 @@
+import { VarveError } from '../../errors.js'
+import { maxStateFileBytes } from '../state-file/formats.js'
+import { magicProbeBytes, probeMagic } from '../state-file/magic.js'
+import { readStateFile, type StateFile } from '../state-file/read-state-file.js'
+import { explainRegions } from './explain-regions.js'
+import { openRegularFile, readFully } from './open-regular-file.js'
+
+export interface StateFileReport extends StateFile {
+  readonly path: string
+  /** Sentences about the guest-physical layout. */
+  readonly explanation: readonly string[]
+}
+
+/** Reads a state file and explains its regions. Errors are those of `readStateFile`, with the path. */
+export async function inspectStateFile(path: string): Promise<StateFileReport> {
+  const { handle, stat } = await openRegularFile(path)
+  try {
+    if (stat.sizeBytes > maxStateFileBytes)
+      throw new VarveError(
+        'FORMAT_INVALID',
+        `${path} has ${stat.sizeBytes} bytes; a state file has at most ${maxStateFileBytes}`,
+      )
+    const bytes = new Uint8Array(stat.sizeBytes)
+    const length = await readFully(handle, bytes, 0)
+    const state = withPath(path, () => readStateFile(bytes.subarray(0, length)))
+    return { path, ...state, explanation: explainRegions(state) }
+  } finally {
+    await handle.close()
+  }
+}
+
+/** Whether a file begins as state files of Firecracker 1.7 and later do. */
+export async function isStateFile(path: string): Promise<boolean> {
+  const { handle } = await openRegularFile(path)
+  try {
+    const start = new Uint8Array(magicProbeBytes)
+    return probeMagic(start.subarray(0, await readFully(handle, start, 0))) !== undefined
+  } finally {
+    await handle.close()
+  }
+}
+
+function withPath(path: string, read: () => StateFile): StateFile {
+  try {
+    return read()
+  } catch (cause) {
+    if (!(cause instanceof VarveError)) throw cause
+    const { code, message, remedy, details } = cause
+    throw new VarveError(code, `${path}: ${message}`, {
+      cause,
+      details: { path, ...details },
+      ...(remedy === undefined ? {} : { remedy }),
+    })
+  }
+}

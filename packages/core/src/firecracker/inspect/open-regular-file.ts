@@ -1,0 +1,39 @@
+import { constants } from 'node:fs'
+import { type FileHandle, open } from 'node:fs/promises'
+import { VarveError } from '../../errors.js'
+
+/** For reading; symbolic links are followed. NOT_FOUND or PATH_INVALID if it is not there or is no regular file. */
+export async function openRegularFile(path: string): Promise<{ handle: FileHandle; stat: Stat }> {
+  // O_NONBLOCK: a FIFO must be refused below, not waited for.
+  const handle = await open(path, constants.O_RDONLY | constants.O_NONBLOCK).catch(
+    (cause: NodeJS.ErrnoException) => {
+      const code = cause.code === 'ENOENT' ? 'NOT_FOUND' : 'PATH_INVALID'
+      throw new VarveError(code, `cannot open ${path}: ${cause.message}`, { cause })
+    },
+  )
+  try {
+    const stat = await handle.stat()
+    if (!stat.isFile()) throw new VarveError('PATH_INVALID', `${path} is not a regular file`)
+    return { handle, stat: { sizeBytes: stat.size, allocatedBytes: stat.blocks * 512 } }
+  } catch (error) {
+    await handle.close()
+    throw error
+  }
+}
+
+export interface Stat {
+  readonly sizeBytes: number
+  /** What the file takes on disk. */
+  readonly allocatedBytes: number
+}
+
+/** Fills `buffer` from `offset` as far as the file goes, and gives how far that was. */
+export async function readFully(handle: FileHandle, buffer: Uint8Array, offset: number): Promise<number> {
+  let done = 0
+  while (done < buffer.length) {
+    const { bytesRead } = await handle.read(buffer, done, buffer.length - done, offset + done)
+    if (bytesRead === 0) break
+    done += bytesRead
+  }
+  return done
+}
