@@ -1,0 +1,118 @@
+import { readdirSync, statSync } from 'node:fs'
+import { join } from 'node:path'
+import {
+  inspectMemoryFile,
+  inspectStateFile,
+  isStateFile,
+  type MemoryFileReport,
+  readSnapshotManifest,
+  type SnapshotManifest,
+  type StateFileReport,
+  VarveError,
+} from 'varve'
+
+export interface InspectReport {
+  readonly path: string
+  /** Of a Varve snapshot directory. */
+  readonly manifest: SnapshotManifest | undefined
+  readonly state: StateFileReport | undefined
+  readonly memory: MemoryFileReport | undefined
+  /** What could not be looked at, and why. */
+  readonly notes: readonly string[]
+}
+
+export interface InspectOptions {
+  readonly signal?: AbortSignal | undefined
+  readonly onProgress?: (scannedBytes: number) => void
+}
+
+const pageSizeBytes = 4096
+/** A snapshot's directory holds a handful of files; this keeps `varve inspect /proc` short. */
+const maxEntries = 1000
+
+/** FILE is a state file (told by its magic) or else a memory file; DIR holds a state file and perhaps its memory file. */
+export async function inspectReport(path: string, options: InspectOptions = {}): Promise<InspectReport> {
+  const stat = statSync(path, { throwIfNoEntry: false })
+  if (stat === undefined) throw new VarveError('NOT_FOUND', `${path} does not exist`)
+  if (stat.isDirectory()) return inspectDirectory(path, options)
+  const nothing = { path, manifest: undefined, state: undefined, memory: undefined, notes: [] }
+  // A file that is neither is most likely a damaged state file: its reader says best what is wrong.
+  if ((await isStateFile(path)) || stat.size === 0 || stat.size % pageSizeBytes !== 0)
+    return { ...nothing, state: await inspectStateFile(path) }
+  return { ...nothing, memory: await inspectMemoryFile(path, [], options) }
+}
+
+async function inspectDirectory(directory: string, options: InspectOptions): Promise<InspectReport> {
+  const files = regularFiles(directory)
+  const state = await inspectStateFile(await findState(directory, files))
+  const notes: string[] = []
+  const memoryPath = findMemory(directory, files, state, notes)
+  return {
+    path: directory,
+    manifest: files.includes('snapshot.json') ? await readManifest(directory, notes) : undefined,
+    state,
+    memory:
+      memoryPath === undefined ? undefined : await inspectMemoryFile(memoryPath, state.regions, options),
+    notes,
+  }
+}
+
+function regularFiles(directory: string): string[] {
+  const entries = list(directory)
+  if (entries.length > maxEntries)
+    throw new VarveError(
+      'INVALID_ARGUMENT',
+      `${directory} has ${entries.length} entries, not a snapshot's directory`,
+      {
+        remedy: 'name the state file',
+      },
+    )
+  return entries.filter((name) => statSync(join(directory, name), { throwIfNoEntry: false })?.isFile()).sort()
+}
+
+function list(directory: string): string[] {
+  try {
+    return readdirSync(directory)
+  } catch (cause) {
+    throw new VarveError('PATH_INVALID', `cannot list ${directory}: ${(cause as Error).message}`, { cause })
+  }
+}
+
+async function findState(directory: string, files: readonly string[]): Promise<string> {
+  if (files.includes('state')) return join(directory, 'state')
+  const found: string[] = []
+  for (const name of files) if (await isStateFile(join(directory, name))) found.push(name)
+  if (found.length === 1) return join(directory, found[0] as string)
+  throw found.length === 0
+    ? new VarveError('NOT_FOUND', `${directory} holds no Firecracker state file`)
+    : new VarveError('INVALID_ARGUMENT', `${directory} holds several state files: ${found.join(', ')}`, {
+        remedy: 'name one of them',
+      })
+}
+
+function findMemory(
+  directory: string,
+  files: readonly string[],
+  state: StateFileReport,
+  notes: string[],
+): string | undefined {
+  if (files.includes('memory')) return join(directory, 'memory')
+  const fitting = files.filter((name) => statSync(join(directory, name)).size === state.memoryFileBytes)
+  if (fitting.length === 1) return join(directory, fitting[0] as string)
+  notes.push(
+    fitting.length === 0
+      ? `no memory file: no file here has the ${state.memoryFileBytes} bytes of the regions`
+      : `no memory file chosen: several have the size of the regions (${fitting.join(', ')})`,
+  )
+  return undefined
+}
+
+async function readManifest(directory: string, notes: string[]): Promise<SnapshotManifest | undefined> {
+  try {
+    return await readSnapshotManifest(directory)
+  } catch (error) {
+    if (!(error instanceof VarveError)) throw error
+    notes.push(`snapshot.json is not used: ${error.message}`)
+    return undefined
+  }
+}
