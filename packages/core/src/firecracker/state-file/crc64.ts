@@ -5,7 +5,7 @@ const polynomial = 0x95ac9329ac4bc9b5n
 
 export const crcBytes = 8
 
-/** 64-bit arithmetic in two 32-bit halves: some 300 MB/s, where BigInt gives a few. */
+/** 64-bit arithmetic in two 32-bit halves: 150 to 200 MB/s, where a BigInt table gives 10. */
 const [tableLow, tableHigh] = makeTables()
 
 function makeTables(): [Int32Array, Int32Array] {
