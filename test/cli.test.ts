@@ -1,8 +1,8 @@
 import { mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { buildMicroGuest } from '@varve/lab'
 import { isAlive, processIdentity } from 'varve'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { varve } from './support/cli.js'
 import { openWorld, type World } from './support/world.js'
 
@@ -22,13 +22,29 @@ const stateOf = async (id: string) => (await machines()).find((it) => it.id === 
 
 describe('machines outlive the command that started them', () => {
   test('boot, ps, pause, resume, stop', async () => {
-    const boot = await varve(world, 'boot', '--kernel', 'micro.elf', '--memory', '32', '--name', 'web', '--json')
+    const boot = await varve(
+      world,
+      'boot',
+      '--kernel',
+      'micro.elf',
+      '--memory',
+      '32',
+      '--name',
+      'web',
+      '--json',
+    )
     expect(boot.status, boot.stderr).toBe(0)
     const { id, pid, directory } = boot.json()
     expect(id).toBe('web')
     expect(statSync(directory).mode & 0o777).toBe(0o700)
     const [row] = await machines()
-    expect(row).toMatchObject({ id: 'web', state: 'running', pid, firecracker: '1.12.1', dirtyTracking: true })
+    expect(row).toMatchObject({
+      id: 'web',
+      state: 'running',
+      pid,
+      firecracker: '1.12.1',
+      dirtyTracking: true,
+    })
     expect((await varve(world, 'ps')).stdout).toMatch(/^NAME +STATE.*\nweb +running/)
 
     expect((await varve(world, 'pause', 'web')).status).toBe(0)
@@ -44,18 +60,26 @@ describe('machines outlive the command that started them', () => {
   })
 
   test('a spec file, with flags on top', async () => {
-    writeFileSync(world.path('spec.json'), JSON.stringify({ kernel: 'micro.elf', memoryMib: 16, vcpus: 1, name: 'spec' }))
+    writeFileSync(
+      world.path('spec.json'),
+      JSON.stringify({ kernel: 'micro.elf', memoryMib: 16, vcpus: 1, name: 'spec' }),
+    )
     const boot = await varve(world, 'boot', '--spec', 'spec.json', '--memory', '24', '--json')
     expect(boot.status, boot.stderr).toBe(0)
     expect((await varve(world, 'stop', 'spec')).status).toBe(0)
-    writeFileSync(world.path('spec.json'), JSON.stringify({ kernel: 'micro.elf', memoryMib: 16, vcpus: 1, cores: 2 }))
+    writeFileSync(
+      world.path('spec.json'),
+      JSON.stringify({ kernel: 'micro.elf', memoryMib: 16, vcpus: 1, cores: 2 }),
+    )
     const bad = await varve(world, 'boot', '--spec', 'spec.json', '--json')
     expect(bad.status).toBe(2)
     expect(JSON.parse(bad.stderr).error.message).toContain('cores')
   })
 
   test('a machine whose VMM died is recognised and cleaned', async () => {
-    const { pid, directory } = (await varve(world, 'boot', '--kernel', 'micro.elf', '--memory', '16', '--name', 'gone', '--json')).json()
+    const { pid, directory } = (
+      await varve(world, 'boot', '--kernel', 'micro.elf', '--memory', '16', '--name', 'gone', '--json')
+    ).json()
     process.kill(pid, 'SIGKILL')
     while (processIdentity(pid)) await sleep(5)
     expect(await machines()).toEqual([])
@@ -66,7 +90,9 @@ describe('machines outlive the command that started them', () => {
 
 describe('snapshot and restore', () => {
   test('a base, a child, and both engines', async () => {
-    expect((await varve(world, 'boot', '--kernel', 'micro.elf', '--memory', '32', '--name', 'src')).status).toBe(0)
+    expect(
+      (await varve(world, 'boot', '--kernel', 'micro.elf', '--memory', '32', '--name', 'src')).status,
+    ).toBe(0)
     const base = await varve(world, 'snapshot', 'src', 'snaps/base', '--json')
     expect(base.status, base.stderr).toBe(0)
     expect(base.json()).toMatchObject({ kind: 'full', memoryPages: 8192 })
@@ -77,7 +103,16 @@ describe('snapshot and restore', () => {
     expect(statSync(world.path('snaps/one')).mode & 0o777).toBe(0o700)
     expect(statSync(world.path('snaps/one/memory')).mode & 0o777).toBe(0o600)
     for (const engine of ['file', 'paged']) {
-      const restored = await varve(world, 'restore', 'snaps/one', '--name', `copy-${engine}`, '--engine', engine, '--json')
+      const restored = await varve(
+        world,
+        'restore',
+        'snaps/one',
+        '--name',
+        `copy-${engine}`,
+        '--engine',
+        engine,
+        '--json',
+      )
       expect(restored.status, restored.stderr).toBe(0)
       expect(restored.json()).toMatchObject({ id: `copy-${engine}`, state: 'running', engine, layers: 2 })
       expect(await stateOf(`copy-${engine}`)).toBe('running')
@@ -106,7 +141,17 @@ describe('the command line itself', () => {
   test('help names every verb, and each verb has help with examples and exit status', async () => {
     const overview = await varve(world, 'help')
     expect(overview.status).toBe(0)
-    for (const verb of ['boot', 'ps', 'pause', 'resume', 'stop', 'snapshot', 'restore', 'inspect', 'doctor']) {
+    for (const verb of [
+      'boot',
+      'ps',
+      'pause',
+      'resume',
+      'stop',
+      'snapshot',
+      'restore',
+      'inspect',
+      'doctor',
+    ]) {
       expect(overview.stdout).toContain(`  ${verb}`)
       const help = await varve(world, 'help', verb)
       expect(help.status).toBe(0)
@@ -136,9 +181,20 @@ describe('the command line itself', () => {
   test('doctor speaks JSON and text', async () => {
     const json = await varve(world, 'doctor', '--json')
     const ids = json.json().checks.map((it: { id: string }) => it.id)
-    for (const id of ['firecracker', 'kvm', 'userfaultfd', 'ptrace', 'reflink', 'memory', 'dirty-logging', 'max-map-count'])
+    for (const id of [
+      'firecracker',
+      'kvm',
+      'userfaultfd',
+      'ptrace',
+      'reflink',
+      'memory',
+      'dirty-logging',
+      'max-map-count',
+    ])
       expect(ids).toContain(id)
-    const version = JSON.parse(readFileSync(new URL('../packages/cli/package.json', import.meta.url), 'utf8')).version
+    const version = JSON.parse(
+      readFileSync(new URL('../packages/cli/package.json', import.meta.url), 'utf8'),
+    ).version
     expect((await varve(world, '--version')).stdout.trim()).toBe(`varve ${version}`)
   })
 })

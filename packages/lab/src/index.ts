@@ -2,6 +2,7 @@ export { type AgentCallOptions, type GuestAgent, guestAgent } from './linux/agen
 export type { AptOptions } from './linux/apt-packages.js'
 export type { LinuxGuest } from './linux/guest-files.js'
 export { linuxGuest } from './linux/guest-image.js'
+export { nativeLinuxBoots } from './linux/native-linux.js'
 export { type BootMicroGuestOptions, bootMicroGuest, type MicroGuest } from './micro/boot-micro-guest.js'
 export { buildMicroGuest } from './micro/build-micro-guest.js'
 export { type ConsoleTransport, FileTailTransport, type TransportOptions } from './micro/console-transport.js'
@@ -32,4 +33,11 @@ export type { LabRunResult } from './nested/job.js'
 export type { LabRunOptions, NestedLab } from './nested/lab.js'
 export { guestInLab, labPaths } from './nested/lab-paths.js'
 export { type NestedLabOptions, openNestedLab } from './nested/open-lab.js'
+export { scenarios } from './scenarios/all-scenarios.js'
+export {
+  runScenario,
+  type Scenario,
+  type ScenarioContext,
+  type ScenarioOutcome,
+} from './scenarios/scenario.js'
 export { ensureSystemPackages, missingSystemPackages, systemPackages } from './system-packages.js'

@@ -3,7 +3,8 @@ import { positionals, stringOption } from '../arguments.js'
 import type { Command } from '../command.js'
 
 export const command: Command = {
-  usage: 'usage: varve restore DIRECTORY [--name NAME] [--engine file|paged] [--paused] [--no-dirty-tracking]',
+  usage:
+    'usage: varve restore DIRECTORY [--name NAME] [--engine file|paged] [--paused] [--no-dirty-tracking]',
   options: {
     name: { type: 'string' },
     engine: { type: 'string' },
@@ -28,7 +29,8 @@ Examples:
     const { signal, values } = context
     const engine = stringOption(values, 'engine') ?? 'file'
     const known = engineNames.find((name) => name === engine)
-    if (known === undefined) throw new VarveError('USAGE', `--engine ${engine} is none of ${engineNames.join(', ')}`)
+    if (known === undefined)
+      throw new VarveError('USAGE', `--engine ${engine} is none of ${engineNames.join(', ')}`)
     const name = stringOption(values, 'name')
     const { machine, report } = await context.progress(`restoring ${directory}`, (update) =>
       restoreMachine(directory, {
@@ -44,6 +46,8 @@ Examples:
     machine.detach()
     if (context.json) return context.printJson({ id, pid, state, vsock: vsockPath, ...report })
     const phases = Object.entries(report.phasesMs).map(([phase, ms]) => `${phase} ${ms.toFixed(1)} ms`)
-    context.print(`${id}  ${state}  pid ${pid}  ${report.engine}, ${report.layers} layers  ${phases.join(', ')}`)
+    context.print(
+      `${id}  ${state}  pid ${pid}  ${report.engine}, ${report.layers} layers  ${phases.join(', ')}`,
+    )
   },
 }

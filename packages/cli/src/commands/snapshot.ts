@@ -1,4 +1,4 @@
-import { captureSnapshot, connectMachine, VarveError } from 'varve'
+import { connectMachine, type TakenSnapshot, takeSnapshot, VarveError } from 'varve'
 import { positionals, stringOption } from '../arguments.js'
 import type { Command } from '../command.js'
 import { humanBytes } from '../output.js'
@@ -24,15 +24,16 @@ Examples:
     if (machine.state === 'launched') throw new VarveError('MACHINE_STATE', `${name} has not booted`)
     const wasRunning = machine.state === 'running'
     const paused = machine.state === 'running' ? await machine.pause({ signal }) : machine
-    let captured: Awaited<ReturnType<typeof captureSnapshot>>
-    try {
-      captured = await context.progress(`snapshot of ${name}`, (update) =>
-        captureSnapshot(paused, { directory, ...(parent === undefined ? {} : { parent }), signal, onProgress: update }),
-      )
-    } finally {
-      // Whatever became of the snapshot, a machine that ran goes on.
-      if (wasRunning && values['keep-paused'] !== true) await paused.resume()
-    }
+    const captured = await context.progress(`snapshot of ${name}`, async (update) => {
+      let taken: TakenSnapshot
+      try {
+        taken = await takeSnapshot(paused, { directory, ...(parent === undefined ? {} : { parent }), signal })
+      } finally {
+        // Whatever became of the snapshot, a machine that ran goes on; indexing needs no paused guest.
+        if (wasRunning && values['keep-paused'] !== true) await paused.resume()
+      }
+      return taken.seal({ signal, onProgress: update })
+    })
     const { manifest, layer, createMs } = captured
     const summary = {
       directory: captured.directory,

@@ -4,7 +4,7 @@ import { MicroVm, type Written } from './micro-vm.js'
 import { explainPages } from './named-pages.js'
 import type { Facts, Scenario, ScenarioContext } from './scenario.js'
 
-export const threeLayersMib = 64
+export const threeLayersMib = 32
 
 const area = (start: number, count: number, seed: number): Written => ({
   pattern: { start, count, order: 3 },
@@ -17,7 +17,7 @@ const kept: readonly Written[] = [
   area(2024, 500, 2), // base, then one
   area(2524, 500, 3), // base, then two
   area(3024, 300, 3), // one, then two
-  area(8000, 200, 3), // two alone
+  area(7000, 200, 3), // two alone
 ]
 const zeroed = { start: 3324, count: 250 }
 
@@ -37,7 +37,7 @@ export async function makeThreeLayers(
   await vm.fill(area(2024, 500, 2), area(3024, 300, 2))
   await captureSnapshot(await vm.pause(), { directory: one, parent: base })
   await vm.resume()
-  await vm.fill(area(2524, 500, 3), area(3024, 300, 3), area(8000, 200, 3))
+  await vm.fill(area(2524, 500, 3), area(3024, 300, 3), area(7000, 200, 3))
   await vm.console.zero(zeroed)
   await captureSnapshot(await vm.pause(), { directory: two, parent: one })
   return { base, one, two }

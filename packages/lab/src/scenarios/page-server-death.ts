@@ -17,7 +17,7 @@ async function pageServerDeath(context: ScenarioContext): Promise<Facts> {
   await using _stop = machine
   await console.ping()
   // A pass over every page of the guest: far from over when the server goes.
-  const pass = console.read({ start: 512, count: 15_000, order: 1 }, { timeoutMs: 5000 }).then(
+  const pass = console.read({ start: 512, count: 7_000, order: 1 }, { timeoutMs: 5000 }).then(
     () => 'finished',
     () => 'broken off',
   )

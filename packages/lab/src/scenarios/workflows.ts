@@ -3,7 +3,7 @@ import { captureSnapshot, compareImages, openSnapshotChain } from 'varve'
 import { MicroVm, type Written } from './micro-vm.js'
 import type { Facts, Scenario, ScenarioContext } from './scenario.js'
 
-const memoryMib = 64
+const memoryMib = 32
 const rounds = 3
 /** Whole pages per round, each round in a place of its own, so that every earlier round can still be checked. */
 const roundPages = 200
