@@ -127,7 +127,8 @@ export class UserfaultOps {
    * The one place that issues UFFDIO_COPY: the kernel does not check that the source is what was meant, so this does.
    */
   copy(address: number, source: CopySource, sourceOffset: number, lengthBytes: number): InstallResult {
-    if (sourceOffset < 0 || lengthBytes <= 0 || sourceOffset + lengthBytes > source.lengthBytes)
+    // Worded so that NaN is refused as well.
+    if (!(sourceOffset >= 0 && lengthBytes > 0 && sourceOffset + lengthBytes <= source.lengthBytes))
       throw syscallError(
         'UFFDIO_COPY',
         errnoNumber.EFAULT,
