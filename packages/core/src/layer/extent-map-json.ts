@@ -29,7 +29,7 @@ export function extentMapToJson(map: ExtentMap): ExtentMapJson {
 export function extentMapFromJson(value: unknown, layerPages: readonly number[]): ExtentMap {
   const { pages, runs } = (value ?? {}) as Partial<Record<keyof ExtentMapJson, unknown>>
   if (typeof pages !== 'number' || !Number.isInteger(pages) || pages < 1 || pages > pageSetLimit)
-    throw invalid(`pages ${String(pages)} is not within [1, 2^32 - 1]`)
+    throw invalid(`pages ${JSON.stringify(pages)} is not within [1, 2^32 - 1]`)
   if (!Array.isArray(runs) || runs.length % 3 !== 0) throw invalid('runs is not a list of triples')
   if (layerPages.length > maxLayers) throw invalid(`${layerPages.length} layers are more than ${maxLayers}`)
   const flat: readonly unknown[] = runs
@@ -37,11 +37,11 @@ export function extentMapFromJson(value: unknown, layerPages: readonly number[])
   let covered = 0
   for (let i = 0; i < flat.length; i += 3) {
     const [count, source, sourcePage] = flat.slice(i, i + 3)
-    if (!isWhole(count, 1, pages - covered)) throw invalid(`run ${i / 3}: count ${String(count)}`)
+    if (!isWhole(count, 1, pages - covered)) throw invalid(`run ${i / 3}: count ${JSON.stringify(count)}`)
     if (!isWhole(source, zeroSource, layerPages.length - 1))
-      throw invalid(`run ${i / 3}: source ${String(source)}`)
+      throw invalid(`run ${i / 3}: source ${JSON.stringify(source)}`)
     const end = source === zeroSource ? 0 : (layerPages[source] as number) - count
-    if (!isWhole(sourcePage, 0, end)) throw invalid(`run ${i / 3}: source page ${String(sourcePage)}`)
+    if (!isWhole(sourcePage, 0, end)) throw invalid(`run ${i / 3}: source page ${JSON.stringify(sourcePage)}`)
     builder.add(count, source, sourcePage)
     covered += count
   }

@@ -7,6 +7,8 @@ import type { ProcessIdentity } from '../../sys/proc.js'
 /** What one page server serves; written and explained in docs/formats/page-server-protocol.md. */
 export interface PageServerConfig {
   readonly vmm: ProcessIdentity
+  /** The VM's directory, where the guard writes why it killed the VM. */
+  readonly directory: string
   readonly socketPath: string
   /** Who may connect, where Firecracker runs as another user. */
   readonly socketOwner: { readonly uid: number; readonly gid: number } | null
@@ -42,7 +44,7 @@ export function pageServerConfig(value: unknown): PageServerConfig {
   if (it.version !== 1)
     throw new VarveError(
       'FORMAT_UNSUPPORTED',
-      `page-server configuration version ${String(it.version)} is not 1`,
+      `page-server configuration version ${JSON.stringify(it.version)} is not 1`,
     )
   const vmm = object(it.vmm, 'vmm')
   if (!Array.isArray(it.layers) || it.layers.length > maxLayers)
@@ -58,6 +60,7 @@ export function pageServerConfig(value: unknown): PageServerConfig {
       pid: whole(vmm.pid, 'vmm.pid', 2, 2 ** 31),
       startTime: whole(vmm.startTime, 'vmm.startTime', 0, Number.MAX_SAFE_INTEGER),
     },
+    directory: text(it.directory, 'directory'),
     socketPath: text(it.socketPath, 'socketPath'),
     socketOwner: owner && {
       uid: whole(owner.uid, 'uid', 0, 2 ** 32 - 1),

@@ -1,6 +1,7 @@
 import { chmodSync, rmSync } from 'node:fs'
 import { createServer, type Socket } from 'node:net'
-import { counterNames } from './fault-loop.js'
+import { type CounterName, counterNames } from './fault-loop.js'
+import type { GuardWatch } from './guard-watch.js'
 
 /** A request is one short JSON object. */
 const maxRequestBytes = 4096
@@ -8,6 +9,7 @@ const maxRequestBytes = 4096
 export interface ControlParts {
   readonly counters: Float64Array
   readonly trace: Uint32Array
+  readonly guards: GuardWatch
   readonly stop: () => void
 }
 
@@ -21,10 +23,9 @@ export function startControl(path: string, parts: ControlParts): Promise<{ close
     socket.on('error', () => socket.destroy())
     let pending = ''
     socket.setEncoding('utf8').on('data', (text: string) => {
-      pending += text
-      if (pending.length > maxRequestBytes) return socket.destroy()
-      const lines = pending.split('\n')
+      const lines = (pending + text).split('\n')
       pending = lines.pop() ?? ''
+      for (const line of [...lines, pending]) if (line.length > maxRequestBytes) return socket.destroy()
       for (const line of lines) {
         const { answer, stop } = answerTo(line, parts)
         socket.write(`${JSON.stringify(answer)}\n`, () => stop && parts.stop())
@@ -47,19 +48,31 @@ export function startControl(path: string, parts: ControlParts): Promise<{ close
   })
 }
 
-function answerTo(line: string, { counters, trace }: ControlParts): { answer: unknown; stop?: boolean } {
-  let request: { op?: unknown } | null
+function answerTo(
+  line: string,
+  { counters, trace, guards }: ControlParts,
+): { answer: unknown; stop?: boolean } {
+  let request: { op?: unknown; pid?: unknown; startTime?: unknown } | null
   try {
-    request = JSON.parse(line) as { op?: unknown } | null
+    request = JSON.parse(line) as typeof request
   } catch {
     return { answer: { error: 'not JSON' } }
   }
-  const traced = counters[counterNames.indexOf('traced')] as number
+  const count = (name: CounterName) => counters[counterNames.indexOf(name)] as number
   switch (request?.op) {
     case 'stats':
       return { answer: Object.fromEntries(counterNames.map((name, index) => [name, counters[index]])) }
     case 'trace':
-      return { answer: { pages: [...trace.subarray(0, traced)], truncated: traced === trace.length } }
+      return {
+        answer: { pages: [...trace.subarray(0, count('traced'))], truncated: count('faults') > trace.length },
+      }
+    case 'guard': {
+      const { pid, startTime } = request
+      if (Number.isSafeInteger(pid) && Number.isSafeInteger(startTime))
+        guards.watch({ pid: pid as number, startTime: startTime as number })
+      else if (pid !== undefined || startTime !== undefined) return { answer: { error: 'not a process' } }
+      return { answer: { ...guards.guard } }
+    }
     case 'stop':
       return { answer: {}, stop: true }
     default:

@@ -26,12 +26,15 @@ const zeroWindowPages = 512
 /** Faults that wait for a REMOVE event to be read. Each is a sleeping thread of the VMM, so there are never many. */
 const maxDeferred = 4096
 
+/** The part of `UserfaultOps` that the loop needs. */
+export type FaultOps = Pick<UserfaultOps, 'readEvents' | 'copy' | 'zero' | 'wake' | 'zeroedBytes'>
+
 /**
  * Answers the faults of one VM. Everything is allocated here, once; a fault allocates nothing. It runs on one thread,
  * which may block in system calls only.
  */
 export class FaultLoop {
-  readonly #ops: UserfaultOps
+  readonly #ops: FaultOps
   readonly #regions: readonly ServedRegion[]
   readonly #map: ExtentMap
   readonly #layers: readonly CopySource[]
@@ -43,7 +46,7 @@ export class FaultLoop {
   #removed: Uint8Array | undefined
 
   constructor(parts: {
-    readonly ops: UserfaultOps
+    readonly ops: FaultOps
     readonly regions: readonly ServedRegion[]
     readonly map: ExtentMap
     readonly layers: readonly CopySource[]

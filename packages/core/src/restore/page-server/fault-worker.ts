@@ -1,5 +1,6 @@
 import { openSync } from 'node:fs'
 import { parentPort, workerData } from 'node:worker_threads'
+import { VarveError } from '../../errors.js'
 import type { ExtentMap } from '../../layer/extent-map.js'
 import { pageSizeBytes } from '../../memory/units.js'
 import { adviseRandomAccess, mapFile } from '../../sys/memory-map.js'
@@ -50,6 +51,8 @@ port.once('message', ({ userfaultfd, regions }: ServeOrder) => {
   for (let again = false; ; ) {
     poller.wait(again ? retryMs : -1)
     if (poller.readable(1)) break
+    // The kernel says so of a userfaultfd that is blocking or was never set up. A read of the former would sleep.
+    if (poller.broken(0)) throw new VarveError('PAGE_SERVER_PROTOCOL', 'the userfaultfd cannot be polled')
     again = loop.serve()
   }
 })

@@ -1,8 +1,9 @@
-import { renameSync, writeFileSync } from 'node:fs'
+import { readFileSync, renameSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { openPidfd, signalPidfd } from '../../sys/pidfd.js'
 import { Poller } from '../../sys/poll.js'
 import type { ProcessIdentity } from '../../sys/proc.js'
+import { pageServerFiles } from './page-server-files.js'
 
 /** What the guard watches, as JSON in its first argument. */
 export interface GuardOrder {
@@ -32,8 +33,8 @@ function serverDiedFirst(serverFd: number, vmFd: number): boolean {
 
 function kill(vmFd: number): void {
   const path = join(directory, 'death.json')
-  const detail = `process ${server.pid} ended while the VM depended on it; the VM was killed`
   try {
+    const detail = `process ${server.pid} ended while the VM depended on it; the VM was killed${lastWords()}`
     writeFileSync(
       `${path}.new`,
       JSON.stringify({ reason: 'page-server-died', detail, at: new Date().toISOString() }),
@@ -43,5 +44,16 @@ function kill(vmFd: number): void {
   } finally {
     // Whatever becomes of the note, the VM must not hang.
     signalPidfd(vmFd, 'SIGKILL')
+  }
+}
+
+/** What the server itself gave as its reason, if it came to that. */
+function lastWords(): string {
+  try {
+    const log = readFileSync(pageServerFiles(directory).serverLog, 'utf8')
+    const words = /^page server: (.*)$/m.exec(log)?.[1]
+    return words === undefined ? '' : `: ${words.slice(0, 1000)}`
+  } catch {
+    return ''
   }
 }

@@ -58,6 +58,7 @@ function region(element: unknown, index: number, imagePages: number): ServedRegi
     if (value % pageSizeBytes !== 0)
       throw broken(`region ${index}: ${name} ${value} is not a whole number of pages`)
   const result = { address, startPage: offset / pageSizeBytes, pages: size / pageSizeBytes }
+  if (address + size > maxAddress) throw broken(`region ${index} ends above ${maxAddress}`)
   if (result.pages === 0) throw broken(`region ${index} is empty`)
   if (result.startPage + result.pages > imagePages)
     throw broken(

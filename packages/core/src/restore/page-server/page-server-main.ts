@@ -1,15 +1,17 @@
+import { once } from 'node:events'
 import { chmodSync, chownSync, closeSync, fstatSync, openSync, readlinkSync, rmSync } from 'node:fs'
-import { createServer, type Server, type Socket } from 'node:net'
+import { createServer, type Socket } from 'node:net'
 import { Worker } from 'node:worker_threads'
 import { VarveError } from '../../errors.js'
 import { pageSizeBytes } from '../../memory/units.js'
 import { createEvent, raiseEvent } from '../../sys/eventfd.js'
 import { peerCredentials, receiveMessage } from '../../sys/fd-passing.js'
-import { isAlive } from '../../sys/proc.js'
+import { isAlive, type ProcessIdentity, processIdentity } from '../../sys/proc.js'
 import { type PageServerConfig, readPageServerConfig } from './config.js'
 import { startControl } from './control.js'
 import { counterNames } from './fault-loop.js'
 import type { FaultWorkerData, ServeOrder } from './fault-worker.js'
+import { GuardWatch } from './guard-watch.js'
 import { maxHandshakeBytes, parseHandshake } from './handshake.js'
 
 /** Firecracker sends its message right after it connects. */
@@ -19,13 +21,22 @@ const vmmPollMs = 100
 /** Page numbers kept in fault order: 4 GiB of single pages, 4 MiB of memory. */
 const maxTrace = 1024 * 1024
 
-const config = readPageServerConfig(process.argv[2] ?? '')
+/** What is to be closed or removed at the end, in the order of its making. */
+const closers: (() => void)[] = []
 const stopEvent = createEvent()
+let worker: Worker | undefined
+let ending = false
+// Whatever goes wrong, the server must end, or a VM would wait for ever: by itself Node waits for the sleeping worker.
+process.on('uncaughtException', fail)
+
+const config = readPageServerConfig(process.argv[2] ?? '')
+for (const layer of config.layers) assertWhole(layer)
 const counters = new Float64Array(new SharedArrayBuffer(counterNames.length * 8))
 const trace = new Uint32Array(new SharedArrayBuffer(maxTrace * 4))
-
-for (const layer of config.layers) assertWhole(layer)
-const worker = new Worker(new URL('./fault-worker.js', import.meta.url), {
+const guards = new GuardWatch({ server: ownIdentity(), vmm: config.vmm, directory: config.directory })
+const watch = setInterval(() => (isAlive(config.vmm) ? guards.check() : end(0)), vmmPollMs)
+closers.push(() => clearInterval(watch))
+worker = new Worker(new URL('./fault-worker.js', import.meta.url), {
   workerData: {
     layers: config.layers,
     map: config.map,
@@ -37,19 +48,27 @@ const worker = new Worker(new URL('./fault-worker.js', import.meta.url), {
 })
 // A fault that cannot be answered rightly is answered by nobody: the guard then kills the VM.
 worker.once('error', fail)
-worker.once('message', () => listen(config))
+worker.once('exit', () => fail(new VarveError('PAGE_SERVER_PROTOCOL', 'the fault thread ended')))
+const workerReady = once(worker, 'message')
+const control = await startControl(config.controlPath, { counters, trace, guards, stop: () => end(0) })
+closers.push(() => control.close())
+await workerReady
+if (!ending) listen(config, worker)
 
-const control = await startControl(config.controlPath, { counters, trace, stop: () => end(0) })
-const watch = setInterval(() => isAlive(config.vmm) || end(0), vmmPollMs)
-let server: Server | undefined
-
-function listen({ socketPath, socketOwner }: PageServerConfig): void {
+function listen({ socketPath, socketOwner }: PageServerConfig, faults: Worker): void {
   // pauseOnConnect: Node must not read, because a plain read drops the descriptor that comes with the bytes.
-  server = createServer({ pauseOnConnect: true }, (socket) => {
-    server?.close()
-    handshake(socket).then((order) => worker.postMessage(order), fail)
+  const server = createServer({ pauseOnConnect: true }, (socket) => {
+    // One connection, ever. A second one can have been accepted together with the first.
+    if (!server.listening) return socket.destroy()
+    server.close()
+    handshake(socket).then((order) => faults.postMessage(order), fail)
+    return undefined
   })
   server.once('error', fail)
+  closers.push(() => {
+    server.close()
+    rmSync(socketPath, { force: true })
+  })
   server.listen(socketPath, () => {
     chmodSync(socketPath, 0o600)
     if (socketOwner) chownSync(socketPath, socketOwner.uid, socketOwner.gid)
@@ -69,10 +88,10 @@ async function handshake(socket: Socket): Promise<ServeOrder> {
   const descriptors: number[] = []
   const deadline = performance.now() + handshakeTimeoutMs
   for (;;) {
+    if (performance.now() > deadline)
+      throw new VarveError('TIMEOUT', `no complete handshake within ${handshakeTimeoutMs} ms`)
     const message = receiveMessage(fd, 64 * 1024)
     if (message === undefined) {
-      if (performance.now() > deadline)
-        throw new VarveError('TIMEOUT', `no complete handshake within ${handshakeTimeoutMs} ms`)
       await new Promise((resolve) => setTimeout(resolve, 1))
       continue
     }
@@ -117,21 +136,28 @@ function assertWhole({ path, pages }: { readonly path: string; readonly pages: n
   }
 }
 
+function ownIdentity(): ProcessIdentity {
+  const identity = processIdentity(process.pid)
+  if (!identity) throw new VarveError('HOST_UNSUPPORTED', '/proc is not mounted')
+  return identity
+}
+
 function fail(error: unknown): void {
+  if (ending) return
   process.stderr.write(
     `page server: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`,
   )
   end(1)
 }
 
+/** The first caller decides the status. */
 function end(status: number): void {
-  clearInterval(watch)
-  server?.close()
-  control.close()
-  rmSync(config.socketPath, { force: true })
+  if (ending) return
+  ending = true
   process.exitCode = status
-  // process.exit would hang while the worker sleeps in poll: it must be woken, and then exits by itself.
-  worker.once('exit', () => process.exit())
+  // process.exit would hang while the worker sleeps in poll: it must be woken first.
   raiseEvent(stopEvent)
-  void worker.terminate()
+  const stopped = worker?.terminate() ?? Promise.resolve()
+  stopped.finally(() => process.exit())
+  for (const close of closers) close()
 }

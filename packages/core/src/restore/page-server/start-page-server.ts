@@ -1,7 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { closeSync, mkdirSync, openSync, readFileSync, writeFileSync } from 'node:fs'
 import { connect } from 'node:net'
-import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { VarveError } from '../../errors.js'
 import { assertSocketPath } from '../../firecracker/vmm-files.js'
@@ -10,6 +9,7 @@ import { type ProcessIdentity, processIdentity } from '../../sys/proc.js'
 import { type PageServerConfig, pageServerConfigToJson } from './config.js'
 import type { CounterName } from './fault-loop.js'
 import type { GuardOrder } from './guard-main.js'
+import { pageServerFiles } from './page-server-files.js'
 
 export type PageServerStats = Readonly<Record<CounterName, number>>
 
@@ -23,9 +23,10 @@ export interface PageServerTrace {
 /** A page server that serves one VM. It ends by itself when the VM ends. */
 export interface PageServer {
   readonly identity: ProcessIdentity
+  /** The first guard; where it dies, the server starts another. */
   readonly guard: ProcessIdentity
-  stats(): Promise<PageServerStats>
-  trace(): Promise<PageServerTrace>
+  stats(options?: { readonly signal?: AbortSignal }): Promise<PageServerStats>
+  trace(options?: { readonly signal?: AbortSignal }): Promise<PageServerTrace>
 }
 
 export interface StartPageServerOptions extends Omit<PageServerConfig, 'controlPath'> {
@@ -38,22 +39,25 @@ export interface StartPageServerOptions extends Omit<PageServerConfig, 'controlP
 const startTimeoutMs = 60_000
 /** A control answer comes at once, a full trace within milliseconds. */
 const maxAnswerBytes = 64 * 1024 * 1024
+/** A server that is stopped by a debugger must not hold its owner for ever. */
+const answerTimeoutMs = 30_000
 
 /** Starts a server and its guard, and waits until the one serves and the other watches. Errors leave neither behind. */
 export async function startPageServer(options: StartPageServerOptions): Promise<PageServer> {
-  const { directory, signal, ...rest } = options
-  const own = join(directory, 'page-server')
-  mkdirSync(own, { mode: 0o700 })
-  const config = { ...rest, controlPath: assertSocketPath(join(own, 'control.sock')) }
+  const { signal, ...rest } = options
+  const { directory } = options
+  const files = pageServerFiles(directory)
+  mkdirSync(files.own, { mode: 0o700 })
+  const config = { ...rest, controlPath: assertSocketPath(files.control) }
   assertSocketPath(config.socketPath)
-  const configPath = join(own, 'config.json')
-  writeFileSync(configPath, pageServerConfigToJson(config), { mode: 0o600 })
-  const server = start('page-server-main.js', configPath, join(own, 'server.log'))
+  writeFileSync(files.config, pageServerConfigToJson(config), { mode: 0o600 })
+  const server = start('page-server-main.js', files.config, files.serverLog)
   let guard: Started | undefined
   try {
     const order: GuardOrder = { server: server.identity, vmm: config.vmm, directory }
-    guard = start('guard-main.js', JSON.stringify(order), join(own, 'guard.log'))
+    guard = start('guard-main.js', JSON.stringify(order), files.guardLog)
     await Promise.all([said(server, 'ready', signal), said(guard, 'watching', signal)])
+    await ask(config.controlPath, { op: 'guard', ...guard.identity }, { signal })
   } catch (error) {
     for (const started of [guard, server]) if (started) killProcess(started.identity, 'SIGKILL')
     throw error
@@ -61,8 +65,8 @@ export async function startPageServer(options: StartPageServerOptions): Promise<
   return {
     identity: server.identity,
     guard: guard.identity,
-    stats: () => ask(config.controlPath, 'stats') as Promise<PageServerStats>,
-    trace: () => ask(config.controlPath, 'trace') as Promise<PageServerTrace>,
+    stats: (ofCall) => ask(config.controlPath, { op: 'stats' }, ofCall) as Promise<PageServerStats>,
+    trace: (ofCall) => ask(config.controlPath, { op: 'trace' }, ofCall) as Promise<PageServerTrace>,
   }
 }
 
@@ -127,23 +131,48 @@ function said(
   })
 }
 
-function ask(path: string, op: string): Promise<unknown> {
+function ask(
+  path: string,
+  request: { readonly op: string },
+  { signal }: { readonly signal?: AbortSignal | undefined } = {},
+): Promise<unknown> {
+  const { op } = request
   return new Promise((resolve, reject) => {
     const fail = (detail: string, cause?: unknown) =>
-      reject(new VarveError('PAGE_SERVER_PROTOCOL', `${op} on ${path}: ${detail}`, { cause }))
-    const socket = connect(path, () => socket.write(`${JSON.stringify({ op })}\n`))
-    let text = ''
+      settle(() => reject(new VarveError('PAGE_SERVER_PROTOCOL', `${op} on ${path}: ${detail}`, { cause })))
+    const timer = setTimeout(
+      () => settle(() => reject(new VarveError('TIMEOUT', `${op}: no answer in ${answerTimeoutMs} ms`))),
+      answerTimeoutMs,
+    )
+    const onAbort = () =>
+      settle(() => reject(new VarveError('INTERRUPTED', `${op} was aborted`, { cause: signal?.reason })))
+    const settle = (how: () => void) => {
+      clearTimeout(timer)
+      signal?.removeEventListener('abort', onAbort)
+      socket.destroy()
+      how()
+    }
+    const socket = connect(path, () => socket.write(`${JSON.stringify(request)}\n`))
+    const parts: string[] = []
+    let length = 0
     socket.once('error', (cause) => fail(cause.message, cause))
     socket.once('close', () => fail('closed without an answer'))
     socket.setEncoding('utf8').on('data', (part: string) => {
-      text += part
-      const end = text.indexOf('\n')
-      if (end < 0 && text.length <= maxAnswerBytes) return
-      socket.destroy()
-      if (end < 0) return fail(`answer exceeds ${maxAnswerBytes} bytes`)
-      const answer = JSON.parse(text.slice(0, end)) as { error?: unknown }
-      if (answer.error === undefined) resolve(answer)
-      else fail(String(answer.error))
+      parts.push(part)
+      length += part.length
+      if (length > maxAnswerBytes) return fail(`answer exceeds ${maxAnswerBytes} bytes`)
+      if (!part.includes('\n')) return
+      const text = parts.join('')
+      let answer: { error?: unknown } | null
+      try {
+        answer = JSON.parse(text.slice(0, text.indexOf('\n'))) as typeof answer
+      } catch (cause) {
+        return fail('the answer is not JSON', cause)
+      }
+      if (answer === null || answer.error !== undefined) fail(String(answer?.error))
+      else settle(() => resolve(answer))
     })
+    signal?.addEventListener('abort', onAbort)
+    if (signal?.aborted) onAbort()
   })
 }

@@ -1,0 +1,111 @@
+import { mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import fc from 'fast-check'
+import { afterAll, describe, expect, test } from 'vitest'
+import { isVarveError, VarveError } from '../../errors.js'
+import { type ExtentMapJson, extentMapFromJson } from '../../layer/extent-map-json.js'
+import {
+  type PageServerConfig,
+  pageServerConfig,
+  pageServerConfigToJson,
+  readPageServerConfig,
+} from './config.js'
+
+const directory = mkdtempSync(join(tmpdir(), 'varve-config-'))
+afterAll(() => rmSync(directory, { recursive: true }))
+
+const mapJson: ExtentMapJson = { pages: 100, runs: [10, 0, 0, 50, -1, 0, 40, 1, 5] }
+const config: PageServerConfig = {
+  vmm: { pid: 4711, startTime: 123_456 },
+  directory: '/run/vm',
+  socketPath: '/run/vm/uffd.sock',
+  socketOwner: { uid: 1000, gid: 100 },
+  controlPath: '/run/vm/page-server/control.sock',
+  layers: [
+    { path: '/layers/base', pages: 100 },
+    { path: '/layers/one', pages: 45 },
+  ],
+  map: extentMapFromJson(mapJson, [100, 45]),
+  randomAccess: true,
+}
+const json = () => JSON.parse(pageServerConfigToJson(config)) as Record<string, unknown>
+
+describe('a configuration', () => {
+  test('comes back from its file as it was', () => {
+    const path = join(directory, 'config.json')
+    writeFileSync(path, pageServerConfigToJson(config))
+    expect(readPageServerConfig(path)).toEqual(config)
+    const ownerless = { ...config, socketOwner: null, randomAccess: false }
+    writeFileSync(path, pageServerConfigToJson(ownerless))
+    expect(readPageServerConfig(path)).toEqual(ownerless)
+  })
+
+  test.each([2, 0, '1', null, { toString: 0, valueOf: 0 }])('version %j is unsupported', (version) => {
+    expect(codeOf(() => pageServerConfig({ ...json(), version }))).toBe('FORMAT_UNSUPPORTED')
+  })
+
+  test.each<[string, object]>([
+    ['another format', { format: 'varve' }],
+    ['no vmm', { vmm: undefined }],
+    ['init as vmm', { vmm: { pid: 1, startTime: 0 } }],
+    ['a fraction as pid', { vmm: { pid: 4.5, startTime: 0 } }],
+    ['no start time', { vmm: { pid: 4711 } }],
+    ['no layers', { layers: undefined }],
+    ['too many layers', { layers: Array(1025).fill({ path: '/l', pages: 1 }) }],
+    ['a layer without pages', { layers: [{ path: '/layers/base', pages: 0 }] }],
+    ['a NUL in a path', { socketPath: '/run/a\0b' }],
+    ['an empty path', { controlPath: '' }],
+    ['an owner without group', { socketOwner: { uid: 0 } }],
+    ['an owner below zero', { socketOwner: { uid: -1, gid: 0 } }],
+    ['an undecided flag', { randomAccess: 1 }],
+    ['no map', { map: undefined }],
+    ['a map that leaves pages out', { map: { pages: 100, runs: [10, 0, 0] } }],
+    ['a map that covers too much', { map: { pages: 100, runs: [101, -1, 0] } }],
+    ['a run behind the end of its layer', { map: { pages: 100, runs: [60, -1, 0, 40, 1, 6] } }],
+    ['a run of an unknown layer', { map: { pages: 100, runs: [100, 2, 0] } }],
+  ])('%s is FORMAT_INVALID', (_name, change) => {
+    expect(codeOf(() => pageServerConfig({ ...json(), ...change }))).toBe('FORMAT_INVALID')
+  })
+
+  test('no JSON, and a file beyond the limit, are FORMAT_INVALID', () => {
+    const path = join(directory, 'broken.json')
+    writeFileSync(path, '{')
+    expect(codeOf(() => readPageServerConfig(path))).toBe('FORMAT_INVALID')
+    truncateSync(path, 512 * 1024 * 1024 + 1)
+    expect(codeOf(() => readPageServerConfig(path))).toBe('FORMAT_INVALID')
+  })
+
+  test('whatever JSON there is in whatever place, only VarveErrors come out', () => {
+    const hostile = fc.oneof(
+      fc.jsonValue(),
+      fc.constantFrom<unknown>({ toString: 0, valueOf: 0 }, [{ toString: 0 }], [1, { valueOf: 0 }, 3]),
+    )
+    const place = fc.constantFrom(...Object.keys(json()), 'map.pages', 'map.runs', 'vmm.pid')
+    fc.assert(
+      fc.property(place, hostile, (key, value) => {
+        const it = json()
+        const [outer = '', inner] = key.split('.')
+        if (inner === undefined) it[outer] = value
+        else it[outer] = { ...(it[outer] as object), [inner]: value }
+        for (const candidate of [it, value])
+          try {
+            pageServerConfig(candidate)
+          } catch (error) {
+            expect(error).toBeInstanceOf(VarveError)
+          }
+      }),
+      { numRuns: 2000 },
+    )
+  })
+})
+
+function codeOf(act: () => unknown): string {
+  try {
+    act()
+  } catch (error) {
+    if (isVarveError(error)) return error.code
+    throw error
+  }
+  return 'accepted'
+}

@@ -1,0 +1,50 @@
+import { spawn } from 'node:child_process'
+import { closeSync, openSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+import { isAlive, type ProcessIdentity, processIdentity } from '../../sys/proc.js'
+import type { GuardOrder } from './guard-main.js'
+import { pageServerFiles } from './page-server-files.js'
+
+/** A guard that dies at once is not started more often than this. */
+const restartMs = 1000
+
+/**
+ * Keeps a guard beside the server. The owner starts the first one, in parallel with the server, and names it; where it
+ * dies, the server starts the next. Only if both die within the same moment does the VM stand still unnoticed.
+ */
+export class GuardWatch {
+  readonly #order: GuardOrder
+  #guard: ProcessIdentity | undefined
+  #startedAt = Number.NEGATIVE_INFINITY
+
+  constructor(order: GuardOrder) {
+    this.#order = order
+  }
+
+  get guard(): ProcessIdentity | undefined {
+    return this.#guard
+  }
+
+  watch(guard: ProcessIdentity): void {
+    this.#guard = guard
+  }
+
+  /** To be called often while the VM lives. */
+  check(): void {
+    if (this.#guard === undefined || isAlive(this.#guard)) return
+    const now = performance.now()
+    if (now - this.#startedAt < restartMs) return
+    this.#startedAt = now
+    const log = openSync(pageServerFiles(this.#order.directory).guardLog, 'a', 0o600)
+    const script = fileURLToPath(new URL('guard-main.js', import.meta.url))
+    const child = spawn(process.execPath, [script, JSON.stringify(this.#order)], {
+      detached: true,
+      stdio: ['ignore', 'ignore', log],
+    })
+    closeSync(log)
+    child.unref()
+    // Not started (no memory, no pids left): the next check tries again.
+    child.once('error', () => {})
+    if (child.pid !== undefined) this.#guard = processIdentity(child.pid) ?? this.#guard
+  }
+}
