@@ -1,3 +1,4 @@
+export { tellStory } from './demo/tell-story.js'
 export { type AgentCallOptions, type GuestAgent, guestAgent } from './linux/agent-client.js'
 export type { AptOptions } from './linux/apt-packages.js'
 export type { LinuxGuest } from './linux/guest-files.js'

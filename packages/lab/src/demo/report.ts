@@ -1,4 +1,10 @@
-import { type DemoHeatMap, type DemoRestore, type DemoResult, median, type PageClassName } from './demo-result.js'
+import {
+  type DemoHeatMap,
+  type DemoRestore,
+  type DemoResult,
+  median,
+  type PageClassName,
+} from './demo-result.js'
 
 const classOrder: readonly PageClassName[] = ['written', 'read-only', 'cold', 'zero']
 const classMeaning: Readonly<Record<PageClassName, string>> = {
@@ -14,7 +20,7 @@ export function renderReport(result: DemoResult): string {
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>Varve: a layered restore</title><style>${css}</style></head><body><main>
 <h1>A layered restore</h1>
-<p>${escape(result.createdAt)}, ${result.lab} lab${result.lab === 'nested' ? ': its counts are exact, its times are not speeds' : ''}.
+<p>${escapeHtml(result.createdAt)}, ${result.lab} lab${result.lab === 'nested' ? ': its counts are exact, its times are not speeds' : ''}.
 A guest of ${result.guest.memoryMib} MiB (${count(result.guest.pages)} pages) booted in ${ms(result.guest.bootMs)}.</p>
 <h2>Layers</h2>
 ${layers(result)}
@@ -24,7 +30,10 @@ ${heatMap(result.heatMap)}
 <h2>Restore, side by side</h2>
 ${restores(result.restores)}
 <h2>Checked</h2>
-${rows(['what', 'result'], result.checks.map(({ what, result: found }) => [what, found]))}
+${rows(
+  ['what', 'result'],
+  result.checks.map(({ what, result: found }) => [what, found]),
+)}
 <h2>Environment</h2>
 ${rows(['', ''], Object.entries(result.environment))}
 </main></body></html>
@@ -55,7 +64,9 @@ function workingSet({ workingSet: { told, found, extra, missing } }: DemoResult)
       ['found', ...[found.present, found.written, found.readOnly].map(count)],
     ],
   )
-  const notes = extra.map(({ pages, why }) => `<li>${count(pages)} more than told: ${escape(why)}</li>`).join('')
+  const notes = extra
+    .map(({ pages, why }) => `<li>${count(pages)} more than told: ${escapeHtml(why)}</li>`)
+    .join('')
   return `${table}<ul>${notes}<li>${count(missing)} told but not found</li></ul>`
 }
 
@@ -67,7 +78,9 @@ function heatMap(map: DemoHeatMap): string {
       return `<rect class="${name}" x="${x}" y="${y}" width="${side - 1}" height="${side - 1}"/>`
     })
     .join('')
-  const legend = classOrder.map((name) => `<span><i class="${name}"></i>${name}: ${escape(classMeaning[name])}</span>`).join('')
+  const legend = classOrder
+    .map((name) => `<span><i class="${name}"></i>${name}: ${escapeHtml(classMeaning[name])}</span>`)
+    .join('')
   return `<figure><svg role="img" aria-label="page classes" viewBox="0 0 ${map.columns * side} ${map.rows * side}">${cells}</svg>
 <figcaption>One square is ${count(map.pagesPerCell)} pages, in memory-file order, shown as its busiest class. <span class="legend">${legend}</span></figcaption></figure>`
 }
@@ -85,14 +98,17 @@ function restores(all: readonly DemoRestore[]): string {
       bar(median(wholePassMs) / most),
     ]),
   )
-  const raw = all.map((it) => `${it.engine} first answer: ${it.firstAnswerMs.map(ms).join(', ')}\n${it.engine} whole pass: ${it.wholePassMs.map(ms).join(', ')}`)
-  return `${table}<p>From the request to the guest’s first answer, and to the end of a pass over the pages that it was told to touch; rounds interleaved, image in the page cache.</p><details><summary>raw rounds</summary><pre>${escape(raw.join('\n'))}</pre></details>`
+  const raw = all.map(
+    (it) =>
+      `${it.engine} first answer: ${it.firstAnswerMs.map(ms).join(', ')}\n${it.engine} whole pass: ${it.wholePassMs.map(ms).join(', ')}`,
+  )
+  return `${table}<p>From the request to the guest’s first answer, and to the end of a pass over the pages that it was told to touch; rounds interleaved, image in the page cache.</p><details><summary>raw rounds</summary><pre>${escapeHtml(raw.join('\n'))}</pre></details>`
 }
 
 /** Cells that start with `<` are markup of this file; everything else is escaped. */
 function rows(head: readonly string[], body: readonly (readonly string[])[]): string {
   const cells = (tag: string, row: readonly string[]) =>
-    row.map((cell) => `<${tag}>${cell.startsWith('<') ? cell : escape(cell)}</${tag}>`).join('')
+    row.map((cell) => `<${tag}>${cell.startsWith('<') ? cell : escapeHtml(cell)}</${tag}>`).join('')
   const header = head.every((cell) => cell === '') ? '' : `<thead><tr>${cells('th', head)}</tr></thead>`
   return `<div class="scroll"><table>${header}<tbody>${body.map((row) => `<tr>${cells('td', row)}</tr>`).join('')}</tbody></table></div>`
 }
@@ -100,7 +116,7 @@ function rows(head: readonly string[], body: readonly (readonly string[])[]): st
 const bar = (share: number) => `<div class="bar"><div style="width:${(share * 100).toFixed(1)}%"></div></div>`
 const count = (value: number) => value.toLocaleString('en-US')
 const ms = (value: number) => `${value < 10 ? value.toFixed(1) : Math.round(value)} ms`
-const escape = (text: string) => text.replace(/[&<>"]/g, (it) => `&#${it.charCodeAt(0)};`)
+const escapeHtml = (text: string) => text.replace(/[&<>"]/g, (it) => `&#${it.charCodeAt(0)};`)
 
 const css = `
 :root{color-scheme:light dark;--ink:#1c2024;--paper:#fff;--line:#d9dee3;--bar:#5b7c99;--written:#c8553d;--read-only:#e0a458;--cold:#9fb8ad;--zero:#e8ebee}

@@ -3,7 +3,7 @@ import { mkdirSync, statSync } from 'node:fs'
 import { open } from 'node:fs/promises'
 import type { Socket } from 'node:net'
 import { join, resolve } from 'node:path'
-import { VarveError } from 'varve'
+import { isVarveError, VarveError } from 'varve'
 import type { Accelerator } from './accelerator.js'
 import { consoleTail } from './console-log.js'
 import { Job, type LabRunResult, withResolvers } from './job.js'
@@ -74,7 +74,7 @@ export class NestedLab implements AsyncDisposable {
    * INTERRUPTED (the script's process group has been killed), LAB_FAILED, NOT_FOUND (a file to be sent).
    */
   async run(options: LabRunOptions): Promise<LabRunResult> {
-    const { args = [], env = {}, files = {}, timeoutMs = 120_000, signal } = options
+    const { timeoutMs = 120_000, signal } = options
     if (this.#failure) throw this.#failure
     if (signal?.aborted) throw new VarveError('INTERRUPTED', 'a run was aborted', { cause: signal.reason })
     const id = ++this.#lastJob
@@ -82,23 +82,47 @@ export class NestedLab implements AsyncDisposable {
     mkdirSync(output, { recursive: true, mode: 0o700 })
     const job = new Job(output, options.onOutput ?? (() => {}))
     this.#jobs.set(id, job)
+    const phase = { started: false, over: false }
+    const whole = this.#start(id, options, phase).then(() => job.finished)
+    whole.catch(() => {})
     try {
-      if (typeof options.script === 'string') await this.#sendFile(id, 'script.mjs', options.script)
-      else await this.#sendText(id, 'script.mjs', options.script.code)
-      for (const [name, path] of Object.entries(files)) await this.#sendFile(id, name, path)
-      await this.#send({ type: 'start', job: id, args, env })
-      try {
-        return await this.#within(job.finished, `script ${id} in the nested lab`, timeoutMs, signal, () =>
-          job.lastWords === '' ? '' : `; its last words: ${job.lastWords}`,
-        )
-      } catch (error) {
-        if (this.#failure) throw this.#failure
-        await this.#send({ type: 'kill', job: id })
-        await this.#within(job.finished, `killing script ${id}`, killGraceMs).catch(() => {})
-        throw error
-      }
+      return await this.#within(whole, `script ${id} in the nested lab`, timeoutMs, signal, () =>
+        job.lastWords === '' ? '' : `; its last words: ${job.lastWords}`,
+      )
+    } catch (error) {
+      phase.over = true
+      if (this.#failure) throw this.#failure
+      if (phase.started) await this.#kill(id, job)
+      throw error
     } finally {
       this.#jobs.delete(id)
+    }
+  }
+
+  /** Sends the job's files and has it started, unless it is over by then. */
+  async #start(
+    job: number,
+    options: LabRunOptions,
+    phase: { started: boolean; over: boolean },
+  ): Promise<void> {
+    const { script, args = [], env = {}, files = {} } = options
+    const isOver = () => phase.over
+    if (typeof script === 'string') await this.#sendFile(job, 'script.mjs', script, isOver)
+    else await this.#sendText(job, 'script.mjs', script.code)
+    for (const [name, path] of Object.entries(files)) await this.#sendFile(job, name, path, isOver)
+    if (phase.over) return
+    phase.started = true
+    await this.#send({ type: 'start', job, args, env })
+  }
+
+  /** A lab that does not even kill is of no further use; an emulated one has been seen to hang. */
+  async #kill(id: number, job: Job): Promise<void> {
+    const killed = this.#send({ type: 'kill', job: id }).then(() => job.finished)
+    killed.catch(() => {})
+    try {
+      await this.#within(killed, `killing script ${id}`, killGraceMs)
+    } catch (lost) {
+      if (isVarveError(lost, 'TIMEOUT')) this.#fail('it does not answer any more', lost)
     }
   }
 
@@ -171,7 +195,7 @@ export class NestedLab implements AsyncDisposable {
       await this.#send({ type: 'put', job, path, executable: false }, bytes.subarray(at, at + maxBodyBytes))
   }
 
-  async #sendFile(job: number, path: string, source: string): Promise<void> {
+  async #sendFile(job: number, path: string, source: string, isOver: () => boolean): Promise<void> {
     const file = await open(source).catch((cause: unknown) => {
       throw new VarveError('NOT_FOUND', `${source} cannot be read: ${String(cause)}`, { cause })
     })
@@ -181,7 +205,7 @@ export class NestedLab implements AsyncDisposable {
         const { bytesRead, buffer } = await file.read(Buffer.alloc(maxBodyBytes), 0, maxBodyBytes)
         if (bytesRead > 0 || first)
           await this.#send({ type: 'put', job, path, executable }, buffer.subarray(0, bytesRead))
-        if (bytesRead === 0) return
+        if (bytesRead === 0 || isOver()) return
       }
     } finally {
       await file.close()

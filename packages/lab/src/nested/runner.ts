@@ -1,5 +1,5 @@
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
-import { accessSync, constants, readdirSync, readFileSync, writeSync } from 'node:fs'
+import { accessSync, constants, mkdirSync, readdirSync, readFileSync, writeSync } from 'node:fs'
 import { appendFile, chmod, mkdir, open, readdir, rm, symlink } from 'node:fs/promises'
 import { release } from 'node:os'
 import { dirname, join, normalize } from 'node:path'
@@ -93,7 +93,8 @@ async function start({ job, args, env }: Extract<Message, { type: 'start' }>): P
   const folder = join(jobsDirectory, String(job))
   const output = join(folder, 'output')
   const result = join(folder, 'result.json')
-  await mkdir(output, { recursive: true })
+  // No waiting before the script is in `running`, so that a kill right behind the start finds it.
+  mkdirSync(output, { recursive: true })
   const child = spawn(process.execPath, [join(folder, 'script.mjs'), ...args], {
     cwd: folder,
     // A group of its own, so that `kill` also reaches what the script started.

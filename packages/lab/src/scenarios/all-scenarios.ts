@@ -4,13 +4,13 @@ import { pageServerDeathScenario } from './page-server-death.js'
 import type { Scenario } from './scenario.js'
 import { twoRegionsScenario } from './two-regions.js'
 import { workflowScenarios } from './workflows.js'
-import { workingSetScenarios } from './working-set.js'
+import { workingSetScenario } from './working-set.js'
 
 /** Every end-to-end claim; all of them hold natively and in the nested lab. */
 export const scenarios: readonly Scenario[] = [
   ...workflowScenarios,
   ...layeredRestoreScenarios,
-  ...workingSetScenarios,
+  workingSetScenario,
   pageServerDeathScenario,
   twoRegionsScenario,
   ...dirtyLogScenarios,

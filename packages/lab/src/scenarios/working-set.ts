@@ -4,10 +4,13 @@ import {
   classifyRun,
   complement,
   type EngineName,
+  type ExtentMap,
+  emptyPageSet,
+  hardwareVirtualisation,
   intersect,
+  type Layer,
   minus,
   openSnapshotChain,
-  type PageClasses,
   type PageSet,
   pageSetFromPages,
   pageSetFromRuns,
@@ -17,25 +20,34 @@ import {
   recordMincore,
   restoreMachine,
   union,
+  writtenPages,
   zeroSource,
 } from 'varve'
 import { microGuestOwnPages } from '../micro/memory-map.js'
 import { MicroConsole } from '../micro/micro-console.js'
-import { touchedPages } from '../micro/patterns.js'
+import { type TouchPattern, touchedPages } from '../micro/patterns.js'
 import { makeThreeLayers, threeLayersMib } from './layered-restore.js'
 import { rewrittenOnLoad } from './named-pages.js'
 import type { Facts, Scenario, ScenarioContext } from './scenario.js'
 
 /** Over pages of all three layers, far enough apart that reading around is told from touching. */
-const told = {
+export interface Touches {
+  readonly read: TouchPattern
+  readonly written: TouchPattern
+  readonly readThenWritten: TouchPattern
+}
+
+const scattered: Touches = {
   read: { start: 1030, count: 220, stride: 9, order: 11 },
   written: { start: 1033, count: 110, stride: 18, order: 12 },
   /** Read before and written too: written wins. */
   readThenWritten: { start: 1039, count: 40, stride: 45, order: 13 },
-} as const
+}
 
 export interface RecordedRun {
-  readonly classes: PageClasses
+  /** The image that the run started from, and the layer of the Diff taken at its end. */
+  readonly map: ExtentMap
+  readonly nextDiff: Layer
   readonly present: PageSet
   readonly written: PageSet
   readonly groups: readonly PageSet[]
@@ -53,6 +65,7 @@ export async function recordRun(
   context: ScenarioContext,
   directory: string,
   engine: EngineName,
+  told: Touches = scattered,
 ): Promise<RecordedRun> {
   const { binary, runtimeDirectory } = context
   let recording: Recording | undefined
@@ -78,13 +91,13 @@ export async function recordRun(
   const next = context.path(`next-${engine}`)
   const { layer } = await captureSnapshot(await machine.pause(), { directory: next, parent: directory })
   const { map } = await openSnapshotChain(directory)
-  const pages = (name: keyof typeof told) => pageSetFromPages(touchedPages(told[name]))
+  const pages = (name: keyof Touches) => pageSetFromPages(touchedPages(told[name]))
   const toldWritten = union(pages('written'), pages('readThenWritten'))
-  const classes = classifyRun({ map, present, nextDiff: layer })
   return {
-    classes,
+    map,
+    nextDiff: layer,
     present,
-    written: classes.sets.written,
+    written: writtenPages(layer),
     groups,
     scans,
     toldPresent: union(pages('read'), toldWritten),
@@ -100,52 +113,69 @@ export async function recordRun(
 /** Firecracker's segment table and page tables, which the processor reads for the guest. */
 const bootTables = [0, 9, 10, 11]
 
-async function workingSet(context: ScenarioContext, engine: EngineName, exact: boolean): Promise<Facts> {
+/**
+ * Present pages from a run on the layers themselves, where the recorder sees single pages; written pages from the Diff
+ * after a run on file memory, which is exact on every KVM (docs/notes/kvm-dirty-log.md: with Uffd memory, KVM on VMX or
+ * SVM logs a page as written when it is first read). The guest does the same in both.
+ */
+async function workingSet(context: ScenarioContext): Promise<Facts> {
   const { two } = await makeThreeLayers(context)
-  const run = await recordRun(context, two, engine)
-  const { toldPresent, toldWritten, named, inFiles } = run
+  const layers = await recordRun(context, two, 'paged')
+  const flat = await recordRun(context, two, 'file')
+  const { toldPresent, toldWritten, named, inFiles } = layers
   const list = (set: PageSet) => [...pagesOf(set)]
-
-  assert.deepEqual(list(minus(toldWritten, run.written)), [], 'every written page is in the Diff')
-  assert.deepEqual(
-    list(minus(run.written, union(toldWritten, named))),
-    [],
-    'the Diff holds no page that has no name',
-  )
-  // A page that is zero in the image is in no file, so mincore cannot see it read; written, the Diff still shows it.
+  // A page that is zero in the image is in no file, so mincore cannot see it read; written, a Diff still shows it.
   const visible = intersect(toldPresent, inFiles)
-  assert.deepEqual(list(minus(visible, run.present)), [], 'every touched page that a file holds is present')
-  const extra = minus(run.present, union(toldPresent, named))
-  if (exact) assert.deepEqual(list(extra), [], 'no page is present that was not touched')
 
-  const readOnly = run.classes.sets['read-only']
-  assert.deepEqual(list(readOnly), list(minus(run.present, run.written)), 'read-only = present − written')
-  assert.deepEqual(list(minus(minus(visible, toldWritten), readOnly)), [])
+  for (const run of [layers, flat]) {
+    assert.deepEqual(list(minus(visible, run.present)), [], 'every touched page that a file holds is present')
+    assert.deepEqual(list(minus(toldWritten, run.written)), [], 'every written page is in the Diff')
+  }
+  assert.deepEqual(
+    list(minus(layers.present, union(toldPresent, named))),
+    [],
+    'no page of a layer is present that was not touched',
+  )
+  assert.deepEqual(
+    list(minus(flat.written, union(toldWritten, named))),
+    [],
+    'the Diff holds no page that was not written',
+  )
+  const readInDiff = minus(layers.written, union(toldWritten, named))
+  const readMayCount = hardwareVirtualisation() ? toldPresent : emptyPageSet
+  assert.deepEqual(
+    list(minus(readInDiff, readMayCount)),
+    [],
+    'with Uffd memory the Diff holds touched pages at most',
+  )
+
+  const { sets } = classifyRun({ map: layers.map, present: layers.present, nextDiff: flat.nextDiff })
+  const told = minus(visible, toldWritten)
+  assert.deepEqual(
+    list(minus(sets['read-only'], named)),
+    list(minus(told, named)),
+    'read-only = present − written',
+  )
   return {
-    told: {
-      present: toldPresent.pages,
-      written: toldWritten.pages,
-      readOnly: minus(toldPresent, toldWritten).pages,
-    },
-    found: { present: run.present.pages, written: run.written.pages, readOnly: readOnly.pages },
-    zeroInImage: minus(toldPresent, inFiles).pages,
-    namedPresent: list(intersect(run.present, minus(named, toldPresent))),
-    extraPresent: extra.pages,
-    groups: run.groups.map(({ pages }) => pages),
-    scans: run.scans,
+    told: counts(toldPresent, toldWritten),
+    found: counts(layers.present, flat.written),
+    namedPresent: list(intersect(layers.present, minus(named, toldPresent))),
+    presentOnTheFlatFile: flat.present.pages,
+    groups: layers.groups.map(({ pages }) => pages),
+    scans: layers.scans,
+    readPagesInTheDiffOfUffdMemory: readInDiff.pages,
   }
 }
 
-export const workingSetScenarios: readonly Scenario[] = [
-  {
-    name: 'working-set-paged',
-    claim:
-      'mincore on each layer file finds exactly the touched pages; the next Diff those written; read-only is the rest',
-    run: (context) => workingSet(context, 'paged', true),
-  },
-  {
-    name: 'working-set-file',
-    claim: 'mincore on the flat file finds every touched page (and what the kernel read around them)',
-    run: (context) => workingSet(context, 'file', false),
-  },
-]
+const counts = (present: PageSet, written: PageSet) => ({
+  present: present.pages,
+  written: written.pages,
+  readOnly: minus(present, written).pages,
+})
+
+export const workingSetScenario: Scenario = {
+  name: 'working-set',
+  claim:
+    'mincore on the layers finds the touched pages, the next Diff the written ones, and the rest is read-only: as told',
+  run: workingSet,
+}
