@@ -104,6 +104,18 @@ describe('the nested lab', () => {
     await expect(pending).rejects.toMatchObject({ code: 'INTERRUPTED' })
   })
 
+  test('a run that is aborted while its files are sent is INTERRUPTED, and the lab goes on', async () => {
+    const large = join(folder, 'large.bin')
+    writeFileSync(large, Buffer.alloc(16 * 1024 * 1024))
+    const aborted = lab.run({
+      script: { code: '' },
+      files: { 'large.bin': large },
+      signal: AbortSignal.timeout(200),
+    })
+    await expect(aborted).rejects.toMatchObject({ code: 'INTERRUPTED' })
+    expect((await lab.run({ script: { code: `console.log('well')` } })).stdout).toBe('well\n')
+  })
+
   test('a Linux guest boots in it, answers over vsock, and answers again after a restore', async () => {
     const { exitCode, stderr, result } = await lab.run({
       script: here('nested-lab/linux-guest.mjs'),
