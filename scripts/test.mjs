@@ -1,7 +1,7 @@
 // `npm test`: sets everything up, then runs every test. Arguments go to vitest.
 import { bin, everything, run } from './setup.mjs'
 
-await everything()
+await everything({ nested: true })
 run(bin('vitest'), [
   'run',
   '--reporter=default',

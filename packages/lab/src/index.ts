@@ -41,4 +41,4 @@ export {
   type ScenarioContext,
   type ScenarioOutcome,
 } from './scenarios/scenario.js'
-export { ensureSystemPackages, missingSystemPackages, systemPackages } from './system-packages.js'
+export { aptInstall, ensureSystemPackages, missingSystemPackages, systemPackages } from './system-packages.js'

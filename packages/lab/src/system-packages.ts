@@ -38,7 +38,6 @@ export function missingSystemPackages(env: NodeJS.ProcessEnv = process.env): str
  * otherwise HOST_UNSUPPORTED with the command to run.
  */
 export async function ensureSystemPackages(options: AptOptions = {}): Promise<void> {
-  const { signal, onProgress } = options
   const missing = missingSystemPackages()
   const fetched = ['kernel', 'busybox', 'socat'].every(isFetched)
   if (missing.length === 0 && fetched) return
@@ -63,6 +62,18 @@ export async function ensureSystemPackages(options: AptOptions = {}): Promise<vo
         details: { missing },
       },
     )
+  await aptInstall(missing, options)
+  const still = missingSystemPackages()
+  if (still.length > 0)
+    throw new VarveError(
+      'HOST_UNSUPPORTED',
+      `apt-get installed ${missing.join(', ')}, but ${still.join(', ')} is not there`,
+    )
+}
+
+/** Updates the package lists and installs; as root only. No names: the lists alone. */
+export async function aptInstall(names: readonly string[], options: AptOptions = {}): Promise<void> {
+  const { signal, onProgress } = options
   const run = (args: readonly string[]) =>
     runTool('apt-get', ['--quiet', ...args], {
       env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive', LC_ALL: 'C' },
@@ -71,15 +82,9 @@ export async function ensureSystemPackages(options: AptOptions = {}): Promise<vo
     })
   onProgress?.('updating package lists')
   await run(['update'])
-  if (missing.length === 0) return
-  onProgress?.(`installing ${missing.join(' ')}`)
-  await run(install)
-  const still = missingSystemPackages()
-  if (still.length > 0)
-    throw new VarveError(
-      'HOST_UNSUPPORTED',
-      `apt-get installed ${missing.join(', ')}, but ${still.join(', ')} is not there`,
-    )
+  if (names.length === 0) return
+  onProgress?.(`installing ${names.join(' ')}`)
+  await run(['install', '--yes', '--no-install-recommends', ...names])
 }
 
 function isExecutable(path: string): boolean {
