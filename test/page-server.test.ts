@@ -1,0 +1,371 @@
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { connect } from 'node:net'
+import { describe, expect, test } from 'vitest'
+import { startPageServer } from '../packages/core/dist/restore/page-server/start-page-server.js'
+import { isAlive, type ProcessIdentity, processIdentity } from '../packages/core/dist/sys/proc.js'
+import {
+  ask,
+  handshakeText,
+  imagePages,
+  isZeroPage,
+  memoryPageOf,
+  memoryPages,
+  openPageServerWorld,
+  type PageServerWorld,
+  pageBytes,
+  wordOfPage,
+} from './support/page-server-world.js'
+
+const quiet = { code: 0, signal: null }
+const allPages = [...Array(imagePages).keys()]
+
+/** The same "random" order in every run. */
+function shuffled<Value>(values: readonly Value[]): Value[] {
+  const result = [...values]
+  let seed = 12345
+  for (let index = result.length - 1; index > 0; index--) {
+    seed = (seed * 1103515245 + 12345) % 2 ** 31
+    const other = Math.floor((seed / 2 ** 31) * (index + 1))
+    ;[result[index], result[other]] = [result[other] as Value, result[index] as Value]
+  }
+  return result
+}
+
+async function words(world: PageServerWorld, imagePageNumbers: readonly number[]): Promise<number[]> {
+  const pages = imagePageNumbers.map(memoryPageOf)
+  return (await world.vmm.order<{ words: number[] }>({ op: 'words', pages })).words
+}
+
+/** The server refused: status 1, its reason in log and death.json, and the VM killed. */
+async function expectRefusal(world: PageServerWorld, reason: string): Promise<void> {
+  expect(await world.serverEnded).toEqual({ code: 1, signal: null })
+  expect(await world.vmmEnded).toEqual({ code: null, signal: 'SIGKILL' })
+  expect(await world.guardEnded).toEqual(quiet)
+  expect(world.log()).toMatch(/^page server: /)
+  expect(world.log()).toContain(reason)
+  expect(world.death()?.reason).toBe('page-server-died')
+  expect(world.death()?.detail).toContain(reason)
+}
+
+describe('serving', () => {
+  test('layers and zero runs, every page right, the trace in fault order', async () => {
+    await using world = await openPageServerWorld()
+    await world.start()
+    await world.attach()
+    // Single pages first: they fault one by one, in this order, and twice not at all.
+    const order = shuffled(allPages.filter((page) => !isZeroPage(page)))
+    expect(await words(world, [...order, ...order])).toEqual([...order, ...order].map(wordOfPage))
+    const [trace, stats] = (await ask(world.config.controlPath, '{"op":"trace"}\n{"op":"stats"}\n', 2)) as [
+      unknown,
+      Record<string, number>,
+    ]
+    expect(trace).toEqual({ pages: order, truncated: false })
+    expect(stats).toMatchObject({
+      faults: order.length,
+      copiedPages: order.length,
+      zeroCalls: 0,
+      existing: 0,
+    })
+    const all = shuffled(allPages)
+    expect(await words(world, all)).toEqual(all.map(wordOfPage))
+    const [after] = (await ask(world.config.controlPath, '{"op":"stats"}\n', 1)) as [Record<string, number>]
+    expect(after.copiedPages).toBe(order.length)
+    expect(after.zeroCalls).toBeGreaterThan(10)
+    expect(after.zeroCalls).toBeLessThan(imagePages - order.length)
+  })
+
+  test('pages given back while others are touched read zero; all others are right', async () => {
+    await using world = await openPageServerWorld()
+    await world.start()
+    await world.attach()
+    // Runs of 1 to 4 pages, 300 of them, in either region; some were touched before, most were not.
+    const removed = new Set<number>()
+    const runs = Array.from({ length: 300 }, (_, index) => {
+      const first = index * 10 + (index % 3)
+      const count = 1 + (index % 4)
+      for (let page = first; page < first + count; page++) removed.add(page)
+      return [memoryPageOf(first), count]
+    })
+    await words(world, [...removed].slice(0, 100))
+    const kept = shuffled(allPages.filter((page) => !removed.has(page)))
+    const { words: during } = await world.vmm.order<{ words: number[] }>({
+      op: 'balloon',
+      runs,
+      pages: kept.map(memoryPageOf),
+    })
+    expect(during).toEqual(kept.map(wordOfPage))
+    const all = shuffled(allPages)
+    expect(await words(world, all)).toEqual(all.map((page) => (removed.has(page) ? 0 : wordOfPage(page))))
+    const [stats] = (await ask(world.config.controlPath, '{"op":"stats"}\n', 1)) as [Record<string, number>]
+    expect(stats.removedPages).toBe(removed.size)
+  })
+
+  test('a handshake in many pieces is put together', async () => {
+    await using world = await openPageServerWorld()
+    await world.start()
+    const { address } = await world.vmm.order<{ address: number }>({ op: 'memory', pages: memoryPages })
+    const parts = handshakeText(address).match(/.{1,25}/g)
+    const path = world.config.socketPath
+    await world.vmm.order({ op: 'send', path, parts, descriptors: ['uffd'], end: true })
+    expect(await words(world, [5, 2500])).toEqual([5, 2500].map(wordOfPage))
+  })
+})
+
+describe('a handshake that cannot be served ends server and VM, with the reason', () => {
+  type Send = { parts: string[]; descriptors: string[]; end?: boolean; blocking?: boolean }
+  const region = (address: number, page: number, imagePage: number, pages: number) => ({
+    base_host_virt_addr: address + page * pageBytes,
+    size: pages * pageBytes,
+    offset: imagePage * pageBytes,
+    page_size: pageBytes,
+  })
+  const one = (text: string): Send => ({ parts: [text], descriptors: ['uffd'] })
+  const cases: [string, (address: number) => Send, string][] = [
+    ['garbage', () => one('GET / HTTP/1.1\r\n\r\n'), 'does not begin with "["'],
+    ['broken JSON', () => one('[{"size":}]'), 'is not JSON'],
+    ['half of it', () => ({ ...one('[{"base'), end: true }), 'end of file within the handshake'],
+    [
+      'too much',
+      () => ({ parts: Array(129).fill(`[${' '.repeat(65_535)}`), descriptors: ['uffd'] }),
+      'exceeds',
+    ],
+    [
+      'two descriptors',
+      (at) => ({ parts: [handshakeText(at)], descriptors: ['uffd', '/dev/zero'] }),
+      '2 desc',
+    ],
+    ['no descriptor', (at) => ({ parts: [handshakeText(at)], descriptors: [] }), 'without a descriptor'],
+    [
+      '16 descriptors',
+      (at) => ({ parts: [handshakeText(at)], descriptors: Array(16).fill('uffd') }),
+      '16 desc',
+    ],
+    [
+      'another file',
+      (at) => ({ parts: [handshakeText(at)], descriptors: ['/dev/zero'] }),
+      'with a /dev/zero',
+    ],
+    [
+      'overlapping addresses',
+      (at) => one(JSON.stringify([region(at, 0, 0, 10), region(at, 9, 20, 10)])),
+      'overlapping',
+    ],
+    [
+      'overlapping pages',
+      (at) => one(JSON.stringify([region(at, 0, 0, 10), region(at, 50, 9, 10)])),
+      'overlapping',
+    ],
+    ['more than the image', (at) => one(JSON.stringify([region(at, 0, 0, 3001)])), 'the image at 3000'],
+    [
+      'an offset beyond the image',
+      (at) => one(JSON.stringify([region(at, 0, 9000, 1)])),
+      'the image at 3000',
+    ],
+    ['a blocking userfaultfd', (at) => ({ ...one(handshakeText(at)), blocking: true }), 'cannot be polled'],
+  ]
+  test.each(cases)('%s', async (_name, message, reason) => {
+    await using world = await openPageServerWorld()
+    await world.start()
+    const { blocking } = message(0)
+    const { address } = await world.vmm.order<{ address: number }>({
+      op: 'memory',
+      pages: memoryPages,
+      blocking,
+    })
+    const path = world.config.socketPath
+    // The server may be gone, and the VM with it, before all is said.
+    world.vmm.order({ op: 'send', path, ...message(address) }).catch(() => {})
+    await expectRefusal(world, reason)
+  })
+
+  test('another process', async () => {
+    await using world = await openPageServerWorld()
+    await world.start()
+    const socket = connect(world.config.socketPath)
+    socket.on('error', () => {})
+    await expectRefusal(world, `process ${process.pid} connected, not the VMM ${world.vmm.identity.pid}`)
+    socket.destroy()
+  })
+
+  test('a fault outside every region', async () => {
+    await using world = await openPageServerWorld()
+    await world.start()
+    await world.attach()
+    world.vmm.order({ op: 'words', pages: [1850] }).catch(() => {})
+    await expectRefusal(world, 'outside every region')
+  })
+})
+
+describe('a server that cannot start says why and ends with status 1', () => {
+  test('a layer shorter than its pages', async () => {
+    await using world = await openPageServerWorld()
+    writeFileSync(world.config.layers[1]?.path as string, Buffer.alloc(pageBytes))
+    await world.start()
+    await expectRefusal(world, `has ${pageBytes} bytes, ${3000 * pageBytes} are needed`)
+  })
+
+  test('a control socket that is there already', async () => {
+    await using world = await openPageServerWorld()
+    mkdirSync(world.files.own)
+    writeFileSync(world.config.controlPath, '')
+    await world.start()
+    await expectRefusal(world, 'EADDRINUSE')
+  })
+
+  test('a layer that shrinks later: the first page that is gone ends it', async () => {
+    await using world = await openPageServerWorld()
+    await world.start()
+    await world.attach()
+    for (const { path } of world.config.layers) writeFileSync(path, '')
+    world.vmm.order({ op: 'words', pages: allPages.map(memoryPageOf) }).catch(() => {})
+    await expectRefusal(world, 'UFFDIO_COPY failed with EFAULT')
+  })
+})
+
+describe('the control socket', () => {
+  test('answers each line, also lines that make no sense, in one packet', async () => {
+    await using world = await openPageServerWorld()
+    await world.start()
+    const nonsense = ['nonsense', '7', 'null', '[]', '{"op":{}}', '{"op":"guard","pid":"x"}']
+    const lines = [...nonsense, '{"op":"trace"}']
+    expect(
+      await ask(world.config.controlPath, lines.map((line) => `${line}\n`).join(''), lines.length),
+    ).toEqual([
+      { error: 'not JSON' },
+      { error: 'no operation undefined' },
+      { error: 'no operation undefined' },
+      { error: 'no operation undefined' },
+      { error: 'no operation {}' },
+      { error: 'not a process' },
+      { pages: [], truncated: false },
+    ])
+    const many = '{"op":"stats"}\n'.repeat(1000)
+    expect(await ask(world.config.controlPath, many, 1000)).toHaveLength(1000)
+  })
+
+  test.each(['finished', 'unfinished'])(
+    'a %s line that is too long ends the connection, not the server',
+    async (kind) => {
+      await using world = await openPageServerWorld()
+      await world.start()
+      const line = 'x'.repeat(4097) + (kind === 'finished' ? '\n' : '')
+      expect(await ask(world.config.controlPath, line, 1)).toEqual([])
+      expect(await ask(world.config.controlPath, '{"op":"guard"}\n', 1)).toEqual([{}])
+    },
+  )
+
+  test('"stop" ends the server with status 0; a VM that is still there is killed', async () => {
+    await using world = await openPageServerWorld()
+    await world.start()
+    await world.attach()
+    expect(await words(world, [1])).toEqual([wordOfPage(1)])
+    expect(await ask(world.config.controlPath, '{"op":"stop"}\n', 1)).toEqual([{}])
+    expect(await world.serverEnded).toEqual(quiet)
+    expect(await world.vmmEnded).toEqual({ code: null, signal: 'SIGKILL' })
+    expect(world.log()).toBe('')
+  })
+})
+
+describe('life and death', () => {
+  test.each(['before it connected', 'while it was served'])(
+    'a VM that ends %s ends both, quietly',
+    async (when) => {
+      await using world = await openPageServerWorld()
+      await world.start()
+      if (when === 'while it was served') {
+        await world.attach()
+        expect(await words(world, [1])).toEqual([wordOfPage(1)])
+      }
+      world.vmm.child.kill('SIGKILL')
+      expect(await world.serverEnded).toEqual(quiet)
+      expect(await world.guardEnded).toEqual(quiet)
+      expect(world.death()).toBeUndefined()
+      expect(world.log()).toBe('')
+    },
+  )
+
+  test('SIGINT does nothing to the guard; SIGKILL of the server kills the VM', async () => {
+    await using world = await openPageServerWorld()
+    const { server, guard } = await world.start()
+    await world.attach()
+    guard.kill('SIGINT')
+    guard.kill('SIGINT')
+    expect(await words(world, allPages)).toEqual(allPages.map(wordOfPage))
+    expect(processIdentity(guard.pid as number)?.pid).toBe(guard.pid)
+    server.kill('SIGKILL')
+    expect(await world.vmmEnded).toEqual({ code: null, signal: 'SIGKILL' })
+    expect(await world.guardEnded).toEqual(quiet)
+    expect(world.death()).toMatchObject({
+      reason: 'page-server-died',
+      detail: `process ${server.pid} ended while the VM depended on it; the VM was killed`,
+    })
+  })
+
+  test('a guard that dies is replaced, and the next one does its duty', async () => {
+    await using world = await openPageServerWorld()
+    const { controlPath, ...options } = world.config
+    const pageServer = await startPageServer(options)
+    await world.attach()
+    process.kill(pageServer.guard.pid, 'SIGKILL')
+    let next: ProcessIdentity = pageServer.guard
+    while (next.pid === pageServer.guard.pid)
+      [next] = (await ask(controlPath, '{"op":"guard"}\n', 1)) as [ProcessIdentity]
+    expect(isAlive(next)).toBe(true)
+    expect(await words(world, allPages)).toEqual(allPages.map(wordOfPage))
+    process.kill(pageServer.identity.pid, 'SIGKILL')
+    expect(await world.vmmEnded).toEqual({ code: null, signal: 'SIGKILL' })
+    expect(world.death()?.detail).toContain(`process ${pageServer.identity.pid} ended`)
+    while (isAlive(next)) await new Promise((resolve) => setTimeout(resolve, 5))
+  })
+})
+
+describe('startPageServer', () => {
+  test('gives counters and trace; a call can be aborted; a server that is gone is a named error', async () => {
+    await using world = await openPageServerWorld()
+    const { controlPath: _, ...options } = world.config
+    const pageServer = await startPageServer(options)
+    await world.attach()
+    const pages = shuffled(allPages.filter((page) => !isZeroPage(page))).slice(0, 50)
+    await words(world, pages)
+    expect(await pageServer.trace()).toEqual({ pages, truncated: false })
+    expect((await pageServer.stats()).copiedPages).toBe(50)
+    await expect(pageServer.stats({ signal: AbortSignal.abort() })).rejects.toMatchObject({
+      code: 'INTERRUPTED',
+    })
+    world.vmm.child.kill('SIGKILL')
+    while (isAlive(pageServer.identity) || isAlive(pageServer.guard))
+      await new Promise((resolve) => setTimeout(resolve, 5))
+    await expect(pageServer.stats()).rejects.toMatchObject({ code: 'PAGE_SERVER_PROTOCOL' })
+    expect(world.death()).toBeUndefined()
+  })
+
+  test('a start that fails, or is aborted, leaves neither server nor guard, and the reason', async () => {
+    await using world = await openPageServerWorld()
+    const { controlPath: _, ...options } = world.config
+    const layers = options.layers.map((layer) => ({ ...layer, path: `${layer.path}-missing` }))
+    await expect(startPageServer({ ...options, layers })).rejects.toMatchObject({
+      code: 'LAUNCH_FAILED',
+      message: expect.stringContaining('ENOENT'),
+    })
+    await using other = await openPageServerWorld()
+    const { controlPath: __, ...rest } = other.config
+    const abort = new AbortController()
+    const start = startPageServer({ ...rest, signal: abort.signal })
+    abort.abort()
+    await expect(start).rejects.toMatchObject({ code: 'INTERRUPTED' })
+    for (const { directory } of [world, other])
+      while (processesNaming(directory).length > 0) await new Promise((resolve) => setTimeout(resolve, 5))
+  })
+})
+
+/** Processes with the directory in their command line. */
+function processesNaming(directory: string): string[] {
+  return readdirSync('/proc').filter((name) => {
+    if (!/^\d+$/.test(name)) return false
+    try {
+      return readFileSync(`/proc/${name}/cmdline`, 'utf8').includes(directory)
+    } catch {
+      return false
+    }
+  })
+}

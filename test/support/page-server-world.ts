@@ -1,0 +1,232 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs'
+import { connect } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { createInterface } from 'node:readline'
+import { fileURLToPath } from 'node:url'
+import { type ExtentMap, lookupPage } from '../../packages/core/dist/layer/extent-map.js'
+import { extentMapFromJson } from '../../packages/core/dist/layer/extent-map-json.js'
+import {
+  type PageServerConfig,
+  pageServerConfigToJson,
+} from '../../packages/core/dist/restore/page-server/config.js'
+import { pageServerFiles } from '../../packages/core/dist/restore/page-server/page-server-files.js'
+import { type ProcessIdentity, processIdentity } from '../../packages/core/dist/sys/proc.js'
+
+const dist = fileURLToPath(new URL('../../packages/core/dist/restore/page-server/', import.meta.url))
+const fakeVmm = fileURLToPath(new URL('./fake-vmm.mjs', import.meta.url))
+
+export const pageBytes = 4096
+export const imagePages = 3000
+/** Three layers and zero runs of every length, also longer than 2 MiB. */
+const layerCount = 3
+const map: ExtentMap = extentMapFromJson({ pages: imagePages, runs: runs() }, [3000, 3000, 3000])
+
+function runs(): number[] {
+  const found: number[] = []
+  let seed = 7
+  const next = (limit: number) => {
+    seed = (seed * 1103515245 + 12345) % 2 ** 31
+    return Math.floor((seed / 2 ** 31) * limit)
+  }
+  for (let page = 0; page < imagePages; ) {
+    const count = Math.min(imagePages - page, 1 + next(page === 900 ? 1 : 60))
+    const source = next(layerCount + 1) - 1
+    found.push(count, source, source < 0 ? 0 : next(3000 - count))
+    page += count
+    if (page > 1300 && page < 1400) {
+      found.push(700, -1, 0)
+      page += 700
+    }
+  }
+  return found
+}
+
+/** What a page of layer `source` is full of: one 64-bit word, another in every page of every layer. */
+export function wordOfPage(page: number): number {
+  const { source, sourcePage } = lookupPage(map, page)
+  return source < 0 ? 0 : (source + 1) * 2 ** 32 + sourcePage + 1
+}
+export const isZeroPage = (page: number) => lookupPage(map, page).source < 0
+
+/** Two regions, in another order in memory than in the image, with space between: as memory page, image page, pages. */
+const layout = [
+  { memoryPage: 0, imagePage: 1200, pages: 1800 },
+  { memoryPage: 1900, imagePage: 0, pages: 1200 },
+] as const
+export const memoryPages = 3200
+
+export function memoryPageOf(imagePage: number): number {
+  const region = layout[imagePage >= 1200 ? 0 : 1]
+  return region.memoryPage + imagePage - region.imagePage
+}
+
+export function handshakeText(address: number): string {
+  return JSON.stringify(
+    layout.map(({ memoryPage, imagePage, pages }) => ({
+      base_host_virt_addr: address + memoryPage * pageBytes,
+      size: pages * pageBytes,
+      offset: imagePage * pageBytes,
+      page_size: pageBytes,
+      page_size_kib: pageBytes,
+    })),
+  )
+}
+
+export interface FakeVmm {
+  readonly identity: ProcessIdentity
+  readonly child: ChildProcess
+  order<Answer>(order: { readonly op: string; readonly [name: string]: unknown }): Promise<Answer>
+}
+
+export interface Ended {
+  readonly code: number | null
+  readonly signal: NodeJS.Signals | null
+}
+
+export interface PageServerWorld extends AsyncDisposable {
+  readonly directory: string
+  readonly files: ReturnType<typeof pageServerFiles>
+  readonly config: PageServerConfig
+  readonly vmm: FakeVmm
+  readonly vmmEnded: Promise<Ended>
+  /** Starts server and guard as `startPageServer` does, but as children whose exit status can be seen. */
+  start(): Promise<{ readonly server: ChildProcess; readonly guard: ChildProcess }>
+  readonly serverEnded: Promise<Ended>
+  readonly guardEnded: Promise<Ended>
+  /** A memory of the image's size, and a right handshake. */
+  attach(): Promise<void>
+  death(): { reason: string; detail: string } | undefined
+  log(): string
+}
+
+export async function openPageServerWorld(change: Partial<PageServerConfig> = {}): Promise<PageServerWorld> {
+  const directory = mkdtempSync(join(tmpdir(), 'varve-pages-'))
+  const files = pageServerFiles(directory)
+  const layers = Array.from({ length: layerCount }, (_, source) => {
+    const words = new BigUint64Array((3000 * pageBytes) / 8)
+    for (let page = 0; page < 3000; page++)
+      words.fill(BigInt((source + 1) * 2 ** 32 + page + 1), page * 512, (page + 1) * 512)
+    const path = join(directory, `layer-${source}`)
+    writeFileSync(path, words)
+    return { path, pages: 3000 }
+  })
+  const children: ChildProcess[] = []
+  const startChild = (script: string, args: readonly string[], log: string) => {
+    const stderr = openSync(log, 'w', 0o600)
+    const child = spawn(process.execPath, [script, ...args], { stdio: ['pipe', 'pipe', stderr] })
+    children.push(child)
+    child.stdin?.on('error', () => {})
+    return child
+  }
+  const vmm = startChild(fakeVmm, [], join(directory, 'vmm.log'))
+  const lines = createInterface({ input: vmm.stdout as NodeJS.ReadableStream })[Symbol.asyncIterator]()
+  const answer = async () => {
+    const { value, done } = await lines.next()
+    if (done) throw new Error(`the fake VMM ended: ${readFileSync(join(directory, 'vmm.log'), 'utf8')}`)
+    return JSON.parse(value) as unknown
+  }
+  await answer()
+  const config: PageServerConfig = {
+    vmm: identityOf(vmm),
+    directory,
+    socketPath: join(directory, 'uffd.sock'),
+    socketOwner: null,
+    controlPath: files.control,
+    layers,
+    map,
+    randomAccess: false,
+    ...change,
+  }
+  const serverEnd = later<Ended>()
+  const guardEnd = later<Ended>()
+  const order = async <Answer>(value: object): Promise<Answer> => {
+    vmm.stdin?.write(`${JSON.stringify(value)}\n`)
+    return (await answer()) as Answer
+  }
+  return {
+    directory,
+    files,
+    config,
+    vmm: { identity: config.vmm, child: vmm, order },
+    vmmEnded: ended(vmm),
+    serverEnded: serverEnd.promise,
+    guardEnded: guardEnd.promise,
+    start: async () => {
+      mkdirSync(files.own, { recursive: true, mode: 0o700 })
+      writeFileSync(files.config, pageServerConfigToJson(config), { mode: 0o600 })
+      const server = startChild(join(dist, 'page-server-main.js'), [files.config], files.serverLog)
+      void ended(server).then(serverEnd.resolve)
+      const guardOrder = { server: identityOf(server), vmm: config.vmm, directory }
+      const guard = startChild(join(dist, 'guard-main.js'), [JSON.stringify(guardOrder)], files.guardLog)
+      void ended(guard).then(guardEnd.resolve)
+      await Promise.all([said(server), said(guard)])
+      return { server, guard }
+    },
+    attach: async () => {
+      const { address } = await order<{ address: number }>({ op: 'memory', pages: memoryPages })
+      const path = config.socketPath
+      await order({ op: 'send', path, parts: [handshakeText(address)], descriptors: ['uffd'] })
+    },
+    death: () => {
+      const path = join(directory, 'death.json')
+      return existsSync(path) ? (JSON.parse(readFileSync(path, 'utf8')) as never) : undefined
+    },
+    log: () => readFileSync(files.serverLog, 'utf8'),
+    [Symbol.asyncDispose]: async () => {
+      for (const child of children) child.kill('SIGKILL')
+      await Promise.all(children.map(ended))
+      const left = readdirSync(directory).filter((name) => name.endsWith('.new'))
+      rmSync(directory, { recursive: true })
+      if (left.length > 0) throw new Error(`left behind: ${left.join(', ')}`)
+    },
+  }
+}
+
+function identityOf(child: ChildProcess): ProcessIdentity {
+  const identity = child.pid === undefined ? undefined : processIdentity(child.pid)
+  if (identity === undefined) throw new Error('a process did not start')
+  return identity
+}
+
+/** The first word on standard output, or the end of the process. */
+async function said(child: ChildProcess): Promise<void> {
+  await Promise.race([once(child.stdout as NodeJS.ReadableStream, 'data'), ended(child)])
+}
+
+async function ended(child: ChildProcess): Promise<Ended> {
+  if (child.exitCode === null && child.signalCode === null) await once(child, 'exit')
+  return { code: child.exitCode, signal: child.signalCode }
+}
+
+/** Sends text on the control socket and gives the lines that come until `answers` of them are there or it is closed. */
+export async function ask(path: string, text: string, answers: number): Promise<unknown[]> {
+  const socket = connect(path)
+  const lines: unknown[] = []
+  socket.write(text)
+  socket.on('error', () => {})
+  const input = createInterface({ input: socket })
+  input.on('error', () => {})
+  for await (const line of input) if (lines.push(JSON.parse(line)) === answers) break
+  socket.destroy()
+  return lines
+}
+
+function later<Value>(): { promise: Promise<Value>; resolve: (value: Value) => void } {
+  let resolve: (value: Value) => void = () => {}
+  const promise = new Promise<Value>((settle) => {
+    resolve = settle
+  })
+  return { promise, resolve }
+}
