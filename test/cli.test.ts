@@ -17,7 +17,8 @@ afterAll(async () => {
   await world[Symbol.asyncDispose]()
 })
 
-const machines = async () => (await varve(world, 'ps', '--json')).json().machines as Record<string, any>[]
+const machines = async () =>
+  (await varve(world, 'ps', '--json')).json().machines as { id: string; state: string }[]
 const stateOf = async (id: string) => (await machines()).find((it) => it.id === id)?.state
 
 describe('machines outlive the command that started them', () => {

@@ -9,6 +9,7 @@ export interface CliResult {
   readonly stdout: string
   readonly stderr: string
   /** Standard output as JSON. */
+  // biome-ignore lint/suspicious/noExplicitAny: tests look into documents of many shapes
   json(): any
 }
 

@@ -1,6 +1,8 @@
+import { randomBytes } from 'node:crypto'
 import { chownSync, constants, copyFileSync, linkSync, renameSync, rmSync, statSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { VarveError } from '../errors.js'
+import { copyWithHoles } from '../sys/copy-with-holes.js'
 
 /**
  * How Firecracker sees the host's files. Without a jailer every path is the host's own. In a jail, inputs are linked
@@ -43,11 +45,10 @@ export function hostFiles(workingDirectory: string): VmmFiles {
 }
 
 export function jailFiles(root: string, owner: { readonly uid: number; readonly gid: number }): VmmFiles {
-  let serial = 0
   const inJail = (name: string) => ({ hostPath: join(root, name), vmmPath: `/${name}` })
   return {
     input: (hostPath) => {
-      const place = inJail(`in-${serial++}`)
+      const place = inJail(`in-${fresh()}`)
       const source = resolve(hostPath)
       if (statSync(source).uid === owner.uid && tryLink(source, place.hostPath)) return place.vmmPath
       copyFileSync(source, place.hostPath, constants.COPYFILE_FICLONE | constants.COPYFILE_EXCL)
@@ -55,7 +56,7 @@ export function jailFiles(root: string, owner: { readonly uid: number; readonly 
       return place.vmmPath
     },
     output: (hostPath) => {
-      const place = inJail(`out-${serial++}`)
+      const place = inJail(`out-${fresh()}`)
       return {
         vmmPath: place.vmmPath,
         commit: () => move(place.hostPath, resolve(hostPath)),
@@ -65,6 +66,9 @@ export function jailFiles(root: string, owner: { readonly uid: number; readonly 
     local: inJail,
   }
 }
+
+/** Not counted: another process may have given names in this jail before. */
+const fresh = () => randomBytes(6).toString('hex')
 
 function tryLink(from: string, to: string): boolean {
   try {
@@ -76,6 +80,7 @@ function tryLink(from: string, to: string): boolean {
   }
 }
 
+/** Out of the jail, and into the hands of whoever runs this. */
 function move(from: string, to: string): void {
   try {
     renameSync(from, to)
@@ -84,7 +89,8 @@ function move(from: string, to: string): void {
       throw new VarveError('PATH_INVALID', `cannot move ${from} to ${to}: ${(error as Error).message}`, {
         cause: error,
       })
-    copyFileSync(from, to, constants.COPYFILE_FICLONE)
+    copyWithHoles(from, to)
     rmSync(from)
   }
+  chownSync(to, process.getuid?.() ?? 0, process.getgid?.() ?? 0)
 }

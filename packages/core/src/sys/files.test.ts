@@ -4,12 +4,15 @@ import {
   ftruncateSync,
   mkdtempSync,
   openSync,
+  readFileSync,
   readSync,
   rmSync,
+  statSync,
   writeSync,
 } from 'node:fs'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { copyWithHoles } from './copy-with-holes.js'
 import { dataExtents, holeGranularityBytes } from './extents.js'
 import { adviseRandom, adviseWillNeed, dropPageCache } from './fadvise.js'
 import { mapAnonymous } from './memory-map.js'
@@ -88,6 +91,23 @@ describe('copies', () => {
     expect(bytes).toEqual(Buffer.concat([5, 6, 7].map((number) => Buffer.alloc(page, number))))
     closeSync(target)
   })
+
+  test.each(['/var/tmp', '/dev/shm'])(
+    'a copy into %s keeps holes as holes and zero data as data',
+    (place) => {
+      sparse([3, 4, 40])
+      writeSync(fd, Buffer.alloc(page), 0, page, 20 * page)
+      const elsewhere = mkdtempSync(join(place, 'varve-copy-'))
+      const copy = join(elsewhere, 'copy')
+      copyWithHoles(join(directory, 'file'), copy)
+      expect(readFileSync(copy)).toEqual(readFileSync(join(directory, 'file')))
+      const target = openSync(copy, 'r')
+      expect([...dataExtents(target, 64 * page)]).toEqual([...dataExtents(fd, 64 * page)])
+      expect(statSync(copy).mode & 0o777).toBe(0o600)
+      closeSync(target)
+      rmSync(elsewhere, { recursive: true })
+    },
+  )
 
   test('a clone either shares the range or says that it cannot', () => {
     sparse([0, 1])

@@ -1,4 +1,5 @@
 import { dirtyLogScenarios } from './dirty-log.js'
+import { jailedScenario } from './jailed.js'
 import { layeredRestoreScenarios } from './layered-restore.js'
 import { pageServerDeathScenario } from './page-server-death.js'
 import type { Scenario } from './scenario.js'
@@ -13,5 +14,6 @@ export const scenarios: readonly Scenario[] = [
   workingSetScenario,
   pageServerDeathScenario,
   twoRegionsScenario,
+  jailedScenario,
   ...dirtyLogScenarios,
 ]

@@ -1,0 +1,70 @@
+import assert from 'node:assert/strict'
+import { readFileSync, statSync, writeFileSync } from 'node:fs'
+import {
+  bootMachine,
+  captureSnapshot,
+  compareImages,
+  type JailerOptions,
+  openSnapshotChain,
+  pagesOf,
+  restoreMachine,
+} from 'varve'
+import { buildMicroGuest } from '../micro/build-micro-guest.js'
+import { MicroConsole } from '../micro/micro-console.js'
+import { explainPages } from './named-pages.js'
+import type { Facts, Scenario, ScenarioContext } from './scenario.js'
+
+const memoryMib = 32
+const run = { start: 1024, count: 500 }
+
+/** A user that owns nothing here: whatever works, works through the jail alone. */
+const nobody = { uid: 54_321, gid: 54_321 }
+
+/** The whole path in a jail: boot, base, child, and back through both engines. */
+async function jailed(context: ScenarioContext): Promise<Facts> {
+  const { binary, runtimeDirectory } = context
+  const jailer: JailerOptions = { ...nobody, chrootBaseDir: context.path('jails') }
+  const launch = { binary, runtimeDirectory, jailer }
+  const kernel = context.path('micro.elf')
+  writeFileSync(kernel, buildMicroGuest(), { mode: 0o600 })
+  const [base, child] = [context.path('base'), context.path('child')]
+  {
+    await using machine = await bootMachine({ kernel, memoryMib, vcpus: 1 }, launch)
+    assert.match(
+      readFileSync(`/proc/${machine.pid}/status`, 'utf8'),
+      new RegExp(`^Uid:\\s+${nobody.uid}\\b`, 'm'),
+    )
+    await using console = MicroConsole.attach(machine.paths)
+    await console.fill(run, 1)
+    const paused = await machine.pause()
+    await captureSnapshot(paused, { directory: base })
+    const running = await paused.resume()
+    await console.fill({ ...run, start: 1200 }, 2)
+    const { layer } = await captureSnapshot(await running.pause(), { directory: child, parent: base })
+    assert.ok(
+      layer.data.pages < 600,
+      `holes of the Diff came out of the jail as holes: ${layer.data.pages} data pages`,
+    )
+    assert.equal(statSync(`${child}/memory`).uid, process.getuid?.())
+  }
+  const unexplained: Record<string, number[]> = {}
+  for (const engine of ['file', 'paged'] as const) {
+    const { machine } = await restoreMachine(child, { engine, ...launch })
+    await using _machine = machine
+    await using console = MicroConsole.attach(machine.paths)
+    assert.equal(await console.verify({ start: 1024, count: 176 }, 1), 176)
+    assert.equal(await console.verify({ ...run, start: 1200 }, 2), 500)
+    const memoryPath = context.path(`again-${engine}`)
+    await (await machine.pause()).snapshot({ type: 'Full', statePath: `${memoryPath}.state`, memoryPath })
+    const differing = await compareImages(await openSnapshotChain(child), memoryPath)
+    unexplained[engine] = [...pagesOf(explainPages(differing, memoryMib).unexplained)]
+    assert.deepEqual(unexplained[engine], [])
+  }
+  return { uid: nobody.uid }
+}
+
+export const jailedScenario: Scenario = {
+  name: 'jailed',
+  claim: 'under the jailer, as another user, layers are taken and come back through both engines',
+  run: jailed,
+}
