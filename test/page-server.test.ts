@@ -308,14 +308,16 @@ describe('life and death', () => {
     await world.attach()
     process.kill(pageServer.guard.pid, 'SIGKILL')
     let next: ProcessIdentity = pageServer.guard
-    while (next.pid === pageServer.guard.pid)
-      [next] = (await ask(controlPath, '{"op":"guard"}\n', 1)) as [ProcessIdentity]
+    await eventually(async () => {
+      ;[next] = (await ask(controlPath, '{"op":"guard"}\n', 1)) as [ProcessIdentity]
+      return next.pid !== pageServer.guard.pid
+    })
     expect(isAlive(next)).toBe(true)
     expect(await words(world, allPages)).toEqual(allPages.map(wordOfPage))
     process.kill(pageServer.identity.pid, 'SIGKILL')
     expect(await world.vmmEnded).toEqual({ code: null, signal: 'SIGKILL' })
     expect(world.death()?.detail).toContain(`process ${pageServer.identity.pid} ended`)
-    while (isAlive(next)) await new Promise((resolve) => setTimeout(resolve, 5))
+    await eventually(() => !isAlive(next))
   })
 })
 
@@ -333,8 +335,7 @@ describe('startPageServer', () => {
       code: 'INTERRUPTED',
     })
     world.vmm.child.kill('SIGKILL')
-    while (isAlive(pageServer.identity) || isAlive(pageServer.guard))
-      await new Promise((resolve) => setTimeout(resolve, 5))
+    await eventually(() => !isAlive(pageServer.identity) && !isAlive(pageServer.guard))
     await expect(pageServer.stats()).rejects.toMatchObject({ code: 'PAGE_SERVER_PROTOCOL' })
     expect(world.death()).toBeUndefined()
   })
@@ -354,7 +355,7 @@ describe('startPageServer', () => {
     abort.abort()
     await expect(start).rejects.toMatchObject({ code: 'INTERRUPTED' })
     for (const { directory } of [world, other])
-      while (processesNaming(directory).length > 0) await new Promise((resolve) => setTimeout(resolve, 5))
+      await eventually(() => processesNaming(directory).length === 0)
   })
 })
 
@@ -368,4 +369,12 @@ function processesNaming(directory: string): string[] {
       return false
     }
   })
+}
+
+/** Waits for what other processes do in their own time, within reason. */
+async function eventually(holds: () => boolean | Promise<boolean>): Promise<void> {
+  for (const end = performance.now() + 30_000; !(await holds()); ) {
+    if (performance.now() > end) throw new Error(`did not become true: ${holds}`)
+    await new Promise((resolve) => setTimeout(resolve, 5))
+  }
 }

@@ -12,7 +12,7 @@ import { startControl } from './control.js'
 import { counterNames } from './fault-loop.js'
 import type { FaultWorkerData, ServeOrder } from './fault-worker.js'
 import { GuardWatch } from './guard-watch.js'
-import { maxHandshakeBytes, parseHandshake } from './handshake.js'
+import { parseHandshake } from './handshake.js'
 
 /** Firecracker sends its message right after it connects. */
 const handshakeTimeoutMs = 10_000
@@ -102,10 +102,11 @@ async function handshake(socket: Socket): Promise<ServeOrder> {
       throw new VarveError('PAGE_SERVER_PROTOCOL', 'end of file within the handshake')
     chunks.push(message.bytes)
     const bytes = Buffer.concat(chunks)
+    // Bounded: more than is allowed throws.
     const regions = parseHandshake(bytes, config.map.pages)
-    if (regions === undefined && bytes.length < maxHandshakeBytes) continue
+    if (regions === undefined) continue
     const userfaultfd = descriptors[0]
-    if (regions === undefined || userfaultfd === undefined)
+    if (userfaultfd === undefined)
       throw new VarveError('PAGE_SERVER_PROTOCOL', 'handshake without a descriptor')
     const kind = readlinkSync(`/proc/self/fd/${userfaultfd}`)
     if (kind !== 'anon_inode:[userfaultfd]')
