@@ -1,6 +1,6 @@
 import { mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { buildMicroGuest } from '@varve/lab'
+import { buildMicroGuest, MicroConsole } from '@varve/lab'
 import { isAlive, processIdentity } from 'varve'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { varve } from './support/cli.js'
@@ -18,7 +18,7 @@ afterAll(async () => {
 })
 
 const machines = async () =>
-  (await varve(world, 'ps', '--json')).json().machines as { id: string; state: string }[]
+  (await varve(world, 'ps', '--json')).json().machines as { id: string; state: string; directory: string }[]
 const stateOf = async (id: string) => (await machines()).find((it) => it.id === id)?.state
 
 describe('machines outlive the command that started them', () => {
@@ -117,6 +117,15 @@ describe('snapshot and restore', () => {
       expect(restored.status, restored.stderr).toBe(0)
       expect(restored.json()).toMatchObject({ id: `copy-${engine}`, state: 'running', engine, layers: 2 })
       expect(await stateOf(`copy-${engine}`)).toBe('running')
+      // The command has ended; whoever serves the guest's memory goes on.
+      const { directory } = (await machines()).find((it) => it.id === `copy-${engine}`) as {
+        directory: string
+      }
+      await using console = MicroConsole.attach({
+        consoleInput: `${directory}/console.in`,
+        consoleOutput: `${directory}/console.log`,
+      })
+      expect((await console.read({ start: 1024, count: 2000 })).count).toBe(2000)
     }
     const paused = await varve(world, 'restore', 'snaps/base', '--name', 'still', '--paused', '--json')
     expect(paused.status, paused.stderr).toBe(0)

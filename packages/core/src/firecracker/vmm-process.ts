@@ -94,7 +94,8 @@ export function vmmPaths(directory: string, jailRoot?: string): VmmPaths {
 
 /** Starts Firecracker in `directory` and waits until its API answers. On any failure nothing is left running. */
 export async function launchVmm(options: LaunchOptions): Promise<{ process: VmmProcess; api: ApiClient }> {
-  options.signal?.throwIfAborted()
+  if (options.signal?.aborted)
+    throw new VarveError('INTERRUPTED', 'launch was aborted', { cause: options.signal.reason })
   const jailRoot = options.jailer === undefined ? undefined : makeJailRoot(options)
   const paths = vmmPaths(options.directory, jailRoot)
   const files =

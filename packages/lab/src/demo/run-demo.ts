@@ -1,7 +1,7 @@
-import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { dirname, join, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
-import { checkHost, findFirecracker, VarveError } from 'varve'
+import { checkHost, findFirecracker, onProcessEnd, VarveError } from 'varve'
 import { openNestedLab } from '../nested/open-lab.js'
 import { type DemoResult, median } from './demo-result.js'
 import { renderReport } from './report.js'
@@ -58,7 +58,9 @@ async function nativeDemo(rounds: number, onProgress: (message: string) => void)
   const binary = await findFirecracker({ onProgress })
   // Not the temporary folder: on a tmpfs no page ever leaves the page cache, and the recorder needs that.
   const directory = mkdtempSync(join(process.env.TMPDIR ?? '/var/tmp', 'varve-demo-'))
-  chmodSync(directory, 0o700)
+  const remove = () => rmSync(directory, { recursive: true, force: true })
+  // Ctrl-C ends the process without running any finally.
+  const takeBack = onProcessEnd(remove)
   try {
     const context = {
       directory,
@@ -69,7 +71,8 @@ async function nativeDemo(rounds: number, onProgress: (message: string) => void)
     } as const
     return await tellStory(context, { rounds, onProgress })
   } finally {
-    rmSync(directory, { recursive: true, force: true })
+    takeBack()
+    remove()
   }
 }
 

@@ -1,6 +1,6 @@
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
-import { type FirecrackerBinary, findFirecracker, listMachines, VarveError } from 'varve'
+import { type FirecrackerBinary, findFirecracker, listMachines, onProcessEnd, VarveError } from 'varve'
 
 /** Where a scenario works. Everything it makes lies under `directory`, which is removed after it. */
 export interface ScenarioContext {
@@ -44,6 +44,8 @@ export async function runScenario(
   // Not os.tmpdir(): on many hosts /tmp is a tmpfs, whose pages are always in the page cache.
   const directory = mkdtempSync(join(process.env.TMPDIR ?? '/var/tmp', 'varve-scenario-'))
   const runtimeDirectory = join(directory, 'run')
+  const remove = () => rmSync(directory, { recursive: true, force: true })
+  const takeBack = onProcessEnd(remove)
   try {
     const binary = await findFirecracker()
     mkdirSync(join(directory, 'files'), { mode: 0o700 })
@@ -62,7 +64,8 @@ export async function runScenario(
   } catch (error) {
     return { name, claim, ok: false, ms: performance.now() - start, error: describe(error) }
   } finally {
-    rmSync(directory, { recursive: true, force: true })
+    takeBack()
+    remove()
   }
 }
 
