@@ -31,6 +31,8 @@ export function pageSetFromJson(value: unknown, pages: number, what: string): Pa
       typeof start !== 'number' ||
       typeof count !== 'number' ||
       !Number.isInteger(start) ||
+      // JSON has a minus zero, which is not the canonical one.
+      Object.is(start, -0) ||
       !Number.isInteger(count) ||
       start <= previousEnd ||
       count < 1 ||

@@ -176,7 +176,7 @@ describe('JSON form', () => {
         }
       }),
     )
-    for (const bad of [[0], [0, 0], [0, 65], [2, 1, 0, 1], [0, 1, 1, 1], [-1, 2], null, {}])
+    for (const bad of [[0], [0, 0], [0, 65], [2, 1, 0, 1], [0, 1, 1, 1], [-1, 2], [-0, 1], null, {}])
       expect(() => pageSetFromJson(bad, size, 'set')).toThrow('set')
     expect(pageSetFromJson([], 0, 'set')).toEqual(emptyPageSet)
   })
