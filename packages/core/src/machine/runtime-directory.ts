@@ -195,7 +195,8 @@ export function endAndRemove(directory: string, record: MachineRecord | undefine
     }
   // The jail's own folder is <base>/<binary>/<id>, one above the root.
   if (record?.jail) rmSync(dirname(record.jail.root), { recursive: true, force: true })
-  rmSync(directory, { recursive: true, force: true })
+  // A process that is just ending may still write its last words there.
+  rmSync(directory, { recursive: true, force: true, maxRetries: 3 })
 }
 
 export function ownIdentity(): ProcessIdentity {
