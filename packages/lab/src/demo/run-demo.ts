@@ -109,7 +109,7 @@ function story(result: DemoResult): string {
   const { told, found } = workingSet
   return [
     '',
-    `A guest of ${guest.memoryMib} MiB booted on Firecracker ${environment.Firecracker} in ${ms(guest.bootMs)} (${result.lab} lab, ${environment.KVM} KVM).`,
+    `A guest of ${guest.memoryMib} MiB booted on Firecracker ${environment.Firecracker} in ${ms(guest.bootMs)} (${result.lab} lab; KVM: ${environment.KVM}).`,
     '',
     'Layers:',
     ...layers.map(

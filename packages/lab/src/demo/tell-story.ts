@@ -185,12 +185,12 @@ function workingSet(run: RecordedRun): DemoResult['workingSet'] {
   }
 }
 
-function environment({ binary }: ScenarioContext): Record<string, string> {
+function environment({ binary, lab }: ScenarioContext): Record<string, string> {
   return {
     Firecracker: formatFirecrackerVersion(binary.version),
     CPU: `${cpus().length} × ${cpus()[0]?.model ?? 'unknown'}`,
     kernel: `Linux ${release()}`,
-    KVM: hardwareVirtualisation() ? 'hardware' : 'software (no vmx or svm)',
+    KVM: kvmOf(lab),
     Node: process.version,
   }
 }
@@ -203,3 +203,8 @@ async function timed(work: () => Promise<unknown>): Promise<number> {
 
 /** Bytes a sparse file takes on disk (stat(2): st_blocks counts 512-byte units). */
 const allocatedBytes = (path: string) => statSync(path).blocks * 512
+
+function kvmOf(lab: ScenarioContext['lab']): string {
+  if (lab === 'nested') return 'nested'
+  return hardwareVirtualisation() ? 'hardware' : 'software (no vmx or svm)'
+}
