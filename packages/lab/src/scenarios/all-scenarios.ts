@@ -1,9 +1,11 @@
+import { diffNoSpaceScenario } from './diff-no-space.js'
 import { dirtyLogScenarios } from './dirty-log.js'
 import { jailedScenario } from './jailed.js'
 import { layeredRestoreScenarios } from './layered-restore.js'
 import { pageServerDeathScenario } from './page-server-death.js'
 import type { Scenario } from './scenario.js'
 import { twoRegionsScenario } from './two-regions.js'
+import { uffdPromiseScenarios } from './uffd-promises.js'
 import { workflowScenarios } from './workflows.js'
 import { workingSetScenario } from './working-set.js'
 
@@ -16,4 +18,6 @@ export const scenarios: readonly Scenario[] = [
   twoRegionsScenario,
   jailedScenario,
   ...dirtyLogScenarios,
+  diffNoSpaceScenario,
+  ...uffdPromiseScenarios,
 ]
