@@ -59,7 +59,9 @@ describe('launching Firecracker', () => {
 
   test('a runtime directory that others can enter is refused', async () => {
     const runtimeDirectory = world.path('open')
-    mkdirSync(runtimeDirectory, { mode: 0o755 })
+    mkdirSync(join(runtimeDirectory, 'machines'), { recursive: true, mode: 0o755 })
+    // Nor are records in it believed: they name processes to kill.
+    expect(() => listMachines(runtimeDirectory)).toThrow('mode 0700')
     expect((await failure(launchMachine({ binary: world.binary, runtimeDirectory }))).code).toBe(
       'PATH_INVALID',
     )

@@ -148,6 +148,9 @@ export function listMachines(runtime: string = runtimeDirectory()): RecordedMach
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return []
     throw error
   }
+  // Records name processes to kill and folders to remove: only our own are to be believed.
+  assertPrivate(runtime)
+  assertPrivate(machinesDirectory(runtime))
   const found: RecordedMachine[] = []
   for (const name of names) {
     const directory = join(machinesDirectory(runtime), name)
