@@ -134,6 +134,10 @@ describe('the nested lab', () => {
       helloRestored: 'hello, second\n',
       countRestored: '3\n',
     })
+    // Rings of three devices, a few pages each; the micro guest, which uses no device, has none (scenario dirty-log).
+    const { diffAfterFullPages } = result as { diffAfterFullPages: number }
+    expect(diffAfterFullPages).toBeGreaterThan(0)
+    expect(diffAfterFullPages).toBeLessThan(100)
   }, 200_000)
 
   test('closing it leaves the console log and nothing else', async () => {
