@@ -1,4 +1,4 @@
-import { closeSync, mkdtempSync, openSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
+import { closeSync, mkdtempSync, openSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import koffi from 'koffi'
@@ -19,6 +19,7 @@ const libc = koffi.load(null)
 const memcpy = libc.func('uint64_t memcpy(uint8_t *to, uint64_t from, size_t count)')
 const madvise = libc.func('int madvise(uint64_t address, size_t length, int advice)')
 const MADV_DONTNEED = 4
+const MADV_DONTDUMP = 16
 
 const page = 4096
 const pages = 600
@@ -152,6 +153,32 @@ describe('a removal', () => {
     expect(ops.zero(addressOf(7), page)).toBe('installed')
     expect(await touched).toEqual(Buffer.alloc(page))
   })
+
+  test('that is read together with faults comes before them, though the kernel hands it out last', async () => {
+    const removed = new Promise<number>((resolve, reject) =>
+      madvise.async(addressOf(7), page, MADV_DONTNEED, (error: Error | null, result: number) =>
+        error ? reject(error) : resolve(result),
+      ),
+    )
+    expect(poller.wait(5000)).toBe(1)
+    const touched = copyOut(7)
+    await untilFaultsWait(1)
+    expect(nextEvents()).toEqual(['remove 7-8', 'fault 7'])
+    expect(await removed).toBe(0)
+    expect(ops.zero(addressOf(7), page)).toBe('installed')
+    expect(await touched).toEqual(Buffer.alloc(page))
+  })
+})
+
+describe('a zero run', () => {
+  test('that crosses from one mapping into another is "gone" as a whole; each part is not', () => {
+    // Any lasting difference between neighbours splits a mapping, as Firecracker's balloon did up to 1.10.
+    expect(madvise(addressOf(100), 100 * page, MADV_DONTDUMP)).toBe(0)
+    expect(ops.zero(addressOf(90), 20 * page)).toBe('gone')
+    expect(ops.zeroedBytes).toBe(0)
+    expect(ops.zero(addressOf(90), 10 * page)).toBe('installed')
+    expect(ops.zero(addressOf(100), 10 * page)).toBe('installed')
+  })
 })
 
 describe('a range that is no longer registered', () => {
@@ -215,6 +242,12 @@ test('a descriptor that is none of these says which call failed', () => {
   expect(() => registerMissing(fd, memory.address + 1, page)).toThrow('EINVAL')
   expect(() => createUserfaultfd(1 << 31)).toThrow('UFFDIO_API failed with EINVAL')
 })
+
+/** The kernel counts threads that wait for a page, and not those that wait for the reading of an event. */
+async function untilFaultsWait(count: number): Promise<void> {
+  while (!readFileSync(`/proc/self/fdinfo/${fd}`, 'utf8').includes(`pending:\t${count}\n`))
+    await new Promise((resolve) => setTimeout(resolve, 1))
+}
 
 function nextEventCount(): number {
   return ops.readEvents(

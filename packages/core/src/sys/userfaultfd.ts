@@ -94,8 +94,11 @@ export class UserfaultOps {
   }
 
   /**
-   * Reads what is pending, without waiting (the descriptor is non-blocking), and calls back once an event, in the order
-   * of the kernel's queue: addresses in bytes, flags as in struct uffd_msg. Gives the number of events.
+   * Reads what is pending, without waiting (the descriptor is non-blocking), and calls back once an event: addresses in
+   * bytes, flags as in struct uffd_msg. Gives the number of events.
+   *
+   * Removals come first, although the kernel hands out faults before older events: once a removal was read, nothing
+   * holds a copy back any more, and old content could be installed in a page that is being, or has been, removed.
    */
   readEvents(
     onPagefault: (address: number, flags: number) => void,
@@ -108,18 +111,22 @@ export class UserfaultOps {
       throw syscallError('read', number, 'userfaultfd events')
     }
     const count = Math.floor(bytes / messageBytes)
-    const m = this.#messages
-    for (let index = 0; index < count; index++) {
-      const at = (index * messageBytes) / 4
-      const event = (m[at] as number) & 0xff
-      // Both events have two 64-bit words behind the first eight bytes.
-      const first = (m[at + 2] as number) + (m[at + 3] as number) * word
-      const second = (m[at + 4] as number) + (m[at + 5] as number) * word
-      if (event === eventPagefault) onPagefault(second, first)
-      else if (event === eventRemove) onRemove(first, second)
-      // Nothing else is asked for at UFFDIO_API by Firecracker.
-    }
+    // Nothing but these two is asked for at UFFDIO_API by Firecracker.
+    for (let index = 0; index < count; index++)
+      if (this.#isEvent(index, eventRemove)) onRemove(this.#word(index, 1), this.#word(index, 2))
+    for (let index = 0; index < count; index++)
+      if (this.#isEvent(index, eventPagefault)) onPagefault(this.#word(index, 2), this.#word(index, 1))
     return count
+  }
+
+  #isEvent(index: number, event: number): boolean {
+    return ((this.#messages[(index * messageBytes) / 4] as number) & 0xff) === event
+  }
+
+  /** The n-th 64-bit word of a message. Both events have their two values in words 1 and 2. */
+  #word(index: number, n: number): number {
+    const at = (index * messageBytes) / 4 + 2 * n
+    return (this.#messages[at] as number) + (this.#messages[at + 1] as number) * word
   }
 
   /**
