@@ -100,6 +100,22 @@ describe('serving', () => {
     expect(stats.removedPages).toBe(removed.size)
   })
 
+  test('pages whose memory was replaced are zero, and do not keep the zero run before them from being served', async () => {
+    await using world = await openPageServerWorld()
+    await world.start()
+    await world.attach()
+    const first = allPages.find((page) => allPages.slice(page, page + 100).every(isZeroPage)) as number
+    const data = allPages.find((page) => !isZeroPage(page)) as number
+    for (const page of [first + 10, data])
+      expect(await world.vmm.order({ op: 'replace', page: memoryPageOf(page), count: 1 })).toEqual({
+        replaced: true,
+      })
+    const touched = [first, first + 9, first + 10, first + 11, data]
+    expect(await words(world, touched)).toEqual([0, 0, 0, 0, 0])
+    const kept = shuffled(allPages.filter((page) => page !== data))
+    expect(await words(world, kept)).toEqual(kept.map(wordOfPage))
+  })
+
   test('a handshake in many pieces is put together', async () => {
     await using world = await openPageServerWorld()
     await world.start()

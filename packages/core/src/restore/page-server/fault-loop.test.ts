@@ -122,6 +122,29 @@ describe('a zero run', () => {
     expect(count('retries')).toBe(0)
   })
 
+  test('that reaches into memory no longer registered is served as far as its first page', () => {
+    const { ops, serve, count } = setUp()
+    ops.answers.push('gone')
+    expect(serve([fault(20_100)])).toBe(false)
+    expect(ops.calls).toEqual(['zero 20100 512', 'zero 20100 1'])
+    expect(count('zeroCalls')).toBe(2)
+  })
+
+  test('whose first page is no longer registered either is forgotten', () => {
+    const { ops, serve } = setUp()
+    ops.answers.push('gone', 'gone')
+    expect(serve([fault(20_100)])).toBe(false)
+    expect(ops.calls).toEqual(['zero 20100 512', 'zero 20100 1'])
+  })
+
+  test('whose first page alone must be tried again is put off', () => {
+    const { ops, serve } = setUp()
+    ops.answers.push('gone', 'again', 'again')
+    expect(serve([fault(20_100)])).toBe(true)
+    expect(serve()).toBe(false)
+    expect(ops.calls).toEqual(['zero 20100 512'])
+  })
+
   test('whose first page is there already wakes who waits', () => {
     const { ops, serve } = setUp()
     ops.answers.push('exists')
@@ -190,6 +213,16 @@ describe('what the kernel answers', () => {
     expect(count('copiedPages')).toBe(3)
   })
 
+  test('a fault that was put off is served although others never stop coming', () => {
+    const { ops, serve } = setUp()
+    ops.answers.push('again')
+    const endless = Array.from({ length: 10_000 }, () => [fault(20_002)])
+    serve([fault(20_001)], ...endless)
+    expect(ops.calls.filter((call) => call === 'copy 20001 layer0[1] 1')).toHaveLength(2)
+    // The rest is left to the next turn, so that a request to stop is seen between.
+    expect(ops.reads.length).toBeGreaterThan(9_000)
+  })
+
   test('more put-off faults than any VMM has threads is an error', () => {
     const { ops, serve } = setUp()
     ops.answers.push(...Array<InstallResult>(4097).fill('again'))
@@ -200,6 +233,22 @@ describe('what the kernel answers', () => {
     const { serve } = setUp()
     expect(() => serve([fault(at)])).toThrow('outside every region')
   })
+})
+
+test('each of many regions is found, and the spaces between them are not', () => {
+  const many = Array.from({ length: 1000 }, (_, index) => ({
+    address: (10 + 3 * index) * page,
+    startPage: 1999 - 2 * index,
+    pages: 1,
+  }))
+  const image = extentMapFromJson({ pages: 2000, runs: [2000, 0, 0] }, [2000])
+  const { ops, serve } = setUp({ map: image, regions: many })
+  for (let index = 0; index < many.length; index++) {
+    serve([fault(10 + 3 * index)])
+    expect(ops.calls).toEqual([`copy ${10 + 3 * index} layer0[${1999 - 2 * index}] 1`])
+    expect(() => serve([fault(11 + 3 * index)])).toThrow('outside every region')
+    expect(() => serve([fault(9 + 3 * index)])).toThrow('outside every region')
+  }
 })
 
 test('the trace holds pages in fault order and stops when it is full', () => {
