@@ -9,6 +9,13 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 
 const here = (name: string) => fileURLToPath(new URL(name, import.meta.url))
 
+interface WriteFaults {
+  readonly pages: number
+  readonly pml: string | null
+  readonly tracked: { readonly afterSnapshot: number; readonly again: number }
+  readonly untracked: { readonly afterSnapshot: number }
+}
+
 /** Fetching packages and building images, when nothing is cached, and an emulated boot on a loaded machine. */
 const openTimeoutMs = 600_000
 
@@ -139,6 +146,17 @@ describe('the nested lab', () => {
     expect(diffAfterFullPages).toBeGreaterThan(0)
     expect(diffAfterFullPages).toBeLessThan(100)
   }, 200_000)
+
+  test('after a Diff each first write to a page faults, where there is no PML, and only then', async () => {
+    const { exitCode, stderr, result } = await lab.run({ script: here('nested-lab/write-faults.mjs') })
+    expect({ exitCode, stderr }).toEqual({ exitCode: 0, stderr: '' })
+    const { pages, pml, tracked, untracked } = result as WriteFaults
+    const few = pages / 10
+    if (pml === 'Y') expect(tracked.afterSnapshot).toBeLessThan(few)
+    else expect(tracked.afterSnapshot).toBeGreaterThanOrEqual(pages)
+    expect(tracked.again).toBeLessThan(few)
+    expect(untracked.afterSnapshot).toBeLessThan(few)
+  })
 
   test('closing it leaves the console log and nothing else', async () => {
     const processes = qemuProcesses(lab.consoleLogPath)
