@@ -7,10 +7,16 @@ const UFFDIO_UNREGISTER = 0x8010aa01
 const UFFDIO_WAKE = 0x8010aa02
 const UFFDIO_COPY = 0xc028aa03
 const UFFDIO_ZEROPAGE = 0xc020aa04
+const UFFDIO_WRITEPROTECT = 0xc018aa06
 
 const UFFD_API = 0xaa
 const UFFDIO_REGISTER_MODE_MISSING = 1
+const UFFDIO_REGISTER_MODE_WP = 2
+const UFFDIO_WRITEPROTECT_MODE_WP = 1
 export const UFFD_FEATURE_EVENT_REMOVE = 1 << 3
+/** Flags of a page fault: it was a write; it met a write-protected page (without this one, a missing page). */
+export const UFFD_PAGEFAULT_FLAG_WRITE = 1
+export const UFFD_PAGEFAULT_FLAG_WP = 2
 
 const eventPagefault = 0x12
 const eventRemove = 0x15
@@ -46,9 +52,21 @@ export function createUserfaultfd(features: number): number {
 }
 
 export function registerMissing(fd: number, address: number, lengthBytes: number): void {
+  register(fd, address, lengthBytes, UFFDIO_REGISTER_MODE_MISSING)
+}
+
+/**
+ * Asks for faults on missing and on write-protected pages. A handler may do this to a range that another process
+ * registered as missing only: the modes are replaced.
+ */
+export function registerMissingAndWriteProtected(fd: number, address: number, lengthBytes: number): void {
+  register(fd, address, lengthBytes, UFFDIO_REGISTER_MODE_MISSING | UFFDIO_REGISTER_MODE_WP)
+}
+
+function register(fd: number, address: number, lengthBytes: number, mode: number): void {
   const argument = new Uint32Array(8)
   setRange(argument, address, lengthBytes)
-  argument[4] = UFFDIO_REGISTER_MODE_MISSING
+  argument[4] = mode
   if (ioctl(fd, UFFDIO_REGISTER, argument) !== 0)
     throw syscallError('UFFDIO_REGISTER', errno(), `${lengthBytes} bytes at ${address}`)
 }
@@ -88,6 +106,7 @@ export class UserfaultOps {
   readonly #copy = new Uint32Array(10)
   readonly #zero = new Uint32Array(8)
   readonly #range = new Uint32Array(4)
+  readonly #protect = new Uint32Array(6)
 
   constructor(fd: number) {
     this.#fd = fd
@@ -173,6 +192,17 @@ export class UserfaultOps {
     setRange(this.#range, address, lengthBytes)
     if (ioctl(this.#fd, UFFDIO_WAKE, this.#range) !== 0)
       throw syscallError('UFFDIO_WAKE', errno(), `${lengthBytes} bytes at ${address}`)
+  }
+
+  /**
+   * Write-protects the present pages of a range, or lifts that and wakes who waits to write. The range must be
+   * registered for it.
+   */
+  writeProtect(address: number, lengthBytes: number, on: boolean): InstallResult {
+    setRange(this.#protect, address, lengthBytes)
+    this.#protect[4] = on ? UFFDIO_WRITEPROTECT_MODE_WP : 0
+    if (ioctl(this.#fd, UFFDIO_WRITEPROTECT, this.#protect) === 0) return 'installed'
+    return this.#failure('UFFDIO_WRITEPROTECT', errno(), address, lengthBytes)
   }
 
   /** Bytes that the last refused `zero` had installed before it stopped. */
