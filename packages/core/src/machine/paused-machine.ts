@@ -1,5 +1,5 @@
 import { chmodSync, existsSync } from 'node:fs'
-import { VarveError } from '../errors.js'
+import { isVarveError, VarveError } from '../errors.js'
 import { featureAvailability } from '../firecracker/api-availability.js'
 import type { CallOptions } from '../firecracker/api-client.js'
 import { requireAvailable } from '../firecracker/version.js'
@@ -51,6 +51,15 @@ export class PausedMachine extends MachineHandle {
           })
       const state = this.files.output(statePath)
       const memory = this.files.output(memoryPath)
+      const { snapshotsTaken, ranSince, snapshotId } = this.vm.record
+      // The log of written pages will count from this snapshot, which has no identity yet; where the guest has not run
+      // since the last one, memory is still that one's. Recorded first: if this process or the wait ends in between,
+      // Firecracker writes on and clears the log all the same.
+      this.vm.updateRecord({
+        snapshotsTaken: snapshotsTaken + 1,
+        ranSince: false,
+        snapshotId: ranSince ? null : snapshotId,
+      })
       try {
         await this.vm.api.createSnapshot(
           { snapshot_path: state.vmmPath, mem_file_path: memory.vmmPath, snapshot_type: type },
@@ -59,21 +68,24 @@ export class PausedMachine extends MachineHandle {
         state.commit()
         memory.commit()
       } catch (error) {
+        if (logWasKept(error)) this.vm.updateRecord({ snapshotsTaken, ranSince, snapshotId })
         state.discard()
         memory.discard()
         throw error
       }
-      const { snapshotsTaken, ranSince, snapshotId } = this.vm.record
-      // The log of written pages now counts from this snapshot, which has no identity yet. Where the guest has not run
-      // since the last one, memory is still that one's.
-      this.vm.updateRecord({
-        snapshotsTaken: snapshotsTaken + 1,
-        ranSince: false,
-        snapshotId: ranSince ? null : snapshotId,
-      })
       // Guest memory is secret; Firecracker leaves the mode to the umask.
       for (const path of [statePath, memoryPath]) chmodSync(path, 0o600)
       return { statePath, memoryPath }
     })
   }
+}
+
+/**
+ * Whether Firecracker surely still has every written page in its log: it said no, and not about the last step, syncing
+ * the memory file, which comes after the log is cleared.
+ */
+function logWasKept(error: unknown): boolean {
+  if (isVarveError(error, 'API_REFUSED'))
+    return !/(sync_all|flush) on the memory backing file/.test(error.message)
+  return isVarveError(error, 'VERSION_UNSUPPORTED')
 }
