@@ -32,15 +32,16 @@ function serverDiedFirst(serverFd: number, vmFd: number): boolean {
 }
 
 function kill(vmFd: number): void {
-  const path = join(directory, 'death.json')
+  // A guard may itself be killed in between: what is half written stays among the page server's own files.
+  const draft = join(pageServerFiles(directory).own, 'death.json')
   try {
     const detail = `process ${server.pid} ended while the VM depended on it; the VM was killed${lastWords()}`
     writeFileSync(
-      `${path}.new`,
+      draft,
       JSON.stringify({ reason: 'page-server-died', detail, at: new Date().toISOString() }),
       { mode: 0o600 },
     )
-    renameSync(`${path}.new`, path)
+    renameSync(draft, join(directory, 'death.json'))
   } finally {
     // Whatever becomes of the note, the VM must not hang.
     signalPidfd(vmFd, 'SIGKILL')
