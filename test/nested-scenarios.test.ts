@@ -1,13 +1,29 @@
 import { fileURLToPath } from 'node:url'
 import { openNestedLab, type ScenarioOutcome, scenarios } from '@varve/lab'
+import { isVarveError } from 'varve'
 import { beforeAll, expect, test } from 'vitest'
 
-/** Opening may fetch and build everything; each scenario takes some ten seconds where instructions are emulated. */
+/** Opening may fetch and build everything; then each scenario takes some seconds, all together two minutes. */
 const openTimeoutMs = 600_000
-const runTimeoutMs = 420_000
+const runTimeoutMs = 300_000
 
 let outcomes: readonly ScenarioOutcome[]
-beforeAll(async () => {
+beforeAll(
+  async () => {
+    try {
+      outcomes = await runInLab()
+    } catch (error) {
+      // An emulator that stands still (docs/guides/nested-lab.md, "Limits") says nothing about Varve: once more, aloud. A
+      // scenario that fails is an outcome, not an error, and is never tried again.
+      if (!isVarveError(error, 'TIMEOUT') && !isVarveError(error, 'LAB_FAILED')) throw error
+      process.stderr.write(`\n  NESTED LAB STOOD STILL, trying once more in a new one: ${error.message}\n\n`)
+      outcomes = await runInLab()
+    }
+  },
+  openTimeoutMs + 2 * runTimeoutMs,
+)
+
+async function runInLab(): Promise<readonly ScenarioOutcome[]> {
   await using lab = await openNestedLab()
   const run = await lab.run({
     script: fileURLToPath(new URL('nested-lab/scenarios.mjs', import.meta.url)),
@@ -15,8 +31,8 @@ beforeAll(async () => {
     onOutput: (text) => process.stderr.write(`  nested: ${text}`),
   })
   expect(run.exitCode, run.stderr).toBe(0)
-  outcomes = run.result as readonly ScenarioOutcome[]
-}, openTimeoutMs + runTimeoutMs)
+  return run.result as readonly ScenarioOutcome[]
+}
 
 test.each(scenarios.map(({ name, claim }) => [name, claim] as const))('%s: %s', (name) => {
   const outcome = outcomes.find((it) => it.name === name)
