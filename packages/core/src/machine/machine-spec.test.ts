@@ -1,0 +1,83 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import fc from 'fast-check'
+import { expect, test } from 'vitest'
+import { VarveError } from '../errors.js'
+import { machineSpec, readMachineSpec } from './machine-spec.js'
+
+const whole = {
+  name: 'web-1',
+  kernel: 'vmlinux',
+  initrd: 'initrd',
+  bootArgs: 'quiet',
+  memoryMib: 256,
+  vcpus: 2,
+  rootDisk: { path: 'root.ext4', readOnly: true },
+  disks: [{ id: 'data', path: 'data.ext4' }],
+  vsockCid: 3,
+  network: [{ id: 'eth0', tap: 'tap0', mac: '06:00:00:00:00:01' }],
+  entropy: true,
+  trackDirtyPages: false,
+  hugePages: false,
+}
+
+test('every field passes, and what is left out stays out', () => {
+  expect(machineSpec(whole)).toEqual(whole)
+  expect(machineSpec({ kernel: 'k', memoryMib: 1, vcpus: 1 })).toEqual({
+    kernel: 'k',
+    memoryMib: 1,
+    vcpus: 1,
+  })
+})
+
+test.each([
+  ['kernel', ''],
+  ['kernel', 'a\0b'],
+  ['memoryMib', 0],
+  ['memoryMib', 1.5],
+  ['vcpus', 33],
+  ['vcpus', '1'],
+  ['vsockCid', 2],
+  ['name', '../x'],
+  ['entropy', 1],
+  ['rootDisk', {}],
+  ['disks', [{ id: 'x' }]],
+  ['disks', Array(33).fill({ id: 'x', path: 'y' })],
+  ['cores', 2],
+  ['__proto__x', 1],
+])('%s = %j is refused by name', (field, value) => {
+  expect(() => machineSpec({ ...whole, [field]: value })).toThrow(VarveError)
+  expect(() => machineSpec({ ...whole, [field]: value })).toThrow(field === 'name' ? '../x' : field)
+})
+
+test('whatever the value is, only a VarveError comes out', () => {
+  fc.assert(
+    fc.property(
+      fc.oneof(
+        fc.anything(),
+        fc.record({ kernel: fc.anything(), memoryMib: fc.anything(), vcpus: fc.anything() }),
+      ),
+      (value) => {
+        try {
+          machineSpec(value)
+        } catch (error) {
+          expect(error).toBeInstanceOf(VarveError)
+        }
+      },
+    ),
+  )
+})
+
+test('a spec file that is missing, not JSON or too large says so', () => {
+  const directory = mkdtempSync(join(tmpdir(), 'varve-spec-'))
+  const path = join(directory, 'spec.json')
+  expect(() => readMachineSpec(path)).toThrow('ENOENT')
+  writeFileSync(path, '{')
+  expect(() => readMachineSpec(path)).toThrow(path)
+  writeFileSync(path, ' '.repeat(1024 * 1024 + 1))
+  expect(() => readMachineSpec(path)).toThrow('exceeds')
+  writeFileSync(path, JSON.stringify(whole))
+  expect(readMachineSpec(path)).toEqual(whole)
+  rmSync(directory, { recursive: true })
+})
