@@ -98,3 +98,26 @@ test('a Diff over a snapshot that the log does not count from is refused', async
   )
   await captureSnapshot(paused, { directory: world.path('c') })
 })
+
+test('pages that a load wrote are not lost behind an unsealed snapshot', async () => {
+  const { captureSnapshot, restoreMachine } = await import('varve')
+  const launch = { binary: world.binary, runtimeDirectory: world.runtimeDirectory }
+  const base = world.path('load-base')
+  {
+    await using machine = await bootMachine(
+      { kernel: world.path('micro.elf'), memoryMib: 16, vcpus: 1 },
+      launch,
+    )
+    await captureSnapshot(await machine.pause(), { directory: base })
+  }
+  const { machine } = await restoreMachine(base, { ...launch, resume: false })
+  await using _machine = machine
+  await machine.snapshot({
+    type: 'Diff',
+    statePath: world.path('l.state'),
+    memoryPath: world.path('l.memory'),
+  })
+  expect(await code(captureSnapshot(machine, { directory: world.path('l'), parent: base }))).toBe(
+    'IMAGE_MISMATCH',
+  )
+})

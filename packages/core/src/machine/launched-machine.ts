@@ -133,7 +133,8 @@ export class LaunchedMachine extends MachineHandle {
     this.vm.updateRecord({
       dirtyTracking: trackDirtyPages,
       vsockPath: await this.readVsockPath(call),
-      ranSince: resume,
+      // The load itself writes (VMGenID, device state), so memory is not quite the snapshot's even before the guest runs.
+      ranSince: true,
       origin: { kind: 'load', from: options.statePath },
     })
   }

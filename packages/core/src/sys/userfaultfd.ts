@@ -95,10 +95,6 @@ export interface CopySource {
   readonly lengthBytes: number
 }
 
-export type FaultEvent =
-  | { readonly kind: 'pagefault'; readonly address: number; readonly flags: number }
-  | { readonly kind: 'remove'; readonly start: number; readonly end: number }
-
 /** Reading faults from and installing pages through one userfaultfd. All buffers are made once. One thread only. */
 export class UserfaultOps {
   readonly #fd: number
