@@ -1,0 +1,50 @@
+import type { PageSet } from '../memory/page-set.js'
+
+/** 32 lower-case hexadecimal digits: the identity of an image, and of the snapshot that made it. */
+export type ImageId = string
+
+/** The first stored page of a run of zero pages in a `LayerIndex`. */
+export const zeroPage = 0xffff_ffff
+
+/**
+ * What a layer says of each page. Runs ascend by image page and do not overlap; a page in none of them is absent: ask
+ * the parent. Neighbours that could be one run are one.
+ *
+ * ```
+ * starts[i], counts[i]   pages of the image
+ * storedPages[i]         first page in the layer's file, or `zeroPage`
+ * ```
+ */
+export interface LayerIndex {
+  /** Pages of the image. */
+  readonly pages: number
+  readonly starts: Uint32Array
+  readonly counts: Uint32Array
+  readonly storedPages: Uint32Array
+}
+
+export type LayerLayout = 'flat' | 'packed'
+
+/** The part of a layer that reading its pages needs: the file, and how many pages of 4,096 bytes it begins with. */
+export interface LayerFile {
+  readonly path: string
+  readonly storedPages: number
+}
+
+/** A layer file, its footer read and checked (docs/formats/layer-v1.md). */
+export interface Layer extends LayerFile {
+  readonly layout: LayerLayout
+  readonly image: ImageId
+  /** The image that absent pages come from; null for a base, which has none. */
+  readonly parent: ImageId | null
+  readonly index: LayerIndex
+  /** CRC-32 of each chunk of 512 data pages, in file order. */
+  readonly checksums: Uint32Array
+  readonly sizeBytes: number
+}
+
+/** How pages came into a new file. The best that the file system can do is tried first. */
+export type CopyMethod = 'FICLONERANGE' | 'copy_file_range' | 'read-write'
+
+/** In which order a packed layer stores its pages: those of the first set first, within a set ascending, the rest last. */
+export type PackOrder = readonly PageSet[]

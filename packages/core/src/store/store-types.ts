@@ -1,0 +1,203 @@
+import type { ExtentMap } from '../layer/extent-map.js'
+import type { ImageId, LayerFile } from '../layer/layer-types.js'
+import type { ProcessIdentity } from '../sys/proc.js'
+
+/** `sha256:` and 64 lower-case hexadecimal digits. */
+export type Digest = `sha256:${string}`
+
+export interface Descriptor {
+  readonly mediaType: string
+  readonly digest: Digest
+  /** Bytes. */
+  readonly size: number
+  readonly annotations?: Readonly<Record<string, string>>
+}
+
+/** The config of a snapshot, docs/formats/snapshot-v1.md. */
+export interface SnapshotConfig {
+  readonly id: ImageId
+  readonly parent: ImageId | null
+  /** UTC, ISO 8601 with milliseconds. */
+  readonly createdAt: string
+  readonly kind: 'full' | 'diff'
+  readonly memoryPages: number
+  readonly firecracker: { readonly version: string }
+  readonly host: {
+    readonly cpu: string
+    readonly kernel: string
+    readonly arch: string
+    readonly pageSizeBytes: number
+  }
+  /** Firecracker's `GET /vm/config` at capture. */
+  readonly machine: Readonly<Record<string, unknown>>
+  readonly disks: readonly DiskConfig[]
+}
+
+export interface DiskConfig {
+  readonly drive: string
+  /** File name in the VMM's working directory (so that each clone has its own), or an absolute path. */
+  readonly file: string
+  readonly readOnly: boolean
+  readonly sizeBytes: number
+}
+
+/** One snapshot as the index lists it. */
+export interface SnapshotEntry {
+  readonly id: ImageId
+  readonly parent: ImageId | null
+  readonly tags: readonly string[]
+  readonly createdAt: string
+  readonly manifest: Descriptor
+}
+
+/** A snapshot with its manifest and config read and checked, without a look at the blobs. */
+export interface SnapshotDescription {
+  readonly entry: SnapshotEntry
+  readonly config: SnapshotConfig
+  /** Memory layers, base first. */
+  readonly layers: readonly Descriptor[]
+  readonly extentMap: Descriptor
+  readonly state: Descriptor
+  readonly disks: readonly Descriptor[]
+  readonly workingSets: readonly { readonly name: string; readonly descriptor: Descriptor }[]
+  /** Entries of media types that this version does not know. */
+  readonly others: readonly Descriptor[]
+}
+
+/** A snapshot opened for a restore: its blobs are there, verified, and leased to this process until disposed. */
+export interface OpenSnapshot extends AsyncDisposable, SnapshotDescription {
+  /** The memory layers as files, in the order of `map`'s sources. */
+  readonly files: readonly LayerFile[]
+  readonly map: ExtentMap
+  readonly statePath: string
+  readonly diskFiles: readonly (DiskConfig & { readonly path: string })[]
+  readonly workingSetFiles: readonly { readonly name: string; readonly path: string }[]
+  /** Where a flat memory file of this image is, or is to be made (atomically). */
+  readonly flatPath: string
+  /** Leases the snapshot to another process too (a VMM that outlives this one), until that one ends. */
+  leaseTo(process: ProcessIdentity): Promise<void>
+}
+
+/** A private directory within the store's file system; removed when disposed, and by gc once its process is gone. */
+export interface Staging extends AsyncDisposable {
+  readonly directory: string
+}
+
+/** What a capture hands over. All paths lie in one staging directory; the files are synced by `commit`, then moved. */
+export interface SnapshotDraft {
+  readonly config: SnapshotConfig
+  /** The sealed layer of this snapshot; its `image` is the config's id, its `parent` the config's parent (or null). */
+  readonly layerPath: string
+  readonly statePath: string
+  readonly disks: readonly (
+    | { readonly drive: string; readonly path: string }
+    | { readonly drive: string; readonly descriptor: Descriptor }
+  )[]
+  readonly extras?: readonly {
+    readonly mediaType: string
+    readonly path: string
+    readonly annotations?: Readonly<Record<string, string>>
+  }[]
+}
+
+export interface WorkOptions {
+  readonly signal?: AbortSignal | undefined
+  /** For things that may take longer than a second. */
+  readonly onProgress?: ((message: string) => void) | undefined
+}
+
+export interface GcReport {
+  readonly removedBlobs: number
+  readonly removedBytes: number
+  readonly removedSnapshots: readonly ImageId[]
+  readonly removedStaging: number
+  readonly removedFlat: number
+  /** Blobs that no tag keeps but a lease does. */
+  readonly leasedBlobs: number
+}
+
+/** Something that fsck found. `error`: data is wrong or lost. `garbage`: gc removes it. */
+export interface FsckFinding {
+  readonly severity: 'error' | 'garbage'
+  /** As in docs/errors.md. */
+  readonly code: string
+  readonly path: string
+  /** First wrong byte or the place of the wrong chunk, where it can be told. */
+  readonly offset?: number
+  readonly message: string
+  /** What to do about it. */
+  readonly remedy: string
+  /** Snapshots that cannot be restored because of it. */
+  readonly snapshots: readonly ImageId[]
+}
+
+export interface FsckReport {
+  readonly blobs: number
+  readonly bytes: number
+  readonly snapshots: number
+  readonly findings: readonly FsckFinding[]
+}
+
+/** Pages of one memory layer in one snapshot, for `du` and `explain`. */
+export interface LayerUsage {
+  readonly digest: Digest
+  readonly image: ImageId
+  readonly layout: 'flat' | 'packed'
+  /** Bytes on disk (blocks), and snapshots that use it. */
+  readonly diskBytes: number
+  readonly usedBy: number
+  readonly dataPages: number
+  readonly zeroPages: number
+  /** Absent: taken over from the parent. */
+  readonly inheritedPages: number
+  /** Data pages whose content is in the store a second time. Null unless asked for: every data page is read. */
+  readonly duplicatePages: number | null
+  /** Data and zero pages that differ from the parent's. Null unless asked for, and where the parent is not in the store. */
+  readonly changedPages: number | null
+}
+
+/**
+ * A place that keeps snapshots. The local store is one; a registry or a bucket can be another one and must pass the same
+ * conformance suite. References (`ref`) are a tag, an id, or the beginning of an id (6 digits or more).
+ */
+export interface SnapshotStore {
+  /** For messages. */
+  readonly location: string
+  list(): Promise<readonly SnapshotEntry[]>
+  /** NOT_FOUND; INVALID_ARGUMENT where the beginning of an id fits several. */
+  resolve(ref: string): Promise<SnapshotEntry>
+  describe(ref: string): Promise<SnapshotDescription>
+  open(ref: string, options?: WorkOptions): Promise<OpenSnapshot>
+  stage(): Promise<Staging>
+  /** All or nothing. The parent must be in the store (IMAGE_MISMATCH). Tags move from where they were. */
+  commit(
+    draft: SnapshotDraft,
+    options?: WorkOptions & { readonly tags?: readonly string[] },
+  ): Promise<SnapshotEntry>
+  tag(ref: string, tag: string): Promise<SnapshotEntry>
+  /** The snapshot stays until gc. */
+  untag(tag: string): Promise<SnapshotEntry>
+  /** Removes all tags of a snapshot. Its blobs go with the next gc, unless others or a lease need them. */
+  remove(ref: string): Promise<SnapshotEntry>
+  gc(options?: WorkOptions & { readonly dryRun?: boolean }): Promise<GcReport>
+  fsck(options?: WorkOptions): Promise<FsckReport>
+  /** Per layer of one snapshot, or of the whole store. `deep` reads every data page. */
+  usage(
+    options?: WorkOptions & { readonly ref?: string; readonly deep?: boolean },
+  ): Promise<readonly LayerUsage[]>
+  /**
+   * Gives a snapshot other layers for the same image (after squash, pack or rebase). `layers` are descriptors already in
+   * the store or sealed staged files, base first; the extent map is computed from them.
+   */
+  relayer(
+    ref: string,
+    layers: readonly (Descriptor | { readonly path: string })[],
+    options?: WorkOptions,
+  ): Promise<SnapshotEntry>
+  exportTo(
+    refs: readonly string[],
+    path: string,
+    options?: WorkOptions & { readonly workingSet?: string },
+  ): Promise<{ readonly path: string; readonly bytes: number }>
+  importFrom(path: string, options?: WorkOptions): Promise<readonly SnapshotEntry[]>
+}
