@@ -13,7 +13,8 @@ import {
   zeroMap,
 } from './extent-map.js'
 import { extentMapFromJson, extentMapToJson } from './extent-map-json.js'
-import { checkLayer, type Layer } from './layer.js'
+import { flatIndex } from './layer-index.js'
+import type { LayerIndex } from './layer-types.js'
 
 const pages = 48
 
@@ -21,10 +22,10 @@ const pages = 48
 const layerPlan = fc.array(fc.nat(2), { minLength: pages, maxLength: pages })
 const stack = fc.array(layerPlan, { minLength: 1, maxLength: 6 })
 
-function layerOf(plan: readonly number[], name = 'layer'): Layer {
+function layerOf(plan: readonly number[]): LayerIndex {
   const where = (kind: number) =>
     pageSetFromPages(plan.flatMap((value, page) => (value === kind ? [page] : [])))
-  return checkLayer({ memoryPath: name, pages: plan.length, data: where(1), zero: where(2) })
+  return flatIndex(plan.length, where(1), where(2))
 }
 
 /** What the map should say, page by page: the topmost layer that names the page. */
@@ -117,16 +118,16 @@ describe('extent map', () => {
     expect(() => stackLayer(map, layerOf([1, 1]), 0)).toThrow(/2 pages.*4/)
     expect(() => lookupPage(map, 4)).toThrow('page 4')
     expect(() => composeExtentMap([])).toThrow('at least one layer')
-    const overlapping = { memoryPath: 'x', pages: 4, data: pageRange(0, 3), zero: pageRange(2, 1) }
+    expect(() => flatIndex(4, pageRange(0, 3), pageRange(2, 1))).toThrow('overlaps')
+    expect(() => flatIndex(4, pageRange(0, 3), pageRange(3, 2))).toThrow('4 pages')
+    const overlapping = { ...layerOf([1, 0, 1, 0]), counts: Uint32Array.of(3, 1) }
     expect(() => stackLayer(map, overlapping, 0)).toThrow('overlaps')
-    expect(() => checkLayer(overlapping)).toThrow('both data and zero')
-    expect(() => checkLayer({ ...overlapping, zero: pageRange(3, 2) })).toThrow('behind its 4 pages')
   })
 
   test('its cost does not depend on depth: 1,000 layers leave only the runs that still show', () => {
-    const layer: Layer = { memoryPath: 'x', pages: 1000, data: pageRange(0, 1000), zero: pageRange(0, 0) }
-    const chain = Array.from({ length: 1000 }, (_, i) => ({ ...layer, data: pageRange(i, 1000 - i) }))
-    const top = { ...layer, data: pageRange(10, 980), zero: minus(pageRange(0, 1000), pageRange(0, 990)) }
+    const none = pageRange(0, 0)
+    const chain = Array.from({ length: 1000 }, (_, i) => flatIndex(1000, pageRange(i, 1000 - i), none))
+    const top = flatIndex(1000, pageRange(10, 980), minus(pageRange(0, 1000), pageRange(0, 990)))
     expect(composeExtentMap([...chain, top]).starts.length).toBe(12)
   })
 })

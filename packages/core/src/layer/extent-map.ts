@@ -1,8 +1,9 @@
 import { VarveError } from '../errors.js'
-import { emptyPageSet, type PageSet, pageSetLimit, runAtOrBefore } from '../memory/page-set.js'
+import { emptyPageSet, type PageSet, runAtOrBefore } from '../memory/page-set.js'
 import { RunBuilder } from '../memory/run-builder.js'
 import { ExtentMapBuilder } from './extent-map-builder.js'
-import type { Layer } from './layer.js'
+import { imagePagesLimit } from './layer-index.js'
+import { type LayerIndex, zeroPage } from './layer-types.js'
 
 /** The source of a run of zero pages. */
 export const zeroSource = -1
@@ -30,15 +31,15 @@ export interface ExtentMap {
 
 /** An image of zeros: what a base layer is stacked on. */
 export function zeroMap(pages: number): ExtentMap {
-  if (!Number.isInteger(pages) || pages < 1 || pages > pageSetLimit)
-    throw new VarveError('INVALID_ARGUMENT', `${pages} pages is not within [1, 2^32 - 1]`)
+  if (!Number.isInteger(pages) || pages < 1 || pages > imagePagesLimit)
+    throw new VarveError('INVALID_ARGUMENT', `${pages} pages is not within [1, 2^32 - 2]`)
   const builder = new ExtentMapBuilder(1)
   builder.add(pages, zeroSource, 0)
   return builder.finish()
 }
 
 /** The image of a chain, base first. A page that no layer names is zero. */
-export function composeExtentMap(layers: readonly Layer[]): ExtentMap {
+export function composeExtentMap(layers: readonly LayerIndex[]): ExtentMap {
   const base = layers[0]
   if (base === undefined) throw new VarveError('INVALID_ARGUMENT', 'an image needs at least one layer')
   return layers.reduce((map, layer, index) => stackLayer(map, layer, index), zeroMap(base.pages))
@@ -46,34 +47,31 @@ export function composeExtentMap(layers: readonly Layer[]): ExtentMap {
 
 /**
  * The image of a child from the image of its parent and the child's own layer: the cost is the runs of those two,
- * whatever lies below. `index` is what `sources` names the layer by.
+ * whatever lies below. `source` is what the map names the layer by.
  */
-export function stackLayer(parent: ExtentMap, layer: Layer, index: number): ExtentMap {
+export function stackLayer(parent: ExtentMap, layer: LayerIndex, source: number): ExtentMap {
   if (layer.pages !== parent.pages)
     throw new VarveError(
       'IMAGE_MISMATCH',
-      `layer ${layer.memoryPath} has ${layer.pages} pages, the image below it ${parent.pages}`,
+      `the layer is of ${layer.pages} pages, the image below it of ${parent.pages}`,
     )
-  if (!Number.isInteger(index) || index < 0 || index >= maxLayers)
-    throw new VarveError('INVALID_ARGUMENT', `layer index ${index} is not within [0, ${maxLayers})`)
-  const { data, zero } = layer
-  const builder = new ExtentMapBuilder(parent.starts.length + data.starts.length + zero.starts.length)
+  if (!Number.isInteger(source) || source < 0 || source >= maxLayers)
+    throw new VarveError('INVALID_ARGUMENT', `layer number ${source} is not within [0, ${maxLayers})`)
+  const { starts, counts, storedPages } = layer
+  const builder = new ExtentMapBuilder(parent.starts.length + starts.length)
   const below = new Cursor(parent)
-  let nextData = 0
-  let nextZero = 0
-  while (nextData < data.starts.length || nextZero < zero.starts.length) {
-    const dataStart = data.starts[nextData] ?? Number.POSITIVE_INFINITY
-    const zeroStart = zero.starts[nextZero] ?? Number.POSITIVE_INFINITY
-    const isData = dataStart < zeroStart
-    const start = isData ? dataStart : zeroStart
-    const count = (isData ? data.counts[nextData++] : zero.counts[nextZero++]) as number
+  for (let i = 0; i < starts.length; i++) {
+    const start = starts[i] as number
+    const count = counts[i] as number
+    const storedPage = storedPages[i] as number
     if (start < below.page || start + count > parent.pages)
       throw new VarveError(
         'FORMAT_INVALID',
-        `layer ${layer.memoryPath}: page run ${start}+${count} overlaps or overruns`,
+        `layer ${source}: page run ${start}+${count} overlaps or overruns`,
       )
     below.copyUntil(start, builder)
-    builder.add(count, isData ? index : zeroSource, isData ? start : 0)
+    if (storedPage === zeroPage) builder.add(count, zeroSource, 0)
+    else builder.add(count, source, storedPage)
     below.skipTo(start + count)
   }
   below.copyUntil(parent.pages, builder)

@@ -3,9 +3,8 @@ import type { FileHandle } from 'node:fs/promises'
 import { VarveError } from '../errors.js'
 import { pageSizeBytes } from '../memory/units.js'
 import { copyFileRange } from '../sys/reflink.js'
-import { type ExtentMap, zeroSource } from './extent-map.js'
-import { openImageLayers } from './image-reader.js'
-import type { Layer } from './layer.js'
+import { zeroSource } from './extent-map.js'
+import { type Image, openImageLayers } from './image-reader.js'
 import { type MemoryFile, readPages } from './memory-file.js'
 import { publishFile } from './publish-file.js'
 import { turnTaker } from './take-turns.js'
@@ -34,13 +33,13 @@ export interface FlattenResult {
  * as holes. A new file (0600), whole or not there at all; the layers are only read.
  */
 export async function flatten(
-  map: ExtentMap,
-  layers: readonly Layer[],
+  image: Image,
   outPath: string,
   { signal, onProgress }: FlattenOptions = {},
 ): Promise<FlattenResult> {
   throwIfAborted(signal, outPath)
-  await using files = await openImageLayers(map, layers)
+  const { map } = image
+  await using files = await openImageLayers(image)
   let totalPages = 0
   for (let i = 0; i < map.starts.length; i++)
     if (map.sources[i] !== zeroSource) totalPages += map.counts[i] as number

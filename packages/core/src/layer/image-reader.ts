@@ -1,11 +1,17 @@
 import { VarveError } from '../errors.js'
 import { pageSizeBytes } from '../memory/units.js'
 import { type ExtentMap, lookupPage, zeroSource } from './extent-map.js'
-import type { Layer } from './layer.js'
-import { type MemoryFile, openMemoryFile, readPages } from './memory-file.js'
+import type { LayerFile } from './layer-types.js'
+import { type MemoryFile, openMemoryFile, openStoredPages, readPages } from './memory-file.js'
 
-/** An image: a flat memory file by its path, or layers with the map that composes them. */
-export type ImageSource = string | { readonly map: ExtentMap; readonly layers: readonly Layer[] }
+/** Layers and the map that composes them; `map.sources` are places in `files`. */
+export interface Image {
+  readonly map: ExtentMap
+  readonly files: readonly LayerFile[]
+}
+
+/** An image, or a plain flat memory file by its path. */
+export type ImageSource = string | Image
 
 export interface ImageReader extends AsyncDisposable {
   readonly pages: number
@@ -22,8 +28,8 @@ export async function openImage(source: ImageSource): Promise<ImageReader> {
       [Symbol.asyncDispose]: () => file[Symbol.asyncDispose](),
     }
   }
-  const { map, layers } = source
-  const files = await openImageLayers(map, layers)
+  const { map } = source
+  const files = await openImageLayers(source)
   return {
     pages: map.pages,
     read: async (page, buffer) => {
@@ -46,7 +52,7 @@ export interface ImageLayers extends AsyncDisposable {
 }
 
 /** Opens the layer files that the map takes pages from, each with the size its layer says; the others stay closed. */
-export async function openImageLayers(map: ExtentMap, layers: readonly Layer[]): Promise<ImageLayers> {
+export async function openImageLayers({ map, files: layers }: Image): Promise<ImageLayers> {
   const files = new Map<number, MemoryFile>()
   const close = async () => {
     await Promise.all([...files.values()].map((file) => file[Symbol.asyncDispose]()))
@@ -60,7 +66,7 @@ export async function openImageLayers(map: ExtentMap, layers: readonly Layer[]):
           'IMAGE_MISMATCH',
           `the image names layer ${index}, but there are ${layers.length}`,
         )
-      files.set(index, await openMemoryFile(layer.memoryPath, layer.pages))
+      files.set(index, await openStoredPages(layer))
     }
     assertWithinFiles(map, files)
   } catch (error) {

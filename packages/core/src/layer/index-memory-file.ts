@@ -3,35 +3,44 @@ import { complement } from '../memory/page-set-algebra.js'
 import { RunBuilder } from '../memory/run-builder.js'
 import { pageSizeBytes } from '../memory/units.js'
 import { type ByteExtent, dataExtents, holeGranularityBytes } from '../sys/extents.js'
-import type { Layer } from './layer.js'
+import { ChunkChecksums } from './chunk-checksums.js'
+import { flatIndex } from './layer-index.js'
+import type { LayerIndex } from './layer-types.js'
 import { type MemoryFile, openMemoryFile, readPages } from './memory-file.js'
 import { turnTaker } from './take-turns.js'
 import { throwIfAborted } from './throw-if-aborted.js'
 import { isZeroPage } from './zero-pages.js'
 
 /** Pages a read: 2 MiB, large enough for full disk speed, small enough for the CPU's cache and a prompt abort. */
-const chunkPages = 512
+const readChunkPages = 512
 
 export interface IndexOptions {
   /** `base`: a hole is zero. `diff`: a hole is absent, the parent's page shows through. */
   readonly kind: 'base' | 'diff'
   readonly signal?: AbortSignal | undefined
-  /** Data pages looked at so far. */
-  readonly onProgress?: (scannedPages: number) => void
+  /** Pages looked at so far; holes are not looked at. */
+  readonly onProgress?: ((scannedPages: number) => void) | undefined
+}
+
+export interface IndexedMemoryFile {
+  readonly index: LayerIndex
+  /** CRC-32 of each chunk of data pages, as a layer footer has them. */
+  readonly checksums: Uint32Array
 }
 
 /**
- * Makes a layer of a memory file as Firecracker wrote it. Data extents (SEEK_DATA) are read once; those pages that are
- * all zero become `zero`, the others `data`. The file is only read, and must not change meanwhile.
+ * Finds out what a memory file says of each page, as Firecracker wrote it. Data extents (SEEK_DATA) are read once; those
+ * pages that are all zero become zero, the others data. The file is only read, and must not change meanwhile.
  */
 export async function indexMemoryFile(
   path: string,
   { kind, signal, onProgress }: IndexOptions,
-): Promise<Layer> {
+): Promise<IndexedMemoryFile> {
   await using file = await openMemoryFile(path)
   const data = new RunBuilder()
   const zero = new RunBuilder()
-  const buffer = Buffer.allocUnsafe(chunkPages * pageSizeBytes)
+  const checksums = new ChunkChecksums()
+  const buffer = Buffer.allocUnsafe(readChunkPages * pageSizeBytes)
   const takeTurns = turnTaker()
   let scanned = 0
   let next = 0
@@ -40,9 +49,16 @@ export async function indexMemoryFile(
     const { start, end } = pagesOfExtent(extent, file, kind)
     for (let page = Math.max(start, next); page < end; ) {
       throwIfAborted(signal, path)
-      const count = Math.min(chunkPages, end - page)
-      await readPages(file, page, buffer.subarray(0, count * pageSizeBytes))
-      for (let i = 0; i < count; i++) (isZeroPage(buffer, i * pageSizeBytes) ? zero : data).add(page + i, 1)
+      const count = Math.min(readChunkPages, end - page)
+      const bytes = buffer.subarray(0, count * pageSizeBytes)
+      await readPages(file, page, bytes)
+      for (let i = 0; i < count; ) {
+        const isZero = isZeroPage(bytes, i * pageSizeBytes)
+        const from = i++
+        while (i < count && isZeroPage(bytes, i * pageSizeBytes) === isZero) i++
+        ;(isZero ? zero : data).add(page + from, i - from)
+        if (!isZero) checksums.add(bytes.subarray(from * pageSizeBytes, i * pageSizeBytes))
+      }
       page += count
       next = page
       scanned += count
@@ -51,12 +67,8 @@ export async function indexMemoryFile(
     }
   }
   const dataPages = data.finish()
-  return {
-    memoryPath: path,
-    pages: file.pages,
-    data: dataPages,
-    zero: kind === 'base' ? complement(dataPages, file.pages) : zero.finish(),
-  }
+  const zeroPages = kind === 'base' ? complement(dataPages, file.pages) : zero.finish()
+  return { index: flatIndex(file.pages, dataPages, zeroPages), checksums: checksums.finish() }
 }
 
 /** A base may have its extents rounded outwards (a hole is zero anyway); in a diff that would hide the parent's pages. */

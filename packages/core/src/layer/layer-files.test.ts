@@ -25,7 +25,8 @@ import { compareImages } from './compare-images.js'
 import { composeExtentMap } from './extent-map.js'
 import { flatten } from './flatten.js'
 import { assertFinePages, indexMemoryFile } from './index-memory-file.js'
-import type { Layer } from './layer.js'
+import { dataPages, zeroPages } from './layer-index.js'
+import type { LayerFile, LayerIndex } from './layer-types.js'
 
 const pages = 40
 let directory: string
@@ -52,8 +53,20 @@ function memoryFile(content: Plan): string {
   return path
 }
 
-const layerOf = (content: Plan, index: number): Promise<Layer> =>
-  indexMemoryFile(memoryFile(content), { kind: index === 0 ? 'base' : 'diff' })
+interface TestLayer extends LayerFile {
+  readonly index: LayerIndex
+}
+
+const layerOf = async (content: Plan, level: number): Promise<TestLayer> => {
+  const path = memoryFile(content)
+  const { index } = await indexMemoryFile(path, { kind: level === 0 ? 'base' : 'diff' })
+  return { path, storedPages: content.length, index }
+}
+
+const imageOf = (files: readonly TestLayer[]) => ({
+  map: composeExtentMap(files.map(({ index }) => index)),
+  files,
+})
 
 /** The bytes of the composed image, page by page. */
 function naiveImage(plans: readonly Plan[]): Buffer {
@@ -72,13 +85,13 @@ describe('indexMemoryFile', () => {
     await fc.assert(
       fc.asyncProperty(plan, async (content) => {
         const path = memoryFile(content)
-        const base = await indexMemoryFile(path, { kind: 'base' })
-        const diff = await indexMemoryFile(path, { kind: 'diff' })
+        const { index: base } = await indexMemoryFile(path, { kind: 'base' })
+        const { index: diff } = await indexMemoryFile(path, { kind: 'diff' })
         const data = pagesWhere(content, (value) => value !== undefined && value !== 0)
-        expect([...pagesOf(base.data)]).toEqual(data)
-        expect([...pagesOf(diff.data)]).toEqual(data)
-        expect([...pagesOf(base.zero)]).toEqual(pagesWhere(content, (value) => !value))
-        expect([...pagesOf(diff.zero)]).toEqual(pagesWhere(content, (value) => value === 0))
+        expect([...pagesOf(dataPages(base))]).toEqual(data)
+        expect([...pagesOf(dataPages(diff))]).toEqual(data)
+        expect([...pagesOf(zeroPages(base))]).toEqual(pagesWhere(content, (value) => !value))
+        expect([...pagesOf(zeroPages(diff))]).toEqual(pagesWhere(content, (value) => value === 0))
         expect(base.pages).toBe(pages)
       }),
       { numRuns: 40 },
@@ -92,8 +105,8 @@ describe('indexMemoryFile', () => {
         const fd = openSync(path, 'r+')
         writeSync(fd, Buffer.of(1 << bit), 0, 1, offset)
         closeSync(fd)
-        const { data } = await indexMemoryFile(path, { kind: 'diff' })
-        expect([...pagesOf(data)]).toEqual([Math.floor(offset / pageSizeBytes)])
+        const { index } = await indexMemoryFile(path, { kind: 'diff' })
+        expect([...pagesOf(dataPages(index))]).toEqual([Math.floor(offset / pageSizeBytes)])
       }),
       { numRuns: 40 },
     )
@@ -102,11 +115,11 @@ describe('indexMemoryFile', () => {
   test('reads more than one chunk and tells how far it is', async () => {
     const content = Array.from({ length: 1300 }, (_, page) => (page % 3 === 0 ? 0 : 7))
     const progress: number[] = []
-    const layer = await indexMemoryFile(memoryFile(content), {
+    const { index } = await indexMemoryFile(memoryFile(content), {
       kind: 'base',
       onProgress: (scanned) => progress.push(scanned),
     })
-    expect([...pagesOf(layer.data)]).toEqual(pagesWhere(content, (value) => value === 7))
+    expect([...pagesOf(dataPages(index))]).toEqual(pagesWhere(content, (value) => value === 7))
     expect(progress).toEqual([512, 1024, 1300])
   })
 
@@ -144,13 +157,13 @@ describe('flatten and compareImages', () => {
     await fc.assert(
       fc.asyncProperty(fc.array(plan, { minLength: 1, maxLength: 4 }), async (plans) => {
         const layers = await Promise.all(plans.map(layerOf))
-        const map = composeExtentMap(layers)
+        const image = imageOf(layers)
         const flat = join(directory, `flat-${serial++}`)
-        const result = await flatten(map, layers, flat)
+        const result = await flatten(image, flat)
         const expected = naiveImage(plans)
         expect(readFileSync(flat).equals(expected)).toBe(true)
         expect(result).toMatchObject({ pages, path: flat })
-        expect((await compareImages({ map, layers }, flat)).pages).toBe(0)
+        expect((await compareImages(image, flat)).pages).toBe(0)
       }),
       { numRuns: 30 },
     )
@@ -162,18 +175,16 @@ describe('flatten and compareImages', () => {
       [undefined, 0, 6, ...Array<undefined>(1998)],
     ]
     const layers = await Promise.all(plans.map(layerOf))
-    const before = layers.map(({ memoryPath }) => ({ ...statSync(memoryPath), atimeMs: 0, atime: 0 }))
+    const before = layers.map(({ path }) => ({ ...statSync(path), atimeMs: 0, atime: 0 }))
     const flat = join(directory, 'flat')
-    const result = await flatten(composeExtentMap(layers), layers, flat)
+    const result = await flatten(imageOf(layers), flat)
     const stat = statSync(flat)
     expect(stat.mode & 0o777).toBe(0o600)
     expect(stat.size).toBe(2001 * pageSizeBytes)
     expect(result.dataPages).toBe(2)
     expect(stat.blocks * 512).toBeLessThan(20 * pageSizeBytes)
-    expect([...pagesOf((await indexMemoryFile(flat, { kind: 'diff' })).data)]).toEqual([0, 2])
-    expect(layers.map(({ memoryPath }) => ({ ...statSync(memoryPath), atimeMs: 0, atime: 0 }))).toEqual(
-      before,
-    )
+    expect([...pagesOf(dataPages((await indexMemoryFile(flat, { kind: 'diff' })).index))]).toEqual([0, 2])
+    expect(layers.map(({ path }) => ({ ...statSync(path), atimeMs: 0, atime: 0 }))).toEqual(before)
     expect(readdirSync(directory).filter((name) => name.startsWith('.'))).toEqual([])
   })
 
@@ -184,11 +195,11 @@ describe('flatten and compareImages', () => {
         page % 2 === 0 ? 1 + (page % 250) : undefined,
       )
       const layers = [await layerOf(content, 0)]
-      const map = composeExtentMap(layers)
+      const image = imageOf(layers)
       const flat = join(elsewhere, 'flat')
-      await flatten(map, layers, flat)
-      expect((await compareImages({ map, layers }, flat)).pages).toBe(0)
-      expect(readFileSync(flat).equals(readFileSync(layers[0]?.memoryPath as string))).toBe(true)
+      await flatten(image, flat)
+      expect((await compareImages(image, flat)).pages).toBe(0)
+      expect(readFileSync(flat).equals(readFileSync(layers[0]?.path as string))).toBe(true)
     } finally {
       rmSync(elsewhere, { recursive: true })
     }
@@ -198,7 +209,7 @@ describe('flatten and compareImages', () => {
     const layers = [await layerOf([1], 0)]
     const flat = join(directory, 'flat')
     writeFileSync(flat, 'mine')
-    await expect(flatten(composeExtentMap(layers), layers, flat)).rejects.toMatchObject({
+    await expect(flatten(imageOf(layers), flat)).rejects.toMatchObject({
       code: 'ALREADY_EXISTS',
     })
     expect(readFileSync(flat, 'utf8')).toBe('mine')
@@ -206,44 +217,46 @@ describe('flatten and compareImages', () => {
 
   test('two that make the same file at once: one makes it, the other is refused', async () => {
     const layers = [await layerOf(Array<number>(500).fill(3), 0)]
-    const map = composeExtentMap(layers)
+    const image = imageOf(layers)
     const flat = join(directory, 'flat')
-    const results = await Promise.allSettled([1, 2, 3].map(() => flatten(map, layers, flat)))
+    const results = await Promise.allSettled([1, 2, 3].map(() => flatten(image, flat)))
     expect(results.filter(({ status }) => status === 'fulfilled')).toHaveLength(1)
     for (const result of results)
       if (result.status === 'rejected') expect(result.reason).toMatchObject({ code: 'ALREADY_EXISTS' })
-    expect((await compareImages({ map, layers }, flat)).pages).toBe(0)
+    expect((await compareImages(image, flat)).pages).toBe(0)
   })
 
   test('a truncated layer, a missing one or a stop leaves no file', async () => {
     const layers = await Promise.all(
       [Array<number>(40).fill(1), [undefined, 2, ...Array<undefined>(38)]].map(layerOf),
     )
-    const map = composeExtentMap(layers)
+    const image = imageOf(layers)
     const flat = join(directory, 'flat')
     const stopper = new AbortController()
-    const stopped = flatten(map, layers, flat, { signal: stopper.signal, onProgress: () => stopper.abort() })
+    const stopped = flatten(image, flat, { signal: stopper.signal, onProgress: () => stopper.abort() })
     await expect(stopped).rejects.toMatchObject({ code: 'INTERRUPTED' })
-    truncateSync(layers[0]?.memoryPath as string, 30 * pageSizeBytes)
-    await expect(flatten(map, layers, flat)).rejects.toMatchObject({ code: 'IMAGE_MISMATCH' })
-    await expect(compareImages({ map, layers }, { map, layers })).rejects.toMatchObject({
+    truncateSync(layers[0]?.path as string, 30 * pageSizeBytes)
+    await expect(flatten(image, flat)).rejects.toMatchObject({ code: 'IMAGE_MISMATCH' })
+    await expect(compareImages(image, image)).rejects.toMatchObject({
       code: 'IMAGE_MISMATCH',
     })
-    truncateSync(layers[0]?.memoryPath as string, 30 * pageSizeBytes + 1)
-    await expect(flatten(map, layers, flat)).rejects.toMatchObject({ code: 'IMAGE_MISMATCH' })
-    rmSync(layers[0]?.memoryPath as string)
-    await expect(flatten(map, layers, flat)).rejects.toMatchObject({ code: 'NOT_FOUND' })
-    await expect(flatten(map, layers.slice(0, 1), flat)).rejects.toMatchObject({ code: 'NOT_FOUND' })
+    truncateSync(layers[0]?.path as string, 30 * pageSizeBytes + 1)
+    await expect(flatten(image, flat)).rejects.toMatchObject({ code: 'IMAGE_MISMATCH' })
+    rmSync(layers[0]?.path as string)
+    await expect(flatten(image, flat)).rejects.toMatchObject({ code: 'NOT_FOUND' })
+    await expect(flatten({ ...image, files: layers.slice(0, 1) }, flat)).rejects.toMatchObject({
+      code: 'NOT_FOUND',
+    })
     expect(readdirSync(directory).filter((name) => !name.startsWith('memory-'))).toEqual([])
   })
 
   test('a target in a missing directory is NOT_FOUND', async () => {
     const layers = [await layerOf([1], 0)]
-    const work = flatten(composeExtentMap(layers), layers, join(directory, 'none', 'flat'))
+    const work = flatten(imageOf(layers), join(directory, 'none', 'flat'))
     await expect(work).rejects.toMatchObject({ code: 'NOT_FOUND' })
     mkdirSync(join(directory, 'none'))
     await expect(
-      flatten(composeExtentMap(layers), [], join(directory, 'none', 'flat')),
+      flatten({ ...imageOf(layers), files: [] }, join(directory, 'none', 'flat')),
     ).rejects.toMatchObject({ code: 'IMAGE_MISMATCH' })
   })
 

@@ -3,6 +3,7 @@ import { type FileHandle, open } from 'node:fs/promises'
 import { VarveError } from '../errors.js'
 import { pageSetLimit } from '../memory/page-set.js'
 import { pageSizeBytes } from '../memory/units.js'
+import type { LayerFile } from './layer-types.js'
 
 /** An open memory file (one page after the other, no header) and how many pages it holds. */
 export interface MemoryFile extends AsyncDisposable {
@@ -11,11 +12,29 @@ export interface MemoryFile extends AsyncDisposable {
   readonly pages: number
 }
 
-/**
- * Opens a memory file for reading: a regular file, no symbolic link, whole pages. `expectedPages`: IMAGE_MISMATCH when
- * it holds another number, so that a truncated layer is never read as a short one.
- */
-export async function openMemoryFile(path: string, expectedPages?: number): Promise<MemoryFile> {
+/** Opens a plain memory file for reading: a regular file, no symbolic link, whole pages and nothing else. */
+export async function openMemoryFile(path: string): Promise<MemoryFile> {
+  return openPages(path, (size) => {
+    const pages = size / pageSizeBytes
+    if (Number.isInteger(pages) && pages >= 1 && pages <= pageSetLimit) return pages
+    throw new VarveError(
+      'FORMAT_INVALID',
+      `memory file ${path} has ${size} bytes, not a whole number of ${pageSizeBytes}-byte pages`,
+    )
+  })
+}
+
+/** Opens the stored pages of a layer; a footer may follow them. IMAGE_MISMATCH where the file is too short. */
+export async function openStoredPages({ path, storedPages }: LayerFile): Promise<MemoryFile> {
+  return openPages(path, (size) => {
+    if (size >= storedPages * pageSizeBytes) return storedPages
+    throw new VarveError('IMAGE_MISMATCH', `${path} has ${size} bytes, less than its ${storedPages} pages`, {
+      details: { path, offset: size },
+    })
+  })
+}
+
+async function openPages(path: string, pagesOf: (sizeBytes: number) => number): Promise<MemoryFile> {
   // O_NONBLOCK: opening a FIFO somebody put there must fail below, not wait for a writer.
   const flags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK
   const handle = await open(path, flags).catch((error: NodeJS.ErrnoException) => {
@@ -25,15 +44,7 @@ export async function openMemoryFile(path: string, expectedPages?: number): Prom
   try {
     const stat = await handle.stat()
     if (!stat.isFile()) throw new VarveError('PATH_INVALID', `memory file ${path} is not a regular file`)
-    const pages = stat.size / pageSizeBytes
-    if (!Number.isInteger(pages) || pages < 1 || pages > pageSetLimit)
-      throw new VarveError(
-        expectedPages === undefined ? 'FORMAT_INVALID' : 'IMAGE_MISMATCH',
-        `memory file ${path} has ${stat.size} bytes, not a whole number of ${pageSizeBytes}-byte pages`,
-      )
-    if (expectedPages !== undefined && pages !== expectedPages)
-      throw new VarveError('IMAGE_MISMATCH', `memory file ${path} has ${pages} pages, not ${expectedPages}`)
-    return { path, handle, pages, [Symbol.asyncDispose]: () => handle.close() }
+    return { path, handle, pages: pagesOf(stat.size), [Symbol.asyncDispose]: () => handle.close() }
   } catch (error) {
     await handle.close()
     throw error
@@ -44,16 +55,27 @@ export async function openMemoryFile(path: string, expectedPages?: number): Prom
 const inThreadBytes = 64 * 1024
 
 /** Fills `buffer` from `page` on. A file that ends before is IMAGE_MISMATCH: it was cut off while in use. */
-export async function readPages(file: MemoryFile, page: number, buffer: Uint8Array): Promise<void> {
-  const offset = page * pageSizeBytes
+export function readPages(file: MemoryFile, page: number, buffer: Uint8Array): Promise<void> {
+  return readAt(file.handle, file.path, buffer, page * pageSizeBytes)
+}
+
+/** Fills `buffer` from the byte `offset` on; IMAGE_MISMATCH where the file ends before. */
+export async function readAt(
+  handle: FileHandle,
+  path: string,
+  buffer: Uint8Array,
+  offset: number,
+): Promise<void> {
   for (let done = 0; done < buffer.length; ) {
     const length = buffer.length - done
     const bytesRead =
       length <= inThreadBytes
-        ? readSync(file.handle.fd, buffer, done, length, offset + done)
-        : (await file.handle.read(buffer, done, length, offset + done)).bytesRead
+        ? readSync(handle.fd, buffer, done, length, offset + done)
+        : (await handle.read(buffer, done, length, offset + done)).bytesRead
     if (bytesRead === 0)
-      throw new VarveError('IMAGE_MISMATCH', `memory file ${file.path} ends at byte ${offset + done}`)
+      throw new VarveError('IMAGE_MISMATCH', `${path} ends at byte ${offset + done}`, {
+        details: { path, offset: offset + done },
+      })
     done += bytesRead
   }
 }
