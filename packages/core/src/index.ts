@@ -54,22 +54,38 @@ export {
 } from './layer/extent-map.js'
 export { type ExtentMapJson, extentMapFromJson, extentMapToJson } from './layer/extent-map-json.js'
 export { type FlattenOptions, type FlattenResult, flatten } from './layer/flatten.js'
-export type { ImageSource } from './layer/image-reader.js'
-export { assertFinePages, type IndexOptions, indexMemoryFile } from './layer/index-memory-file.js'
-export type { Layer } from './layer/layer.js'
-export { openSnapshotChain, type SnapshotChain } from './layer/snapshot-chain.js'
+export type { Image, ImageSource } from './layer/image-reader.js'
 export {
-  createSnapshotDirectory,
-  readSnapshotDirectory,
-  readSnapshotManifest,
+  assertFinePages,
+  type IndexedMemoryFile,
+  type IndexOptions,
+  indexMemoryFile,
+} from './layer/index-memory-file.js'
+export {
+  readLayer,
   type SealOptions,
-  type SnapshotDirectory,
-  type SnapshotPaths,
-  sealSnapshotDirectory,
-  snapshotPaths,
-  writeSnapshotManifest,
-} from './layer/snapshot-directory.js'
-export type { SnapshotManifest } from './layer/snapshot-manifest.js'
+  sealLayer,
+  type VerifyOptions,
+  verifyLayer,
+} from './layer/layer-file.js'
+export {
+  countPages,
+  dataPages,
+  flatIndex,
+  type StoredRun,
+  storedRuns,
+  zeroPages,
+} from './layer/layer-index.js'
+export {
+  type CopyMethod,
+  type ImageId,
+  type Layer,
+  type LayerFile,
+  type LayerIndex,
+  type LayerLayout,
+  type PackOrder,
+  zeroPage,
+} from './layer/layer-types.js'
 export { connectMachine, type FindOptions, stopMachine } from './machine/connect-machine.js'
 export { checkHost, type HostCheck, hardwareVirtualisation } from './machine/doctor.js'
 export { onProcessEnd } from './machine/exit-hooks.js'
@@ -143,6 +159,7 @@ export {
   type RestoreSources,
   restoreMachine,
 } from './restore/restore-machine.js'
+export type * from './store/store-types.js'
 export { isAlive, type ProcessIdentity, processIdentity, residentBytes } from './sys/proc.js'
 export { classifyRun, type RunRecord, writtenPages } from './working-set/classify-run.js'
 export { type RecordMincoreOptions, recordMincore } from './working-set/mincore-recorder.js'

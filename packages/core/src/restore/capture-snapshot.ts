@@ -1,95 +1,143 @@
-import { rm } from 'node:fs/promises'
+import { randomBytes } from 'node:crypto'
+import { cpus, machine as hardwareName, release } from 'node:os'
+import { join } from 'node:path'
 import { VarveError } from '../errors.js'
 import { formatFirecrackerVersion } from '../firecracker/version.js'
 import { assertFinePages } from '../layer/index-memory-file.js'
-import {
-  createSnapshotDirectory,
-  readSnapshotManifest,
-  type SnapshotDirectory,
-  type SnapshotPaths,
-  sealSnapshotDirectory,
-} from '../layer/snapshot-directory.js'
+import { sealLayer } from '../layer/layer-file.js'
+import type { Layer } from '../layer/layer-types.js'
+import { type AttachedDisk, copyDisk } from '../machine/disks.js'
 import type { PausedMachine } from '../machine/paused-machine.js'
+import { pageSizeBytes } from '../memory/units.js'
+import type {
+  Descriptor,
+  SnapshotConfig,
+  SnapshotDescription,
+  SnapshotDraft,
+  SnapshotEntry,
+  SnapshotStore,
+  Staging,
+} from '../store/store-types.js'
 
 export interface TakeOptions {
-  /** Directory to make; must not exist. */
-  readonly directory: string
+  readonly store: SnapshotStore
   /**
-   * The snapshot directory that this one builds on, which makes it a Diff. It must be the one that the machine's log of
+   * Reference of the snapshot that this one builds on, which makes it a Diff. It must be the one that the machine's log of
    * written pages counts from: restored from it, or taken last. Any other is IMAGE_MISMATCH.
    */
-  readonly parent?: string
+  readonly parent?: string | undefined
   /**
-   * Without a parent: Full (default), or Diff, which is complete, and far smaller, for a VM that was booted here with
-   * dirty tracking and has no snapshot yet.
+   * Without a parent. `Full` writes every page; `Diff` is as complete, sparse and several times faster, but only for a VM
+   * that was booted here with dirty tracking and has no snapshot yet. `auto` (default) takes the Diff where it can.
    */
-  readonly base?: 'Full' | 'Diff'
-  readonly signal?: AbortSignal
+  readonly base?: 'auto' | 'Full' | 'Diff' | undefined
+  readonly signal?: AbortSignal | undefined
 }
 
 export interface SealSnapshotOptions {
-  readonly signal?: AbortSignal
-  readonly onProgress?: (message: string) => void
+  /** Names to give it; a name that another snapshot has moves here. */
+  readonly tags?: readonly string[] | undefined
+  readonly signal?: AbortSignal | undefined
+  readonly onProgress?: ((message: string) => void) | undefined
 }
 
 /** What Firecracker has written and nobody has indexed yet. The guest may run on. */
-export interface TakenSnapshot {
-  readonly paths: SnapshotPaths
+export interface TakenSnapshot extends AsyncDisposable {
+  readonly type: 'Full' | 'Diff'
   /** How long Firecracker wrote, and the guest stood still for it, milliseconds. */
   readonly createMs: number
-  /** Indexes, syncs and writes the manifest; only then is the directory a snapshot. On failure it is removed. */
+  /** How long the copies of writable disks took after that, milliseconds. */
+  readonly disksMs: number
+  /** Indexes, checks, syncs and commits; only then is it a snapshot. Whatever happens, nothing half-made is left. */
   seal(options?: SealSnapshotOptions): Promise<CapturedSnapshot>
 }
 
-export interface CapturedSnapshot extends SnapshotDirectory {
+export interface CapturedSnapshot {
+  readonly entry: SnapshotEntry
+  /** The layer as it was sealed; its file has moved into the store since. */
+  readonly layer: Layer
+  readonly type: 'Full' | 'Diff'
   readonly createMs: number
+  readonly disksMs: number
 }
 
-/** Has Firecracker write a snapshot into a new directory. Resume the machine as soon as this returns, then `seal`. */
+/**
+ * Has Firecracker write a snapshot into the store's staging, and copies the disks that the guest may write to. Resume the
+ * machine as soon as this returns, then `seal`. On failure nothing is left, and the next Diff holds what this one would have.
+ */
 export async function takeSnapshot(machine: PausedMachine, options: TakeOptions): Promise<TakenSnapshot> {
-  const { directory, parent, base = 'Full', signal } = options
-  const type = parent === undefined ? base : 'Diff'
-  if (parent !== undefined) await assertLineage(machine, parent)
-  else if (type === 'Diff' && !(machine.bootedHere && machine.dirtyTracking && machine.snapshotsTaken === 0))
-    throw new VarveError('IMAGE_MISMATCH', `a Diff of ${machine.id} would not hold all its memory`, {
-      remedy:
-        'a base by Diff needs a machine booted here with dirty tracking and no snapshot yet; take a Full',
-    })
-  const paths = await createSnapshotDirectory(directory)
-  const discard = () => rm(paths.directory, { recursive: true, force: true })
+  const { store, signal } = options
+  const parent = options.parent === undefined ? undefined : await store.describe(options.parent)
+  const type = snapshotType(machine, parent, options.base ?? 'auto')
+  const attached = await machine.disks()
+  const vmConfig = await machine.api.vmConfig(signal === undefined ? {} : { signal })
+  const staging = await store.stage()
   try {
-    if (type === 'Diff') assertFinePages(paths.directory)
+    if (type === 'Diff') assertFinePages(staging.directory)
+    const [statePath, memoryPath] = [join(staging.directory, 'state'), join(staging.directory, 'memory')]
     const start = performance.now()
-    await machine.snapshot({
-      type,
-      statePath: paths.statePath,
-      memoryPath: paths.memoryPath,
-      ...(signal ? { signal } : {}),
-    })
+    await machine.snapshot({ type, statePath, memoryPath, ...(signal === undefined ? {} : { signal }) })
     const createMs = performance.now() - start
+    const writable = attached.filter(({ readOnly }) => !readOnly)
+    for (const disk of writable) await stageDisk(disk, staging, signal)
+    const disksMs = performance.now() - start - createMs
     const taken = machine.snapshotsTaken
+    const host = {
+      cpu: cpus()[0]?.model ?? 'unknown',
+      kernel: release(),
+      arch: hardwareName(),
+      pageSizeBytes,
+    }
+    const firecracker = { version: formatFirecrackerVersion(machine.firecrackerVersion) }
+    const createdAt = new Date().toISOString()
     return {
-      paths,
+      type,
       createMs,
-      seal: async (seal = {}) => {
-        try {
-          const sealed = await sealSnapshotDirectory(paths.directory, {
-            kind: type === 'Full' ? 'full' : 'diff',
-            parent,
-            firecrackerVersion: formatFirecrackerVersion(machine.firecrackerVersion),
-            signal: seal.signal,
-            onProgress: (pages) => seal.onProgress?.(`${pages} pages indexed`),
-          })
-          machine.countFromSnapshot(sealed.manifest.id, taken)
-          return { ...sealed, createMs }
-        } catch (error) {
-          await discard()
-          throw error
+      disksMs,
+      seal: async ({ tags = [], signal: sealSignal, onProgress } = {}) => {
+        await using _staging = staging
+        const id = randomBytes(16).toString('hex')
+        const layer = await sealLayer(memoryPath, {
+          image: id,
+          parent: parent?.entry.id ?? null,
+          signal: sealSignal,
+          onProgress: (pages) => onProgress?.(`${pages} pages indexed`),
+        })
+        const disks: SnapshotDraft['disks'][number][] = []
+        for (const disk of attached) {
+          const kept = disk.readOnly ? blobOf(disk, parent) : undefined
+          if (kept !== undefined) disks.push({ drive: disk.drive, descriptor: kept })
+          else {
+            if (disk.readOnly) await stageDisk(disk, staging, sealSignal)
+            disks.push({ drive: disk.drive, path: stagedDisk(staging, disk) })
+          }
         }
+        const config: SnapshotConfig = {
+          id,
+          parent: parent?.entry.id ?? null,
+          createdAt,
+          kind: type === 'Full' ? 'full' : 'diff',
+          memoryPages: layer.index.pages,
+          firecracker,
+          host,
+          machine: { ...vmConfig },
+          disks: attached.map(({ drive, file, readOnly, sizeBytes }) => ({
+            drive,
+            file,
+            readOnly,
+            sizeBytes,
+          })),
+        }
+        const draft = { config, layerPath: memoryPath, statePath, disks }
+        const entry = await store.commit(draft, { tags, signal: sealSignal, onProgress })
+        machine.countFromSnapshot(id, taken)
+        await leaseToVmm(store, id, machine)
+        return { entry, layer, type, createMs, disksMs }
       },
+      [Symbol.asyncDispose]: () => staging[Symbol.asyncDispose](),
     }
   } catch (error) {
-    await discard()
+    await staging[Symbol.asyncDispose]()
     throw error
   }
 }
@@ -102,16 +150,54 @@ export async function captureSnapshot(
   return (await takeSnapshot(machine, options)).seal(options)
 }
 
+function snapshotType(
+  machine: PausedMachine,
+  parent: SnapshotDescription | undefined,
+  base: 'auto' | 'Full' | 'Diff',
+): 'Full' | 'Diff' {
+  if (parent !== undefined) {
+    assertLineage(machine, parent.entry)
+    return 'Diff'
+  }
+  const complete = machine.bootedHere && machine.dirtyTracking && machine.snapshotsTaken === 0
+  if (base === 'Diff' && !complete)
+    throw new VarveError('IMAGE_MISMATCH', `a Diff of ${machine.id} would not hold all its memory`, {
+      remedy:
+        'a base by Diff needs a machine booted here with dirty tracking and no snapshot yet; take a Full',
+    })
+  return base === 'Full' || !complete ? 'Full' : 'Diff'
+}
+
 /** A Diff over the wrong parent would be an image that never was: refused before anything is written. */
-async function assertLineage(machine: PausedMachine, parent: string): Promise<void> {
-  const { id } = await readSnapshotManifest(parent)
+function assertLineage(machine: PausedMachine, { id }: SnapshotEntry): void {
   if (machine.snapshotId === id) return
   const from = machine.snapshotId === null ? 'no known snapshot' : `snapshot ${machine.snapshotId}`
   throw new VarveError(
     'IMAGE_MISMATCH',
-    `${parent} is snapshot ${id}, but the written pages of ${machine.id} count from ${from}`,
-    {
-      remedy: 'name the snapshot that was taken last or restored from, or take a Full',
-    },
+    `the parent is snapshot ${id}, but the written pages of ${machine.id} count from ${from}`,
+    { remedy: 'name the snapshot that was taken last or restored from, or take a Full' },
   )
+}
+
+const stagedDisk = (staging: Staging, { drive }: AttachedDisk) => join(staging.directory, `disk-${drive}`)
+
+async function stageDisk(
+  disk: AttachedDisk,
+  staging: Staging,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  if (disk.hostPath === null)
+    throw new VarveError('NOT_FOUND', `the file of drive ${disk.drive}, ${disk.file}, is gone`)
+  await copyDisk(disk.hostPath, stagedDisk(staging, disk), { signal })
+}
+
+/** A restored machine reads a read-only disk from the store's own blob: the same bytes, so not copied and hashed again. */
+function blobOf({ hostPath }: AttachedDisk, parent: SnapshotDescription | undefined): Descriptor | undefined {
+  return parent?.disks.find(({ digest }) => hostPath?.endsWith(`/blobs/${digest.replace(':', '/')}`))
+}
+
+/** The VM needs the snapshot as the parent of its next Diff: gc must leave it alone while the VM lives. */
+async function leaseToVmm(store: SnapshotStore, id: string, machine: PausedMachine): Promise<void> {
+  await using snapshot = await store.open(id)
+  await snapshot.leaseTo(machine.identity)
 }

@@ -1,68 +1,91 @@
-import { stat } from 'node:fs/promises'
-import { dirname, join } from 'node:path'
+import { type BigIntStats, existsSync } from 'node:fs'
+import { readFile, stat } from 'node:fs/promises'
 import { isVarveError, VarveError } from '../errors.js'
-import { flatten } from '../layer/flatten.js'
-import type { SnapshotChain } from '../layer/snapshot-chain.js'
+import { type ExtentMap, zeroSource } from '../layer/extent-map.js'
+import { type FlattenResult, flatten } from '../layer/flatten.js'
 import { pageSizeBytes } from '../memory/units.js'
+import type { OpenSnapshot } from '../store/store-types.js'
+import { createFile, removeFile, renameFile, writeAt } from '../sys/mutations.js'
 import type { Engine } from './engine.js'
 
 export interface FlattenedSnapshot {
   readonly path: string
-  /** Made by this call, found from an earlier one, or not needed: a base is flat already. */
+  /** Made by this call, found from an earlier one, or not needed: a flat base layer is a memory file already. */
   readonly origin: 'made' | 'found' | 'base'
+  /** How it was made, where this call made it. */
+  readonly made?: FlattenResult
 }
 
 /** One flat memory file, mapped privately by Firecracker; all clones of a snapshot share its page cache. */
 export const fileEngine: Engine = {
   name: 'file',
-  prepare: async ({ chain, phase, signal, onProgress }) => {
-    const { path } = await phase('flatten', () =>
-      flattenSnapshot(chain, {
-        ...(signal === undefined ? {} : { signal }),
-        ...(onProgress === undefined ? {} : { onProgress }),
-      }),
-    )
+  prepare: async ({ snapshot, phase, signal, onProgress }) => {
+    const { path } = await phase('flatten', () => flattenSnapshot(snapshot, { signal, onProgress }))
     return { memory: { backend: 'File', path } }
   },
 }
 
-/** The snapshot as one flat file, made once and kept in its directory as `flat`. */
+/** The snapshot as one flat file, made once and kept in the store; it is derived, so a changed or lost one is made again. */
 export async function flattenSnapshot(
-  chain: SnapshotChain,
-  options: { readonly signal?: AbortSignal; readonly onProgress?: (message: string) => void } = {},
+  snapshot: OpenSnapshot,
+  {
+    signal,
+    onProgress,
+  }: {
+    readonly signal?: AbortSignal | undefined
+    readonly onProgress?: ((message: string) => void) | undefined
+  } = {},
 ): Promise<FlattenedSnapshot> {
-  const { layers, map, statePath } = chain
-  const [base] = layers
-  // Holes of a base are zero, and so Firecracker reads them.
-  if (layers.length === 1 && base !== undefined) return { path: base.memoryPath, origin: 'base' }
-  const path = join(dirname(statePath), 'flat')
-  if (await isWhole(path, map.pages)) return { path, origin: 'found' }
+  const { map, files, flatPath } = snapshot
+  const [base] = files
+  if (base !== undefined && base.storedPages === map.pages && isFlatBase(map))
+    return { path: base.path, origin: 'base' }
+  if (await isIntact(flatPath, map.pages)) return { path: flatPath, origin: 'found' }
   try {
-    await flatten(map, layers, path, {
-      signal: options.signal,
-      onProgress: (done, total) => options.onProgress?.(`flattening, ${done} of ${total} pages`),
+    const made = await flatten({ map, files }, flatPath, {
+      signal,
+      onProgress: (done, total) => onProgress?.(`flattening, ${done} of ${total} pages`),
     })
-    return { path, origin: 'made' }
+    await writeMark(flatPath)
+    return { path: flatPath, origin: 'made', made }
   } catch (error) {
     // Another restore was faster; files appear whole, so its is as good.
-    if (isVarveError(error, 'ALREADY_EXISTS') && (await isWhole(path, map.pages)))
-      return { path, origin: 'found' }
+    if (isVarveError(error, 'ALREADY_EXISTS') && existsSync(flatPath))
+      return { path: flatPath, origin: 'found' }
     throw error
   }
 }
 
-async function isWhole(path: string, pages: number): Promise<boolean> {
-  const found = await stat(path).catch((error: NodeJS.ErrnoException) => {
+/** Every page of data lies in the first layer at its own place, so zero pages are holes or zeros there too. */
+function isFlatBase({ starts, sources, sourcePages }: ExtentMap): boolean {
+  for (let i = 0; i < starts.length; i++)
+    if (sources[i] !== zeroSource && (sources[i] !== 0 || sourcePages[i] !== starts[i])) return false
+  return true
+}
+
+const markPath = (flatPath: string) => `${flatPath}.mark`
+const markOf = ({ size, mtimeNs, ino }: BigIntStats) => `${size} ${mtimeNs} ${ino}\n`
+
+/** As it was when it was made. One that was changed since, or whose making was cut off before the mark, is removed. */
+async function isIntact(flatPath: string, pages: number): Promise<boolean> {
+  const found = await stat(flatPath, { bigint: true }).catch((error: NodeJS.ErrnoException) => {
     if (error.code === 'ENOENT') return undefined
-    throw new VarveError('PATH_INVALID', `cannot use ${path}: ${error.message}`, { cause: error })
+    throw new VarveError('PATH_INVALID', `cannot use ${flatPath}: ${error.message}`, { cause: error })
   })
   if (found === undefined) return false
-  if (found.isFile() && found.size === pages * pageSizeBytes) return true
-  throw new VarveError(
-    'IMAGE_MISMATCH',
-    `${path} has ${found.size} bytes, the image ${pages * pageSizeBytes}`,
-    {
-      remedy: 'remove it; it is made again',
-    },
-  )
+  const mark = await readFile(markPath(flatPath), 'utf8').catch(() => '')
+  if (found.isFile() && found.size === BigInt(pages) * BigInt(pageSizeBytes) && mark === markOf(found))
+    return true
+  await removeFile(flatPath)
+  return false
+}
+
+async function writeMark(flatPath: string): Promise<void> {
+  const temporary = `${markPath(flatPath)}.${process.pid}`
+  await removeFile(temporary)
+  {
+    await using file = await createFile(temporary)
+    writeAt(file, Buffer.from(markOf(await stat(flatPath, { bigint: true }))), 0)
+  }
+  await renameFile(temporary, markPath(flatPath))
 }

@@ -6,15 +6,15 @@ const socketName = 'uffd.sock'
 /** A page server answers the guest's faults straight from the layers; nothing is flattened. */
 export const pagedEngine: Engine = {
   name: 'paged',
-  prepare: async ({ chain, machine, randomAccess, phase, signal }) => {
+  prepare: async ({ snapshot, machine, randomAccess, phase, signal }) => {
     const pageServer = await phase('page server', () =>
       startPageServer({
         directory: machine.paths.directory,
         vmm: machine.identity,
         socketPath: machine.files.local(socketName).hostPath,
         socketOwner: machine.jailOwner,
-        layers: chain.layers.map(({ memoryPath, pages }) => ({ path: memoryPath, pages })),
-        map: chain.map,
+        layers: snapshot.files.map(({ path, storedPages }) => ({ path, pages: storedPages })),
+        map: snapshot.map,
         randomAccess,
         ...(signal === undefined ? {} : { signal }),
       }),

@@ -1,9 +1,10 @@
 import type { ExtentMap } from '../layer/extent-map.js'
-import { openSnapshotChain, type SnapshotChain } from '../layer/snapshot-chain.js'
+import type { LayerFile } from '../layer/layer-types.js'
 import { type LaunchMachineOptions, launchMachine } from '../machine/launch-machine.js'
 import type { LoadOptions, MemorySource } from '../machine/launched-machine.js'
 import type { PausedMachine } from '../machine/paused-machine.js'
 import type { RunningMachine } from '../machine/running-machine.js'
+import type { OpenSnapshot, SnapshotStore } from '../store/store-types.js'
 import type { Engine } from './engine.js'
 import { fileEngine } from './file-engine.js'
 import type { PageServer } from './page-server/start-page-server.js'
@@ -25,7 +26,7 @@ export interface RestoreOptions
   readonly randomAccess?: boolean
   /**
    * Called with everything ready and nothing loaded: the moment to start a recorder. The VM’s memory will come from
-   * `files`, which are the layers of `chain.map` in its order, or one flat file and then `map` is undefined.
+   * `files`, which are the layers of `map` in its order, or one flat file and then `map` is undefined.
    */
   readonly beforeLoad?: (about: RestoreSources) => void | Promise<void>
   readonly onProgress?: (message: string) => void
@@ -34,14 +35,15 @@ export interface RestoreOptions
 /** Where a restored VM’s memory comes from; the form that `recordMincore` takes. */
 export interface RestoreSources {
   readonly vmmPid: number
-  readonly chain: SnapshotChain
-  readonly files: readonly { readonly path: string; readonly pages: number }[]
+  readonly snapshot: OpenSnapshot
+  readonly files: readonly LayerFile[]
   readonly map: ExtentMap | undefined
 }
 
 /** What a restore did. Times are wall-clock milliseconds, one phase after the other. */
 export interface RestoreReport {
   readonly engine: EngineName
+  /** Its id. */
   readonly snapshot: string
   readonly layers: number
   /** Runs of the image's extent map. */
@@ -59,23 +61,28 @@ export interface Restored<Machine> {
 }
 
 /**
- * Starts a machine from a snapshot directory. On any failure nothing is left running. Errors: NOT_FOUND,
- * FORMAT_INVALID, IMAGE_MISMATCH (the snapshot), LOAD_FAILED (Firecracker’s words), and those of `launchMachine`.
+ * Starts a machine from a snapshot in a store. Disks that the guest may write to are copied for it. On any failure nothing
+ * is left running. Errors: NOT_FOUND, FORMAT_INVALID, IMAGE_MISMATCH, CHECKSUM_MISMATCH (the snapshot), LOAD_FAILED
+ * (Firecracker’s words), and those of `launchMachine`.
  */
 export function restoreMachine(
-  directory: string,
+  store: SnapshotStore,
+  ref: string,
   options: RestoreOptions & { readonly resume: false },
 ): Promise<Restored<PausedMachine>>
 export function restoreMachine(
-  directory: string,
+  store: SnapshotStore,
+  ref: string,
   options?: RestoreOptions & { readonly resume?: true },
 ): Promise<Restored<RunningMachine>>
 export function restoreMachine(
-  directory: string,
+  store: SnapshotStore,
+  ref: string,
   options: RestoreOptions,
 ): Promise<Restored<RunningMachine | PausedMachine>>
 export async function restoreMachine(
-  directory: string,
+  store: SnapshotStore,
+  ref: string,
   options: RestoreOptions = {},
 ): Promise<Restored<RunningMachine | PausedMachine>> {
   const { engine = 'file', resume = true, randomAccess = false, signal, onProgress } = options
@@ -89,30 +96,39 @@ export async function restoreMachine(
       phasesMs[name] = (phasesMs[name] ?? 0) + performance.now() - from
     }
   }
-  const chain = await phase('open', () => openSnapshotChain(directory, { signal }))
+  await using snapshot = await phase('open', () => store.open(ref, { signal, onProgress }))
   const launched = await phase('launch', () => launchMachine(options))
   try {
     const { memory, pageServer } = await engines[engine].prepare({
-      chain,
+      snapshot,
       machine: launched,
       randomAccess,
       phase,
-      ...(signal === undefined ? {} : { signal }),
-      ...(onProgress === undefined ? {} : { onProgress }),
+      signal,
+      onProgress,
     })
-    await options.beforeLoad?.(sources(launched.pid, chain, memory))
-    const load: LoadOptions = { ...loadOptions(options), statePath: chain.statePath, memory }
+    await options.beforeLoad?.(sources(launched.pid, snapshot, memory))
+    const load: LoadOptions = {
+      ...loadOptions(options),
+      statePath: snapshot.statePath,
+      memory,
+      disks: snapshot.diskFiles.map(({ file, path, readOnly }) => ({
+        file,
+        source: path,
+        mode: readOnly ? 'link' : 'copy',
+      })),
+    }
     const machine = await phase<RunningMachine | PausedMachine>('load', () =>
       resume ? launched.loadAndResume(load) : launched.load(load),
     )
-    const top = chain.snapshots.at(-1)
-    if (top !== undefined) machine.countFromSnapshot(top.manifest.id, 0)
+    machine.countFromSnapshot(snapshot.entry.id, 0)
+    await snapshot.leaseTo(machine.identity)
     const report: RestoreReport = {
       engine,
-      snapshot: directory,
-      layers: chain.layers.length,
-      extents: chain.map.starts.length,
-      memoryPages: chain.map.pages,
+      snapshot: snapshot.entry.id,
+      layers: snapshot.files.length,
+      extents: snapshot.map.starts.length,
+      memoryPages: snapshot.map.pages,
       phasesMs,
       totalMs: performance.now() - start,
     }
@@ -123,11 +139,10 @@ export async function restoreMachine(
   }
 }
 
-function sources(vmmPid: number, chain: SnapshotChain, memory: MemorySource): RestoreSources {
-  const { layers, map } = chain
-  if (memory.backend === 'File')
-    return { vmmPid, chain, files: [{ path: memory.path, pages: map.pages }], map: undefined }
-  return { vmmPid, chain, files: layers.map(({ memoryPath, pages }) => ({ path: memoryPath, pages })), map }
+function sources(vmmPid: number, snapshot: OpenSnapshot, memory: MemorySource): RestoreSources {
+  const { files, map } = snapshot
+  if (memory.backend === 'Uffd') return { vmmPid, snapshot, files, map }
+  return { vmmPid, snapshot, files: [{ path: memory.path, storedPages: map.pages }], map: undefined }
 }
 
 function loadOptions(options: RestoreOptions): Partial<LoadOptions> {

@@ -15,9 +15,10 @@ const chunkBytes = 2 ** 30
 /**
  * Which pages of an open file are in the page cache: one byte a page, bit 0 set where resident. 26 ns a page.
  * It tells of the file, not of one process: every reader, and read-ahead, counts.
+ * `pages`: the first pages only; default the whole file.
  */
-export function residentPages(fd: number): Uint8Array {
-  const sizeBytes = fstatSync(fd).size
+export function residentPages(fd: number, pages?: number): Uint8Array {
+  const sizeBytes = pages === undefined ? fstatSync(fd).size : pages * pageBytes
   const vector = new Uint8Array(Math.ceil(sizeBytes / pageBytes))
   if (sizeBytes === 0) return vector
   using mapping = mapFile(fd, sizeBytes)

@@ -1,5 +1,6 @@
 import { type ExtentMap, pagesFrom, zeroSource } from '../layer/extent-map.js'
-import type { LayerIndex } from '../layer/layer.js'
+import { dataPages, zeroPages } from '../layer/layer-index.js'
+import type { LayerIndex } from '../layer/layer-types.js'
 import { classify, type PageClasses } from '../memory/classes.js'
 import type { PageSet } from '../memory/page-set.js'
 import { union } from '../memory/page-set-algebra.js'
@@ -9,13 +10,13 @@ export interface RunRecord {
   readonly map: ExtentMap
   /** Pages of the image that a recorder saw touched. */
   readonly present: PageSet
-  /** The layer of the Diff taken at the end of the run: it holds exactly the written pages, as data or as zero. */
+  /** The index of the Diff taken at the end of the run: it names exactly the written pages, as data or as zero. */
   readonly nextDiff: LayerIndex
 }
 
 /** The pages that a Diff's layer says were written: a page that became zero was written too. */
-export function writtenPages({ data, zero }: LayerIndex): PageSet {
-  return union(data, zero)
+export function writtenPages(index: LayerIndex): PageSet {
+  return union(dataPages(index), zeroPages(index))
 }
 
 /** The classes of a run's image: read-only = present − written, written by the next Diff, zero as the image has it. */

@@ -5,6 +5,8 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { extentMapFromJson } from '../layer/extent-map-json.js'
+import { flatIndex } from '../layer/layer-index.js'
+import type { LayerFile } from '../layer/layer-types.js'
 import { countClasses } from '../memory/classes.js'
 import { type PageSet, pageRange, pageSetFromPages, pagesOf } from '../memory/page-set.js'
 import { pageSizeBytes } from '../memory/units.js'
@@ -35,10 +37,10 @@ afterEach(async () => {
   rmSync(directory, { recursive: true })
 })
 
-function memoryFile(name: string): { path: string; pages: number } {
+function memoryFile(name: string): LayerFile {
   const path = join(directory, name)
   writeFileSync(path, Buffer.alloc(pages * pageSizeBytes, 1), { mode: 0o600 })
-  return { path, pages }
+  return { path, storedPages: pages }
 }
 
 /** Reads pages the way that brings in these and no others: without read-ahead. */
@@ -135,7 +137,7 @@ describe('recordMincore', () => {
     const path = join('/dev/shm', `varve-mincore-${process.pid}`)
     writeFileSync(path, Buffer.alloc(4 * pageSizeBytes, 1), { mode: 0o600 })
     try {
-      const work = recordMincore({ files: [{ path, pages: 4 }], vmmPid })
+      const work = recordMincore({ files: [{ path, storedPages: 4 }], vmmPid })
       await expect(work).rejects.toMatchObject({ code: 'RECORDER_UNRELIABLE', details: { residentPages: 4 } })
     } finally {
       rmSync(path)
@@ -152,7 +154,7 @@ describe('recordMincore', () => {
       process.seteuid?.(65534)
     }
     try {
-      const files = [isRoot ? file : { path: process.execPath, pages: 1 }]
+      const files = [isRoot ? file : { path: process.execPath, storedPages: 1 }]
       await expect(recordMincore({ files, vmmPid })).rejects.toMatchObject({ code: 'RECORDER_UNRELIABLE' })
     } finally {
       if (isRoot) process.seteuid?.(0)
@@ -165,7 +167,7 @@ describe('recordMincore', () => {
     await expect(refused({ files: [] })).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' })
     await expect(refused({ files: [file, file] })).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' })
     await expect(refused({ pollMs: 0 })).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' })
-    await expect(refused({ files: [{ ...file, pages: 9 }] })).rejects.toMatchObject({
+    await expect(refused({ files: [{ ...file, storedPages: 999 }] })).rejects.toMatchObject({
       code: 'IMAGE_MISMATCH',
     })
     await expect(refused({ vmmPid: 2 ** 22 + 1 })).rejects.toMatchObject({ code: 'NOT_FOUND' })
@@ -178,7 +180,7 @@ describe('classifyRun', () => {
     const classes = classifyRun({
       map,
       present: pageRange(0, 10),
-      nextDiff: { data: pageSetFromPages([1, 16]), zero: pageSetFromPages([2]) },
+      nextDiff: flatIndex(20, pageSetFromPages([1, 16]), pageSetFromPages([2])),
     })
     expect(list(classes.sets['read-only'])).toEqual([0, 3, 4, 5, 6, 7, 8, 9])
     expect(list(classes.sets.written)).toEqual([1, 2, 16])

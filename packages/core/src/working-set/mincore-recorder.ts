@@ -1,7 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { VarveError } from '../errors.js'
 import { type ExtentMap, imagePages } from '../layer/extent-map.js'
-import { type MemoryFile, openMemoryFile } from '../layer/memory-file.js'
+import type { LayerFile } from '../layer/layer-types.js'
+import { type MemoryFile, openStoredPages } from '../layer/memory-file.js'
 import { throwIfAborted } from '../layer/throw-if-aborted.js'
 import { emptyPageSet, type PageSet, pageSetFromBytes } from '../memory/page-set.js'
 import { minus, union, unionAll } from '../memory/page-set-algebra.js'
@@ -24,7 +25,7 @@ export interface RecordMincoreOptions {
    * The files that the VM's memory comes from: the layers of `map` in its order (base first), or, without a map, the one
    * flat memory file.
    */
-  readonly files: readonly { readonly path: string; readonly pages: number }[]
+  readonly files: readonly LayerFile[]
   /** How pages of those files lie in the image. A layer page that the image does not take from there does not count. */
   readonly map?: ExtentMap | undefined
   /** The process whose growth starts a scan: the VMM. */
@@ -60,7 +61,8 @@ export async function recordMincore(options: RecordMincoreOptions): Promise<Reco
     throw new VarveError('NOT_FOUND', `there is no process ${options.vmmPid} to record`)
   const opened: MemoryFile[] = []
   try {
-    for (const { path, pages } of files) {
+    for (const file of files) {
+      const { path } = file
       throwIfAborted(signal, 'the recording')
       if (!(await canSeeResidency(path)))
         throw new VarveError(
@@ -68,7 +70,7 @@ export async function recordMincore(options: RecordMincoreOptions): Promise<Reco
           `the kernel hides from this user which pages of ${path} are in the page cache`,
           { remedy: 'record as the owner of the file, or as somebody who may write it' },
         )
-      opened.push(await openMemoryFile(path, pages))
+      opened.push(await openStoredPages(file))
     }
     for (const file of opened) await dropAndCheck(file, signal)
   } catch (error) {
@@ -84,7 +86,7 @@ async function dropAndCheck(file: MemoryFile, signal: AbortSignal | undefined): 
     throwIfAborted(signal, 'the recording')
     if (attempt > 0) await sleep(dropPauseMs)
     dropPageCache(file.handle.fd)
-    stayed = pageSetFromBytes(residentPages(file.handle.fd)).pages
+    stayed = pageSetFromBytes(residentPages(file.handle.fd, file.pages)).pages
     if (stayed === 0) return
   }
   throw new VarveError(
@@ -145,7 +147,7 @@ class MincoreRecording implements Recording {
   private look(): void {
     const { map, vmmPid } = this.watch
     const found = this.files.map((file, index) => {
-      const resident = pageSetFromBytes(residentPages(file.handle.fd))
+      const resident = pageSetFromBytes(residentPages(file.handle.fd, file.pages))
       return map === undefined ? resident : imagePages(map, index, resident)
     })
     const fresh = minus(unionAll(found), this.present)
