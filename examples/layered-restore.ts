@@ -1,22 +1,21 @@
 import { mkdtemp, rm } from 'node:fs/promises'
-import { join } from 'node:path'
-import { bootMachine, captureSnapshot, restoreMachine } from 'varve'
+import { bootMachine, captureSnapshot, openLocalStore, restoreMachine } from 'varve'
 
 /** Boots `kernel`, takes a base and a Diff on top of it, and restores the two layers. Gives the restored VM's state. */
 export async function layeredRestore(kernel: string): Promise<string> {
   const directory = await mkdtemp('/var/tmp/layers-')
   try {
-    const [base, child] = [join(directory, 'base'), join(directory, 'child')]
+    const store = await openLocalStore(`${directory}/store`, { create: true })
     {
       await using machine = await bootMachine({ kernel, memoryMib: 64, vcpus: 1 })
       const paused = await machine.pause()
-      await captureSnapshot(paused, { directory: base })
+      await captureSnapshot(paused, { store, tags: ['base'] })
       const running = await paused.resume()
       // … the guest works, and writes some pages …
-      await captureSnapshot(await running.pause(), { directory: child, parent: base })
+      await captureSnapshot(await running.pause(), { store, tags: ['child'], parent: 'base' })
     } // the VM ends here
 
-    const { machine, report } = await restoreMachine(child, { engine: 'paged' })
+    const { machine, report } = await restoreMachine(store, 'child', { engine: 'paged' })
     await using restored = machine
     console.log(`${report.layers} layers, ${report.extents} extents, back in ${report.totalMs.toFixed(0)} ms`)
     return (await restored.info()).state

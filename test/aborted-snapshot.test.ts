@@ -1,7 +1,7 @@
-import { existsSync } from 'node:fs'
+import { readdirSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { bootMicroGuest, touchedPages } from '@varve/lab'
-import { captureSnapshot, indexMemoryFile, isVarveError, minus, pageSetFromPages } from 'varve'
+import { captureSnapshot, dataPages, isVarveError, minus, pageSetFromPages } from 'varve'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { openWorld, type World } from './support/world.js'
 
@@ -25,42 +25,36 @@ test('after a Diff that was aborted on its way, no further Diff is taken over th
   await using _stop = machine
   await using _console = guest
   let paused = await machine.pause()
-  await captureSnapshot(paused, { directory: world.path('base') })
+  const { store } = world
+  await captureSnapshot(paused, { store, tags: ['base'] })
   const running = await paused.resume()
   await guest.write(written, 1)
   paused = await running.pause()
 
   // Once the memory file is open, Firecracker writes the Diff to its end and clears the log, whoever listens.
   const aborter = new AbortController()
-  const directory = world.path('aborted')
-  const aborted = captureSnapshot(paused, {
-    directory,
-    parent: world.path('base'),
-    signal: aborter.signal,
-  }).then(
+  const aborted = captureSnapshot(paused, { store, parent: 'base', signal: aborter.signal }).then(
     () => 'taken',
     (error: unknown) => error,
   )
-  while (!existsSync(`${directory}/memory`)) await sleep(0)
+  while (!stagedFiles().some((name) => name.endsWith('/memory'))) await sleep(0)
   aborter.abort()
   const outcome = await aborted
   expect(isVarveError(outcome, 'INTERRUPTED'), String(outcome)).toBe(true)
 
-  const again = await captureSnapshot(paused, {
-    directory: world.path('again'),
-    parent: world.path('base'),
-  }).then(
-    () => indexMemoryFile(world.path('again/memory'), { kind: 'diff' }),
-    (error: unknown) => error,
-  )
+  const again = await captureSnapshot(paused, { store, parent: 'base' }).catch((error: unknown) => error)
   if (!(again instanceof Error)) {
-    const { data } = again as { data: ReturnType<typeof pageSetFromPages> }
-    const lost = minus(pageSetFromPages(touchedPages(written)), data)
+    const { layer } = again as Awaited<ReturnType<typeof captureSnapshot>>
+    const lost = minus(pageSetFromPages(touchedPages(written)), dataPages(layer.index))
     expect.fail(`a Diff was taken that lacks ${lost.pages} written pages`)
   }
   expect(isVarveError(again, 'IMAGE_MISMATCH'), String(again)).toBe(true)
-  expect(existsSync(world.path('aborted'))).toBe(false)
+  expect(stagedFiles()).toEqual([])
   // A Full is always right, and Diffs go on from it.
-  await captureSnapshot(paused, { directory: world.path('full') })
-  await captureSnapshot(paused, { directory: world.path('child'), parent: world.path('full') })
+  await captureSnapshot(paused, { store, tags: ['full'] })
+  await captureSnapshot(paused, { store, parent: 'full' })
 })
+
+/** Everything in the store's staging. */
+const stagedFiles = () =>
+  readdirSync(world.path('store/varve/staging'), { recursive: true, encoding: 'utf8' })

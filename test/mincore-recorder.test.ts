@@ -2,22 +2,21 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { bootMicroGuest, MicroConsole, touchedPages } from '@varve/lab'
 import {
+  captureSnapshot,
   classifyRun,
-  createSnapshotDirectory,
+  dataPages,
   flatten,
-  formatFirecrackerVersion,
   indexMemoryFile,
   launchMachine,
   minus,
-  openSnapshotChain,
+  openLocalStore,
   type PageSet,
-  type PausedMachine,
   pageSetFromPages,
   pageSetFromRuns,
   pagesOf,
   recordMincore,
-  sealSnapshotDirectory,
   union,
+  zeroPages,
 } from 'varve'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { openWorld, type World } from './support/world.js'
@@ -36,17 +35,6 @@ afterAll(async () => {
   await world[Symbol.asyncDispose]()
 })
 
-async function capture(machine: PausedMachine, name: string, parent?: string): Promise<string> {
-  const { directory, statePath, memoryPath } = await createSnapshotDirectory(join(disk, name))
-  await machine.snapshot({ type: parent === undefined ? 'Full' : 'Diff', statePath, memoryPath })
-  await sealSnapshotDirectory(directory, {
-    kind: parent === undefined ? 'full' : 'diff',
-    parent,
-    firecrackerVersion: formatFirecrackerVersion(machine.firecrackerVersion),
-  })
-  return directory
-}
-
 const launch = () => ({ binary: world.binary, runtimeDirectory: world.runtimeDirectory })
 
 const list = (set: PageSet): number[] => [...pagesOf(set)]
@@ -62,20 +50,21 @@ test('what a restored guest touches is present, what it wrote is in the next Dif
   await using console = guest.console
   await console.write({ start: 1000, count: 15000 }, 1)
   const basePaused = await machine.pause()
-  const base = await capture(basePaused, 'base')
+  const store = await openLocalStore(join(disk, 'store'), { create: true })
+  await captureSnapshot(basePaused, { store, tags: ['base'] })
   const running = await basePaused.resume()
   await console.write({ start: 2000, count: 3000 }, 2)
-  const one = await capture(await running.pause(), 'one', base)
+  await captureSnapshot(await running.pause(), { store, tags: ['one'], parent: 'base' })
 
-  const chain = await openSnapshotChain(one)
+  await using chain = await store.open('one')
   const flat = join(disk, 'flat')
-  await flatten(chain.map, chain.layers, flat)
+  await flatten(chain, flat)
 
   const launched = await launchMachine(launch())
   await using _launched = launched
   await using twin = MicroConsole.attach(launched.paths)
   await using recording = await recordMincore({
-    files: [{ path: flat, pages: chain.map.pages }],
+    files: [{ path: flat, storedPages: chain.map.pages }],
     vmmPid: launched.pid,
   })
   const restored = await launched.loadAndResume({
@@ -93,7 +82,7 @@ test('what a restored guest touches is present, what it wrote is in the next Dif
     statePath: join(disk, 'diff.state'),
     memoryPath: diffMemory,
   })
-  const nextDiff = await indexMemoryFile(diffMemory, { kind: 'diff' })
+  const { index: nextDiff } = await indexMemoryFile(diffMemory, { kind: 'diff' })
 
   const [readPages, writtenPages, zeroedPages] = [reads, writes, zeros].map((pattern) =>
     pageSetFromPages(touchedPages(pattern)),
@@ -106,8 +95,8 @@ test('what a restored guest touches is present, what it wrote is in the next Dif
 
   // Below 2 MiB lie the guest's own pages and those of Firecracker (VMGenID); all else was told.
   const below = pageSetFromRuns([{ start: 0, count: 512 }])
-  expect(list(minus(nextDiff.data, below))).toEqual(list(writtenPages))
-  expect(list(minus(nextDiff.zero, below))).toEqual(list(zeroedPages))
+  expect(list(minus(dataPages(nextDiff), below))).toEqual(list(writtenPages))
+  expect(list(minus(zeroPages(nextDiff), below))).toEqual(list(zeroedPages))
 
   const { sets } = classifyRun({ map: chain.map, present, nextDiff })
   expect(list(minus(readPages, sets['read-only']))).toEqual([])

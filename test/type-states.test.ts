@@ -70,54 +70,47 @@ test('a handle from an earlier state fails clearly, and the machine is unharmed'
 
 test('a Diff over a snapshot that the log does not count from is refused', async () => {
   const { captureSnapshot } = await import('varve')
+  const { store } = world
   const launch = { binary: world.binary, runtimeDirectory: world.runtimeDirectory }
   await using machine = await bootMachine(
     { kernel: world.path('micro.elf'), memoryMib: 16, vcpus: 1 },
     launch,
   )
   let paused = await machine.pause()
-  await captureSnapshot(paused, { directory: world.path('a') })
+  await captureSnapshot(paused, { store, tags: ['a'] })
   paused = await (await paused.resume()).pause()
-  await captureSnapshot(paused, { directory: world.path('b'), parent: world.path('a') })
+  await captureSnapshot(paused, { store, tags: ['b'], parent: 'a' })
   paused = await (await paused.resume()).pause()
   // The log counts from b: a Diff over a would lack what b holds.
-  expect(await code(captureSnapshot(paused, { directory: world.path('c'), parent: world.path('a') }))).toBe(
-    'IMAGE_MISMATCH',
-  )
+  expect(await code(captureSnapshot(paused, { store, parent: 'a' }))).toBe('IMAGE_MISMATCH')
   // A snapshot that nobody sealed cleared the log; what was written before it is in no known layer.
   await paused.snapshot({
     type: 'Diff',
     statePath: world.path('lost.state'),
     memoryPath: world.path('lost.memory'),
   })
-  expect(await code(captureSnapshot(paused, { directory: world.path('c'), parent: world.path('b') }))).toBe(
-    'IMAGE_MISMATCH',
-  )
-  expect(await code(captureSnapshot(paused, { directory: world.path('c'), base: 'Diff' }))).toBe(
-    'IMAGE_MISMATCH',
-  )
-  await captureSnapshot(paused, { directory: world.path('c') })
+  expect(await code(captureSnapshot(paused, { store, parent: 'b' }))).toBe('IMAGE_MISMATCH')
+  expect(await code(captureSnapshot(paused, { store, base: 'Diff' }))).toBe('IMAGE_MISMATCH')
+  await captureSnapshot(paused, { store })
 })
 
 test('pages that a load wrote are not lost behind an unsealed snapshot', async () => {
   const { captureSnapshot, restoreMachine } = await import('varve')
   const launch = { binary: world.binary, runtimeDirectory: world.runtimeDirectory }
-  const base = world.path('load-base')
+  const { store } = world
   {
     await using machine = await bootMachine(
       { kernel: world.path('micro.elf'), memoryMib: 16, vcpus: 1 },
       launch,
     )
-    await captureSnapshot(await machine.pause(), { directory: base })
+    await captureSnapshot(await machine.pause(), { store, tags: ['load-base'] })
   }
-  const { machine } = await restoreMachine(base, { ...launch, resume: false })
+  const { machine } = await restoreMachine(store, 'load-base', { ...launch, resume: false })
   await using _machine = machine
   await machine.snapshot({
     type: 'Diff',
     statePath: world.path('l.state'),
     memoryPath: world.path('l.memory'),
   })
-  expect(await code(captureSnapshot(machine, { directory: world.path('l'), parent: base }))).toBe(
-    'IMAGE_MISMATCH',
-  )
+  expect(await code(captureSnapshot(machine, { store, parent: 'load-base' }))).toBe('IMAGE_MISMATCH')
 })

@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto'
 import { mkdirSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { guestAgent, guestInLab } from '@varve/lab'
-import { bootMachine, indexMemoryFile, launchMachine } from 'varve'
+import { bootMachine, countPages, indexMemoryFile, launchMachine } from 'varve'
 
 const times = {}
 const timed = async (name, work) => {
@@ -59,8 +59,9 @@ try {
   // Nothing has run since the Full: what is in this Diff is the virtio rings, which Firecracker marks after each snapshot.
   const memoryPath = join(snapshots, 'diff')
   await paused.snapshot({ type: 'Diff', statePath: join(snapshots, 'diff.state'), memoryPath })
-  const diff = await indexMemoryFile(memoryPath, { kind: 'diff' })
-  result.diffAfterFullPages = diff.data.pages + diff.zero.pages
+  const { index } = await indexMemoryFile(memoryPath, { kind: 'diff' })
+  const { data, zero } = countPages(index)
+  result.diffAfterFullPages = data + zero
 } finally {
   await first.stop()
 }
@@ -68,7 +69,11 @@ try {
 const second = await launchMachine()
 try {
   const loaded = await timed('load', () =>
-    second.load({ statePath: files.statePath, memory: { backend: 'File', path: files.memoryPath } }),
+    second.load({
+      statePath: files.statePath,
+      memory: { backend: 'File', path: files.memoryPath },
+      disks: [{ file: 'disk-rootfs', source: guestInLab.rootDisk, mode: 'link' }],
+    }),
   )
   const restored = await timed('resume', () => loaded.resume())
   const agent = guestAgent(restored.vsockPath)

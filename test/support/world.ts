@@ -1,13 +1,20 @@
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { type FirecrackerBinary, findFirecracker, listMachines } from 'varve'
+import {
+  type FirecrackerBinary,
+  findFirecracker,
+  listMachines,
+  openLocalStore,
+  type SnapshotStore,
+} from 'varve'
 
-/** A scratch directory and a runtime directory of one test file; closing it fails if a machine was left behind. */
+/** A scratch directory, a runtime directory and a store of one test file; closing it fails if a machine was left behind. */
 export interface World extends AsyncDisposable {
   readonly directory: string
   readonly runtimeDirectory: string
   readonly binary: FirecrackerBinary
+  readonly store: SnapshotStore
   path(name: string): string
 }
 
@@ -19,6 +26,7 @@ export async function openWorld(): Promise<World> {
     directory,
     runtimeDirectory,
     binary,
+    store: await openLocalStore(join(directory, 'store'), { create: true }),
     path: (name) => join(directory, name),
     [Symbol.asyncDispose]: async () => {
       const left = listMachines(runtimeDirectory).map(({ record }) => record.id)

@@ -1,6 +1,7 @@
 export { tellStory } from './demo/tell-story.js'
 export { type AgentCallOptions, type GuestAgent, guestAgent } from './linux/agent-client.js'
 export type { AptOptions } from './linux/apt-packages.js'
+export { emptyExt4Image } from './linux/ext4-image.js'
 export type { LinuxGuest } from './linux/guest-files.js'
 export { linuxGuest } from './linux/guest-image.js'
 export { nativeLinuxBoots } from './linux/native-linux.js'

@@ -53,10 +53,3 @@ export interface DemoRestore {
   /** Request to the end of the guest's pass over its pages, milliseconds, one a round. */
   readonly wholePassMs: readonly number[]
 }
-
-export function median(values: readonly number[]): number {
-  const sorted = [...values].sort((a, b) => a - b)
-  const middle = sorted.length >> 1
-  const upper = sorted[middle] ?? Number.NaN
-  return sorted.length % 2 === 1 ? upper : ((sorted[middle - 1] ?? Number.NaN) + upper) / 2
-}

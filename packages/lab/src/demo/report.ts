@@ -1,10 +1,5 @@
-import {
-  type DemoHeatMap,
-  type DemoRestore,
-  type DemoResult,
-  median,
-  type PageClassName,
-} from './demo-result.js'
+import { median } from '../median.js'
+import type { DemoHeatMap, DemoRestore, DemoResult, PageClassName } from './demo-result.js'
 
 const classOrder: readonly PageClassName[] = ['written', 'read-only', 'cold', 'zero']
 const classMeaning: Readonly<Record<PageClassName, string>> = {

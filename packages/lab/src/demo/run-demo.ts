@@ -1,9 +1,10 @@
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { dirname, join, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
-import { checkHost, findFirecracker, onProcessEnd, VarveError } from 'varve'
+import { checkHost, findFirecracker, onProcessEnd, openLocalStore, VarveError } from 'varve'
+import { median } from '../median.js'
 import { openNestedLab } from '../nested/open-lab.js'
-import { type DemoResult, median } from './demo-result.js'
+import type { DemoResult } from './demo-result.js'
 import { renderReport } from './report.js'
 import { tellStory } from './tell-story.js'
 import { terminalHeatMap } from './terminal.js'
@@ -66,6 +67,7 @@ async function nativeDemo(rounds: number, onProgress: (message: string) => void)
       directory,
       runtimeDirectory: join(directory, 'run'),
       binary,
+      store: await openLocalStore(join(directory, 'store'), { create: true }),
       lab: 'native',
       path: (name: string) => join(directory, name),
     } as const
@@ -93,11 +95,11 @@ async function nestedDemo(rounds: number, onProgress: (message: string) => void)
 const nestedScript = `
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { findFirecracker } from 'varve'
+import { findFirecracker, openLocalStore } from 'varve'
 import { tellStory } from '@varve/lab'
 const directory = join(process.env.TMPDIR, 'demo')
 mkdirSync(directory, { mode: 0o700 })
-const context = { directory, runtimeDirectory: join(directory, 'run'), binary: await findFirecracker(), lab: 'nested', path: (name) => join(directory, name) }
+const context = { directory, runtimeDirectory: join(directory, 'run'), binary: await findFirecracker(), store: await openLocalStore(join(directory, 'store'), { create: true }), lab: 'nested', path: (name) => join(directory, name) }
 const result = await tellStory(context, { rounds: Number(process.argv[2]), onProgress: (text) => console.error('  ' + text + ' …') })
 writeFileSync(process.env.VARVE_LAB_RESULT, JSON.stringify(result))
 `

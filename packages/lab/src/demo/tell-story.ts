@@ -4,6 +4,7 @@ import {
   type CapturedSnapshot,
   classifyRun,
   compareImages,
+  countPages,
   type EngineName,
   engineNames,
   flattenSnapshot,
@@ -11,7 +12,6 @@ import {
   hardwareVirtualisation,
   intersect,
   minus,
-  openSnapshotChain,
   takeSnapshot,
 } from 'varve'
 import { MicroVm, type Written } from '../scenarios/micro-vm.js'
@@ -50,7 +50,10 @@ export async function tellStory(context: ScenarioContext, options: DemoOptions =
   const { rounds = 5, onProgress = () => {} } = options
   onProgress('booting a guest and taking three layers')
   const { top, layers, bootMs } = await makeLayers(context)
-  const flattenMs = await timed(async () => flattenSnapshot(await openSnapshotChain(top)))
+  const flattenMs = await timed(async () => {
+    await using snapshot = await context.store.open(top)
+    await flattenSnapshot(snapshot)
+  })
   onProgress('recording what a restored guest touches')
   const onLayers = await recordRun(context, top, 'paged', touches)
   const onFile = await recordRun(context, top, 'file', touches)
@@ -89,34 +92,32 @@ async function makeLayers(
   for (const { name, writes } of steps) {
     await vm.resume()
     await vm.fill(...writes)
-    const directory = context.path(name)
-    const taken = await takeSnapshot(await vm.pause(), {
-      directory,
-      ...(parent === undefined ? {} : { parent }),
-    })
-    layers.push(demoLayer(name, await taken.seal()))
-    parent = directory
+    const taken = await takeSnapshot(await vm.pause(), { store: context.store, parent })
+    layers.push(await demoLayer(context, name, await taken.seal({ tags: [name] })))
+    parent = name
   }
   return { top: parent as string, layers, bootMs }
 }
 
-function demoLayer(name: string, { manifest, layer, memoryPath, createMs }: CapturedSnapshot): DemoLayer {
+async function demoLayer(
+  { store }: ScenarioContext,
+  name: string,
+  { layer, type, createMs }: CapturedSnapshot,
+): Promise<DemoLayer> {
+  await using snapshot = await store.open(name)
+  const { data, zero, absent } = countPages(layer.index)
   return {
     name,
-    kind: manifest.kind,
-    dataPages: layer.data.pages,
-    zeroPages: layer.zero.pages,
-    absentPages: layer.pages - layer.data.pages - layer.zero.pages,
-    allocatedBytes: allocatedBytes(memoryPath),
+    kind: type === 'Full' ? 'full' : 'diff',
+    dataPages: data,
+    zeroPages: zero,
+    absentPages: absent,
+    allocatedBytes: allocatedBytes(snapshot.files.at(-1)?.path as string),
     pauseMs: createMs,
   }
 }
 
-async function timeRestores(
-  context: ScenarioContext,
-  directory: string,
-  rounds: number,
-): Promise<DemoRestore[]> {
+async function timeRestores(context: ScenarioContext, ref: string, rounds: number): Promise<DemoRestore[]> {
   const rows = engineNames.map((engine) => ({
     engine,
     firstAnswerMs: [] as number[],
@@ -126,7 +127,7 @@ async function timeRestores(
   for (let round = 0; round <= rounds; round++)
     for (const row of round % 2 === 0 ? rows : [...rows].reverse()) {
       const start = performance.now()
-      await using vm = await MicroVm.restore(context, directory, row.engine)
+      await using vm = await MicroVm.restore(context, ref, row.engine)
       await vm.resume()
       await vm.console.ping()
       const firstAnswer = performance.now() - start
@@ -140,10 +141,10 @@ async function timeRestores(
 
 async function checkImage(
   context: ScenarioContext,
-  directory: string,
+  ref: string,
   engine: EngineName,
 ): Promise<{ what: string; result: string }> {
-  await using vm = await MicroVm.restore(context, directory, engine)
+  await using vm = await MicroVm.restore(context, ref, engine)
   await vm.resume()
   // The last layer that wrote a page decides what it must hold.
   const verified = await vm.verify(
@@ -154,10 +155,8 @@ async function checkImage(
   )
   const memoryPath = context.path(`check-${engine}`)
   await (await vm.pause()).snapshot({ type: 'Full', statePath: `${memoryPath}.state`, memoryPath })
-  const { vmm, guestOwn, unexplained } = explainPages(
-    await compareImages(await openSnapshotChain(directory), memoryPath),
-    memoryMib,
-  )
+  await using snapshot = await context.store.open(ref)
+  const { vmm, guestOwn, unexplained } = explainPages(await compareImages(snapshot, memoryPath), memoryMib)
   const named = `${vmm.length} rewritten by Firecracker on load (page ${vmm.join(', ')}: VMGenID), ${guestOwn.pages} of the guest’s own`
   return {
     what: `image after a restore by ${engine}, all ${memoryMib * 256} pages`,

@@ -1,3 +1,5 @@
+import { baseByDiffScenario } from './base-by-diff.js'
+import { chainDepthScenario } from './chain-depth.js'
 import { diffNoSpaceScenario } from './diff-no-space.js'
 import { dirtyLogScenarios } from './dirty-log.js'
 import { jailedScenario } from './jailed.js'
@@ -19,5 +21,7 @@ export const scenarios: readonly Scenario[] = [
   jailedScenario,
   ...dirtyLogScenarios,
   diffNoSpaceScenario,
+  baseByDiffScenario,
+  chainDepthScenario,
   ...uffdPromiseScenarios,
 ]

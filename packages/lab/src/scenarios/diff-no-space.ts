@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
 import { mkdirSync } from 'node:fs'
-import { indexMemoryFile, isVarveError, minus, onProcessEnd, pageSetFromPages } from 'varve'
+import { dataPages, indexMemoryFile, isVarveError, minus, onProcessEnd, pageSetFromPages } from 'varve'
 import { touchedPages } from '../micro/patterns.js'
 import { MicroVm } from './micro-vm.js'
 import type { Facts, Scenario, ScenarioContext } from './scenario.js'
@@ -37,7 +37,7 @@ async function noSpace(context: ScenarioContext): Promise<Facts> {
 
   const again = context.path('again.memory')
   await take('again', again)
-  const { data } = await indexMemoryFile(again, { kind: 'diff' })
+  const data = dataPages((await indexMemoryFile(again, { kind: 'diff' })).index)
   const told = pageSetFromPages(touchedPages(written))
   assert.equal(minus(told, data).pages, 0, 'the next Diff holds every page that the failed one should have')
   return { refusal: failure.message, pagesWritten: told.pages, nextDiffPages: data.pages }

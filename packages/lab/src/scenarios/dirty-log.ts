@@ -1,16 +1,18 @@
 import assert from 'node:assert/strict'
 import { mkdirSync, statSync } from 'node:fs'
 import {
-  captureSnapshot,
+  countPages,
+  dataPages,
   indexMemoryFile,
   isVarveError,
-  type Layer,
+  type LayerIndex,
   minus,
   type PageSet,
   pageSetFromPages,
   pageSetFromRuns,
   pagesOf,
   union,
+  writtenPages,
 } from 'varve'
 import { firecrackerBootPages, microGuestOwnPages } from '../micro/memory-map.js'
 import { touchedPages } from '../micro/patterns.js'
@@ -35,35 +37,35 @@ async function dirtyLog(context: ScenarioContext): Promise<Facts> {
   )
 
   const full = await takes('full', 'Full')
-  const { blocks, size } = statSync(full.memoryPath)
+  const { blocks, size } = statSync(full.path)
   assert.equal(size, memoryMib * 2 ** 20)
   assert.ok(blocks * 512 >= size, 'a Full is dense: zeros are written too')
 
-  assert.equal((await takes('diff-after-full', 'Diff')).data.pages, 0, 'a Diff right after a Full is empty')
+  assert.equal((await takes('diff-after-full', 'Diff')).data, 0, 'a Diff right after a Full is empty')
 
   await vm.resume()
   await vm.console.write(written, 9)
   const afterWrites = await takes('diff-after-writes', 'Diff')
   const told = pageSetFromPages(touchedPages(written))
   assert.deepEqual(unexplained(afterWrites, told), [])
-  assert.equal(minus(told, afterWrites.data).pages, 0, 'every page that was written is in the Diff')
-  assert.equal((await takes('diff-after-diff', 'Diff')).data.pages, 0, 'a Diff clears the log too')
+  assert.equal(
+    minus(told, dataPages(afterWrites.index)).pages,
+    0,
+    'every page that was written is in the Diff',
+  )
+  assert.equal((await takes('diff-after-diff', 'Diff')).data, 0, 'a Diff clears the log too')
 
   await vm.resume()
   await vm.console.zero({ start: 2000, count: 10 })
   const afterZero = await takes('diff-after-zero', 'Diff')
-  assert.equal(
-    afterZero.zero.pages,
-    10,
-    'pages that became zero are written as data, so a hole means unchanged',
-  )
+  assert.equal(afterZero.zero, 10, 'pages that became zero are written as data, so a hole means unchanged')
 
   const lost = await failedDiff(context, vm)
   return {
-    firstDiffPages: firstDiff.data.pages,
+    firstDiffPages: firstDiff.data,
     fullAllocatedBytes: blocks * 512,
     pagesWritten: told.pages,
-    diffPages: afterWrites.data.pages,
+    diffPages: afterWrites.data,
     failedDiff: lost,
   }
 }
@@ -82,38 +84,46 @@ async function failedDiff(context: ScenarioContext, vm: MicroVm): Promise<string
     )
   assert.ok(isVarveError(failure, 'API_REFUSED'), String(failure))
   const next = await takeNamed(context, vm)('diff-after-failure', 'Diff')
-  assert.equal(minus(pageSetFromPages(touchedPages(written)), next.data).pages, 0)
+  assert.equal(minus(pageSetFromPages(touchedPages(written)), dataPages(next.index)).pages, 0)
   return failure.message
+}
+
+interface Taken {
+  readonly path: string
+  readonly index: LayerIndex
+  /** Pages. */
+  readonly data: number
+  readonly zero: number
 }
 
 const takeNamed =
   (context: ScenarioContext, vm: MicroVm) =>
-  async (name: string, type: 'Full' | 'Diff'): Promise<Layer> => {
+  async (name: string, type: 'Full' | 'Diff'): Promise<Taken> => {
     const directory = context.path(name)
     mkdirSync(directory, { mode: 0o700 })
     const files = { statePath: `${directory}/state`, memoryPath: `${directory}/memory` }
     await (await vm.pause()).snapshot({ type, ...files })
-    return indexMemoryFile(files.memoryPath, { kind: type === 'Full' ? 'base' : 'diff' })
+    const { index } = await indexMemoryFile(files.memoryPath, { kind: type === 'Full' ? 'base' : 'diff' })
+    return { path: files.memoryPath, index, ...countPages(index) }
   }
 
 /** On VMX and SVM the processor sets accessed bits in Firecracker's segment table, which lies in page 0. */
 const segmentTable = pageSetFromPages([0])
 
-function unexplained(layer: Layer, expected: PageSet): number[] {
+function unexplained({ index }: Taken, expected: PageSet): number[] {
   const own = pageSetFromRuns([microGuestOwnPages(memoryMib * 2 ** 20)])
-  return [...pagesOf(minus(union(layer.data, layer.zero), union(union(own, segmentTable), expected)))]
+  return [...pagesOf(minus(writtenPages(index), union(union(own, segmentTable), expected)))]
 }
 
 /** Which pages a load itself writes, seen as the first Diff after it. */
 async function pagesWrittenByLoad(context: ScenarioContext): Promise<Facts> {
-  const base = context.path('base')
   {
     await using vm = await MicroVm.boot(context, { memoryMib })
-    await captureSnapshot(await vm.pause(), { directory: base })
+    await vm.capture(context, 'base')
   }
-  await using vm = await MicroVm.restore(context, base, 'file')
-  const { data } = await takeNamed(context, vm)('diff-after-load', 'Diff')
-  const pages = [...pagesOf(data)]
+  await using vm = await MicroVm.restore(context, 'base', 'file')
+  const { index } = await takeNamed(context, vm)('diff-after-load', 'Diff')
+  const pages = [...pagesOf(dataPages(index))]
   const named = Object.entries(rewrittenOnLoad)
     .filter(([, page]) => pages.includes(page))
     .map(([name]) => name)

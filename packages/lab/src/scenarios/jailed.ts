@@ -4,8 +4,8 @@ import {
   bootMachine,
   captureSnapshot,
   compareImages,
+  countPages,
   type JailerOptions,
-  openSnapshotChain,
   pagesOf,
   restoreMachine,
 } from 'varve'
@@ -22,12 +22,11 @@ const nobody = { uid: 54_321, gid: 54_321 }
 
 /** The whole path in a jail: boot, base, child, and back through both engines. */
 async function jailed(context: ScenarioContext): Promise<Facts> {
-  const { binary, runtimeDirectory } = context
+  const { binary, runtimeDirectory, store } = context
   const jailer: JailerOptions = { ...nobody, chrootBaseDir: context.path('jails') }
   const launch = { binary, runtimeDirectory, jailer }
   const kernel = context.path('micro.elf')
   writeFileSync(kernel, buildMicroGuest(), { mode: 0o600 })
-  const [base, child] = [context.path('base'), context.path('child')]
   {
     await using machine = await bootMachine({ kernel, memoryMib, vcpus: 1 }, launch)
     assert.match(
@@ -37,26 +36,25 @@ async function jailed(context: ScenarioContext): Promise<Facts> {
     await using console = MicroConsole.attach(machine.paths)
     await console.fill(run, 1)
     const paused = await machine.pause()
-    await captureSnapshot(paused, { directory: base })
+    await captureSnapshot(paused, { store, tags: ['base'] })
     const running = await paused.resume()
     await console.fill({ ...run, start: 1200 }, 2)
-    const { layer } = await captureSnapshot(await running.pause(), { directory: child, parent: base })
-    assert.ok(
-      layer.data.pages < 600,
-      `holes of the Diff came out of the jail as holes: ${layer.data.pages} data pages`,
-    )
-    assert.equal(statSync(`${child}/memory`).uid, process.getuid?.())
+    const { layer } = await captureSnapshot(await running.pause(), { store, tags: ['child'], parent: 'base' })
+    const { data } = countPages(layer.index)
+    assert.ok(data < 600, `holes of the Diff came out of the jail as holes: ${data} data pages`)
   }
+  await using snapshot = await store.open('child')
+  for (const { path } of snapshot.files) assert.equal(statSync(path).uid, process.getuid?.())
   const unexplained: Record<string, number[]> = {}
   for (const engine of ['file', 'paged'] as const) {
-    const { machine } = await restoreMachine(child, { engine, ...launch })
+    const { machine } = await restoreMachine(store, 'child', { engine, ...launch })
     await using _machine = machine
     await using console = MicroConsole.attach(machine.paths)
     assert.equal(await console.verify({ start: 1024, count: 176 }, 1), 176)
     assert.equal(await console.verify({ ...run, start: 1200 }, 2), 500)
     const memoryPath = context.path(`again-${engine}`)
     await (await machine.pause()).snapshot({ type: 'Full', statePath: `${memoryPath}.state`, memoryPath })
-    const differing = await compareImages(await openSnapshotChain(child), memoryPath)
+    const differing = await compareImages(snapshot, memoryPath)
     unexplained[engine] = [...pagesOf(explainPages(differing, memoryMib).unexplained)]
     assert.deepEqual(unexplained[engine], [])
   }

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { captureSnapshot, compareImages, type EngineName, openSnapshotChain, pagesOf } from 'varve'
+import { compareImages, countPages, type EngineName, pagesOf, readLayer } from 'varve'
 import { MicroVm, type Written } from './micro-vm.js'
 import { explainPages } from './named-pages.js'
 import type { Facts, Scenario, ScenarioContext } from './scenario.js'
@@ -21,39 +21,33 @@ const kept: readonly Written[] = [
 ]
 const zeroed = { start: 3324, count: 250 }
 
-/** Base (Full) and two Diffs of a guest that overwrites, adds to and zeroes what it wrote before. */
+/** Base (Full) and two Diffs of a guest that overwrites, adds to and zeroes what it wrote before. Gives their tags. */
 export async function makeThreeLayers(
   context: ScenarioContext,
 ): Promise<{ base: string; one: string; two: string }> {
-  const [base, one, two] = ['base', 'one', 'two'].map((name) => context.path(name)) as [
-    string,
-    string,
-    string,
-  ]
   await using vm = await MicroVm.boot(context, { memoryMib: threeLayersMib })
   await vm.fill(area(1024, 2600, 1))
-  await captureSnapshot(await vm.pause(), { directory: base })
+  await vm.capture(context, 'base', { base: 'Full' })
   await vm.resume()
   await vm.fill(area(2024, 500, 2), area(3024, 300, 2))
-  await captureSnapshot(await vm.pause(), { directory: one, parent: base })
+  await vm.capture(context, 'one', { parent: 'base' })
   await vm.resume()
   await vm.fill(area(2524, 500, 3), area(3024, 300, 3), area(7000, 200, 3))
   await vm.console.zero(zeroed)
-  await captureSnapshot(await vm.pause(), { directory: two, parent: one })
-  return { base, one, two }
+  await vm.capture(context, 'two', { parent: 'one' })
+  return { base: 'base', one: 'one', two: 'two' }
 }
 
 async function layeredRestore(context: ScenarioContext, engine: EngineName): Promise<Facts> {
   const { two } = await makeThreeLayers(context)
-  const chain = await openSnapshotChain(two)
-  assert.ok(
-    (chain.layers.at(-1)?.zero.pages ?? 0) >= zeroed.count,
-    'zeroed pages are zero pages of the layer',
-  )
+  await using snapshot = await context.store.open(two)
+  const layers = await Promise.all(snapshot.files.map(({ path }) => readLayer(path)))
+  const counts = layers.map(({ index }) => countPages(index))
+  assert.ok((counts.at(-1)?.zero ?? 0) >= zeroed.count, 'zeroed pages are zero pages of the layer')
 
   // Loaded and not resumed: only what Firecracker itself writes on load may differ.
   const atLoad = await fullAgain(context, engine, two, 'at-load', async () => {})
-  const loadDifference = explainPages(await compareImages(chain, atLoad), threeLayersMib)
+  const loadDifference = explainPages(await compareImages(snapshot, atLoad), threeLayersMib)
   assert.deepEqual([...pagesOf(loadDifference.unexplained)], [])
   assert.deepEqual([...pagesOf(loadDifference.guestOwn)], [])
 
@@ -64,12 +58,12 @@ async function layeredRestore(context: ScenarioContext, engine: EngineName): Pro
     verified = await vm.verify(...kept)
     assert.equal((await vm.console.sum(zeroed)).value, 0n)
   })
-  const runDifference = explainPages(await compareImages(chain, afterRun), threeLayersMib)
+  const runDifference = explainPages(await compareImages(snapshot, afterRun), threeLayersMib)
   assert.deepEqual([...pagesOf(runDifference.unexplained)], [])
   assert.equal(verified, 2500)
   return {
-    layers: chain.layers.map(({ data, zero }) => ({ data: data.pages, zero: zero.pages })),
-    extents: chain.map.starts.length,
+    layers: counts,
+    extents: snapshot.map.starts.length,
     verifiedPages: verified + zeroed.count,
     rewrittenByFirecrackerOnLoad: loadDifference.vmm,
     changedByGuestItself: [...pagesOf(runDifference.guestOwn)],
@@ -80,11 +74,11 @@ async function layeredRestore(context: ScenarioContext, engine: EngineName): Pro
 async function fullAgain(
   context: ScenarioContext,
   engine: EngineName,
-  directory: string,
+  ref: string,
   name: string,
   act: (vm: MicroVm) => Promise<void>,
 ): Promise<string> {
-  await using vm = await MicroVm.restore(context, directory, engine)
+  await using vm = await MicroVm.restore(context, ref, engine)
   await act(vm)
   const memoryPath = context.path(`${name}.memory`)
   await (await vm.pause()).snapshot({ type: 'Full', statePath: context.path(`${name}.state`), memoryPath })

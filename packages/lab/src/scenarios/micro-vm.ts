@@ -1,4 +1,12 @@
-import { type EngineName, type PausedMachine, type RunningMachine, restoreMachine } from 'varve'
+import {
+  type CapturedSnapshot,
+  captureSnapshot,
+  type EngineName,
+  type PausedMachine,
+  type RestoreReport,
+  type RunningMachine,
+  restoreMachine,
+} from 'varve'
 import { bootMicroGuest } from '../micro/boot-micro-guest.js'
 import { MicroConsole } from '../micro/micro-console.js'
 import type { TouchPattern } from '../micro/patterns.js'
@@ -30,10 +38,19 @@ export class MicroVm implements AsyncDisposable {
   }
 
   /** Restored and still paused. */
-  static async restore(context: ScenarioContext, directory: string, engine: EngineName): Promise<MicroVm> {
-    const { binary, runtimeDirectory } = context
-    const { machine } = await restoreMachine(directory, { engine, binary, runtimeDirectory, resume: false })
-    return new MicroVm(machine, MicroConsole.attach(machine.paths))
+  static async restore(context: ScenarioContext, ref: string, engine: EngineName): Promise<MicroVm> {
+    return (await MicroVm.restoreWithReport(context, ref, engine)).vm
+  }
+
+  static async restoreWithReport(
+    context: ScenarioContext,
+    ref: string,
+    engine: EngineName,
+  ): Promise<{ readonly vm: MicroVm; readonly report: RestoreReport }> {
+    const { binary, runtimeDirectory, store } = context
+    const options = { engine, binary, runtimeDirectory, resume: false } as const
+    const { machine, report } = await restoreMachine(store, ref, options)
+    return { vm: new MicroVm(machine, MicroConsole.attach(machine.paths)), report }
   }
 
   get machine(): RunningMachine | PausedMachine {
@@ -48,6 +65,15 @@ export class MicroVm implements AsyncDisposable {
   async resume(): Promise<RunningMachine> {
     if (this.#machine.state === 'paused') this.#machine = await this.#machine.resume()
     return this.#machine as RunningMachine
+  }
+
+  /** Pauses and captures into the scenario's store under a tag. `parent`: reference of the snapshot below. */
+  async capture(
+    context: ScenarioContext,
+    tag: string,
+    options: { readonly parent?: string; readonly base?: 'Full' | 'Diff' } = {},
+  ): Promise<CapturedSnapshot> {
+    return captureSnapshot(await this.pause(), { store: context.store, tags: [tag], ...options })
   }
 
   async fill(...all: readonly Written[]): Promise<void> {

@@ -33,9 +33,9 @@ interface Death {
 }
 
 /** SIGKILL of the page server while faults are in flight. */
-async function oneDeath(context: ScenarioContext, directory: string): Promise<Death> {
-  const { binary, runtimeDirectory } = context
-  const { machine, pageServer } = await restoreMachine(directory, {
+async function oneDeath(context: ScenarioContext, ref: string): Promise<Death> {
+  const { binary, runtimeDirectory, store } = context
+  const { machine, pageServer } = await restoreMachine(store, ref, {
     engine: 'paged',
     binary,
     runtimeDirectory,

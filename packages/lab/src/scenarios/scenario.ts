@@ -1,12 +1,22 @@
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
-import { type FirecrackerBinary, findFirecracker, listMachines, onProcessEnd, VarveError } from 'varve'
+import {
+  type FirecrackerBinary,
+  findFirecracker,
+  listMachines,
+  onProcessEnd,
+  openLocalStore,
+  type SnapshotStore,
+  VarveError,
+} from 'varve'
 
 /** Where a scenario works. Everything it makes lies under `directory`, which is removed after it. */
 export interface ScenarioContext {
   readonly directory: string
   readonly runtimeDirectory: string
   readonly binary: FirecrackerBinary
+  /** A store of its own, empty at the begin. */
+  readonly store: SnapshotStore
   readonly lab: 'native' | 'nested'
   path(name: string): string
 }
@@ -49,11 +59,13 @@ export async function runScenario(
   try {
     const binary = await findFirecracker()
     mkdirSync(join(directory, 'files'), { mode: 0o700 })
+    const store = await openLocalStore(join(directory, 'store'), { create: true })
     const path = (file: string) => join(directory, 'files', file)
     const facts = await scenario.run({
       directory: join(directory, 'files'),
       runtimeDirectory,
       binary,
+      store,
       lab,
       path,
     })

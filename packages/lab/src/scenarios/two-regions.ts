@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { readFileSync, statSync } from 'node:fs'
-import { captureSnapshot, readStateFile } from 'varve'
+import { readStateFile } from 'varve'
 import { MicroVm, type Written } from './micro-vm.js'
 import type { Facts, Scenario, ScenarioContext } from './scenario.js'
 
@@ -15,16 +15,16 @@ const later: Written = { pattern: { start: 4000 * pagesMib, count: 300, order: 3
 
 /** A guest of two regions, its base taken as a sparse Diff, restored from two layers both ways. */
 async function twoRegions(context: ScenarioContext): Promise<Facts> {
-  const [base, child] = [context.path('base'), context.path('child')]
   {
     await using vm = await MicroVm.boot(context, { memoryMib })
     await vm.fill(below, above)
-    await captureSnapshot(await vm.pause(), { directory: base, base: 'Diff' })
+    await vm.capture(context, 'base', { base: 'Diff' })
     await vm.resume()
     await vm.fill(later)
-    await captureSnapshot(await vm.pause(), { directory: child, parent: base })
+    await vm.capture(context, 'child', { parent: 'base' })
   }
-  const { regions } = readStateFile(readFileSync(`${child}/state`))
+  await using snapshot = await context.store.open('child')
+  const { regions } = readStateFile(readFileSync(snapshot.statePath))
   assert.equal(regions.length, 2)
   assert.equal(regions[0]?.guestAddress, 0)
   assert.equal(regions[1]?.guestAddress, 2 ** 32)
@@ -34,14 +34,13 @@ async function twoRegions(context: ScenarioContext): Promise<Facts> {
     'the file has no gap where the addresses have one',
   )
   for (const engine of ['file', 'paged'] as const) {
-    await using vm = await MicroVm.restore(context, child, engine)
+    await using vm = await MicroVm.restore(context, 'child', engine)
     await vm.resume()
     assert.equal(await vm.verify(below, above, later), 900)
   }
   return {
     regions,
-    baseAllocatedBytes: statSync(`${base}/memory`).blocks * 512,
-    childAllocatedBytes: statSync(`${child}/memory`).blocks * 512,
+    allocatedBytes: snapshot.files.map(({ path }) => statSync(path).blocks * 512),
   }
 }
 

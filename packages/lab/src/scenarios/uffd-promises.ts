@@ -10,8 +10,8 @@ import type { Facts, Scenario, ScenarioContext } from './scenario.js'
 /** What the load touches, and how Firecracker registered its memory, before the guest's first instruction. */
 async function loadFaults(context: ScenarioContext): Promise<Facts> {
   const { two } = await makeThreeLayers(context)
-  const { binary, runtimeDirectory } = context
-  const { machine, pageServer } = await restoreMachine(two, {
+  const { binary, runtimeDirectory, store } = context
+  const { machine, pageServer } = await restoreMachine(store, two, {
     engine: 'paged',
     binary,
     runtimeDirectory,
@@ -49,8 +49,12 @@ const stoppedMs = 1500
 /** A page server that does not answer: nobody gives up, nobody makes pages up. */
 async function waits(context: ScenarioContext): Promise<Facts> {
   const { two } = await makeThreeLayers(context)
-  const { binary, runtimeDirectory } = context
-  const { machine, pageServer } = await restoreMachine(two, { engine: 'paged', binary, runtimeDirectory })
+  const { binary, runtimeDirectory, store } = context
+  const { machine, pageServer } = await restoreMachine(store, two, {
+    engine: 'paged',
+    binary,
+    runtimeDirectory,
+  })
   await using _machine = machine
   assert.ok(pageServer)
   await using console = MicroConsole.attach(machine.paths)

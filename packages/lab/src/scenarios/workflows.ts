@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { captureSnapshot, compareImages, openSnapshotChain } from 'varve'
+import { compareImages, countPages } from 'varve'
 import { MicroVm, type Written } from './micro-vm.js'
 import type { Facts, Scenario, ScenarioContext } from './scenario.js'
 
@@ -24,15 +24,14 @@ const writtenIn = (round: number): Written => ({
  * the chain composed up to that Diff must equal it in every byte.
  */
 async function workflow(context: ScenarioContext, { start, extraPauses }: Workflow): Promise<Facts> {
-  const base = context.path('base')
   const history: Written[] = [writtenIn(0)]
   let vm = await MicroVm.boot(context, { memoryMib })
   try {
     await vm.fill(writtenIn(0))
-    await captureSnapshot(await vm.pause(), { directory: base })
+    await vm.capture(context, 'base')
     await vm.resume()
     const dataPages: number[] = []
-    let parent = base
+    let parent = 'base'
     for (let round = 1; round <= rounds; round++) {
       if (start === 'load') {
         await vm[Symbol.asyncDispose]()
@@ -42,16 +41,17 @@ async function workflow(context: ScenarioContext, { start, extraPauses }: Workfl
       history.push(writtenIn(round))
       await vm.fill(writtenIn(round))
       await pauseCycle(vm, extraPauses)
-      const directory = context.path(`round-${round}`)
-      const { layer } = await captureSnapshot(await vm.pause(), { directory, parent })
-      dataPages.push(layer.data.pages)
-      assert.ok(layer.data.pages >= roundPages, `round ${round}: the Diff has ${layer.data.pages} data pages`)
-      await assertComposedEqualsFull(context, vm, directory, round)
+      const tag = `round-${round}`
+      const { layer } = await vm.capture(context, tag, { parent })
+      const { data } = countPages(layer.index)
+      dataPages.push(data)
+      assert.ok(data >= roundPages, `round ${round}: the Diff has ${data} data pages`)
+      await assertComposedEqualsFull(context, vm, tag, round)
       await vm.resume()
       await pauseCycle(vm, extraPauses)
       await vm.resume()
       assert.equal(await vm.verify(...history), history.length * roundPages)
-      parent = directory
+      parent = tag
     }
     return { rounds, dataPages }
   } finally {
@@ -69,7 +69,7 @@ async function pauseCycle(vm: MicroVm, extra: boolean): Promise<void> {
 async function assertComposedEqualsFull(
   context: ScenarioContext,
   vm: MicroVm,
-  directory: string,
+  ref: string,
   round: number,
 ): Promise<void> {
   const full = {
@@ -77,7 +77,8 @@ async function assertComposedEqualsFull(
     memoryPath: context.path(`full-${round}.memory`),
   }
   await (await vm.pause()).snapshot({ type: 'Full', ...full })
-  const differing = await compareImages(await openSnapshotChain(directory), full.memoryPath)
+  await using snapshot = await context.store.open(ref)
+  const differing = await compareImages(snapshot, full.memoryPath)
   assert.equal(
     differing.pages,
     0,

@@ -8,9 +8,8 @@ import {
   emptyPageSet,
   hardwareVirtualisation,
   intersect,
-  type Layer,
+  type LayerIndex,
   minus,
-  openSnapshotChain,
   type PageSet,
   pageSetFromPages,
   pageSetFromRuns,
@@ -45,9 +44,9 @@ const scattered: Touches = {
 }
 
 export interface RecordedRun {
-  /** The image that the run started from, and the layer of the Diff taken at its end. */
+  /** The image that the run started from, and what the Diff at its end says. */
   readonly map: ExtentMap
-  readonly nextDiff: Layer
+  readonly nextDiff: LayerIndex
   readonly present: PageSet
   readonly written: PageSet
   readonly groups: readonly PageSet[]
@@ -63,13 +62,13 @@ export interface RecordedRun {
 /** Restores with a recorder on, has the guest touch known pages, and classifies by the next Diff. */
 export async function recordRun(
   context: ScenarioContext,
-  directory: string,
+  ref: string,
   engine: EngineName,
   told: Touches = scattered,
 ): Promise<RecordedRun> {
-  const { binary, runtimeDirectory } = context
+  const { binary, runtimeDirectory, store } = context
   let recording: Recording | undefined
-  const { machine } = await restoreMachine(directory, {
+  const { machine } = await restoreMachine(store, ref, {
     engine,
     binary,
     runtimeDirectory,
@@ -88,16 +87,16 @@ export async function recordRun(
   await console.read(told.readThenWritten)
   await console.write(told.readThenWritten, 78)
   const { present, groups, scans } = await recording.stop()
-  const next = context.path(`next-${engine}`)
-  const { layer } = await captureSnapshot(await machine.pause(), { directory: next, parent: directory })
-  const { map } = await openSnapshotChain(directory)
+  const { layer } = await captureSnapshot(await machine.pause(), { store, parent: ref })
+  await using snapshot = await store.open(ref)
+  const { map } = snapshot
   const pages = (name: keyof Touches) => pageSetFromPages(touchedPages(told[name]))
   const toldWritten = union(pages('written'), pages('readThenWritten'))
   return {
     map,
-    nextDiff: layer,
+    nextDiff: layer.index,
     present,
-    written: writtenPages(layer),
+    written: writtenPages(layer.index),
     groups,
     scans,
     toldPresent: union(pages('read'), toldWritten),
