@@ -87,6 +87,7 @@ export {
   zeroPage,
 } from './layer/layer-types.js'
 export { connectMachine, type FindOptions, stopMachine } from './machine/connect-machine.js'
+export { type AttachedDisk, copyDisk, type DiskSource } from './machine/disks.js'
 export { checkHost, type HostCheck, hardwareVirtualisation } from './machine/doctor.js'
 export { onProcessEnd } from './machine/exit-hooks.js'
 export { bootMachine, type LaunchMachineOptions, launchMachine } from './machine/launch-machine.js'

@@ -159,6 +159,10 @@ export interface SnapshotLoad {
 export interface FullVmConfiguration {
   readonly 'machine-config': MachineConfiguration
   readonly drives?: readonly Drive[]
+  /** 1.14.0 and newer. */
+  readonly pmem?: readonly Pmem[]
+  /** 1.14.0 and newer; absent or null where there is none. Also after a load. */
+  readonly 'memory-hotplug'?: HotplugMemory | null
   readonly vsock?: Vsock | null
   readonly 'network-interfaces'?: readonly NetworkInterface[]
   readonly [key: string]: unknown

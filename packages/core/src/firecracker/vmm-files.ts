@@ -1,20 +1,42 @@
 import { randomBytes } from 'node:crypto'
-import { chownSync, constants, copyFileSync, linkSync, renameSync, rmSync, statSync } from 'node:fs'
+import { lstatSync, rmSync } from 'node:fs'
+import { lchown, link, realpath, rename, stat, symlink } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { VarveError } from '../errors.js'
 import { copyWithHoles } from '../sys/copy-with-holes.js'
 
+export interface FileOptions {
+  readonly signal?: AbortSignal | undefined
+}
+
+/**
+ * How a host file comes into Firecracker's working directory. `shared`: what Firecracker writes goes to the very file.
+ * `read-only`: shared where that can be, else a copy. `copy`: a private copy, which goes with the directory.
+ */
+export type Placement = 'shared' | 'read-only' | 'copy'
+
 /**
  * How Firecracker sees the host's files. Without a jailer every path is the host's own. In a jail, inputs are linked
- * (or copied, where the jail's user does not own them) under its root, and outputs are moved out of it.
+ * (or copied, where the jail's user does not own them) under its root, and outputs are moved out of it. A jail's root
+ * belongs to a user who is not trusted: nothing that this process does there follows a symbolic link.
  */
 export interface VmmFiles {
-  /** Path, as Firecracker must be told it, of an existing host file. */
-  input(hostPath: string): string
+  /** Path, as Firecracker must be told it, of an existing host file that it only reads. */
+  input(hostPath: string, options?: FileOptions): Promise<string>
   /** Where Firecracker writes a new file; `commit` moves it to `hostPath`, `discard` drops it. */
-  output(hostPath: string): { readonly vmmPath: string; commit(): void; discard(): void }
-  /** A file name in Firecracker's working directory: as the host and as Firecracker name it. */
+  output(hostPath: string): { readonly vmmPath: string; commit(): Promise<void>; discard(): void }
+  /**
+   * A file name in Firecracker's working directory: as the host and as Firecracker name it. Relative in a jail too, so
+   * that a snapshot which names it can be restored with or without one.
+   */
   local(name: string): { readonly hostPath: string; readonly vmmPath: string }
+  /**
+   * Makes a regular host file (or block device, unless copied or in a jail) be there under `local(name)`. Errors:
+   * NOT_FOUND, PATH_INVALID (the file cannot be shared with a jail), ALREADY_EXISTS (the name), those of copyWithHoles.
+   */
+  place(name: string, hostPath: string, how: Placement, options?: FileOptions): Promise<void>
+  /** The host file that a path of Firecracker's leads to, without links; undefined where there is none. */
+  locate(vmmPath: string): Promise<string | undefined>
 }
 
 /** `sun_path` holds 108 bytes with the terminating zero (unix(7)). */
@@ -34,63 +56,125 @@ export function assertSocketPath(path: string): string {
 }
 
 export function hostFiles(workingDirectory: string): VmmFiles {
+  const local = (name: string) => ({ hostPath: join(workingDirectory, name), vmmPath: name })
   return {
-    input: (hostPath) => resolve(hostPath),
+    input: async (hostPath) => resolve(hostPath),
     output: (hostPath) => {
       const vmmPath = resolve(hostPath)
-      return { vmmPath, commit: () => {}, discard: () => rmSync(vmmPath, { force: true }) }
+      return { vmmPath, commit: async () => {}, discard: () => rmSync(vmmPath, { force: true }) }
     },
-    local: (name) => ({ hostPath: join(workingDirectory, name), vmmPath: name }),
+    local,
+    place: async (name, hostPath, how, options) => {
+      const source = await existing(hostPath)
+      const { hostPath: place } = local(name)
+      if (how === 'copy') await copyWithHoles(source, place, options)
+      else await symlink(source, place).catch(nameTaken(place))
+    },
+    locate: (vmmPath) => real(resolve(workingDirectory, vmmPath)),
   }
 }
 
 export function jailFiles(root: string, owner: { readonly uid: number; readonly gid: number }): VmmFiles {
-  const inJail = (name: string) => ({ hostPath: join(root, name), vmmPath: `/${name}` })
+  const local = (name: string) => ({ hostPath: join(root, name), vmmPath: name })
+  const copy = async (source: string, place: string, options?: FileOptions) => {
+    await copyWithHoles(source, place, options)
+    await lchown(place, owner.uid, owner.gid)
+  }
+  const place = async (name: string, hostPath: string, how: Placement, options?: FileOptions) => {
+    const source = await existing(hostPath)
+    const { hostPath: target } = local(name)
+    if (how === 'copy') return copy(source, target, options)
+    const obstacle = await linkFor(owner, source, target)
+    if (obstacle === undefined) return
+    if (how === 'read-only') return copy(source, target, options)
+    throw new VarveError('PATH_INVALID', `${hostPath} cannot be shared with the jail ${root}: ${obstacle}`, {
+      remedy: `keep it on the file system of the jail (chrootBaseDir) and give it to uid ${owner.uid}, or attach it read-only`,
+    })
+  }
   return {
-    input: (hostPath) => {
-      const place = inJail(`in-${fresh()}`)
-      const source = resolve(hostPath)
-      if (statSync(source).uid === owner.uid && tryLink(source, place.hostPath)) return place.vmmPath
-      copyFileSync(source, place.hostPath, constants.COPYFILE_FICLONE | constants.COPYFILE_EXCL)
-      chownSync(place.hostPath, owner.uid, owner.gid)
-      return place.vmmPath
+    input: async (hostPath, options) => {
+      const name = `in-${fresh()}`
+      await place(name, hostPath, 'read-only', options)
+      return local(name).vmmPath
     },
     output: (hostPath) => {
-      const place = inJail(`out-${fresh()}`)
+      const { hostPath: inside, vmmPath } = local(`out-${fresh()}`)
       return {
-        vmmPath: place.vmmPath,
-        commit: () => move(place.hostPath, resolve(hostPath)),
-        discard: () => rmSync(place.hostPath, { force: true }),
+        vmmPath,
+        commit: () => moveOut(inside, resolve(hostPath)),
+        discard: () => rmSync(inside, { force: true }),
       }
     },
-    local: inJail,
+    local,
+    place,
+    locate: async (vmmPath) => {
+      const place = join(await realpath(root), resolve('/', vmmPath))
+      const found = await real(place)
+      if (found !== undefined && found !== place)
+        throw new VarveError('PATH_INVALID', `${vmmPath} in the jail ${root} is a symbolic link`)
+      return found
+    },
   }
 }
 
 /** Not counted: another process may have given names in this jail before. */
 const fresh = () => randomBytes(6).toString('hex')
 
-function tryLink(from: string, to: string): boolean {
+async function existing(hostPath: string): Promise<string> {
+  const found = await real(resolve(hostPath))
+  if (found === undefined) throw new VarveError('NOT_FOUND', `there is no file ${hostPath}`)
+  return found
+}
+
+function real(path: string): Promise<string | undefined> {
+  return realpath(path).catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return undefined
+    throw new VarveError('PATH_INVALID', `cannot use ${path}: ${error.message}`, { cause: error })
+  })
+}
+
+function nameTaken(place: string): (error: NodeJS.ErrnoException) => never {
+  return (error) => {
+    throw error.code === 'EEXIST'
+      ? new VarveError('ALREADY_EXISTS', `${place} exists and is not overwritten`, { cause: error })
+      : error
+  }
+}
+
+/** Links a file into the jail if its user owns it; otherwise says what is in the way. */
+async function linkFor(
+  owner: { readonly uid: number },
+  from: string,
+  to: string,
+): Promise<string | undefined> {
+  const { uid } = await stat(from)
+  if (uid !== owner.uid) return `uid ${uid} owns it, not ${owner.uid}`
   try {
-    linkSync(from, to)
-    return true
+    await link(from, to)
+    return undefined
   } catch (error) {
-    if (['EXDEV', 'EPERM', 'EMLINK'].includes((error as NodeJS.ErrnoException).code ?? '')) return false
-    throw error
+    const { code = '', message } = error as NodeJS.ErrnoException
+    if (['EXDEV', 'EPERM', 'EMLINK'].includes(code)) return message
+    return nameTaken(to)(error as NodeJS.ErrnoException)
   }
 }
 
 /** Out of the jail, and into the hands of whoever runs this. */
-function move(from: string, to: string): void {
+async function moveOut(from: string, to: string): Promise<void> {
   try {
-    renameSync(from, to)
+    await rename(from, to)
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'EXDEV')
       throw new VarveError('PATH_INVALID', `cannot move ${from} to ${to}: ${(error as Error).message}`, {
         cause: error,
       })
-    copyWithHoles(from, to)
+    await copyWithHoles(from, to)
     rmSync(from)
   }
-  chownSync(to, process.getuid?.() ?? 0, process.getgid?.() ?? 0)
+  // Looked at here, where the jail's user can no longer exchange it.
+  if (!lstatSync(to).isFile()) {
+    rmSync(to, { force: true, recursive: true })
+    throw new VarveError('PATH_INVALID', `Firecracker left no regular file at ${from}`)
+  }
+  await lchown(to, process.getuid?.() ?? 0, process.getgid?.() ?? 0)
 }

@@ -47,6 +47,7 @@ export async function launchMachine(options: LaunchMachineOptions = {}): Promise
     dirtyTracking: false,
     vsockPath: null,
     jail: null,
+    diskDirectory: null,
     snapshotId: null,
     snapshotsTaken: 0,
     ranSince: false,

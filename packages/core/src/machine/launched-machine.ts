@@ -3,6 +3,7 @@ import { apiAvailability } from '../firecracker/api-availability.js'
 import type { CallOptions } from '../firecracker/api-client.js'
 import type { SnapshotLoad } from '../firecracker/api-types.js'
 import { isAvailable } from '../firecracker/version.js'
+import { type DiskSource, diskFile, drivesOf, PlacedFiles, placeDisks, privateName } from './disks.js'
 import { MachineHandle } from './machine-handle.js'
 import { defaultBootArgs, type MachineSpec, vsockFileName } from './machine-spec.js'
 import { PausedMachine } from './paused-machine.js'
@@ -24,6 +25,17 @@ export type MemorySource =
 export interface LoadOptions extends CallOptions {
   readonly statePath: string
   readonly memory: MemorySource
+  /**
+   * Disks of the snapshot that are to be put under their names in the VMM's directory first; the others must be there
+   * already. They go with the machine.
+   */
+  readonly disks?: readonly DiskSource[]
+  /**
+   * Where private copies of disks are kept, in a directory of their own. Default: the VMM's directory, which usually is
+   * in memory; a directory on the sources' file system lets copies share blocks with them. In a jail, whose files must
+   * lie in it, this is not used.
+   */
+  readonly diskDirectory?: string
   /** Log written pages, which Diff snapshots need. Not stored in snapshots. Default true. */
   readonly trackDirtyPages?: boolean
   /** Other tap devices, by interface id. Firecracker 1.12.0 or newer. */
@@ -42,8 +54,15 @@ export class LaunchedMachine extends MachineHandle {
   async boot(spec: MachineSpec, options: CallOptions = {}): Promise<RunningMachine> {
     const trackDirtyPages = spec.trackDirtyPages ?? true
     await this.step('boot', 'running', async () => {
-      await this.#configure(spec, trackDirtyPages, options)
-      await this.vm.api.startInstance(options)
+      const placed = new PlacedFiles()
+      try {
+        await this.#configure(spec, trackDirtyPages, placed, options)
+        await this.vm.api.startInstance(options)
+      } catch (error) {
+        // So that another spec, or the mended one, can be tried.
+        await placed.remove()
+        throw error
+      }
     })
     const vsockPath = spec.vsockCid === undefined ? null : this.files.local(vsockFileName).hostPath
     this.vm.updateRecord({
@@ -55,7 +74,12 @@ export class LaunchedMachine extends MachineHandle {
     return new RunningMachine(this.vm)
   }
 
-  async #configure(spec: MachineSpec, trackDirtyPages: boolean, options: CallOptions): Promise<void> {
+  async #configure(
+    spec: MachineSpec,
+    trackDirtyPages: boolean,
+    placed: PlacedFiles,
+    options: CallOptions,
+  ): Promise<void> {
     const { api } = this.vm
     const { files } = this
     await api.putMachineConfig(
@@ -69,26 +93,13 @@ export class LaunchedMachine extends MachineHandle {
     )
     await api.putBootSource(
       {
-        kernel_image_path: files.input(spec.kernel),
-        ...(spec.initrd === undefined ? {} : { initrd_path: files.input(spec.initrd) }),
+        kernel_image_path: await files.input(spec.kernel, options),
+        ...(spec.initrd === undefined ? {} : { initrd_path: await files.input(spec.initrd, options) }),
         boot_args: spec.bootArgs ?? defaultBootArgs,
       },
       options,
     )
-    const disks = [
-      ...(spec.rootDisk === undefined ? [] : [{ id: 'rootfs', root: true, ...spec.rootDisk }]),
-      ...(spec.disks ?? []).map((disk) => ({ root: false, ...disk })),
-    ]
-    for (const disk of disks)
-      await api.putDrive(
-        {
-          drive_id: disk.id,
-          is_root_device: disk.root,
-          path_on_host: files.input(disk.path),
-          is_read_only: disk.readOnly ?? false,
-        },
-        options,
-      )
+    await this.#attachDisks(spec, placed, options)
     for (const { id, tap, mac } of spec.network ?? [])
       await api.putNetworkInterface(
         { iface_id: id, host_dev_name: tap, ...(mac === undefined ? {} : { guest_mac: mac }) },
@@ -97,6 +108,28 @@ export class LaunchedMachine extends MachineHandle {
     if (spec.vsockCid !== undefined)
       await api.putVsock({ guest_cid: spec.vsockCid, uds_path: files.local(vsockFileName).vmmPath }, options)
     if (spec.entropy === true) await api.putEntropy({}, options)
+  }
+
+  /**
+   * Firecracker is told a name in its working directory, which leads to the user's file: a clone of a snapshot then
+   * can have another file there.
+   */
+  async #attachDisks(spec: MachineSpec, placed: PlacedFiles, options: CallOptions): Promise<void> {
+    const { files } = this
+    for (const { id, path, readOnly, root } of drivesOf(spec)) {
+      const file = diskFile(id)
+      await files.place(file, path, readOnly ? 'read-only' : 'shared', options)
+      placed.add(files.local(file).hostPath)
+      await this.vm.api.putDrive(
+        {
+          drive_id: id,
+          is_root_device: root,
+          path_on_host: files.local(file).vmmPath,
+          is_read_only: readOnly,
+        },
+        options,
+      )
+    }
   }
 
   /**
@@ -118,17 +151,20 @@ export class LaunchedMachine extends MachineHandle {
     const { signal, trackDirtyPages = true } = options
     const call = signal === undefined ? {} : { signal }
     await this.step('load', resume ? 'running' : 'paused', async () => {
-      try {
-        await this.vm.api.loadSnapshot(this.#loadBody(options, trackDirtyPages, resume), call)
-      } catch (error) {
-        if (!isVarveError(error, 'API_REFUSED')) throw error
-        // Past its first checks a failed load ends Firecracker; a VMM in between is of no use either.
-        await this.vm.stop()
-        throw new VarveError('LOAD_FAILED', `${options.statePath}: ${String(error.details.faultMessage)}`, {
-          cause: error,
-          details: error.details,
-        })
-      }
+      await this.#withDisks(options, async () => {
+        const body = await this.#loadBody(options, trackDirtyPages, resume)
+        try {
+          await this.vm.api.loadSnapshot(body, call)
+        } catch (error) {
+          if (!isVarveError(error, 'API_REFUSED')) throw error
+          // Past its first checks a failed load ends Firecracker; a VMM in between is of no use either.
+          await this.vm.stop()
+          throw new VarveError('LOAD_FAILED', `${options.statePath}: ${String(error.details.faultMessage)}`, {
+            cause: error,
+            details: error.details,
+          })
+        }
+      })
     })
     this.vm.updateRecord({
       dirtyTracking: trackDirtyPages,
@@ -139,15 +175,32 @@ export class LaunchedMachine extends MachineHandle {
     })
   }
 
-  #loadBody(options: LoadOptions, trackDirtyPages: boolean, resume: boolean): SnapshotLoad {
+  /** Has the disks in place for `load`, and takes them away again where that fails. */
+  async #withDisks(options: LoadOptions, load: () => Promise<void>): Promise<void> {
+    const { disks = [], diskDirectory, signal } = options
+    const apart = diskDirectory !== undefined && this.jailOwner === null && disks.length > 0
+    const copies = apart ? privateName(diskDirectory, this.id) : null
+    const placed = new PlacedFiles()
+    // Recorded first, so that whoever ends this machine removes it.
+    if (copies !== null) this.vm.updateRecord({ diskDirectory: copies })
+    try {
+      await placeDisks(this.files, disks, placed, { copies, signal })
+      await load()
+    } catch (error) {
+      await placed.remove()
+      throw error
+    }
+  }
+
+  async #loadBody(options: LoadOptions, trackDirtyPages: boolean, resume: boolean): Promise<SnapshotLoad> {
     const { memory, networkOverrides, vsockPath, clockRealtime } = options
     const tracking = apiAvailability['PUT /snapshot/load track_dirty_pages']
     const modern = tracking === undefined || isAvailable(tracking, this.firecrackerVersion)
     return {
-      snapshot_path: this.files.input(options.statePath),
+      snapshot_path: await this.files.input(options.statePath, options),
       mem_backend:
         memory.backend === 'File'
-          ? { backend_type: 'File', backend_path: this.files.input(memory.path) }
+          ? { backend_type: 'File', backend_path: await this.files.input(memory.path, options) }
           : { backend_type: 'Uffd', backend_path: this.files.local(memory.socketName).vmmPath },
       resume_vm: resume,
       ...(trackDirtyPages ? (modern ? { track_dirty_pages: true } : { enable_diff_snapshots: true }) : {}),

@@ -1,4 +1,4 @@
-import { resolve } from 'node:path'
+import { join, resolve } from 'node:path'
 import type { VarveError } from '../errors.js'
 import type { ApiClient, CallOptions } from '../firecracker/api-client.js'
 import type { InstanceInfo } from '../firecracker/api-types.js'
@@ -6,6 +6,7 @@ import type { FirecrackerVersion } from '../firecracker/version.js'
 import type { VmmFiles } from '../firecracker/vmm-files.js'
 import type { VmmExit, VmmPaths } from '../firecracker/vmm-process.js'
 import type { ProcessIdentity } from '../sys/proc.js'
+import { type AttachedDisk, disksOf } from './disks.js'
 import type { LiveVm, MachineState } from './live-vm.js'
 
 /**
@@ -85,6 +86,11 @@ export abstract class MachineHandle implements AsyncDisposable {
     return this.vm.api.instanceInfo(options)
   }
 
+  /** The files behind the guest's disks, by drive id; empty before boot or load. */
+  async disks(options: CallOptions = {}): Promise<AttachedDisk[]> {
+    return disksOf(await this.vm.api.vmConfig(options), this.files, this.pid)
+  }
+
   /** Names a process that serves this VM and must end with it. */
   addHelper(helper: ProcessIdentity & { readonly role: string }): void {
     const { pid, startTime, role } = helper
@@ -120,7 +126,8 @@ export abstract class MachineHandle implements AsyncDisposable {
   /** Host path of the vsock socket, from the VMM's own configuration. */
   protected async readVsockPath(options: CallOptions): Promise<string | null> {
     const path = (await this.vm.api.vmConfig(options)).vsock?.uds_path
-    const base = this.vm.process.jailRoot ?? this.paths.directory
-    return path === undefined ? null : resolve(base, this.vm.process.jailRoot ? `.${path}` : path)
+    if (path === undefined) return null
+    const { jailRoot } = this.vm.process
+    return jailRoot === undefined ? resolve(this.paths.directory, path) : join(jailRoot, resolve('/', path))
   }
 }

@@ -1,10 +1,12 @@
 import { readFileSync, statSync } from 'node:fs'
 import { VarveError } from '../errors.js'
+import { assertDriveId, drivesOf } from './disks.js'
 import { assertMachineId } from './runtime-directory.js'
 
 export interface DiskSpec {
-  /** Drive id: letters, digits, underscores. */
+  /** Drive id: 1–64 letters, digits, underscores. */
   readonly id: string
+  /** The disk's file (or block device). It stays the one that the guest writes to. */
   readonly path: string
   readonly readOnly?: boolean
 }
@@ -88,7 +90,11 @@ export function machineSpec(value: unknown): MachineSpec {
         fields(
           'disks[]',
           it,
-          { id: text('disks[].id'), path: text('disks[].path'), readOnly: flag('disks[].readOnly') },
+          {
+            id: (id) => assertDriveId(text('disks[].id')(id)),
+            path: text('disks[].path'),
+            readOnly: flag('disks[].readOnly'),
+          },
           ['id', 'path'],
         ),
       ),
@@ -107,6 +113,7 @@ export function machineSpec(value: unknown): MachineSpec {
     },
     ['kernel', 'memoryMib', 'vcpus'],
   )
+  drivesOf(spec as Pick<MachineSpec, 'rootDisk' | 'disks'>)
   return spec as unknown as MachineSpec
 }
 

@@ -65,8 +65,8 @@ export class PausedMachine extends MachineHandle {
           { snapshot_path: state.vmmPath, mem_file_path: memory.vmmPath, snapshot_type: type },
           signal === undefined ? {} : { signal },
         )
-        state.commit()
-        memory.commit()
+        await state.commit()
+        await memory.commit()
       } catch (error) {
         if (logWasKept(error)) this.vm.updateRecord({ snapshotsTaken, ranSince, snapshotId })
         state.discard()

@@ -9,7 +9,7 @@ import {
   writeFileSync,
 } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { dirname, join } from 'node:path'
+import { dirname, isAbsolute, join } from 'node:path'
 import { isVarveError, VarveError } from '../errors.js'
 import { killProcess } from '../sys/pidfd.js'
 import { isAlive, type ProcessIdentity, processIdentity } from '../sys/proc.js'
@@ -34,6 +34,8 @@ export interface MachineRecord {
   /** Host path of the vsock Unix socket, where the guest has the device. */
   readonly vsockPath: string | null
   readonly jail: { readonly root: string; readonly uid: number; readonly gid: number } | null
+  /** Directory with this VM's private copies of disks, where they are kept elsewhere; goes with the machine. */
+  readonly diskDirectory: string | null
   /**
    * The snapshot that the log of written pages counts from: restored from it, or taken last. Null where that is not
    * known, and then no Diff can be a child of anything.
@@ -125,8 +127,13 @@ const maxRecordBytes = 64 * 1024
 function isRecord(value: MachineRecord): boolean {
   const identity = (it: ProcessIdentity | null) =>
     it === null || (Number.isSafeInteger(it.pid) && it.pid > 1 && Number.isSafeInteger(it.startTime))
+  // Both are removed with all that is in them.
+  const folder = (it: unknown) =>
+    it === null || (typeof it === 'string' && isAbsolute(it) && dirname(it) !== '/')
   return (
     typeof value.id === 'string' &&
+    folder(value.jail?.root ?? null) &&
+    folder(value.diskDirectory ?? null) &&
     identity(value.process) &&
     identity(value.owner) &&
     Array.isArray(value.helpers) &&
@@ -198,6 +205,7 @@ export function endAndRemove(directory: string, record: MachineRecord | undefine
     }
   // The jail's own folder is <base>/<binary>/<id>, one above the root.
   if (record?.jail) rmSync(dirname(record.jail.root), { recursive: true, force: true })
+  if (record?.diskDirectory) rmSync(record.diskDirectory, { recursive: true, force: true })
   // A process that is just ending may still write its last words there.
   rmSync(directory, { recursive: true, force: true, maxRetries: 3 })
 }

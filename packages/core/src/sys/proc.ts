@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync, readlinkSync } from 'node:fs'
+import { type BigIntStats, readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs'
 import { VarveError } from '../errors.js'
 
 /** A process beyond doubt: pids are reused, a pid with its start time is not. */
@@ -58,6 +58,24 @@ export function openDescriptors(pid: number): { readonly fd: number; readonly ta
       // Closed since the listing.
       if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
     }
+  }
+  return found
+}
+
+/** A file beyond its names: device and inode. */
+export const fileIdentity = ({ dev, ino }: Pick<BigIntStats, 'dev' | 'ino'>): string => `${dev}:${ino}`
+
+/**
+ * `fileIdentity` of every file that a process has open. Right also where the process is in a jail: its descriptors are
+ * looked at themselves, not their names.
+ */
+export function openFileIdentities(pid: number): ReadonlySet<string> {
+  const directory = `/proc/${pid}/fd`
+  const found = new Set<string>()
+  for (const name of readdirSync(directory)) {
+    // Closed since the listing: undefined.
+    const stat = statSync(`${directory}/${name}`, { bigint: true, throwIfNoEntry: false })
+    if (stat !== undefined) found.add(fileIdentity(stat))
   }
   return found
 }

@@ -1,0 +1,189 @@
+import { randomBytes } from 'node:crypto'
+import { mkdir, rm, stat } from 'node:fs/promises'
+import { dirname, join, resolve } from 'node:path'
+import { VarveError } from '../errors.js'
+import type { FullVmConfiguration } from '../firecracker/api-types.js'
+import type { Placement, VmmFiles } from '../firecracker/vmm-files.js'
+import { type CopyResult, copyWithHoles } from '../sys/copy-with-holes.js'
+import { fileIdentity, openFileIdentities } from '../sys/proc.js'
+import type { DiskSpec, MachineSpec } from './machine-spec.js'
+
+/** One disk (or pmem device) of a machine that is backed by a host file. */
+export interface AttachedDisk {
+  /** Drive id. */
+  readonly drive: string
+  /** As Firecracker has it: a name in its working directory, or an absolute path. Snapshots contain it. */
+  readonly file: string
+  /** The host file, without links; null where the file that Firecracker has open is no longer at that path. */
+  readonly hostPath: string | null
+  readonly readOnly: boolean
+  /** Size of the file; 0 where it is gone, and of a block device. */
+  readonly sizeBytes: number
+}
+
+/** Where one disk of a snapshot comes from when it is loaded. */
+export interface DiskSource {
+  /** As in the snapshot; must be a name in the VMM's working directory. */
+  readonly file: string
+  readonly source: string
+  /**
+   * `copy`: a private copy, which goes with the machine. `link`: the source itself, for disks that are read-only (a
+   * guest that may write would write to the source; in a jail it may get a copy).
+   */
+  readonly mode: 'copy' | 'link'
+}
+
+/** Firecracker accepts no other ids, and this one becomes a file name. */
+export function assertDriveId(id: string): string {
+  if (!/^[A-Za-z0-9_]{1,64}$/.test(id))
+    throw new VarveError(
+      'INVALID_ARGUMENT',
+      `drive id ${JSON.stringify(id)} is not 1–64 letters, digits or underscores`,
+    )
+  return id
+}
+
+/** The name under which Firecracker is told a drive, the same in every machine. */
+export const diskFile = (drive: string): string => `disk-${assertDriveId(drive)}`
+
+/** Names that Varve itself gives in a VMM's working directory; some of them appear later than the disks. */
+const ownNames =
+  /^(machine\.json.*|death\.json|page-server|(api|uffd|vsock)\.sock|console\.(in|log)|(firecracker|stderr)\.log)$/
+
+/** A disk's file name from a snapshot, which could come from anywhere. */
+export function assertDiskFile(file: string): string {
+  const problem =
+    file === '' || file === '.' || file === '..' || file.includes('\0') || Buffer.byteLength(file) > 255
+      ? 'is no file name'
+      : file.includes('/')
+        ? 'is a path, not a name in the VMM’s working directory'
+        : ownNames.test(file)
+          ? 'is a name that Varve uses itself'
+          : undefined
+  if (problem === undefined) return file
+  throw new VarveError('PATH_INVALID', `disk file ${JSON.stringify(file)} ${problem}`, {
+    remedy:
+      'leave this disk where the snapshot expects it, or take the snapshot again of a machine that Varve booted: its disks have names that each clone can give to a file of its own',
+  })
+}
+
+/** The drives of a spec, the root one first; two of one id are INVALID_ARGUMENT. */
+export function drivesOf(
+  spec: Pick<MachineSpec, 'rootDisk' | 'disks'>,
+): readonly (Required<DiskSpec> & { readonly root: boolean })[] {
+  const drives = [
+    ...(spec.rootDisk === undefined ? [] : [{ id: 'rootfs', readOnly: false, ...spec.rootDisk, root: true }]),
+    ...(spec.disks ?? []).map((disk) => ({ readOnly: false, ...disk, root: false })),
+  ]
+  const seen = new Set<string>()
+  for (const { id } of drives) {
+    if (seen.has(assertDriveId(id)))
+      throw new VarveError('INVALID_ARGUMENT', `two drives have the id ${id}`, {
+        remedy: 'the root disk is "rootfs"; give each other disk an id of its own',
+      })
+    seen.add(id)
+  }
+  return drives
+}
+
+/** Name of a machine's directory within one that others use too. */
+export const privateName = (directory: string, machine: string): string =>
+  join(resolve(directory), `varve-${machine}-${randomBytes(6).toString('hex')}`)
+
+/** Files that were put somewhere, and the way back. What links lead to stays. */
+export class PlacedFiles {
+  readonly #paths: string[] = []
+
+  add(path: string): void {
+    this.#paths.push(path)
+  }
+
+  async remove(): Promise<void> {
+    for (const path of this.#paths.splice(0)) await rm(path, { recursive: true, force: true })
+  }
+}
+
+/**
+ * Puts disks under their names; private copies go into the new directory `copies`, where it is not null. What it puts
+ * is added to `placed` as it goes.
+ */
+export async function placeDisks(
+  files: VmmFiles,
+  disks: readonly DiskSource[],
+  placed: PlacedFiles,
+  { copies, signal }: { readonly copies: string | null; readonly signal: AbortSignal | undefined },
+): Promise<void> {
+  for (const { file } of disks) assertDiskFile(file)
+  if (copies !== null) {
+    await mkdir(copies, { mode: 0o700 }).catch((cause: Error) => {
+      throw new VarveError('PATH_INVALID', `cannot keep disks in ${dirname(copies)}: ${cause.message}`, {
+        cause,
+      })
+    })
+    placed.add(copies)
+  }
+  const place = async (file: string, source: string, how: Placement) => {
+    await files.place(file, source, how, { signal })
+    placed.add(files.local(file).hostPath)
+  }
+  for (const { file, source, mode } of disks)
+    if (mode === 'link') await place(file, source, 'read-only')
+    else if (copies === null) await place(file, source, 'copy')
+    else {
+      await copyWithHoles(source, join(copies, file), { signal })
+      await place(file, join(copies, file), 'shared')
+    }
+}
+
+/**
+ * The disks in `GET /vm/config`, by drive id: after a load Firecracker lists them in any order. vhost-user drives have
+ * no file and are left out (Firecracker does not snapshot them).
+ */
+export async function disksOf(
+  config: FullVmConfiguration,
+  files: VmmFiles,
+  pid: number,
+): Promise<AttachedDisk[]> {
+  const open = openFileIdentities(pid)
+  const listed = [
+    ...(config.drives ?? []).map((it) => ({
+      drive: it.drive_id,
+      file: it.path_on_host,
+      ro: it.is_read_only,
+    })),
+    ...(config.pmem ?? []).map((it) => ({ drive: it.id, file: it.path_on_host, ro: it.read_only })),
+  ]
+  const disks: AttachedDisk[] = []
+  for (const { drive, file, ro } of listed) {
+    if (typeof file !== 'string') continue
+    const found = await files.locate(file)
+    const now = found === undefined ? undefined : await stat(found, { bigint: true })
+    const current = now !== undefined && open.has(fileIdentity(now))
+    disks.push({
+      drive,
+      file,
+      hostPath: current ? (found as string) : null,
+      readOnly: ro === true,
+      sizeBytes: current ? Number(now.size) : 0,
+    })
+  }
+  return disks.sort((a, b) => (a.drive < b.drive ? -1 : 1))
+}
+
+/**
+ * Copies a disk that nobody writes to meanwhile (its machine is paused, and the snapshot is written: Firecracker then
+ * has finished its requests) into a new file (0600), as `copyWithHoles` does. Not synced. Block devices are refused:
+ * what is on them cannot be copied as a file with holes.
+ */
+export async function copyDisk(
+  source: string,
+  target: string,
+  options: { readonly signal?: AbortSignal | undefined } = {},
+): Promise<CopyResult> {
+  const found = await stat(source).catch(() => undefined)
+  if (found?.isBlockDevice())
+    throw new VarveError('PATH_INVALID', `${source} is a block device; only disk files can be copied`, {
+      remedy: 'keep the disk in a file, or attach the device read-only',
+    })
+  return copyWithHoles(source, target, options)
+}
