@@ -2,6 +2,7 @@ import { chmodSync, existsSync } from 'node:fs'
 import { isVarveError, VarveError } from '../errors.js'
 import { featureAvailability } from '../firecracker/api-availability.js'
 import type { CallOptions } from '../firecracker/api-client.js'
+import { assertDiffSafe, hasSlotBug } from '../firecracker/diff-safety.js'
 import { requireAvailable } from '../firecracker/version.js'
 import { MachineHandle } from './machine-handle.js'
 import { RunningMachine } from './running-machine.js'
@@ -37,6 +38,7 @@ export class PausedMachine extends MachineHandle {
    */
   snapshot(options: SnapshotOptions): Promise<SnapshotFiles> {
     const { type, statePath, memoryPath, signal } = options
+    const call = signal === undefined ? {} : { signal }
     return this.step('snapshot', 'paused', async () => {
       if (type === 'Diff' && !this.dirtyTracking)
         requireAvailable(
@@ -44,6 +46,8 @@ export class PausedMachine extends MachineHandle {
           featureAvailability.untrackedDiff,
           this.firecrackerVersion,
         )
+      if (type === 'Diff' && hasSlotBug(this.firecrackerVersion))
+        assertDiffSafe(this.firecrackerVersion, await this.vm.api.vmConfig(call))
       for (const path of [statePath, memoryPath])
         if (existsSync(path))
           throw new VarveError('ALREADY_EXISTS', `snapshot file ${path} exists`, {
@@ -63,7 +67,7 @@ export class PausedMachine extends MachineHandle {
       try {
         await this.vm.api.createSnapshot(
           { snapshot_path: state.vmmPath, mem_file_path: memory.vmmPath, snapshot_type: type },
-          signal === undefined ? {} : { signal },
+          call,
         )
         await state.commit()
         await memory.commit()
