@@ -103,3 +103,8 @@ export function assertFinePages(directory: string): void {
       },
     )
 }
+
+/** Whether a Diff taken in this directory tells single pages apart. */
+export function hasFinePages(directory: string): boolean {
+  return holeGranularityBytes(directory) <= pageSizeBytes
+}

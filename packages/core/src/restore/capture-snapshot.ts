@@ -3,7 +3,7 @@ import { cpus, machine as hardwareName, release } from 'node:os'
 import { join } from 'node:path'
 import { VarveError } from '../errors.js'
 import { formatFirecrackerVersion } from '../firecracker/version.js'
-import { assertFinePages } from '../layer/index-memory-file.js'
+import { assertFinePages, hasFinePages } from '../layer/index-memory-file.js'
 import { sealLayer } from '../layer/layer-file.js'
 import type { Layer } from '../layer/layer-types.js'
 import { type AttachedDisk, copyDisk } from '../machine/disks.js'
@@ -68,11 +68,11 @@ export interface CapturedSnapshot {
 export async function takeSnapshot(machine: PausedMachine, options: TakeOptions): Promise<TakenSnapshot> {
   const { store, signal } = options
   const parent = options.parent === undefined ? undefined : await store.describe(options.parent)
-  const type = snapshotType(machine, parent, options.base ?? 'auto')
   const attached = await machine.disks()
   const vmConfig = await machine.api.vmConfig(signal === undefined ? {} : { signal })
   const staging = await store.stage()
   try {
+    const type = snapshotType(machine, parent, options.base ?? 'auto', staging.directory)
     if (type === 'Diff') assertFinePages(staging.directory)
     const [statePath, memoryPath] = [join(staging.directory, 'state'), join(staging.directory, 'memory')]
     const start = performance.now()
@@ -154,6 +154,7 @@ function snapshotType(
   machine: PausedMachine,
   parent: SnapshotDescription | undefined,
   base: 'auto' | 'Full' | 'Diff',
+  directory: string,
 ): 'Full' | 'Diff' {
   if (parent !== undefined) {
     assertLineage(machine, parent.entry)
@@ -165,7 +166,8 @@ function snapshotType(
       remedy:
         'a base by Diff needs a machine booted here with dirty tracking and no snapshot yet; take a Full',
     })
-  return base === 'Full' || !complete ? 'Full' : 'Diff'
+  if (base !== 'auto') return base
+  return complete && hasFinePages(directory) ? 'Diff' : 'Full'
 }
 
 /** A Diff over the wrong parent would be an image that never was: refused before anything is written. */

@@ -1,11 +1,13 @@
 import { baseByDiffScenario } from './base-by-diff.js'
 import { chainDepthScenario } from './chain-depth.js'
+import { coarseHolesScenario } from './coarse-holes.js'
 import { diffNoSpaceScenario } from './diff-no-space.js'
 import { dirtyLogScenarios } from './dirty-log.js'
 import { jailedScenario } from './jailed.js'
 import { layeredRestoreScenarios } from './layered-restore.js'
 import { pageServerDeathScenario } from './page-server-death.js'
 import type { Scenario } from './scenario.js'
+import { storeNoSpaceScenario } from './store-no-space.js'
 import { twoRegionsScenario } from './two-regions.js'
 import { uffdPromiseScenarios } from './uffd-promises.js'
 import { workflowScenarios } from './workflows.js'
@@ -21,6 +23,8 @@ export const scenarios: readonly Scenario[] = [
   jailedScenario,
   ...dirtyLogScenarios,
   diffNoSpaceScenario,
+  storeNoSpaceScenario,
+  coarseHolesScenario,
   baseByDiffScenario,
   chainDepthScenario,
   ...uffdPromiseScenarios,

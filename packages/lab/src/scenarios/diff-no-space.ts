@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict'
-import { spawnSync } from 'node:child_process'
 import { mkdirSync } from 'node:fs'
-import { dataPages, indexMemoryFile, isVarveError, minus, onProcessEnd, pageSetFromPages } from 'varve'
+import { dataPages, indexMemoryFile, isVarveError, minus, pageSetFromPages } from 'varve'
 import { touchedPages } from '../micro/patterns.js'
 import { MicroVm } from './micro-vm.js'
 import type { Facts, Scenario, ScenarioContext } from './scenario.js'
+import { withTmpfs } from './tmpfs.js'
 
 const memoryMib = 32
 const written = { start: 2000, count: 600, stride: 3, order: 5 }
@@ -26,7 +26,7 @@ async function noSpace(context: ScenarioContext): Promise<Facts> {
 
   const small = context.path('small')
   mkdirSync(small, { mode: 0o700 })
-  const failure = await withTmpfs(small, () =>
+  const failure = await withTmpfs(small, diskBytes, () =>
     take('full-disk', `${small}/memory`).then(
       () => undefined,
       (error: unknown) => error,
@@ -41,24 +41,6 @@ async function noSpace(context: ScenarioContext): Promise<Facts> {
   const told = pageSetFromPages(touchedPages(written))
   assert.equal(minus(told, data).pages, 0, 'the next Diff holds every page that the failed one should have')
   return { refusal: failure.message, pagesWritten: told.pages, nextDiffPages: data.pages }
-}
-
-/** mount(8) and umount(8) exist wherever Linux boots; they need root, as the jailer does. */
-async function withTmpfs<T>(directory: string, work: () => Promise<T>): Promise<T> {
-  run('mount', ['-t', 'tmpfs', '-o', `size=${diskBytes},mode=0700`, 'tmpfs', directory])
-  const unmount = () => run('umount', [directory])
-  const takeBack = onProcessEnd(unmount)
-  try {
-    return await work()
-  } finally {
-    takeBack()
-    unmount()
-  }
-}
-
-function run(command: string, args: readonly string[]): void {
-  const { status, stderr, error } = spawnSync(command, args, { encoding: 'utf8' })
-  assert.equal(status, 0, `${command} ${args.join(' ')}: ${error?.message ?? stderr}`)
 }
 
 export const diffNoSpaceScenario: Scenario = {
