@@ -3,8 +3,14 @@ import { spawnSync } from 'node:child_process'
 import { onProcessEnd } from 'varve'
 
 /** A small file system for as long as `work` takes. mount(8) exists wherever Linux boots; it needs root, as the jailer does. */
-export async function withTmpfs<T>(directory: string, sizeBytes: number, work: () => Promise<T>): Promise<T> {
-  run('mount', ['-t', 'tmpfs', '-o', `size=${sizeBytes},mode=0700`, 'tmpfs', directory])
+export async function withTmpfs<T>(
+  directory: string,
+  sizeBytes: number,
+  work: () => Promise<T>,
+  options: readonly string[] = [],
+): Promise<T> {
+  const all = [`size=${sizeBytes}`, 'mode=0700', ...options].join(',')
+  run('mount', ['-t', 'tmpfs', '-o', all, 'tmpfs', directory])
   const unmount = () => run('umount', [directory])
   const takeBack = onProcessEnd(unmount)
   try {
