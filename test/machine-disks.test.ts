@@ -113,6 +113,10 @@ const ownDisks = (): DiskSource[] => [
   { file: 'disk-rootfs', source: fixed, mode: 'link' },
 ]
 
+/** What is in a machine's directory but for its locks. */
+const filesOf = ({ paths }: { paths: { directory: string } }) =>
+  readdirSync(paths.directory).filter((name) => !name.endsWith('.lock'))
+
 /** How a process has a file open: 'r' or 'rw'; undefined where it has not. By device and inode, not by name. */
 function opened(pid: number, path: string): string | undefined {
   const { dev, ino } = statSync(path)
@@ -234,7 +238,7 @@ describe('without a jailer', () => {
   ])('a disk named %j is refused before anything is made', async (file) => {
     const machine = await launch('paths')
     await using _stop = machine
-    const before = readdirSync(machine.paths.directory)
+    const before = filesOf(machine)
     const error = await failure(
       machine.load({
         statePath: snapshot.statePath,
@@ -244,7 +248,7 @@ describe('without a jailer', () => {
     )
     expect(error.code).toBe('PATH_INVALID')
     expect(error.remedy).toContain('name')
-    expect(readdirSync(machine.paths.directory)).toEqual(before)
+    expect(filesOf(machine)).toEqual(before)
     expect((await machine.info()).state).toBe('Not started')
   })
 
@@ -253,7 +257,7 @@ describe('without a jailer', () => {
     await using _stop = machine
     const elsewhere = world.path('copies-2')
     mkdirSync(elsewhere)
-    const before = readdirSync(machine.paths.directory)
+    const before = filesOf(machine)
     const load = (disks: DiskSource[]) =>
       machine.load({
         statePath: snapshot.statePath,
@@ -265,7 +269,7 @@ describe('without a jailer', () => {
     expect((await failure(load([...ownDisks(), missing]))).code).toBe('NOT_FOUND')
     const twice = await failure(load([...ownDisks(), ...ownDisks()]))
     expect(twice.code).toBe('ALREADY_EXISTS')
-    expect(readdirSync(machine.paths.directory)).toEqual(before)
+    expect(filesOf(machine)).toEqual(before)
     expect(readdirSync(elsewhere)).toEqual([])
     expect((await (await load(ownDisks())).info()).state).toBe('Paused')
   })

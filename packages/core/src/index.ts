@@ -25,6 +25,7 @@ export {
   isStateFile,
   type StateFileReport,
 } from './firecracker/inspect/inspect-state-file.js'
+export type { JailerOptions } from './firecracker/jailer.js'
 export { checkCrc, crc64Jones, writeCrc } from './firecracker/state-file/crc64.js'
 export { type StateFileArch, type StateFormat, stateFormats } from './firecracker/state-file/formats.js'
 export { readStateFile, type StateFile } from './firecracker/state-file/read-state-file.js'
@@ -37,8 +38,9 @@ export {
   parseFirecrackerVersion,
   supportedVersions,
 } from './firecracker/version.js'
+export type { VmmExit } from './firecracker/vmm-exit.js'
 export type { VmmFiles } from './firecracker/vmm-files.js'
-export type { JailerOptions, VmmExit, VmmPaths } from './firecracker/vmm-process.js'
+export type { VmmPaths } from './firecracker/vmm-paths.js'
 export { type ConnectVsockOptions, connectVsock } from './firecracker/vsock.js'
 export { type CompareOptions, compareImages } from './layer/compare-images.js'
 export {
@@ -93,6 +95,7 @@ export { onProcessEnd } from './machine/exit-hooks.js'
 export { bootMachine, type LaunchMachineOptions, launchMachine } from './machine/launch-machine.js'
 export type { LaunchedMachine, LoadOptions, MemorySource } from './machine/launched-machine.js'
 export { type LinuxVerdict, recallLinuxVerdict, rememberLinuxVerdict } from './machine/linux-verdict.js'
+export type { MachineRecord } from './machine/machine-record.js'
 export {
   type DiskSpec,
   defaultBootArgs,
@@ -101,14 +104,14 @@ export {
   type NetworkSpec,
   readMachineSpec,
 } from './machine/machine-spec.js'
-export type { PausedMachine, SnapshotFiles, SnapshotOptions } from './machine/paused-machine.js'
+export type {
+  PausedMachine,
+  SnapshotFiles,
+  SnapshotOptions,
+  WrittenSnapshot,
+} from './machine/paused-machine.js'
 export type { RunningMachine } from './machine/running-machine.js'
-export {
-  listMachines,
-  type MachineRecord,
-  type RecordedMachine,
-  runtimeDirectory,
-} from './machine/runtime-directory.js'
+export { listMachines, type RecordedMachine, runtimeDirectory } from './machine/runtime-directory.js'
 export {
   type ClassifyInput,
   classify,

@@ -1,37 +1,17 @@
 import { type ChildProcess, spawn } from 'node:child_process'
-import {
-  chownSync,
-  closeSync,
-  constants,
-  fstatSync,
-  mkdirSync,
-  openSync,
-  readSync,
-  rmSync,
-  watch,
-} from 'node:fs'
-import { basename, dirname, join } from 'node:path'
+import { chownSync, closeSync, constants, openSync } from 'node:fs'
 import { VarveError } from '../errors.js'
 import { makeFifo } from '../sys/fifo.js'
 import { killProcess } from '../sys/pidfd.js'
-import { isAlive, type ProcessIdentity, processIdentity } from '../sys/proc.js'
-import { type ApiClient, connectApi } from './api-client.js'
+import { type ProcessIdentity, processIdentity } from '../sys/proc.js'
+import type { ApiClient } from './api-client.js'
 import type { FirecrackerBinary } from './binary.js'
-import { assertSocketPath, hostFiles, jailFiles, type VmmFiles } from './vmm-files.js'
-
-/** Options of Firecracker's jailer; see its `--help`. Needs root. */
-export interface JailerOptions {
-  /** Jailer binary; default: the one beside Firecracker. */
-  readonly path?: string
-  readonly uid: number
-  readonly gid: number
-  /** Default /srv/jailer; the jail is `<chrootBaseDir>/<binary name>/<id>/root`. */
-  readonly chrootBaseDir?: string
-  readonly netns?: string
-  readonly cgroupVersion?: 1 | 2
-  readonly cgroups?: readonly string[]
-  readonly resourceLimits?: readonly string[]
-}
+import { firstAnswer } from './first-answer.js'
+import { type JailerOptions, jailerCommand, jailRootOf, makeJail, removeJail } from './jailer.js'
+import { lastWords } from './last-words.js'
+import type { VmmExit } from './vmm-exit.js'
+import { hostFiles, jailFiles, type VmmFiles } from './vmm-files.js'
+import { apiSocketName, logName, type VmmPaths, vmmPaths } from './vmm-paths.js'
 
 export interface LaunchOptions {
   readonly binary: FirecrackerBinary
@@ -39,28 +19,13 @@ export interface LaunchOptions {
   readonly id: string
   /** Private directory of the VM, 0700, made by the caller: working directory, sockets, logs. */
   readonly directory: string
-  readonly jailer?: JailerOptions
+  readonly jailer?: JailerOptions | undefined
   readonly extraArguments?: readonly string[]
-  readonly signal?: AbortSignal
+  /** Called as soon as the process exists, to put it on record; what it throws ends the launch. */
+  readonly onSpawn?: (process: VmmProcess) => void
+  readonly signal?: AbortSignal | undefined
   /** How long the API socket may take to answer. Usually 10 ms; a loaded TCG host needs seconds. Default 30,000. */
   readonly startTimeoutMs?: number
-}
-
-export interface VmmExit {
-  readonly code: number | null
-  readonly signal: NodeJS.Signals | null
-}
-
-/** Files of one VM, by their fixed names in its directory. */
-export interface VmmPaths {
-  readonly directory: string
-  readonly apiSocket: string
-  /** FIFO that is the guest's serial input. Firecracker reads its stdin only from a FIFO or a terminal. */
-  readonly consoleInput: string
-  /** Everything the guest wrote to its serial port. */
-  readonly consoleOutput: string
-  readonly standardError: string
-  readonly log: string
 }
 
 export interface VmmProcess {
@@ -80,122 +45,42 @@ export interface VmmProcess {
   lastWords(): string
 }
 
-export function vmmPaths(directory: string, jailRoot?: string): VmmPaths {
-  const local = jailRoot ?? directory
-  return {
-    directory,
-    apiSocket: assertSocketPath(join(local, 'api.sock')),
-    consoleInput: join(directory, 'console.in'),
-    consoleOutput: join(directory, 'console.log'),
-    standardError: join(directory, 'stderr.log'),
-    log: join(local, 'firecracker.log'),
-  }
-}
-
-/** Starts Firecracker in `directory` and waits until its API answers. On any failure nothing is left running. */
+/**
+ * Starts Firecracker in `directory` and waits until its API answers. On any failure nothing is left running, nor a
+ * jail; what is in `directory` is the caller's to remove.
+ */
 export async function launchVmm(options: LaunchOptions): Promise<{ process: VmmProcess; api: ApiClient }> {
-  if (options.signal?.aborted)
-    throw new VarveError('INTERRUPTED', 'launch was aborted', { cause: options.signal.reason })
-  const jailRoot = options.jailer === undefined ? undefined : makeJailRoot(options)
-  const paths = vmmPaths(options.directory, jailRoot)
-  const files =
-    options.jailer === undefined || jailRoot === undefined
-      ? hostFiles(options.directory)
-      : jailFiles(jailRoot, options.jailer)
+  const { binary, id, directory, jailer, signal, startTimeoutMs: timeoutMs = 30_000 } = options
+  if (signal?.aborted) throw new VarveError('INTERRUPTED', 'launch was aborted', { cause: signal.reason })
+  const jailRoot = jailer === undefined ? undefined : jailRootOf(jailer, binary, id)
+  const paths = vmmPaths(directory, jailRoot)
   const { file, args } = commandLine(options)
-  const child = spawnVmm(file, args, paths, options)
-  const vmm = childProcess(child, paths, files, jailRoot)
+  if (jailer !== undefined && jailRoot !== undefined) makeJail(jailRoot, jailer)
+  let process: VmmProcess | undefined
   try {
-    await vmm.spawned
-    return { process: vmm.process, api: await firstAnswer(vmm.process, options) }
+    const child = spawnVmm(file, args, paths, options)
+    const files =
+      jailer === undefined || jailRoot === undefined ? hostFiles(directory) : jailFiles(jailRoot, jailer)
+    const started = childProcess(child, paths, files, jailRoot)
+    process = started.process
+    // Before anything is waited for: a process that is on no record would outlive a crash of this one.
+    if (child.pid !== undefined) options.onSpawn?.(process)
+    await started.spawned
+    return { process, api: await firstAnswer(process, { signal, timeoutMs }) }
   } catch (error) {
-    await vmm.process.kill()
-    if (jailRoot !== undefined) rmSync(dirname(jailRoot), { recursive: true, force: true })
+    await process?.kill()
+    if (jailRoot !== undefined) removeJail(jailRoot)
     throw error
   }
 }
 
-/** A VMM that another process started: found again by its identity, watched by its pidfd. */
-export function adoptVmm(
-  identity: ProcessIdentity,
-  directory: string,
-  jail?: { root: string; uid: number; gid: number },
-): VmmProcess {
-  const paths = vmmPaths(directory, jail?.root)
-  let exit: VmmExit | undefined
-  let timer: NodeJS.Timeout | undefined
-  const exited = new Promise<VmmExit>((resolve) => {
-    const look = () => {
-      if (isAlive(identity)) return
-      clearInterval(timer)
-      // Only the parent learns how a process ended.
-      exit = { code: null, signal: null }
-      resolve(exit)
-    }
-    timer = setInterval(look, adoptedPollMs)
-    timer.unref()
-    look()
-  })
-  return {
-    identity,
-    paths,
-    files: jail === undefined ? hostFiles(directory) : jailFiles(jail.root, jail),
-    jailRoot: jail?.root,
-    exited,
-    get exit() {
-      return exit
-    },
-    kill: () => {
-      timer?.ref()
-      killProcess(identity, 'SIGKILL')
-      return exited
-    },
-    unref: () => {},
-    lastWords: () => lastWords(paths),
-  }
-}
-
-/** Adopted processes are not our children, so their end is polled; 5 ms is far below what a person notices. */
-const adoptedPollMs = 5
-
-function commandLine(options: LaunchOptions): { file: string; args: string[] } {
+function commandLine(options: LaunchOptions): { readonly file: string; readonly args: readonly string[] } {
   const { binary, id, jailer, extraArguments = [] } = options
   // Relative to the working directory, which is the VM's own (or the jail's root): clones then never collide.
-  const vmm = [
-    '--id',
-    id,
-    '--api-sock',
-    'api.sock',
-    '--log-path',
-    'firecracker.log',
-    '--level',
-    'Info',
-    ...extraArguments,
-  ]
-  if (jailer === undefined) return { file: binary.path, args: vmm }
-  const path = jailer.path ?? binary.jailerPath
-  if (path === undefined)
-    throw new VarveError('BINARY_NOT_FOUND', `no jailer beside ${binary.path}`, {
-      remedy: 'give jailer.path',
-    })
-  const args = ['--id', id, '--exec-file', binary.path, '--uid', `${jailer.uid}`, '--gid', `${jailer.gid}`]
-  args.push('--chroot-base-dir', chrootBase(jailer))
-  if (jailer.netns !== undefined) args.push('--netns', jailer.netns)
-  if (jailer.cgroupVersion !== undefined) args.push('--cgroup-version', `${jailer.cgroupVersion}`)
-  for (const cgroup of jailer.cgroups ?? []) args.push('--cgroup', cgroup)
-  for (const limit of jailer.resourceLimits ?? []) args.push('--resource-limit', limit)
-  // The jailer passes --id on by itself.
-  return { file: path, args: [...args, '--', ...vmm.slice(2)] }
-}
-
-const chrootBase = (jailer: JailerOptions) => jailer.chrootBaseDir ?? '/srv/jailer'
-
-function makeJailRoot(options: LaunchOptions): string {
-  const jailer = options.jailer as JailerOptions
-  const root = join(chrootBase(jailer), basename(options.binary.path), options.id, 'root')
-  mkdirSync(root, { recursive: true, mode: 0o700 })
-  chownSync(root, jailer.uid, jailer.gid)
-  return root
+  const args = ['--api-sock', apiSocketName, '--log-path', logName, '--level', 'Info', ...extraArguments]
+  return jailer === undefined
+    ? { file: binary.path, args: ['--id', id, ...args] }
+    : jailerCommand(jailer, binary, id, args)
 }
 
 function spawnVmm(
@@ -205,10 +90,10 @@ function spawnVmm(
   options: LaunchOptions,
 ): ChildProcess {
   makeFifo(paths.consoleInput, 0o600)
-  const { O_RDWR, O_WRONLY, O_CREAT, O_APPEND, O_NONBLOCK } = constants
+  const { O_RDWR, O_WRONLY, O_CREAT, O_APPEND, O_NONBLOCK, O_NOFOLLOW } = constants
   const descriptors: number[] = []
   const open = (path: string, flags: number) => {
-    const fd = openSync(path, flags, 0o600)
+    const fd = openSync(path, flags | O_NOFOLLOW, 0o600)
     descriptors.push(fd)
     return fd
   }
@@ -270,91 +155,4 @@ function childProcess(child: ChildProcess, paths: VmmPaths, files: VmmFiles, jai
     lastWords: () => lastWords(paths),
   }
   return { process, spawned }
-}
-
-/** Waits for the socket file by watching its directory, then for the first answer, until exit, abort or time-out. */
-async function firstAnswer(vmm: VmmProcess, options: LaunchOptions): Promise<ApiClient> {
-  const { signal, startTimeoutMs = 30_000 } = options
-  const timeout = AbortSignal.timeout(startTimeoutMs)
-  const ended = new AbortController()
-  void vmm.exited.then(() => ended.abort())
-  const stop = AbortSignal.any([timeout, ended.signal, ...(signal ? [signal] : [])])
-  const watcher = watch(dirname(vmm.paths.apiSocket))
-  try {
-    for (;;) {
-      const changed = nextEvent(watcher, stop)
-      try {
-        return await connectApi(vmm.paths.apiSocket, { signal: stop })
-      } catch (error) {
-        if (stop.aborted) throw error
-        const code = ((error as Error).cause as NodeJS.ErrnoException | undefined)?.code
-        // ENOENT: not bound yet, the watcher tells. ECONNREFUSED: bound but not listening yet, a few µs.
-        if (code === 'ECONNREFUSED') await new Promise((resolve) => setTimeout(resolve, 1))
-        else if (code === 'ENOENT') await changed
-        else throw error
-      }
-    }
-  } catch (error) {
-    if (signal?.aborted) throw new VarveError('INTERRUPTED', 'launch was aborted', { cause: signal.reason })
-    if (vmm.exit)
-      throw new VarveError(
-        'LAUNCH_FAILED',
-        `Firecracker ended at start (${describeExit(vmm.exit)}): ${vmm.lastWords()}`,
-      )
-    if (timeout.aborted)
-      throw new VarveError(
-        'TIMEOUT',
-        `Firecracker’s API did not answer within ${startTimeoutMs} ms: ${vmm.lastWords()}`,
-      )
-    throw error
-  } finally {
-    watcher.close()
-  }
-}
-
-function nextEvent(watcher: ReturnType<typeof watch>, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const done = () => {
-      watcher.off('change', done)
-      signal.removeEventListener('abort', done)
-      resolve()
-    }
-    watcher.once('change', done)
-    signal.addEventListener('abort', done)
-    if (signal.aborted) done()
-  })
-}
-
-export function describeExit(exit: VmmExit): string {
-  if (exit.signal !== null) return `signal ${exit.signal}`
-  return exit.code === null ? 'status unknown' : `status ${exit.code}`
-}
-
-/** Enough for Firecracker's last error, short enough for a message. */
-const lastWordsBytes = 2048
-
-function lastWords(paths: VmmPaths): string {
-  const parts = [paths.standardError, paths.log].map(tail).filter((text) => text !== '')
-  return parts.join(' | ') || 'it left no message'
-}
-
-function tail(path: string): string {
-  let fd: number
-  try {
-    fd = openSync(path, 'r')
-  } catch {
-    return ''
-  }
-  try {
-    const size = fstatSync(fd).size
-    const buffer = Buffer.alloc(Math.min(size, lastWordsBytes))
-    readSync(fd, buffer, 0, buffer.length, size - buffer.length)
-    const lines = buffer.toString('utf8').split('\n')
-    return lines
-      .filter((line) => line.trim() !== '')
-      .slice(-4)
-      .join(' / ')
-  } finally {
-    closeSync(fd)
-  }
 }

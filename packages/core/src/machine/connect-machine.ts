@@ -1,10 +1,11 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { VarveError } from '../errors.js'
+import { adoptVmm } from '../firecracker/adopt-vmm.js'
 import { connectApi } from '../firecracker/api-client.js'
-import { adoptVmm } from '../firecracker/vmm-process.js'
+import { killProcess } from '../sys/pidfd.js'
 import { isAlive } from '../sys/proc.js'
 import { LaunchedMachine } from './launched-machine.js'
-import { LiveVm } from './live-vm.js'
+import { LiveVm, type MachineState } from './live-vm.js'
 import { PausedMachine } from './paused-machine.js'
 import { RunningMachine } from './running-machine.js'
 import { endAndRemove, findMachine, runtimeDirectory } from './runtime-directory.js'
@@ -16,8 +17,9 @@ export interface FindOptions {
 }
 
 /**
- * Finds a detached machine again. The handle's type follows the VMM's own word on its state. The machine stays
- * detached: ending this process does not end it. Errors: NOT_FOUND, API_TRANSPORT, INTERRUPTED.
+ * Finds a machine again that was detached, or that another process has. The handle's type follows the VMM's own word on
+ * its state. Who owns the machine stays as it was: a detached one lives on when this process ends. Errors: NOT_FOUND (with
+ * the reason, where it was found dead), API_TRANSPORT, INTERRUPTED.
  */
 export async function connectMachine(
   id: string,
@@ -27,8 +29,11 @@ export async function connectMachine(
   const process = adoptVmm(record.process, directory, record.jail ?? undefined)
   const call = options.signal === undefined ? {} : { signal: options.signal }
   const api = await connectApi(process.paths.apiSocket, call)
-  const { state } = await api.instanceInfo(call)
-  const vm = (live: LiveVm['state']) => new LiveVm(process, api, { ...record, owner: null }, live)
+  const { state } = await api.instanceInfo(call).catch((error: unknown) => {
+    api[Symbol.dispose]()
+    throw error
+  })
+  const vm = (live: MachineState) => new LiveVm(process, api, record, live)
   if (state === 'Running') return new RunningMachine(vm('running'))
   if (state === 'Paused') return new PausedMachine(vm('paused'))
   return new LaunchedMachine(vm('launched'))
@@ -39,15 +44,19 @@ const endTimeoutMs = 10_000
 
 /** Ends a recorded machine, whether or not its VMM still answers, and removes what belongs to it. */
 export async function stopMachine(id: string, options: FindOptions = {}): Promise<void> {
+  const { signal } = options
   const { directory, record } = findMachine(id, options.runtimeDirectory ?? runtimeDirectory())
-  endAndRemove(directory, record)
-  const deadline = Date.now() + endTimeoutMs
+  killProcess(record.process, 'SIGKILL')
+  const deadline = performance.now() + endTimeoutMs
   while (isAlive(record.process)) {
-    if (Date.now() > deadline)
+    if (signal?.aborted)
+      throw new VarveError('INTERRUPTED', `the wait for the end of ${id} was ended`, { cause: signal.reason })
+    if (performance.now() > deadline)
       throw new VarveError(
         'TIMEOUT',
         `process ${record.process.pid} of ${id} did not end within ${endTimeoutMs} ms of SIGKILL`,
       )
-    await sleep(2, undefined, options.signal === undefined ? {} : { signal: options.signal })
+    await sleep(2)
   }
+  endAndRemove(directory, record)
 }

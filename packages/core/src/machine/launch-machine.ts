@@ -1,19 +1,14 @@
 import { randomBytes } from 'node:crypto'
 import { type FirecrackerBinary, findFirecracker } from '../firecracker/binary.js'
+import type { JailerOptions } from '../firecracker/jailer.js'
 import { formatFirecrackerVersion } from '../firecracker/version.js'
-import { type JailerOptions, launchVmm } from '../firecracker/vmm-process.js'
+import { launchVmm } from '../firecracker/vmm-process.js'
 import { LaunchedMachine } from './launched-machine.js'
 import { LiveVm } from './live-vm.js'
+import { type MachineRecord, writeRecord } from './machine-record.js'
 import type { MachineSpec } from './machine-spec.js'
 import type { RunningMachine } from './running-machine.js'
-import {
-  claimMachineDirectory,
-  endAndRemove,
-  type MachineRecord,
-  ownIdentity,
-  runtimeDirectory,
-  writeRecord,
-} from './runtime-directory.js'
+import { claimMachineDirectory, endAndRemove, ownIdentity, runtimeDirectory } from './runtime-directory.js'
 
 export interface LaunchMachineOptions {
   /** 1–32 of a–z, 0–9 and '-'. Default: a random name. */
@@ -59,15 +54,15 @@ export async function launchMachine(options: LaunchMachineOptions = {}): Promise
       binary,
       id,
       directory,
-      ...(jailer === undefined ? {} : { jailer }),
-      ...(signal === undefined ? {} : { signal }),
+      jailer,
+      signal,
+      onSpawn: ({ identity, jailRoot }) => {
+        const jail =
+          jailRoot !== undefined && jailer ? { root: jailRoot, uid: jailer.uid, gid: jailer.gid } : null
+        record = { ...record, process: identity, jail }
+        writeRecord(directory, record)
+      },
     })
-    const jail =
-      process.jailRoot !== undefined && jailer
-        ? { root: process.jailRoot, uid: jailer.uid, gid: jailer.gid }
-        : null
-    record = { ...record, process: process.identity, jail }
-    writeRecord(directory, record)
     return new LaunchedMachine(new LiveVm(process, api, record, 'launched'))
   } catch (error) {
     endAndRemove(directory, record)

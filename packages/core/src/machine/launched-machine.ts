@@ -53,7 +53,7 @@ export class LaunchedMachine extends MachineHandle {
   /** Configures the VMM and starts the guest. */
   async boot(spec: MachineSpec, options: CallOptions = {}): Promise<RunningMachine> {
     const trackDirtyPages = spec.trackDirtyPages ?? true
-    await this.step('boot', 'running', async () => {
+    await this.step('boot', 'running', options, async () => {
       const placed = new PlacedFiles()
       try {
         await this.#configure(spec, trackDirtyPages, placed, options)
@@ -63,13 +63,12 @@ export class LaunchedMachine extends MachineHandle {
         await placed.remove()
         throw error
       }
-    })
-    const vsockPath = spec.vsockCid === undefined ? null : this.files.local(vsockFileName).hostPath
-    this.vm.updateRecord({
-      dirtyTracking: trackDirtyPages,
-      vsockPath,
-      ranSince: true,
-      origin: { kind: 'boot', from: spec.kernel },
+      this.vm.updateRecord({
+        dirtyTracking: trackDirtyPages,
+        vsockPath: spec.vsockCid === undefined ? null : this.files.local(vsockFileName).hostPath,
+        ranSince: true,
+        origin: { kind: 'boot', from: spec.kernel },
+      })
     })
     return new RunningMachine(this.vm)
   }
@@ -150,7 +149,7 @@ export class LaunchedMachine extends MachineHandle {
   async #load(options: LoadOptions, resume: boolean): Promise<void> {
     const { signal, trackDirtyPages = true } = options
     const call = signal === undefined ? {} : { signal }
-    await this.step('load', resume ? 'running' : 'paused', async () => {
+    await this.step('load', resume ? 'running' : 'paused', options, async () => {
       await this.#withDisks(options, async () => {
         const body = await this.#loadBody(options, trackDirtyPages, resume)
         try {
@@ -165,13 +164,13 @@ export class LaunchedMachine extends MachineHandle {
           })
         }
       })
-    })
-    this.vm.updateRecord({
-      dirtyTracking: trackDirtyPages,
-      vsockPath: await this.readVsockPath(call),
-      // The load itself writes (VMGenID, device state), so memory is not quite the snapshot's even before the guest runs.
-      ranSince: true,
-      origin: { kind: 'load', from: options.statePath },
+      this.vm.updateRecord({
+        dirtyTracking: trackDirtyPages,
+        vsockPath: await this.readVsockPath(call),
+        // The load itself writes (VMGenID, device state), so memory is not quite the snapshot's even before the guest runs.
+        ranSince: true,
+        origin: { kind: 'load', from: options.statePath },
+      })
     })
   }
 

@@ -1,10 +1,13 @@
-import { readFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { isVarveError, VarveError } from '../errors.js'
 import type { ApiClient } from '../firecracker/api-client.js'
-import { describeExit, type VmmExit, type VmmProcess } from '../firecracker/vmm-process.js'
+import { describeExit, type VmmExit } from '../firecracker/vmm-exit.js'
+import type { VmmProcess } from '../firecracker/vmm-process.js'
+import { type FileLock, lock } from '../sys/file-lock.js'
+import { deathReason, readDeathNote } from './death-note.js'
 import { onProcessEnd } from './exit-hooks.js'
-import { endAndRemove, type MachineRecord, writeRecord } from './runtime-directory.js'
+import { changeRecord, currentRecord, type MachineRecord } from './machine-record.js'
+import { endAndRemove, ownIdentity } from './runtime-directory.js'
 
 export type MachineState = 'launched' | 'running' | 'paused'
 
@@ -13,7 +16,8 @@ const exitGraceMs = 1000
 
 /**
  * One VMM process with everything that its handles share: the record, the order of steps, the end. Steps run one
- * after another; a step that the present state does not allow fails with MACHINE_STATE before anything is sent.
+ * after another, also those of other processes that have this machine; a step that the present state does not allow fails
+ * with MACHINE_STATE before anything is sent.
  */
 export class LiveVm {
   readonly process: VmmProcess
@@ -25,17 +29,26 @@ export class LiveVm {
   #last: Promise<unknown> = Promise.resolve()
   #takeBackHook: (() => void) | undefined
   #ending: Promise<VmmExit> | undefined
+  readonly #ended = new AbortController()
 
   constructor(process: VmmProcess, api: ApiClient, record: MachineRecord, state: MachineState) {
     this.process = process
     this.api = api
     this.#record = record
     this.#state = state
-    if (record.owner !== null)
+    void process.exited.then(() => this.#ended.abort())
+    const self = ownIdentity()
+    if (record.owner?.pid === self.pid && record.owner.startTime === self.startTime)
       this.#takeBackHook = onProcessEnd(() => endAndRemove(this.process.paths.directory, this.#record))
   }
 
+  /** As this process knows it: what never changes, and what only it changes. */
   get record(): MachineRecord {
+    return this.#record
+  }
+  /** As it is on disk: another process may have taken steps with this machine since. */
+  get currentRecord(): MachineRecord {
+    this.#record = currentRecord(this.process.paths.directory, this.#record) ?? this.#record
     return this.#record
   }
   get state(): MachineState {
@@ -45,9 +58,12 @@ export class LiveVm {
     return this.#generation
   }
 
-  updateRecord(change: Partial<MachineRecord>): void {
-    this.#record = { ...this.#record, ...change }
-    writeRecord(this.process.paths.directory, this.#record)
+  updateRecord(change: Partial<MachineRecord> | ((now: MachineRecord) => Partial<MachineRecord>)): void {
+    this.#record = changeRecord(
+      this.process.paths.directory,
+      this.#record,
+      typeof change === 'function' ? change : () => change,
+    )
   }
 
   /**
@@ -59,8 +75,11 @@ export class LiveVm {
     from: { state: MachineState; generation: number },
     to: MachineState,
     run: () => Promise<T>,
+    signal?: AbortSignal,
   ): Promise<T> {
     const result = this.#last.then(async () => {
+      this.#assertCurrent(name, from)
+      await using _turn = await this.#turn(name, signal)
       this.#assertCurrent(name, from)
       const value = await this.#untilExit(name, run)
       if (to !== from.state) {
@@ -71,6 +90,22 @@ export class LiveVm {
     })
     this.#last = result.catch(() => {})
     return result
+  }
+
+  /**
+   * Waits until no other process takes a step with this machine: what a Diff counts from must not change between a look
+   * at the record and the answer of Firecracker.
+   */
+  async #turn(name: string, signal: AbortSignal | undefined): Promise<FileLock> {
+    const stop = AbortSignal.any([this.#ended.signal, ...(signal === undefined ? [] : [signal])])
+    try {
+      return await lock(join(this.process.paths.directory, 'steps.lock'), { signal: stop })
+    } catch (error) {
+      // The directory goes with the machine.
+      if (signal?.aborted !== true && (this.process.exit || this.#ending || codeOf(error) === 'ENOENT'))
+        throw this.#exitError(name, error)
+      throw error
+    }
   }
 
   #assertCurrent(name: string, from: { state: MachineState; generation: number }): void {
@@ -113,7 +148,7 @@ export class LiveVm {
   #exitError(name: string, cause?: unknown): VarveError {
     const { id } = this.#record
     const options = cause === undefined ? {} : { cause }
-    const reason = deathReason(this.process.paths.directory)
+    const reason = this.#deathReason()
     if (reason !== undefined)
       return new VarveError('PAGE_SERVER_DIED', `${name}: machine ${id} was killed: ${reason}`, options)
     if (this.#ending) return new VarveError('MACHINE_EXITED', `${name}: machine ${id} was stopped`, options)
@@ -123,6 +158,12 @@ export class LiveVm {
       `${name}: Firecracker of ${id} ended (${how}): ${this.process.lastWords()}`,
       options,
     )
+  }
+
+  /** Whoever listed machines since may have removed the directory, and kept the reason. */
+  #deathReason(): string | undefined {
+    const { directory } = this.process.paths
+    return deathReason(directory) ?? readDeathNote(dirname(dirname(directory)), this.#record.id)?.reason
   }
 
   /** Why the VM is gone, as an error; for callers that wait on the guest rather than on the API. */
@@ -140,13 +181,14 @@ export class LiveVm {
   async #end(): Promise<VmmExit> {
     const exit = await this.process.kill()
     this.api[Symbol.dispose]()
-    endAndRemove(this.process.paths.directory, this.#record)
+    endAndRemove(this.process.paths.directory, this.currentRecord)
     this.#takeBackHook?.()
     return exit
   }
 
   /** From now on the VM outlives this process; `connectMachine` finds it again. */
   detach(): void {
+    if (this.#ending || this.process.exit) throw this.#exitError('detach')
     this.updateRecord({ owner: null })
     this.#takeBackHook?.()
     this.#takeBackHook = undefined
@@ -155,18 +197,7 @@ export class LiveVm {
   }
 }
 
-/** The guard of a page server leaves this file before it kills the VM. See docs/formats/page-server-protocol.md. */
-function deathReason(directory: string): string | undefined {
-  try {
-    const value = JSON.parse(readFileSync(join(directory, 'death.json'), 'utf8')) as {
-      reason?: unknown
-      detail?: unknown
-    }
-    return [value.reason, value.detail].filter((part) => typeof part === 'string').join(': ')
-  } catch {
-    return undefined
-  }
-}
+const codeOf = (error: unknown): string | undefined => (error as NodeJS.ErrnoException).code
 
 function delay(milliseconds: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, milliseconds).unref())

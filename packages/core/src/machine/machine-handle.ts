@@ -3,8 +3,9 @@ import type { VarveError } from '../errors.js'
 import type { ApiClient, CallOptions } from '../firecracker/api-client.js'
 import type { InstanceInfo } from '../firecracker/api-types.js'
 import type { FirecrackerVersion } from '../firecracker/version.js'
+import type { VmmExit } from '../firecracker/vmm-exit.js'
 import type { VmmFiles } from '../firecracker/vmm-files.js'
-import type { VmmExit, VmmPaths } from '../firecracker/vmm-process.js'
+import type { VmmPaths } from '../firecracker/vmm-paths.js'
 import type { ProcessIdentity } from '../sys/proc.js'
 import { type AttachedDisk, disksOf } from './disks.js'
 import type { LiveVm, MachineState } from './live-vm.js'
@@ -59,11 +60,11 @@ export abstract class MachineHandle implements AsyncDisposable {
   }
   /** The snapshot that the next Diff counts from, see `MachineRecord.snapshotId`. */
   get snapshotId(): string | null {
-    return this.vm.record.snapshotId
+    return this.vm.currentRecord.snapshotId
   }
   /** How many snapshots Firecracker has written of this VM. */
   get snapshotsTaken(): number {
-    return this.vm.record.snapshotsTaken
+    return this.vm.currentRecord.snapshotsTaken
   }
   /** Booted here, not loaded from a snapshot. */
   get bootedHere(): boolean {
@@ -94,7 +95,7 @@ export abstract class MachineHandle implements AsyncDisposable {
   /** Names a process that serves this VM and must end with it. */
   addHelper(helper: ProcessIdentity & { readonly role: string }): void {
     const { pid, startTime, role } = helper
-    this.vm.updateRecord({ helpers: [...this.vm.record.helpers, { pid, startTime, role }] })
+    this.vm.updateRecord(({ helpers }) => ({ helpers: [...helpers, { pid, startTime, role }] }))
   }
 
   /**
@@ -102,7 +103,7 @@ export abstract class MachineHandle implements AsyncDisposable {
    * `taken` is `snapshotsTaken` as it was right after that snapshot, and a later one makes the call do nothing.
    */
   countFromSnapshot(id: string, taken: number): void {
-    if (this.vm.record.snapshotsTaken === taken) this.vm.updateRecord({ snapshotId: id })
+    this.vm.updateRecord((now) => (now.snapshotsTaken === taken ? { snapshotId: id } : {}))
   }
 
   /** Kills the VMM and its helpers, removes its directory. Legal in any state, also on an old handle; repeatable. */
@@ -119,8 +120,9 @@ export abstract class MachineHandle implements AsyncDisposable {
     await this.stop()
   }
 
-  protected step<T>(name: string, to: MachineState, run: () => Promise<T>): Promise<T> {
-    return this.vm.step(name, { state: this.#state, generation: this.#generation }, to, run)
+  protected step<T>(name: string, to: MachineState, options: CallOptions, run: () => Promise<T>): Promise<T> {
+    const from = { state: this.#state, generation: this.#generation }
+    return this.vm.step(name, from, to, run, options.signal)
   }
 
   /** Host path of the vsock socket, from the VMM's own configuration. */

@@ -1,4 +1,4 @@
-import { chmodSync, existsSync } from 'node:fs'
+import { chmodSync, existsSync, rmSync } from 'node:fs'
 import { isVarveError, VarveError } from '../errors.js'
 import { featureAvailability } from '../firecracker/api-availability.js'
 import type { CallOptions } from '../firecracker/api-client.js'
@@ -17,6 +17,16 @@ export interface SnapshotFiles {
 export interface SnapshotOptions extends SnapshotFiles, CallOptions {
   /** Full: every page. Diff: the pages written since the last snapshot or load; holes elsewhere. */
   readonly type: 'Full' | 'Diff'
+  /**
+   * `snapshotsTaken` as it was when the caller decided what this snapshot builds on. Where another process has taken one
+   * since, it is IMAGE_MISMATCH, and nothing is written.
+   */
+  readonly ifTaken?: number
+}
+
+export interface WrittenSnapshot extends SnapshotFiles {
+  /** `snapshotsTaken` right after this one; for `countFromSnapshot`. */
+  readonly taken: number
 }
 
 /** A machine whose vCPUs stand still. It can be snapshotted and resumed. */
@@ -25,7 +35,7 @@ export class PausedMachine extends MachineHandle {
 
   /** Starts the vCPUs again. This handle is of no use afterwards; go on with the returned one. */
   resume(options: CallOptions = {}): Promise<RunningMachine> {
-    return this.step('resume', 'running', () => {
+    return this.step('resume', 'running', options, () => {
       // Recorded first: after a crash in between, "may have run" is the safe belief.
       this.vm.updateRecord({ ranSince: true })
       return this.vm.api.resume(options)
@@ -36,10 +46,10 @@ export class PausedMachine extends MachineHandle {
    * Has Firecracker write a snapshot (PUT /snapshot/create). The machine stays paused and usable, also after a
    * failure; files of a failed snapshot are removed. Disks are not part of it.
    */
-  snapshot(options: SnapshotOptions): Promise<SnapshotFiles> {
+  snapshot(options: SnapshotOptions): Promise<WrittenSnapshot> {
     const { type, statePath, memoryPath, signal } = options
     const call = signal === undefined ? {} : { signal }
-    return this.step('snapshot', 'paused', async () => {
+    return this.step('snapshot', 'paused', options, async () => {
       if (type === 'Diff' && !this.dirtyTracking)
         requireAvailable(
           'a Diff of a machine without trackDirtyPages',
@@ -53,9 +63,15 @@ export class PausedMachine extends MachineHandle {
           throw new VarveError('ALREADY_EXISTS', `snapshot file ${path} exists`, {
             remedy: 'use a fresh directory',
           })
+      const { snapshotsTaken, ranSince, snapshotId } = this.vm.currentRecord
+      if (options.ifTaken !== undefined && options.ifTaken !== snapshotsTaken)
+        throw new VarveError(
+          'IMAGE_MISMATCH',
+          `${snapshotsTaken} snapshots of ${this.id} have been taken, not ${options.ifTaken}: another process has this machine too`,
+          { remedy: 'look again which snapshot was taken last, and take this one on top of it' },
+        )
       const state = this.files.output(statePath)
       const memory = this.files.output(memoryPath)
-      const { snapshotsTaken, ranSince, snapshotId } = this.vm.record
       // The log of written pages will count from this snapshot, which has no identity yet; where the guest has not run
       // since the last one, memory is still that one's. Recorded first: if this process or the wait ends in between,
       // Firecracker writes on and clears the log all the same.
@@ -75,11 +91,13 @@ export class PausedMachine extends MachineHandle {
         if (logWasKept(error)) this.vm.updateRecord({ snapshotsTaken, ranSince, snapshotId })
         state.discard()
         memory.discard()
+        // Also what was committed already.
+        for (const path of [statePath, memoryPath]) rmSync(path, { force: true })
         throw error
       }
       // Guest memory is secret; Firecracker leaves the mode to the umask.
       for (const path of [statePath, memoryPath]) chmodSync(path, 0o600)
-      return { statePath, memoryPath }
+      return { statePath, memoryPath, taken: snapshotsTaken + 1 }
     })
   }
 }

@@ -8,7 +8,7 @@ export class RunningMachine extends MachineHandle {
 
   /** Stops the vCPUs. This handle is of no use afterwards; go on with the returned one. */
   pause(options: CallOptions = {}): Promise<PausedMachine> {
-    return this.step('pause', 'paused', () => this.vm.api.pause(options)).then(
+    return this.step('pause', 'paused', options, () => this.vm.api.pause(options)).then(
       () => new PausedMachine(this.vm),
     )
   }

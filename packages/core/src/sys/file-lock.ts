@@ -1,6 +1,7 @@
-import { constants } from 'node:fs'
+import { closeSync, constants, openSync } from 'node:fs'
 import { type FileHandle, open } from 'node:fs/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { VarveError } from '../errors.js'
 import { declare, errno, errnoNumber, syscallError } from './libc.js'
 
 // sys/file.h
@@ -10,16 +11,21 @@ const LOCK_NB = 4
 // Safe: integers only.
 const flock = declare<[number, number]>('int flock(int fd, int operation)')
 
-/** An exclusive flock(2) lock. The kernel releases it when its holder closes the file or ends, however it ends. */
+/**
+ * An exclusive flock(2) lock. The kernel releases it when its holder closes the file or ends, however it ends. Nobody may
+ * remove the file while others may want the lock: they would hold different files.
+ */
 export interface FileLock extends AsyncDisposable {
   readonly path: string
 }
 
+const openFlags = constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW
+
 /** The lock on a file (made 0600 where it is missing), or undefined where somebody holds it. */
 export async function tryLock(path: string): Promise<FileLock | undefined> {
-  const handle = await open(path, constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, 0o600)
+  const handle = await open(path, openFlags, 0o600)
   try {
-    if (!lockNow(handle, path)) {
+    if (!lockNow(handle.fd, path)) {
       await handle.close()
       return undefined
     }
@@ -27,28 +33,67 @@ export async function tryLock(path: string): Promise<FileLock | undefined> {
     await handle.close()
     throw error
   }
-  return { path, [Symbol.asyncDispose]: () => handle.close() }
+  return held(handle, path)
 }
 
-function lockNow(handle: FileHandle, path: string): boolean {
+const held = (handle: FileHandle, path: string): FileLock => ({
+  path,
+  [Symbol.asyncDispose]: () => handle.close(),
+})
+
+function lockNow(fd: number, path: string): boolean {
   for (;;) {
-    if (flock(handle.fd, LOCK_EX | LOCK_NB) === 0) return true
+    if (flock(fd, LOCK_EX | LOCK_NB) === 0) return true
     const number = errno()
     if (number === errnoNumber.EAGAIN) return false
     if (number !== errnoNumber.EINTR) throw syscallError('flock', number, path)
   }
 }
 
-/** Waits for the lock, looking every few milliseconds: flock(2) has no wait that an abort could end. */
+/**
+ * Waits for the lock, looking every few milliseconds: flock(2) has no wait that an abort could end. INTERRUPTED where the
+ * signal ends the wait.
+ */
 export async function lock(
   path: string,
   { signal, onWait }: { readonly signal?: AbortSignal | undefined; readonly onWait?: () => void } = {},
 ): Promise<FileLock> {
   for (let attempt = 0; ; attempt++) {
-    signal?.throwIfAborted()
-    const held = await tryLock(path)
-    if (held !== undefined) return held
+    if (signal?.aborted) throw interrupted(path, signal)
+    const lock = await tryLock(path)
+    if (lock !== undefined) return lock
     if (attempt === 0) onWait?.()
-    await sleep(Math.min(2 + attempt, 20), undefined, signal === undefined ? {} : { signal })
+    await sleep(Math.min(2 + attempt, 20), undefined, signal === undefined ? {} : { signal }).catch(() => {})
   }
+}
+
+function interrupted(path: string, signal: AbortSignal): VarveError {
+  return new VarveError('INTERRUPTED', `the wait for the lock ${path} was ended`, { cause: signal.reason })
+}
+
+/** Others hold such a lock for some 100 µs; only a holder that was stopped (SIGSTOP) keeps it for longer. */
+const shortWaitMs = 5000
+
+/**
+ * Runs work of microseconds with the lock held, waiting in this thread. TIMEOUT where somebody holds it for seconds. For
+ * synchronous changes of small files only.
+ */
+export function withShortLock<T>(path: string, work: () => T): T {
+  const fd = openSync(path, openFlags, 0o600)
+  try {
+    const deadline = performance.now() + shortWaitMs
+    while (!lockNow(fd, path)) {
+      if (performance.now() > deadline)
+        throw new VarveError('TIMEOUT', `${path} has been locked by another process for ${shortWaitMs} ms`)
+      sleepInThread(1)
+    }
+    return work()
+  } finally {
+    closeSync(fd)
+  }
+}
+
+/** Blocks this thread; nothing ever wakes it early. */
+export function sleepInThread(milliseconds: number): void {
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, milliseconds)
 }

@@ -1,0 +1,10 @@
+/** How a VMM ended; both null where only its parent could know. */
+export interface VmmExit {
+  readonly code: number | null
+  readonly signal: NodeJS.Signals | null
+}
+
+export function describeExit(exit: VmmExit): string {
+  if (exit.signal !== null) return `signal ${exit.signal}`
+  return exit.code === null ? 'status unknown' : `status ${exit.code}`
+}

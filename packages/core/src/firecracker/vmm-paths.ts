@@ -1,0 +1,31 @@
+import { join } from 'node:path'
+import { assertSocketPath } from './vmm-files.js'
+
+/** Files of one VM, by their fixed names in its directory. */
+export interface VmmPaths {
+  readonly directory: string
+  readonly apiSocket: string
+  /** FIFO that is the guest's serial input. Firecracker reads its stdin only from a FIFO or a terminal. */
+  readonly consoleInput: string
+  /** Everything the guest wrote to its serial port. */
+  readonly consoleOutput: string
+  readonly standardError: string
+  readonly log: string
+}
+
+/** Names as Firecracker is told them: relative to its working directory, which is the VM's own (or the jail's root). */
+export const apiSocketName = 'api.sock'
+export const logName = 'firecracker.log'
+
+/** PATH_INVALID where a socket's path would be too long. */
+export function vmmPaths(directory: string, jailRoot?: string): VmmPaths {
+  const local = jailRoot ?? directory
+  return {
+    directory,
+    apiSocket: assertSocketPath(join(local, apiSocketName)),
+    consoleInput: join(directory, 'console.in'),
+    consoleOutput: join(directory, 'console.log'),
+    standardError: join(directory, 'stderr.log'),
+    log: join(local, logName),
+  }
+}

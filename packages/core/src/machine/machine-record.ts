@@ -1,0 +1,143 @@
+import { closeSync, constants, fstatSync, openSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
+import { dirname, isAbsolute, join } from 'node:path'
+import { withShortLock } from '../sys/file-lock.js'
+import type { ProcessIdentity } from '../sys/proc.js'
+
+/**
+ * One VM as the runtime directory remembers it, so that later commands find it again. A pid alone is not an identity:
+ * every process is named by pid and start time.
+ */
+export interface MachineRecord {
+  readonly format: 'varve-machine'
+  readonly version: 1
+  readonly id: string
+  readonly createdAt: string
+  /** The VMM; null between the making of the directory and the start of the process. */
+  readonly process: ProcessIdentity | null
+  /** The process that must outlive the VM; null once the VM was detached and lives on its own. */
+  readonly owner: ProcessIdentity | null
+  /** Processes that serve this VM and end with it (page server, guard). */
+  readonly helpers: readonly (ProcessIdentity & { readonly role: string })[]
+  readonly firecrackerVersion: string
+  readonly dirtyTracking: boolean
+  /** Host path of the vsock Unix socket, where the guest has the device. */
+  readonly vsockPath: string | null
+  readonly jail: { readonly root: string; readonly uid: number; readonly gid: number } | null
+  /** Directory with this VM's private copies of disks, where they are kept elsewhere; goes with the machine. */
+  readonly diskDirectory: string | null
+  /**
+   * The snapshot that the log of written pages counts from: restored from it, or taken last. Null where that is not
+   * known, and then no Diff can be a child of anything.
+   */
+  readonly snapshotId: string | null
+  /** Snapshots that Firecracker has written of this VM. */
+  readonly snapshotsTaken: number
+  /** Whether the guest may have run since the last snapshot or load. */
+  readonly ranSince: boolean
+  readonly origin: { readonly kind: 'boot' | 'load'; readonly from: string }
+}
+
+const recordPath = (directory: string) => join(directory, 'machine.json')
+
+export function writeRecord(directory: string, record: MachineRecord): void {
+  const temporary = `${recordPath(directory)}.${process.pid}`
+  writeFileSync(temporary, JSON.stringify(record, null, 2), { mode: 0o600 })
+  renameSync(temporary, recordPath(directory))
+}
+
+/** Whether two records are of one machine: a name can be given again when its machine has ended. */
+export function isSameMachine(a: MachineRecord, b: MachineRecord): boolean {
+  const other = (p: ProcessIdentity | null, q: ProcessIdentity | null) =>
+    p !== null && q !== null && (p.pid !== q.pid || p.startTime !== q.startTime)
+  return a.id === b.id && a.createdAt === b.createdAt && !other(a.process, b.process)
+}
+
+/** The record of this machine as it is on disk now; undefined where that has ended, or another has its name. */
+export function currentRecord(directory: string, known: MachineRecord): MachineRecord | undefined {
+  const now = readRecord(directory)
+  return now !== undefined && isSameMachine(now, known) ? now : undefined
+}
+
+/**
+ * Changes the record as it is on disk now: several processes may have handles of one machine, and what one of them wrote
+ * must not be lost under another's change. Gives the record as it is then; nothing is written where the machine has ended.
+ */
+export function changeRecord(
+  directory: string,
+  known: MachineRecord,
+  change: (now: MachineRecord) => Partial<MachineRecord>,
+): MachineRecord {
+  try {
+    return withShortLock(join(directory, 'machine.json.lock'), () => {
+      const now = currentRecord(directory, known)
+      if (now === undefined) return { ...known, ...change(known) }
+      const next = { ...now, ...change(now) }
+      writeRecord(directory, next)
+      return next
+    })
+  } catch (error) {
+    // Its directory is gone.
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return { ...known, ...change(known) }
+    throw error
+  }
+}
+
+/** `unknown`: there is one, but of another version, damaged, or not ours to read. */
+export type RecordLookup =
+  | { readonly state: 'known'; readonly record: MachineRecord }
+  | { readonly state: 'missing' }
+  | { readonly state: 'unknown' }
+
+export function lookUpRecord(directory: string): RecordLookup {
+  let text: string
+  try {
+    text = readSmallFile(recordPath(directory))
+  } catch (error) {
+    const code = (error as NodeJS.ErrnoException).code
+    return { state: code === 'ENOENT' || code === 'ENOTDIR' ? 'missing' : 'unknown' }
+  }
+  try {
+    const value = JSON.parse(text) as MachineRecord
+    if (value.format === 'varve-machine' && value.version === 1 && isRecord(value))
+      return { state: 'known', record: { ...value, diskDirectory: value.diskDirectory ?? null } }
+  } catch {
+    // Not JSON: unknown.
+  }
+  return { state: 'unknown' }
+}
+
+export function readRecord(directory: string): MachineRecord | undefined {
+  const found = lookUpRecord(directory)
+  return found.state === 'known' ? found.record : undefined
+}
+
+const maxRecordBytes = 64 * 1024
+
+/** A file of this directory's own, which is a page long at most; another kind of file is an error. */
+export function readSmallFile(path: string): string {
+  const fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK)
+  try {
+    const stat = fstatSync(fd)
+    if (!stat.isFile() || stat.size > maxRecordBytes) throw new Error(`${path} is no small file`)
+    return readFileSync(fd, 'utf8')
+  } finally {
+    closeSync(fd)
+  }
+}
+
+function isRecord(value: MachineRecord): boolean {
+  const identity = (it: ProcessIdentity | null) =>
+    it === null || (Number.isSafeInteger(it.pid) && it.pid > 1 && Number.isSafeInteger(it.startTime))
+  // What is named here is removed with all that is in it.
+  const folder = (it: unknown) =>
+    it === null || (typeof it === 'string' && isAbsolute(it) && dirname(it) !== '/')
+  return (
+    typeof value.id === 'string' &&
+    folder(value.jail?.root ?? null) &&
+    folder(value.diskDirectory ?? null) &&
+    identity(value.process) &&
+    identity(value.owner) &&
+    Array.isArray(value.helpers) &&
+    value.helpers.every((helper) => helper !== null && identity(helper))
+  )
+}
