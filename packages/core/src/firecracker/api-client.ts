@@ -2,6 +2,7 @@ import { VarveError } from '../errors.js'
 import { requireApi } from './api-availability.js'
 import { type ApiTransport, openApiTransport } from './api-transport.js'
 import type * as api from './api-types.js'
+import { assertResourceId } from './resource-id.js'
 import { type FirecrackerVersion, parseFirecrackerVersion } from './version.js'
 
 export interface CallOptions {
@@ -89,7 +90,7 @@ export function createApiClient(
     return call(
       transport,
       method,
-      id === undefined ? template : template.replace('{id}', pathId(id)),
+      id === undefined ? template : template.replace('{id}', assertResourceId('id', id)),
       body,
       options,
     )
@@ -170,16 +171,6 @@ export function createApiClient(
     loadSnapshot: set('PUT', '/snapshot/load'),
     [Symbol.dispose]: () => transport[Symbol.dispose](),
   }
-}
-
-/** Firecracker accepts letters, digits and underscores in ids; refusing the rest also keeps the path whole. */
-function pathId(id: string): string {
-  if (!/^[A-Za-z0-9_]{1,64}$/.test(id))
-    throw new VarveError(
-      'INVALID_ARGUMENT',
-      `id ${JSON.stringify(id)} is not 1–64 letters, digits or underscores`,
-    )
-  return id
 }
 
 async function call(

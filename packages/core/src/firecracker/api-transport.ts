@@ -74,7 +74,8 @@ function exchange(
         }, fail)
       },
     )
-    outgoing.once('error', fail)
+    // Not once: a socket can fail again after an abort, and nobody listening would end this process.
+    outgoing.on('error', fail)
     outgoing.end(payload)
   })
 }

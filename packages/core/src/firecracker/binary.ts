@@ -72,7 +72,8 @@ export async function findFirecracker(options: FindBinaryOptions = {}): Promise<
     return describeBinary(path, '$FIRECRACKER', options)
   }
   for (const directory of (env.PATH ?? '').split(delimiter)) {
-    const path = join(directory, 'firecracker')
+    // Absolute, because it is started in another working directory.
+    const path = resolve(directory, 'firecracker')
     if (directory !== '' && isExecutable(path)) return describeBinary(path, 'PATH', options)
   }
   const cached = join(cacheDirectory(env), 'firecracker', pinnedRelease.version)

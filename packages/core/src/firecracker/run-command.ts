@@ -6,7 +6,10 @@ export interface CommandOptions {
   readonly timeoutMs?: number
 }
 
-/** Runs a program with an argument list (never a shell) and gives its standard output; failures are HOST_UNSUPPORTED. */
+/**
+ * Runs a program with an argument list (never a shell) and gives its standard output. Errors: HOST_UNSUPPORTED with the
+ * last lines of its standard error, TIMEOUT, INTERRUPTED.
+ */
 export function runCommand(
   file: string,
   args: readonly string[],
@@ -19,6 +22,8 @@ export function runCommand(
       [...args],
       {
         timeout: timeoutMs,
+        // One that does not heed SIGTERM would be waited for without end.
+        killSignal: 'SIGKILL',
         maxBuffer: 8 * 1024 * 1024,
         encoding: 'utf8',
         ...(signal === undefined ? {} : { signal }),
@@ -27,6 +32,12 @@ export function runCommand(
         if (!error) return resolve(stdout)
         if (signal?.aborted)
           return reject(new VarveError('INTERRUPTED', `${file} was aborted`, { cause: signal.reason }))
+        if (error.killed === true && error.signal === 'SIGKILL')
+          return reject(
+            new VarveError('TIMEOUT', `${file} did not end within ${timeoutMs} ms and was ended`, {
+              cause: error,
+            }),
+          )
         const words = stderr.trim().split('\n').slice(-3).join(' ') || error.message
         reject(
           new VarveError('HOST_UNSUPPORTED', `${[file, ...args].join(' ')} failed: ${words}`, {

@@ -3,6 +3,7 @@ import { mkdir, rm, stat } from 'node:fs/promises'
 import { dirname, join, resolve } from 'node:path'
 import { VarveError } from '../errors.js'
 import type { FullVmConfiguration } from '../firecracker/api-types.js'
+import { assertResourceId } from '../firecracker/resource-id.js'
 import type { Placement, VmmFiles } from '../firecracker/vmm-files.js'
 import { type CopyResult, copyWithHoles } from '../sys/copy-with-holes.js'
 import { fileIdentity, openFileIdentities } from '../sys/proc.js'
@@ -33,15 +34,7 @@ export interface DiskSource {
   readonly mode: 'copy' | 'link'
 }
 
-/** Firecracker accepts no other ids, and this one becomes a file name. */
-export function assertDriveId(id: string): string {
-  if (!/^[A-Za-z0-9_]{1,64}$/.test(id))
-    throw new VarveError(
-      'INVALID_ARGUMENT',
-      `drive id ${JSON.stringify(id)} is not 1–64 letters, digits or underscores`,
-    )
-  return id
-}
+export const assertDriveId = (id: string): string => assertResourceId('drive id', id)
 
 /** The name under which Firecracker is told a drive, the same in every machine. */
 export const diskFile = (drive: string): string => `disk-${assertDriveId(drive)}`

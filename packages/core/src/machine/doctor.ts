@@ -22,7 +22,7 @@ export interface HostCheck {
   readonly remedy?: string
 }
 
-/** What this host can do for Varve, one check after another. Starts nothing and changes nothing. */
+/** What this host can do for Varve, one check after another. Runs `firecracker --version` and leaves nothing behind. */
 export async function checkHost(
   options: FindBinaryOptions & { readonly directory?: string } = {},
 ): Promise<HostCheck[]> {

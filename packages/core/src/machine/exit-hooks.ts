@@ -29,13 +29,18 @@ function runAll(): void {
   }
 }
 
+/** Marks the handlers of this file: a program can have loaded a second copy of it, which waits for the same. */
+const ours = Symbol.for('varve.exit-hook')
+
 /** A program with its own handler decides for itself when to end; `exit` then runs the clean-ups. Otherwise die as asked. */
 function onSignal(signal: NodeJS.Signals): void {
-  if (process.listenerCount(signal) > 1) return
+  if (process.listeners(signal).some((listener) => !(ours in listener))) return
   runAll()
   uninstall()
   process.kill(process.pid, signal)
 }
+
+Object.assign(onSignal, { [ours]: true })
 
 function install(): void {
   process.on('exit', runAll)

@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto'
 import { closeSync, ftruncateSync, openSync, rmSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
 import { declare, errno, errnoNumber, syscallError } from './libc.js'
@@ -48,7 +49,7 @@ const probeBytes = 2 * 1024 * 1024
  * extent around it measured. A file system without holes gives the whole probe.
  */
 export function holeGranularityBytes(directory: string): number {
-  const path = join(directory, `.varve-hole-probe-${process.pid}`)
+  const path = join(directory, `.varve-hole-probe-${randomBytes(6).toString('hex')}`)
   const fd = openSync(path, 'wx', 0o600)
   try {
     ftruncateSync(fd, probeBytes)

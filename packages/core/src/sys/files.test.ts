@@ -1,5 +1,6 @@
 import {
   closeSync,
+  existsSync,
   fdatasyncSync,
   ftruncateSync,
   mkdtempSync,
@@ -8,6 +9,8 @@ import {
   readSync,
   rmSync,
   statSync,
+  symlinkSync,
+  writeFileSync,
   writeSync,
 } from 'node:fs'
 import { join } from 'node:path'
@@ -15,6 +18,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { copyWithHoles } from './copy-with-holes.js'
 import { dataExtents, holeGranularityBytes } from './extents.js'
 import { adviseRandom, adviseWillNeed, dropPageCache } from './fadvise.js'
+import { makeFifo } from './fifo.js'
 import { mapAnonymous } from './memory-map.js'
 import { canSeeResidency, residentPages } from './mincore.js'
 import { cloneRange, copyFileRange, probeReflink } from './reflink.js'
@@ -111,6 +115,42 @@ describe('copies', () => {
       rmSync(elsewhere, { recursive: true })
     },
   )
+
+  test('a copy that is not wanted any more, or cannot be made, leaves nothing', async () => {
+    sparse([3, 4, 40])
+    const [from, to] = [join(directory, 'file'), join(directory, 'copy')]
+    await expect(copyWithHoles(from, to, { signal: AbortSignal.abort() })).rejects.toMatchObject({
+      code: 'INTERRUPTED',
+    })
+    const aborter = new AbortController()
+    const copying = copyWithHoles(from, to, { signal: aborter.signal })
+    while (!existsSync(to)) await new Promise(setImmediate)
+    aborter.abort()
+    await expect(copying).rejects.toMatchObject({ code: 'INTERRUPTED' })
+    await expect(copyWithHoles(join(directory, 'absent'), to)).rejects.toMatchObject({ code: 'NOT_FOUND' })
+    await expect(copyWithHoles(directory, to)).rejects.toMatchObject({ code: 'PATH_INVALID' })
+    makeFifo(join(directory, 'fifo'), 0o600)
+    await expect(copyWithHoles(join(directory, 'fifo'), to)).rejects.toMatchObject({ code: 'PATH_INVALID' })
+    symlinkSync(from, join(directory, 'link'))
+    await expect(copyWithHoles(join(directory, 'link'), to)).rejects.toThrow('symbolic link')
+    expect(existsSync(to)).toBe(false)
+    writeFileSync(to, 'mine')
+    await expect(copyWithHoles(from, to)).rejects.toMatchObject({ code: 'ALREADY_EXISTS' })
+    expect(readFileSync(to, 'utf8')).toBe('mine')
+  })
+
+  test('a long copy lets other work run', async () => {
+    ftruncateSync(fd, 0)
+    const sizeBytes = 48 * 1024 * 1024 + 5
+    for (let at = 0; at < sizeBytes; at += 4 * 1024 * 1024)
+      writeSync(fd, Buffer.alloc(Math.min(4 * 1024 * 1024, sizeBytes - at), 7), 0, undefined, at)
+    let turns = 0
+    const ticking = setInterval(() => turns++, 0)
+    const { method } = await copyWithHoles(join(directory, 'file'), join(directory, 'copy'))
+    clearInterval(ticking)
+    if (method !== 'reflink') expect(turns).toBeGreaterThan(3)
+    expect(readFileSync(join(directory, 'copy')).equals(readFileSync(join(directory, 'file')))).toBe(true)
+  })
 
   test('a clone either shares the range or says that it cannot', () => {
     sparse([0, 1])

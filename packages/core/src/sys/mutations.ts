@@ -47,7 +47,7 @@ export async function createFile(path: string): Promise<WritableFile> {
   return writable(path, await open(path, flags, 0o600))
 }
 
-/** An existing regular file for appending a footer or syncing. Symbolic links are ELOOP. */
+/** An existing file for appending a footer or syncing. Symbolic links are ELOOP; a FIFO is not waited for. */
 export async function openForWriting(path: string): Promise<WritableFile> {
   return writable(path, await open(path, constants.O_RDWR | constants.O_NOFOLLOW | constants.O_NONBLOCK))
 }

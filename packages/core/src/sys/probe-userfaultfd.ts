@@ -1,7 +1,7 @@
 import { closeSync, constants, openSync } from 'node:fs'
 import { declare } from './libc.js'
+import { SYS_userfaultfd } from './userfaultfd.js'
 
-const SYS_userfaultfd: Readonly<Record<string, number>> = { x64: 323, arm64: 282 }
 /** linux/userfaultfd.h: _IO(0xAA, 0x00) on /dev/userfaultfd. */
 const USERFAULTFD_IOC_NEW = 0xaa00
 
@@ -17,8 +17,7 @@ const ioctl = declare<[number, number, number]>(
  */
 export function probeUserfaultfd(): 'system call' | '/dev/userfaultfd' | undefined {
   const flags = constants.O_NONBLOCK
-  const number = SYS_userfaultfd[process.arch]
-  const fd = number === undefined ? -1 : userfaultfd(number, flags)
+  const fd = SYS_userfaultfd === undefined ? -1 : userfaultfd(SYS_userfaultfd, flags)
   if (fd >= 0) {
     closeSync(fd)
     return 'system call'

@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto'
 import { closeSync, openSync, rmSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
 import { declare, errno, errnoName, errnoNumber, syscallError } from './libc.js'
@@ -80,10 +81,8 @@ export function copyFileRange(
 
 /** 'works', or the reason why files in `directory` cannot share blocks. */
 export function probeReflink(directory: string): string {
-  const [a, b] = ['a', 'b'].map((name) => join(directory, `.varve-reflink-probe-${process.pid}-${name}`)) as [
-    string,
-    string,
-  ]
+  const probe = join(directory, `.varve-reflink-probe-${randomBytes(6).toString('hex')}`)
+  const [a, b] = [`${probe}-a`, `${probe}-b`]
   let source: number | undefined
   let target: number | undefined
   try {

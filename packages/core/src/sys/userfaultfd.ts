@@ -25,7 +25,8 @@ const messageBytes = 32
 /** One read takes this many; Firecracker has at most 32 vCPUs and a few device threads that can fault at once. */
 const maxMessages = 64
 
-const SYS_userfaultfd: Readonly<Record<string, number>> = { x64: 323, arm64: 282 }
+/** asm/unistd.h; undefined where the architecture is not supported. */
+export const SYS_userfaultfd: number | undefined = { x64: 323, arm64: 282 }[process.arch as string]
 
 // Safe: integers only.
 const userfaultfd = declare<[number, number]>('long syscall(long number, int flags)')
@@ -44,7 +45,7 @@ const word = 2 ** 32
 /** A userfaultfd of this process, for tests: Firecracker makes its own and sends it. */
 export function createUserfaultfd(features: number): number {
   const O_CLOEXEC_NONBLOCK = 0o2000000 | 0o4000
-  const fd = userfaultfd(SYS_userfaultfd[process.arch] ?? -1, O_CLOEXEC_NONBLOCK)
+  const fd = userfaultfd(SYS_userfaultfd ?? -1, O_CLOEXEC_NONBLOCK)
   if (fd < 0) throw syscallError('userfaultfd', errno(), 'see varve doctor', 'HOST_UNSUPPORTED')
   const argument = new Uint32Array([UFFD_API, 0, features, 0, 0, 0])
   if (ioctl(fd, UFFDIO_API, argument) !== 0) throw syscallError('UFFDIO_API', errno(), `features ${features}`)

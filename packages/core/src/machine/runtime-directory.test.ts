@@ -1,0 +1,268 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { isAlive, type ProcessIdentity, processIdentity } from '../sys/proc.js'
+import { changeRecord, type MachineRecord, readRecord, writeRecord } from './machine-record.js'
+import {
+  claimMachineDirectory,
+  endAndRemove,
+  findMachine,
+  listMachines,
+  ownIdentity,
+  runtimeDirectory,
+} from './runtime-directory.js'
+
+let runtime: string
+const children: ChildProcess[] = []
+beforeEach(() => {
+  runtime = mkdtempSync(join(tmpdir(), 'varve-runtime-'))
+})
+afterEach(() => {
+  for (const child of children.splice(0)) child.kill('SIGKILL')
+  rmSync(runtime, { recursive: true })
+})
+
+/** A process that stands for a VMM or a helper. */
+function living(): ProcessIdentity {
+  const child = spawn('sleep', ['600'], { stdio: 'ignore' })
+  children.push(child)
+  return processIdentity(child.pid as number) as ProcessIdentity
+}
+
+async function dead(): Promise<ProcessIdentity> {
+  const identity = living()
+  const child = children.at(-1) as ChildProcess
+  child.kill('SIGKILL')
+  await once(child, 'exit')
+  return identity
+}
+
+function recordOf(id: string, change: Partial<MachineRecord> = {}): MachineRecord {
+  return {
+    format: 'varve-machine',
+    version: 1,
+    id,
+    createdAt: new Date().toISOString(),
+    process: null,
+    owner: ownIdentity(),
+    helpers: [],
+    firecrackerVersion: '1.12.1',
+    dirtyTracking: true,
+    vsockPath: null,
+    jail: null,
+    diskDirectory: null,
+    snapshotId: null,
+    snapshotsTaken: 0,
+    ranSince: false,
+    origin: { kind: 'boot', from: '' },
+    ...change,
+  }
+}
+
+function machine(
+  id: string,
+  change: Partial<MachineRecord> = {},
+): { directory: string; record: MachineRecord } {
+  const directory = claimMachineDirectory(runtime, id)
+  const record = recordOf(id, change)
+  writeRecord(directory, record)
+  return { directory, record }
+}
+
+const ids = () => listMachines(runtime).map(({ record }) => record.id)
+
+test('where it is', () => {
+  const env = { VARVE_RUNTIME_DIR: '/v', XDG_RUNTIME_DIR: '/x' }
+  expect(runtimeDirectory(env)).toBe('/v')
+  expect(runtimeDirectory({ XDG_RUNTIME_DIR: '/x' })).toBe('/x/varve')
+  const uid = process.getuid?.()
+  expect(runtimeDirectory({})).toBe(uid === 0 ? '/run/varve' : join(tmpdir(), `varve-${uid}`))
+})
+
+describe('a claim', () => {
+  test('makes a private directory once', () => {
+    const directory = claimMachineDirectory(runtime, 'one')
+    expect(statSync(directory).mode & 0o777).toBe(0o700)
+    expect(() => claimMachineDirectory(runtime, 'one')).toThrow('a machine named one exists')
+  })
+
+  test.each(['', 'A', '-a', 'a/b', '..', 'a'.repeat(33), 'a\n'])('%j is no name', (id) => {
+    expect(() => claimMachineDirectory(runtime, id)).toThrow('is not 1–32')
+    expect(readdirSync(runtime)).toEqual([])
+  })
+
+  test('is refused where others can look in, or a link leads elsewhere', () => {
+    chmodSync(runtime, 0o750)
+    expect(() => claimMachineDirectory(runtime, 'one')).toThrow('mode 0700')
+    chmodSync(runtime, 0o700)
+    rmSync(join(runtime, 'machines'), { recursive: true })
+    mkdirSync(join(runtime, 'elsewhere'), { mode: 0o700 })
+    symlinkSync(join(runtime, 'elsewhere'), join(runtime, 'machines'))
+    expect(() => claimMachineDirectory(runtime, 'one')).toThrow('is not a directory')
+    expect(() => listMachines(runtime)).toThrow('is not a directory')
+  })
+
+  test('takes the name of a dead machine', async () => {
+    const { directory } = machine('one', { owner: null, process: await dead() })
+    writeFileSync(join(directory, 'old'), '')
+    expect(claimMachineDirectory(runtime, 'one')).toBe(directory)
+    expect(readdirSync(directory)).toEqual([])
+  })
+})
+
+describe('a listing', () => {
+  test('has what lives, by name', () => {
+    machine('b', { process: living() })
+    machine('a', { process: living(), owner: null })
+    machine('starting')
+    expect(ids()).toEqual(['a', 'b'])
+    expect(findMachine('b', runtime).record.id).toBe('b')
+    expect(() => findMachine('starting', runtime)).toThrow('no machine named starting')
+    expect(existsSync(join(runtime, 'machines', 'starting'))).toBe(true)
+  })
+
+  test('is empty where nothing ever ran', () => {
+    expect(listMachines(join(runtime, 'absent'))).toEqual([])
+  })
+
+  test('ends what lost its owner: VMM, helpers, disks, directory', async () => {
+    const [vmm, helper] = [living(), living()]
+    const diskDirectory = join(runtime, 'disks')
+    mkdirSync(diskDirectory)
+    const { directory } = machine('orphan', {
+      process: vmm,
+      owner: await dead(),
+      helpers: [{ ...helper, role: 'page-server' }],
+      diskDirectory,
+    })
+    expect(ids()).toEqual([])
+    expect([isAlive(vmm), isAlive(helper), existsSync(directory), existsSync(diskDirectory)]).toEqual(
+      Array(4).fill(false),
+    )
+    expect(() => findMachine('orphan', runtime)).toThrow('no machine named orphan')
+  })
+
+  test('leaves what its living owner has yet to look at', async () => {
+    const { directory } = machine('ended', { process: await dead() })
+    listMachines(runtime)
+    expect(existsSync(directory)).toBe(true)
+  })
+
+  test('removes a detached machine that died, and keeps why', async () => {
+    const { directory } = machine('detached', { process: await dead(), owner: null })
+    writeFileSync(join(directory, 'death.json'), '{"reason":"page-server-died","detail":"process 7"}')
+    expect(ids()).toEqual([])
+    expect(existsSync(directory)).toBe(false)
+    expect(() => findMachine('detached', runtime)).toThrow('has ended: page-server-died: process 7')
+    // A name that is no name is only not found.
+    expect(() => findMachine('../ended/detached', runtime)).toThrow('no machine named')
+    claimMachineDirectory(runtime, 'detached')
+    expect(() => findMachine('detached', runtime)).toThrow('no machine named detached')
+  })
+
+  test('keeps the reasons of the last hundred', async () => {
+    const gone = await dead()
+    for (let index = 0; index < 103; index++) {
+      machine(`dead-${index}`, { process: gone, owner: null })
+      ids()
+    }
+    expect(readdirSync(join(runtime, 'ended'))).toHaveLength(100)
+    expect(() => findMachine('dead-102', runtime)).toThrow('has ended: Firecracker ended: it left no message')
+  })
+
+  test('removes a directory without a record only when it is old', () => {
+    const directory = claimMachineDirectory(runtime, 'unrecorded')
+    expect(ids()).toEqual([])
+    expect(existsSync(directory)).toBe(true)
+    utimesSync(directory, 0, 0)
+    expect(ids()).toEqual([])
+    expect(existsSync(directory)).toBe(false)
+  })
+
+  test.each([
+    ['a later version', JSON.stringify({ ...recordOf('strange'), version: 2 })],
+    ['no JSON', '{'],
+    [
+      'a pid that would be everybody',
+      JSON.stringify(recordOf('strange', { process: { pid: -1, startTime: 1 } })),
+    ],
+    ['init', JSON.stringify(recordOf('strange', { process: { pid: 1, startTime: 0 } }))],
+    ['helpers that are none', JSON.stringify({ ...recordOf('strange'), helpers: [null] })],
+    [
+      'a jail that is the root',
+      JSON.stringify(recordOf('strange', { jail: { root: '/x', uid: 1, gid: 1 } })),
+    ],
+    ['a relative folder', JSON.stringify(recordOf('strange', { diskDirectory: 'x' }))],
+    ['too much', JSON.stringify({ ...recordOf('strange'), more: 'x'.repeat(65536) })],
+  ])('leaves alone a record of %s', (_, text) => {
+    const directory = claimMachineDirectory(runtime, 'strange')
+    writeFileSync(join(directory, 'machine.json'), text)
+    utimesSync(directory, 0, 0)
+    expect(ids()).toEqual([])
+    expect(existsSync(directory)).toBe(true)
+    expect(() => claimMachineDirectory(runtime, 'strange')).toThrow('exists')
+  })
+
+  test('reads a record that knows nothing of disk directories yet', () => {
+    const { directory, record } = machine('older', { process: living() })
+    const { diskDirectory: _, ...older } = record
+    writeFileSync(join(directory, 'machine.json'), JSON.stringify(older))
+    expect(findMachine('older', runtime).record.diskDirectory).toBeNull()
+  })
+})
+
+describe('the end', () => {
+  test('can be repeated', () => {
+    const { directory, record } = machine('one', { process: living() })
+    endAndRemove(directory, record)
+    endAndRemove(directory, record)
+    expect(existsSync(directory)).toBe(false)
+    expect(record.process && isAlive(record.process)).toBe(false)
+  })
+
+  test('of a machine leaves a later one of its name alone', () => {
+    const old = machine('one', { process: living() })
+    endAndRemove(old.directory, old.record)
+    const next = machine('one', { process: living() })
+    endAndRemove(old.directory, old.record)
+    expect(readRecord(next.directory)).toEqual(next.record)
+    expect(next.record.process && isAlive(next.record.process)).toBe(true)
+  })
+})
+
+describe('a change of the record', () => {
+  test('keeps what others changed, and comes back', () => {
+    const { directory, record } = machine('one', { process: living() })
+    changeRecord(directory, record, () => ({ snapshotsTaken: 1 }))
+    const now = changeRecord(directory, record, ({ snapshotsTaken }) => ({
+      snapshotId: `after ${snapshotsTaken}`,
+    }))
+    expect(now).toEqual({ ...record, snapshotsTaken: 1, snapshotId: 'after 1' })
+    expect(readRecord(directory)).toEqual(now)
+    expect(statSync(join(directory, 'machine.json')).mode & 0o777).toBe(0o600)
+  })
+
+  test('of a machine that is gone is known to its caller alone', () => {
+    const { directory, record } = machine('one', { process: living() })
+    endAndRemove(directory, record)
+    expect(changeRecord(directory, record, () => ({ snapshotsTaken: 5 })).snapshotsTaken).toBe(5)
+    expect(existsSync(directory)).toBe(false)
+    const next = machine('one', { process: living() })
+    changeRecord(directory, record, () => ({ snapshotsTaken: 6 }))
+    expect(readRecord(directory)).toEqual(next.record)
+  })
+})
