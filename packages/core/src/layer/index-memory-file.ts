@@ -20,6 +20,8 @@ export interface IndexOptions {
   readonly signal?: AbortSignal | undefined
   /** Pages looked at so far; holes are not looked at. */
   readonly onProgress?: ((scannedPages: number) => void) | undefined
+  /** Gets the bytes of the data pages, in file order, one buffer after the other; they are overwritten afterwards. */
+  readonly onData?: ((pages: Buffer) => void) | undefined
 }
 
 export interface IndexedMemoryFile {
@@ -34,7 +36,7 @@ export interface IndexedMemoryFile {
  */
 export async function indexMemoryFile(
   path: string,
-  { kind, signal, onProgress }: IndexOptions,
+  { kind, signal, onProgress, onData }: IndexOptions,
 ): Promise<IndexedMemoryFile> {
   await using file = await openMemoryFile(path)
   const data = new RunBuilder()
@@ -57,7 +59,10 @@ export async function indexMemoryFile(
         const from = i++
         while (i < count && isZeroPage(bytes, i * pageSizeBytes) === isZero) i++
         ;(isZero ? zero : data).add(page + from, i - from)
-        if (!isZero) checksums.add(bytes.subarray(from * pageSizeBytes, i * pageSizeBytes))
+        if (isZero) continue
+        const found = bytes.subarray(from * pageSizeBytes, i * pageSizeBytes)
+        checksums.add(found)
+        onData?.(found)
       }
       page += count
       next = page

@@ -23,7 +23,7 @@ import { pagesOf } from '../memory/page-set.js'
 import { pageSizeBytes } from '../memory/units.js'
 import { createFile } from '../sys/mutations.js'
 import { ChunkChecksums } from './chunk-checksums.js'
-import { appendFooter, readLayer, sealLayer, verifyLayer } from './layer-file.js'
+import { appendFooter, readLayer, sealLayer, sealPacked, verifyLayer } from './layer-file.js'
 import { trailerBytes } from './layer-footer.js'
 import { countPages, dataPages, LayerIndexBuilder, zeroPages } from './layer-index.js'
 import { zeroPage } from './layer-types.js'
@@ -84,6 +84,28 @@ describe('sealLayer and readLayer', () => {
         )
       }),
       { numRuns: 40 },
+    )
+  })
+
+  test('packed, it says the same in a file of its data alone, and leaves the memory file as it was', async () => {
+    await fc.assert(
+      fc.asyncProperty(plan, fc.boolean(), async (content, isBase) => {
+        const path = memoryFile(content)
+        const before = readFileSync(path)
+        const packedPath = `${path}.packed`
+        const packed = await sealPacked(path, packedPath, { image, parent: isBase ? null : parent })
+        expect(readFileSync(path).equals(before)).toBe(true)
+        expect(await readLayer(packedPath)).toEqual(packed)
+        await verifyLayer(packed)
+        const flat = await sealLayer(path, { image, parent: isBase ? null : parent })
+        expect(dataPages(packed.index)).toEqual(dataPages(flat.index))
+        expect(zeroPages(packed.index)).toEqual(zeroPages(flat.index))
+        expect(packed.checksums).toEqual(flat.checksums)
+        const data = where(content, (it) => Boolean(it)).map((page) => content[page] as number)
+        expect(packed.storedPages).toBe(data.length)
+        expect(data.map((_, i) => readFileSync(packedPath)[i * pageSizeBytes])).toEqual(data)
+      }),
+      { numRuns: 30 },
     )
   })
 

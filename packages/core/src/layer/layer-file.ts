@@ -4,7 +4,14 @@ import { VarveError } from '../errors.js'
 import { has, type PageSet } from '../memory/page-set.js'
 import { pageSizeBytes } from '../memory/units.js'
 import { dataExtents } from '../sys/extents.js'
-import { openForWriting, syncFile, type WritableFile, writeAt } from '../sys/mutations.js'
+import {
+  createFile,
+  openForWriting,
+  removeFile,
+  syncFile,
+  type WritableFile,
+  writeAt,
+} from '../sys/mutations.js'
 import { ChunkChecksums } from './chunk-checksums.js'
 import { indexMemoryFile } from './index-memory-file.js'
 import {
@@ -17,7 +24,7 @@ import {
   runBytes,
   trailerBytes,
 } from './layer-footer.js'
-import { dataPages, type StoredRun, storedRuns } from './layer-index.js'
+import { dataPages, packedIndex, type StoredRun, storedRuns } from './layer-index.js'
 import type { ImageId, Layer } from './layer-types.js'
 import { readAt } from './memory-file.js'
 import { turnTaker } from './take-turns.js'
@@ -54,6 +61,43 @@ export async function sealLayer(path: string, options: SealOptions): Promise<Lay
   const layer = appendFooter(file, { layout: 'flat', image, parent, index, checksums })
   await syncFile(file)
   return layer
+}
+
+/**
+ * Makes a packed layer of a memory file, as a new file, in one pass over its data: what a sparse Diff costs to keep, hash and
+ * send then depends on its data alone, not on the guest's size. The memory file is only read.
+ */
+export async function sealPacked(
+  path: string,
+  packedPath: string,
+  { image, parent, signal, onProgress }: SealOptions,
+): Promise<Layer> {
+  const file = await createFile(packedPath)
+  try {
+    await using _close = file
+    let offset = 0
+    const { index, checksums } = await indexMemoryFile(path, {
+      kind: parent === null ? 'base' : 'diff',
+      signal,
+      onProgress,
+      onData: (pages) => {
+        writeAt(file, pages, offset)
+        offset += pages.length
+      },
+    })
+    const layer = appendFooter(file, {
+      layout: 'packed',
+      image,
+      parent,
+      index: packedIndex(index),
+      checksums,
+    })
+    await syncFile(file)
+    return layer
+  } catch (error) {
+    await removeFile(packedPath)
+    throw error
+  }
 }
 
 /** Appends the footer to a file that holds the layer's stored pages and nothing else. The caller syncs. */

@@ -79,6 +79,19 @@ export function flatIndex(pages: number, data: PageSet, zero: PageSet): LayerInd
   return builder.finish(pages)
 }
 
+/** The index of a packed layer that stores the data pages of another one densely, in the order of the image. */
+export function packedIndex({ pages, starts, counts, storedPages }: LayerIndex): LayerIndex {
+  const builder = new LayerIndexBuilder()
+  let next = 0
+  for (let i = 0; i < starts.length; i++) {
+    const count = counts[i] as number
+    const isZero = storedPages[i] === zeroPage
+    builder.add(starts[i] as number, count, isZero ? zeroPage : next)
+    if (!isZero) next += count
+  }
+  return builder.finish(pages)
+}
+
 /** Image pages whose bytes are in the layer's file. */
 export function dataPages(index: LayerIndex): PageSet {
   return pagesOfKind(index, (stored) => stored !== zeroPage)

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { VarveError } from '../errors.js'
 import { formatFirecrackerVersion } from '../firecracker/version.js'
 import { assertFinePages, hasFinePages } from '../layer/index-memory-file.js'
-import { sealLayer } from '../layer/layer-file.js'
+import { type SealOptions, sealLayer, sealPacked } from '../layer/layer-file.js'
 import type { Layer } from '../layer/layer-types.js'
 import { type AttachedDisk, copyDisk } from '../machine/disks.js'
 import type { PausedMachine } from '../machine/paused-machine.js'
@@ -18,6 +18,7 @@ import type {
   SnapshotStore,
   Staging,
 } from '../store/store-types.js'
+import { createFile, removeFile, writeAt } from '../sys/mutations.js'
 
 export interface TakeOptions {
   readonly store: SnapshotStore
@@ -74,7 +75,10 @@ export async function takeSnapshot(machine: PausedMachine, options: TakeOptions)
   try {
     const type = snapshotType(machine, parent, options.base ?? 'auto', staging.directory)
     if (type === 'Diff') assertFinePages(staging.directory)
-    const [statePath, memoryPath] = [join(staging.directory, 'state'), join(staging.directory, 'memory')]
+    const [statePath, memoryPath, reservePath] = ['state', 'memory', 'reserve'].map((name) =>
+      join(staging.directory, name),
+    ) as [string, string, string]
+    await reserve(reservePath)
     const start = performance.now()
     await machine.snapshot({ type, statePath, memoryPath, ...(signal === undefined ? {} : { signal }) })
     const createMs = performance.now() - start
@@ -97,7 +101,8 @@ export async function takeSnapshot(machine: PausedMachine, options: TakeOptions)
       seal: async ({ tags = [], signal: sealSignal, onProgress } = {}) => {
         await using _staging = staging
         const id = randomBytes(16).toString('hex')
-        const layer = await sealLayer(memoryPath, {
+        await removeFile(reservePath)
+        const layer = await sealMemory(type, memoryPath, {
           image: id,
           parent: parent?.entry.id ?? null,
           signal: sealSignal,
@@ -128,7 +133,7 @@ export async function takeSnapshot(machine: PausedMachine, options: TakeOptions)
             sizeBytes,
           })),
         }
-        const draft = { config, layerPath: memoryPath, statePath, disks }
+        const draft = { config, layerPath: layer.path, statePath, disks }
         const entry = await store.commit(draft, { tags, signal: sealSignal, onProgress })
         machine.countFromSnapshot(id, taken)
         await leaseToVmm(store, id, machine)
@@ -168,6 +173,31 @@ function snapshotType(
     })
   if (base !== 'auto') return base
   return complete && hasFinePages(directory) ? 'Diff' : 'Full'
+}
+
+/**
+ * Room for what is written after Firecracker: footers, maps, the manifest. Held while Firecracker writes, so that a file system
+ * that is too full says so to Firecracker, which then keeps its log of written pages, and not to us afterwards.
+ */
+const reserveBytes = 2 * 2 ** 20
+
+async function reserve(path: string): Promise<void> {
+  await using file = await createFile(path)
+  writeAt(file, Buffer.alloc(reserveBytes), 0)
+}
+
+/**
+ * A Full is a memory file that Firecracker can load: it stays as it is, with a footer. A Diff is sparse and is packed, so that
+ * hashing and keeping it costs what its data costs; where there is no room for that, it stays as it is, too.
+ */
+async function sealMemory(type: 'Full' | 'Diff', path: string, options: SealOptions): Promise<Layer> {
+  if (type === 'Full') return sealLayer(path, options)
+  try {
+    return await sealPacked(path, `${path}.packed`, options)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOSPC') throw error
+    return sealLayer(path, options)
+  }
 }
 
 /** A Diff over the wrong parent would be an image that never was: refused before anything is written. */
