@@ -11,6 +11,10 @@ export const errorRegistry = {
     summary: 'The Firecracker version lacks the asked-for call, field or format.',
   },
   HOST_UNSUPPORTED: { exit: 3, summary: 'The host lacks a device, kernel feature, tool or privilege.' },
+  WRITE_FAILED: {
+    exit: 3,
+    summary: 'The file system refused a write: no space, a quota, read-only, or an I/O error.',
+  },
   // input: what the caller or a file said
   USAGE: { exit: 2, summary: 'A command line that does not parse or contradicts itself.' },
   INVALID_ARGUMENT: { exit: 2, summary: 'A value outside its documented range or shape.' },

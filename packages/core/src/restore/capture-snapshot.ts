@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { cpus, machine as hardwareName, release } from 'node:os'
 import { join } from 'node:path'
-import { VarveError } from '../errors.js'
+import { isVarveError, VarveError } from '../errors.js'
 import { formatFirecrackerVersion } from '../firecracker/version.js'
 import { assertFinePages, hasFinePages } from '../layer/index-memory-file.js'
 import { type SealOptions, sealLayer, sealPacked } from '../layer/layer-file.js'
@@ -195,7 +195,7 @@ async function sealMemory(type: 'Full' | 'Diff', path: string, options: SealOpti
   try {
     return await sealPacked(path, `${path}.packed`, options)
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ENOSPC') throw error
+    if (!isVarveError(error, 'WRITE_FAILED')) throw error
     return sealLayer(path, options)
   }
 }

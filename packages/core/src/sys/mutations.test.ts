@@ -153,3 +153,17 @@ describe('the changes themselves', () => {
     expect(existsSync(at('full'))).toBe(false)
   })
 })
+
+test('what the file system refuses is WRITE_FAILED, with the errno and the remedy; other errors keep their code', async () => {
+  await using full = await openForWriting('/dev/full')
+  expect(() => writeAt(full, Buffer.alloc(10), 0)).toThrow(
+    expect.objectContaining({
+      code: 'WRITE_FAILED',
+      message: expect.stringContaining('/dev/full'),
+      remedy: expect.stringContaining('make room'),
+      details: { path: '/dev/full', errno: 'ENOSPC' },
+    }),
+  )
+  await expect(createFile(at('none/file'))).rejects.toMatchObject({ code: 'ENOENT' })
+  await expect(makeDirectory(directory)).rejects.toMatchObject({ code: 'EEXIST' })
+})

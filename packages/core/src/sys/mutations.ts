@@ -1,10 +1,12 @@
 import { constants, ftruncateSync, writeSync } from 'node:fs'
 import { type FileHandle, link, mkdir, open, rename, rm, rmdir, unlink } from 'node:fs/promises'
+import { VarveError } from '../errors.js'
 import * as reflink from './reflink.js'
 
 /**
  * Every change that layers and stores make on disk goes through here, one function each, so that a test can stop the
- * process before any one of them (and a reader can see that there are no others).
+ * process before any one of them (and a reader can see that there are no others). A file system that refuses (no space, a
+ * quota, read-only, an I/O error) is WRITE_FAILED; other errors keep their errno as `code`.
  */
 export type MutationKind =
   | 'create'
@@ -32,7 +34,37 @@ export function observeMutations(observe: ((mutation: Mutation) => void) | undef
   observer = observe
 }
 
-const about = (kind: MutationKind, path: string): void => observer?.({ kind, path })
+/** The one place that every change passes: observed before, and refused by the file system with a code of its own. */
+function change<T>(kind: MutationKind, path: string, make: () => T): T {
+  observer?.({ kind, path })
+  try {
+    const made = make()
+    return made instanceof Promise ? (made.catch((error: unknown) => refuse(kind, path, error)) as T) : made
+  } catch (error) {
+    return refuse(kind, path, error)
+  }
+}
+
+/** What the file system, not the caller, is the cause of. Anything else keeps its errno. */
+const remedies: Readonly<Record<string, string>> = {
+  ENOSPC: 'make room there (`varve gc` removes what no snapshot needs), then try again',
+  EDQUOT: 'make room within the quota, then try again',
+  EROFS: 'use a directory that can be written to',
+  EIO: 'look at the kernel log (dmesg): the disk may be failing',
+  EFBIG: 'raise the file-size limit (ulimit -f), or use another file system',
+}
+
+function refuse(kind: MutationKind, path: string, error: unknown): never {
+  const { code, message, details } = error as NodeJS.ErrnoException & Partial<VarveError>
+  const errno = String(code === 'SYSCALL_FAILED' ? details?.errno : code)
+  const remedy = Object.hasOwn(remedies, errno) ? remedies[errno] : undefined
+  if (remedy === undefined) throw error
+  throw new VarveError('WRITE_FAILED', `${kind} of ${path}: ${message}`, {
+    cause: error,
+    remedy,
+    details: { path, errno },
+  })
+}
 
 /** A file being written, with the name that observers and messages know it by. */
 export interface WritableFile extends AsyncDisposable {
@@ -42,9 +74,8 @@ export interface WritableFile extends AsyncDisposable {
 
 /** A new file (0600), opened for reading and writing; an existing one is EEXIST. */
 export async function createFile(path: string): Promise<WritableFile> {
-  about('create', path)
   const flags = constants.O_RDWR | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW
-  return writable(path, await open(path, flags, 0o600))
+  return writable(path, await change('create', path, () => open(path, flags, 0o600)))
 }
 
 /** An existing file for appending a footer or syncing. Symbolic links are ELOOP; a FIFO is not waited for. */
@@ -58,14 +89,14 @@ function writable(path: string, handle: FileHandle): WritableFile {
 
 /** Writes all of `bytes` at `offset`, in this thread: callers keep one call to some MiB. */
 export function writeAt(file: WritableFile, bytes: Uint8Array, offset: number): void {
-  about('write', file.path)
-  for (let done = 0; done < bytes.length; )
-    done += writeSync(file.handle.fd, bytes, done, bytes.length - done, offset + done)
+  change('write', file.path, () => {
+    for (let done = 0; done < bytes.length; )
+      done += writeSync(file.handle.fd, bytes, done, bytes.length - done, offset + done)
+  })
 }
 
 export function truncate(file: WritableFile, sizeBytes: number): void {
-  about('truncate', file.path)
-  ftruncateSync(file.handle.fd, sizeBytes)
+  change('truncate', file.path, () => ftruncateSync(file.handle.fd, sizeBytes))
 }
 
 /** As `cloneRange` of reflink.ts. */
@@ -76,8 +107,9 @@ export function cloneRange(
   toOffset: number,
   lengthBytes: number,
 ): boolean {
-  about('clone', to.path)
-  return reflink.cloneRange(fromFd, fromOffset, to.handle.fd, toOffset, lengthBytes)
+  return change('clone', to.path, () =>
+    reflink.cloneRange(fromFd, fromOffset, to.handle.fd, toOffset, lengthBytes),
+  )
 }
 
 /** As `copyFileRange` of reflink.ts. */
@@ -88,61 +120,52 @@ export function copyFileRange(
   toOffset: number,
   lengthBytes: number,
 ): number | undefined {
-  about('copy', to.path)
-  return reflink.copyFileRange(fromFd, fromOffset, to.handle.fd, toOffset, lengthBytes)
+  return change('copy', to.path, () =>
+    reflink.copyFileRange(fromFd, fromOffset, to.handle.fd, toOffset, lengthBytes),
+  )
 }
 
 export async function syncFile(file: WritableFile): Promise<void> {
-  about('fsync', file.path)
-  await file.handle.sync()
+  await change('fsync', file.path, () => file.handle.sync())
 }
 
 /** Makes names that were given or taken in a directory survive a crash of the host. */
 export async function syncDirectory(path: string): Promise<void> {
-  about('fsync', path)
-  const handle = await open(path, constants.O_RDONLY | constants.O_DIRECTORY)
-  try {
+  await change('fsync', path, async () => {
+    await using handle = await open(path, constants.O_RDONLY | constants.O_DIRECTORY)
     await handle.sync()
-  } finally {
-    await handle.close()
-  }
+  })
 }
 
 /** rename(2): replaces an existing file in one step. */
 export async function renameFile(from: string, to: string): Promise<void> {
-  about('rename', to)
-  await rename(from, to)
+  await change('rename', to, () => rename(from, to))
 }
 
 /** link(2): an existing name is EEXIST. */
 export async function linkFile(from: string, to: string): Promise<void> {
-  about('link', to)
-  await link(from, to)
+  await change('link', to, () => link(from, to))
 }
 
 /** A missing file is fine. */
 export async function removeFile(path: string): Promise<void> {
-  about('unlink', path)
-  await unlink(path).catch(unlessMissing)
+  await change('unlink', path, () => unlink(path)).catch(unlessMissing)
 }
 
 /** A new private directory (0700); an existing one is EEXIST. */
 export async function makeDirectory(path: string): Promise<void> {
-  about('mkdir', path)
-  await mkdir(path, { mode: 0o700 })
+  await change('mkdir', path, () => mkdir(path, { mode: 0o700 }))
 }
 
 /** With all its content; a missing one is fine. */
 export async function removeDirectory(path: string): Promise<void> {
-  about('rmdir', path)
-  await rm(path, { recursive: true, force: true })
+  await change('rmdir', path, () => rm(path, { recursive: true, force: true }))
 }
 
 /** Only where it is empty; false where it is not. */
 export async function removeEmptyDirectory(path: string): Promise<boolean> {
-  about('rmdir', path)
   try {
-    await rmdir(path)
+    await change('rmdir', path, () => rmdir(path))
     return true
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOTEMPTY') return false
