@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto'
+import { stat, statfs } from 'node:fs/promises'
 import { cpus, machine as hardwareName, release } from 'node:os'
 import { join } from 'node:path'
 import { isVarveError, VarveError } from '../errors.js'
@@ -19,6 +20,7 @@ import type {
   Staging,
 } from '../store/store-types.js'
 import { createFile, removeFile, writeAt } from '../sys/mutations.js'
+import { probeReflink } from '../sys/reflink.js'
 
 export interface TakeOptions {
   readonly store: SnapshotStore
@@ -73,12 +75,13 @@ export async function takeSnapshot(machine: PausedMachine, options: TakeOptions)
   const vmConfig = await machine.api.vmConfig(signal === undefined ? {} : { signal })
   const staging = await store.stage()
   try {
-    const type = snapshotType(machine, parent, options.base ?? 'auto', staging.directory)
-    if (type === 'Diff') assertFinePages(staging.directory)
     const [statePath, memoryPath, reservePath] = ['state', 'memory', 'reserve'].map((name) =>
       join(staging.directory, name),
     ) as [string, string, string]
     await reserve(reservePath)
+    await assertRoomForDisks(staging.directory, attached)
+    const type = snapshotType(machine, parent, options.base ?? 'auto', staging.directory)
+    if (type === 'Diff') assertFinePages(staging.directory)
     const start = performance.now()
     await machine.snapshot({ type, statePath, memoryPath, ...(signal === undefined ? {} : { signal }) })
     const createMs = performance.now() - start
@@ -184,6 +187,28 @@ const reserveBytes = 2 * 2 ** 20
 async function reserve(path: string): Promise<void> {
   await using file = await createFile(path)
   writeAt(file, Buffer.alloc(reserveBytes), 0)
+}
+
+/**
+ * Disks are copied after Firecracker has written (it drains their queues then), when its log is cleared: want of room must be
+ * found before.
+ */
+async function assertRoomForDisks(directory: string, disks: readonly AttachedDisk[]): Promise<void> {
+  let neededBytes = 0
+  for (const { hostPath, readOnly } of disks)
+    if (!readOnly && hostPath !== null) neededBytes += (await stat(hostPath)).blocks * 512
+  if (neededBytes === 0) return
+  const { bavail, bsize } = await statfs(directory)
+  const freeBytes = bavail * bsize
+  if (neededBytes <= freeBytes || probeReflink(directory) === 'works') return
+  throw new VarveError(
+    'WRITE_FAILED',
+    `copies of the disks need ${neededBytes} bytes in ${directory}, ${freeBytes} are free`,
+    {
+      remedy: 'make room there (`varve gc` removes what no snapshot needs), then try again',
+      details: { path: directory, errno: 'ENOSPC' },
+    },
+  )
 }
 
 /**
