@@ -145,6 +145,28 @@ describe('launching Firecracker', () => {
   })
 })
 
+describe('the jailer’s cgroups', () => {
+  test('go with the VM', async () => {
+    const chrootBaseDir = world.path('jail-cgroups')
+    mkdirSync(chrootBaseDir, { mode: 0o700 })
+    // Version 2 alone, or version 1 beside it.
+    const cgroupVersion = existsSync('/sys/fs/cgroup/cgroup.controllers') ? 2 : 1
+    const machine = await launchMachine({
+      name: 'grouped',
+      binary: world.binary,
+      runtimeDirectory: world.runtimeDirectory,
+      jailer: { uid: 12345, gid: 12345, chrootBaseDir, cgroupVersion, cgroups: ['pids.max=64'] },
+    })
+    await using _stop = machine
+    expect(readFileSync(`/proc/${machine.pid}/cgroup`, 'utf8')).toMatch(/:.*\/grouped$/m)
+    const groups = listMachines(world.runtimeDirectory)[0]?.record.jail?.cgroups ?? []
+    expect(groups).toHaveLength(1)
+    expect(readFileSync(join(groups[0] as string, 'pids.max'), 'utf8').trim()).toBe('64')
+    await machine.stop()
+    expect(groups.filter((path) => existsSync(path))).toEqual([])
+  })
+})
+
 describe('the end of the owner', () => {
   // A program of its own starts a VM, says who it is, and waits to be ended.
   const program = fileURLToPath(new URL('./support/owner.mjs', import.meta.url))

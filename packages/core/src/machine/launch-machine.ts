@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { type FirecrackerBinary, findFirecracker } from '../firecracker/binary.js'
+import { jailCgroups } from '../firecracker/jail-cgroups.js'
 import type { JailerOptions } from '../firecracker/jailer.js'
 import { formatFirecrackerVersion } from '../firecracker/version.js'
 import { launchVmm } from '../firecracker/vmm-process.js'
@@ -63,6 +64,10 @@ export async function launchMachine(options: LaunchMachineOptions = {}): Promise
         writeRecord(directory, record)
       },
     })
+    if (record.jail !== null && jailer?.cgroups !== undefined) {
+      record = { ...record, jail: { ...record.jail, cgroups: jailCgroups(process.identity.pid, id) } }
+      writeRecord(directory, record)
+    }
     return new LaunchedMachine(new LiveVm(process, api, record, 'launched'))
   } catch (error) {
     endAndRemove(directory, record)

@@ -22,7 +22,13 @@ export interface MachineRecord {
   readonly dirtyTracking: boolean
   /** Host path of the vsock Unix socket, where the guest has the device. */
   readonly vsockPath: string | null
-  readonly jail: { readonly root: string; readonly uid: number; readonly gid: number } | null
+  readonly jail: {
+    readonly root: string
+    readonly uid: number
+    readonly gid: number
+    /** Directories of the cgroups that the jailer made. */
+    readonly cgroups?: readonly string[]
+  } | null
   /** Directory with this VM's private copies of disks, where they are kept elsewhere; goes with the machine. */
   readonly diskDirectory: string | null
   /**
@@ -135,6 +141,7 @@ function isRecord(value: MachineRecord): boolean {
     typeof value.id === 'string' &&
     folder(value.jail?.root ?? null) &&
     folder(value.diskDirectory ?? null) &&
+    (value.jail?.cgroups ?? []).every(folder) &&
     identity(value.process) &&
     identity(value.owner) &&
     Array.isArray(value.helpers) &&

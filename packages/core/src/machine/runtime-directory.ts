@@ -2,6 +2,7 @@ import { lstatSync, mkdirSync, readdirSync, rmSync, statSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { VarveError } from '../errors.js'
+import { removeCgroups } from '../firecracker/jail-cgroups.js'
 import { removeJail } from '../firecracker/jailer.js'
 import { sleepInThread } from '../sys/file-lock.js'
 import { killProcess } from '../sys/pidfd.js'
@@ -143,7 +144,10 @@ export function endAndRemove(directory: string, record: MachineRecord | undefine
   // Somebody else may have found this machine dead, removed it, and given its name to another.
   const now = readRecord(directory)
   if (record !== undefined && now !== undefined && !isSameMachine(now, record)) return
-  if (record?.jail) removeJail(record.jail.root)
+  if (record?.jail) {
+    removeJail(record.jail.root)
+    removeCgroups(record.jail.cgroups ?? [])
+  }
   // A process that is just ending may still write its last words there.
   rmSync(directory, { recursive: true, force: true, maxRetries: 3 })
 }
