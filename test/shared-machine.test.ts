@@ -4,6 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { buildMicroGuest } from '@varve/lab'
 import {
   bootMachine,
+  captureSnapshot,
   connectMachine,
   isAlive,
   type LaunchMachineOptions,
@@ -11,6 +12,7 @@ import {
   listMachines,
   type PausedMachine,
   type RunningMachine,
+  restoreMachine,
   stopMachine,
   VarveError,
 } from 'varve'
@@ -142,6 +144,27 @@ describe('a detached machine that dies', () => {
     expect((await machine.exitedError()).code).toBe('PAGE_SERVER_DIED')
     await (await launch('paged')).stop()
     expect((await failure(connect('paged'))).message).toBe('no machine named paged')
+  })
+
+  test('because its page server was killed says so', async () => {
+    const { store, binary, runtimeDirectory } = world
+    {
+      await using machine = await boot('origin')
+      await captureSnapshot(await machine.pause(), { store, tags: ['origin'] })
+    }
+    const { machine, pageServer } = await restoreMachine(store, 'origin', {
+      engine: 'paged',
+      name: 'served',
+      binary,
+      runtimeDirectory,
+    })
+    const { identity } = machine
+    machine.detach()
+    process.kill(pageServer?.identity.pid as number, 'SIGKILL')
+    while (isAlive(identity)) await sleep(5)
+    const error = await failure(connect('served'))
+    expect(error.code).toBe('NOT_FOUND')
+    expect(error.message).toContain(`page-server-died: process ${pageServer?.identity.pid} ended`)
   })
 
   test('without a note leaves the last words of Firecracker', async () => {
