@@ -34,8 +34,8 @@ const cloneChunkBytes = 64 * 1024 * 1024
  * holes as holes and zero data as zero data (in a Diff the two mean different things, and usual copies turn the one into
  * the other). A symbolic link is not followed. On failure no target is left. The source must not change meanwhile.
  *
- * Errors: NOT_FOUND and PATH_INVALID (the source), ALREADY_EXISTS (the target), INTERRUPTED, SYSCALL_FAILED (the disk is
- * full).
+ * Errors: NOT_FOUND and PATH_INVALID (the source), ALREADY_EXISTS (the target), INTERRUPTED, WRITE_FAILED (no space),
+ * SYSCALL_FAILED.
  */
 export async function copyWithHoles(
   source: string,
