@@ -66,10 +66,12 @@ export interface CapturedSnapshot {
 
 /**
  * Has Firecracker write a snapshot into the store's staging, and copies the disks that the guest may write to. Resume the
- * machine as soon as this returns, then `seal`. On failure nothing is left, and the next Diff holds what this one would have.
+ * machine as soon as this returns, then `seal`. On failure nothing is left. Where Firecracker itself refused (no room, say) the
+ * next Diff holds what this one would have; after that a failure costs the lineage, and the next snapshot is a base.
  */
 export async function takeSnapshot(machine: PausedMachine, options: TakeOptions): Promise<TakenSnapshot> {
   const { store, signal } = options
+  const ifTaken = machine.snapshotsTaken
   const parent = options.parent === undefined ? undefined : await store.describe(options.parent)
   const attached = await machine.disks()
   const vmConfig = await machine.api.vmConfig(signal === undefined ? {} : { signal })
@@ -79,16 +81,21 @@ export async function takeSnapshot(machine: PausedMachine, options: TakeOptions)
       join(staging.directory, name),
     ) as [string, string, string]
     await reserve(reservePath)
-    await assertRoomForDisks(staging.directory, attached)
+    await assertDisksCanBeCopied(staging.directory, attached)
     const type = snapshotType(machine, parent, options.base ?? 'auto', staging.directory)
     if (type === 'Diff') assertFinePages(staging.directory)
     const start = performance.now()
-    await machine.snapshot({ type, statePath, memoryPath, ...(signal === undefined ? {} : { signal }) })
+    const { taken } = await machine.snapshot({
+      type,
+      statePath,
+      memoryPath,
+      ifTaken,
+      ...(signal === undefined ? {} : { signal }),
+    })
     const createMs = performance.now() - start
     const writable = attached.filter(({ readOnly }) => !readOnly)
     for (const disk of writable) await stageDisk(disk, staging, signal)
     const disksMs = performance.now() - start - createMs
-    const taken = machine.snapshotsTaken
     const host = {
       cpu: cpus()[0]?.model ?? 'unknown',
       kernel: release(),
@@ -190,13 +197,19 @@ async function reserve(path: string): Promise<void> {
 }
 
 /**
- * Disks are copied after Firecracker has written (it drains their queues then), when its log is cleared: want of room must be
- * found before.
+ * Disks are copied after Firecracker has written (it drains their queues then), when its log is cleared: what stands in the way
+ * must be found before.
  */
-async function assertRoomForDisks(directory: string, disks: readonly AttachedDisk[]): Promise<void> {
+async function assertDisksCanBeCopied(directory: string, disks: readonly AttachedDisk[]): Promise<void> {
   let neededBytes = 0
-  for (const { hostPath, readOnly } of disks)
-    if (!readOnly && hostPath !== null) neededBytes += (await stat(hostPath)).blocks * 512
+  for (const disk of disks) {
+    const found = await stat(hostFile(disk))
+    if (!found.isFile())
+      throw new VarveError('PATH_INVALID', `drive ${disk.drive} is ${disk.hostPath}, not a regular file`, {
+        remedy: 'use disk image files; block devices are not copied into snapshots',
+      })
+    if (!disk.readOnly) neededBytes += found.blocks * 512
+  }
   if (neededBytes === 0) return
   const { bavail, bsize } = await statfs(directory)
   const freeBytes = bavail * bsize

@@ -117,6 +117,7 @@ export async function restoreMachine(
         source: path,
         mode: readOnly ? 'link' : 'copy',
       })),
+      diskDirectory: snapshot.clonesDirectory,
     }
     const machine = await phase<RunningMachine | PausedMachine>('load', () =>
       resume ? launched.loadAndResume(load) : launched.load(load),

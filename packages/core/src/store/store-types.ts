@@ -74,6 +74,8 @@ export interface OpenSnapshot extends AsyncDisposable, SnapshotDescription {
   readonly workingSetFiles: readonly { readonly name: string; readonly path: string }[]
   /** Where a flat memory file of this image is, or is to be made (atomically). */
   readonly flatPath: string
+  /** Directory on the store's file system where clones keep private copies of disks. */
+  readonly clonesDirectory: string
   /** Leases the snapshot to another process too (a VMM that outlives this one), until that one ends. */
   leaseTo(process: ProcessIdentity): Promise<void>
 }

@@ -5,12 +5,12 @@ import { median } from '../median.js'
 import { MicroVm, type Written } from './micro-vm.js'
 import type { Facts, Scenario, ScenarioContext } from './scenario.js'
 
-const memoryMib = 64
+const memoryMib = 32
 /** One base and so many Diffs less one. */
 const depths = [1, 8, 64] as const
 /** Pages that the whole chain writes, the same whatever its depth: every layer but the last a part, then all again. */
-const area = { start: 1024, count: 6400 }
-const rounds = 5
+const area = { start: 1024, count: 3200 }
+const again = { start: 6000, count: 100 }
 
 /** The part of the area that one step of a chain writes. Every step also writes the same 100 pages again. */
 const writesOf = (step: number, steps: number): readonly Written[] => [
@@ -21,7 +21,7 @@ const writesOf = (step: number, steps: number): readonly Written[] => [
     },
     seed: 1,
   },
-  { pattern: { start: 8000, count: 100 }, seed: 2 + step },
+  { pattern: again, seed: 2 + step },
 ]
 
 /**
@@ -30,6 +30,8 @@ const writesOf = (step: number, steps: number): readonly Written[] => [
  * is made once per image.
  */
 async function chainDepth(context: ScenarioContext): Promise<Facts> {
+  // Round 0 warms caches and checks every page; emulated, its times would mean nothing anyway.
+  const rounds = context.lab === 'native' ? 5 : 0
   const rows: Row[] = []
   const extents: Record<number, number> = {}
   for (const depth of depths) {
@@ -41,17 +43,17 @@ async function chainDepth(context: ScenarioContext): Promise<Facts> {
       rows.push({ depth, engine, flattenMs: [], openMs: [], firstAnswerMs: [], wholePassMs: [] })
   }
   for (let round = 0; round <= rounds; round++)
-    for (const row of round % 2 === 0 ? rows : [...rows].reverse()) await restoreOnce(context, row, round > 0)
+    for (const row of round % 2 === 0 ? rows : [...rows].reverse()) await restoreOnce(context, row, round)
   return {
     extents,
     rounds,
     medianMs: rows.map(({ depth, engine, flattenMs, openMs, firstAnswerMs, wholePassMs }) => ({
       depth,
       engine,
-      open: round(median(openMs)),
-      flatten: engine === 'file' ? round(median(flattenMs)) : null,
-      firstAnswer: round(median(firstAnswerMs)),
-      wholePass: round(median(wholePassMs)),
+      open: tenths(median(openMs)),
+      flatten: engine === 'file' ? tenths(median(flattenMs)) : null,
+      firstAnswer: tenths(median(firstAnswerMs)),
+      wholePass: tenths(median(wholePassMs)),
     })),
     raw: rows,
   }
@@ -78,7 +80,7 @@ async function makeChain(context: ScenarioContext, depth: number): Promise<void>
   }
 }
 
-async function restoreOnce(context: ScenarioContext, row: Row, counts: boolean): Promise<void> {
+async function restoreOnce(context: ScenarioContext, row: Row, round: number): Promise<void> {
   const ref = `depth-${row.depth}`
   {
     // So that every restore by file pays for its flattening; a base of one layer needs none.
@@ -93,19 +95,21 @@ async function restoreOnce(context: ScenarioContext, row: Row, counts: boolean):
   const firstAnswer = performance.now() - start
   await vm.console.read({ ...area, order: 9 })
   const wholePass = performance.now() - start
-  const last = row.depth - 1
-  assert.equal(
-    await vm.verify({ pattern: area, seed: 1 }, { pattern: { start: 8000, count: 100 }, seed: 2 + last }),
-    area.count + 100,
-  )
-  if (!counts) return
+  if (round === 0) {
+    const written: readonly Written[] = [
+      { pattern: area, seed: 1 },
+      { pattern: again, seed: 1 + row.depth },
+    ]
+    assert.equal(await vm.verify(...written), area.count + again.count)
+    return
+  }
   row.openMs.push(report.phasesMs.open ?? 0)
   row.flattenMs.push(report.phasesMs.flatten ?? 0)
   row.firstAnswerMs.push(firstAnswer)
   row.wholePassMs.push(wholePass)
 }
 
-const round = (ms: number) => Math.round(ms * 10) / 10
+const tenths = (ms: number) => Math.round(ms * 10) / 10
 
 export const chainDepthScenario: Scenario = {
   name: 'chain-depth',
