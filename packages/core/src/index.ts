@@ -43,6 +43,7 @@ export type { VmmFiles } from './firecracker/vmm-files.js'
 export type { VmmPaths } from './firecracker/vmm-paths.js'
 export { type ConnectVsockOptions, connectVsock } from './firecracker/vsock.js'
 export { type CompareOptions, compareImages } from './layer/compare-images.js'
+export type { CopyReport } from './layer/copy-pages.js'
 export {
   composeExtentMap,
   type ExtentMap,
@@ -88,6 +89,10 @@ export {
   type PackOrder,
   zeroPage,
 } from './layer/layer-types.js'
+export { type PackOptions, packLayer } from './layer/pack.js'
+export { type NamedImage, rebaseLayer } from './layer/rebase.js'
+export { squashLayers } from './layer/squash.js'
+export type { ComposedLayer, ComposeOptions } from './layer/write-layer.js'
 export { connectMachine, type FindOptions, stopMachine } from './machine/connect-machine.js'
 export { type AttachedDisk, copyDisk, type DiskSource } from './machine/disks.js'
 export { checkHost, type HostCheck, hardwareVirtualisation } from './machine/doctor.js'

@@ -1,6 +1,8 @@
 import { VarveError } from '../errors.js'
 import { pageSizeBytes } from '../memory/units.js'
+import { dataExtents } from '../sys/extents.js'
 import { type ExtentMap, lookupPage, zeroSource } from './extent-map.js'
+import { ExtentMapBuilder } from './extent-map-builder.js'
 import type { LayerFile } from './layer-types.js'
 import { type MemoryFile, openMemoryFile, openStoredPages, readPages } from './memory-file.js'
 
@@ -13,38 +15,54 @@ export interface Image {
 /** An image, or a plain flat memory file by its path. */
 export type ImageSource = string | Image
 
-export interface ImageReader extends AsyncDisposable {
+export interface OpenImage extends ImageLayers {
+  readonly map: ExtentMap
   readonly pages: number
   /** Fills `buffer` (whole pages, at most to the end of the image) from `page` on. */
   read(page: number, buffer: Buffer): Promise<void>
 }
 
-export async function openImage(source: ImageSource): Promise<ImageReader> {
-  if (typeof source === 'string') {
-    const file = await openMemoryFile(source)
-    return {
-      pages: file.pages,
-      read: (page, buffer) => readPages(file, page, buffer),
-      [Symbol.asyncDispose]: () => file[Symbol.asyncDispose](),
-    }
-  }
-  const { map } = source
-  const files = await openImageLayers(source)
+/** Opens what an image's pages come from. In a plain memory file a hole is a run of zeros, so that nobody reads it. */
+export async function openImage(source: ImageSource): Promise<OpenImage> {
+  if (typeof source !== 'string') return openWith(source.map, await openImageLayers(source))
+  const file = await openMemoryFile(source)
+  return openWith(mapOfHoles(file), {
+    layer: () => file,
+    [Symbol.asyncDispose]: () => file[Symbol.asyncDispose](),
+  })
+}
+
+function openWith(map: ExtentMap, layers: ImageLayers): OpenImage {
   return {
+    ...layers,
+    map,
     pages: map.pages,
     read: async (page, buffer) => {
       const end = page + buffer.length / pageSizeBytes
       for (let next = page; next < end; ) {
-        const { source: layer, sourcePage, count } = lookupPage(map, next)
+        const { source, sourcePage, count } = lookupPage(map, next)
         const pages = Math.min(count, end - next)
         const part = buffer.subarray((next - page) * pageSizeBytes, (next - page + pages) * pageSizeBytes)
-        if (layer === zeroSource) part.fill(0)
-        else await readPages(files.layer(layer), sourcePage, part)
+        if (source === zeroSource) part.fill(0)
+        else await readPages(layers.layer(source), sourcePage, part)
         next += pages
       }
     },
-    [Symbol.asyncDispose]: () => files[Symbol.asyncDispose](),
   }
+}
+
+function mapOfHoles(file: MemoryFile): ExtentMap {
+  const builder = new ExtentMapBuilder(16)
+  let next = 0
+  for (const { startBytes, endBytes } of dataExtents(file.handle.fd, file.pages * pageSizeBytes)) {
+    const start = Math.max(next, Math.floor(startBytes / pageSizeBytes))
+    const end = Math.ceil(endBytes / pageSizeBytes)
+    builder.add(start - next, zeroSource, 0)
+    builder.add(end - start, 0, start)
+    next = end
+  }
+  builder.add(file.pages - next, zeroSource, 0)
+  return builder.finish()
 }
 
 export interface ImageLayers extends AsyncDisposable {

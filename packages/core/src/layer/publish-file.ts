@@ -1,8 +1,16 @@
 import { randomBytes } from 'node:crypto'
-import { constants } from 'node:fs'
-import { type FileHandle, link, open, rename, rm, stat } from 'node:fs/promises'
+import { stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { VarveError } from '../errors.js'
+import {
+  createFile,
+  linkFile,
+  removeFile,
+  renameFile,
+  syncDirectory,
+  syncFile,
+  type WritableFile,
+} from '../sys/mutations.js'
 
 /**
  * Makes a file (0600) that is either not there or whole: written under a temporary name in the same directory, synced,
@@ -10,24 +18,26 @@ import { VarveError } from '../errors.js'
  */
 export async function publishFile<Result>(
   path: string,
-  write: (handle: FileHandle) => Promise<Result>,
+  write: (file: WritableFile) => Promise<Result>,
 ): Promise<Result> {
   await assertAbsent(path)
   const temporary = join(dirname(path), `.varve-tmp-${randomBytes(8).toString('hex')}`)
-  const handle = await openNew(temporary, path)
+  const file = await createTemporary(temporary, path)
   try {
     let result: Result
     try {
-      result = await write(handle)
-      await handle.sync()
+      result = await write(file)
+      await syncFile(file)
     } finally {
-      await handle.close()
+      await file[Symbol.asyncDispose]()
     }
     await giveName(temporary, path)
     await syncDirectory(dirname(path))
     return result
+  } catch (error) {
+    throw explain(error, path)
   } finally {
-    await rm(temporary, { force: true })
+    await removeFile(temporary)
   }
 }
 
@@ -39,9 +49,9 @@ async function assertAbsent(path: string): Promise<void> {
   if (found !== undefined) throw alreadyExists(path)
 }
 
-async function openNew(temporary: string, path: string): Promise<FileHandle> {
-  const flags = constants.O_RDWR | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW
-  return open(temporary, flags, 0o600).catch((error: NodeJS.ErrnoException) => {
+async function createTemporary(temporary: string, path: string): Promise<WritableFile> {
+  return createFile(temporary).catch((error: NodeJS.ErrnoException) => {
+    if (error.code === undefined) throw error
     const code = error.code === 'ENOENT' ? 'NOT_FOUND' : 'PATH_INVALID'
     throw new VarveError(code, `cannot write in the directory of ${path}: ${error.message}`, { cause: error })
   })
@@ -50,24 +60,35 @@ async function openNew(temporary: string, path: string): Promise<FileHandle> {
 /** link(2) fails where the name was taken meanwhile; rename(2) would replace it, so it is only for file systems without links. */
 async function giveName(temporary: string, path: string): Promise<void> {
   try {
-    await link(temporary, path)
+    await linkFile(temporary, path)
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException
     if (code === 'EEXIST') throw alreadyExists(path)
     if (code !== 'EPERM' && code !== 'EOPNOTSUPP') throw error
     await assertAbsent(path)
-    await rename(temporary, path)
+    await renameFile(temporary, path)
   }
+}
+
+/** A failed write names the file that was asked for, not the temporary one; everything else stays what it is. */
+function explain(error: unknown, path: string): unknown {
+  const { code, message } = error as NodeJS.ErrnoException
+  const errno = error instanceof VarveError ? error.details.errno : code
+  if (errno === 'ENOSPC' || errno === 'EDQUOT')
+    return new VarveError('SYSCALL_FAILED', `cannot write ${path}: ${message}`, {
+      cause: error,
+      remedy: 'free space, or choose a directory on another file system',
+      details: { path, errno },
+    })
+  if (error instanceof VarveError || typeof errno !== 'string') return error
+  return new VarveError('SYSCALL_FAILED', `cannot write ${path}: ${message}`, {
+    cause: error,
+    details: { path, errno },
+  })
 }
 
 function alreadyExists(path: string): VarveError {
   return new VarveError('ALREADY_EXISTS', `${path} exists and is not overwritten`, {
     remedy: 'choose another name or remove it first',
   })
-}
-
-/** Makes names that were given or taken in a directory survive a crash of the host. */
-export async function syncDirectory(path: string): Promise<void> {
-  await using handle = await open(path, constants.O_RDONLY | constants.O_DIRECTORY)
-  await handle.sync()
 }
