@@ -256,9 +256,14 @@ async function stageDisk(
   staging: Staging,
   signal: AbortSignal | undefined,
 ): Promise<void> {
-  if (disk.hostPath === null)
-    throw new VarveError('NOT_FOUND', `the file of drive ${disk.drive}, ${disk.file}, is gone`)
-  await copyDisk(disk.hostPath, stagedDisk(staging, disk), { signal })
+  await copyDisk(hostFile(disk), stagedDisk(staging, disk), { signal })
+}
+
+function hostFile({ drive, file, hostPath }: AttachedDisk): string {
+  if (hostPath !== null) return hostPath
+  throw new VarveError('NOT_FOUND', `the file of drive ${drive}, ${file}, is no longer where it was opened`, {
+    remedy: 'put it back, or detach the drive',
+  })
 }
 
 /** A restored machine reads a read-only disk from the store's own blob: the same bytes, so not copied and hashed again. */
