@@ -117,6 +117,7 @@ export type {
 } from './machine/paused-machine.js'
 export type { RunningMachine } from './machine/running-machine.js'
 export { listMachines, type RecordedMachine, runtimeDirectory } from './machine/runtime-directory.js'
+export { atLeast } from './memory/at-least.js'
 export {
   type ClassifyInput,
   classify,
@@ -144,6 +145,7 @@ export {
   clip,
   complement,
   intersect,
+  mergeGaps,
   minus,
   union,
   unionAll,
