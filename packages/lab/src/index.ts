@@ -35,6 +35,7 @@ export type { LabRunResult } from './nested/job.js'
 export type { LabRunOptions, NestedLab } from './nested/lab.js'
 export { guestInLab, labPaths } from './nested/lab-paths.js'
 export { type NestedLabOptions, openNestedLab } from './nested/open-lab.js'
+export { openReflinkFileSystem, type ReflinkFileSystem, type ReflinkOptions } from './reflink-file-system.js'
 export { scenarios } from './scenarios/all-scenarios.js'
 export {
   runScenario,

@@ -19,6 +19,7 @@ import fc from 'fast-check'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { pageSetFromPages, pageSetFromRuns, pagesOf } from '../memory/page-set.js'
 import { pageSizeBytes } from '../memory/units.js'
+import { observeMutations } from '../sys/mutations.js'
 import { compareImages } from './compare-images.js'
 import { composeExtentMap } from './extent-map.js'
 import { flatten } from './flatten.js'
@@ -367,6 +368,41 @@ describe('whatever happens', () => {
     const stopped = works[3]?.({ signal: AbortSignal.abort(), onProgress: () => {} })
     await expect(stopped).rejects.toMatchObject({ code: 'INTERRUPTED' })
     expect(readdirSync(directory).sort()).toEqual(before)
+  })
+
+  test('whichever change on disk fails, there is no file or a whole one, and the sources are what they were', async () => {
+    const layers = await layersOf([
+      [big, false],
+      [scattered, true],
+    ])
+    const before = readdirSync(directory).sort()
+    const sources = stateOf(layers)
+    const out = join(directory, 'out')
+    const failed: string[] = []
+    for (let failAt = 0; ; failAt++) {
+      let seen = 0
+      observeMutations(({ kind }) => {
+        if (seen++ !== failAt) return
+        failed.push(kind)
+        throw new Error('it fails here')
+      })
+      const work = await squashLayers(layers, out).then(
+        () => 'done',
+        (error: Error) => error.message,
+      )
+      observeMutations(undefined)
+      if (work === 'done') break
+      expect(work).toBe('it fails here')
+      const left = readdirSync(directory).filter((name) => !before.includes(name))
+      if (['unlink', 'fsync'].includes(failed.at(-1) as string) && left.includes('out'))
+        await verifyLayer(await readLayer(out))
+      else expect(left).toEqual([])
+      rmSync(out, { force: true })
+    }
+    expect([...new Set(failed)]).toEqual(
+      expect.arrayContaining(['create', 'truncate', 'write', 'fsync', 'link']),
+    )
+    expect(stateOf(layers)).toEqual(sources)
   })
 
   test('progress ends at the total', async () => {

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import fc from 'fast-check'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { pageSizeBytes } from '../memory/units.js'
-import { createFile } from '../sys/mutations.js'
+import { createFile, observeMutations } from '../sys/mutations.js'
 import { copyPages } from './copy-pages.js'
 import { type ExtentMap, zeroMap, zeroSource } from './extent-map.js'
 import { openImageLayers } from './image-reader.js'
@@ -104,6 +104,30 @@ describe('copyPages', () => {
       expect(used['read-write']).toBeGreaterThan(0)
     } finally {
       rmSync(elsewhere, { recursive: true })
+    }
+  })
+
+  test('a sync that fails in the background fails the copy', async () => {
+    const { a } = filesOf(directory)
+    // 72 MiB: more than is copied before the first sync.
+    const map: ExtentMap = {
+      pages: 18_000,
+      starts: Uint32Array.of(0, 6000, 12_000),
+      counts: Uint32Array.of(6000, 6000, 6000),
+      sources: Int16Array.of(0, 0, 0),
+      sourcePages: Uint32Array.of(0, 0, 0),
+    }
+    await using sources = await openImageLayers({ map, files: [a] })
+    await using file = await createFile(fresh('copy'))
+    let syncs = 0
+    observeMutations(({ kind }) => {
+      if (kind === 'fsync' && syncs++ === 0) throw new Error('the disk is gone')
+    })
+    try {
+      await expect(copyPages(map, sources, file)).rejects.toThrow('the disk is gone')
+      expect(syncs).toBe(1)
+    } finally {
+      observeMutations(undefined)
     }
   })
 

@@ -32,12 +32,13 @@ export async function publishFile<Result>(
       await file[Symbol.asyncDispose]()
     }
     await giveName(temporary, path)
+    // Before the directory is synced: a crash must not bring the temporary name back, as a second one of the file.
+    await removeFile(temporary)
     await syncDirectory(dirname(path))
     return result
   } catch (error) {
-    throw explain(error, path)
-  } finally {
     await removeFile(temporary)
+    throw explain(error, path)
   }
 }
 
