@@ -28,6 +28,7 @@ export const errorRegistry = {
   FORMAT_UNSUPPORTED: { exit: 4, summary: 'A file follows a format version that this Varve does not know.' },
   CHECKSUM_MISMATCH: { exit: 4, summary: 'A stored checksum and the bytes disagree.' },
   IMAGE_MISMATCH: { exit: 4, summary: 'Layers, state and image do not belong together.' },
+  STORE_DAMAGED: { exit: 4, summary: 'A check of a store found data that is wrong or lost.' },
   // machine: what the VMM or guest did
   API_REFUSED: { exit: 5, summary: 'Firecracker answered a request with an error.' },
   API_TRANSPORT: { exit: 5, summary: 'The API socket failed before an answer came.' },
