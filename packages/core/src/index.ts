@@ -170,6 +170,8 @@ export {
   type RestoreSources,
   restoreMachine,
 } from './restore/restore-machine.js'
+export { defaultStoreDirectory, LocalStore, openLocalStore } from './store/local-store.js'
+export { assertTag } from './store/reference-index.js'
 export type * from './store/store-types.js'
 export { isAlive, type ProcessIdentity, processIdentity, residentBytes } from './sys/proc.js'
 export { classifyRun, type RunRecord, writtenPages } from './working-set/classify-run.js'

@@ -1,6 +1,7 @@
-import { type BigIntStats, existsSync } from 'node:fs'
+import type { BigIntStats } from 'node:fs'
 import { readFile, stat } from 'node:fs/promises'
-import { isVarveError, VarveError } from '../errors.js'
+import { join } from 'node:path'
+import { VarveError } from '../errors.js'
 import { type ExtentMap, zeroSource } from '../layer/extent-map.js'
 import { type FlattenResult, flatten } from '../layer/flatten.js'
 import { pageSizeBytes } from '../memory/units.js'
@@ -41,19 +42,17 @@ export async function flattenSnapshot(
   if (base !== undefined && base.storedPages === map.pages && isFlatBase(map))
     return { path: base.path, origin: 'base' }
   if (await isIntact(flatPath, map.pages)) return { path: flatPath, origin: 'found' }
-  try {
-    const made = await flatten({ map, files }, flatPath, {
-      signal,
-      onProgress: (done, total) => onProgress?.(`flattening, ${done} of ${total} pages`),
-    })
-    await writeMark(flatPath)
-    return { path: flatPath, origin: 'made', made }
-  } catch (error) {
-    // Another restore was faster; files appear whole, so its is as good.
-    if (isVarveError(error, 'ALREADY_EXISTS') && existsSync(flatPath))
-      return { path: flatPath, origin: 'found' }
-    throw error
-  }
+  await using staging = await snapshot.stage()
+  const staged = join(staging.directory, 'flat')
+  const made = await flatten({ map, files }, staged, {
+    signal,
+    onProgress: (done, total) => onProgress?.(`flattening, ${done} of ${total} pages`),
+  })
+  // Another restore may have been faster: its file is as good, and a VM may have it mapped already.
+  if (await isIntact(flatPath, map.pages)) return { path: flatPath, origin: 'found' }
+  await renameFile(staged, flatPath)
+  await writeMark(flatPath)
+  return { path: flatPath, origin: 'made', made }
 }
 
 /** Every page of data lies in the first layer at its own place, so zero pages are holes or zeros there too. */

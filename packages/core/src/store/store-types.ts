@@ -74,9 +74,14 @@ export interface OpenSnapshot extends AsyncDisposable, SnapshotDescription {
   readonly workingSetFiles: readonly { readonly name: string; readonly path: string }[]
   /** Where a flat memory file of this image is, or is to be made (atomically). */
   readonly flatPath: string
+  /** A staging directory beside the blobs, for what is derived from them. */
+  stage(): Promise<Staging>
   /** Directory on the store's file system where clones keep private copies of disks. */
   readonly clonesDirectory: string
-  /** Leases the snapshot to another process too (a VMM that outlives this one), until that one ends. */
+  /**
+   * Leases the snapshot to another process too (a VMM that outlives this one), until that one ends, in place of what was
+   * leased to it before.
+   */
   leaseTo(process: ProcessIdentity): Promise<void>
 }
 
@@ -174,7 +179,7 @@ export interface SnapshotStore {
   /** All or nothing. The parent must be in the store (IMAGE_MISMATCH). Tags move from where they were. */
   commit(
     draft: SnapshotDraft,
-    options?: WorkOptions & { readonly tags?: readonly string[] },
+    options?: WorkOptions & { readonly tags?: readonly string[] | undefined },
   ): Promise<SnapshotEntry>
   tag(ref: string, tag: string): Promise<SnapshotEntry>
   /** The snapshot stays until gc. */
@@ -199,7 +204,7 @@ export interface SnapshotStore {
   exportTo(
     refs: readonly string[],
     path: string,
-    options?: WorkOptions & { readonly workingSet?: string },
+    options?: WorkOptions,
   ): Promise<{ readonly path: string; readonly bytes: number }>
   importFrom(path: string, options?: WorkOptions): Promise<readonly SnapshotEntry[]>
 }

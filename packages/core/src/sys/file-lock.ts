@@ -3,6 +3,7 @@ import { type FileHandle, open } from 'node:fs/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { VarveError } from '../errors.js'
 import { declare, errno, errnoNumber, syscallError } from './libc.js'
+import { refuse } from './mutations.js'
 
 // sys/file.h
 const LOCK_EX = 2
@@ -23,7 +24,7 @@ const openFlags = constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW
 
 /** The lock on a file (made 0600 where it is missing), or undefined where somebody holds it. */
 export async function tryLock(path: string): Promise<FileLock | undefined> {
-  const handle = await open(path, openFlags, 0o600)
+  const handle = await open(path, openFlags, 0o600).catch((error: unknown) => refuse('create', path, error))
   try {
     if (!lockNow(handle.fd, path)) {
       await handle.close()

@@ -54,7 +54,8 @@ const remedies: Readonly<Record<string, string>> = {
   EFBIG: 'raise the file-size limit (ulimit -f), or use another file system',
 }
 
-function refuse(kind: MutationKind, path: string, error: unknown): never {
+/** Throws the error of a change, as WRITE_FAILED where the file system is the cause. */
+export function refuse(kind: MutationKind, path: string, error: unknown): never {
   const { code, message, details } = error as NodeJS.ErrnoException & Partial<VarveError>
   const errno = String(code === 'SYSCALL_FAILED' ? details?.errno : code)
   const remedy = Object.hasOwn(remedies, errno) ? remedies[errno] : undefined

@@ -1,0 +1,146 @@
+import type { BigIntStats } from 'node:fs'
+import { chmod, lstat, readdir, readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { VarveError } from '../errors.js'
+import { readLayer, verifyLayer } from '../layer/layer-file.js'
+import { removeFile, renameFile } from '../sys/mutations.js'
+import { readSmallFile } from './checked-json.js'
+import { digestOf, hexOf, maxSmallBytes, mediaTypes } from './descriptors.js'
+import { hashBytes, hashFile } from './hash-file.js'
+import { blobPath, type StorePaths } from './store-paths.js'
+import type { Descriptor, Digest, WorkOptions } from './store-types.js'
+import { replaceCachedFile } from './write-whole.js'
+
+/** Everything under blobs/sha256, with the marks that say which of it was seen right. */
+export class Blobs {
+  readonly #paths: StorePaths
+
+  constructor(paths: StorePaths) {
+    this.#paths = paths
+  }
+
+  path(digest: Digest): string {
+    return blobPath(this.#paths, digest)
+  }
+
+  /** Undefined where there is none. */
+  async stat(digest: Digest): Promise<BigIntStats | undefined> {
+    return statOrNone(this.path(digest))
+  }
+
+  async list(): Promise<Digest[]> {
+    const names = await readdir(this.#paths.blobs)
+    return names.filter((name) => /^[0-9a-f]{64}$/.test(name)).map(digestOf)
+  }
+
+  /**
+   * Gives a staged, synced and hashed file its name. To be called under the store's lock, and followed by a sync of the
+   * directory. Where the blob is there already and known to be right, the staged file stays for its staging to remove.
+   */
+  async publish(staged: string, digest: Digest): Promise<void> {
+    const there = await this.stat(digest)
+    if (there !== undefined && (await this.#isMarked(digest, there))) return
+    await chmod(staged, 0o600)
+    await renameFile(staged, this.path(digest))
+    const placed = await this.stat(digest)
+    if (placed !== undefined) await this.#mark(digest, placed)
+  }
+
+  /** A small blob, checked against its digest whatever the marks say. */
+  async readSmall(digest: Digest, maxBytes: number = maxSmallBytes): Promise<Buffer> {
+    const path = this.path(digest)
+    const bytes = await readSmallFile(path, maxBytes)
+    if (hashBytes(bytes) !== digest) throw damaged(path, bytes.length)
+    return bytes
+  }
+
+  /** That a blob is there, has its size and, unless this was seen before and nothing changed since, the right bytes. */
+  async assertRight(descriptor: Descriptor, options: WorkOptions = {}): Promise<void> {
+    const { digest, size } = descriptor
+    const path = this.path(digest)
+    const found = await this.stat(digest)
+    if (found === undefined)
+      throw new VarveError('NOT_FOUND', `blob ${path} is missing`, {
+        remedy: 'import the snapshot again; varve fsck lists all that is missing',
+        details: { path, digest },
+      })
+    if (found.size === BigInt(size) && (await this.#isMarked(digest, found))) return
+    await this.verify(descriptor, options)
+  }
+
+  /** Reads a blob in full. A wrong one loses its mark, and is CHECKSUM_MISMATCH with the place where that can be told. */
+  async verify(descriptor: Descriptor, { signal, onProgress }: WorkOptions = {}): Promise<void> {
+    const { digest, size } = descriptor
+    const path = this.path(digest)
+    const before = await this.stat(digest)
+    const found = await hashFile(path, {
+      signal,
+      onProgress: (done, total) =>
+        onProgress?.(`checking ${hexOf(digest).slice(0, 12)}, ${done >> 20} of ${total >> 20} MiB`),
+    })
+    if (found.digest === digest && found.size === size) {
+      if (before !== undefined) await this.#mark(digest, before)
+      return
+    }
+    await this.forget(digest)
+    if (found.size < size)
+      throw new VarveError('CHECKSUM_MISMATCH', `${path} ends at byte ${found.size} of ${size}`, {
+        remedy: damageRemedy,
+        details: { path, offset: found.size },
+      })
+    if (descriptor.mediaType === mediaTypes.layer) await nameTheChunk(path, signal)
+    throw damaged(path, found.size)
+  }
+
+  /** Takes away the mark of a blob: the next restore reads it in full. */
+  async forget(digest: Digest): Promise<void> {
+    await removeFile(this.#markPath(digest))
+  }
+
+  async #isMarked(digest: Digest, found: BigIntStats): Promise<boolean> {
+    const mark = await readFile(this.#markPath(digest), 'utf8').catch(() => '')
+    return mark === markOf(found)
+  }
+
+  async #mark(digest: Digest, found: BigIntStats): Promise<void> {
+    await replaceCachedFile(this.#markPath(digest), Buffer.from(markOf(found)))
+  }
+
+  #markPath(digest: Digest): string {
+    return join(this.#paths.verified, hexOf(digest))
+  }
+}
+
+const damageRemedy = 'import the snapshot again, or remove it; varve fsck lists all that is damaged'
+
+const markOf = ({ size, mtimeNs, ino }: BigIntStats) => `${size} ${mtimeNs} ${ino}\n`
+
+function damaged(path: string, size: number): VarveError {
+  return new VarveError(
+    'CHECKSUM_MISMATCH',
+    `${path}: somewhere in its bytes 0 to ${size} it is not what its name says`,
+    { remedy: damageRemedy, details: { path, offset: 0, lengthBytes: size } },
+  )
+}
+
+/** Throws what is wrong with a damaged layer, with its place; returns where its own checksums find nothing. */
+async function nameTheChunk(path: string, signal: AbortSignal | undefined): Promise<void> {
+  try {
+    await verifyLayer(await readLayer(path, { signal }), { signal })
+  } catch (error) {
+    if (!(error instanceof VarveError) || error.code === 'INTERRUPTED') throw error
+    throw new VarveError('CHECKSUM_MISMATCH', error.message, {
+      cause: error,
+      remedy: damageRemedy,
+      details: error.details,
+    })
+  }
+}
+
+/** Undefined where there is no such file. */
+export async function statOrNone(path: string): Promise<BigIntStats | undefined> {
+  return lstat(path, { bigint: true }).catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return undefined
+    throw error
+  })
+}

@@ -1,0 +1,100 @@
+import { lstat, mkdir, readdir } from 'node:fs/promises'
+import { dirname } from 'node:path'
+import { isVarveError, VarveError } from '../errors.js'
+import { lock } from '../sys/file-lock.js'
+import { makeDirectory, syncDirectory } from '../sys/mutations.js'
+import { statOrNone } from './blobs.js'
+import { Fields, readJsonFile } from './checked-json.js'
+import { emptyIndex, indexToJson } from './reference-index.js'
+import type { StorePaths } from './store-paths.js'
+import { replaceFile } from './write-whole.js'
+
+const layoutVersion = '1.0.0'
+
+/** Makes what of a store is not there yet. A directory with other things in it is refused. */
+export async function createLayout(paths: StorePaths): Promise<void> {
+  await mkdir(dirname(paths.directory), { recursive: true })
+  if (await makeMissing(paths.directory)) await syncDirectory(dirname(paths.directory))
+  if ((await statOrNone(paths.layout)) !== undefined && (await statOrNone(paths.index)) !== undefined) {
+    await makeOwnDirectories(paths)
+    return
+  }
+  const others = (await readdir(paths.directory)).filter((name) => !ownNames.test(name))
+  if (others.length > 0)
+    throw new VarveError(
+      'FORMAT_INVALID',
+      `${paths.directory} is no store and not empty (it has ${others.slice(0, 3).join(', ')})`,
+      { remedy: 'use an empty directory' },
+    )
+  await makeOwnDirectories(paths)
+  const held = await lock(paths.lock)
+  try {
+    if ((await statOrNone(paths.index)) === undefined) await replaceFile(paths.index, indexToJson(emptyIndex))
+    // Last: a directory without it is no store yet.
+    if ((await statOrNone(paths.layout)) === undefined)
+      await replaceFile(paths.layout, Buffer.from(JSON.stringify({ imageLayoutVersion: layoutVersion })))
+  } finally {
+    await held[Symbol.asyncDispose]()
+  }
+}
+
+const ownNames = /^(oci-layout|index\.json|blobs|varve)(\.tmp-[0-9a-f]+)?$/
+
+async function makeOwnDirectories(paths: StorePaths): Promise<void> {
+  const { blobs, staging, leases, garbage, verified, flat, clones } = paths
+  for (const directory of [
+    dirname(blobs),
+    blobs,
+    dirname(staging),
+    staging,
+    leases,
+    garbage,
+    verified,
+    flat,
+    clones,
+  ])
+    await makeMissing(directory)
+}
+
+async function makeMissing(directory: string): Promise<boolean> {
+  try {
+    await makeDirectory(directory)
+    return true
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'EEXIST') return false
+    throw isVarveError(error)
+      ? error
+      : new VarveError('PATH_INVALID', `cannot make ${directory}: ${(error as Error).message}`, {
+          cause: error,
+        })
+  }
+}
+
+/** That there is a store, of a known version, which only its owner can write to. */
+export async function openLayout(paths: StorePaths): Promise<void> {
+  const { directory, layout } = paths
+  const stat = await lstat(directory).catch((cause: NodeJS.ErrnoException) => {
+    const code = cause.code === 'ENOENT' ? 'NOT_FOUND' : 'PATH_INVALID'
+    throw new VarveError(code, `no store at ${directory}: ${cause.message}`, {
+      cause,
+      remedy: 'the first snapshot makes one: varve snapshot create',
+    })
+  })
+  if (!stat.isDirectory()) throw new VarveError('PATH_INVALID', `${directory} is not a directory`)
+  if ((stat.mode & 0o022) !== 0)
+    throw new VarveError('PATH_INVALID', `others may write to ${directory}, which holds guests' memory`, {
+      remedy: `chmod 700 ${directory}`,
+    })
+  if ((await statOrNone(layout)) === undefined)
+    throw new VarveError('NOT_FOUND', `${directory} is no store: it has no oci-layout`, {
+      remedy: 'the first snapshot makes one: varve snapshot create',
+      details: { path: layout },
+    })
+  const fields = new Fields(layout, await readJsonFile(layout, 4096))
+  const version = fields.text('imageLayoutVersion', /^\d+\.\d+\.\d+$/, 'a version')
+  if (version !== layoutVersion)
+    throw new VarveError('FORMAT_UNSUPPORTED', `${layout}: OCI layout ${version}, not ${layoutVersion}`, {
+      details: { path: layout, offset: 0 },
+    })
+  await makeOwnDirectories(paths)
+}

@@ -1,0 +1,131 @@
+import { constants } from 'node:fs'
+import { type FileHandle, open } from 'node:fs/promises'
+import { resolve } from 'node:path'
+import { setImmediate } from 'node:timers/promises'
+import { VarveError } from '../errors.js'
+import { readAt } from '../layer/memory-file.js'
+import { publishFile } from '../layer/publish-file.js'
+import { throwIfAborted } from '../layer/throw-if-aborted.js'
+import { dataExtents } from '../sys/extents.js'
+import { type WritableFile, writeAt } from '../sys/mutations.js'
+import { hexOf } from './descriptors.js'
+import type { LocalStore } from './local-store.js'
+import type { SnapshotManifest } from './manifest.js'
+import { indexToJson } from './reference-index.js'
+import type { Descriptor, Digest, OpenSnapshot, WorkOptions } from './store-types.js'
+import {
+  directoryHeader,
+  type Extent,
+  endOfArchive,
+  fileHeader,
+  maxSparseExtents,
+  paddingOf,
+  sparseMap,
+} from './tar-format.js'
+
+const chunkBytes = 2 * 1024 * 1024
+
+/**
+ * Writes snapshots into one archive, small things first, so that a reader can begin before the layers have come. The
+ * snapshots are leased while it lasts. A new file, whole or not there.
+ */
+export async function exportSnapshots(
+  store: LocalStore,
+  refs: readonly string[],
+  outPath: string,
+  { signal, onProgress }: WorkOptions = {},
+): Promise<{ readonly path: string; readonly bytes: number }> {
+  if (refs.length === 0) throw new VarveError('INVALID_ARGUMENT', 'name at least one snapshot to export')
+  const path = resolve(outPath)
+  const opened: OpenSnapshot[] = []
+  try {
+    for (const ref of refs) opened.push(await store.open(ref, { signal, onProgress }))
+    const blobs = await blobsInOrder(store, opened)
+    const bytes = await publishFile(path, async (file) => {
+      const out = new TarWriter(file, signal)
+      out.add(Buffer.from(directoryHeader('blobs/')))
+      out.add(directoryHeader('blobs/sha256/'))
+      out.addFile('oci-layout', Buffer.from('{"imageLayoutVersion":"1.0.0"}'))
+      out.addFile('index.json', indexToJson({ snapshots: uniqueEntries(opened), foreign: [] }))
+      for (const [i, { digest }] of blobs.entries()) {
+        onProgress?.(`blob ${i + 1} of ${blobs.length}, ${out.bytes >> 20} MiB written`)
+        await out.addBlob(`blobs/sha256/${hexOf(digest)}`, store.blobs.path(digest))
+      }
+      out.add(endOfArchive)
+      return out.bytes
+    })
+    return { path, bytes }
+  } finally {
+    for (const snapshot of opened) await snapshot[Symbol.asyncDispose]()
+  }
+}
+
+function uniqueEntries(opened: readonly OpenSnapshot[]) {
+  return [...new Map(opened.map(({ entry }) => [entry.id, entry])).values()]
+}
+
+/** Each blob once: manifests, configs, maps, working sets, states, layers, the rest. */
+async function blobsInOrder(store: LocalStore, opened: readonly OpenSnapshot[]): Promise<Descriptor[]> {
+  const manifests: SnapshotManifest[] = []
+  for (const { entry } of opened) manifests.push((await store.readManifest(entry)).manifest)
+  const all = [
+    ...opened.map(({ entry }) => entry.manifest),
+    ...manifests.map(({ config }) => config),
+    ...manifests.map(({ extentMap }) => extentMap),
+    ...manifests.flatMap(({ workingSets }) => workingSets),
+    ...manifests.map(({ state }) => state),
+    ...manifests.flatMap(({ layers }) => layers),
+    ...manifests.flatMap(({ disks, others }) => [...disks, ...others]),
+  ]
+  return [...new Map<Digest, Descriptor>([...all].reverse().map((it) => [it.digest, it])).values()].reverse()
+}
+
+class TarWriter {
+  bytes = 0
+  readonly #file: WritableFile
+  readonly #signal: AbortSignal | undefined
+
+  constructor(file: WritableFile, signal: AbortSignal | undefined) {
+    this.#file = file
+    this.#signal = signal
+  }
+
+  add(block: Buffer): void {
+    writeAt(this.#file, block, this.bytes)
+    this.bytes += block.length
+  }
+
+  addFile(name: string, content: Buffer): void {
+    this.add(Buffer.concat([fileHeader(name, content.length, null), content, paddingOf(content.length)]))
+  }
+
+  /** With its holes as holes, where it has any. */
+  async addBlob(name: string, path: string): Promise<void> {
+    await using handle = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW)
+    const { size } = await handle.stat()
+    const extents = [...dataExtents(handle.fd, size)]
+    const dataBytes = extents.reduce((sum, { startBytes, endBytes }) => sum + endBytes - startBytes, 0)
+    if (dataBytes === size || extents.length >= maxSparseExtents) {
+      this.add(fileHeader(name, size, null))
+      await this.#copy(handle, path, [{ startBytes: 0, endBytes: size }])
+      return this.add(paddingOf(size))
+    }
+    const map = sparseMap(extents, size)
+    this.add(Buffer.concat([fileHeader(name, size, { storedBytes: map.length + dataBytes }), map]))
+    await this.#copy(handle, path, extents)
+    this.add(paddingOf(dataBytes))
+  }
+
+  async #copy(handle: FileHandle, path: string, extents: readonly Extent[]): Promise<void> {
+    const buffer = Buffer.allocUnsafe(chunkBytes)
+    for (const { startBytes, endBytes } of extents)
+      for (let at = startBytes; at < endBytes; ) {
+        throwIfAborted(this.#signal, path)
+        const part = buffer.subarray(0, Math.min(chunkBytes, endBytes - at))
+        await readAt(handle, path, part, at)
+        this.add(part)
+        at += part.length
+        await setImmediate()
+      }
+  }
+}

@@ -1,0 +1,121 @@
+import { VarveError } from '../errors.js'
+import { Fields, parseJson } from './checked-json.js'
+import { annotations, descriptorFromJson, idPattern, mediaTypes, timePattern } from './descriptors.js'
+import type { Descriptor, SnapshotEntry } from './store-types.js'
+
+/** index.json: the snapshots of a store, and what other tools put beside them. */
+export interface ReferenceIndex {
+  /** Oldest first. */
+  readonly snapshots: readonly SnapshotEntry[]
+  /** Kept as they are. */
+  readonly foreign: readonly unknown[]
+}
+
+export const emptyIndex: ReferenceIndex = { snapshots: [], foreign: [] }
+export const maxIndexBytes = 64 * 1024 * 1024
+const maxEntries = 65_536
+
+const tagPattern = /^(?![0-9a-f]{32}$)[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/
+
+export function assertTag(tag: string): string {
+  if (!tagPattern.test(tag))
+    throw new VarveError(
+      'INVALID_ARGUMENT',
+      `tag ${JSON.stringify(tag)} is not 1–128 of A–Z, a–z, 0–9, '.', '_', '-', or looks like an id`,
+    )
+  return tag
+}
+
+export function indexToJson({ snapshots, foreign }: ReferenceIndex): Buffer {
+  const manifests = snapshots.flatMap((entry) =>
+    (entry.tags.length === 0 ? [undefined] : entry.tags).map((tag) => descriptorOf(entry, tag)),
+  )
+  return Buffer.from(
+    JSON.stringify(
+      { schemaVersion: 2, mediaType: mediaTypes.index, manifests: [...foreign, ...manifests] },
+      null,
+      1,
+    ),
+  )
+}
+
+function descriptorOf({ id, parent, createdAt, manifest }: SnapshotEntry, tag: string | undefined): object {
+  const { digest, size } = manifest
+  return {
+    mediaType: mediaTypes.manifest,
+    digest,
+    size,
+    artifactType: mediaTypes.snapshot,
+    annotations: {
+      ...(tag === undefined ? {} : { [annotations.tag]: tag }),
+      [annotations.snapshot]: id,
+      ...(parent === null ? {} : { [annotations.parent]: parent }),
+      [annotations.created]: createdAt,
+    },
+  }
+}
+
+/** Reads an index that anybody may have written. */
+export function indexFromJson(bytes: Buffer, path: string): ReferenceIndex {
+  const fields = new Fields(path, parseJson(bytes, path))
+  fields.whole('schemaVersion', 2, 2)
+  const foreign: unknown[] = []
+  const snapshots = new Map<string, SnapshotEntry>()
+  const tags = new Set<string>()
+  for (const [i, value] of fields.list('manifests', maxEntries).entries()) {
+    const entry = new Fields(path, value, `manifests[${i}]`)
+    if (entry.raw('artifactType') !== mediaTypes.snapshot) {
+      descriptorFromJson(path, value, `manifests[${i}]`)
+      foreign.push(value)
+      continue
+    }
+    const { mediaType, digest, size } = descriptorFromJson(path, value, `manifests[${i}]`)
+    const manifest: Descriptor = { mediaType, digest, size }
+    const notes = entry.object('annotations')
+    const id = notes.text(annotations.snapshot, idPattern, 'an id')
+    const before = snapshots.get(id)
+    if (before !== undefined && before.manifest.digest !== digest)
+      throw entry.refusal(annotations.snapshot, id, 'a snapshot with one manifest')
+    const tag = notes.has(annotations.tag) ? notes.text(annotations.tag, tagPattern, 'a tag') : undefined
+    if (tag !== undefined && tags.has(tag)) throw entry.refusal(annotations.tag, tag, 'given once')
+    if (tag !== undefined) tags.add(tag)
+    snapshots.set(id, {
+      id,
+      parent: notes.has(annotations.parent) ? notes.text(annotations.parent, idPattern, 'an id') : null,
+      tags: [...(before?.tags ?? []), ...(tag === undefined ? [] : [tag])],
+      createdAt: notes.text(annotations.created, timePattern, 'a time in UTC'),
+      manifest,
+    })
+  }
+  return { snapshots: [...snapshots.values()].sort(byAge), foreign }
+}
+
+const byAge = (a: SnapshotEntry, b: SnapshotEntry) =>
+  a.createdAt < b.createdAt ? -1 : a.createdAt > b.createdAt ? 1 : a.id < b.id ? -1 : 1
+
+/** With this entry in place of the one of the same id; its tags move here from wherever they were. */
+export function withEntry(index: ReferenceIndex, entry: SnapshotEntry): ReferenceIndex {
+  const others = index.snapshots
+    .filter(({ id }) => id !== entry.id)
+    .map((other) => ({ ...other, tags: other.tags.filter((tag) => !entry.tags.includes(tag)) }))
+  return { ...index, snapshots: [...others, entry].sort(byAge) }
+}
+
+/** The entry that a tag, an id or the beginning of an id (6 digits or more) names. */
+export function findEntry({ snapshots }: ReferenceIndex, ref: string, location: string): SnapshotEntry {
+  const exact = snapshots.find(({ tags }) => tags.includes(ref)) ?? snapshots.find(({ id }) => id === ref)
+  if (exact !== undefined) return exact
+  const found = /^[0-9a-f]{6,31}$/.test(ref) ? snapshots.filter(({ id }) => id.startsWith(ref)) : []
+  const [entry, second] = found
+  if (second !== undefined)
+    throw new VarveError('INVALID_ARGUMENT', `${ref} is the beginning of ${found.length} ids`, {
+      remedy: `give more digits: ${found
+        .slice(0, 4)
+        .map(({ id }) => id)
+        .join(', ')}`,
+    })
+  if (entry !== undefined) return entry
+  throw new VarveError('NOT_FOUND', `no snapshot ${JSON.stringify(ref)} in ${location}`, {
+    remedy: 'list them: varve snapshot ls',
+  })
+}

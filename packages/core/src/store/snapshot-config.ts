@@ -1,0 +1,58 @@
+import { VarveError } from '../errors.js'
+import { imagePagesLimit } from '../layer/layer-index.js'
+import { Fields, parseJson } from './checked-json.js'
+import { idPattern, timePattern } from './descriptors.js'
+import type { DiskConfig, SnapshotConfig } from './store-types.js'
+
+const format = 'varve-snapshot'
+const version = 1
+/** Firecracker takes far fewer. */
+const maxDisks = 1024
+
+export function snapshotConfigToJson(config: SnapshotConfig): Buffer {
+  return Buffer.from(JSON.stringify({ format, version, ...config }, null, 1))
+}
+
+/** Reads a config that anybody may have written. */
+export function snapshotConfigFromJson(bytes: Buffer, path: string): SnapshotConfig {
+  const fields = new Fields(path, parseJson(bytes, path))
+  fields.text('format', /^varve-snapshot$/, `"${format}"`)
+  const found = fields.whole('version', 1, 2 ** 31)
+  if (found > version)
+    throw new VarveError(
+      'FORMAT_UNSUPPORTED',
+      `${path}: snapshot version ${found}, this Varve knows ${version}`,
+      { remedy: 'use a newer Varve', details: { path, offset: 0 } },
+    )
+  const host = fields.object('host')
+  const words = /^[\x20-\x7e]{0,256}$/
+  return {
+    id: fields.text('id', idPattern, 'an id'),
+    parent: fields.raw('parent') === null ? null : fields.text('parent', idPattern, 'an id or null'),
+    createdAt: fields.text('createdAt', timePattern, 'a time in UTC'),
+    kind: fields.text('kind', /^(full|diff)$/, '"full" or "diff"') as SnapshotConfig['kind'],
+    memoryPages: fields.whole('memoryPages', 1, imagePagesLimit),
+    firecracker: {
+      version: fields.object('firecracker').text('version', /^[\x21-\x7e]{1,64}$/, 'a version'),
+    },
+    host: {
+      cpu: host.text('cpu', words, 'printable text'),
+      kernel: host.text('kernel', words, 'printable text'),
+      arch: host.text('arch', words, 'printable text'),
+      pageSizeBytes: host.whole('pageSizeBytes', 1, 2 ** 30),
+    },
+    machine: fields.record('machine'),
+    disks: fields.list('disks', maxDisks).map((disk) => diskFromJson(path, disk)),
+  }
+}
+
+function diskFromJson(path: string, value: unknown): DiskConfig {
+  const fields = new Fields(path, value, 'a disk')
+  return {
+    drive: fields.text('drive', /^[\x21-\x7e]{1,64}$/, 'a drive id'),
+    // A name in the VMM's directory or an absolute path; which names are safe is checked where they are used.
+    file: fields.text('file', /^[^\0]{1,4096}$/, 'a file name or path'),
+    readOnly: fields.flag('readOnly'),
+    sizeBytes: fields.whole('sizeBytes', 0, Number.MAX_SAFE_INTEGER),
+  }
+}

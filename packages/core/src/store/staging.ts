@@ -1,0 +1,52 @@
+import { randomBytes } from 'node:crypto'
+import { readdir } from 'node:fs/promises'
+import { join } from 'node:path'
+import { type FileLock, tryLock } from '../sys/file-lock.js'
+import { makeDirectory, removeDirectory } from '../sys/mutations.js'
+import { statOrNone } from './blobs.js'
+import type { Staging } from './store-types.js'
+
+const ownerFile = 'owner'
+
+/** A new staging directory. To be made under the store's lock, so that gc never sees one without its owner. */
+export async function makeStaging(directory: string): Promise<Staging> {
+  const own = join(directory, randomBytes(8).toString('hex'))
+  await makeDirectory(own)
+  let owner: FileLock | undefined
+  try {
+    owner = await tryLock(join(own, ownerFile))
+    if (owner === undefined) throw new Error(`${own} is locked by somebody else`)
+  } catch (error) {
+    await removeDirectory(own)
+    throw error
+  }
+  const held = owner
+  let ended = false
+  return {
+    directory: own,
+    [Symbol.asyncDispose]: async () => {
+      if (ended) return
+      ended = true
+      await removeDirectory(own)
+      await held[Symbol.asyncDispose]()
+    },
+  }
+}
+
+/** Staging directories whose process has ended. Under the store's lock. */
+export async function deadStagings(directory: string): Promise<string[]> {
+  const dead: string[] = []
+  for (const name of await readdir(directory)) {
+    const own = join(directory, name)
+    const owner = join(own, ownerFile)
+    if ((await statOrNone(owner)) === undefined) {
+      dead.push(own)
+      continue
+    }
+    const lock = await tryLock(owner)
+    if (lock === undefined) continue
+    await lock[Symbol.asyncDispose]()
+    dead.push(own)
+  }
+  return dead
+}
