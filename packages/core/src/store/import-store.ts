@@ -47,7 +47,8 @@ export async function importSnapshots(
       await hashOnce(store, staged, descriptor, hashed, options)
   }
   for (const manifest of manifests) await checkLayers(store, staged, manifest, options)
-  return store.locked(async () => {
+  // Awaited here: staging goes when this function returns.
+  return await store.locked(async () => {
     for (const [digest, { path: source }] of hashed)
       if (source !== null) await store.blobs.publish(source, digest)
     await syncDirectory(store.paths.blobs)

@@ -420,7 +420,7 @@ export class LocalStore implements SnapshotStore {
     })
   }
 
-  tag(ref: string, tag: string): Promise<SnapshotEntry> {
+  async tag(ref: string, tag: string): Promise<SnapshotEntry> {
     assertTag(tag)
     return this.#changeEntry(
       (index) => findEntry(index, ref, this.location),
