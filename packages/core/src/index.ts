@@ -175,5 +175,28 @@ export { assertTag } from './store/reference-index.js'
 export type * from './store/store-types.js'
 export { isAlive, type ProcessIdentity, processIdentity, residentBytes } from './sys/proc.js'
 export { classifyRun, type RunRecord, writtenPages } from './working-set/classify-run.js'
+export {
+  compareSets,
+  compareWorkingSets,
+  coverage,
+  type DriftStep,
+  drift,
+  type GroupComparison,
+  jaccard,
+  type SetComparison,
+  type WorkingSetComparison,
+} from './working-set/compare.js'
 export { type RecordMincoreOptions, recordMincore } from './working-set/mincore-recorder.js'
 export type { RecordedPages, Recording } from './working-set/recording.js'
+export {
+  assertWorkingSetOf,
+  checkWorkingSet,
+  type Json,
+  maxGroups,
+  maxNotesBytes,
+  maxNotesDepth,
+  presentPages,
+  type WorkingSet,
+  type WorkingSetGroup,
+  type WorkingSetPart,
+} from './working-set/working-set.js'
