@@ -200,3 +200,9 @@ export {
   type WorkingSetGroup,
   type WorkingSetPart,
 } from './working-set/working-set.js'
+export { workingSetFromBytes, workingSetToBytes } from './working-set/working-set-bytes.js'
+export {
+  readWorkingSet,
+  type WorkingSetFileOptions,
+  writeWorkingSet,
+} from './working-set/working-set-file.js'

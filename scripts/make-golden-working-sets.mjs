@@ -1,0 +1,50 @@
+// Writes test/golden/working-sets again from the built packages: node scripts/make-golden-working-sets.mjs
+// To be run only when a new version of the format comes: files of an old version must stay readable for ever.
+import { mkdirSync, rmSync } from 'node:fs'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { pageSetFromPages, pageSetFromRuns } from '../packages/core/dist/memory/page-set.js'
+import { writeWorkingSet } from '../packages/core/dist/working-set/working-set-file.js'
+
+const directory = fileURLToPath(new URL('../test/golden/working-sets/', import.meta.url))
+const image = '0102030405060708090a0b0c0d0e0f10'
+
+const runs = (...list) => pageSetFromRuns(list.map(([start, count]) => ({ start, count })))
+const every = (step, first, count) =>
+  pageSetFromPages(Uint32Array.from({ length: count }, (_, i) => first + step * i))
+const rest = { image, recordedAtMs: 1_700_000_000_123, windowMs: 1500, groups: [], notes: {} }
+
+const workingSets = {
+  empty: { ...rest, pages: 1, recordedAtMs: 0, windowMs: 0, readOnly: runs(), written: runs() },
+  runs: { ...rest, pages: 32_768, readOnly: runs([0, 100], [200, 50]), written: runs([1000, 3000]) },
+  bitmap: { ...rest, pages: 32_768, readOnly: every(2, 13, 100), written: every(3, 1000, 21) },
+  'last-page': {
+    ...rest,
+    pages: 2 ** 32 - 2,
+    readOnly: runs([2 ** 32 - 100, 97]),
+    written: runs([2 ** 32 - 3, 1]),
+  },
+  groups: {
+    ...rest,
+    pages: 32_768,
+    readOnly: runs([0, 64], [512, 300]),
+    written: every(4, 4096, 64),
+    groups: [
+      { atMs: 4, set: runs([512, 200]) },
+      { atMs: 4, set: every(8, 4096, 32) },
+      { atMs: 1499, set: runs([0, 1], [712, 100], [4100, 1]) },
+    ],
+    notes: {
+      recorders: { present: 'pagemap', written: 'diff' },
+      exact: { present: false, written: true },
+      guest: 'Zähler €',
+    },
+  },
+}
+
+mkdirSync(directory, { recursive: true })
+for (const [name, workingSet] of Object.entries(workingSets)) {
+  const path = join(directory, `${name}.working-set`)
+  rmSync(path, { force: true })
+  await writeWorkingSet(path, workingSet)
+}
