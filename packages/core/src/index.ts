@@ -189,6 +189,11 @@ export {
 export { type RecordMincoreOptions, recordMincore } from './working-set/mincore-recorder.js'
 export type { RecordedPages, Recording } from './working-set/recording.js'
 export {
+  type ImagePlaces,
+  type TranslatedWorkingSet,
+  translateWorkingSet,
+} from './working-set/translate.js'
+export {
   assertWorkingSetOf,
   checkWorkingSet,
   type Json,
