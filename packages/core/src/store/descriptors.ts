@@ -22,6 +22,7 @@ export const annotations = {
   parent: 'dev.varve.parent',
   image: 'dev.varve.image',
   storedPages: 'dev.varve.stored-pages',
+  dataPages: 'dev.varve.data-pages',
   drive: 'dev.varve.drive',
   name: 'dev.varve.name',
 } as const

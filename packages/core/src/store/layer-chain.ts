@@ -1,5 +1,6 @@
 import { VarveError } from '../errors.js'
 import { composeExtentMap, type ExtentMap, maxLayers } from '../layer/extent-map.js'
+import { countPages } from '../layer/layer-index.js'
 import type { Layer } from '../layer/layer-types.js'
 import { annotations } from './descriptors.js'
 import type { Descriptor, SnapshotConfig } from './store-types.js'
@@ -10,8 +11,12 @@ export interface StagedBlob {
   readonly path: string | null
 }
 
-export function layerNotes({ image, storedPages }: Layer): Readonly<Record<string, string>> {
-  return { [annotations.image]: image, [annotations.storedPages]: String(storedPages) }
+export function layerNotes({ image, storedPages, index }: Layer): Readonly<Record<string, string>> {
+  return {
+    [annotations.image]: image,
+    [annotations.storedPages]: String(storedPages),
+    [annotations.dataPages]: String(countPages(index).data),
+  }
 }
 
 /** That the sealed layer is the one that the config tells of. */
