@@ -1,7 +1,15 @@
 import { cpSync, mkdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
-import { buildMicroGuest } from '@varve/lab'
-import { readSnapshotManifest, readStateFile, replaceRegions, writeCrc } from 'varve'
+import { bootMicroGuest } from '@varve/lab'
+import {
+  captureSnapshot,
+  countPages,
+  indexMemoryFile,
+  launchMachine,
+  readStateFile,
+  replaceRegions,
+  writeCrc,
+} from 'varve'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { varve } from './support/cli.js'
 import { openWorld, type World } from './support/world.js'
@@ -10,40 +18,45 @@ const golden = (name: string) => fileURLToPath(new URL(`golden/firecracker/${nam
 const MiB = 2 ** 20
 
 let world: World
+const where = () => ({ binary: world.binary, runtimeDirectory: world.runtimeDirectory })
 beforeAll(async () => {
   world = await openWorld()
-  writeFileSync(world.path('micro.elf'), buildMicroGuest())
-  mkdirSync(world.path('snaps'))
+  const { machine, console } = await bootMicroGuest({ ...where(), memoryMib: 32 })
+  await using base = await machine.pause()
+  await base.snapshot({ type: 'Full', ...filesOf('base') })
+  const running = await base.resume()
+  await console.fill({ start: 1024, count: 20 }, 1)
+  const paused = await running.pause()
+  await paused.snapshot({ type: 'Diff', ...filesOf('one') })
+  await captureSnapshot(paused, { store: world.store, tags: ['in-store'] })
 })
+const filesOf = (name: string) => {
+  mkdirSync(world.path(`snaps/${name}`), { recursive: true })
+  return { statePath: world.path(`snaps/${name}/state`), memoryPath: world.path(`snaps/${name}/memory`) }
+}
 afterAll(async () => {
-  await varve(world, 'stop', '--all')
   await world[Symbol.asyncDispose]()
 })
 
 describe('varve inspect', () => {
   test('a snapshot that Firecracker has just written, with its Diff', async () => {
-    const boot = await varve(world, 'boot', '--kernel', 'micro.elf', '--memory', '32', '--name', 'looked-at')
-    expect(boot.status, boot.stderr).toBe(0)
-    for (const args of [['snaps/base'], ['snaps/one', '--parent', 'snaps/base']]) {
-      const taken = await varve(world, 'snapshot', 'looked-at', ...args)
-      expect(taken.status, taken.stderr).toBe(0)
-    }
-
     for (const name of ['base', 'one']) {
       const inspect = await varve(world, 'inspect', `snaps/${name}`, '--extents', '--json')
       expect(inspect.status, inspect.stderr).toBe(0)
-      const { snapshot, state, memory, notes } = inspect.json()
+      const { layer, state, memory, notes } = inspect.json()
+      expect(layer).toBeNull()
       expect(notes).toEqual([])
       expect(state).toMatchObject({ snapshotVersion: '6.0.0', encoding: 'bincode', arch: 'x86_64' })
       expect(state.vmInfo.memSizeMib).toBe(32)
       expect(state.regions).toEqual([
         { guestAddress: 0, sizeBytes: 32 * MiB, fileOffset: 0, type: 'dram', plugged: [true] },
       ])
-      // The manifest was indexed by other code from the same file.
-      const manifest = await readSnapshotManifest(world.path(`snaps/${name}`))
-      expect(snapshot).toMatchObject({ id: manifest.id, kind: manifest.kind, parentId: manifest.parentId })
-      expect(memory.dataBytes).toBe(manifest.data.pages * 4096)
-      if (name === 'one') expect(memory.zeroBytes).toBe(manifest.zero.pages * 4096)
+      // Indexed by other code from the same file.
+      const { index } = await indexMemoryFile(world.path(`snaps/${name}/memory`), {
+        kind: name === 'base' ? 'base' : 'diff',
+      })
+      expect(memory.dataBytes).toBe(countPages(index).data * 4096)
+      if (name === 'one') expect(memory.zeroBytes).toBe(countPages(index).zero * 4096)
       expect(memory.regions).toEqual([
         { dataBytes: memory.dataBytes, zeroBytes: memory.zeroBytes, holeBytes: memory.holeBytes },
       ])
@@ -60,9 +73,10 @@ describe('varve inspect', () => {
     const diff = (await varve(world, 'inspect', 'snaps/one/memory', '--json')).json().memory
     expect(full.holeBytes).toBe(0)
     expect(diff.holeBytes).toBeGreaterThan(30 * MiB)
+    expect(diff.dataBytes).toBeGreaterThanOrEqual(20 * 4096)
 
     const text = await varve(world, 'inspect', 'snaps/one')
-    expect(text.stdout).toMatch(/^snapshot +[0-9a-f]{32}\nkind +diff\nparent +\.\.\/base\n/)
+    expect(text.stdout).toMatch(/^state file +snaps\/one\/state\n/)
     expect(text.stdout).toMatch(/\n0 +0x0-0x1ffffff +32 MiB +0x0 +dram +1\/1\n/)
     expect(text.stdout).toContain('All DRAM lies below the MMIO gap')
   })
@@ -78,17 +92,39 @@ describe('varve inspect', () => {
       { guestAddress: 20 * MiB, sizeBytes: 12 * MiB },
     ])
     writeFileSync(`${to}/state`, split)
-    const restore = await varve(world, 'restore', 'snaps/split', '--name', 'split')
-    expect(restore.status, restore.stderr).toBe(0)
+    await using machine = await (await launchMachine(where())).load({
+      statePath: `${to}/state`,
+      memory: { backend: 'File', path: `${to}/memory` },
+    })
     // What it writes next holds the list that it was given.
-    const again = await varve(world, 'snapshot', 'split', 'snaps/again')
-    expect(again.status, again.stderr).toBe(0)
+    await machine.snapshot({ type: 'Full', ...filesOf('again') })
     const inspect = (await varve(world, 'inspect', 'snaps/again', '--json')).json()
     expect(inspect.state.regions.map((it: { sizeBytes: number }) => it.sizeBytes)).toEqual([
       20 * MiB,
       12 * MiB,
     ])
     expect(inspect.state.explanation).toContain('Two regions meet at 0x1400000: the list was split there.')
+  })
+
+  test('a layer of the store', async () => {
+    const { layers } = await world.store.describe('in-store')
+    const path = world.path(`store/blobs/${layers[0]?.digest.replace(':', '/')}`)
+    const inspect = await varve(world, 'inspect', path, '--json')
+    expect(inspect.status, inspect.stderr).toBe(0)
+    const { layer, state, memory } = inspect.json()
+    expect([state, memory]).toEqual([null, null])
+    expect(layer).toMatchObject({
+      image: (await world.store.resolve('in-store')).id,
+      parent: null,
+      memoryPages: 8192,
+      absentPages: 0,
+    })
+    expect(layer.dataPages + layer.zeroPages).toBe(8192)
+    const text = await varve(world, 'inspect', path)
+    expect(text.stdout).toMatch(
+      /^layer file +\S+\nformat +layer version 1, (flat|packed), \d+ chunk checksums?/,
+    )
+    expect(text.stdout).toContain('of          32.0 MiB of guest memory')
   })
 
   test('states of other releases: the gap, and what is missing', async () => {

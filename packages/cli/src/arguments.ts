@@ -1,5 +1,6 @@
-import { VarveError } from 'varve'
+import { type LayerLayout, VarveError } from 'varve'
 import type { CommandContext, OptionValues } from './command.js'
+import { count } from './text.js'
 
 export function stringOption(values: OptionValues, name: string): string | undefined {
   const value = values[name]
@@ -26,7 +27,7 @@ export function positionals<const Names extends readonly string[]>(
   if (context.positionals.length !== names.length)
     throw new VarveError(
       'USAGE',
-      `expected ${names.length === 0 ? 'no arguments' : names.join(' ')}, got ${context.positionals.length} arguments`,
+      `expected ${names.length === 0 ? 'no arguments' : names.join(' ')}, got ${count(context.positionals.length, 'argument')}`,
     )
   return context.positionals as unknown as { [Index in keyof Names]: string }
 }
@@ -36,4 +37,11 @@ export function someNames(context: CommandContext): readonly string[] {
   if (context.positionals.length === 0)
     throw new VarveError('USAGE', 'expected at least one machine NAME', { remedy: 'varve ps lists them' })
   return context.positionals
+}
+
+/** `--layout flat|packed`, where it was given. */
+export function layoutOption(values: OptionValues): LayerLayout | undefined {
+  const layout = stringOption(values, 'layout')
+  if (layout === undefined || layout === 'flat' || layout === 'packed') return layout
+  throw new VarveError('USAGE', `--layout ${layout} is neither flat nor packed`)
 }

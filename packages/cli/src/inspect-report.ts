@@ -1,20 +1,19 @@
-import { readdirSync, statSync } from 'node:fs'
+import { closeSync, constants, openSync, readdirSync, readSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import {
   inspectMemoryFile,
   inspectStateFile,
   isStateFile,
+  type Layer,
   type MemoryFileReport,
-  readSnapshotManifest,
-  type SnapshotManifest,
+  readLayer,
   type StateFileReport,
   VarveError,
 } from 'varve'
 
 export interface InspectReport {
   readonly path: string
-  /** Of a Varve snapshot directory. */
-  readonly manifest: SnapshotManifest | undefined
+  readonly layer: Layer | undefined
   readonly state: StateFileReport | undefined
   readonly memory: MemoryFileReport | undefined
   /** What could not be looked at, and why. */
@@ -30,12 +29,16 @@ const pageSizeBytes = 4096
 /** A snapshot's directory holds a handful of files; this keeps `varve inspect /proc` short. */
 const maxEntries = 1000
 
-/** FILE is a state file (told by its magic) or else a memory file; DIR holds a state file and perhaps its memory file. */
+/**
+ * FILE is a state file or a layer (told by their magic) or else a memory file; DIR holds a state file and perhaps its
+ * memory file.
+ */
 export async function inspectReport(path: string, options: InspectOptions = {}): Promise<InspectReport> {
   const stat = statSync(path, { throwIfNoEntry: false })
   if (stat === undefined) throw new VarveError('NOT_FOUND', `${path} does not exist`)
   if (stat.isDirectory()) return inspectDirectory(path, options)
-  const nothing = { path, manifest: undefined, state: undefined, memory: undefined, notes: [] }
+  const nothing = { path, layer: undefined, state: undefined, memory: undefined, notes: [] }
+  if (isLayer(path, stat.size)) return { ...nothing, layer: await readLayer(path, options) }
   // A file that is neither is most likely a damaged state file: its reader says best what is wrong.
   if ((await isStateFile(path)) || stat.size === 0 || stat.size % pageSizeBytes !== 0)
     return { ...nothing, state: await inspectStateFile(path) }
@@ -49,11 +52,24 @@ async function inspectDirectory(directory: string, options: InspectOptions): Pro
   const memoryPath = findMemory(directory, files, state, notes)
   return {
     path: directory,
-    manifest: files.includes('snapshot.json') ? await readManifest(directory, notes) : undefined,
+    layer: undefined,
     state,
     memory:
       memoryPath === undefined ? undefined : await inspectMemoryFile(memoryPath, state.regions, options),
     notes,
+  }
+}
+
+/** A layer ends in a trailer of 128 bytes that begins with its magic (docs/formats/layer-v1.md). */
+function isLayer(path: string, sizeBytes: number): boolean {
+  if (sizeBytes < 128 || !statSync(path).isFile()) return false
+  const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK)
+  try {
+    const magic = Buffer.alloc(8)
+    readSync(fd, magic, 0, magic.length, sizeBytes - 128)
+    return magic.toString('latin1') === 'VARVELYR'
+  } finally {
+    closeSync(fd)
   }
 }
 
@@ -105,14 +121,4 @@ function findMemory(
       : `no memory file chosen: several have the size of the regions (${fitting.join(', ')})`,
   )
   return undefined
-}
-
-async function readManifest(directory: string, notes: string[]): Promise<SnapshotManifest | undefined> {
-  try {
-    return await readSnapshotManifest(directory)
-  } catch (error) {
-    if (!(error instanceof VarveError)) throw error
-    notes.push(`snapshot.json is not used: ${error.message}`)
-    return undefined
-  }
 }

@@ -1,15 +1,16 @@
 import { parseArgs } from 'node:util'
 import { VarveError } from 'varve'
 import type { Command, OptionTable, OptionValues } from './command.js'
-import { createOutput } from './output.js'
-import { exitStatusHelp, verbs } from './verbs.js'
+import { help, overview } from './help.js'
+import { createOutput, type Output, type Streams } from './output.js'
+import { findVerb, verbs } from './verbs.js'
 
 const commonOptions: OptionTable = { json: { type: 'boolean' }, help: { type: 'boolean', short: 'h' } }
 
 /** Runs one command line and gives the exit status. */
-export async function main(argv: readonly string[]): Promise<number> {
+export async function main(argv: readonly string[], streams: Streams = process): Promise<number> {
   const json = argv.includes('--json')
-  const output = createOutput()
+  const output = createOutput(streams)
   const interrupt = new AbortController()
   let asked = 0
   const onSignal = () => {
@@ -34,13 +35,17 @@ export async function main(argv: readonly string[]): Promise<number> {
 async function dispatch(
   argv: readonly string[],
   json: boolean,
-  output: ReturnType<typeof createOutput>,
+  output: Output,
   signal: AbortSignal,
 ): Promise<number> {
-  const [first, ...rest] = argv
-  if (first === undefined || first === 'help' || first === '--help' || first === '-h') {
-    const topic = first === 'help' ? rest[0] : undefined
-    output.print(topic === undefined ? overview() : help(topic, await loadVerb(topic)))
+  const [first, ...words] = argv
+  if (
+    first === undefined ||
+    first === '--help' ||
+    first === '-h' ||
+    (first === 'help' && words.length === 0)
+  ) {
+    output.print(overview(verbs))
     return first === undefined ? 2 : 0
   }
   if (first === '--version' || first === 'version') {
@@ -49,59 +54,46 @@ async function dispatch(
     else output.print(`varve ${version}`)
     return 0
   }
-  const command = await loadVerb(first)
-  const { values, positionals } = parse(first, command, rest)
+  const asksHelp = first === 'help'
+  const found = findVerb(asksHelp ? words : argv)
+  if (found === undefined) throw noVerb(asksHelp ? (words[0] as string) : first)
+  const { name, entry, rest } = found
+  if ('verbs' in entry) {
+    const [next] = rest
+    if (next !== undefined && next !== '--help' && next !== '-h') throw noVerb(`${name} ${next}`, name)
+    output.print(overview(entry.verbs, name))
+    return next === undefined && !asksHelp ? 2 : 0
+  }
+  const { command } = await entry.load()
+  const { values, positionals } = asksHelp ? helpAsked : parse(name, command, rest)
   if (values.help === true) {
-    output.print(help(first, command))
+    output.print(help(name, entry, command))
     return 0
   }
   await command.run({ values, positionals, json, signal, ...output })
   return 0
 }
 
-async function loadVerb(verb: string): Promise<Command> {
-  const entry = Object.hasOwn(verbs, verb) ? verbs[verb] : undefined
-  if (!entry) throw new VarveError('USAGE', `no verb ${JSON.stringify(verb)}`, { remedy: 'varve help' })
-  return (await entry.load()).command
+const helpAsked: Parsed = { values: { help: true }, positionals: [] }
+
+const noVerb = (words: string, group?: string) =>
+  new VarveError('USAGE', `no verb ${JSON.stringify(words)}`, {
+    remedy: group === undefined ? 'varve help' : `varve help ${group}`,
+  })
+
+interface Parsed {
+  readonly values: OptionValues
+  readonly positionals: readonly string[]
 }
 
-function parse(
-  verb: string,
-  command: Command,
-  args: readonly string[],
-): { values: OptionValues; positionals: string[] } {
+function parse(verb: string, command: Command, args: readonly string[]): Parsed {
   try {
     return parseArgs({
       args: [...args],
       options: { ...command.options, ...commonOptions },
       allowPositionals: true,
-    }) as { values: OptionValues; positionals: string[] }
+    }) as Parsed
   } catch (cause) {
     throw new VarveError('USAGE', (cause as Error).message, { cause, remedy: `varve help ${verb}` })
   }
-}
-
-function overview(): string {
-  const lines = Object.entries(verbs).map(([name, { summary }]) => `  ${name.padEnd(10)}${summary}`)
-  return [
-    'usage: varve VERB [options]',
-    '',
-    ...lines,
-    '',
-    'varve help VERB explains one. All take --json.',
-    '',
-    exitStatusHelp,
-  ].join('\n')
-}
-
-function help(verb: string, command: Command): string {
-  return [
-    `varve ${verb}: ${verbs[verb]?.summary}`,
-    '',
-    command.usage,
-    '',
-    command.help.trim(),
-    '',
-    exitStatusHelp,
-  ].join('\n')
 }

@@ -5,13 +5,19 @@ import type { CommandContext } from './command.js'
 const progressAfterMs = 1000
 const progressEveryMs = 2000
 
-type Output = Pick<CommandContext, 'print' | 'printJson' | 'say' | 'progress'> & {
+export type Output = Pick<CommandContext, 'print' | 'printJson' | 'say' | 'progress'> & {
   fail(error: unknown, json: boolean): void
 }
 
-export function createOutput(): Output {
-  const say = (text: string) => void process.stderr.write(`${text}\n`)
-  const print = (text: string) => void process.stdout.write(`${text}\n`)
+/** Where results and talk go; `process` is one. */
+export interface Streams {
+  readonly stdout: { write(text: string): unknown }
+  readonly stderr: { write(text: string): unknown }
+}
+
+export function createOutput({ stdout, stderr }: Streams): Output {
+  const say = (text: string) => void stderr.write(`${text}\n`)
+  const print = (text: string) => void stdout.write(`${text}\n`)
   return {
     print,
     printJson: (value) => print(JSON.stringify(value, null, 2)),
@@ -48,33 +54,4 @@ export function createOutput(): Output {
       if (error.remedy !== undefined) say(`  try: ${error.remedy}`)
     },
   }
-}
-
-/** Bytes for people: 1,536 → "1.5 KiB". */
-export function humanBytes(bytes: number): string {
-  const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB']
-  let value = bytes
-  let unit = 0
-  while (value >= 1024 && unit < units.length - 1) {
-    value /= 1024
-    unit++
-  }
-  return `${unit === 0 || value >= 100 ? Math.round(value) : value.toFixed(1)} ${units[unit]}`
-}
-
-/** Left-aligned columns, two spaces apart. */
-export function table(rows: readonly (readonly string[])[]): string {
-  const widths: number[] = []
-  for (const row of rows)
-    row.forEach((cell, column) => {
-      widths[column] = Math.max(widths[column] ?? 0, cell.length)
-    })
-  return rows
-    .map((row) =>
-      row
-        .map((cell, column) => cell.padEnd(widths[column] ?? 0))
-        .join('  ')
-        .trimEnd(),
-    )
-    .join('\n')
 }

@@ -1,23 +1,41 @@
-import { type KindTotals, type MemoryFileReport, memoryExtents, type StateFileReport } from 'varve'
+import {
+  countPages,
+  type KindTotals,
+  type Layer,
+  type MemoryFileReport,
+  memoryExtents,
+  type StateFileReport,
+} from 'varve'
 import type { InspectReport } from './inspect-report.js'
-import { humanBytes, table } from './output.js'
+import { count, humanBytes, humanPages, printable, sections, table } from './text.js'
 
 /** The report as text for people. `extents`: list every extent of the memory file. */
 export function renderInspect(report: InspectReport, { extents = false } = {}): string {
-  const { manifest, state, memory, notes } = report
-  const sections = [
-    manifest &&
-      table([
-        ['snapshot', manifest.id],
-        ['kind', manifest.kind],
-        ['parent', printable(manifest.parent ?? 'none')],
-        ['taken', `${manifest.createdAt} by Firecracker ${manifest.firecrackerVersion}`],
-      ]),
+  const { layer, state, memory, notes } = report
+  return sections([
+    layer && renderLayer(layer),
     state && renderState(state),
     memory && renderMemory(memory, state, extents),
     notes.length > 0 && notes.map((it) => `note: ${printable(it)}`).join('\n'),
-  ]
-  return sections.filter((it) => typeof it === 'string').join('\n\n')
+  ])
+}
+
+function renderLayer({ path, layout, image, parent, index, sizeBytes, checksums }: Layer): string {
+  const { data, zero, absent } = countPages(index)
+  return table([
+    ['layer file', printable(path)],
+    [
+      'format',
+      `layer version 1, ${layout}, ${count(checksums.length, 'chunk checksum')}; they are not checked here`,
+    ],
+    ['image', image],
+    ['parent', parent ?? 'none'],
+    ['size', humanBytes(sizeBytes)],
+    ['of', `${humanPages(index.pages)} of guest memory, in ${count(index.starts.length, 'run')}`],
+    ['data', humanPages(data)],
+    ['zero', humanPages(zero)],
+    ['absent', `${humanPages(absent)}${parent === null ? '' : ', as in the parent'}`],
+  ])
 }
 
 function renderState(state: StateFileReport): string {
@@ -105,7 +123,3 @@ const exactSize = (bytes: number): string =>
   bytes % 2 ** 20 === 0 ? `${bytes / 2 ** 20} MiB` : `${bytes / 1024} KiB`
 
 const hex = (value: number): string => `0x${value.toString(16)}`
-
-/** Text of a file may hold terminal escapes: everything that is not plainly visible is shown by its number. */
-const printable = (text: string): string =>
-  text.replace(/[\p{C}\u2028\u2029]/gu, (it) => `\\u{${it.codePointAt(0)?.toString(16)}}`)

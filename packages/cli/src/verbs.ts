@@ -1,9 +1,49 @@
 import type { Command } from './command.js'
 
-/** Every verb with its one line; the module behind it is imported only when it is called. */
-export const verbs: Readonly<
-  Record<string, { readonly summary: string; readonly load: () => Promise<{ command: Command }> }>
-> = {
+/** One verb with its one line; the module behind it is imported only when it is called. */
+export interface Verb {
+  readonly summary: string
+  readonly load: () => Promise<{ readonly command: Command }>
+}
+
+/** A word that stands before verbs of its own: `varve snapshot ls`. */
+export interface VerbGroup {
+  readonly summary: string
+  readonly verbs: Readonly<Record<string, Verb>>
+}
+
+const snapshot: VerbGroup = {
+  summary: 'take snapshots into the store, and look after them',
+  verbs: {
+    create: {
+      summary: 'take a snapshot of a machine, on top of its last one',
+      load: () => import('./commands/snapshot/create.js'),
+    },
+    ls: { summary: 'list snapshots, also as a tree', load: () => import('./commands/snapshot/ls.js') },
+    show: {
+      summary: 'show one: machine, disks, layers, where its pages come from',
+      load: () => import('./commands/snapshot/show.js'),
+    },
+    log: {
+      summary: 'show what a snapshot was taken on top of, and that, and so on',
+      load: () => import('./commands/snapshot/log.js'),
+    },
+    tag: {
+      summary: 'give snapshots names, or take names away',
+      load: () => import('./commands/snapshot/tag.js'),
+    },
+    rm: {
+      summary: 'let go of snapshots; gc then frees what nothing needs',
+      load: () => import('./commands/snapshot/rm.js'),
+    },
+    diff: {
+      summary: 'compare the memory of two snapshots page by page',
+      load: () => import('./commands/snapshot/diff.js'),
+    },
+  },
+}
+
+export const verbs: Readonly<Record<string, Verb | VerbGroup>> = {
   boot: {
     summary: 'boot a guest that lives on after this command',
     load: () => import('./commands/boot.js'),
@@ -12,16 +52,39 @@ export const verbs: Readonly<
   pause: { summary: 'stop the vCPUs of machines', load: () => import('./commands/pause.js') },
   resume: { summary: 'start the vCPUs of paused machines', load: () => import('./commands/resume.js') },
   stop: { summary: 'end machines and remove what belongs to them', load: () => import('./commands/stop.js') },
-  snapshot: {
-    summary: 'write a snapshot of a machine into a directory',
-    load: () => import('./commands/snapshot.js'),
-  },
+  snapshot,
   restore: {
-    summary: 'start a machine from a snapshot directory',
+    summary: 'start a machine from a snapshot',
     load: () => import('./commands/restore.js'),
   },
+  squash: {
+    summary: 'make one layer of several of a snapshot',
+    load: () => import('./commands/squash.js'),
+  },
+  pack: {
+    summary: 'write layers of a snapshot in another layout',
+    load: () => import('./commands/pack.js'),
+  },
+  flatten: {
+    summary: 'write a snapshot as a memory file that plain Firecracker loads',
+    load: () => import('./commands/flatten.js'),
+  },
+  fsck: {
+    summary: 'check every byte and link of the store, and say what to do',
+    load: () => import('./commands/fsck.js'),
+  },
+  gc: { summary: 'remove what no tag and no machine needs', load: () => import('./commands/gc.js') },
+  du: {
+    summary: 'show what each layer takes, and why',
+    load: () => import('./commands/du.js'),
+  },
+  export: {
+    summary: 'write snapshots into one file',
+    load: () => import('./commands/export.js'),
+  },
+  import: { summary: 'take snapshots from such a file', load: () => import('./commands/import.js') },
   inspect: {
-    summary: 'explain a state file, memory file or snapshot directory',
+    summary: 'explain a state file, memory file, layer or directory of them',
     load: () => import('./commands/inspect.js'),
   },
   doctor: {
@@ -30,5 +93,14 @@ export const verbs: Readonly<
   },
 }
 
-export const exitStatusHelp = `Exit status: 0 done, 1 unexpected, 2 usage, 3 this machine lacks something, 4 bad file,
-5 VMM or guest failed, 6 not found, 130 interrupted. See docs/errors.md.`
+/** What the first words of a command line name, and the words after it. Undefined where there is no such verb. */
+export function findVerb(
+  words: readonly string[],
+): { readonly name: string; readonly entry: Verb | VerbGroup; readonly rest: readonly string[] } | undefined {
+  const [first = '', second = ''] = words
+  if (!Object.hasOwn(verbs, first)) return undefined
+  const entry = verbs[first] as Verb | VerbGroup
+  if (!('verbs' in entry) || !Object.hasOwn(entry.verbs, second))
+    return { name: first, entry, rest: words.slice(1) }
+  return { name: `${first} ${second}`, entry: entry.verbs[second] as Verb, rest: words.slice(2) }
+}

@@ -10,8 +10,9 @@ export const command: Command = {
   help: `
   --fetch    fetch the pinned Firecracker if none is found
 
-Checks the Firecracker binary and its version, /dev/kvm and what runs on it, userfaultfd, ptrace, reflinks in this
-directory, memory, how the host logs dirty pages, and the mapping limit. Exits 3 if something is lacking.
+Checks the Firecracker binary and its version, /dev/kvm and what runs on it, userfaultfd, ptrace,
+reflinks in this directory, memory, how the host logs dirty pages, and the mapping limit. Exits 3 if
+something is lacking.
 
 Example:
   varve doctor --json`,

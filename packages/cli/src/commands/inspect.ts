@@ -1,24 +1,26 @@
-import { type MemoryFileReport, memoryExtents, type SnapshotManifest, type StateFileReport } from 'varve'
+import { countPages, type Layer, type MemoryFileReport, memoryExtents, type StateFileReport } from 'varve'
 import { positionals } from '../arguments.js'
 import type { Command } from '../command.js'
 import { inspectReport } from '../inspect-report.js'
-import { humanBytes } from '../output.js'
 import { renderInspect } from '../render-inspect.js'
+import { humanBytes } from '../text.js'
 
 export const command: Command = {
   usage: 'usage: varve inspect FILE|DIR [--extents] [--json]',
   options: { extents: { type: 'boolean' } },
   help: `
-  FILE       a state file of Firecracker 1.7 to 1.16, or a memory file
-  DIR        a directory with a state file and its memory file, such as varve snapshot makes
+  FILE       a state file of Firecracker 1.7 to 1.16, a memory file, or a layer file
+  DIR        a directory with a state file and its memory file, such as Firecracker's snapshots are
   --extents  list every extent of the memory file
 
-Shows the snapshot version and who writes it, the machine, the memory regions with guest address, size and file
-offset, why there are gaps between them, and how much of the memory file is data, stored zeros and holes. Only reads.
+Shows the snapshot version and who writes it, the machine, the memory regions with guest address,
+size and file offset, why there are gaps between them, and how much of the memory file is data,
+stored zeros and holes. Of a layer, what its footer says. Only reads. For snapshots in the store:
+varve snapshot show.
 
 Examples:
-  varve inspect snaps/base
-  varve inspect snaps/base/state --json`,
+  varve inspect firecracker-snapshot
+  varve inspect firecracker-snapshot/state --json`,
   run: async (context) => {
     const [path] = positionals(context, ['FILE|DIR'])
     const extents = context.values.extents === true
@@ -29,10 +31,10 @@ Examples:
       }),
     )
     if (!context.json) return context.print(renderInspect(report, { extents }))
-    const { manifest, state, memory, notes } = report
+    const { layer, state, memory, notes } = report
     context.printJson({
       path: report.path,
-      snapshot: manifest ? snapshotJson(manifest) : null,
+      layer: layer ? layerJson(layer) : null,
       state: state ? stateJson(state) : null,
       memory: memory ? memoryJson(memory, extents) : null,
       notes,
@@ -40,14 +42,18 @@ Examples:
   },
 }
 
-const snapshotJson = ({ id, kind, parent, parentId, createdAt, firecrackerVersion }: SnapshotManifest) => ({
-  id,
-  kind,
-  parent,
-  parentId,
-  createdAt,
-  firecrackerVersion,
-})
+const layerJson = ({ index, checksums, ...layer }: Layer) => {
+  const { data, zero, absent } = countPages(index)
+  return {
+    ...layer,
+    memoryPages: index.pages,
+    runs: index.starts.length,
+    dataPages: data,
+    zeroPages: zero,
+    absentPages: absent,
+    chunks: checksums.length,
+  }
+}
 
 const stateJson = ({ format: _, capModifiers, vmInfo, ...state }: StateFileReport) => ({
   ...state,

@@ -1,7 +1,7 @@
 import { connectMachine, listMachines, residentBytes } from 'varve'
 import { positionals } from '../arguments.js'
 import type { Command } from '../command.js'
-import { humanBytes, table } from '../output.js'
+import { age, humanBytes, printable, shortId, table } from '../text.js'
 
 /** A VMM that does not answer this soon is shown as busy: it may be in a long snapshot. */
 const askTimeoutMs = 500
@@ -10,8 +10,10 @@ export const command: Command = {
   usage: 'usage: varve ps [--json]',
   options: {},
   help: `
-Lists the machines of this runtime directory ($VARVE_RUNTIME_DIR). Machines whose process is gone are cleaned up on
-the way. STATE is what Firecracker says of itself; "busy" means that it did not answer within ${askTimeoutMs} ms.
+Lists the machines of this runtime directory ($VARVE_RUNTIME_DIR). Machines whose process is gone
+are cleaned up on the way. STATE is what Firecracker says of itself; "busy" means that it did not
+answer within ${askTimeoutMs} ms. SNAPSHOT is the one that the machine's next one builds on: the
+last that was taken of it, or the one it was restored from.
 
 Example:
   varve ps`,
@@ -27,6 +29,7 @@ Example:
         firecracker: record.firecrackerVersion,
         dirtyTracking: record.dirtyTracking,
         origin: record.origin,
+        snapshot: record.snapshotId,
         vsock: record.vsockPath,
         directory,
       })),
@@ -40,9 +43,13 @@ Example:
       it.residentBytes === null ? '-' : humanBytes(it.residentBytes),
       age(it.createdAt),
       it.firecracker,
-      `${it.origin.kind} ${it.origin.from}`,
+      it.snapshot === null ? '-' : shortId(it.snapshot),
+      // The end of a path says more than its beginning.
+      `${it.origin.kind} ${printable(it.origin.from).slice(-20)}`,
     ])
-    context.print(table([['NAME', 'STATE', 'PID', 'RESIDENT', 'AGE', 'VERSION', 'ORIGIN'], ...cells]))
+    context.print(
+      table([['NAME', 'STATE', 'PID', 'RESIDENT', 'AGE', 'VERSION', 'SNAPSHOT', 'ORIGIN'], ...cells]),
+    )
   },
 }
 
@@ -54,11 +61,4 @@ async function stateOf(id: string): Promise<string> {
     // Gone since it was listed, or deep in a long call: either way this command still lists the others.
     return 'busy'
   }
-}
-
-function age(createdAt: string): string {
-  const seconds = Math.max(0, (Date.now() - Date.parse(createdAt)) / 1000)
-  if (seconds < 120) return `${seconds.toFixed(0)} s`
-  if (seconds < 7200) return `${(seconds / 60).toFixed(0)} min`
-  return `${(seconds / 3600).toFixed(0)} h`
 }

@@ -1,39 +1,46 @@
 import { engineNames, restoreMachine, VarveError } from 'varve'
 import { positionals, stringOption } from '../arguments.js'
 import type { Command } from '../command.js'
+import { openStore, storeOption } from '../store.js'
+import { count } from '../text.js'
 
 export const command: Command = {
-  usage:
-    'usage: varve restore DIRECTORY [--name NAME] [--engine file|paged] [--paused] [--no-dirty-tracking]',
+  usage: 'usage: varve restore REF [--name NAME] [--engine file|paged] [--paused] [--no-dirty-tracking]',
   options: {
+    ...storeOption,
     name: { type: 'string' },
     engine: { type: 'string' },
     paused: { type: 'boolean' },
     'no-dirty-tracking': { type: 'boolean' },
   },
   help: `
-  DIRECTORY              a snapshot directory
+  REF                    the snapshot
   --name NAME            1-32 of a-z, 0-9, '-'; default a random one
-  --engine file          one flat memory file, mapped by Firecracker; flattened once and kept (default)
-  --engine paged         a page server brings pages straight from the layers when the guest touches them
+  --engine file          one flat memory file, mapped by Firecracker; flattened once and kept
+                         (default)
+  --engine paged         a page server brings pages straight from the layers when the guest touches
+                         them
   --paused               do not resume the guest
   --no-dirty-tracking    no log of written pages; Diff snapshots then need Firecracker 1.13
 
-The machine lives on after this command; so does its page server.
+The machine lives on after this command; so does its page server. It has its own copy of each disk
+that the guest may write to, and holds a lease on the snapshot, so that gc leaves alone what it
+needs.
 
 Examples:
-  varve restore snaps/one --name web2
-  varve restore snaps/one --engine paged --json`,
+  varve restore monday --name web2
+  varve restore 9f86d081 --engine paged --json`,
   run: async (context) => {
-    const [directory] = positionals(context, ['DIRECTORY'])
+    const [ref] = positionals(context, ['REF'])
     const { signal, values } = context
     const engine = stringOption(values, 'engine') ?? 'file'
     const known = engineNames.find((name) => name === engine)
     if (known === undefined)
       throw new VarveError('USAGE', `--engine ${engine} is none of ${engineNames.join(', ')}`)
     const name = stringOption(values, 'name')
-    const { machine, report } = await context.progress(`restoring ${directory}`, (update) =>
-      restoreMachine(directory, {
+    const store = await openStore(context)
+    const { machine, report } = await context.progress(`restoring ${ref}`, (update) =>
+      restoreMachine(store, ref, {
         engine: known,
         ...(name === undefined ? {} : { name }),
         resume: values.paused !== true,
@@ -47,7 +54,7 @@ Examples:
     if (context.json) return context.printJson({ id, pid, state, vsock: vsockPath, ...report })
     const phases = Object.entries(report.phasesMs).map(([phase, ms]) => `${phase} ${ms.toFixed(1)} ms`)
     context.print(
-      `${id}  ${state}  pid ${pid}  ${report.engine}, ${report.layers} layers  ${phases.join(', ')}`,
+      `${id}  ${state}  pid ${pid}  ${report.engine}, ${count(report.layers, 'layer')}  ${phases.join(', ')}`,
     )
   },
 }

@@ -8,7 +8,8 @@ export const command: Command = {
   help: `
   --all    every machine of this runtime directory
 
-Kills the VMM (its guest is not asked) and its page server, and removes sockets, logs and the record.
+Kills the VMM (its guest is not asked) and its page server, and removes sockets, logs and the
+record.
 
 Examples:
   varve stop web

@@ -1,0 +1,89 @@
+import type { LayerUsage } from 'varve'
+import { VarveError } from 'varve'
+import type { Command } from '../command.js'
+import { otherBlobs } from '../other-blobs.js'
+import { openStore, storeOption } from '../store.js'
+import { count, humanBytes, humanPages, sections, shortId, table } from '../text.js'
+
+export const command: Command = {
+  usage: 'usage: varve du [REF] [--explain] [--json]',
+  options: { ...storeOption, explain: { type: 'boolean' } },
+  help: `
+  REF        only the layers of this snapshot; default all of the store
+  --explain  read every data page, too: how much is in the store a second time, how much really
+             changed
+
+Per memory layer: the snapshot it completes, its layout, the space it takes on disk, how many
+snapshots use it, and what it says of the guest's pages: DATA (stored), ZERO (nothing stored),
+INHERITED (taken over from the parent). With --explain, DUPLICATE is data whose content another page
+in the store has, too; CHANGED is what differs from the parent. The rest of DATA and ZERO was
+written with what had been there before.
+
+Examples:
+  varve du
+  varve du monday --explain
+  varve du --json`,
+  run: async (context) => {
+    const [ref, ...more] = context.positionals
+    if (more.length > 0) throw new VarveError('USAGE', 'expected at most one REF')
+    const { signal, values } = context
+    const explain = values.explain === true
+    const store = await openStore(context)
+    const { layers, others } = await context.progress('reading layers', async (onProgress) => {
+      const options = { signal, onProgress, deep: explain, ...(ref === undefined ? {} : { ref }) }
+      return { layers: await store.usage(options), others: await otherBlobs(store, ref) }
+    })
+    const totals = totalsOf(layers)
+    if (context.json) return context.printJson({ store: store.location, layers, totals, others })
+    context.print(
+      sections([
+        render(layers, totals, explain),
+        `disks, states, maps and manifests: ${count(others.blobs, 'blob')} with ${humanBytes(others.bytes)}`,
+      ]),
+    )
+  },
+}
+
+type Totals = ReturnType<typeof totalsOf>
+
+function totalsOf(layers: readonly LayerUsage[]) {
+  const sum = (value: (layer: LayerUsage) => number) =>
+    layers.reduce((total, layer) => total + value(layer), 0)
+  const sumKnown = (value: (layer: LayerUsage) => number | null) =>
+    layers.every((layer) => value(layer) === null) ? null : sum((layer) => value(layer) ?? 0)
+  return {
+    diskBytes: sum(({ diskBytes }) => diskBytes),
+    dataPages: sum(({ dataPages }) => dataPages),
+    zeroPages: sum(({ zeroPages }) => zeroPages),
+    inheritedPages: sum(({ inheritedPages }) => inheritedPages),
+    duplicatePages: sumKnown(({ duplicatePages }) => duplicatePages),
+    changedPages: sumKnown(({ changedPages }) => changedPages),
+  }
+}
+
+function render(layers: readonly LayerUsage[], totals: Totals, explain: boolean): string {
+  const numbers = (it: Totals) => [
+    humanBytes(it.diskBytes),
+    ...[it.dataPages, it.zeroPages, it.inheritedPages].map(humanPages),
+    ...(explain
+      ? [it.duplicatePages, it.changedPages].map((pages) => (pages === null ? '-' : humanPages(pages)))
+      : []),
+  ]
+  return table(
+    [
+      [
+        'LAYER OF',
+        'LAYOUT',
+        'USED BY',
+        'ON DISK',
+        'DATA',
+        'ZERO',
+        'INHERITED',
+        ...(explain ? ['DUPLICATE', 'CHANGED'] : []),
+      ],
+      ...layers.map((it) => [shortId(it.image), it.layout, String(it.usedBy), ...numbers(it)]),
+      ['total', '', '', ...numbers(totals)],
+    ],
+    { right: [2, 3, 4, 5, 6, 7, 8] },
+  )
+}

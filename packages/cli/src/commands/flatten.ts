@@ -1,0 +1,52 @@
+import { copyDisk, flatten } from 'varve'
+import { positionals, stringOption } from '../arguments.js'
+import type { Command } from '../command.js'
+import { openStore, storeOption } from '../store.js'
+import { count, humanBytes, humanPages } from '../text.js'
+
+export const command: Command = {
+  usage: 'usage: varve flatten REF FILE [--state FILE]',
+  options: { ...storeOption, state: { type: 'string' } },
+  help: `
+  FILE          the memory file to make; must not exist, appears whole or not at all
+  --state FILE  copy Firecracker's state file there, too
+
+With both, and the disks where the state file names them, plain Firecracker loads the snapshot (PUT
+/snapshot/load). The file is sparse. Blocks are shared with the store where the file system can
+(FICLONERANGE), else copied in the kernel (copy_file_range), else read and written; the output says
+which. varve restore needs none of this.
+
+Example:
+  varve flatten monday monday.mem --state monday.state`,
+  run: async (context) => {
+    const [ref, path] = positionals(context, ['REF', 'FILE'])
+    const { signal, values } = context
+    const statePath = stringOption(values, 'state')
+    const store = await openStore(context)
+    const { id, layers, result } = await context.progress(`flattening ${ref}`, async (onProgress) => {
+      await using snapshot = await store.open(ref, { signal, onProgress })
+      const made = await flatten(snapshot, path, {
+        signal,
+        onProgress: (pages, total) => onProgress(`${pages} of ${total} pages`),
+      })
+      if (statePath !== undefined) await copyDisk(snapshot.statePath, statePath, { signal })
+      return { id: snapshot.entry.id, layers: snapshot.layers.length, result: made }
+    })
+    const { pages, dataPages, method, pagesBy, sharedBytes } = result
+    if (context.json)
+      return context.printJson({
+        id,
+        path,
+        state: statePath ?? null,
+        layers,
+        pages,
+        dataPages,
+        method,
+        pagesBy,
+        sharedBytes,
+      })
+    context.print(
+      `${path}  ${humanPages(pages)}, ${humanPages(dataPages)} of it data, from ${count(layers, 'layer')} by ${method}${sharedBytes > 0 ? `, ${humanBytes(sharedBytes)} shared` : ''}`,
+    )
+  },
+}

@@ -1,0 +1,41 @@
+import { positionals } from '../arguments.js'
+import type { Command } from '../command.js'
+import { openStore, storeOption } from '../store.js'
+import { count, humanBytes, shortId } from '../text.js'
+
+export const command: Command = {
+  usage: 'usage: varve gc [--dry-run] [--json]',
+  options: { ...storeOption, 'dry-run': { type: 'boolean' } },
+  help: `
+  --dry-run  say what would be removed, and remove nothing
+
+Removes what nobody needs: snapshots without a tag, blobs that no snapshot has, flat copies, what an
+interrupted command left. A running machine needs the snapshot that it was restored from and the one
+that its log of written pages counts from, with or without tags. May run beside captures and
+restores at any time.
+
+Examples:
+  varve gc --dry-run
+  varve gc --json`,
+  run: async (context) => {
+    positionals(context, [])
+    const dryRun = context.values['dry-run'] === true
+    const store = await openStore(context)
+    const report = await context.progress(`looking through ${store.location}`, (onProgress) =>
+      store.gc({ signal: context.signal, onProgress, dryRun }),
+    )
+    if (context.json) return context.printJson({ store: store.location, dryRun, ...report })
+    const { removedBlobs, removedBytes, removedSnapshots, removedStaging, removedFlat, leasedBlobs } = report
+    const parts = [
+      removedSnapshots.length > 0 && count(removedSnapshots.length, 'snapshot'),
+      removedBlobs > 0 && `${count(removedBlobs, 'blob')} with ${humanBytes(removedBytes)}`,
+      removedFlat > 0 && count(removedFlat, 'flat file'),
+      removedStaging > 0 && `what ${count(removedStaging, 'command')} left unfinished`,
+    ].filter((it) => it !== false)
+    for (const id of removedSnapshots) context.print(`snapshot ${shortId(id)}`)
+    if (parts.length === 0) context.print('nothing to remove')
+    else context.print(`${dryRun ? 'would remove' : 'removed'} ${parts.join(', ')}`)
+    if (leasedBlobs > 0)
+      context.print(`kept ${count(leasedBlobs, 'blob')} that no tag needs but a machine or command does`)
+  },
+}

@@ -1,0 +1,140 @@
+import {
+  assertTag,
+  type CapturedSnapshot,
+  connectMachine,
+  countPages,
+  isVarveError,
+  type PausedMachine,
+  type RunningMachine,
+  type SnapshotStore,
+  type TakeOptions,
+  takeSnapshot,
+  VarveError,
+} from 'varve'
+import { listOption, positionals, stringOption } from '../../arguments.js'
+import type { Command, CommandContext } from '../../command.js'
+import { openStore, storeOption } from '../../store.js'
+import { movedTags, timeTag } from '../../tags.js'
+import { humanPages, shortId } from '../../text.js'
+
+export const command: Command = {
+  usage: 'usage: varve snapshot create NAME [--tag TAG]... [--parent REF | --full] [--keep-paused]',
+  options: {
+    ...storeOption,
+    tag: { type: 'string', short: 't', multiple: true },
+    'no-tag': { type: 'boolean' },
+    parent: { type: 'string' },
+    full: { type: 'boolean' },
+    'keep-paused': { type: 'boolean' },
+  },
+  help: `
+  NAME           a running or paused machine
+  -t, --tag TAG  a name for the snapshot, repeatable; a name that another one has moves here.
+                 Default: the machine's name and the time in UTC, such as web-20260131-120000
+  --no-tag       no name: gc removes the snapshot once the machine has ended or counts from another
+                 one
+  --parent REF   the snapshot to build on. It must be the one that the machine's log of written
+                 pages counts from: taken last, or restored from. That one is the default, if it is
+                 in the store
+  --full         build on nothing, and have Firecracker write every page
+  --keep-paused  leave a running machine paused afterwards
+
+On a parent, only the pages written since are stored (a Diff). Without one the snapshot is a base.
+The guest stands still only while Firecracker writes and disks are copied; indexing, checksums and
+digests come after it runs again. The store is made if it does not exist.
+
+Examples:
+  varve snapshot create web --tag base
+  varve snapshot create web -t monday -t latest
+  varve snapshot create web --full --json`,
+  run: async (context) => {
+    const [name] = positionals(context, ['NAME'])
+    const { signal } = context
+    // What can be wrong with the command line is found out before the guest stands still.
+    const tagsAsked = listOption(context.values, 'tag').map(assertTag)
+    if (context.values['no-tag'] === true && tagsAsked.length > 0)
+      throw new VarveError('USAGE', 'give --tag or --no-tag, not both')
+    const store = await openStore(context, { create: true })
+    const machine = await connectMachine(name, { signal })
+    if (machine.state === 'launched') throw new VarveError('MACHINE_STATE', `${name} has not booted`)
+    const take: TakeOptions = { store, signal, ...(await buildsOn(context, store, machine)) }
+    const entries = await store.list()
+    const tags =
+      tagsAsked.length > 0 || context.values['no-tag'] === true ? tagsAsked : [timeTag(name, entries)]
+    const captured = await context.progress(`snapshot of ${name}`, (update) =>
+      capture(machine, take, {
+        keepPaused: context.values['keep-paused'] === true,
+        seal: { tags, signal, onProgress: update },
+      }),
+    )
+    for (const { tag, from, last } of movedTags(entries, tags))
+      context.say(
+        `${tag} named ${shortId(from)} before${last ? ', which has no tag now: gc removes it unless a machine needs it' : ''}`,
+      )
+    printResult(context, captured)
+  },
+}
+
+/** Pauses, takes, lets the machine go on at once, and only then seals. */
+async function capture(
+  machine: RunningMachine | PausedMachine,
+  take: TakeOptions,
+  { keepPaused, seal }: { keepPaused: boolean; seal: Parameters<Taken['seal']>[0] },
+): Promise<CapturedSnapshot> {
+  const goesOn = machine.state === 'running' && !keepPaused
+  const paused =
+    machine.state === 'running' ? await machine.pause(seal?.signal ? { signal: seal.signal } : {}) : machine
+  let taken: Taken
+  try {
+    taken = await takeSnapshot(paused, take)
+  } catch (error) {
+    // Whatever became of the snapshot, a machine that ran goes on. No signal: that must happen also after Ctrl-C.
+    if (goesOn) await paused.resume()
+    throw error
+  }
+  await using sealed = taken
+  if (goesOn) await paused.resume()
+  return await sealed.seal(seal)
+}
+
+type Taken = Awaited<ReturnType<typeof takeSnapshot>>
+
+async function buildsOn(
+  { values, say }: CommandContext,
+  store: SnapshotStore,
+  machine: RunningMachine | PausedMachine,
+): Promise<Pick<TakeOptions, 'parent' | 'base'>> {
+  const parent = stringOption(values, 'parent')
+  if (values.full === true && parent !== undefined)
+    throw new VarveError('USAGE', 'give --parent or --full, not both')
+  if (values.full === true) return { base: 'Full' }
+  if (parent !== undefined) return { parent }
+  const last = machine.snapshotId
+  if (last === null || !machine.dirtyTracking) return { base: 'auto' }
+  try {
+    return { parent: (await store.resolve(last)).id }
+  } catch (error) {
+    if (!isVarveError(error, 'NOT_FOUND')) throw error
+    say(`the last snapshot of ${machine.id}, ${shortId(last)}, is not in this store: taking a base`)
+    return { base: 'auto' }
+  }
+}
+
+function printResult(
+  context: CommandContext,
+  { entry, layer, type, createMs, disksMs }: CapturedSnapshot,
+): void {
+  const { id, tags, parent } = entry
+  const { data, zero } = countPages(layer.index)
+  const memoryPages = layer.index.pages
+  if (context.json) {
+    const kind = type === 'Full' ? 'full' : 'diff'
+    const counts = { memoryPages, dataPages: data, zeroPages: zero }
+    context.printJson({ id, tags, parent, kind, ...counts, createMs, disksMs })
+    return
+  }
+  const built = parent === null ? 'a base' : `on ${shortId(parent)}`
+  context.print(
+    `${tags[0] ?? shortId(id)}  ${shortId(id)}  ${built}  ${humanPages(data)} of data in ${humanPages(memoryPages)}  guest stood still ${(createMs + disksMs).toFixed(0)} ms`,
+  )
+}

@@ -1,0 +1,42 @@
+import { positionals } from '../../arguments.js'
+import type { Command } from '../../command.js'
+import { rowCells, rowHeader, rowRight, sayDamage, snapshotRows } from '../../snapshot-row.js'
+import { snapshotTree } from '../../snapshot-tree.js'
+import { openStore, storeOption } from '../../store.js'
+import { table } from '../../text.js'
+
+export const command: Command = {
+  usage: 'usage: varve snapshot ls [--tree] [--json]',
+  options: { ...storeOption, tree: { type: 'boolean' } },
+  help: `
+  --tree    each snapshot below the one it was taken on top of; of several, the line that goes on
+            furthest stays in place and the others are set in
+
+DATA is the memory that the snapshot's own layer stores. LAYERS is how many layers its memory is
+composed of; a restore costs the same however many there are. Newest last. --json lists { id,
+parent, tags, createdAt, kind, memoryPages, dataBytes, layers, error }; what cannot be read of a
+damaged snapshot is null, and error says why.
+
+Examples:
+  varve snapshot ls
+  varve snapshot ls --tree
+  varve snapshot ls --json`,
+  run: async (context) => {
+    positionals(context, [])
+    const store = await openStore(context)
+    const rows = await context.progress('reading the store', async (update) =>
+      snapshotRows(store, await store.list(), { signal: context.signal, onProgress: update }),
+    )
+    if (context.json) return context.printJson({ store: store.location, snapshots: rows })
+    if (rows.length === 0) return context.say(`no snapshots in ${store.location}`)
+    const cells =
+      context.values.tree === true
+        ? snapshotTree(rows).flatMap(({ row, mark, root }, i) => [
+            ...(root && i > 0 ? [[]] : []),
+            rowCells(row, mark),
+          ])
+        : rows.map((row) => rowCells(row))
+    context.print(table([rowHeader, ...cells], { right: rowRight }))
+    sayDamage(context, rows)
+  },
+}

@@ -1,0 +1,25 @@
+import type { ImageId, SnapshotEntry } from 'varve'
+
+/** A name for a snapshot that nobody named: the machine's and the time, in UTC; numbered where that is taken. */
+export function timeTag(machine: string, entries: readonly SnapshotEntry[], now = new Date()): string {
+  const time = now
+    .toISOString()
+    .replace(/[-:]|\..*/g, '')
+    .replace('T', '-')
+  const taken = new Set(entries.flatMap(({ tags }) => tags))
+  let tag = `${machine}-${time}`
+  for (let n = 2; taken.has(tag); n++) tag = `${machine}-${time}-${n}`
+  return tag
+}
+
+/** Tags that another snapshot of `entries` has. `last`: it has no others, so that gc may remove it once they are gone. */
+export function movedTags(
+  entries: readonly SnapshotEntry[],
+  tags: readonly string[],
+): { readonly tag: string; readonly from: ImageId; readonly last: boolean }[] {
+  return entries.flatMap(({ id, tags: had }) =>
+    had
+      .filter((tag) => tags.includes(tag))
+      .map((tag) => ({ tag, from: id, last: had.every((it) => tags.includes(it)) })),
+  )
+}
