@@ -186,7 +186,14 @@ export {
   type SetComparison,
   type WorkingSetComparison,
 } from './working-set/compare.js'
+export {
+  classColours,
+  groupMapPng,
+  type HeatMapPngOptions,
+  heatMapPng,
+} from './working-set/heat-map-png.js'
 export { type RecordMincoreOptions, recordMincore } from './working-set/mincore-recorder.js'
+export type { Colour } from './working-set/png.js'
 export type { RecordedPages, Recording } from './working-set/recording.js'
 export {
   type ImagePlaces,
