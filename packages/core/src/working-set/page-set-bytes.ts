@@ -11,7 +11,7 @@ const kinds = { runs: 0, bitmap: 1 } as const
 
 /** Bitmaps are copied from and to 32-bit words as they lie in memory: Varve's architectures are little-endian. */
 
-export function pageSetToBytes(set: PageSet): Buffer {
+export function encodePageSet(set: PageSet): Buffer {
   const { starts, counts } = set
   const { first, bytes: bitmapBytes } = bitmapExtent(set)
   const isBitmap = 4 + bitmapBytes < runBytes * starts.length
@@ -50,7 +50,7 @@ export interface SetLimits {
 }
 
 /** Reads the set that begins at byte `at`, in its one form only. `fail` makes the error for a byte. */
-export function pageSetFromBytes(
+export function decodePageSet(
   bytes: Buffer,
   at: number,
   limits: SetLimits,

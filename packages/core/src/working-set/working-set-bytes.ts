@@ -3,7 +3,7 @@ import { crc32 } from 'node:zlib'
 import { type ErrorCode, VarveError } from '../errors.js'
 import { imagePagesLimit, maxIndexRuns } from '../layer/layer-index.js'
 import type { PageSet } from '../memory/page-set.js'
-import { pageSetFromBytes, pageSetToBytes, setHeaderBytes } from './page-set-bytes.js'
+import { decodePageSet, encodePageSet, setHeaderBytes } from './page-set-bytes.js'
 import {
   checkWorkingSet,
   maxGroups,
@@ -60,11 +60,11 @@ export function workingSetToBytes(workingSet: WorkingSet): Buffer {
   header.writeBigUInt64LE(BigInt(recordedAtMs), fieldAt.recordedAtMs)
   header.writeBigUInt64LE(BigInt(windowMs), fieldAt.windowMs)
   header.writeUInt32LE(notes.length, fieldAt.notes)
-  const parts = [header, pageSetToBytes(readOnly), pageSetToBytes(written)]
+  const parts = [header, encodePageSet(readOnly), encodePageSet(written)]
   for (const { atMs, set } of groups) {
     const time = Buffer.alloc(groupTimeBytes)
     time.writeBigUInt64LE(BigInt(atMs))
-    parts.push(time, pageSetToBytes(set))
+    parts.push(time, encodePageSet(set))
   }
   parts.push(notes, Buffer.alloc(checksumBytes))
   const bytes = Buffer.concat(parts)
@@ -107,7 +107,7 @@ export function workingSetFromBytes(bytes: Buffer, path: string): WorkingSet {
   let at = headerBytes
   let runsLeft = maxRuns
   const readSet = (): PageSet => {
-    const read = pageSetFromBytes(bytes, at, { end: notesAt, pages, runs: runsLeft }, fail)
+    const read = decodePageSet(bytes, at, { end: notesAt, pages, runs: runsLeft }, fail)
     at = read.end
     runsLeft -= read.set.starts.length
     return read.set
