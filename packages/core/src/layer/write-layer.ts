@@ -1,30 +1,28 @@
 import { VarveError } from '../errors.js'
-import { pageSizeBytes } from '../memory/units.js'
+import { type PageRun, pageSetFromRuns } from '../memory/page-set.js'
 import { syncFile } from '../sys/mutations.js'
-import { ChunkChecksums } from './chunk-checksums.js'
 import { type CopyReport, copyPages } from './copy-pages.js'
 import { countDataPages } from './copy-windows.js'
 import { type ExtentMap, zeroSource } from './extent-map.js'
 import { type ImageLayers, openImageLayers } from './image-reader.js'
 import { absentSource, layOutPages } from './lay-out-pages.js'
 import { appendFooter, verifyLayer } from './layer-file.js'
-import { countPages } from './layer-index.js'
+import { storedRuns } from './layer-index.js'
 import type { ImageId, Layer, LayerFile, LayerLayout, PackOrder } from './layer-types.js'
-import { readPages } from './memory-file.js'
+import { ChunkBuilder, PageChecksums } from './page-checksums.js'
 import { publishFile } from './publish-file.js'
-import { turnTaker } from './take-turns.js'
 import { throwIfAborted } from './throw-if-aborted.js'
 
 export interface ComposeOptions {
   /** Default: flat for a base, which Firecracker then loads as it is; packed for a child. */
   readonly layout?: LayerLayout | undefined
   /**
-   * Whether the pages of the layers that are read are compared with their checksums first, which reads them once more.
+   * Whether the layers that pages come from are compared with their checksums, which reads their other pages too.
    * Default: true. Without it, damage that is in a layer gets right checksums in the new one.
    */
   readonly verify?: boolean | undefined
   readonly signal?: AbortSignal | undefined
-  /** Of the pages to verify, copy and checksum, how many are done. */
+  /** Of the pages to copy and to checksum, how many are done. */
   readonly onProgress?: ((donePages: number, totalPages: number) => void) | undefined
 }
 
@@ -52,99 +50,112 @@ export async function writeLayer(
   outPath: string,
   options: ComposeOptions = {},
 ): Promise<ComposedLayer> {
-  const { signal, verify = true, layout = parent === null ? 'flat' : 'packed' } = options
+  const { signal, onProgress, verify = true, layout = parent === null ? 'flat' : 'packed' } = options
   throwIfAborted(signal, outPath)
   if (parent === null && map.sources.includes(absentSource))
     throw new VarveError('INVALID_ARGUMENT', 'a layer without a parent leaves pages absent')
   const { index, content } = layOutPages(map, layout, order)
-  const used = new Set(content.sources)
-  const toVerify = verify ? files.filter((file, source) => used.has(source) && 'checksums' in file) : []
-  const progress = progressOf(toVerify as Layer[], content, options)
   await using sources = await openImageLayers({ map: content, files })
+  const checksums = new SourceChecksums(content, files, verify)
+  const dataPages = countDataPages(content)
+  const totalPages = dataPages + checksums.pages
   // Awaited here: the sources close when this function returns.
   return await publishFile(outPath, async (file) => {
-    for (const layer of toVerify as Layer[])
-      await progress.step((onProgress) => verifyLayer(layer, { signal, onProgress }))
-    const copied = await progress.step((onProgress) =>
-      copyPages(content, sources, file, { signal, onProgress }),
-    )
+    const copied = await copyPages(content, sources, file, {
+      signal,
+      onProgress: (done) => onProgress?.(done, totalPages),
+    })
     // The disk is busy with the pages while this thread computes checksums.
-    const [checksums] = await settleBoth(
-      progress.step((onProgress) => checksumSources(content, sources, { signal, onProgress })),
+    await settleBoth(
+      checksums.read(sources, {
+        signal,
+        onProgress: (done) => onProgress?.(dataPages + done, totalPages),
+      }),
       syncFile(file),
     )
     throwIfAborted(signal, outPath)
-    const layer = appendFooter(file, { layout, image, parent, index, checksums })
-    return { ...layer, path: outPath, copied }
+    const footer = { layout, image, parent, index, checksums: checksums.ofContent() }
+    return { ...appendFooter(file, footer), path: outPath, copied }
   })
 }
 
 /** As Promise.all, but waits for both also when one fails: the file must not be closed under the other. */
-async function settleBoth<A, B>(a: Promise<A>, b: Promise<B>): Promise<[A, B]> {
+async function settleBoth(a: Promise<void>, b: Promise<void>): Promise<void> {
   await Promise.allSettled([a, b])
-  return Promise.all([a, b])
+  await Promise.all([a, b])
 }
 
-/** 2 MiB: one chunk. */
-const bufferPages = 512
+interface SourceProgress {
+  readonly signal: AbortSignal | undefined
+  readonly onProgress: (donePages: number) => void
+}
 
 /**
  * The checksums of the pages as the sources hold them, not as they were copied: so a copy that went wrong does not
- * verify, and a clone, whose pages are in no cache yet, is not read from the disk.
+ * verify, and a clone, whose pages are in no cache yet, is not read from the disk. Of a layer that is verified all data
+ * pages are read, of another source those that are needed.
  */
-async function checksumSources(
-  content: ExtentMap,
-  sources: ImageLayers,
-  { signal, onProgress }: Pick<ComposeOptions, 'signal' | 'onProgress'>,
-): Promise<Uint32Array> {
-  const checksums = new ChunkChecksums()
-  const buffer = Buffer.allocUnsafe(bufferPages * pageSizeBytes)
-  const takeTurns = turnTaker()
-  const total = countDataPages(content)
-  let filled = 0
-  let done = 0
-  const flush = async () => {
-    throwIfAborted(signal, 'a new layer')
-    checksums.add(buffer.subarray(0, filled * pageSizeBytes))
-    done += filled
-    onProgress?.(done, total)
-    await takeTurns(filled)
-    filled = 0
+class SourceChecksums {
+  /** Pages to read. */
+  readonly pages: number
+  readonly #content: ExtentMap
+  readonly #sources = new Map<
+    number,
+    { readonly checksums: PageChecksums; readonly layer: Layer | undefined }
+  >()
+
+  constructor(content: ExtentMap, files: readonly (LayerFile | Layer)[], verify: boolean) {
+    this.#content = content
+    let pages = 0
+    for (const source of new Set(content.sources)) {
+      if (source === zeroSource) continue
+      const file = files[source]
+      const layer = verify && file !== undefined && 'checksums' in file ? file : undefined
+      const set = pageSetFromRuns(layer === undefined ? piecesOf(content, source) : placesOf(layer))
+      this.#sources.set(source, { checksums: new PageChecksums(set), layer })
+      pages += set.pages
+    }
+    this.pages = pages
   }
-  for (let i = 0; i < content.starts.length; i++) {
-    const source = content.sources[i] as number
-    if (source === zeroSource) continue
-    const count = content.counts[i] as number
-    for (let offset = 0; offset < count; ) {
-      const pages = Math.min(count - offset, bufferPages - filled)
-      await readPages(
-        sources.layer(source),
-        (content.sourcePages[i] as number) + offset,
-        buffer.subarray(filled * pageSizeBytes, (filled + pages) * pageSizeBytes),
-      )
-      offset += pages
-      filled += pages
-      if (filled === bufferPages) await flush()
+
+  async read(files: ImageLayers, { signal, onProgress }: SourceProgress): Promise<void> {
+    let done = 0
+    const onPages = (pages: number) => {
+      done += pages
+      onProgress(done)
+    }
+    for (const [source, { checksums, layer }] of this.#sources) {
+      await checksums.read(files.layer(source), { signal, onPages })
+      if (layer === undefined) continue
+      const found = checksums.chunks()
+      if (layer.checksums.every((checksum, chunk) => checksum === found[chunk])) continue
+      // This says which place is damaged.
+      await verifyLayer(layer, { signal })
+      throw new VarveError('CHECKSUM_MISMATCH', `layer ${layer.path} changed while it was read`, {
+        details: { path: layer.path },
+      })
     }
   }
-  await flush()
-  return checksums.finish()
+
+  /** One for each chunk of the new layer. */
+  ofContent(): Uint32Array {
+    const { starts, counts, sources, sourcePages } = this.#content
+    const chunks = new ChunkBuilder()
+    for (let i = 0; i < starts.length; i++)
+      this.#sources
+        .get(sources[i] as number)
+        ?.checksums.addTo(chunks, sourcePages[i] as number, counts[i] as number)
+    return chunks.finish()
+  }
 }
 
-/** One count over the steps: every data page is copied and checksummed, those of verified layers read before. */
-function progressOf(layers: readonly Layer[], content: ExtentMap, { onProgress }: ComposeOptions) {
-  const pages = countDataPages(content)
-  const total = layers.reduce((sum, { index }) => sum + countPages(index).data, 2 * pages)
-  let before = 0
-  return {
-    step: async <T>(work: (onProgress: (done: number) => void) => Promise<T>): Promise<T> => {
-      let reached = 0
-      const result = await work((done) => {
-        reached = done
-        onProgress?.(before + done, total)
-      })
-      before += reached
-      return result
-    },
-  }
+function placesOf(layer: Layer): PageRun[] {
+  return storedRuns(layer.index).map(({ storedPage, count }) => ({ start: storedPage, count }))
+}
+
+function piecesOf({ starts, counts, sources, sourcePages }: ExtentMap, source: number): PageRun[] {
+  const runs: PageRun[] = []
+  for (let i = 0; i < starts.length; i++)
+    if (sources[i] === source) runs.push({ start: sourcePages[i] as number, count: counts[i] as number })
+  return runs
 }
