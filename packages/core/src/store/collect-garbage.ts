@@ -177,17 +177,11 @@ async function leftClones(directory: string): Promise<string[]> {
   return left
 }
 
-/** Half-written files beside those that are replaced whole. Nobody writes one without the lock but leases and marks. */
+/** Half-written files beside those that are replaced whole; see `replaceCachedFile` for who may be writing one just now. */
 async function leftTemporaries({ paths }: LocalStore): Promise<string[]> {
   const left: string[] = []
   for (const directory of [paths.directory, paths.leases, paths.verified, paths.flat])
     for (const name of await readdir(directory))
-      if (/\.tmp-[0-9a-f]{12}$/.test(name)) {
-        const path = join(directory, name)
-        const found = await stat(path).catch(() => undefined)
-        // A lease or mark takes milliseconds to write.
-        if (found !== undefined && (directory === paths.directory || Date.now() - found.mtimeMs > 60_000))
-          left.push(path)
-      }
+      if (/\.tmp-[0-9a-f]{12}$/.test(name)) left.push(join(directory, name))
   return left
 }

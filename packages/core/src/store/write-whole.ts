@@ -8,9 +8,17 @@ export async function replaceFile(path: string, content: Uint8Array): Promise<vo
   await syncDirectory(dirname(path))
 }
 
+/** gc takes every half-written file for left over; whoever is just writing one writes it again. */
+const attempts = 5
+
 /** The same for what may be lost in a crash of the host, but not be read half-written. */
 export async function replaceCachedFile(path: string, content: Uint8Array): Promise<void> {
-  await writeAside(path, content, false)
+  for (let attempt = 1; ; attempt++)
+    try {
+      return await writeAside(path, content, false)
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ENOENT' || attempt === attempts) throw error
+    }
 }
 
 async function writeAside(path: string, content: Uint8Array, durable: boolean): Promise<void> {

@@ -25,6 +25,8 @@ export interface Mutation {
   readonly kind: MutationKind
   /** The file or directory that changes; for rename and link the new name. */
   readonly path: string
+  /** For rename and link: the name before. */
+  readonly from?: string
 }
 
 let observer: ((mutation: Mutation) => void) | undefined
@@ -35,8 +37,8 @@ export function observeMutations(observe: ((mutation: Mutation) => void) | undef
 }
 
 /** The one place that every change passes: observed before, and refused by the file system with a code of its own. */
-function change<T>(kind: MutationKind, path: string, make: () => T): T {
-  observer?.({ kind, path })
+function change<T>(kind: MutationKind, path: string, make: () => T, from?: string): T {
+  observer?.(from === undefined ? { kind, path } : { kind, path, from })
   try {
     const made = make()
     return made instanceof Promise ? (made.catch((error: unknown) => refuse(kind, path, error)) as T) : made
@@ -140,12 +142,12 @@ export async function syncDirectory(path: string): Promise<void> {
 
 /** rename(2): replaces an existing file in one step. */
 export async function renameFile(from: string, to: string): Promise<void> {
-  await change('rename', to, () => rename(from, to))
+  await change('rename', to, () => rename(from, to), from)
 }
 
 /** link(2): an existing name is EEXIST. */
 export async function linkFile(from: string, to: string): Promise<void> {
-  await change('link', to, () => link(from, to))
+  await change('link', to, () => link(from, to), from)
 }
 
 /** A missing file is fine. */

@@ -24,8 +24,8 @@ interface Row {
  */
 async function baseByDiff(context: ScenarioContext): Promise<Facts> {
   const native = context.lab === 'native'
-  const memoryMib = native ? 512 : 64
-  const rounds = native ? 5 : 1
+  const memoryMib = native ? 256 : 64
+  const rounds = native ? 3 : 1
   const rows: Row[] = []
   for (let round = 0; round < rounds; round++)
     for (const base of round % 2 === 0 ? (['Full', 'Diff'] as const) : (['Diff', 'Full'] as const))
