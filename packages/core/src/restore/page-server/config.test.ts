@@ -25,8 +25,9 @@ const config: PageServerConfig = {
   layers: [
     { path: '/layers/base', pages: 100 },
     { path: '/layers/one', pages: 45 },
+    { path: '/layers/idle', pages: 0 },
   ],
-  map: extentMapFromJson(mapJson, [100, 45]),
+  map: extentMapFromJson(mapJson, [100, 45, 0]),
   randomAccess: true,
 }
 const json = () => JSON.parse(pageServerConfigToJson(config)) as Record<string, unknown>
@@ -53,7 +54,7 @@ describe('a configuration', () => {
     ['no start time', { vmm: { pid: 4711 } }],
     ['no layers', { layers: undefined }],
     ['too many layers', { layers: Array(1025).fill({ path: '/l', pages: 1 }) }],
-    ['a layer without pages', { layers: [{ path: '/layers/base', pages: 0 }] }],
+    ['a layer with less than no pages', { layers: [{ path: '/layers/base', pages: -1 }] }],
     ['a NUL in a path', { socketPath: '/run/a\0b' }],
     ['an empty path', { controlPath: '' }],
     ['an owner without group', { socketOwner: { uid: 0 } }],
@@ -63,7 +64,8 @@ describe('a configuration', () => {
     ['a map that leaves pages out', { map: { pages: 100, runs: [10, 0, 0] } }],
     ['a map that covers too much', { map: { pages: 100, runs: [101, -1, 0] } }],
     ['a run behind the end of its layer', { map: { pages: 100, runs: [60, -1, 0, 40, 1, 6] } }],
-    ['a run of an unknown layer', { map: { pages: 100, runs: [100, 2, 0] } }],
+    ['a run of a layer without pages', { map: { pages: 100, runs: [99, 0, 0, 1, 2, 0] } }],
+    ['a run of an unknown layer', { map: { pages: 100, runs: [100, 3, 0] } }],
   ])('%s is FORMAT_INVALID', (_name, change) => {
     expect(codeOf(() => pageServerConfig({ ...json(), ...change }))).toBe('FORMAT_INVALID')
   })

@@ -51,7 +51,8 @@ export function pageServerConfig(value: unknown): PageServerConfig {
     throw invalid(`layers is not a list of at most ${maxLayers}`)
   const layers = it.layers.map((entry) => {
     const layer = object(entry, 'layer')
-    return { path: text(layer.path, 'layer path'), pages: whole(layer.pages, 'layer pages', 1, 2 ** 32 - 1) }
+    // None: the guest wrote nothing since the parent.
+    return { path: text(layer.path, 'layer path'), pages: whole(layer.pages, 'layer pages', 0, 2 ** 32 - 1) }
   })
   const owner = it.socketOwner === null ? null : object(it.socketOwner, 'socketOwner')
   if (typeof it.randomAccess !== 'boolean') throw invalid('randomAccess is not true or false')

@@ -34,6 +34,8 @@ if (port === null) throw new Error('fault-worker.js is a worker thread')
 
 // The mappings live as long as the process: nothing unmaps what a fault may still be copied from.
 const sources = layers.map(({ path, pages }) => {
+  // No run of the map leads to a layer without pages, and a mapping of nothing is EINVAL.
+  if (pages === 0) return { address: 0, lengthBytes: 0 }
   const mapping = mapFile(openSync(path, 'r'), pages * pageSizeBytes)
   if (randomAccess) adviseRandomAccess(mapping)
   return mapping

@@ -112,8 +112,7 @@ function said(
       else resolve()
     }
     const onExit = () => {
-      const words = readFileSync(logPath, 'utf8').trim().slice(-2000)
-      settle(new VarveError('LAUNCH_FAILED', `the ${name} ended at its start: ${words}`))
+      settle(new VarveError('LAUNCH_FAILED', `the ${name} ended at its start: ${lastWords(logPath)}`))
     }
     const onAbort = () =>
       settle(new VarveError('INTERRUPTED', `start of the ${name} was aborted`, { cause: signal?.reason }))
@@ -129,6 +128,15 @@ function said(
     })
     if (signal?.aborted) onAbort()
   })
+}
+
+/** Where the other of the two failed first, the machine's directory may be gone already, and the log with it. */
+function lastWords(logPath: string): string {
+  try {
+    return readFileSync(logPath, 'utf8').trim().slice(-2000)
+  } catch (error) {
+    return (error as Error).message
+  }
 }
 
 function ask(
