@@ -1,4 +1,4 @@
-import { spawn } from 'node:child_process'
+import { type ChildProcess, spawn } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import type { World } from './world.js'
 
@@ -13,11 +13,24 @@ export interface CliResult {
   json(): any
 }
 
-/** Runs the built command in a world's runtime directory. */
+/** Runs the built command in a world's runtime directory, on its store. */
 export function varve(world: World, ...args: string[]): Promise<CliResult> {
+  return startVarve(world, ...args).result
+}
+
+/** The same, for those who want to signal it. */
+export function startVarve(
+  world: World,
+  ...args: string[]
+): { readonly child: ChildProcess; readonly result: Promise<CliResult> } {
   const child = spawn(process.execPath, [entry, ...args], {
     cwd: world.directory,
-    env: { ...process.env, VARVE_RUNTIME_DIR: world.runtimeDirectory, FIRECRACKER: world.binary.path },
+    env: {
+      ...process.env,
+      VARVE_RUNTIME_DIR: world.runtimeDirectory,
+      VARVE_STORE: world.store.location,
+      FIRECRACKER: world.binary.path,
+    },
     stdio: ['ignore', 'pipe', 'pipe'],
   })
   const collect = (stream: NodeJS.ReadableStream) => {
@@ -28,9 +41,10 @@ export function varve(world: World, ...args: string[]): Promise<CliResult> {
     return () => text
   }
   const [stdout, stderr] = [collect(child.stdout), collect(child.stderr)]
-  return new Promise((resolve) =>
+  const result = new Promise<CliResult>((resolve) =>
     child.once('close', (status) =>
       resolve({ status, stdout: stdout(), stderr: stderr(), json: () => JSON.parse(stdout()) }),
     ),
   )
+  return { child, result }
 }
