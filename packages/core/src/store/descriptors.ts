@@ -25,6 +25,7 @@ export const annotations = {
   dataPages: 'dev.varve.data-pages',
   drive: 'dev.varve.drive',
   name: 'dev.varve.name',
+  references: 'dev.varve.references',
 } as const
 
 /** Manifest and config; larger ones are refused before they are read. */

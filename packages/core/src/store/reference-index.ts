@@ -1,6 +1,7 @@
 import { VarveError } from '../errors.js'
 import { Fields, parseJson } from './checked-json.js'
 import { annotations, descriptorFromJson, idPattern, mediaTypes, timePattern } from './descriptors.js'
+import { hashBytes } from './hash-file.js'
 import type { Descriptor, SnapshotEntry } from './store-types.js'
 
 /** index.json: the snapshots of a store, and what other tools put beside them. */
@@ -32,12 +33,20 @@ export function indexToJson({ snapshots, foreign }: ReferenceIndex): Buffer {
   )
   return Buffer.from(
     JSON.stringify(
-      { schemaVersion: 2, mediaType: mediaTypes.index, manifests: [...foreign, ...manifests] },
+      {
+        schemaVersion: 2,
+        mediaType: mediaTypes.index,
+        manifests: [...foreign, ...manifests],
+        annotations: { [annotations.references]: digestOfEntries(manifests) },
+      },
       null,
       1,
     ),
   )
 }
+
+/** Over our own entries alone, in their order: other tools may add theirs. */
+const digestOfEntries = (entries: readonly unknown[]) => hashBytes(Buffer.from(JSON.stringify(entries)))
 
 function descriptorOf({ id, parent, createdAt, manifest }: SnapshotEntry, tag: string | undefined): object {
   const { digest, size } = manifest
@@ -60,6 +69,7 @@ export function indexFromJson(bytes: Buffer, path: string): ReferenceIndex {
   const fields = new Fields(path, parseJson(bytes, path))
   fields.whole('schemaVersion', 2, 2)
   const foreign: unknown[] = []
+  const own: unknown[] = []
   const snapshots = new Map<string, SnapshotEntry>()
   const tags = new Set<string>()
   for (const [i, value] of fields.list('manifests', maxEntries).entries()) {
@@ -69,6 +79,7 @@ export function indexFromJson(bytes: Buffer, path: string): ReferenceIndex {
       foreign.push(value)
       continue
     }
+    own.push(value)
     const { mediaType, digest, size } = descriptorFromJson(path, value, `manifests[${i}]`)
     const manifest: Descriptor = { mediaType, digest, size }
     const notes = entry.object('annotations')
@@ -87,6 +98,12 @@ export function indexFromJson(bytes: Buffer, path: string): ReferenceIndex {
       manifest,
     })
   }
+  const stated = fields.strings('annotations')[annotations.references]
+  if (stated !== undefined && stated !== digestOfEntries(own))
+    throw new VarveError('CHECKSUM_MISMATCH', `${path}: its entries are not those that were written`, {
+      remedy: 'take index.json from a backup, or import the snapshots again into a new store',
+      details: { path, offset: 0, lengthBytes: bytes.length },
+    })
   return { snapshots: [...snapshots.values()].sort(byAge), foreign }
 }
 
