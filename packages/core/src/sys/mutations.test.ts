@@ -83,7 +83,7 @@ describe('the observer', () => {
         expect(picture()).toEqual(before)
       })
       await step()
-      expect(heard).toEqual([{ kind, path: at(name) }])
+      expect(heard).toMatchObject([{ kind, path: at(name) }])
     }
     expect(readdirSync(directory)).toEqual([])
   })
