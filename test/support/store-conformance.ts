@@ -1,4 +1,5 @@
-import { randomBytes } from 'node:crypto'
+import { execFileSync } from 'node:child_process'
+import { createHash, randomBytes } from 'node:crypto'
 import { closeSync, copyFileSync, ftruncateSync, mkdirSync, openSync, readFileSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -6,13 +7,17 @@ import {
   compareImages,
   flatten,
   packLayer,
+  pageSetFromPages,
   readLayer,
+  readWorkingSet,
   type SnapshotDraft,
   type SnapshotEntry,
   type SnapshotStore,
   sealLayer,
   squashLayers,
+  storedRuns,
   VarveError,
+  type WorkingSet,
 } from 'varve'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 
@@ -316,6 +321,82 @@ export function storeConformance(name: string, make: () => Promise<StoreUnderTes
       } finally {
         await other.close()
       }
+    })
+
+    test('working sets are kept beside a snapshot by name, exported first with their pages, and fit one image only', async () => {
+      const { base, two } = await chain()
+      const workingSet: WorkingSet = {
+        image: two.id,
+        pages,
+        recordedAtMs: 1,
+        windowMs: 2,
+        readOnly: pageSetFromPages([40, 41, 3, 7]),
+        written: pageSetFromPages([20]),
+        groups: [
+          { atMs: 1, set: pageSetFromPages([41, 40]) },
+          { atMs: 2, set: pageSetFromPages([3]) },
+        ],
+        notes: {},
+      }
+      await store.saveWorkingSet('two', 'hello', { ...workingSet, windowMs: 99 })
+      await store.saveWorkingSet('two', 'other', workingSet)
+      const entry = await store.saveWorkingSet('two', 'hello', workingSet)
+      expect(entry).toMatchObject({ id: two.id, tags: ['two', 'latest'] })
+      expect((await store.describe('two')).workingSets.map(({ name }) => name)).toEqual(['other', 'hello'])
+      expect(await code(store.saveWorkingSet('one', 'hello', workingSet))).toBe('IMAGE_MISMATCH')
+      expect(await code(store.saveWorkingSet('two', '../x', workingSet))).toBe('INVALID_ARGUMENT')
+      expect(await code(store.removeWorkingSet('two', 'none'))).toBe('NOT_FOUND')
+      await store.removeWorkingSet('two', 'other')
+      await store.gc()
+      expect((await image('two')).equals(imageOf([a, b, c]))).toBe(true)
+      expect(await clean()).toEqual([])
+
+      const path = join(it.scratch, 'hot.tar')
+      expect(await code(store.exportTo(['two', 'base'], path, { workingSet: 'hello' }))).toBe('NOT_FOUND')
+      await store.exportTo(['two'], path, { workingSet: 'hello' })
+      const other = await make()
+      try {
+        await other.store.importFrom(path)
+        const opened = await other.store.open('two')
+        const kept = await readWorkingSet(opened.workingSetFiles[0]?.path as string)
+        expect(kept).toEqual(workingSet)
+        await opened[Symbol.asyncDispose]()
+        expect((await other.store.fsck()).findings).toEqual([])
+      } finally {
+        await other.close()
+      }
+      // In the archive the pages come before any layer, in the order of first touch.
+      const names = execFileSync('tar', ['tf', path], { encoding: 'utf8' }).split('\n')
+      const out = join(it.scratch, 'unpacked')
+      mkdirSync(out)
+      execFileSync('tar', ['xf', path, '-C', out])
+      const index = JSON.parse(readFileSync(join(out, 'index.json'), 'utf8')) as {
+        manifests: { mediaType: string; digest: string }[]
+      }
+      const hot = index.manifests.find(({ mediaType }) => mediaType.includes('hot-pages'))?.digest.slice(7)
+      const [bottom] = (await store.describe('two')).layers
+      const place = (hex: string | undefined) => names.indexOf(`blobs/sha256/${hex}`)
+      expect(place(hot)).toBeGreaterThan(0)
+      expect(place(hot)).toBeLessThan(place(bottom?.digest.slice(7)))
+      const hotLayer = await readLayer(join(out, `blobs/sha256/${hot}`))
+      expect(hotLayer).toMatchObject({ image: two.id, parent: two.id, layout: 'packed' })
+      const expected = imageOf([a, b, c])
+      const isData = (page: number) => expected[page * pageBytes] !== 0
+      expect(
+        storedRuns(hotLayer.index).flatMap(({ start, count }) =>
+          Array.from({ length: count }, (_, i) => start + i),
+        ),
+      ).toEqual([40, 41, 3, 7, 20].filter(isData))
+      // GNU tar and we agree on every byte, holes included.
+      for (const name of names.filter((it) => /sha256\/./.test(it))) {
+        const hex = name.slice(-64)
+        expect(
+          createHash('sha256')
+            .update(readFileSync(join(out, name)))
+            .digest('hex'),
+        ).toBe(hex)
+      }
+      expect(base.id).not.toBe(two.id)
     })
 
     test('du tells data, zero, inherited, duplicate and really changed pages of each layer', async () => {

@@ -8,11 +8,15 @@ import { publishFile } from '../layer/publish-file.js'
 import { throwIfAborted } from '../layer/throw-if-aborted.js'
 import { dataExtents } from '../sys/extents.js'
 import { type WritableFile, writeAt } from '../sys/mutations.js'
-import { hexOf } from './descriptors.js'
+import { assertWorkingSetOf } from '../working-set/working-set.js'
+import { readWorkingSet } from '../working-set/working-set-file.js'
+import { annotations, hexOf, mediaTypes } from './descriptors.js'
+import { writeHotPages } from './hot-pages.js'
+import { layerNotes, type StagedBlob } from './layer-chain.js'
 import type { LocalStore } from './local-store.js'
 import type { SnapshotManifest } from './manifest.js'
 import { indexToJson } from './reference-index.js'
-import type { Descriptor, Digest, OpenSnapshot, WorkOptions } from './store-types.js'
+import type { Descriptor, Digest, OpenSnapshot, Staging, WorkOptions } from './store-types.js'
 import {
   directoryHeader,
   type Extent,
@@ -33,28 +37,38 @@ export async function exportSnapshots(
   store: LocalStore,
   refs: readonly string[],
   outPath: string,
-  { signal, onProgress }: WorkOptions = {},
+  { signal, onProgress, workingSet }: WorkOptions & { readonly workingSet?: string | undefined } = {},
 ): Promise<{ readonly path: string; readonly bytes: number }> {
   if (refs.length === 0) throw new VarveError('INVALID_ARGUMENT', 'name at least one snapshot to export')
   const path = resolve(outPath)
   const opened: OpenSnapshot[] = []
   try {
     for (const ref of refs) opened.push(await store.open(ref, { signal, onProgress }))
-    const blobs = await blobsInOrder(store, opened)
-    const bytes = await publishFile(path, async (file) => {
+    await using staging = await store.stage()
+    const hot: StagedBlob[] = []
+    if (workingSet !== undefined)
+      for (const snapshot of opened)
+        hot.push(await hotPagesOf(store, snapshot, workingSet, staging, { signal, onProgress }))
+    const blobs = await blobsInOrder(store, opened, hot)
+    const index = {
+      snapshots: uniqueEntries(opened),
+      // For whoever begins a restore while the rest is still coming; an import passes over it.
+      foreign: hot.map(({ descriptor }) => descriptor),
+    }
+    const staged = new Map(hot.map(({ descriptor, path: source }) => [descriptor.digest, source]))
+    return await publishFile(path, async (file) => {
       const out = new TarWriter(file, signal)
       out.add(Buffer.from(directoryHeader('blobs/')))
       out.add(directoryHeader('blobs/sha256/'))
       out.addFile('oci-layout', Buffer.from('{"imageLayoutVersion":"1.0.0"}'))
-      out.addFile('index.json', indexToJson({ snapshots: uniqueEntries(opened), foreign: [] }))
+      out.addFile('index.json', indexToJson(index))
       for (const [i, { digest }] of blobs.entries()) {
         onProgress?.(`blob ${i + 1} of ${blobs.length}, ${out.bytes >> 20} MiB written`)
-        await out.addBlob(`blobs/sha256/${hexOf(digest)}`, store.blobs.path(digest))
+        await out.addBlob(`blobs/sha256/${hexOf(digest)}`, staged.get(digest) ?? store.blobs.path(digest))
       }
       out.add(endOfArchive)
-      return out.bytes
+      return { path, bytes: out.bytes }
     })
-    return { path, bytes }
   } finally {
     for (const snapshot of opened) await snapshot[Symbol.asyncDispose]()
   }
@@ -64,8 +78,33 @@ function uniqueEntries(opened: readonly OpenSnapshot[]) {
   return [...new Map(opened.map(({ entry }) => [entry.id, entry])).values()]
 }
 
-/** Each blob once: manifests, configs, maps, working sets, states, layers, the rest. */
-async function blobsInOrder(store: LocalStore, opened: readonly OpenSnapshot[]): Promise<Descriptor[]> {
+/** NOT_FOUND where a snapshot has no working set of that name. */
+async function hotPagesOf(
+  store: LocalStore,
+  snapshot: OpenSnapshot,
+  name: string,
+  staging: Staging,
+  options: WorkOptions,
+): Promise<StagedBlob> {
+  const { entry } = snapshot
+  const file = snapshot.workingSetFiles.find((it) => it.name === name)
+  if (file === undefined)
+    throw new VarveError('NOT_FOUND', `snapshot ${entry.id} has no working set named ${name}`, {
+      remedy: 'varve ws ls lists them',
+    })
+  const workingSet = await readWorkingSet(file.path, options)
+  assertWorkingSetOf(workingSet, entry.id, snapshot.map.pages)
+  const layer = await writeHotPages(snapshot, workingSet, staging, options)
+  const notes = { ...layerNotes(layer), [annotations.snapshot]: entry.id, [annotations.name]: name }
+  return store.stageBlob(layer.path, mediaTypes.hotPages, notes, options)
+}
+
+/** Each blob once: manifests, configs, maps, working sets and their pages, states, layers, the rest. */
+async function blobsInOrder(
+  store: LocalStore,
+  opened: readonly OpenSnapshot[],
+  hot: readonly StagedBlob[],
+): Promise<Descriptor[]> {
   const manifests: SnapshotManifest[] = []
   for (const { entry } of opened) manifests.push((await store.readManifest(entry)).manifest)
   const all = [
@@ -73,6 +112,7 @@ async function blobsInOrder(store: LocalStore, opened: readonly OpenSnapshot[]):
     ...manifests.map(({ config }) => config),
     ...manifests.map(({ extentMap }) => extentMap),
     ...manifests.flatMap(({ workingSets }) => workingSets),
+    ...hot.map(({ descriptor }) => descriptor),
     ...manifests.map(({ state }) => state),
     ...manifests.flatMap(({ layers }) => layers),
     ...manifests.flatMap(({ disks, others }) => [...disks, ...others]),

@@ -1,5 +1,5 @@
 import { constants } from 'node:fs'
-import { type FileHandle, open } from 'node:fs/promises'
+import { type FileHandle, open, stat } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { VarveError } from '../errors.js'
 import { extentMapFromBytes, maxExtentMapBytes } from '../layer/extent-map-bytes.js'
@@ -7,7 +7,7 @@ import { readLayer } from '../layer/layer-file.js'
 import { throwIfAborted } from '../layer/throw-if-aborted.js'
 import { createFile, syncDirectory, truncate, writeAt } from '../sys/mutations.js'
 import { readSmallFile } from './checked-json.js'
-import { digestOf, hexOf, maxSmallBytes } from './descriptors.js'
+import { digestOf, hexOf, maxSmallBytes, mediaTypes } from './descriptors.js'
 import { assertChain, isMapOf, type StagedBlob } from './layer-chain.js'
 import type { LocalStore } from './local-store.js'
 import { entriesOf, manifestFromJson, type SnapshotManifest, storedPagesOf } from './manifest.js'
@@ -46,6 +46,12 @@ export async function importSnapshots(
     for (const descriptor of [entry.manifest, manifest.config, ...entriesOf(manifest)])
       await hashOnce(store, staged, descriptor, hashed, options)
   }
+  // Also what no snapshot names: an archive that is damaged anywhere is not to be believed.
+  for (const [digest, source] of staged)
+    if (!hashed.has(digest)) {
+      const { size } = await stat(source)
+      await hashOnce(store, staged, { mediaType: mediaTypes.hotPages, digest, size }, new Map(), options)
+    }
   for (const manifest of manifests) await checkLayers(store, staged, manifest, options)
   // Awaited here: staging goes when this function returns.
   return await store.locked(async () => {
@@ -84,9 +90,9 @@ async function unpack(
       throw new VarveError(code, `cannot read archive ${path}: ${cause.message}`, { cause })
     },
   )
-  const stat = await archive.stat()
-  if (!stat.isFile()) throw new VarveError('PATH_INVALID', `archive ${path} is not a regular file`)
-  const reader = new ArchiveReader(archive, path, stat.size)
+  const found = await archive.stat()
+  if (!found.isFile()) throw new VarveError('PATH_INVALID', `archive ${path} is not a regular file`)
+  const reader = new ArchiveReader(archive, path, found.size)
   const staged = new Map<Digest, string>()
   let index: ReferenceIndex | undefined
   for (let count = 0; ; count++) {
@@ -97,11 +103,11 @@ async function unpack(
         details: { path, offset: at },
       })
     if (count > maxEntries) throw fail(`more than ${maxEntries} entries`)
-    const found = await readHeader((length) => reader.read(length), path, at)
-    if (found === undefined) break
-    const { entry } = found
+    const header = await readHeader((length) => reader.read(length), path, at)
+    if (header === undefined) break
+    const { entry } = header
     const name = entry.name.replace(/^\.\//, '')
-    onProgress?.(`${reader.offset >> 20} of ${stat.size >> 20} MiB read`)
+    onProgress?.(`${reader.offset >> 20} of ${found.size >> 20} MiB read`)
     const blob = /^blobs\/sha256\/([0-9a-f]{64})$/.exec(name)?.[1]
     if (entry.kind === 'directory') {
       if (!/^(|blobs\/?|blobs\/sha256\/?)$/.test(name)) throw fail(`directory ${JSON.stringify(name)}`)

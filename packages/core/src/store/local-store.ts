@@ -9,6 +9,8 @@ import type { Layer } from '../layer/layer-types.js'
 import { type FileLock, lock } from '../sys/file-lock.js'
 import { openForWriting, syncDirectory, syncFile } from '../sys/mutations.js'
 import type { ProcessIdentity } from '../sys/proc.js'
+import { assertWorkingSetOf, type WorkingSet } from '../working-set/working-set.js'
+import { writeWorkingSet } from '../working-set/working-set-file.js'
 import { Blobs } from './blobs.js'
 import { readSmallFile } from './checked-json.js'
 import { collectGarbage } from './collect-garbage.js'
@@ -277,8 +279,8 @@ export class LocalStore implements SnapshotStore {
         extentMap: extentMap.descriptor,
         state: state.descriptor,
         disks: disks.map(({ descriptor }) => descriptor),
-        workingSets: [],
-        others: extras.map(({ descriptor }) => descriptor),
+        workingSets: extras.filter(isWorkingSet).map(({ descriptor }) => descriptor),
+        others: extras.filter((it) => !isWorkingSet(it)).map(({ descriptor }) => descriptor),
       }
       const staged = [own, extentMap, state, ...disks, ...extras, configBlob]
       const entry = await this.publish(
@@ -420,6 +422,59 @@ export class LocalStore implements SnapshotStore {
     })
   }
 
+  async saveWorkingSet(
+    ref: string,
+    name: string,
+    workingSet: WorkingSet,
+    options: WorkOptions = {},
+  ): Promise<SnapshotEntry> {
+    assertWorkingSetName(name)
+    const { id, config } = await this.describe(ref).then(({ entry, config: it }) => ({
+      id: entry.id,
+      config: it,
+    }))
+    assertWorkingSetOf(workingSet, id, config.memoryPages)
+    await using staging = await this.stage()
+    const path = join(staging.directory, 'working-set')
+    await writeWorkingSet(path, workingSet, options)
+    const blob = await this.stageBlob(path, mediaTypes.workingSet, { [annotations.name]: name }, options)
+    return await this.#changeWorkingSets(id, staging, [blob], options, (sets) => [
+      ...sets.filter(({ annotations: notes }) => notes?.[annotations.name] !== name),
+      blob.descriptor,
+    ])
+  }
+
+  async removeWorkingSet(ref: string, name: string, options: WorkOptions = {}): Promise<SnapshotEntry> {
+    const { entry, workingSets } = await this.describe(ref)
+    if (!workingSets.some((it) => it.name === name))
+      throw new VarveError('NOT_FOUND', `snapshot ${entry.id} has no working set named ${name}`)
+    await using staging = await this.stage()
+    return await this.#changeWorkingSets(entry.id, staging, [], options, (sets) =>
+      sets.filter(({ annotations: notes }) => notes?.[annotations.name] !== name),
+    )
+  }
+
+  /** A manifest with other working sets in place of the present one, whatever that is by then. */
+  async #changeWorkingSets(
+    id: string,
+    staging: Staging,
+    staged: readonly StagedBlob[],
+    options: WorkOptions,
+    change: (sets: readonly Descriptor[]) => readonly Descriptor[],
+  ): Promise<SnapshotEntry> {
+    for (;;) {
+      const entry = await this.resolve(id)
+      const { manifest } = await this.readManifest(entry)
+      const changed = { ...manifest, workingSets: change(manifest.workingSets) }
+      const result = await this.publish(staging, changed, staged, options, async (index, descriptor) => {
+        const now = index.snapshots.find((it) => it.id === id)
+        if (now === undefined) throw new VarveError('NOT_FOUND', `snapshot ${id} was removed meanwhile`)
+        return now.manifest.digest === entry.manifest.digest ? { ...now, manifest: descriptor } : undefined
+      })
+      if (result !== undefined) return result
+    }
+  }
+
   async tag(ref: string, tag: string): Promise<SnapshotEntry> {
     assertTag(tag)
     return this.#changeEntry(
@@ -478,7 +533,7 @@ export class LocalStore implements SnapshotStore {
   exportTo(
     refs: readonly string[],
     path: string,
-    options: WorkOptions = {},
+    options: WorkOptions & { readonly workingSet?: string | undefined } = {},
   ): Promise<{ readonly path: string; readonly bytes: number }> {
     return exportSnapshots(this, refs, path, options)
   }
@@ -486,4 +541,14 @@ export class LocalStore implements SnapshotStore {
   importFrom(path: string, options: WorkOptions = {}): Promise<readonly SnapshotEntry[]> {
     return importSnapshots(this, path, options)
   }
+}
+
+const isWorkingSet = ({ descriptor }: StagedBlob) => descriptor.mediaType === mediaTypes.workingSet
+
+function assertWorkingSetName(name: string): void {
+  if (!/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/.test(name))
+    throw new VarveError(
+      'INVALID_ARGUMENT',
+      `working set name ${JSON.stringify(name)} is not 1–64 of A–Z, a–z, 0–9, '.', '_', '-'`,
+    )
 }

@@ -1,6 +1,7 @@
 import type { ExtentMap } from '../layer/extent-map.js'
 import type { ImageId, LayerFile } from '../layer/layer-types.js'
 import type { ProcessIdentity } from '../sys/proc.js'
+import type { WorkingSet } from '../working-set/working-set.js'
 
 /** `sha256:` and 64 lower-case hexadecimal digits. */
 export type Digest = `sha256:${string}`
@@ -201,10 +202,25 @@ export interface SnapshotStore {
     layers: readonly (Descriptor | { readonly path: string })[],
     options?: WorkOptions,
   ): Promise<SnapshotEntry>
+  /**
+   * Keeps a working set beside a snapshot, under a name; one of that name is replaced. IMAGE_MISMATCH where it belongs to
+   * another image (`translateWorkingSet` makes it fit a child).
+   */
+  saveWorkingSet(
+    ref: string,
+    name: string,
+    workingSet: WorkingSet,
+    options?: WorkOptions,
+  ): Promise<SnapshotEntry>
+  removeWorkingSet(ref: string, name: string, options?: WorkOptions): Promise<SnapshotEntry>
+  /**
+   * One file with these snapshots. With `workingSet`, a name that each of them must have, the pages of that set come early
+   * in it, in the order of first touch, as a layer of their own: a restore could begin before the rest has come.
+   */
   exportTo(
     refs: readonly string[],
     path: string,
-    options?: WorkOptions,
+    options?: WorkOptions & { readonly workingSet?: string | undefined },
   ): Promise<{ readonly path: string; readonly bytes: number }>
   importFrom(path: string, options?: WorkOptions): Promise<readonly SnapshotEntry[]>
 }
