@@ -1,7 +1,7 @@
 import { cpSync, existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { buildMicroGuest, MicroConsole } from '@varve/lab'
-import { compareImages, connectMachine, listMachines, runsOf } from 'varve'
+import { compareImages, connectMachine, listMachines, pageSetFromPages, runsOf, writeWorkingSet } from 'varve'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { type CliResult, startVarve, varve } from './support/cli.js'
 import { openWorld, type World } from './support/world.js'
@@ -273,6 +273,38 @@ describe('looking at them', () => {
   })
 })
 
+describe('disks', () => {
+  test('come with the snapshot, are compared, and are private to each clone', async () => {
+    writeFileSync(world.path('data.img'), Buffer.alloc(2 ** 20, 1))
+    writeFileSync(world.path('fixed.img'), Buffer.alloc(2 ** 20, 2))
+    const disks = ['--disk', 'data=data.img', '--disk', 'fixed=fixed.img:ro']
+    await right('boot', '--kernel', 'micro.elf', '--memory', '16', '--name', 'disks', ...disks)
+    await right('snapshot', 'create', 'disks', '--tag', 'disks-1')
+    writeFileSync(world.path('data.img'), Buffer.alloc(2 ** 20, 3), { flag: 'r+' })
+    await right('snapshot', 'create', 'disks', '--tag', 'disks-2')
+    await right('stop', 'disks')
+    expect((await json('snapshot', 'show', 'disks-1')).disks).toEqual([
+      expect.objectContaining({ drive: 'data', file: 'disk-data', readOnly: false, sizeBytes: 2 ** 20 }),
+      expect.objectContaining({ drive: 'fixed', file: 'disk-fixed', readOnly: true, sizeBytes: 2 ** 20 }),
+    ])
+    expect(await text('snapshot', 'show', 'disks-1')).toMatch(
+      /^data +disk-data +1\.0 MiB +writes +[0-9a-f]{12}$/m,
+    )
+    expect((await json('snapshot', 'diff', 'disks-1', 'disks-2')).disks).toEqual([
+      { drive: 'data', sizeBytes: [2 ** 20, 2 ** 20], same: false },
+      { drive: 'fixed', sizeBytes: [2 ** 20, 2 ** 20], same: true },
+    ])
+    await right('restore', 'disks-1', '--name', 'clone')
+    const [copies] = readdirSync(world.path('store/varve/clones'))
+    const clone = world.path(`store/varve/clones/${copies}/disk-data`)
+    expect(readFileSync(clone).every((byte) => byte === 1)).toBe(true)
+    await right('stop', 'clone')
+    expect(existsSync(clone)).toBe(false)
+    await refused(4, 'IMAGE_MISMATCH', 'snapshot', 'diff', 'disks-1', 'base')
+    await right('snapshot', 'rm', 'disks-1', 'disks-2')
+  })
+})
+
 describe('changing layers, not images', () => {
   test('squash a run, in every snapshot that has it', async () => {
     await right('snapshot', 'tag', 'two', 'unsquashed')
@@ -304,6 +336,39 @@ describe('changing layers, not images', () => {
     expect(await text('pack', 'two')).toMatch(/^two {2}2 of 2 layers written anew, packed: .* of data\n$/)
     expect(await text('pack', 'two')).toContain('nothing to do')
     await restoresRight('two', 'paged')
+  })
+
+  test('pack by a working set', async () => {
+    const hot = pageSetFromPages([2118, 2000])
+    await writeWorkingSet(world.path('hot.ws'), {
+      image: ids.two as string,
+      pages: 8192,
+      recordedAtMs: 0,
+      windowMs: 0,
+      readOnly: pageSetFromPages([1024]),
+      written: hot,
+      groups: [{ atMs: 0, set: hot }],
+      notes: {},
+    })
+    const done = await json('pack', 'two', '--working-set', 'hot.ws')
+    expect(done).toMatchObject({ packed: 2, layout: 'packed' })
+    const { extentList } = await json('snapshot', 'show', 'two', '--extents')
+    const placeOf = (page: number) => {
+      const it = extentList.find(
+        (run: { firstPage: number; pages: number }) =>
+          run.firstPage <= page && page < run.firstPage + run.pages,
+      )
+      return [it.layer, it.layerPage + page - it.firstPage]
+    }
+    // First in their files; before, all that has a lower number was.
+    expect([2000, 2118, 1024].map(placeOf)).toEqual([
+      [1, 0],
+      [1, 1],
+      [0, 0],
+    ])
+    await refused(4, 'IMAGE_MISMATCH', 'pack', 'one', '--working-set', 'hot.ws')
+    await refused(4, 'FORMAT_INVALID', 'pack', 'two', '--working-set', 'micro.elf')
+    for (const engine of ['file', 'paged']) await restoresRight('two', engine)
     // Into one flat layer, which Firecracker loads as it is.
     await right('squash', 'two', '--layout', 'flat')
     await restoresRight('two', 'file')

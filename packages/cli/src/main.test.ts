@@ -86,6 +86,7 @@ describe('a command line that is wrong', () => {
     [['snapshot', 'rm'], 'expected at least one REF', undefined],
     [['snapshot', 'create', 'web', '--tag', 'a', '--no-tag'], '--tag or --no-tag, not both', undefined],
     [['squash', 'x', '--layout', 'round'], '--layout round is neither flat nor packed', undefined],
+    [['pack', 'x', '--layout', 'flat', '--working-set', 'x'], 'give no --working-set', undefined],
     [['flatten', 'x'], 'expected REF FILE, got 1 argument', undefined],
     [['export'], 'expected FILE and at least one REF, or --all', undefined],
     [['export', 'x.tar'], 'give at least one REF, or --all', undefined],

@@ -1,24 +1,41 @@
 import { join } from 'node:path'
-import { countPages, type Descriptor, packLayer } from 'varve'
-import { layoutOption, positionals } from '../arguments.js'
+import {
+  assertWorkingSetOf,
+  countPages,
+  type Descriptor,
+  type OpenSnapshot,
+  type PackOrder,
+  packLayer,
+  presentPages,
+  readWorkingSet,
+  VarveError,
+} from 'varve'
+import { layoutOption, positionals, stringOption } from '../arguments.js'
 import type { Command } from '../command.js'
 import { layersOf, relayerOthers } from '../relayer.js'
 import { openStore, storeOption } from '../store.js'
 import { count, humanPages, shortId } from '../text.js'
 
 export const command: Command = {
-  usage: 'usage: varve pack REF [--layout flat|packed] [--all]',
-  options: { ...storeOption, layout: { type: 'string' }, all: { type: 'boolean' } },
+  usage: 'usage: varve pack REF [--layout flat|packed] [--working-set FILE] [--all]',
+  options: {
+    ...storeOption,
+    layout: { type: 'string' },
+    'working-set': { type: 'string' },
+    all: { type: 'boolean' },
+  },
   help: `
   REF                   the snapshot whose layers are written anew
   --layout flat|packed  packed (default): data pages one after the other, for transport and large
                         reads. flat: a sparse memory file; one layer alone in this layout
                         Firecracker loads as it is
+  --working-set FILE    a working set of this snapshot (or the name of one in it): its pages come
+                        first, in the order in which they were touched, so that one read brings them
   --all                 give the new layers to every other snapshot that has the old ones, too
 
-Layers that have the layout already stay. The snapshot keeps its id, its parent, its tags and every
-byte of its memory. The old layers are only read; varve gc removes them unless other snapshots use
-them.
+Layers that have the layout already stay, but for those to be packed by a working set. The snapshot
+keeps its id, its parent, its tags and every byte of its memory. The old layers are only read; varve
+gc removes them unless other snapshots use them.
 
 Examples:
   varve pack base --all && varve gc
@@ -27,17 +44,22 @@ Examples:
     const [ref] = positionals(context, ['REF'])
     const { signal, values } = context
     const layout = layoutOption(values) ?? 'packed'
+    const workingSet = stringOption(values, 'working-set')
+    if (layout === 'flat' && workingSet !== undefined)
+      throw new VarveError('USAGE', 'a flat layer has its pages in their own order: give no --working-set')
     const store = await openStore(context)
     const done = await context.progress(`packing ${ref}`, async (onProgress) => {
       await using snapshot = await store.open(ref, { signal, onProgress })
       await using staging = await store.stage()
       const { entry, layers } = snapshot
+      const order = workingSet === undefined ? undefined : await orderOf(snapshot, workingSet, signal)
       const packed: { number: number; path: string; dataPages: number }[] = []
       for (const [number, layer] of (await layersOf(snapshot, 0, layers.length, signal)).entries()) {
-        if (layer.layout === layout) continue
+        if (layer.layout === layout && order === undefined) continue
         const path = join(staging.directory, `layer-${number}`)
         const { index } = await packLayer(layer, path, {
           layout,
+          order,
           signal,
           onProgress: (pages, total) => onProgress(`layer ${number}: ${pages} of ${total} pages`),
         })
@@ -79,4 +101,16 @@ Examples:
     )
     if (done.others.length > 0) context.print(`also in ${done.others.map(shortId).join(', ')}`)
   },
+}
+
+/** Its groups as they were touched, then the pages of no group. */
+async function orderOf(
+  { entry, map, workingSetFiles }: OpenSnapshot,
+  nameOrPath: string,
+  signal: AbortSignal,
+): Promise<PackOrder> {
+  const named = workingSetFiles.find(({ name }) => name === nameOrPath)
+  const workingSet = await readWorkingSet(named?.path ?? nameOrPath, { signal })
+  assertWorkingSetOf(workingSet, entry.id, map.pages)
+  return [...workingSet.groups.map(({ set }) => set), presentPages(workingSet)]
 }
