@@ -9,6 +9,7 @@ import { randomFillSync } from 'node:crypto'
 import * as fs from 'node:fs'
 import { arch, cpus, release, tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
 import { build } from './setup.mjs'
 
@@ -128,7 +129,17 @@ async function measure(fileSystem, where, reflinks) {
       rows.push(told)
       if (!options.rows) console.log(JSON.stringify(told))
       fs.rmSync(out)
+      await calm(where)
     }
+  }
+}
+
+/** XFS frees a removed file's extents in the background; the next contender must not pay for that. */
+async function calm(where) {
+  const free = () => fs.statfsSync(where).bfree
+  for (let before = -1; before !== free(); ) {
+    before = free()
+    await sleep(100)
   }
 }
 
