@@ -65,17 +65,18 @@ test('what a restored guest touches is present, what it wrote is in the next Dif
   await using twin = MicroConsole.attach(launched.paths)
   await using recording = await recordMincore({
     files: [{ path: flat, storedPages: chain.map.pages }],
-    vmmPid: launched.pid,
+    vmm: launched.identity,
   })
   const restored = await launched.loadAndResume({
     statePath: chain.statePath,
     memory: { backend: 'File', path: flat },
   })
   await twin.read(reads)
-  recording.scan()
+  await recording.scan()
   await twin.write(writes, 3)
   await twin.zero(zeros)
-  const { present, groups } = await recording.stop()
+  const recorded = await recording.stop()
+  const present = recorded.present as PageSet
   const diffMemory = join(disk, 'diff.memory')
   await (await restored.pause()).snapshot({
     type: 'Diff',
@@ -91,7 +92,7 @@ test('what a restored guest touches is present, what it wrote is in the next Dif
   expect(list(minus(touched, present))).toEqual([])
   // More is present than was touched: the kernel reads around each fault (docs/notes/mincore-overcount.md).
   // The first look came between the reads and the writes.
-  expect(list(minus(readPages, groups[0] as PageSet))).toEqual([])
+  expect(list(minus(readPages, recorded.groups[0]?.set as PageSet))).toEqual([])
 
   // Below 2 MiB lie the guest's own pages and those of Firecracker (VMGenID); all else was told.
   const below = pageSetFromRuns([{ start: 0, count: 512 }])

@@ -192,9 +192,18 @@ export {
   type HeatMapPngOptions,
   heatMapPng,
 } from './working-set/heat-map-png.js'
-export { type RecordMincoreOptions, recordMincore } from './working-set/mincore-recorder.js'
+export { mincoreRecorder, type RecordMincoreOptions, recordMincore } from './working-set/mincore-recorder.js'
 export type { Colour } from './working-set/png.js'
-export type { RecordedPages, Recording } from './working-set/recording.js'
+export {
+  type RecordedPages,
+  type Recorder,
+  type RecorderName,
+  type Recording,
+  type RecordingEnd,
+  type RecordOptions,
+  type RecordTarget,
+  recorderNames,
+} from './working-set/recording.js'
 export {
   type ImagePlaces,
   type TranslatedWorkingSet,

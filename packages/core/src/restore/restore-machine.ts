@@ -1,10 +1,10 @@
-import type { ExtentMap } from '../layer/extent-map.js'
-import type { LayerFile } from '../layer/layer-types.js'
 import { type LaunchMachineOptions, launchMachine } from '../machine/launch-machine.js'
 import type { LoadOptions, MemorySource } from '../machine/launched-machine.js'
 import type { PausedMachine } from '../machine/paused-machine.js'
 import type { RunningMachine } from '../machine/running-machine.js'
 import type { OpenSnapshot, SnapshotStore } from '../store/store-types.js'
+import type { ProcessIdentity } from '../sys/proc.js'
+import type { RecordTarget } from '../working-set/recording.js'
 import type { Engine } from './engine.js'
 import { fileEngine } from './file-engine.js'
 import type { PageServer } from './page-server/start-page-server.js'
@@ -32,12 +32,9 @@ export interface RestoreOptions
   readonly onProgress?: (message: string) => void
 }
 
-/** Where a restored VM’s memory comes from; the form that `recordMincore` takes. */
-export interface RestoreSources {
-  readonly vmmPid: number
+/** Where a restored VM’s memory comes from: what recorders take as their target. */
+export interface RestoreSources extends RecordTarget {
   readonly snapshot: OpenSnapshot
-  readonly files: readonly LayerFile[]
-  readonly map: ExtentMap | undefined
 }
 
 /** What a restore did. Times are wall-clock milliseconds, one phase after the other. */
@@ -107,7 +104,7 @@ export async function restoreMachine(
       signal,
       onProgress,
     })
-    await options.beforeLoad?.(sources(launched.pid, snapshot, memory))
+    await options.beforeLoad?.(sources(launched.identity, snapshot, memory))
     const load: LoadOptions = {
       ...loadOptions(options),
       statePath: snapshot.statePath,
@@ -140,10 +137,10 @@ export async function restoreMachine(
   }
 }
 
-function sources(vmmPid: number, snapshot: OpenSnapshot, memory: MemorySource): RestoreSources {
+function sources(vmm: ProcessIdentity, snapshot: OpenSnapshot, memory: MemorySource): RestoreSources {
   const { files, map } = snapshot
-  if (memory.backend === 'Uffd') return { vmmPid, snapshot, files, map }
-  return { vmmPid, snapshot, files: [{ path: memory.path, storedPages: map.pages }], map: undefined }
+  if (memory.backend === 'Uffd') return { vmm, snapshot, files, map }
+  return { vmm, snapshot, files: [{ path: memory.path, storedPages: map.pages }], map: undefined }
 }
 
 function loadOptions(options: RestoreOptions): Partial<LoadOptions> {

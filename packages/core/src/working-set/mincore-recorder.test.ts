@@ -11,14 +11,15 @@ import { countClasses } from '../memory/classes.js'
 import { type PageSet, pageRange, pageSetFromPages, pagesOf } from '../memory/page-set.js'
 import { pageSizeBytes } from '../memory/units.js'
 import { adviseRandom } from '../sys/fadvise.js'
-import { openDescriptors } from '../sys/proc.js'
+import { openDescriptors, type ProcessIdentity, processIdentity } from '../sys/proc.js'
 import { classifyRun } from './classify-run.js'
 import { recordMincore } from './mincore-recorder.js'
+import type { RecordedPages } from './recording.js'
 
 const pages = 256
 let directory: string
 let child: ChildProcess
-let vmmPid: number
+let vmm: ProcessIdentity
 beforeEach(async () => {
   // Not os.tmpdir(): /tmp may be a tmpfs, whose pages never leave the page cache. /var/tmp is on disk (hier(7)).
   directory = mkdtempSync('/var/tmp/varve-mincore-')
@@ -26,8 +27,8 @@ beforeEach(async () => {
   const script = `process.stdin.once('data', () => { globalThis.b = Buffer.alloc(64 << 20, 1); process.stdout.write('grown') })
     process.stdout.write('ready')`
   child = spawn(process.execPath, ['-e', script], { stdio: ['pipe', 'pipe', 'inherit'] })
-  vmmPid = child.pid as number
   await once(child.stdout as NodeJS.ReadableStream, 'data')
+  vmm = processIdentity(child.pid as number) as ProcessIdentity
 })
 afterEach(async () => {
   if (child.exitCode === null && child.signalCode === null) {
@@ -51,24 +52,25 @@ function touch(path: string, list: readonly number[]): void {
   closeSync(fd)
 }
 
-const list = (set: PageSet | undefined): number[] => (set === undefined ? [] : [...pagesOf(set)])
+const list = (set: PageSet | null): number[] => (set === null ? [] : [...pagesOf(set)])
+const groupLists = ({ groups }: RecordedPages): number[][] => groups.map(({ set }) => list(set))
 
 describe('recordMincore', () => {
   test('sees exactly the pages that were read, in the groups in which it looked', async () => {
     const file = memoryFile('memory')
     touch(file.path, [1, 2, 3])
-    await using recording = await recordMincore({ files: [file], vmmPid })
+    await using recording = await recordMincore({ files: [file], vmm })
     touch(file.path, [7, 100])
-    recording.scan()
-    recording.scan()
+    await recording.scan()
+    await recording.scan()
     touch(file.path, [8, 7, 255, 0])
-    const { present, groups, scans } = await recording.stop()
-    expect(groups.map(list)).toEqual([
+    const recorded = await recording.stop()
+    expect(groupLists(recorded)).toEqual([
       [7, 100],
       [0, 8, 255],
     ])
-    expect(list(present)).toEqual([0, 7, 8, 100, 255])
-    expect(scans).toBe(3)
+    expect(list(recorded.present)).toEqual([0, 7, 8, 100, 255])
+    expect(recorded).toMatchObject({ recorder: 'mincore', written: null, scans: 3, endedBy: 'stop' })
   })
 
   test('counts a layer page only where the image takes it from that layer', async () => {
@@ -79,17 +81,16 @@ describe('recordMincore', () => {
       pages,
       pages,
     ])
-    await using recording = await recordMincore({ files: [base, diff], map, vmmPid })
+    await using recording = await recordMincore({ files: [base, diff], map, vmm })
     touch(base.path, [5, 12, 25, 40])
-    recording.scan()
+    await recording.scan()
     touch(diff.path, [5, 12, 25, 40])
-    const { groups } = await recording.stop()
-    expect(groups.map(list)).toEqual([[5, 40], [12]])
+    expect(groupLists(await recording.stop())).toEqual([[5, 40], [12]])
   })
 
   test('looks by itself when the VMM has grown, and not before', async () => {
     const file = memoryFile('memory')
-    await using recording = await recordMincore({ files: [file], vmmPid, rssGrowthPages: 4096 })
+    await using recording = await recordMincore({ files: [file], vmm }, { rssGrowthPages: 4096 })
     touch(file.path, [3])
     await sleep(50)
     expect(recording.scans).toBe(0)
@@ -98,46 +99,50 @@ describe('recordMincore', () => {
     while (recording.scans === 0) await sleep(1)
     const before = recording.scans
     touch(file.path, [4])
-    const { groups, scans } = await recording.stop()
-    expect(groups.map(list)).toEqual([[3], [4]])
-    expect(scans).toBe(before + 1)
+    const recorded = await recording.stop()
+    expect(groupLists(recorded)).toEqual([[3], [4]])
+    expect(recorded.scans).toBe(before + 1)
   })
 
   test('gives what it saw when the VMM has ended', async () => {
     const file = memoryFile('memory')
-    await using recording = await recordMincore({ files: [file], vmmPid })
+    await using recording = await recordMincore({ files: [file], vmm })
     touch(file.path, [9])
     child.kill('SIGKILL')
     await once(child, 'exit')
-    await sleep(20)
-    expect(list((await recording.stop()).present)).toEqual([9])
+    while (recording.endedBy === undefined) await sleep(1)
+    // No longer looked at: the VM cannot have touched it.
+    touch(file.path, [10])
+    const { present, endedBy } = await recording.stop()
+    expect(list(present)).toEqual([9])
+    expect(endedBy).toBe('vmm')
   })
 
   test('an abort ends it, and it gives its descriptors back', async () => {
     const file = memoryFile('memory')
     const controller = new AbortController()
-    const recording = await recordMincore({ files: [file], vmmPid, signal: controller.signal })
+    const recording = await recordMincore({ files: [file], vmm }, { signal: controller.signal })
     controller.abort()
-    expect(() => recording.scan()).toThrow(expect.objectContaining({ code: 'INTERRUPTED' }))
+    await expect(recording.scan()).rejects.toMatchObject({ code: 'INTERRUPTED' })
     await expect(recording.stop()).rejects.toMatchObject({ code: 'INTERRUPTED' })
     await expect(recording.stop()).rejects.toMatchObject({ code: 'MACHINE_STATE' })
-    const again = recordMincore({ files: [file], vmmPid, signal: controller.signal })
+    const again = recordMincore({ files: [file], vmm }, { signal: controller.signal })
     await expect(again).rejects.toMatchObject({ code: 'INTERRUPTED' })
     expect(openDescriptors(process.pid).filter(({ target }) => target === file.path)).toEqual([])
   })
 
   test('ends once', async () => {
-    await using recording = await recordMincore({ files: [memoryFile('memory')], vmmPid })
+    await using recording = await recordMincore({ files: [memoryFile('memory')], vmm })
     await recording.stop()
     await expect(recording.stop()).rejects.toMatchObject({ code: 'MACHINE_STATE' })
-    expect(() => recording.scan()).toThrow('ended')
+    await expect(recording.scan()).rejects.toMatchObject({ code: 'MACHINE_STATE' })
   })
 
   test('refuses a file whose pages cannot leave the page cache', async () => {
     const path = join('/dev/shm', `varve-mincore-${process.pid}`)
     writeFileSync(path, Buffer.alloc(4 * pageSizeBytes, 1), { mode: 0o600 })
     try {
-      const work = recordMincore({ files: [{ path, storedPages: 4 }], vmmPid })
+      const work = recordMincore({ files: [{ path, storedPages: 4 }], vmm })
       await expect(work).rejects.toMatchObject({ code: 'RECORDER_UNRELIABLE', details: { residentPages: 4 } })
     } finally {
       rmSync(path)
@@ -155,7 +160,7 @@ describe('recordMincore', () => {
     }
     try {
       const files = [isRoot ? file : { path: process.execPath, storedPages: 1 }]
-      await expect(recordMincore({ files, vmmPid })).rejects.toMatchObject({ code: 'RECORDER_UNRELIABLE' })
+      await expect(recordMincore({ files, vmm })).rejects.toMatchObject({ code: 'RECORDER_UNRELIABLE' })
     } finally {
       if (isRoot) process.seteuid?.(0)
     }
@@ -163,14 +168,19 @@ describe('recordMincore', () => {
 
   test('refuses what it cannot record', async () => {
     const file = memoryFile('memory')
-    const refused = (options: object) => recordMincore({ files: [file], vmmPid, ...options })
-    await expect(refused({ files: [] })).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' })
-    await expect(refused({ files: [file, file] })).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' })
-    await expect(refused({ pollMs: 0 })).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' })
+    const refused = (target: object, options = {}) =>
+      recordMincore({ files: [file], vmm, ...target }, options)
+    const invalid = { code: 'INVALID_ARGUMENT' }
+    await expect(refused({ files: [] })).rejects.toMatchObject(invalid)
+    await expect(refused({ files: [file, file] })).rejects.toMatchObject(invalid)
+    await expect(refused({}, { pollMs: 0 })).rejects.toMatchObject(invalid)
+    await expect(refused({}, { rssGrowthPages: 0 })).rejects.toMatchObject(invalid)
+    await expect(refused({}, { maxMs: 0 })).rejects.toMatchObject(invalid)
     await expect(refused({ files: [{ ...file, storedPages: 999 }] })).rejects.toMatchObject({
       code: 'IMAGE_MISMATCH',
     })
-    await expect(refused({ vmmPid: 2 ** 22 + 1 })).rejects.toMatchObject({ code: 'NOT_FOUND' })
+    const gone = { pid: vmm.pid, startTime: vmm.startTime + 1 }
+    await expect(refused({ vmm: gone })).rejects.toMatchObject({ code: 'NOT_FOUND' })
   })
 })
 

@@ -1,24 +1,88 @@
+import type { ExtentMap } from '../layer/extent-map.js'
+import type { LayerFile } from '../layer/layer-types.js'
 import type { PageSet } from '../memory/page-set.js'
+import type { ProcessIdentity } from '../sys/proc.js'
+import type { Json, WorkingSetGroup } from './working-set.js'
 
-/** What a recorder learned: pages of the image, by the image's numbering. A hint: it may hold too many pages. */
+export const recorderNames = ['mincore', 'pagemap', 'diff'] as const
+export type RecorderName = (typeof recorderNames)[number]
+
+/** A VM to record, and where its memory comes from. */
+export interface RecordTarget {
+  readonly vmm: ProcessIdentity
+  /**
+   * The files that the VM's memory comes from: the layers of `map` in its order (base first), or, without a map, the one
+   * flat memory file.
+   */
+  readonly files: readonly LayerFile[]
+  /** How pages of those files lie in the image. A layer page that the image does not take from there does not count. */
+  readonly map?: ExtentMap | undefined
+}
+
+export interface RecordOptions {
+  /** The recording ends itself after this long. Default 60,000; a longer one poisons the set. Infinity: never. */
+  readonly maxMs?: number
+  /**
+   * The recording ends itself at the look that finds this many pages; it can have a few more then. Default 1,048,576 (4 GiB).
+   */
+  readonly maxPages?: number
+  /** The result carries a warning if it holds more than this share of the image. Default 0.5. */
+  readonly warnShare?: number
+  /** Ends the recording without a result: `stop` then throws INTERRUPTED. */
+  readonly signal?: AbortSignal | undefined
+}
+
+/** What ended a recording: `stop`, or by itself its time, its number of pages, or the end of the VMM. */
+export type RecordingEnd = 'stop' | 'time' | 'pages' | 'vmm'
+
+/** What a recorder learned: pages of the image, by the image's numbering. A hint, as exact as `exact` says. */
 export interface RecordedPages {
-  /** Every page that was touched. */
-  readonly present: PageSet
-  /** `present` in the order of first touch, as coarse groups: disjoint, none empty, together `present`. */
-  readonly groups: readonly PageSet[]
+  readonly recorder: RecorderName
+  /** Every page that was touched; null where this recorder cannot tell. */
+  readonly present: PageSet | null
+  /** Every page that was written, also with what it held before; null where this recorder cannot tell. Part of `present`. */
+  readonly written: PageSet | null
+  /**
+   * `present` in the order of first touch, coarsely: disjoint, none empty, their times not falling. Empty where the
+   * recorder does not know an order.
+   */
+  readonly groups: readonly WorkingSetGroup[]
+  /** Whether that set is neither too large nor too small for what was done within the window. */
+  readonly exact: { readonly present: boolean; readonly written: boolean }
+  /** When it began: milliseconds since 1970, UTC. */
+  readonly recordedAtMs: number
+  /** How long it took, whole milliseconds. */
+  readonly windowMs: number
+  readonly endedBy: RecordingEnd
   /** How often the recorder looked. */
   readonly scans: number
+  /** What makes the set doubtful, a sentence; null where nothing does. */
+  readonly warning: string | null
+  /** How it was recorded, as JSON. */
+  readonly notes: Readonly<Record<string, Json>>
 }
 
 /**
- * A recording under way. `stop` ends it and may be called once; disposing ends it without a result, any number of times.
- * An error met while recording, or an abort, is thrown by the next call.
+ * A recording under way. `stop` ends it and may be called once, also after it ended itself; disposing ends it without a
+ * result, any number of times. An error met while recording, or an abort, is thrown by the next call.
  */
 export interface Recording extends AsyncDisposable {
+  readonly recorder: RecorderName
   /** Scans so far. */
   readonly scans: number
-  /** Looks now: what was touched since the last look becomes a group of its own. */
-  scan(): void
+  /** Set once it ended itself. */
+  readonly endedBy: RecordingEnd | undefined
+  /** Looks now: what was touched since the last look becomes groups of its own. Nothing once the recording ended itself. */
+  scan(): Promise<void>
   /** Looks a last time and gives what was recorded. */
   stop(): Promise<RecordedPages>
+}
+
+/**
+ * A way to learn which pages of a VM were touched or written. `start` resolves when everything from then on is seen, and
+ * throws RECORDER_UNRELIABLE where this recorder could not tell; what it takes is released when the recording ends.
+ */
+export interface Recorder<Options extends RecordOptions = RecordOptions> {
+  readonly name: RecorderName
+  start(target: RecordTarget, options: Options): Promise<Recording>
 }

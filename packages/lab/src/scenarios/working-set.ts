@@ -73,20 +73,21 @@ export async function recordRun(
     binary,
     runtimeDirectory,
     randomAccess: true,
-    beforeLoad: async ({ files, map, vmmPid }) => {
+    beforeLoad: async (sources) => {
       // A small guest: scans at a smaller growth than the default, so that there are some.
-      recording = await recordMincore({ files, map, vmmPid, rssGrowthPages: 128 })
+      recording = await recordMincore(sources, { rssGrowthPages: 128 })
     },
   })
   await using _machine = machine
   await using console = MicroConsole.attach(machine.paths)
   assert.ok(recording)
   await console.read(told.read)
-  recording.scan()
+  await recording.scan()
   await console.write(told.written, 77)
   await console.read(told.readThenWritten)
   await console.write(told.readThenWritten, 78)
   const { present, groups, scans } = await recording.stop()
+  assert.ok(present)
   const { layer } = await captureSnapshot(await machine.pause(), { store, parent: ref })
   await using snapshot = await store.open(ref)
   const { map } = snapshot
@@ -97,7 +98,7 @@ export async function recordRun(
     nextDiff: layer.index,
     present,
     written: writtenPages(layer.index),
-    groups,
+    groups: groups.map(({ set }) => set),
     scans,
     toldPresent: union(pages('read'), toldWritten),
     toldWritten,
