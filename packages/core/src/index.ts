@@ -193,6 +193,11 @@ export {
   heatMapPng,
 } from './working-set/heat-map-png.js'
 export { mincoreRecorder, type RecordMincoreOptions, recordMincore } from './working-set/mincore-recorder.js'
+export {
+  pagemapRecorder,
+  type RecordPagemapOptions,
+  recordPagemap,
+} from './working-set/pagemap-recorder.js'
 export type { Colour } from './working-set/png.js'
 export {
   type RecordedPages,

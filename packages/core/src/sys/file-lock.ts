@@ -37,6 +37,9 @@ export async function tryLock(path: string): Promise<FileLock | undefined> {
   return held(handle, path)
 }
 
+/** The lock on a file that is open already, until it is closed; false where somebody holds it. */
+export const lockDescriptor = (fd: number, path: string): boolean => lockNow(fd, path)
+
 const held = (handle: FileHandle, path: string): FileLock => ({
   path,
   [Symbol.asyncDispose]: () => handle.close(),

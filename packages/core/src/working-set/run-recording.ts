@@ -145,7 +145,7 @@ class RunningRecording implements Recording {
     if (written !== undefined) this.#written = union(this.#written, written)
     const { maxPages = defaultMaxPages } = this.#options
     const found = Math.max(this.#present.pages, this.#written.pages)
-    const reason = end ?? ended ?? (found >= maxPages ? 'pages' : undefined)
+    const reason = ended ?? end ?? (found >= maxPages ? 'pages' : undefined)
     if (reason !== undefined) await this.#finish(reason)
   }
 

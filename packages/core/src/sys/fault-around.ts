@@ -1,0 +1,110 @@
+import { closeSync, constants, openSync, readFileSync, readSync, writeSync } from 'node:fs'
+import { onProcessEnd } from './exit-hooks.js'
+import { lockDescriptor } from './file-lock.js'
+
+const pageBytes = 4096
+/** Linux's default (mm/memory.c): a read fault on a file maps up to 16 pages that are in the page cache. */
+const defaultBytes = 65_536
+
+/**
+ * How many bytes of a file a read fault maps at once, where they are in the page cache: a setting of the whole kernel, in
+ * debugfs. While it is one page, what is mapped was touched.
+ */
+export interface FaultAround extends Disposable {
+  /** In effect now. Where debugfs cannot be read, the kernel's default. */
+  readonly bytes: number
+  /** It is one page, and stays so until this is disposed. */
+  readonly held: boolean
+  /** Why it could not be set. */
+  readonly reason: string | undefined
+}
+
+interface Hold {
+  readonly path: string
+  readonly fd: number
+  readonly former: string
+  users: number
+  takeBack: () => void
+}
+
+/** The one hold of this process: recordings at the same time share it. */
+let hold: Hold | undefined
+
+/**
+ * Sets fault-around to one page until disposed; put back also when this process ends, by Ctrl-C too, but not by SIGKILL:
+ * the kernel then keeps one page, which costs faults and nothing else. Needs root, a mounted debugfs, and a kernel that is
+ * not locked down (kernel_lockdown(7)); without these nothing changes, and `reason` says why. A lock on the file keeps
+ * other processes from putting back what this one found, or the other way round.
+ */
+export function holdFaultAround(path = faultAroundPath()): FaultAround {
+  if (path === undefined) return notHeld(defaultBytes, 'debugfs is not mounted')
+  if (hold === undefined || hold.path !== path) {
+    let fd: number
+    try {
+      fd = openSync(path, constants.O_RDWR)
+    } catch (error) {
+      return notHeld(readBytes(path), (error as Error).message)
+    }
+    try {
+      if (!lockDescriptor(fd, path)) throw new Error('another recording has set fault_around_bytes')
+      const buffer = Buffer.alloc(64)
+      const former = buffer.toString('latin1', 0, readSync(fd, buffer, 0, buffer.length, 0)).trim()
+      writeSync(fd, `${pageBytes}\n`, 0)
+      const made: Hold = { path, fd, former, users: 0, takeBack: () => {} }
+      made.takeBack = onProcessEnd(() => release(made))
+      hold = made
+    } catch (error) {
+      closeSync(fd)
+      return notHeld(readBytes(path), (error as Error).message)
+    }
+  }
+  const mine = hold
+  mine.users++
+  let disposed = false
+  return {
+    bytes: pageBytes,
+    held: true,
+    reason: undefined,
+    [Symbol.dispose]: () => {
+      if (disposed) return
+      disposed = true
+      if (--mine.users === 0) release(mine)
+    },
+  }
+}
+
+function release(it: Hold): void {
+  if (hold !== it) return
+  hold = undefined
+  it.takeBack()
+  try {
+    writeSync(it.fd, `${it.former}\n`, 0)
+  } finally {
+    closeSync(it.fd)
+  }
+}
+
+const notHeld = (bytes: number, reason: string): FaultAround => ({
+  bytes,
+  held: false,
+  reason,
+  [Symbol.dispose]: () => {},
+})
+
+function readBytes(path: string): number {
+  try {
+    const bytes = Number(readFileSync(path, 'latin1').trim())
+    return Number.isInteger(bytes) && bytes >= pageBytes ? bytes : defaultBytes
+  } catch {
+    return defaultBytes
+  }
+}
+
+/** Wherever debugfs is mounted. */
+function faultAroundPath(): string | undefined {
+  for (const line of readFileSync('/proc/self/mounts', 'utf8').split('\n')) {
+    const [, directory = '', type] = line.split(' ')
+    if (type === 'debugfs') return `${directory}/fault_around_bytes`
+  }
+  return undefined
+}
