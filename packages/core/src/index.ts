@@ -108,14 +108,10 @@ export {
   type NetworkSpec,
   readMachineSpec,
 } from './machine/machine-spec.js'
-export type {
-  PausedMachine,
-  SnapshotFiles,
-  SnapshotOptions,
-  WrittenSnapshot,
-} from './machine/paused-machine.js'
+export type { PausedMachine } from './machine/paused-machine.js'
 export type { RunningMachine } from './machine/running-machine.js'
 export { listMachines, type RecordedMachine, runtimeDirectory } from './machine/runtime-directory.js'
+export type { SnapshotFiles, SnapshotOptions, WrittenSnapshot } from './machine/write-snapshot.js'
 export { atLeast } from './memory/at-least.js'
 export {
   type ClassifyInput,
@@ -161,6 +157,12 @@ export {
 export { type FlattenedSnapshot, flattenSnapshot } from './restore/file-engine.js'
 export type { PageServer, PageServerStats, PageServerTrace } from './restore/page-server/start-page-server.js'
 export {
+  type ImageTarget,
+  type MachineRecording,
+  type RecordMachineOptions,
+  recordMachine,
+} from './restore/record-machine.js'
+export {
   type EngineName,
   engineNames,
   type Restored,
@@ -186,6 +188,7 @@ export {
   type SetComparison,
   type WorkingSetComparison,
 } from './working-set/compare.js'
+export { diffRecorder, type RecordDiffOptions, recordDiff } from './working-set/diff-recorder.js'
 export {
   classColours,
   groupMapPng,
@@ -200,6 +203,13 @@ export {
 } from './working-set/pagemap-recorder.js'
 export type { Colour } from './working-set/png.js'
 export {
+  type AnyRecordOptions,
+  type JointRecording,
+  recorders,
+  recordTogether,
+} from './working-set/record.js'
+export {
+  type DiffSource,
   type RecordedPages,
   type Recorder,
   type RecorderName,
@@ -232,3 +242,4 @@ export {
   type WorkingSetFileOptions,
   writeWorkingSet,
 } from './working-set/working-set-file.js'
+export { type WorkingSetOfOptions, workingSetOf } from './working-set/working-set-of.js'

@@ -77,16 +77,32 @@ export class LiveVm {
     run: () => Promise<T>,
     signal?: AbortSignal,
   ): Promise<T> {
+    return this.#inTurn(
+      name,
+      () => this.#assertCurrent(name, from),
+      async () => {
+        const value = await run()
+        if (to !== from.state) {
+          this.#state = to
+          this.#generation++
+        }
+        return value
+      },
+      signal,
+    )
+  }
+
+  /** A step that leaves the machine in the state in which it finds it, so that an older handle may take it too. */
+  stepAside<T>(name: string, run: () => Promise<T>, signal?: AbortSignal): Promise<T> {
+    return this.#inTurn(name, () => this.#assertLives(name), run, signal)
+  }
+
+  #inTurn<T>(name: string, check: () => void, run: () => Promise<T>, signal?: AbortSignal): Promise<T> {
     const result = this.#last.then(async () => {
-      this.#assertCurrent(name, from)
+      check()
       await using _turn = await this.#turn(name, signal)
-      this.#assertCurrent(name, from)
-      const value = await this.#untilExit(name, run)
-      if (to !== from.state) {
-        this.#state = to
-        this.#generation++
-      }
-      return value
+      check()
+      return await this.#untilExit(name, run)
     })
     this.#last = result.catch(() => {})
     return result
@@ -108,8 +124,12 @@ export class LiveVm {
     }
   }
 
-  #assertCurrent(name: string, from: { state: MachineState; generation: number }): void {
+  #assertLives(name: string): void {
     if (this.#ending || this.process.exit) throw this.#exitError(name)
+  }
+
+  #assertCurrent(name: string, from: { state: MachineState; generation: number }): void {
+    this.#assertLives(name)
     if (from.generation !== this.#generation)
       throw new VarveError(
         'MACHINE_STATE',

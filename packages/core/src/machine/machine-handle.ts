@@ -1,5 +1,5 @@
 import { join, resolve } from 'node:path'
-import type { VarveError } from '../errors.js'
+import { VarveError } from '../errors.js'
 import type { ApiClient, CallOptions } from '../firecracker/api-client.js'
 import type { InstanceInfo } from '../firecracker/api-types.js'
 import type { FirecrackerVersion } from '../firecracker/version.js'
@@ -9,6 +9,7 @@ import type { VmmPaths } from '../firecracker/vmm-paths.js'
 import type { ProcessIdentity } from '../sys/proc.js'
 import { type AttachedDisk, disksOf } from './disks.js'
 import type { LiveVm, MachineState } from './live-vm.js'
+import { type SnapshotOptions, type WrittenSnapshot, writeSnapshot } from './write-snapshot.js'
 
 /**
  * What a machine offers in every state. Handles of one machine share one VM: after a step that changes the state only
@@ -90,6 +91,33 @@ export abstract class MachineHandle implements AsyncDisposable {
   /** The files behind the guest's disks, by drive id; empty before boot or load. */
   async disks(options: CallOptions = {}): Promise<AttachedDisk[]> {
     return disksOf(await this.vm.api.vmConfig(options), this.files, this.pid)
+  }
+
+  /**
+   * Has Firecracker write a Diff and leaves the machine as it is: a running guest stands still for it and goes on. So it is
+   * legal on any handle, also an older one. MACHINE_STATE where there is no guest yet. A next Diff counts from this one.
+   */
+  takeDiff(options: Omit<SnapshotOptions, 'type'>): Promise<WrittenSnapshot> {
+    const { signal } = options
+    const call = signal === undefined ? {} : { signal }
+    const run = async () => {
+      // Firecracker is asked: another process may have paused the machine.
+      const { state } = await this.vm.api.instanceInfo(call)
+      if (state === 'Not started')
+        throw new VarveError('MACHINE_STATE', `takeDiff: ${this.id} has no guest yet`, {
+          remedy: 'boot or load first',
+        })
+      if (state === 'Paused') return writeSnapshot(this.vm, { ...options, type: 'Diff' })
+      await this.vm.api.pause(call)
+      try {
+        return await writeSnapshot(this.vm, { ...options, type: 'Diff' })
+      } finally {
+        this.vm.updateRecord({ ranSince: true })
+        // Without the signal: the guest must not stand still because somebody does not wait for the Diff any more.
+        await this.vm.api.resume()
+      }
+    }
+    return this.vm.stepAside('takeDiff', run, signal)
   }
 
   /** Names a process that serves this VM and must end with it. */

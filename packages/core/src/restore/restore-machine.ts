@@ -1,14 +1,18 @@
 import { type LaunchMachineOptions, launchMachine } from '../machine/launch-machine.js'
-import type { LoadOptions, MemorySource } from '../machine/launched-machine.js'
+import type { LaunchedMachine, LoadOptions, MemorySource } from '../machine/launched-machine.js'
 import type { PausedMachine } from '../machine/paused-machine.js'
 import type { RunningMachine } from '../machine/running-machine.js'
 import type { OpenSnapshot, SnapshotStore } from '../store/store-types.js'
-import type { ProcessIdentity } from '../sys/proc.js'
-import type { RecordTarget } from '../working-set/recording.js'
 import type { Engine } from './engine.js'
 import { fileEngine } from './file-engine.js'
 import type { PageServer } from './page-server/start-page-server.js'
 import { pagedEngine } from './paged-engine.js'
+import {
+  type ImageTarget,
+  type MachineRecording,
+  type RecordMachineOptions,
+  recordTarget,
+} from './record-machine.js'
 
 export const engineNames = ['file', 'paged'] as const
 export type EngineName = (typeof engineNames)[number]
@@ -29,11 +33,13 @@ export interface RestoreOptions
    * `files`, which are the layers of `map` in its order, or one flat file and then `map` is undefined.
    */
   readonly beforeLoad?: (about: RestoreSources) => void | Promise<void>
+  /** Record a working set, from before the load on; ends with `recording.stop()`. `signal` counts for it too. */
+  readonly record?: RecordMachineOptions
   readonly onProgress?: (message: string) => void
 }
 
 /** Where a restored VM’s memory comes from: what recorders take as their target. */
-export interface RestoreSources extends RecordTarget {
+export interface RestoreSources extends ImageTarget {
   readonly snapshot: OpenSnapshot
 }
 
@@ -55,6 +61,8 @@ export interface Restored<Machine> {
   readonly report: RestoreReport
   /** Set by the `paged` engine. */
   readonly pageServer?: PageServer
+  /** Set where `record` asked for one. */
+  readonly recording?: MachineRecording
 }
 
 /**
@@ -95,6 +103,7 @@ export async function restoreMachine(
   }
   await using snapshot = await phase('open', () => store.open(ref, { signal, onProgress }))
   const launched = await phase('launch', () => launchMachine(options))
+  let recording: MachineRecording | undefined
   try {
     const { memory, pageServer } = await engines[engine].prepare({
       snapshot,
@@ -104,7 +113,13 @@ export async function restoreMachine(
       signal,
       onProgress,
     })
-    await options.beforeLoad?.(sources(launched.identity, snapshot, memory))
+    const target = sources(launched, snapshot, memory)
+    await options.beforeLoad?.(target)
+    const { record } = options
+    if (record !== undefined)
+      recording = await phase('record', () =>
+        recordTarget(target, signal === undefined ? record : { signal, ...record }),
+      )
     const load: LoadOptions = {
       ...loadOptions(options),
       statePath: snapshot.statePath,
@@ -130,17 +145,25 @@ export async function restoreMachine(
       phasesMs,
       totalMs: performance.now() - start,
     }
-    return pageServer === undefined ? { machine, report } : { machine, report, pageServer }
+    return {
+      machine,
+      report,
+      ...(pageServer === undefined ? {} : { pageServer }),
+      ...(recording === undefined ? {} : { recording }),
+    }
   } catch (error) {
+    await recording?.[Symbol.asyncDispose]()
     await launched.stop()
     throw error
   }
 }
 
-function sources(vmm: ProcessIdentity, snapshot: OpenSnapshot, memory: MemorySource): RestoreSources {
+function sources(machine: LaunchedMachine, snapshot: OpenSnapshot, memory: MemorySource): RestoreSources {
   const { files, map } = snapshot
-  if (memory.backend === 'Uffd') return { vmm, snapshot, files, map }
-  return { vmm, snapshot, files: [{ path: memory.path, storedPages: map.pages }], map: undefined }
+  const known = { vmm: machine.identity, machine, image: snapshot.entry.id, pages: map.pages, snapshot }
+  return memory.backend === 'Uffd'
+    ? { ...known, files, map }
+    : { ...known, files: [{ path: memory.path, storedPages: map.pages }], map: undefined }
 }
 
 function loadOptions(options: RestoreOptions): Partial<LoadOptions> {

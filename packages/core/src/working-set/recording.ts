@@ -7,6 +7,24 @@ import type { Json, WorkingSetGroup } from './working-set.js'
 export const recorderNames = ['mincore', 'pagemap', 'diff'] as const
 export type RecorderName = (typeof recorderNames)[number]
 
+/** What the `diff` recorder needs of a machine. Every handle of one has it. */
+export interface DiffSource {
+  /** Whether written pages are logged. */
+  readonly dirtyTracking: boolean
+  /** How many snapshots were taken of it. */
+  readonly snapshotsTaken: number
+  /**
+   * Has a Diff written and leaves the machine as it is; a running guest stands still for it. IMAGE_MISMATCH where
+   * `snapshotsTaken` is no longer `ifTaken`.
+   */
+  takeDiff(options: {
+    readonly statePath: string
+    readonly memoryPath: string
+    readonly ifTaken: number
+    readonly signal?: AbortSignal
+  }): Promise<unknown>
+}
+
 /** A VM to record, and where its memory comes from. */
 export interface RecordTarget {
   readonly vmm: ProcessIdentity
@@ -17,6 +35,8 @@ export interface RecordTarget {
   readonly files: readonly LayerFile[]
   /** How pages of those files lie in the image. A layer page that the image does not take from there does not count. */
   readonly map?: ExtentMap | undefined
+  /** Needed by the `diff` recorder only. */
+  readonly machine?: DiffSource | undefined
 }
 
 export interface RecordOptions {
@@ -47,7 +67,10 @@ export interface RecordedPages {
    * recorder does not know an order.
    */
   readonly groups: readonly WorkingSetGroup[]
-  /** Whether that set is neither too large nor too small for what was done within the window. */
+  /**
+   * Whether that set is neither too large nor too small. `pagemap` and `diff` count from the load of the VM, whenever the
+   * recording began; pages that Firecracker itself reads and writes are among them.
+   */
   readonly exact: { readonly present: boolean; readonly written: boolean }
   /** When it began: milliseconds since 1970, UTC. */
   readonly recordedAtMs: number

@@ -1,0 +1,95 @@
+import { statSync } from 'node:fs'
+import { VarveError } from '../errors.js'
+import type { ImageId } from '../layer/layer-types.js'
+import type { PausedMachine } from '../machine/paused-machine.js'
+import type { RunningMachine } from '../machine/running-machine.js'
+import type { OpenSnapshot, SnapshotStore } from '../store/store-types.js'
+import { isMappingOf, mappingsOf } from '../sys/mappings.js'
+import { type AnyRecordOptions, recordTogether } from '../working-set/record.js'
+import type { RecordedPages, RecorderName, RecordTarget } from '../working-set/recording.js'
+import type { Json, WorkingSet } from '../working-set/working-set.js'
+import { workingSetOf } from '../working-set/working-set-of.js'
+
+export interface RecordMachineOptions extends AnyRecordOptions {
+  /**
+   * Together they must tell present pages and written pages: `['pagemap']`, `['mincore', 'diff']`. Where several tell the
+   * same, the first counts.
+   */
+  readonly recorders: readonly RecorderName[]
+  /** Kept in the working set as they are. */
+  readonly notes?: Readonly<Record<string, Json>>
+}
+
+/** The recording of a VM that came from a snapshot. `stop` once, dispose (which ends it without a result) at will. */
+export interface MachineRecording extends AsyncDisposable {
+  /** Looks now: pages touched since the last look become a group of their own. */
+  scan(): Promise<void>
+  /** Ends it. `recorded`: what each recorder saw, in the order in which they were named. */
+  stop(): Promise<{ readonly workingSet: WorkingSet; readonly recorded: readonly RecordedPages[] }>
+}
+
+/** A target whose pages are those of a known image. */
+export interface ImageTarget extends RecordTarget {
+  readonly image: ImageId
+  readonly pages: number
+}
+
+/**
+ * Records around anything that a machine does, from now until `stop`. The machine was restored from a snapshot in this
+ * store; may be paused still, or run; may be one that another process restored. `mincore` needs a VM of which nothing is
+ * mapped yet: have `restoreMachine` start it (`record`).
+ *
+ * RECORDER_UNRELIABLE where the machine does not come from a snapshot here or was snapshotted since: its pages then belong to
+ * no image that is kept.
+ */
+export async function recordMachine(
+  machine: RunningMachine | PausedMachine,
+  store: SnapshotStore,
+  options: RecordMachineOptions,
+): Promise<MachineRecording> {
+  const { snapshotId, snapshotsTaken } = machine
+  if (snapshotId === null || snapshotsTaken > 0)
+    throw new VarveError(
+      'RECORDER_UNRELIABLE',
+      snapshotsTaken > 0
+        ? `${machine.id} was snapshotted since it was restored: what it touches belongs to no image`
+        : `${machine.id} does not come from a snapshot`,
+      { remedy: 'restore the snapshot whose working set is wanted, and record that machine' },
+    )
+  await using snapshot = await store.open(snapshotId, { signal: options.signal })
+  return recordTarget(targetOf(machine, snapshot), options)
+}
+
+function targetOf(machine: RunningMachine | PausedMachine, snapshot: OpenSnapshot): ImageTarget {
+  const { files, map, flatPath, entry } = snapshot
+  const known = { vmm: machine.identity, machine, image: entry.id, pages: map.pages }
+  const [base] = files
+  // The file engine maps one of these two; with a page server no file is mapped.
+  const mapped = [flatPath, ...(base === undefined ? [] : [base.path])].find((path) =>
+    isMapped(machine.pid, path),
+  )
+  return mapped === undefined
+    ? { ...known, files, map }
+    : { ...known, files: [{ path: mapped, storedPages: map.pages }], map: undefined }
+}
+
+function isMapped(pid: number, path: string): boolean {
+  const stat = statSync(path, { bigint: true, throwIfNoEntry: false })
+  return stat !== undefined && mappingsOf(pid).some((mapping) => isMappingOf(mapping, path, stat))
+}
+
+/** As `recordMachine`, with the target known already. */
+export async function recordTarget(
+  target: ImageTarget,
+  { recorders, notes = {}, ...options }: RecordMachineOptions,
+): Promise<MachineRecording> {
+  const joint = await recordTogether(target, recorders, options)
+  return {
+    scan: () => joint.scan(),
+    stop: async () => {
+      const recorded = await joint.stop()
+      return { workingSet: workingSetOf(recorded, { ...target, notes }), recorded }
+    },
+    [Symbol.asyncDispose]: () => joint[Symbol.asyncDispose](),
+  }
+}
