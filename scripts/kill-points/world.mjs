@@ -24,6 +24,8 @@ const state = fileURLToPath(
 /** undefined a hole, 0 zero data, else a byte to fill the page with. */
 const planOf = (seed) =>
   Array.from({ length: pages }, (_, page) => {
+    // Long enough a run of zeros for its space to be given back.
+    if (page < 20) return 0
     const value = (page * 7 + seed * 13) % 11
     return value < 4 ? undefined : value === 4 ? 0 : 1 + ((value * 17 + seed) % 250)
   })

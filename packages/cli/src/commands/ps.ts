@@ -1,3 +1,4 @@
+import { basename } from 'node:path'
 import { connectMachine, listMachines, residentBytes } from 'varve'
 import { positionals } from '../arguments.js'
 import type { Command } from '../command.js'
@@ -44,8 +45,8 @@ Example:
       age(it.createdAt),
       it.firecracker,
       it.snapshot === null ? '-' : shortId(it.snapshot),
-      // The end of a path says more than its beginning.
-      `${it.origin.kind} ${printable(it.origin.from).slice(-20)}`,
+      // Of a snapshot in a store, the file says less than the column before.
+      it.origin.kind === 'boot' ? `boot ${printable(basename(it.origin.from))}` : 'restore',
     ])
     context.print(
       table([['NAME', 'STATE', 'PID', 'RESIDENT', 'AGE', 'VERSION', 'SNAPSHOT', 'ORIGIN'], ...cells]),

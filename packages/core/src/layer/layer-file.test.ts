@@ -87,6 +87,19 @@ describe('sealLayer and readLayer', () => {
     )
   })
 
+  test('runs of zero pages give their space back, short ones keep it', async () => {
+    const content = [1, ...Array(64).fill(0), 2, 0, 0, 3, ...Array(8).fill(0)]
+    const path = memoryFile(content)
+    const before = readFileSync(path)
+    const dense = statSync(path).blocks
+    const sealed = await sealLayer(path, { image, parent: null })
+    expect(readFileSync(path).subarray(0, before.length).equals(before)).toBe(true)
+    // The footer takes a page, or two.
+    expect(statSync(path).blocks).toBeLessThanOrEqual(dense - 64 * 8 + 16)
+    expect(countPages(sealed.index)).toMatchObject({ data: 3, zero: 74 })
+    await verifyLayer(sealed)
+  })
+
   test('packed, it says the same in a file of its data alone, and leaves the memory file as it was', async () => {
     await fc.assert(
       fc.asyncProperty(plan, fc.boolean(), async (content, isBase) => {

@@ -7,6 +7,7 @@ import { dataExtents } from '../sys/extents.js'
 import {
   createFile,
   openForWriting,
+  punchHole,
   removeFile,
   syncFile,
   type WritableFile,
@@ -25,7 +26,7 @@ import {
   trailerBytes,
 } from './layer-footer.js'
 import { dataPages, packedIndex, type StoredRun, storedRuns } from './layer-index.js'
-import type { ImageId, Layer } from './layer-types.js'
+import { type ImageId, type Layer, type LayerIndex, zeroPage } from './layer-types.js'
 import { readAt } from './memory-file.js'
 import { turnTaker } from './take-turns.js'
 import { throwIfAborted } from './throw-if-aborted.js'
@@ -40,8 +41,8 @@ export interface SealOptions {
 }
 
 /**
- * Makes a flat layer of a memory file that Firecracker wrote: indexes it and appends the footer, then syncs. A file with
- * a second name is refused, as somebody else may be using it.
+ * Makes a flat layer of a memory file that Firecracker wrote: indexes it, gives back the space of zero pages, appends the
+ * footer, then syncs. A file with a second name is refused, as somebody else may be using it.
  */
 export async function sealLayer(path: string, options: SealOptions): Promise<Layer> {
   const { image, parent, signal, onProgress } = options
@@ -58,9 +59,22 @@ export async function sealLayer(path: string, options: SealOptions): Promise<Lay
     })
   if (size !== index.pages * pageSizeBytes)
     throw new VarveError('IMAGE_MISMATCH', `${path} changed its size to ${size} bytes while it was indexed`)
+  punchZeroPages(file, index)
   const layer = appendFooter(file, { layout: 'flat', image, parent, index, checksums })
   await syncFile(file)
   return layer
+}
+
+/** Shorter runs keep their blocks: each hole is an extent more, and every later reader pays for it. */
+const leastHolePages = 16
+
+/** A Full is dense: its zero pages take blocks, and writing those back is most of what its fsync costs. */
+function punchZeroPages(file: WritableFile, { starts, counts, storedPages }: LayerIndex): void {
+  for (let run = 0; run < starts.length; run++) {
+    const [start, count] = [starts[run] as number, counts[run] as number]
+    if (storedPages[run] !== zeroPage || count < leastHolePages) continue
+    if (!punchHole(file, start * pageSizeBytes, count * pageSizeBytes)) return
+  }
 }
 
 /**

@@ -14,6 +14,7 @@ export type MutationKind =
   | 'truncate'
   | 'clone'
   | 'copy'
+  | 'punch'
   | 'fsync'
   | 'rename'
   | 'link'
@@ -126,6 +127,11 @@ export function copyFileRange(
   return change('copy', to.path, () =>
     reflink.copyFileRange(fromFd, fromOffset, to.handle.fd, toOffset, lengthBytes),
   )
+}
+
+/** As `punchHole` of reflink.ts. */
+export function punchHole(file: WritableFile, offset: number, lengthBytes: number): boolean {
+  return change('punch', file.path, () => reflink.punchHole(file.handle.fd, offset, lengthBytes))
 }
 
 export async function syncFile(file: WritableFile): Promise<void> {

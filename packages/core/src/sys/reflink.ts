@@ -97,3 +97,19 @@ export function probeReflink(directory: string): string {
     for (const path of [a, b]) rmSync(path, { force: true })
   }
 }
+
+// linux/falloc.h: FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE
+const PUNCH_HOLE_KEEP_SIZE = 3
+
+// Safe: integers only.
+const fallocate = declare<[number, number, number, number]>(
+  'int fallocate(int fd, int mode, int64_t offset, int64_t length)',
+)
+
+/** Gives a range's blocks back; it reads as zero then. False where the file system cannot do that. */
+export function punchHole(fd: number, offset: number, lengthBytes: number): boolean {
+  if (fallocate(fd, PUNCH_HOLE_KEEP_SIZE, offset, lengthBytes) === 0) return true
+  const number = errno()
+  if (unsupported.has(number)) return false
+  throw syscallError('fallocate', number, `hole of ${lengthBytes} bytes at ${offset}`)
+}
