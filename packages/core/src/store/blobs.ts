@@ -1,5 +1,5 @@
-import type { BigIntStats } from 'node:fs'
-import { chmod, lstat, readdir, readFile } from 'node:fs/promises'
+import { type BigIntStats, lstatSync, readFileSync } from 'node:fs'
+import { chmod, lstat, readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { VarveError } from '../errors.js'
 import { readLayer, verifyLayer } from '../layer/layer-file.js'
@@ -39,7 +39,7 @@ export class Blobs {
    */
   async publish(staged: string, digest: Digest): Promise<void> {
     const there = await this.stat(digest)
-    if (there !== undefined && (await this.#isMarked(digest, there))) return
+    if (there !== undefined && this.#isMarked(digest, there)) return
     await chmod(staged, 0o600)
     await renameFile(staged, this.path(digest))
     const placed = await this.stat(digest)
@@ -58,13 +58,14 @@ export class Blobs {
   async assertRight(descriptor: Descriptor, options: WorkOptions = {}): Promise<void> {
     const { digest, size } = descriptor
     const path = this.path(digest)
-    const found = await this.stat(digest)
+    // Synchronous, as a restore asks this of every layer: ~20 µs each, where promises cost ~300 µs.
+    const found = lstatSync(path, { bigint: true, throwIfNoEntry: false })
     if (found === undefined)
       throw new VarveError('NOT_FOUND', `blob ${path} is missing`, {
         remedy: 'import the snapshot again; varve fsck lists all that is missing',
         details: { path, digest },
       })
-    if (found.size === BigInt(size) && (await this.#isMarked(digest, found))) return
+    if (found.size === BigInt(size) && this.#isMarked(digest, found)) return
     await this.verify(descriptor, options)
   }
 
@@ -97,9 +98,12 @@ export class Blobs {
     await removeFile(this.#markPath(digest))
   }
 
-  async #isMarked(digest: Digest, found: BigIntStats): Promise<boolean> {
-    const mark = await readFile(this.#markPath(digest), 'utf8').catch(() => '')
-    return mark === markOf(found)
+  #isMarked(digest: Digest, found: BigIntStats): boolean {
+    try {
+      return readFileSync(this.#markPath(digest), 'utf8') === markOf(found)
+    } catch {
+      return false
+    }
   }
 
   async #mark(digest: Digest, found: BigIntStats): Promise<void> {
