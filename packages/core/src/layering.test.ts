@@ -72,6 +72,23 @@ describe('layering', () => {
     expect(violations()).toEqual([])
   })
 
+  test('layers and stores change the disk through sys/mutations.ts alone, where tests can stop them', () => {
+    const harmless =
+      /^(constants|open|stat|lstat|statfs|readdir|readFile|[lf]?statSync|readSync|readFileSync)$/
+    // Neither can lose anything: modes of a file that has no name yet, and the store's own directory.
+    const known = ['store/blobs.ts chmod', 'store/create-store.ts mkdir']
+    const found: string[] = []
+    for (const folder of ['layer', 'store'])
+      for (const file of sources(join(coreSrc, folder)))
+        for (const [, names] of readFileSync(file, 'utf8').matchAll(
+          /^import \{([^}]*)\} from 'node:fs(?:\/promises)?'/gm,
+        ))
+          for (const name of (names as string).split(',').map((it) => it.trim()))
+            if (!/^(type .*)?$/.test(name) && !harmless.test(name))
+              found.push(`${relative(coreSrc, file)} ${name}`)
+    expect(found).toEqual(known)
+  })
+
   test('cli and lab use the public surface of core, and nothing imports cli or lab', () => {
     const bad: string[] = []
     for (const pkg of ['cli', 'lab'])
