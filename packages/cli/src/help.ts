@@ -29,7 +29,7 @@ export function help(name: string, { summary }: Verb, command: Command): string 
     '',
     command.usage,
     '',
-    command.help.trim(),
+    command.help.replace(/^\n+|\s+$/g, ''),
     '',
     ...('store' in command.options ? [storeHelp, ''] : []),
     exitStatusHelp,

@@ -43,6 +43,32 @@ const snapshot: VerbGroup = {
   },
 }
 
+const ws: VerbGroup = {
+  summary: 'working sets: which pages a restored guest needs, and which of them it only reads',
+  verbs: {
+    ls: { summary: 'list working sets', load: () => import('./commands/ws/ls.js') },
+    show: {
+      summary: 'show one: classes, layers, a map of the memory, also as pictures',
+      load: () => import('./commands/ws/show.js'),
+    },
+    union: { summary: 'pages that any of several sets has', load: () => import('./commands/ws/union.js') },
+    intersect: {
+      summary: 'pages that all of several sets have',
+      load: () => import('./commands/ws/intersect.js'),
+    },
+    common: {
+      summary: 'pages that at least K of several sets have',
+      load: () => import('./commands/ws/common.js'),
+    },
+    compare: {
+      summary: 'how much of one set another one covers; drift over several',
+      load: () => import('./commands/ws/compare.js'),
+    },
+    export: { summary: 'write one into a file', load: () => import('./commands/ws/export.js') },
+    rm: { summary: 'take sets out of their snapshots', load: () => import('./commands/ws/rm.js') },
+  },
+}
+
 export const verbs: Readonly<Record<string, Verb | VerbGroup>> = {
   boot: {
     summary: 'boot a guest that lives on after this command',
@@ -53,6 +79,7 @@ export const verbs: Readonly<Record<string, Verb | VerbGroup>> = {
   resume: { summary: 'start the vCPUs of paused machines', load: () => import('./commands/resume.js') },
   stop: { summary: 'end machines and remove what belongs to them', load: () => import('./commands/stop.js') },
   snapshot,
+  ws,
   restore: {
     summary: 'start a machine from a snapshot',
     load: () => import('./commands/restore.js'),

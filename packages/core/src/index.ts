@@ -178,6 +178,14 @@ export { onProcessEnd } from './sys/exit-hooks.js'
 export { isAlive, type ProcessIdentity, processIdentity, residentBytes } from './sys/proc.js'
 export { classifyRun, type RunRecord, writtenPages } from './working-set/classify-run.js'
 export {
+  clipWorkingSet,
+  commonOfWorkingSets,
+  intersectWorkingSets,
+  minusWorkingSets,
+  unionOfWorkingSets,
+  withGapsMerged,
+} from './working-set/combine.js'
+export {
   compareSets,
   compareWorkingSets,
   coverage,

@@ -1,0 +1,72 @@
+import {
+  isVarveError,
+  type OpenSnapshot,
+  readWorkingSet,
+  type SnapshotStore,
+  VarveError,
+  type WorkingSet,
+  writeWorkingSet,
+} from 'varve'
+import type { CommandContext } from './command.js'
+import { shortId } from './text.js'
+
+/** Where a working set is kept: in a snapshot of the store, or in a file of its own. */
+export type WorkingSetPlace = { readonly ref: string; readonly name: string } | { readonly path: string }
+
+/** `REF:NAME`, or a path. What has a slash, or no colon, is a path. */
+export function placeOf(text: string): WorkingSetPlace {
+  const colon = text.indexOf(':')
+  if (colon < 0 || text.includes('/')) return { path: text }
+  const [ref, name] = [text.slice(0, colon), text.slice(colon + 1)]
+  if (ref === '' || name === '') throw new VarveError('USAGE', `${text} is neither REF:NAME nor a file`)
+  return { ref, name }
+}
+
+export const placeHelp = `SET is REF:NAME, a set kept in a snapshot, or a file (a path with a slash, or without a colon).`
+
+export async function loadWorkingSet(
+  store: SnapshotStore,
+  text: string,
+  { signal }: Pick<CommandContext, 'signal'>,
+): Promise<WorkingSet> {
+  const place = placeOf(text)
+  if ('path' in place) return readWorkingSet(place.path, { signal })
+  await using snapshot = await store.open(place.ref, { signal })
+  return await readWorkingSet(fileOf(snapshot, place.ref, place.name), { signal })
+}
+
+function fileOf({ workingSetFiles }: OpenSnapshot, ref: string, name: string): string {
+  const found = workingSetFiles.find((it) => it.name === name)
+  if (found !== undefined) return found.path
+  const names = workingSetFiles.map((it) => it.name).join(', ')
+  throw new VarveError('NOT_FOUND', `snapshot ${ref} has no working set ${name}`, {
+    remedy: names === '' ? 'it has none; varve ws record makes one' : `it has ${names}`,
+  })
+}
+
+/** Keeps a set in the snapshot that it is of (IMAGE_MISMATCH for another one), or as a file that does not exist yet. */
+export async function keepWorkingSet(
+  store: SnapshotStore,
+  text: string,
+  workingSet: WorkingSet,
+  { signal }: Pick<CommandContext, 'signal'>,
+): Promise<void> {
+  const place = placeOf(text)
+  if ('path' in place) await writeWorkingSet(place.path, workingSet, { signal })
+  else await store.saveWorkingSet(place.ref, place.name, workingSet, { signal })
+}
+
+/** The snapshot whose image a set is of; undefined where this store does not have it. */
+export async function openImageOf(
+  store: SnapshotStore,
+  { image }: WorkingSet,
+  { signal, say }: Pick<CommandContext, 'signal' | 'say'>,
+): Promise<OpenSnapshot | undefined> {
+  try {
+    return await store.open(image, { signal })
+  } catch (error) {
+    if (!isVarveError(error, 'NOT_FOUND')) throw error
+    say(`snapshot ${shortId(image)} is not in this store: nothing is said of its layers`)
+    return undefined
+  }
+}
