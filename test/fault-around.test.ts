@@ -20,7 +20,7 @@ test.each(['SIGINT', 'SIGTERM', 'an exit'])('the kernel’s setting is put back 
       stdio: ['pipe', 'pipe', 'inherit'],
     })
     await once(child.stdout, 'data')
-    expect(readFileSync(path, 'latin1')).toMatch(/^4096\n/)
+    expect(readFileSync(path, 'latin1')).toBe('4096\n')
     if (how === 'an exit') child.stdin.end()
     else child.kill(how as NodeJS.Signals)
     await once(child, 'exit')

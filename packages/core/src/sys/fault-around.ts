@@ -1,4 +1,4 @@
-import { closeSync, constants, openSync, readFileSync, readSync, writeSync } from 'node:fs'
+import { closeSync, constants, openSync, readFileSync, writeFileSync } from 'node:fs'
 import { onProcessEnd } from './exit-hooks.js'
 import { lockDescriptor } from './file-lock.js'
 
@@ -47,9 +47,9 @@ export function holdFaultAround(path = faultAroundPath()): FaultAround {
     }
     try {
       if (!lockDescriptor(fd, path)) throw new Error('another recording has set fault_around_bytes')
-      const buffer = Buffer.alloc(64)
-      const former = buffer.toString('latin1', 0, readSync(fd, buffer, 0, buffer.length, 0)).trim()
-      writeSync(fd, `${pageBytes}\n`, 0)
+      // By name, not through `fd`: files of debugfs have no position to read or write again from.
+      const former = readFileSync(path, 'latin1').trim()
+      writeFileSync(path, `${pageBytes}\n`)
       const made: Hold = { path, fd, former, users: 0, takeBack: () => {} }
       made.takeBack = onProcessEnd(() => release(made))
       hold = made
@@ -78,7 +78,7 @@ function release(it: Hold): void {
   hold = undefined
   it.takeBack()
   try {
-    writeSync(it.fd, `${it.former}\n`, 0)
+    writeFileSync(it.path, `${it.former}\n`)
   } finally {
     closeSync(it.fd)
   }

@@ -47,7 +47,7 @@ export async function recordPagemap(
   const recording = runRecording(source, options)
   try {
     // What is there already becomes a group of its own.
-    if (source.isMapped()) await recording.scan()
+    if (source.beginsLate()) await recording.scan()
     return recording
   } catch (error) {
     await recording[Symbol.asyncDispose]()
@@ -100,9 +100,8 @@ class PagemapSource implements RecordingSource {
   readonly #file: { readonly path: string; readonly stat: BigIntStats }
   readonly #means: Means
   #mappings: readonly Mapping[] = []
-  #looks = 0
-  /** Read pages that were there when the recording began: mapped with any fault-around. */
-  #readBefore = 0
+  /** Read pages that were there when the recording began, and so were mapped with any fault-around; null: not known yet. */
+  #readBefore: number | null = 0
   #tooManyAtMost = 0
   #vmmEnded = false
 
@@ -119,7 +118,7 @@ class PagemapSource implements RecordingSource {
   }
 
   /** Where the file lies in the VMM, by the file's order; found once, as Firecracker maps it once, at the load. */
-  isMapped(): boolean {
+  #isMapped(): boolean {
     if (this.#mappings.length === 0) {
       const { path, stat } = this.#file
       this.#mappings = mappingsOf(this.#target.vmm.pid)
@@ -129,18 +128,24 @@ class PagemapSource implements RecordingSource {
     return this.#mappings.length > 0
   }
 
+  /** To be asked first. */
+  beginsLate(): boolean {
+    if (!this.#isMapped()) return false
+    this.#readBefore = null
+    return true
+  }
+
   look(sinceBegin: () => number, last: boolean): Look {
-    const first = this.#looks++ === 0
     // Before the pages: what is seen then is of a VMM that was there.
     this.#vmmEnded = this.poll.hasEnded()
-    if (!this.isMapped() && last && !this.#vmmEnded)
+    if (!this.#isMapped() && last && !this.#vmmEnded)
       throw new VarveError(
         'RECORDER_UNRELIABLE',
         `process ${this.#target.vmm.pid} does not map ${this.#file.path} as its memory`,
         { remedy: 'restore with the file engine, from the file that is named to the recorder' },
       )
     const { read, written } = this.#pagesNow()
-    if (first) this.#readBefore = read.pages
+    this.#readBefore ??= read.pages
     this.poll.looked()
     return {
       touched: [{ atMs: sinceBegin(), set: union(read, written) }],
