@@ -3,9 +3,9 @@ import { openNestedLab, type ScenarioOutcome, scenarios } from '@varve/lab'
 import { isVarveError } from 'varve'
 import { beforeAll, expect, test } from 'vitest'
 
-/** Opening may fetch and build everything; then each scenario takes some seconds, all together two minutes. */
+/** Opening may fetch and build everything; then each scenario takes some seconds, all together three minutes. */
 const openTimeoutMs = 600_000
-const runTimeoutMs = 300_000
+const runTimeoutMs = 480_000
 
 let outcomes: readonly ScenarioOutcome[]
 beforeAll(

@@ -3,6 +3,7 @@ import { chainDepthScenario } from './chain-depth.js'
 import { coarseHolesScenario } from './coarse-holes.js'
 import { diffNoSpaceScenario } from './diff-no-space.js'
 import { dirtyLogScenarios } from './dirty-log.js'
+import { groundTruthScenario } from './ground-truth.js'
 import { jailedScenario } from './jailed.js'
 import { layeredRestoreScenarios } from './layered-restore.js'
 import { pageServerDeathScenario } from './page-server-death.js'
@@ -18,6 +19,7 @@ export const scenarios: readonly Scenario[] = [
   ...workflowScenarios,
   ...layeredRestoreScenarios,
   workingSetScenario,
+  groundTruthScenario,
   pageServerDeathScenario,
   twoRegionsScenario,
   jailedScenario,

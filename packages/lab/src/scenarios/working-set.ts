@@ -102,16 +102,19 @@ export async function recordRun(
     scans,
     toldPresent: union(pages('read'), toldWritten),
     toldWritten,
-    named: union(
-      pageSetFromRuns([microGuestOwnPages(threeLayersMib * 2 ** 20)]),
-      pageSetFromPages([...Object.values(rewrittenOnLoad), ...bootTables]),
-    ),
+    named: pagesWithNames,
     inFiles: complement(pagesFrom(map, zeroSource), map.pages),
   }
 }
 
 /** Firecracker's segment table and page tables, which the processor reads for the guest. */
 const bootTables = [0, 9, 10, 11]
+
+/** Pages of `makeThreeLayers` that Firecracker or the guest's own code touch in every run. */
+export const pagesWithNames = union(
+  pageSetFromRuns([microGuestOwnPages(threeLayersMib * 2 ** 20)]),
+  pageSetFromPages([...Object.values(rewrittenOnLoad), ...bootTables]),
+)
 
 /**
  * Present pages from a run on the layers themselves, where the recorder sees single pages; written pages from the Diff
