@@ -1,6 +1,16 @@
-import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import {
+  appendFileSync,
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs'
 import { connect } from 'node:net'
 import { describe, expect, test } from 'vitest'
+import { pageSetFromPages } from '../packages/core/dist/memory/page-set.js'
+import { recordedFromJson } from '../packages/core/dist/restore/page-server/recorded-answer.js'
 import { startPageServer } from '../packages/core/dist/restore/page-server/start-page-server.js'
 import { isAlive, type ProcessIdentity, processIdentity } from '../packages/core/dist/sys/proc.js'
 import {
@@ -51,15 +61,17 @@ describe('serving', () => {
   test('layers and zero runs, every page right, the trace in fault order', async () => {
     await using world = await openPageServerWorld()
     await world.start()
+    await ask(world.config.controlPath, '{"op":"record","writes":false}\n', 1)
     await world.attach()
     // Single pages first: they fault one by one, in this order, and twice not at all.
     const order = shuffled(allPages.filter((page) => !isZeroPage(page)))
     expect(await words(world, [...order, ...order])).toEqual([...order, ...order].map(wordOfPage))
-    const [trace, stats] = (await ask(world.config.controlPath, '{"op":"trace"}\n{"op":"stats"}\n', 2)) as [
+    const requests = '{"op":"recorded","next":"stop"}\n{"op":"stats"}\n'
+    const [trace, stats] = (await ask(world.config.controlPath, requests, 2)) as [
       unknown,
       Record<string, number>,
     ]
-    expect(trace).toEqual({ pages: order, truncated: false })
+    expect([...recordedFromJson(trace, imagePages).pages]).toEqual(order)
     expect(stats).toMatchObject({
       faults: order.length,
       copiedPages: order.length,
@@ -124,6 +136,79 @@ describe('serving', () => {
     const path = world.config.socketPath
     await world.vmm.order({ op: 'send', path, parts, descriptors: ['uffd'], end: true })
     expect(await words(world, [5, 2500])).toEqual([5, 2500].map(wordOfPage))
+  })
+})
+
+describe('a recording of writes', () => {
+  const data = shuffled(allPages.filter((page) => !isZeroPage(page)))
+  const zero = shuffled(allPages.filter(isZeroPage))
+  const [read, written, readThenWritten, writtenSame] = [
+    [...data.slice(0, 200), ...zero.slice(0, 100)],
+    [...data.slice(200, 400), ...zero.slice(100, 200)],
+    [...data.slice(400, 600), ...zero.slice(200, 300)],
+    zero.slice(300, 310),
+  ]
+  const write = (world: PageServerWorld, pages: readonly number[], word: number, readFirst = false) =>
+    world.vmm.order({ op: 'write', pages: pages.map(memoryPageOf), word, readFirst })
+
+  test.each(['before', 'after'])(
+    'begun %s the handshake, names each written page, whatever came first',
+    async (when) => {
+      await using world = await openPageServerWorld()
+      const { controlPath: _, ...options } = world.config
+      const pageServer = await startPageServer(options)
+      if (when === 'before') await pageServer.record({ writes: true })
+      await world.attach()
+      if (when === 'after') await pageServer.record({ writes: true })
+      await words(world, read)
+      await write(world, written, 7)
+      await write(world, readThenWritten, 8, true)
+      await write(world, writtenSame, 0)
+      const found = await pageServer.recorded({ next: 'stop' })
+      expect(found.touched).toEqual(
+        pageSetFromPages([...read, ...written, ...readThenWritten, ...writtenSame]),
+      )
+      expect(found.written).toEqual(pageSetFromPages([...written, ...readThenWritten]))
+      expect(found.unchanged).toEqual(pageSetFromPages(writtenSame))
+      expect([...found.pages]).toEqual([...read, ...written, ...readThenWritten, ...writtenSame])
+      // Nothing was lost on the way, and nothing is protected or recorded any more.
+      const changed = new Map([
+        ...written.map((page) => [page, 7]),
+        ...readThenWritten.map((page) => [page, 8]),
+      ] as [number, number][])
+      expect(await words(world, allPages)).toEqual(
+        allPages.map((page) => changed.get(page) ?? wordOfPage(page)),
+      )
+      const { firstWrites } = await pageServer.stats()
+      expect(firstWrites).toBe(readThenWritten.length)
+      await write(world, allPages, 9)
+      expect((await pageServer.stats()).firstWrites).toBe(firstWrites)
+      await expect(pageServer.recorded()).rejects.toMatchObject({
+        message: expect.stringContaining('nothing is recorded'),
+      })
+    },
+  )
+
+  test('period by period: what was there already is protected again', async () => {
+    await using world = await openPageServerWorld()
+    const { controlPath: _, ...options } = world.config
+    const pageServer = await startPageServer(options)
+    await world.attach()
+    // Before anything is recorded: pages of layers and, in large calls, zero pages.
+    await words(world, [...data.slice(0, 1000), ...zero.slice(0, 400)])
+    await pageServer.record({ writes: true })
+    const periods = [
+      [...data.slice(0, 300), ...zero.slice(0, 200), ...data.slice(1000, 1100)],
+      [...data.slice(200, 250), ...zero.slice(150, 450), ...data.slice(1050, 1060)],
+      [],
+      allPages,
+    ]
+    for (const [index, pages] of periods.entries()) {
+      await write(world, pages, 100 + index)
+      const { written } = await pageServer.recorded({ next: 'again' })
+      expect(written).toEqual(pageSetFromPages(pages))
+    }
+    expect(await words(world, allPages)).toEqual(allPages.map(() => 103))
   })
 })
 
@@ -243,7 +328,8 @@ describe('the control socket', () => {
     await using world = await openPageServerWorld()
     await world.start()
     const nonsense = ['nonsense', '7', 'null', '[]', '{"op":{}}', '{"op":"guard","pid":"x"}']
-    const lines = [...nonsense, '{"op":"trace"}']
+    const refused = ['{"op":"record"}', '{"op":"recorded","next":"x"}', '{"op":"recorded","next":"stop"}']
+    const lines = [...nonsense, ...refused, '{"op":"record","writes":true}']
     expect(
       await ask(world.config.controlPath, lines.map((line) => `${line}\n`).join(''), lines.length),
     ).toEqual([
@@ -253,7 +339,10 @@ describe('the control socket', () => {
       { error: 'no operation undefined' },
       { error: 'no operation {}' },
       { error: 'not a process' },
-      { pages: [], truncated: false },
+      { error: 'writes is not true or false' },
+      { error: 'next is not go-on, again, stop' },
+      { error: 'nothing is recorded' },
+      {},
     ])
     const many = '{"op":"stats"}\n'.repeat(1000)
     expect(await ask(world.config.controlPath, many, 1000)).toHaveLength(1000)
@@ -338,14 +427,20 @@ describe('life and death', () => {
 })
 
 describe('startPageServer', () => {
-  test('gives counters and trace; a call can be aborted; a server that is gone is a named error', async () => {
+  test('gives counters and a recording; a call can be aborted; a server that is gone is a named error', async () => {
     await using world = await openPageServerWorld()
     const { controlPath: _, ...options } = world.config
     const pageServer = await startPageServer(options)
     await world.attach()
     const pages = shuffled(allPages.filter((page) => !isZeroPage(page))).slice(0, 50)
+    await pageServer.record({ writes: false })
     await words(world, pages)
-    expect(await pageServer.trace()).toEqual({ pages, truncated: false })
+    const { pages: found, truncated, touched, written, timesUs, windowMs } = await pageServer.recorded()
+    expect([...found]).toEqual(pages)
+    expect(touched).toEqual(pageSetFromPages(pages))
+    expect({ truncated, written }).toEqual({ truncated: false, written: null })
+    expect([...timesUs]).toEqual([...timesUs].sort((a, b) => a - b))
+    expect((timesUs.at(-1) as number) / 1000).toBeLessThanOrEqual(windowMs)
     expect((await pageServer.stats()).copiedPages).toBe(50)
     await expect(pageServer.stats({ signal: AbortSignal.abort() })).rejects.toMatchObject({
       code: 'INTERRUPTED',
@@ -372,6 +467,38 @@ describe('startPageServer', () => {
     await expect(start).rejects.toMatchObject({ code: 'INTERRUPTED' })
     for (const { directory } of [world, other])
       await eventually(() => processesNaming(directory).length === 0)
+  })
+})
+
+describe('files of a page server', () => {
+  test('a second start for the same VM is a named error, and the first serves on', async () => {
+    await using world = await openPageServerWorld()
+    const { controlPath: _, ...options } = world.config
+    const first = await startPageServer(options)
+    await expect(startPageServer(options)).rejects.toMatchObject({ code: 'ALREADY_EXISTS' })
+    await world.attach()
+    expect(await words(world, [1])).toEqual([wordOfPage(1)])
+    expect((await first.stats()).faults).toBe(1)
+  })
+
+  test('sockets are the owner’s alone, and given to the VMM’s user', async () => {
+    await using world = await openPageServerWorld({ socketOwner: { uid: 4711, gid: 4712 } })
+    await world.start()
+    const { uid, gid, mode } = lstatSync(world.config.socketPath)
+    expect({ uid, gid, mode: mode & 0o777 }).toEqual({ uid: 4711, gid: 4712, mode: 0o600 })
+    expect(lstatSync(world.config.controlPath).mode & 0o777).toBe(0o600)
+  })
+
+  test('a long log is not read as a whole for the last words', async () => {
+    await using world = await openPageServerWorld()
+    const { server } = await world.start()
+    await world.attach()
+    appendFileSync(world.files.serverLog, 'page server: the reason\n')
+    // A hole: reading it all would be more than a string can hold.
+    truncateSync(world.files.serverLog, 2 ** 33)
+    server.kill('SIGKILL')
+    expect(await world.vmmEnded).toEqual({ code: null, signal: 'SIGKILL' })
+    expect(world.death()?.detail).toMatch(/; the VM was killed: the reason$/)
   })
 })
 

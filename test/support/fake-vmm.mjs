@@ -17,6 +17,7 @@ import {
 const pageBytes = 4096
 const libc = koffi.load(null)
 const memcpy = libc.func('uint64_t memcpy(uint8_t *to, uint64_t from, size_t count)')
+const memcpyTo = libc.func('uint64_t memcpy(uint64_t to, uint8_t *from, size_t count)')
 const fcntl = libc.func('int fcntl(int fd, int command, int argument)')
 const mmap = libc.func(
   'uint64_t mmap(uint64_t address, size_t length, int protection, int flags, int fd, int64_t offset)',
@@ -75,6 +76,15 @@ async function obey() {
       const length = count * pageBytes
       const mapped = mmap(at, length, PROT_READ_WRITE, MAP_PRIVATE_FIXED_ANONYMOUS, -1, 0)
       return { replaced: Number(mapped) === at }
+    },
+    // Fills pages with a 64-bit word; they are read first, where that is asked for.
+    write: ({ pages, word, readFirst }) => {
+      const filled = Buffer.from(new BigUint64Array(pageBytes / 8).fill(BigInt(word)).buffer)
+      for (const number of pages) {
+        if (readFirst) wordOf(number)
+        memcpyTo(memory.address + number * pageBytes, filled, pageBytes)
+      }
+      return {}
     },
     words: ({ pages }) => ({ words: pages.map(wordOf) }),
     balloon: async ({ runs, pages }) => {

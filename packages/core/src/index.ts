@@ -155,7 +155,14 @@ export {
   takeSnapshot,
 } from './restore/capture-snapshot.js'
 export { type FlattenedSnapshot, flattenSnapshot } from './restore/file-engine.js'
-export type { PageServer, PageServerStats, PageServerTrace } from './restore/page-server/start-page-server.js'
+export type { AfterRecorded } from './restore/page-server/fault-orders.js'
+export type { FaultTrace } from './restore/page-server/recorded-answer.js'
+export type {
+  PageServer,
+  PageServerStats,
+  RecordedOptions,
+  RecordFaultsOptions,
+} from './restore/page-server/start-page-server.js'
 export {
   type ImageTarget,
   type MachineRecording,

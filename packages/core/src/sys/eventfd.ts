@@ -1,4 +1,4 @@
-import { writeSync } from 'node:fs'
+import { readSync, writeSync } from 'node:fs'
 import { declare, errno, syscallError } from './libc.js'
 
 const EFD_CLOEXEC = 0o2000000
@@ -15,4 +15,9 @@ export function createEvent(): number {
 
 export function raiseEvent(fd: number): void {
   writeSync(fd, Buffer.from([1, 0, 0, 0, 0, 0, 0, 0]))
+}
+
+/** Takes a raise back, so that the descriptor polls readable again only after the next. Blocks where none came. */
+export function clearEvent(fd: number): void {
+  readSync(fd, Buffer.alloc(8))
 }

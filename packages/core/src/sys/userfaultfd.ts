@@ -13,6 +13,7 @@ const UFFD_API = 0xaa
 const UFFDIO_REGISTER_MODE_MISSING = 1
 const UFFDIO_REGISTER_MODE_WP = 2
 const UFFDIO_WRITEPROTECT_MODE_WP = 1
+const UFFDIO_COPY_MODE_WP = 2
 export const UFFD_FEATURE_EVENT_REMOVE = 1 << 3
 /** Flags of a page fault: it was a write; it met a write-protected page (without this one, a missing page). */
 export const UFFD_PAGEFAULT_FLAG_WRITE = 1
@@ -148,8 +149,15 @@ export class UserfaultOps {
   /**
    * Copies `lengthBytes` from `source` at `sourceOffset` to `address` of the other process and wakes who waits there.
    * The one place that issues UFFDIO_COPY: the kernel does not check that the source is what was meant, so this does.
+   * `protect` installs write-protected pages; the range must be registered for that.
    */
-  copy(address: number, source: CopySource, sourceOffset: number, lengthBytes: number): InstallResult {
+  copy(
+    address: number,
+    source: CopySource,
+    sourceOffset: number,
+    lengthBytes: number,
+    protect = false,
+  ): InstallResult {
     // Worded so that NaN is refused as well.
     if (!(sourceOffset >= 0 && lengthBytes > 0 && sourceOffset + lengthBytes <= source.lengthBytes))
       throw syscallError(
@@ -165,7 +173,7 @@ export class UserfaultOps {
     c[3] = Math.floor(from / word)
     c[4] = lengthBytes % word
     c[5] = Math.floor(lengthBytes / word)
-    c[6] = 0
+    c[6] = protect ? UFFDIO_COPY_MODE_WP : 0
     c[7] = 0
     c[8] = 0
     c[9] = 0
@@ -182,6 +190,11 @@ export class UserfaultOps {
     z[7] = 0
     if (ioctl(this.#fd, UFFDIO_ZEROPAGE, z) === 0) return 'installed'
     return this.#failure('UFFDIO_ZEROPAGE', errno(), address, lengthBytes)
+  }
+
+  /** Has writes to protected pages of a range reported, too: see `registerMissingAndWriteProtected`. */
+  reportWrites(address: number, lengthBytes: number): void {
+    registerMissingAndWriteProtected(this.#fd, address, lengthBytes)
   }
 
   /** Wakes threads that wait in the range without installing anything. */

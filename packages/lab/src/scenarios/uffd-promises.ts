@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { restoreMachine } from 'varve'
+import { pagesOf, restoreMachine } from 'varve'
 import { MicroConsole } from '../micro/micro-console.js'
 import { makeThreeLayers, threeLayersMib } from './layered-restore.js'
 import { rewrittenOnLoad } from './named-pages.js'
@@ -16,10 +16,12 @@ async function loadFaults(context: ScenarioContext): Promise<Facts> {
     binary,
     runtimeDirectory,
     resume: false,
+    beforeLoad: ({ pageServer }) => pageServer?.record({ writes: false }),
   })
   await using _machine = machine
   assert.ok(pageServer)
-  const { pages } = await pageServer.trace()
+  const { touched } = await pageServer.recorded()
+  const pages = [...pagesOf(touched)]
   const names = Object.entries(rewrittenOnLoad)
   const named = names.filter(([, page]) => pages.includes(page)).map(([name]) => name)
   assert.ok(named.includes('VMGenID'))

@@ -1,6 +1,7 @@
-import { chmodSync, rmSync } from 'node:fs'
+import { rmSync } from 'node:fs'
 import { createServer, type Socket } from 'node:net'
-import { type CounterName, counterNames } from './fault-loop.js'
+import { counterNames } from './fault-loop.js'
+import { type AfterRecorded, afterRecorded } from './fault-orders.js'
 import type { GuardWatch } from './guard-watch.js'
 
 /** A request is one short JSON object. */
@@ -8,8 +9,10 @@ const maxRequestBytes = 4096
 
 export interface ControlParts {
   readonly counters: Float64Array
-  readonly trace: Uint32Array
   readonly guards: GuardWatch
+  /** Both throw where the server cannot do it. */
+  record(writes: boolean): Promise<void>
+  recorded(next: AfterRecorded): Promise<object>
   readonly stop: () => void
 }
 
@@ -22,21 +25,25 @@ export function startControl(path: string, parts: ControlParts): Promise<{ close
     // A peer that goes away in the middle of an answer is no concern of the server's.
     socket.on('error', () => socket.destroy())
     let pending = ''
+    let turn = Promise.resolve()
     socket.setEncoding('utf8').on('data', (text: string) => {
       const lines = (pending + text).split('\n')
       pending = lines.pop() ?? ''
       for (const line of [...lines, pending]) if (line.length > maxRequestBytes) return socket.destroy()
       for (const line of lines) {
-        const { answer, stop } = answerTo(line, parts)
-        socket.write(`${JSON.stringify(answer)}\n`, () => stop && parts.stop())
+        // Answers come in the order of the requests, and no request overtakes another.
+        turn = turn.then(async () => {
+          const { answer, stop } = await answerTo(line, parts)
+          socket.write(`${JSON.stringify(answer)}\n`, () => stop && parts.stop())
+        })
       }
       return undefined
     })
   })
   return new Promise((resolve, reject) => {
     server.once('error', reject)
+    // The umask of this process makes it 0600 from the first moment.
     server.listen(path, () => {
-      chmodSync(path, 0o600)
       resolve({
         close: () => {
           server.close()
@@ -48,34 +55,40 @@ export function startControl(path: string, parts: ControlParts): Promise<{ close
   })
 }
 
-function answerTo(
-  line: string,
-  { counters, trace, guards }: ControlParts,
-): { answer: unknown; stop?: boolean } {
-  let request: { op?: unknown; pid?: unknown; startTime?: unknown } | null
+async function answerTo(line: string, parts: ControlParts): Promise<{ answer: unknown; stop?: boolean }> {
+  const { counters, guards } = parts
+  let request: { op?: unknown; pid?: unknown; startTime?: unknown; writes?: unknown; next?: unknown } | null
   try {
     request = JSON.parse(line) as typeof request
   } catch {
     return { answer: { error: 'not JSON' } }
   }
-  const count = (name: CounterName) => counters[counterNames.indexOf(name)] as number
-  switch (request?.op) {
-    case 'stats':
-      return { answer: Object.fromEntries(counterNames.map((name, index) => [name, counters[index]])) }
-    case 'trace':
-      return {
-        answer: { pages: [...trace.subarray(0, count('traced'))], truncated: count('faults') > trace.length },
+  try {
+    switch (request?.op) {
+      case 'stats':
+        return { answer: Object.fromEntries(counterNames.map((name, index) => [name, counters[index]])) }
+      case 'record':
+        if (typeof request.writes !== 'boolean') return { answer: { error: 'writes is not true or false' } }
+        await parts.record(request.writes)
+        return { answer: {} }
+      case 'recorded': {
+        const next = afterRecorded.find((it) => it === request?.next)
+        if (next === undefined) return { answer: { error: `next is not ${afterRecorded.join(', ')}` } }
+        return { answer: await parts.recorded(next) }
       }
-    case 'guard': {
-      const { pid, startTime } = request
-      if (Number.isSafeInteger(pid) && Number.isSafeInteger(startTime))
-        guards.watch({ pid: pid as number, startTime: startTime as number })
-      else if (pid !== undefined || startTime !== undefined) return { answer: { error: 'not a process' } }
-      return { answer: { ...guards.guard } }
+      case 'guard': {
+        const { pid, startTime } = request
+        if (Number.isSafeInteger(pid) && Number.isSafeInteger(startTime))
+          guards.watch({ pid: pid as number, startTime: startTime as number })
+        else if (pid !== undefined || startTime !== undefined) return { answer: { error: 'not a process' } }
+        return { answer: { ...guards.guard } }
+      }
+      case 'stop':
+        return { answer: {}, stop: true }
+      default:
+        return { answer: { error: `no operation ${JSON.stringify(request?.op)}` } }
     }
-    case 'stop':
-      return { answer: {}, stop: true }
-    default:
-      return { answer: { error: `no operation ${JSON.stringify(request?.op)}` } }
+  } catch (error) {
+    return { answer: { error: (error as Error).message } }
   }
 }

@@ -2,13 +2,22 @@ import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { type ExtentMap, lookupPage } from '../../layer/extent-map.js'
 import { extentMapFromJson } from '../../layer/extent-map-json.js'
-import type { CopySource, InstallResult } from '../../sys/userfaultfd.js'
+import { pageSetFromBitmap } from '../../memory/page-bitmap.js'
+import { pagesOf } from '../../memory/page-set.js'
+import {
+  type CopySource,
+  type InstallResult,
+  UFFD_PAGEFAULT_FLAG_WP,
+  UFFD_PAGEFAULT_FLAG_WRITE,
+} from '../../sys/userfaultfd.js'
 import { counterNames, FaultLoop, type FaultOps } from './fault-loop.js'
 import type { ServedRegion } from './handshake.js'
 
 const page = 4096
 
-type Event = { readonly fault: number } | { readonly remove: readonly [start: number, end: number] }
+type Event =
+  | { readonly fault: number; readonly flags?: number }
+  | { readonly remove: readonly [start: number, end: number] }
 
 /** Stands in for the kernel's side of one userfaultfd: events by the read, answers as told, everything noted. */
 class RecordingOps implements FaultOps {
@@ -24,13 +33,15 @@ class RecordingOps implements FaultOps {
   ) {
     const events = this.reads.shift() ?? []
     for (const event of events)
-      if ('fault' in event) onPagefault(event.fault, 0)
+      if ('fault' in event) onPagefault(event.fault, event.flags ?? 0)
       else onRemove(...event.remove)
     return events.length
   }
 
-  copy(address: number, source: CopySource, offset: number, length: number): InstallResult {
-    this.calls.push(`copy ${address / page} layer${source.address}[${offset / page}] ${length / page}`)
+  copy(address: number, source: CopySource, offset: number, length: number, protect: boolean): InstallResult {
+    const from = source === zeros ? 'zeros' : `layer${source.address}`
+    const how = protect ? ' protected' : ''
+    this.calls.push(`copy ${address / page} ${from}[${offset / page}] ${length / page}${how}`)
     return this.#answer()
   }
 
@@ -41,6 +52,15 @@ class RecordingOps implements FaultOps {
 
   wake(address: number, length: number): void {
     this.calls.push(`wake ${address / page} ${length / page}`)
+  }
+
+  reportWrites(address: number, length: number): void {
+    this.calls.push(`report ${address / page} ${length / page}`)
+  }
+
+  writeProtect(address: number, length: number, on: boolean): InstallResult {
+    this.calls.push(`${on ? 'protect' : 'allow'} ${address / page} ${length / page}`)
+    return this.#answer()
   }
 
   #answer(): InstallResult {
@@ -61,21 +81,24 @@ const regions: readonly ServedRegion[] = [
   { address: 20_000 * page, startPage: 0, pages: 1000 },
 ]
 
-function setUp(parts: { map?: ExtentMap; regions?: readonly ServedRegion[]; trace?: number } = {}) {
+const zeros: CopySource = { address: 9, lengthBytes: page }
+
+function setUp(parts: { map?: ExtentMap; regions?: readonly ServedRegion[] } = {}) {
   const ops = new RecordingOps()
   const counters = new Float64Array(counterNames.length)
-  const trace = new Uint32Array(parts.trace ?? 8)
   const layers = [0, 1, 2].map((address) => ({ address, lengthBytes: 2000 * page }))
-  const loop = new FaultLoop({ ops, map, regions, layers, counters, ...parts, trace })
+  const loop = new FaultLoop({ ops, map, regions, layers, zeros, counters, ...parts })
   const count = (name: (typeof counterNames)[number]) => counters[counterNames.indexOf(name)]
   const serve = (...reads: Event[][]) => {
     ops.reads.push(...reads)
     ops.calls.length = 0
     return loop.serve()
   }
-  return { ops, count, trace, serve }
+  return { ops, loop, count, serve }
 }
-const fault = (pageAddress: number): Event => ({ fault: pageAddress * page })
+const fault = (pageAddress: number, flags = 0): Event => ({ fault: pageAddress * page, flags })
+const write = UFFD_PAGEFAULT_FLAG_WRITE
+const toProtected = UFFD_PAGEFAULT_FLAG_WRITE | UFFD_PAGEFAULT_FLAG_WP
 const remove = (first: number, end: number): Event => ({ remove: [first * page, end * page] })
 
 describe('a page of a layer', () => {
@@ -251,12 +274,128 @@ test('each of many regions is found, and the spaces between them are not', () =>
   }
 })
 
-test('the trace holds pages in fault order and stops when it is full', () => {
-  const { serve, trace, count } = setUp({ trace: 3 })
-  serve([fault(20_005), fault(5_000), fault(20_001), fault(20_002)])
-  expect([...trace]).toEqual([5, 1000, 1])
-  expect(count('traced')).toBe(3)
-  expect(count('faults')).toBe(4)
+/** A recording as lists. */
+function found(loop: FaultLoop) {
+  const { pages, touched, written, wanted } = loop.recorded() ?? {}
+  const list = (bitmap: typeof written) => bitmap && [...pagesOf(pageSetFromBitmap(bitmap))]
+  return { order: [...(pages ?? [])], touched: list(touched), written: list(written), wanted: list(wanted) }
+}
+
+describe('a recording', () => {
+  test('holds pages in fault order, zero pages one by one, until it is stopped', () => {
+    const { loop, serve, ops } = setUp()
+    serve([fault(20_005)])
+    loop.record(false)
+    expect(serve([fault(20_007), fault(20_100), fault(5_000, write), fault(20_001)])).toBe(false)
+    expect(ops.calls).toEqual([
+      'copy 20007 layer0[7] 1',
+      'zero 20100 1',
+      'zero 5000 1',
+      'copy 20001 layer0[1] 1',
+    ])
+    expect(found(loop)).toEqual({
+      order: [7, 100, 1000, 1],
+      touched: [1, 7, 100, 1000],
+      written: null,
+      wanted: null,
+    })
+    loop.stopRecording()
+    serve([fault(20_102)])
+    expect(ops.calls).toEqual(['zero 20102 512'])
+    expect(loop.recorded()).toBeUndefined()
+  })
+
+  test('its times do not fall, and lie within its window', () => {
+    const { loop, serve } = setUp()
+    loop.record(false)
+    serve([fault(20_001)], [fault(20_002)])
+    serve([fault(20_003)])
+    const { timesUs = [], windowUs = -1 } = loop.recorded() ?? {}
+    expect([...timesUs]).toEqual([...timesUs].sort((a, b) => a - b))
+    expect(timesUs).toHaveLength(3)
+    expect(timesUs[2]).toBeLessThanOrEqual(windowUs)
+  })
+
+  test('of writes protects what is there and what is read, and names each first write', () => {
+    const { loop, serve, ops, count } = setUp()
+    loop.record(true)
+    expect(ops.calls).toEqual([
+      'report 5000 1000',
+      'report 20000 1000',
+      'protect 5000 1000',
+      'protect 20000 1000',
+    ])
+    serve([fault(20_007), fault(20_100), fault(20_008, write), fault(5_000, write)])
+    expect(ops.calls).toEqual([
+      'copy 20007 layer0[7] 1 protected',
+      'copy 20100 zeros[0] 1 protected',
+      'copy 20008 layer0[8] 1',
+      'copy 5000 zeros[0] 1',
+    ])
+    serve([fault(20_007, toProtected), fault(20_050, toProtected)])
+    expect(ops.calls).toEqual(['allow 20007 1', 'allow 20050 1'])
+    expect(found(loop)).toEqual({
+      order: [7, 100, 8, 1000],
+      touched: [7, 8, 100, 1000],
+      written: [7, 50],
+      wanted: [8, 1000],
+    })
+    expect(count('faults')).toBe(4)
+    expect(count('firstWrites')).toBe(2)
+  })
+
+  test('of writes begins anew with each period, and ends with everything allowed', () => {
+    const { loop, serve, ops } = setUp()
+    loop.record(true)
+    serve([fault(20_007, write), fault(20_008)])
+    ops.calls.length = 0
+    loop.record(true)
+    expect(ops.calls.slice(2)).toEqual(['protect 5000 1000', 'protect 20000 1000'])
+    serve([fault(20_007, toProtected)])
+    expect(found(loop)).toEqual({ order: [], touched: [], written: [7], wanted: [] })
+    ops.calls.length = 0
+    loop.stopRecording()
+    expect(ops.calls).toEqual(['allow 5000 1000', 'allow 20000 1000'])
+    // One that was on its way then.
+    serve([fault(20_008, toProtected)])
+    expect(ops.calls).toEqual(['allow 20008 1'])
+  })
+
+  test('a write that is met while memory is being protected belongs to the new period', () => {
+    const { loop, ops } = setUp()
+    loop.record(true)
+    ops.answers.push('installed', 'again')
+    ops.reads.push([fault(5_003, toProtected)])
+    ops.calls.length = 0
+    loop.record(true)
+    expect(ops.calls.slice(2)).toEqual([
+      'protect 5000 1000',
+      'protect 20000 1000',
+      'allow 5003 1',
+      'protect 20000 1000',
+    ])
+    expect(found(loop).written).toEqual([1003])
+  })
+
+  test('a fault that must be tried again is tried as what it was', () => {
+    const { loop, serve, ops } = setUp()
+    loop.record(true)
+    ops.answers.push('again', 'again', 'again')
+    expect(serve([fault(20_001, write), fault(20_002), fault(20_003, toProtected)])).toBe(false)
+    expect(ops.calls.slice(3)).toEqual([
+      'copy 20001 layer0[1] 1',
+      'copy 20002 layer0[2] 1 protected',
+      'allow 20003 1',
+    ])
+  })
+
+  test('memory that cannot be protected is refused, and not recorded wrongly', () => {
+    const { loop, ops } = setUp()
+    ops.answers.push('gone')
+    expect(() => loop.record(true)).toThrow('cannot be protected as a whole')
+    ops.answers.push(...Array<InstallResult>(1000).fill('again'))
+    expect(() => loop.record(true)).toThrow('keeps changing')
+  })
 })
 
 test('any fault in any image is answered with that page, and with nothing outside its run and region', () => {

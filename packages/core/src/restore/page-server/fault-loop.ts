@@ -1,7 +1,14 @@
 import { VarveError } from '../../errors.js'
 import { type ExtentMap, zeroSource } from '../../layer/extent-map.js'
 import { pageSizeBytes } from '../../memory/units.js'
-import type { CopySource, InstallResult, UserfaultOps } from '../../sys/userfaultfd.js'
+import {
+  type CopySource,
+  type InstallResult,
+  UFFD_PAGEFAULT_FLAG_WP,
+  UFFD_PAGEFAULT_FLAG_WRITE,
+  type UserfaultOps,
+} from '../../sys/userfaultfd.js'
+import { FaultRecord, type RecordedFaults } from './fault-record.js'
 import type { ServedRegion } from './handshake.js'
 
 /** Places in the shared counters; Float64Array, so that any thread can read them. */
@@ -12,7 +19,7 @@ export const counterNames = [
   'existing',
   'retries',
   'removedPages',
-  'traced',
+  'firstWrites',
 ] as const
 export type CounterName = (typeof counterNames)[number]
 const counter = Object.fromEntries(counterNames.map((name, index) => [name, index])) as Record<
@@ -32,8 +39,14 @@ const maxReads = 16
 /** Faults that wait for a REMOVE event to be read. Each is a sleeping thread of the VMM, so there are never many. */
 const maxDeferred = 4096
 
+/** How often an operation on all of memory is tried that an unread REMOVE event refuses. Each try reads all there are. */
+const maxProtectTries = 1000
+
 /** The part of `UserfaultOps` that the loop needs. */
-export type FaultOps = Pick<UserfaultOps, 'readEvents' | 'copy' | 'zero' | 'wake' | 'zeroedBytes'>
+export type FaultOps = Pick<
+  UserfaultOps,
+  'readEvents' | 'copy' | 'zero' | 'wake' | 'zeroedBytes' | 'reportWrites' | 'writeProtect'
+>
 
 /**
  * Answers the faults of one VM. Everything is allocated here, once; a fault allocates nothing. It runs on one thread,
@@ -44,12 +57,14 @@ export class FaultLoop {
   readonly #regions: readonly ServedRegion[]
   readonly #map: ExtentMap
   readonly #layers: readonly CopySource[]
+  readonly #zeros: CopySource
   readonly #counters: Float64Array
-  readonly #trace: Uint32Array
+  /** Each an address with the flags of its fault in the bits below the page. */
   readonly #deferred = new Float64Array(maxDeferred)
   #deferredCount = 0
   /** One bit a page: given back by the guest (balloon), reads as zero from then on. */
   #removed: Uint8Array | undefined
+  #record: FaultRecord | undefined
 
   constructor(parts: {
     readonly ops: FaultOps
@@ -57,15 +72,16 @@ export class FaultLoop {
     readonly regions: readonly ServedRegion[]
     readonly map: ExtentMap
     readonly layers: readonly CopySource[]
+    /** A page of zeros. */
+    readonly zeros: CopySource
     readonly counters: Float64Array
-    readonly trace: Uint32Array
   }) {
     this.#ops = parts.ops
     this.#regions = parts.regions
     this.#map = parts.map
     this.#layers = parts.layers
+    this.#zeros = parts.zeros
     this.#counters = parts.counters
-    this.#trace = parts.trace
   }
 
   /**
@@ -79,16 +95,72 @@ export class FaultLoop {
     return this.#deferredCount > 0
   }
 
-  readonly #onPagefault = (address: number, _flags: number): void => {
-    const region = this.#regionAt(address)
-    const page = region.startPage + Math.floor((address - region.address) / pageSizeBytes)
-    const traced = this.#counters[counter.traced] as number
-    if (traced < this.#trace.length) {
-      this.#trace[traced] = page
-      this.#counters[counter.traced] = traced + 1
+  /**
+   * Begins a recording, or another period of it, in which nothing is known yet. With `writes` every page that is there is
+   * protected again, so that its next write is seen. All first touches are seen, zero pages among them: they are then
+   * installed one by one.
+   */
+  record(writes: boolean): void {
+    const before = this.#record
+    if (writes)
+      for (const { address, pages } of this.#regions) this.#ops.reportWrites(address, pages * pageSizeBytes)
+    // Before pages are protected: a write to one of them may be met, and answered, while others still are not.
+    this.#record = new FaultRecord(this.#map.pages, writes)
+    if (writes) this.#protectAll()
+    else if (before?.writes === true) this.#unprotectAll()
+  }
+
+  /** What was recorded since the begin of the period; undefined where nothing records. */
+  recorded(): RecordedFaults | undefined {
+    // What was touched before this call is in it, as far as the kernel has told.
+    this.serve()
+    return this.#record?.copy()
+  }
+
+  /** Ends the recording: nothing is protected any more. */
+  stopRecording(): void {
+    const before = this.#record
+    this.#record = undefined
+    if (before?.writes === true) this.#unprotectAll()
+  }
+
+  #protectAll(): void {
+    for (const region of this.#regions)
+      if (this.#protect(region, true) === 'gone')
+        throw new VarveError(
+          'RECORDER_UNRELIABLE',
+          `${region.pages} pages at ${region.address} cannot be protected as a whole: memory there was replaced`,
+        )
+  }
+
+  #unprotectAll(): void {
+    // Gone: the VMM has ended, or who waits for a page of what was replaced does not wait for us.
+    for (const region of this.#regions) this.#protect(region, false)
+  }
+
+  #protect({ address, pages }: ServedRegion, on: boolean): InstallResult {
+    for (let tries = 0; tries < maxProtectTries; tries++) {
+      const result = this.#ops.writeProtect(address, pages * pageSizeBytes, on)
+      if (result !== 'again') return result
+      this.serve()
     }
-    this.#count(counter.faults, 1)
-    this.#install(region, page)
+    throw new VarveError('RECORDER_UNRELIABLE', `memory at ${address} keeps changing: it was not protected`)
+  }
+
+  readonly #onPagefault = (address: number, flags: number): void => {
+    const region = this.#regionAt(address)
+    const page = pageOf(region, address)
+    this.#record?.note(page, flags)
+    this.#count((flags & UFFD_PAGEFAULT_FLAG_WP) === 0 ? counter.faults : counter.firstWrites, 1)
+    this.#answer(region, page, flags)
+  }
+
+  #answer(region: ServedRegion, page: number, flags: number): void {
+    if ((flags & UFFD_PAGEFAULT_FLAG_WP) === 0) this.#install(region, page, flags)
+    else {
+      const address = region.address + (page - region.startPage) * pageSizeBytes
+      this.#settle(this.#ops.writeProtect(address, pageSizeBytes, false), address, flags)
+    }
   }
 
   readonly #onRemove = (start: number, end: number): void => {
@@ -101,30 +173,31 @@ export class FaultLoop {
     }
   }
 
-  #install(region: ServedRegion, page: number): void {
+  #install(region: ServedRegion, page: number, flags: number): void {
     const address = region.address + (page - region.startPage) * pageSizeBytes
     const run = this.#runAt(page)
     const start = this.#map.starts[run] as number
     const source = this.#map.sources[run] as number
-    if (source === zeroSource) {
-      const runEnd = start + (this.#map.counts[run] as number)
-      this.#zero(address, Math.min(runEnd, region.startPage + region.pages, page + zeroWindowPages) - page)
-    } else if (this.#isRemoved(page)) this.#zero(address, 1)
-    else
-      this.#copy(
-        address,
-        this.#layers[source] as CopySource,
-        (this.#map.sourcePages[run] as number) + page - start,
-      )
+    if (source === zeroSource || this.#isRemoved(page)) {
+      const runEnd = source === zeroSource ? start + (this.#map.counts[run] as number) : page + 1
+      const pages = Math.min(runEnd, region.startPage + region.pages, page + zeroWindowPages) - page
+      // A page of zeros of its own can be protected; the kernel's shared one cannot, or not at once.
+      if (this.#record?.writes === true) this.#copy(address, this.#zeros, 0, flags)
+      else this.#zero(address, this.#record === undefined ? pages : 1, flags)
+    } else {
+      const layerPage = (this.#map.sourcePages[run] as number) + page - start
+      this.#copy(address, this.#layers[source] as CopySource, layerPage, flags)
+    }
   }
 
-  #copy(address: number, layer: CopySource, layerPage: number): void {
-    const result = this.#ops.copy(address, layer, layerPage * pageSizeBytes, pageSizeBytes)
+  #copy(address: number, layer: CopySource, layerPage: number, flags: number): void {
+    const protect = this.#record?.writes === true && (flags & UFFD_PAGEFAULT_FLAG_WRITE) === 0
+    const result = this.#ops.copy(address, layer, layerPage * pageSizeBytes, pageSizeBytes, protect)
     if (result === 'installed') this.#count(counter.copiedPages, 1)
-    else this.#settle(result, address)
+    else this.#settle(result, address, flags)
   }
 
-  #zero(address: number, pages: number): void {
+  #zero(address: number, pages: number, flags: number): void {
     this.#count(counter.zeroCalls, 1)
     let result = this.#ops.zero(address, pages * pageSizeBytes)
     if (result === 'gone' && pages > 1) {
@@ -134,37 +207,37 @@ export class FaultLoop {
       result = this.#ops.zero(address, pageSizeBytes)
     }
     // A run that met a page already there stops with "again" too, but by then the faulting page, its first, is done.
-    if (result !== 'installed' && this.#ops.zeroedBytes === 0) this.#settle(result, address)
+    if (result !== 'installed' && this.#ops.zeroedBytes === 0) this.#settle(result, address, flags)
   }
 
   /** A page that was not installed: it is there already, must be tried again, or nobody waits for it any more. */
-  #settle(result: InstallResult, address: number): void {
+  #settle(result: InstallResult, address: number, flags: number): void {
     if (result === 'exists') {
       this.#count(counter.existing, 1)
       this.#ops.wake(address, pageSizeBytes)
     } else if (result === 'again') {
       this.#count(counter.retries, 1)
-      this.#defer(address)
+      this.#defer(address + flags)
     }
   }
 
-  #defer(address: number): void {
+  #defer(fault: number): void {
     if (this.#deferredCount === maxDeferred)
       throw new VarveError(
         'PAGE_SERVER_PROTOCOL',
         `more than ${maxDeferred} faults wait behind an unread event`,
       )
-    this.#deferred[this.#deferredCount++] = address
+    this.#deferred[this.#deferredCount++] = fault
   }
 
   #retryDeferred(): void {
     const count = this.#deferredCount
     this.#deferredCount = 0
     for (let index = 0; index < count; index++) {
-      const address = this.#deferred[index] as number
-      const region = this.#regionAt(address)
+      const fault = this.#deferred[index] as number
+      const region = this.#regionAt(fault)
       // Deferring again writes at or before `index`: what is still to be read is not overwritten.
-      this.#install(region, region.startPage + Math.floor((address - region.address) / pageSizeBytes))
+      this.#answer(region, pageOf(region, fault), fault % pageSizeBytes)
     }
   }
 
@@ -207,4 +280,8 @@ export class FaultLoop {
   #count(index: number, by: number): void {
     this.#counters[index] = (this.#counters[index] as number) + by
   }
+}
+
+function pageOf(region: ServedRegion, address: number): number {
+  return region.startPage + Math.floor((address - region.address) / pageSizeBytes)
 }

@@ -1,13 +1,15 @@
 import { openSync } from 'node:fs'
-import { parentPort, workerData } from 'node:worker_threads'
+import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads'
 import { VarveError } from '../../errors.js'
 import type { ExtentMap } from '../../layer/extent-map.js'
 import { pageSizeBytes } from '../../memory/units.js'
-import { adviseRandomAccess, mapFile } from '../../sys/memory-map.js'
+import { clearEvent } from '../../sys/eventfd.js'
+import { adviseRandomAccess, mapAnonymous, mapFile } from '../../sys/memory-map.js'
 import { Poller } from '../../sys/poll.js'
 import { UserfaultOps } from '../../sys/userfaultfd.js'
 import { FaultLoop } from './fault-loop.js'
-import type { ServedRegion } from './handshake.js'
+import type { FaultAnswer, FaultOrder } from './fault-orders.js'
+import { FaultRecord } from './fault-record.js'
 
 /** What the main thread hands over at start; typed arrays over shared memory stay shared. */
 export interface FaultWorkerData {
@@ -16,19 +18,15 @@ export interface FaultWorkerData {
   readonly randomAccess: boolean
   /** Polls readable when the worker shall end. */
   readonly stopEvent: number
+  /** Polls readable when orders were posted. */
+  readonly orderEvent: number
   readonly counters: Float64Array
-  readonly trace: Uint32Array
-}
-
-export interface ServeOrder {
-  readonly userfaultfd: number
-  readonly regions: readonly ServedRegion[]
 }
 
 /** How soon deferred faults are tried again while no new event comes. */
 const retryMs = 1
 
-const { layers, map, randomAccess, stopEvent, counters, trace } = workerData as FaultWorkerData
+const { layers, map, randomAccess, stopEvent, orderEvent, counters } = workerData as FaultWorkerData
 const port = parentPort
 if (port === null) throw new Error('fault-worker.js is a worker thread')
 
@@ -40,22 +38,81 @@ const sources = layers.map(({ path, pages }) => {
   if (randomAccess) adviseRandomAccess(mapping)
   return mapping
 })
-port.once('message', ({ userfaultfd, regions }: ServeOrder) => {
-  const loop = new FaultLoop({
-    ops: new UserfaultOps(userfaultfd),
-    regions,
-    map,
-    layers: sources,
-    counters,
-    trace,
-  })
-  const poller = new Poller([userfaultfd, stopEvent])
-  for (let again = false; ; ) {
-    poller.wait(again ? retryMs : -1)
-    if (poller.readable(1)) break
-    // The kernel says so of a userfaultfd that is blocking or was never set up. A read of the former would sleep.
-    if (poller.broken(0)) throw new VarveError('PAGE_SERVER_PROTOCOL', 'the userfaultfd cannot be polled')
-    again = loop.serve()
-  }
-})
+const zeros = mapAnonymous(pageSizeBytes)
+
+/** Ordered before there was memory to record: `writes` of it. */
+let early: { readonly writes: boolean } | undefined
+let loop: FaultLoop | undefined
+let poller = new Poller([stopEvent, orderEvent])
 port.postMessage('ready')
+for (let again = false; ; ) {
+  poller.wait(again ? retryMs : -1)
+  if (poller.readable(0)) break
+  if (poller.readable(1)) {
+    obeyAll()
+    // The userfaultfd may be new to the poller, and is never read before it was polled.
+    continue
+  }
+  if (loop === undefined) continue
+  // The kernel says so of a userfaultfd that is blocking or was never set up. A read of the former would sleep.
+  if (poller.broken(2)) throw new VarveError('PAGE_SERVER_PROTOCOL', 'the userfaultfd cannot be polled')
+  again = loop.serve()
+}
+
+function obeyAll(): void {
+  // Before the orders are read: one that comes later raises it again.
+  clearEvent(orderEvent)
+  for (;;) {
+    const received = receiveMessageOnPort(port as NonNullable<typeof port>) as
+      | { message: FaultOrder }
+      | undefined
+    if (received === undefined) return
+    port?.postMessage(obey(received.message))
+  }
+}
+
+function obey(order: FaultOrder): FaultAnswer {
+  switch (order.kind) {
+    case 'serve': {
+      const { userfaultfd, regions } = order
+      loop = new FaultLoop({
+        ops: new UserfaultOps(userfaultfd),
+        regions,
+        map,
+        layers: sources,
+        zeros,
+        counters,
+      })
+      poller = new Poller([stopEvent, orderEvent, userfaultfd])
+      // A failure here ends the server: a recording that was asked for and does not record would lie.
+      if (early !== undefined) loop.record(early.writes)
+      return {}
+    }
+    case 'record':
+      if (loop === undefined) early = { writes: order.writes }
+      else return refusable(() => loop?.record(order.writes))
+      return {}
+    case 'recorded': {
+      const recorded = loop ? loop.recorded() : early && new FaultRecord(map.pages, early.writes).copy()
+      if (recorded === undefined) return { error: 'nothing is recorded' }
+      if (order.next === 'stop') {
+        early = undefined
+        loop?.stopRecording()
+      } else if (order.next === 'again') {
+        const { error } = refusable(() => loop?.record(recorded.written !== null))
+        if (error !== undefined) return { error }
+      }
+      return { recorded }
+    }
+  }
+}
+
+function refusable(work: () => void): FaultAnswer {
+  try {
+    work()
+    return {}
+  } catch (error) {
+    loop?.stopRecording()
+    return { error: (error as Error).message }
+  }
+}

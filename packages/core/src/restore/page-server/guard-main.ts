@@ -1,9 +1,10 @@
-import { readFileSync, renameSync, writeFileSync } from 'node:fs'
+import { renameSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { openPidfd, signalPidfd } from '../../sys/pidfd.js'
 import { Poller } from '../../sys/poll.js'
 import type { ProcessIdentity } from '../../sys/proc.js'
 import { pageServerFiles } from './page-server-files.js'
+import { readLogStart } from './read-log.js'
 
 /** What the guard watches, as JSON in its first argument. */
 export interface GuardOrder {
@@ -51,7 +52,7 @@ function kill(vmFd: number): void {
 /** What the server itself gave as its reason, if it came to that. */
 function lastWords(): string {
   try {
-    const log = readFileSync(pageServerFiles(directory).serverLog, 'utf8')
+    const log = readLogStart(pageServerFiles(directory).serverLog)
     const words = /^page server: (.*)$/m.exec(log)?.[1]
     return words === undefined ? '' : `: ${words.slice(0, 1000)}`
   } catch {

@@ -1,67 +1,83 @@
-import { once } from 'node:events'
-import { chmodSync, chownSync, closeSync, fstatSync, openSync, readlinkSync, rmSync } from 'node:fs'
+import { closeSync, fstatSync, lchownSync, openSync, readlinkSync, rmSync } from 'node:fs'
 import { createServer, type Socket } from 'node:net'
-import { Worker } from 'node:worker_threads'
 import { VarveError } from '../../errors.js'
+import { emptyBitmap } from '../../memory/page-bitmap.js'
 import { pageSizeBytes } from '../../memory/units.js'
-import { createEvent, raiseEvent } from '../../sys/eventfd.js'
 import { peerCredentials, receiveMessage } from '../../sys/fd-passing.js'
 import { isAlive, type ProcessIdentity, processIdentity } from '../../sys/proc.js'
 import { type PageServerConfig, readPageServerConfig } from './config.js'
 import { startControl } from './control.js'
 import { counterNames } from './fault-loop.js'
-import type { FaultWorkerData, ServeOrder } from './fault-worker.js'
+import type { AfterRecorded, FaultAnswer, FaultOrder } from './fault-orders.js'
+import { FaultThread } from './fault-thread.js'
 import { GuardWatch } from './guard-watch.js'
-import { parseHandshake } from './handshake.js'
+import { parseHandshake, type ServedRegion } from './handshake.js'
+import { recordedToJson } from './recorded-answer.js'
+import { changedPages } from './wanted-pages.js'
 
 /** Firecracker sends its message right after it connects. */
 const handshakeTimeoutMs = 10_000
 /** How soon the server notices that its VM has ended. Nothing waits for that. */
 const vmmPollMs = 100
-/** Page numbers kept in fault order: 4 GiB of single pages, 4 MiB of memory. */
-const maxTrace = 1024 * 1024
 
 /** What is to be closed or removed at the end, in the order of its making. */
 const closers: (() => void)[] = []
-const stopEvent = createEvent()
-let worker: Worker | undefined
+let faults: FaultThread | undefined
 let ending = false
 // Whatever goes wrong, the server must end, or a VM would wait for ever: by itself Node waits for the sleeping worker.
 process.on('uncaughtException', fail)
+// All that is made here, the sockets above all, is for the owner alone. A chmod afterwards could be led astray by a link
+// that the jailed VMM puts in the socket's place.
+process.umask(0o177)
 
 const config = readPageServerConfig(process.argv[2] ?? '')
 for (const layer of config.layers) assertWhole(layer)
 const counters = new Float64Array(new SharedArrayBuffer(counterNames.length * 8))
-const trace = new Uint32Array(new SharedArrayBuffer(maxTrace * 4))
 const guards = new GuardWatch({ server: ownIdentity(), vmm: config.vmm, directory: config.directory })
 const watch = setInterval(() => (isAlive(config.vmm) ? guards.check() : end(0)), vmmPollMs)
 closers.push(() => clearInterval(watch))
-worker = new Worker(new URL('./fault-worker.js', import.meta.url), {
-  workerData: {
-    layers: config.layers,
-    map: config.map,
-    randomAccess: config.randomAccess,
-    stopEvent,
-    counters,
-    trace,
-  } satisfies FaultWorkerData,
-})
+const { layers, map, randomAccess } = config
 // A fault that cannot be answered rightly is answered by nobody: the guard then kills the VM.
-worker.once('error', fail)
-worker.once('exit', () => fail(new VarveError('PAGE_SERVER_PROTOCOL', 'the fault thread ended')))
-const workerReady = once(worker, 'message')
-const control = await startControl(config.controlPath, { counters, trace, guards, stop: () => end(0) })
+const thread = new FaultThread({ layers, map, randomAccess, counters }, fail)
+faults = thread
+let regions: readonly ServedRegion[] = []
+const control = await startControl(config.controlPath, {
+  counters,
+  guards,
+  record: async (writes) => void (await ordered({ kind: 'record', writes })),
+  recorded,
+  stop: () => end(0),
+})
 closers.push(() => control.close())
-await workerReady
-if (!ending) listen(config, worker)
+await thread.ready()
+if (!ending) listen(config)
 
-function listen({ socketPath, socketOwner }: PageServerConfig, faults: Worker): void {
+async function ordered(order: FaultOrder): Promise<FaultAnswer> {
+  const answer = await thread.order(order)
+  if (answer.error !== undefined) throw new VarveError('PAGE_SERVER_PROTOCOL', answer.error)
+  return answer
+}
+
+async function recorded(next: AfterRecorded): Promise<object> {
+  const { recorded: found } = await ordered({ kind: 'recorded', next })
+  if (found === undefined) throw new VarveError('PAGE_SERVER_PROTOCOL', 'the fault thread gave no recording')
+  const memory = { pid: config.vmm.pid, regions, map, layers }
+  const wanted = found.wanted ?? emptyBitmap(0, 0)
+  return recordedToJson(found, await changedPages(memory, wanted))
+}
+
+function listen({ socketPath, socketOwner }: PageServerConfig): void {
   // pauseOnConnect: Node must not read, because a plain read drops the descriptor that comes with the bytes.
   const server = createServer({ pauseOnConnect: true }, (socket) => {
     // One connection, ever. A second one can have been accepted together with the first.
     if (!server.listening) return socket.destroy()
     server.close()
-    handshake(socket).then((order) => faults.postMessage(order), fail)
+    handshake(socket)
+      .then((order) => {
+        regions = order.regions
+        return ordered(order)
+      })
+      .catch(fail)
     return undefined
   })
   server.once('error', fail)
@@ -70,13 +86,13 @@ function listen({ socketPath, socketOwner }: PageServerConfig, faults: Worker): 
     rmSync(socketPath, { force: true })
   })
   server.listen(socketPath, () => {
-    chmodSync(socketPath, 0o600)
-    if (socketOwner) chownSync(socketPath, socketOwner.uid, socketOwner.gid)
+    // Of a link only the link itself.
+    if (socketOwner) lchownSync(socketPath, socketOwner.uid, socketOwner.gid)
     process.stdout.write('ready\n')
   })
 }
 
-async function handshake(socket: Socket): Promise<ServeOrder> {
+async function handshake(socket: Socket): Promise<Extract<FaultOrder, { kind: 'serve' }>> {
   const fd = descriptorOf(socket)
   const peer = peerCredentials(fd)
   if (peer.pid !== config.vmm.pid || !isAlive(config.vmm))
@@ -103,15 +119,15 @@ async function handshake(socket: Socket): Promise<ServeOrder> {
     chunks.push(message.bytes)
     const bytes = Buffer.concat(chunks)
     // Bounded: more than is allowed throws.
-    const regions = parseHandshake(bytes, config.map.pages)
-    if (regions === undefined) continue
+    const served = parseHandshake(bytes, config.map.pages)
+    if (served === undefined) continue
     const userfaultfd = descriptors[0]
     if (userfaultfd === undefined)
       throw new VarveError('PAGE_SERVER_PROTOCOL', 'handshake without a descriptor')
     const kind = readlinkSync(`/proc/self/fd/${userfaultfd}`)
     if (kind !== 'anon_inode:[userfaultfd]')
       throw new VarveError('PAGE_SERVER_PROTOCOL', `handshake with a ${kind}`)
-    return { userfaultfd, regions }
+    return { kind: 'serve', userfaultfd, regions: served }
   }
 }
 
@@ -156,9 +172,8 @@ function end(status: number): void {
   if (ending) return
   ending = true
   process.exitCode = status
-  // process.exit would hang while the worker sleeps in poll: it must be woken first.
-  raiseEvent(stopEvent)
-  const stopped = worker?.terminate() ?? Promise.resolve()
+  // process.exit would hang while the worker sleeps in poll.
+  const stopped = faults?.stop() ?? Promise.resolve()
   stopped.finally(() => process.exit())
   for (const close of closers) close()
 }

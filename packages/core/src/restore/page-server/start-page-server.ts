@@ -1,5 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process'
-import { closeSync, mkdirSync, openSync, readFileSync, writeFileSync } from 'node:fs'
+import { closeSync, mkdirSync, openSync, writeFileSync } from 'node:fs'
 import { connect } from 'node:net'
 import { fileURLToPath } from 'node:url'
 import { VarveError } from '../../errors.js'
@@ -8,16 +8,23 @@ import { killProcess } from '../../sys/pidfd.js'
 import { type ProcessIdentity, processIdentity } from '../../sys/proc.js'
 import { type PageServerConfig, pageServerConfigToJson } from './config.js'
 import type { CounterName } from './fault-loop.js'
+import type { AfterRecorded } from './fault-orders.js'
 import type { GuardOrder } from './guard-main.js'
 import { pageServerFiles } from './page-server-files.js'
+import { readLogEnd } from './read-log.js'
+import { type FaultTrace, recordedFromJson } from './recorded-answer.js'
 
 export type PageServerStats = Readonly<Record<CounterName, number>>
 
-export interface PageServerTrace {
-  /** Page numbers in the order of their faults. */
-  readonly pages: readonly number[]
-  /** The server kept no more than these. */
-  readonly truncated: boolean
+export interface RecordFaultsOptions {
+  /** Costs a fault more for each page that is read first and written later. */
+  readonly writes: boolean
+  readonly signal?: AbortSignal | undefined
+}
+
+export interface RecordedOptions {
+  readonly next?: AfterRecorded
+  readonly signal?: AbortSignal | undefined
 }
 
 /** A page server that serves one VM. It ends by itself when the VM ends. */
@@ -26,7 +33,18 @@ export interface PageServer {
   /** The first guard; where it dies, the server starts another. */
   readonly guard: ProcessIdentity
   stats(options?: { readonly signal?: AbortSignal }): Promise<PageServerStats>
-  trace(options?: { readonly signal?: AbortSignal }): Promise<PageServerTrace>
+  /**
+   * Begins to record which pages are touched first, and with `writes` which are written first, from now on; called before
+   * the load, from the first fault on. Called again: another period, and what was recorded before is dropped. A page that is
+   * there already is not touched for the first time; with `writes` it is protected, so that its next write is seen. Pages that
+   * are zero cost a fault each while this records.
+   */
+  record(options: RecordFaultsOptions): Promise<void>
+  /**
+   * What was recorded since the begin of the period. `next`: go on with it (default), begin the next period at once, or
+   * stop. A period that begins while the VM is paused begins with what a snapshot taken in that pause holds.
+   */
+  recorded(options?: RecordedOptions): Promise<FaultTrace>
 }
 
 export interface StartPageServerOptions extends Omit<PageServerConfig, 'controlPath'> {
@@ -47,7 +65,7 @@ export async function startPageServer(options: StartPageServerOptions): Promise<
   const { signal, ...rest } = options
   const { directory } = options
   const files = pageServerFiles(directory)
-  mkdirSync(files.own, { mode: 0o700 })
+  makeOwnDirectory(files.own)
   const config = { ...rest, controlPath: assertSocketPath(files.control) }
   assertSocketPath(config.socketPath)
   writeFileSync(files.config, pageServerConfigToJson(config), { mode: 0o600 })
@@ -66,7 +84,26 @@ export async function startPageServer(options: StartPageServerOptions): Promise<
     identity: server.identity,
     guard: guard.identity,
     stats: (ofCall) => ask(config.controlPath, { op: 'stats' }, ofCall) as Promise<PageServerStats>,
-    trace: (ofCall) => ask(config.controlPath, { op: 'trace' }, ofCall) as Promise<PageServerTrace>,
+    record: async ({ writes, signal: ofCall }) => {
+      await ask(config.controlPath, { op: 'record', writes }, { signal: ofCall })
+    },
+    recorded: async ({ next = 'go-on', signal: ofCall } = {}) =>
+      recordedFromJson(
+        await ask(config.controlPath, { op: 'recorded', next }, { signal: ofCall }),
+        config.map.pages,
+      ),
+  }
+}
+
+function makeOwnDirectory(path: string): void {
+  try {
+    mkdirSync(path, { mode: 0o700 })
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code !== 'EEXIST') throw cause
+    throw new VarveError('ALREADY_EXISTS', `${path} exists: a page server was started for this VM before`, {
+      remedy: 'launch another VM; its logs say what became of this one',
+      cause,
+    })
   }
 }
 
@@ -133,7 +170,7 @@ function said(
 /** Where the other of the two failed first, the machine's directory may be gone already, and the log with it. */
 function lastWords(logPath: string): string {
   try {
-    return readFileSync(logPath, 'utf8').trim().slice(-2000)
+    return readLogEnd(logPath).trim().slice(-2000)
   } catch (error) {
     return (error as Error).message
   }
@@ -141,7 +178,7 @@ function lastWords(logPath: string): string {
 
 function ask(
   path: string,
-  request: { readonly op: string },
+  request: { readonly op: string; readonly [name: string]: unknown },
   { signal }: { readonly signal?: AbortSignal | undefined } = {},
 ): Promise<unknown> {
   const { op } = request

@@ -1,0 +1,81 @@
+import { emptyBitmap, type PageBitmap } from '../../memory/page-bitmap.js'
+import { UFFD_PAGEFAULT_FLAG_WP, UFFD_PAGEFAULT_FLAG_WRITE } from '../../sys/userfaultfd.js'
+
+/** Faults whose order is kept: 4 GiB of single pages, 8 MiB of memory. The sets of pages have no such limit. */
+export const maxRecordedFaults = 1024 * 1024
+const maxTimeUs = 2 ** 32 - 1
+
+/** One period of a recording, as plain data that can go to another thread. */
+export interface RecordedFaults {
+  /** Faults on missing pages in their order: the page, and when it was read, µs since the begin (71 minutes at most). */
+  readonly pages: Uint32Array
+  readonly timesUs: Uint32Array
+  /** There were more faults than `maxRecordedFaults`: those are in the sets only. */
+  readonly truncated: boolean
+  /** Every page that was missing when it was touched. */
+  readonly touched: PageBitmap
+  /** Every page that was there and protected when it was written. Null where writes are not recorded. */
+  readonly written: PageBitmap | null
+  /**
+   * Every page that was missing when it was to be written, so the kernel says. KVM says that of reads too, where it fetches
+   * pages asynchronously (docs/notes/write-protection.md): only the content of the page tells. Null as above.
+   */
+  readonly wanted: PageBitmap | null
+  readonly windowUs: number
+}
+
+/** What the fault loop notes of one period. Everything is allocated at its begin. */
+export class FaultRecord {
+  readonly writes: boolean
+  readonly #begin = performance.now()
+  readonly #pages = new Uint32Array(maxRecordedFaults)
+  readonly #timesUs = new Uint32Array(maxRecordedFaults)
+  readonly #touched: PageBitmap
+  readonly #written: PageBitmap
+  readonly #wanted: PageBitmap
+  #count = 0
+  #truncated = false
+
+  constructor(imagePages: number, writes: boolean) {
+    this.writes = writes
+    this.#touched = emptyBitmap(0, imagePages)
+    this.#written = emptyBitmap(0, writes ? imagePages : 0)
+    this.#wanted = emptyBitmap(0, writes ? imagePages : 0)
+  }
+
+  /** `flags` as in struct uffd_msg. */
+  note(page: number, flags: number): void {
+    if ((flags & UFFD_PAGEFAULT_FLAG_WP) !== 0) {
+      if (this.writes) setBit(this.#written, page)
+      return
+    }
+    setBit(this.#touched, page)
+    if (this.writes && (flags & UFFD_PAGEFAULT_FLAG_WRITE) !== 0) setBit(this.#wanted, page)
+    if (this.#count < maxRecordedFaults) {
+      this.#pages[this.#count] = page
+      this.#timesUs[this.#count++] = Math.min(this.#sinceBeginUs(), maxTimeUs)
+    } else this.#truncated = true
+  }
+
+  /** What was noted so far, copied. */
+  copy(): RecordedFaults {
+    const copied = ({ first, words }: PageBitmap) => ({ first, words: words.slice() })
+    return {
+      pages: this.#pages.slice(0, this.#count),
+      timesUs: this.#timesUs.slice(0, this.#count),
+      truncated: this.#truncated,
+      touched: copied(this.#touched),
+      written: this.writes ? copied(this.#written) : null,
+      wanted: this.writes ? copied(this.#wanted) : null,
+      windowUs: this.#sinceBeginUs(),
+    }
+  }
+
+  #sinceBeginUs(): number {
+    return Math.floor((performance.now() - this.#begin) * 1000)
+  }
+}
+
+function setBit({ words }: PageBitmap, page: number): void {
+  words[page >>> 5] = (words[page >>> 5] as number) | (1 << (page & 31))
+}

@@ -1,0 +1,93 @@
+import { VarveError } from '../../errors.js'
+import { emptyBitmap, type PageBitmap, pageSetFromBitmap } from '../../memory/page-bitmap.js'
+import { emptyPageSet, type PageSet } from '../../memory/page-set.js'
+import type { RecordedFaults } from './fault-record.js'
+
+/** What the page server recorded of one period. Pages are of the image. */
+export interface FaultTrace {
+  /** Faults in their order: the page, and when it was read, whole µs since the begin of the period. */
+  readonly pages: Uint32Array
+  readonly timesUs: Uint32Array
+  /** There were more; what is missing here is in `touched` all the same. */
+  readonly truncated: boolean
+  readonly windowMs: number
+  /** Every page that was not there yet and was touched within the period. */
+  readonly touched: PageSet
+  /** Every page that was written within the period. Null where writes were not recorded. */
+  readonly written: PageSet | null
+  /**
+   * Pages that came because somebody wanted to write to them, so the kernel says, but that hold what the image holds: only
+   * read (KVM asks like that where it fetches pages asynchronously), or written with what they held. None of `written`; null as above.
+   */
+  readonly unchanged: PageSet | null
+}
+
+/** The answer on the control socket: sets and lists as the bytes of their 32-bit words in base64. */
+export function recordedToJson(
+  { pages, timesUs, truncated, touched, written, wanted, windowUs }: RecordedFaults,
+  changed: PageBitmap,
+) {
+  return {
+    pages: base64(pages),
+    timesUs: base64(timesUs),
+    truncated,
+    windowUs,
+    touched: base64(touched.words),
+    written: written && base64(combine(written, changed, (a, b) => a | b)),
+    unchanged: written && wanted && base64(combine(combined(wanted, written), changed, (a, b) => a & ~b)),
+  }
+}
+
+/** Pages that are in `a` and not in `b`. */
+const combined = (a: PageBitmap, b: PageBitmap): PageBitmap => ({
+  first: 0,
+  words: combine(a, b, (x, y) => x & ~y),
+})
+
+function combine(a: PageBitmap, b: PageBitmap, operation: (a: number, b: number) => number): Int32Array {
+  return a.words.map((word, index) => operation(word, b.words[index] as number))
+}
+
+function base64({ buffer, byteOffset, byteLength }: Int32Array | Uint32Array): string {
+  return Buffer.from(buffer, byteOffset, byteLength).toString('base64')
+}
+
+export function recordedFromJson(value: unknown, imagePages: number): FaultTrace {
+  const it = value as Record<string, unknown>
+  const bytes = (name: string) => {
+    const text = it[name]
+    if (typeof text !== 'string') throw broken(`${name} is not text`)
+    const read = Buffer.from(text, 'base64')
+    if (read.length % 4 !== 0) throw broken(`${name} has ${read.length} bytes`)
+    return read
+  }
+  const list = (name: string) => {
+    const read = bytes(name)
+    const words = new Uint32Array(read.length / 4)
+    read.copy(new Uint8Array(words.buffer))
+    return words
+  }
+  const set = (name: string): PageSet => {
+    const bitmap = emptyBitmap(0, imagePages)
+    const read = bytes(name)
+    if (read.length !== bitmap.words.byteLength) throw broken(`${name} has ${read.length} bytes`)
+    read.copy(new Uint8Array(bitmap.words.buffer))
+    return read.length === 0 ? emptyPageSet : pageSetFromBitmap(bitmap)
+  }
+  const { windowUs } = it
+  if (typeof windowUs !== 'number' || !(windowUs >= 0))
+    throw broken(`windowUs is ${JSON.stringify(windowUs)}`)
+  const [pages, timesUs] = [list('pages'), list('timesUs')]
+  if (pages.length !== timesUs.length) throw broken(`${pages.length} pages and ${timesUs.length} times`)
+  return {
+    pages,
+    timesUs,
+    truncated: it.truncated === true,
+    windowMs: windowUs / 1000,
+    touched: set('touched'),
+    written: it.written === null ? null : set('written'),
+    unchanged: it.unchanged === null ? null : set('unchanged'),
+  }
+}
+
+const broken = (detail: string) => new VarveError('PAGE_SERVER_PROTOCOL', `answer to "recorded": ${detail}`)
