@@ -184,6 +184,7 @@ describe('a recording of writes', () => {
       await write(world, allPages, 9)
       expect((await pageServer.stats()).firstWrites).toBe(firstWrites)
       await expect(pageServer.recorded()).rejects.toMatchObject({
+        code: 'RECORDER_UNRELIABLE',
         message: expect.stringContaining('nothing is recorded'),
       })
     },
@@ -341,8 +342,8 @@ describe('the control socket', () => {
       { error: 'not a process' },
       { error: 'writes is not true or false' },
       { error: 'next is not go-on, again, stop' },
-      { error: 'nothing is recorded' },
-      {},
+      { error: 'nothing is recorded', code: 'RECORDER_UNRELIABLE' },
+      { fromTheFirst: true },
     ])
     const many = '{"op":"stats"}\n'.repeat(1000)
     expect(await ask(world.config.controlPath, many, 1000)).toHaveLength(1000)

@@ -155,14 +155,8 @@ export {
   takeSnapshot,
 } from './restore/capture-snapshot.js'
 export { type FlattenedSnapshot, flattenSnapshot } from './restore/file-engine.js'
-export type { AfterRecorded } from './restore/page-server/fault-orders.js'
-export type { FaultTrace } from './restore/page-server/recorded-answer.js'
-export type {
-  PageServer,
-  PageServerStats,
-  RecordedOptions,
-  RecordFaultsOptions,
-} from './restore/page-server/start-page-server.js'
+export type { PageServerStats } from './restore/page-server/page-server-client.js'
+export type { PageServer } from './restore/page-server/start-page-server.js'
 export {
   type ImageTarget,
   type MachineRecording,
@@ -204,6 +198,7 @@ export {
   type WorkingSetComparison,
 } from './working-set/compare.js'
 export { diffRecorder, type RecordDiffOptions, recordDiff } from './working-set/diff-recorder.js'
+export { faultsRecorder, type RecordFaultsOptions, recordFaults } from './working-set/faults-recorder.js'
 export {
   classColours,
   groupMapPng,
@@ -224,7 +219,10 @@ export {
   recordTogether,
 } from './working-set/record.js'
 export {
+  type AfterRecorded,
   type DiffSource,
+  type FaultSource,
+  type FaultTrace,
   type RecordedPages,
   type Recorder,
   type RecorderName,

@@ -9,10 +9,11 @@ import { type AnyRecordOptions, recordTogether } from '../working-set/record.js'
 import type { RecordedPages, RecorderName, RecordTarget } from '../working-set/recording.js'
 import type { Json, WorkingSet } from '../working-set/working-set.js'
 import { workingSetOf } from '../working-set/working-set-of.js'
+import { pageServerClient } from './page-server/page-server-client.js'
 
 export interface RecordMachineOptions extends AnyRecordOptions {
   /**
-   * Together they must tell present pages and written pages: `['pagemap']`, `['mincore', 'diff']`. Where several tell the
+   * Together they must tell present pages and written pages: `['pagemap']`, `['faults']`, `['mincore', 'diff']`. Where several tell the
    * same, the first counts.
    */
   readonly recorders: readonly RecorderName[]
@@ -69,7 +70,7 @@ function targetOf(machine: RunningMachine | PausedMachine, snapshot: OpenSnapsho
     isMapped(machine.pid, path),
   )
   return mapped === undefined
-    ? { ...known, files, map }
+    ? { ...known, files, map, faults: pageServerClient(machine.paths.directory, map.pages) }
     : { ...known, files: [{ path: mapped, storedPages: map.pages }], map: undefined }
 }
 

@@ -41,8 +41,6 @@ export interface RestoreOptions
 /** Where a restored VM’s memory comes from: what recorders take as their target. */
 export interface RestoreSources extends ImageTarget {
   readonly snapshot: OpenSnapshot
-  /** Set by the `paged` engine: it can record from the load's own first touch on. */
-  readonly pageServer?: PageServer | undefined
 }
 
 /** What a restore did. Times are wall-clock milliseconds, one phase after the other. */
@@ -115,7 +113,7 @@ export async function restoreMachine(
       signal,
       onProgress,
     })
-    const target: RestoreSources = { ...sources(launched, snapshot, memory), pageServer }
+    const target: RestoreSources = { ...sources(launched, snapshot, memory), faults: pageServer }
     await options.beforeLoad?.(target)
     const { record } = options
     if (record !== undefined)

@@ -1,5 +1,6 @@
 import { VarveError } from '../errors.js'
 import { diffRecorder, type RecordDiffOptions } from './diff-recorder.js'
+import { faultsRecorder, type RecordFaultsOptions } from './faults-recorder.js'
 import { mincoreRecorder, type RecordMincoreOptions } from './mincore-recorder.js'
 import { pagemapRecorder, type RecordPagemapOptions } from './pagemap-recorder.js'
 import {
@@ -12,11 +13,15 @@ import {
 } from './recording.js'
 
 /** Those of every recorder; each takes what it knows. */
-export type AnyRecordOptions = RecordMincoreOptions & RecordPagemapOptions & RecordDiffOptions
+export type AnyRecordOptions = RecordMincoreOptions &
+  RecordPagemapOptions &
+  RecordFaultsOptions &
+  RecordDiffOptions
 
 export const recorders: Readonly<Record<RecorderName, Recorder<AnyRecordOptions>>> = {
   mincore: mincoreRecorder,
   pagemap: pagemapRecorder,
+  faults: faultsRecorder,
   diff: diffRecorder,
 }
 

@@ -4,7 +4,7 @@ import type { PageSet } from '../memory/page-set.js'
 import type { ProcessIdentity } from '../sys/proc.js'
 import type { Json, WorkingSetGroup } from './working-set.js'
 
-export const recorderNames = ['mincore', 'pagemap', 'diff'] as const
+export const recorderNames = ['mincore', 'pagemap', 'faults', 'diff'] as const
 export type RecorderName = (typeof recorderNames)[number]
 
 /** What the `diff` recorder needs of a machine. Every handle of one has it. */
@@ -25,6 +25,50 @@ export interface DiffSource {
   }): Promise<unknown>
 }
 
+/** What a page server recorded of one period. Pages are of the image. */
+export interface FaultTrace {
+  /** Faults on pages that were not there, in their order: the page, and when it was read, µs since the period began. */
+  readonly pages: Uint32Array
+  readonly timesUs: Uint32Array
+  /** There were more; what is missing here is in `touched` all the same. */
+  readonly truncated: boolean
+  readonly windowMs: number
+  /** Every page that was not there yet and was touched within the period. */
+  readonly touched: PageSet
+  /** Every page that was written within the period. Null where writes were not recorded. */
+  readonly written: PageSet | null
+  /**
+   * Pages that came because somebody wanted to write to them, so the kernel says, but that hold what the image holds: only
+   * read (KVM asks like that where it fetches pages asynchronously, docs/notes/write-protection.md), or written with what
+   * they held. None of them is in `written`; null as above.
+   */
+  readonly unchanged: PageSet | null
+}
+
+/** What a page server does after it gave what it recorded: go on with it, begin the next period, or end the recording. */
+export type AfterRecorded = 'go-on' | 'again' | 'stop'
+
+/** What the `faults` recorder needs of a page server. */
+export interface FaultSource {
+  /**
+   * Begins to record which pages are touched first, and with `writes` which are written first; called before the load, from
+   * the first fault on. A page that is there already is not touched for the first time; with `writes` it is protected, so
+   * that its next write is seen. RECORDER_UNRELIABLE while a recording is on. `fromTheFirst`: no page was there yet.
+   */
+  record(options: {
+    readonly writes: boolean
+    readonly signal?: AbortSignal | undefined
+  }): Promise<{ readonly fromTheFirst: boolean }>
+  /**
+   * What was recorded since the begin of the period. `next`: what then (default `go-on`). A period that begins while the VM
+   * is paused begins with what a snapshot taken in that pause holds. RECORDER_UNRELIABLE where nothing is recorded.
+   */
+  recorded(options?: {
+    readonly next?: AfterRecorded
+    readonly signal?: AbortSignal | undefined
+  }): Promise<FaultTrace>
+}
+
 /** A VM to record, and where its memory comes from. */
 export interface RecordTarget {
   readonly vmm: ProcessIdentity
@@ -37,6 +81,8 @@ export interface RecordTarget {
   readonly map?: ExtentMap | undefined
   /** Needed by the `diff` recorder only. */
   readonly machine?: DiffSource | undefined
+  /** Needed by the `faults` recorder only. */
+  readonly faults?: FaultSource | undefined
 }
 
 export interface RecordOptions {

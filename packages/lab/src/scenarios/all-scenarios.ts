@@ -13,6 +13,7 @@ import { twoRegionsScenario } from './two-regions.js'
 import { uffdPromiseScenarios } from './uffd-promises.js'
 import { workflowScenarios } from './workflows.js'
 import { workingSetScenario } from './working-set.js'
+import { writePeriodsScenario } from './write-periods.js'
 
 /** Every end-to-end claim; all of them hold natively and in the nested lab. */
 export const scenarios: readonly Scenario[] = [
@@ -30,4 +31,5 @@ export const scenarios: readonly Scenario[] = [
   baseByDiffScenario,
   chainDepthScenario,
   ...uffdPromiseScenarios,
+  writePeriodsScenario,
 ]

@@ -16,7 +16,9 @@ async function loadFaults(context: ScenarioContext): Promise<Facts> {
     binary,
     runtimeDirectory,
     resume: false,
-    beforeLoad: ({ pageServer }) => pageServer?.record({ writes: false }),
+    beforeLoad: async ({ faults }) => {
+      await faults?.record({ writes: false })
+    },
   })
   await using _machine = machine
   assert.ok(pageServer)

@@ -1,7 +1,9 @@
 import { rmSync } from 'node:fs'
 import { createServer, type Socket } from 'node:net'
+import { VarveError } from '../../errors.js'
+import type { AfterRecorded } from '../../working-set/recording.js'
 import { counterNames } from './fault-loop.js'
-import { type AfterRecorded, afterRecorded } from './fault-orders.js'
+import { afterRecorded } from './fault-orders.js'
 import type { GuardWatch } from './guard-watch.js'
 
 /** A request is one short JSON object. */
@@ -11,7 +13,7 @@ export interface ControlParts {
   readonly counters: Float64Array
   readonly guards: GuardWatch
   /** Both throw where the server cannot do it. */
-  record(writes: boolean): Promise<void>
+  record(writes: boolean): Promise<object>
   recorded(next: AfterRecorded): Promise<object>
   readonly stop: () => void
 }
@@ -69,8 +71,7 @@ async function answerTo(line: string, parts: ControlParts): Promise<{ answer: un
         return { answer: Object.fromEntries(counterNames.map((name, index) => [name, counters[index]])) }
       case 'record':
         if (typeof request.writes !== 'boolean') return { answer: { error: 'writes is not true or false' } }
-        await parts.record(request.writes)
-        return { answer: {} }
+        return { answer: await parts.record(request.writes) }
       case 'recorded': {
         const next = afterRecorded.find((it) => it === request?.next)
         if (next === undefined) return { answer: { error: `next is not ${afterRecorded.join(', ')}` } }
@@ -89,6 +90,7 @@ async function answerTo(line: string, parts: ControlParts): Promise<{ answer: un
         return { answer: { error: `no operation ${JSON.stringify(request?.op)}` } }
     }
   } catch (error) {
-    return { answer: { error: (error as Error).message } }
+    const code = error instanceof VarveError ? { code: error.code } : {}
+    return { answer: { error: (error as Error).message, ...code } }
   }
 }

@@ -110,6 +110,10 @@ export class FaultLoop {
     else if (before?.writes === true) this.#unprotectAll()
   }
 
+  get recording(): boolean {
+    return this.#record !== undefined
+  }
+
   /** What was recorded since the begin of the period; undefined where nothing records. */
   recorded(): RecordedFaults | undefined {
     // What was touched before this call is in it, as far as the kernel has told.

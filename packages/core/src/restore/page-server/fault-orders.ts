@@ -1,3 +1,4 @@
+import type { AfterRecorded } from '../../working-set/recording.js'
 import type { RecordedFaults } from './fault-record.js'
 import type { ServedRegion } from './handshake.js'
 
@@ -5,16 +6,17 @@ import type { ServedRegion } from './handshake.js'
 export type FaultOrder =
   /** The VM's memory is there: answer its faults from now on. Once. */
   | { readonly kind: 'serve'; readonly userfaultfd: number; readonly regions: readonly ServedRegion[] }
-  /** Begin a recording, or its next period. Before `serve` it holds from the first fault on. */
+  /** Begin a recording; refused while one is on. Before `serve` it holds from the first fault on. */
   | { readonly kind: 'record'; readonly writes: boolean }
   /** Give what was recorded, and next: go on with it, begin the next period, or end it. */
   | { readonly kind: 'recorded'; readonly next: AfterRecorded }
 
-export const afterRecorded = ['go-on', 'again', 'stop'] as const
-export type AfterRecorded = (typeof afterRecorded)[number]
+export const afterRecorded: readonly AfterRecorded[] = ['go-on', 'again', 'stop']
 
 export interface FaultAnswer {
   readonly recorded?: RecordedFaults
-  /** The order was refused and changed nothing, but that a refused `record` ends what was recorded before. */
+  /** Of `record`: no page was there yet. */
+  readonly fromTheFirst?: boolean
+  /** The order was refused. A next period that was refused ends the recording; nothing else is changed. */
   readonly error?: string
 }

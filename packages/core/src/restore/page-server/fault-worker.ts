@@ -86,12 +86,15 @@ function obey(order: FaultOrder): FaultAnswer {
       poller = new Poller([stopEvent, orderEvent, userfaultfd])
       // A failure here ends the server: a recording that was asked for and does not record would lie.
       if (early !== undefined) loop.record(early.writes)
+      early = undefined
       return {}
     }
     case 'record':
-      if (loop === undefined) early = { writes: order.writes }
-      else return refusable(() => loop?.record(order.writes))
-      return {}
+      if (early !== undefined || loop?.recording === true)
+        return { error: 'a recording of this VM is on; end it first' }
+      if (loop !== undefined) return refusable(order.writes)
+      early = { writes: order.writes }
+      return { fromTheFirst: true }
     case 'recorded': {
       const recorded = loop ? loop.recorded() : early && new FaultRecord(map.pages, early.writes).copy()
       if (recorded === undefined) return { error: 'nothing is recorded' }
@@ -99,7 +102,7 @@ function obey(order: FaultOrder): FaultAnswer {
         early = undefined
         loop?.stopRecording()
       } else if (order.next === 'again') {
-        const { error } = refusable(() => loop?.record(recorded.written !== null))
+        const { error } = refusable(recorded.written !== null)
         if (error !== undefined) return { error }
       }
       return { recorded }
@@ -107,10 +110,11 @@ function obey(order: FaultOrder): FaultAnswer {
   }
 }
 
-function refusable(work: () => void): FaultAnswer {
+/** Begins a recording, or a period of it. */
+function refusable(writes: boolean): FaultAnswer {
   try {
-    work()
-    return {}
+    loop?.record(writes)
+    return { fromTheFirst: false }
   } catch (error) {
     loop?.stopRecording()
     return { error: (error as Error).message }

@@ -5,10 +5,11 @@ import { emptyBitmap } from '../../memory/page-bitmap.js'
 import { pageSizeBytes } from '../../memory/units.js'
 import { peerCredentials, receiveMessage } from '../../sys/fd-passing.js'
 import { isAlive, type ProcessIdentity, processIdentity } from '../../sys/proc.js'
+import type { AfterRecorded } from '../../working-set/recording.js'
 import { type PageServerConfig, readPageServerConfig } from './config.js'
 import { startControl } from './control.js'
 import { counterNames } from './fault-loop.js'
-import type { AfterRecorded, FaultAnswer, FaultOrder } from './fault-orders.js'
+import type { FaultAnswer, FaultOrder } from './fault-orders.js'
 import { FaultThread } from './fault-thread.js'
 import { GuardWatch } from './guard-watch.js'
 import { parseHandshake, type ServedRegion } from './handshake.js'
@@ -44,7 +45,10 @@ let regions: readonly ServedRegion[] = []
 const control = await startControl(config.controlPath, {
   counters,
   guards,
-  record: async (writes) => void (await ordered({ kind: 'record', writes })),
+  record: async (writes) => {
+    const { fromTheFirst } = await ordered({ kind: 'record', writes })
+    return { fromTheFirst }
+  },
   recorded,
   stop: () => end(0),
 })
@@ -54,7 +58,7 @@ if (!ending) listen(config)
 
 async function ordered(order: FaultOrder): Promise<FaultAnswer> {
   const answer = await thread.order(order)
-  if (answer.error !== undefined) throw new VarveError('PAGE_SERVER_PROTOCOL', answer.error)
+  if (answer.error !== undefined) throw new VarveError('RECORDER_UNRELIABLE', answer.error)
   return answer
 }
 

@@ -1,26 +1,8 @@
 import { VarveError } from '../../errors.js'
 import { emptyBitmap, type PageBitmap, pageSetFromBitmap } from '../../memory/page-bitmap.js'
 import { emptyPageSet, type PageSet } from '../../memory/page-set.js'
+import type { FaultTrace } from '../../working-set/recording.js'
 import type { RecordedFaults } from './fault-record.js'
-
-/** What the page server recorded of one period. Pages are of the image. */
-export interface FaultTrace {
-  /** Faults in their order: the page, and when it was read, whole µs since the begin of the period. */
-  readonly pages: Uint32Array
-  readonly timesUs: Uint32Array
-  /** There were more; what is missing here is in `touched` all the same. */
-  readonly truncated: boolean
-  readonly windowMs: number
-  /** Every page that was not there yet and was touched within the period. */
-  readonly touched: PageSet
-  /** Every page that was written within the period. Null where writes were not recorded. */
-  readonly written: PageSet | null
-  /**
-   * Pages that came because somebody wanted to write to them, so the kernel says, but that hold what the image holds: only
-   * read (KVM asks like that where it fetches pages asynchronously), or written with what they held. None of `written`; null as above.
-   */
-  readonly unchanged: PageSet | null
-}
 
 /** The answer on the control socket: sets and lists as the bytes of their 32-bit words in base64. */
 export function recordedToJson(

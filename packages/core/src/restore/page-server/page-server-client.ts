@@ -1,0 +1,84 @@
+import { connect } from 'node:net'
+import { type ErrorCode, errorRegistry, VarveError } from '../../errors.js'
+import type { FaultSource } from '../../working-set/recording.js'
+import type { CounterName } from './fault-loop.js'
+import { pageServerFiles } from './page-server-files.js'
+import { recordedFromJson } from './recorded-answer.js'
+
+export type PageServerStats = Readonly<Record<CounterName, number>>
+
+/** What can be asked of a running page server, by its VM's owner. */
+export interface PageServerClient extends FaultSource {
+  stats(options?: { readonly signal?: AbortSignal }): Promise<PageServerStats>
+}
+
+/** A full trace of an image of 128 GiB is half of this. */
+const maxAnswerBytes = 64 * 1024 * 1024
+/** A server that is stopped by a debugger must not hold its owner for ever. */
+const answerTimeoutMs = 30_000
+
+/** The server of the VM in `directory`, whose image has `pages`. Nothing is asked yet. */
+export function pageServerClient(directory: string, pages: number): PageServerClient {
+  const path = pageServerFiles(directory).control
+  return {
+    stats: (ofCall) => askPageServer(path, { op: 'stats' }, ofCall) as Promise<PageServerStats>,
+    record: async ({ writes, signal }) => {
+      const answer = await askPageServer(path, { op: 'record', writes }, { signal })
+      return { fromTheFirst: (answer as { fromTheFirst?: unknown }).fromTheFirst === true }
+    },
+    recorded: async ({ next = 'go-on', signal } = {}) =>
+      recordedFromJson(await askPageServer(path, { op: 'recorded', next }, { signal }), pages),
+  }
+}
+
+/** One request, one answer. Errors: the server's own, TIMEOUT, INTERRUPTED, PAGE_SERVER_PROTOCOL. */
+export function askPageServer(
+  path: string,
+  request: { readonly op: string; readonly [name: string]: unknown },
+  { signal }: { readonly signal?: AbortSignal | undefined } = {},
+): Promise<unknown> {
+  const { op } = request
+  return new Promise((resolve, reject) => {
+    const fail = (detail: string, cause?: unknown, code: ErrorCode = 'PAGE_SERVER_PROTOCOL') =>
+      settle(() => reject(new VarveError(code, `${op} on ${path}: ${detail}`, { cause })))
+    const timer = setTimeout(
+      () => settle(() => reject(new VarveError('TIMEOUT', `${op}: no answer in ${answerTimeoutMs} ms`))),
+      answerTimeoutMs,
+    )
+    const onAbort = () =>
+      settle(() => reject(new VarveError('INTERRUPTED', `${op} was aborted`, { cause: signal?.reason })))
+    const settle = (how: () => void) => {
+      clearTimeout(timer)
+      signal?.removeEventListener('abort', onAbort)
+      socket.destroy()
+      how()
+    }
+    const socket = connect(path, () => socket.write(`${JSON.stringify(request)}\n`))
+    const parts: string[] = []
+    let length = 0
+    socket.once('error', (cause) => fail(cause.message, cause))
+    socket.once('close', () => fail('closed without an answer'))
+    socket.setEncoding('utf8').on('data', (part: string) => {
+      parts.push(part)
+      length += part.length
+      if (length > maxAnswerBytes) return fail(`answer exceeds ${maxAnswerBytes} bytes`)
+      if (!part.includes('\n')) return
+      const text = parts.join('')
+      let answer: { error?: unknown; code?: unknown } | null
+      try {
+        answer = JSON.parse(text.slice(0, text.indexOf('\n'))) as typeof answer
+      } catch (cause) {
+        return fail('the answer is not JSON', cause)
+      }
+      const { error, code } = answer ?? { error: 'null' }
+      if (error !== undefined) fail(String(error), undefined, knownCode(code))
+      else settle(() => resolve(answer))
+    })
+    signal?.addEventListener('abort', onAbort)
+    if (signal?.aborted) onAbort()
+  })
+}
+
+function knownCode(code: unknown): ErrorCode | undefined {
+  return typeof code === 'string' && Object.hasOwn(errorRegistry, code) ? (code as ErrorCode) : undefined
+}

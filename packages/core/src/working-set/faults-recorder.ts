@@ -1,0 +1,147 @@
+import { isVarveError, VarveError } from '../errors.js'
+import { type PageSet, pageSetFromPages } from '../memory/page-set.js'
+import { minus, union } from '../memory/page-set-algebra.js'
+import { isAlive } from '../sys/proc.js'
+import { type GrowthOptions, GrowthWatch } from './growth-watch.js'
+import { checkTarget, pagesOfTarget } from './record-target.js'
+import type {
+  FaultSource,
+  FaultTrace,
+  Recorder,
+  Recording,
+  RecordOptions,
+  RecordTarget,
+} from './recording.js'
+import { checkLimits, type Look, type RecordingSource, runRecording } from './run-recording.js'
+import type { WorkingSetGroup } from './working-set.js'
+
+export interface RecordFaultsOptions extends RecordOptions, GrowthOptions {
+  /** Record written pages too: a fault more for each page that is read first and written later. Default true. */
+  readonly writes?: boolean
+}
+
+/** As many pages as make a group of the other recorders. */
+const defaultGroupPages = 1024
+/** The server keeps everything; looks on the way are for `maxPages` alone, and each takes the whole trace. */
+const looksApartPages = 16_384
+const pollMs = 50
+
+/**
+ * Records which pages a VM touches first, in the order of its faults, and which it writes, as the VM's page server answers
+ * them. Begun before the load, both are exact; begun later, `present` holds no page that was there already and was only read.
+ * Groups are of `rssGrowthPages` pages.
+ *
+ * For VMs of the `paged` engine only (INVALID_ARGUMENT), and one recording at a time (RECORDER_UNRELIABLE). Pages that were asked
+ * for as if to be written and hold what the image holds count as read: see `unchanged` of `FaultTrace`; `notes.faults` has
+ * their number, and `exact.written` is then false. What was recorded ends with the VM.
+ */
+export async function recordFaults(
+  target: RecordTarget,
+  options: RecordFaultsOptions = {},
+): Promise<Recording> {
+  checkTarget(target)
+  checkLimits(options)
+  const { faults, vmm } = target
+  const { writes = true, rssGrowthPages: groupPages = defaultGroupPages, signal } = options
+  if (faults === undefined)
+    throw new VarveError('INVALID_ARGUMENT', `process ${vmm.pid} has no page server that sees its faults`, {
+      remedy: 'restore with the paged engine to record faults',
+    })
+  const watch = new GrowthWatch(vmm, { rssGrowthPages: Math.max(groupPages, looksApartPages), pollMs })
+  const { fromTheFirst } = await faults.record({ writes, signal }).catch(async (error: unknown) => {
+    // The server may have begun, and nobody would end it.
+    if (isVarveError(error, 'INTERRUPTED')) await faults.recorded({ next: 'stop' }).catch(() => {})
+    throw error
+  })
+  return runRecording(new FaultsSource(target, faults, { watch, writes, groupPages, fromTheFirst }), options)
+}
+
+export const faultsRecorder: Recorder<RecordFaultsOptions> = { name: 'faults', start: recordFaults }
+
+interface Means {
+  readonly watch: GrowthWatch
+  readonly writes: boolean
+  readonly groupPages: number
+  readonly fromTheFirst: boolean
+}
+
+class FaultsSource implements RecordingSource {
+  readonly recorder = 'faults'
+  readonly sees: { readonly present: boolean; readonly written: boolean }
+  readonly pages: number
+  readonly poll: GrowthWatch
+  readonly #target: RecordTarget
+  readonly #faults: FaultSource
+  readonly #means: Means
+  /** Faults of the trace that are in groups already. */
+  #grouped = 0
+  #stopped = false
+  #last: FaultTrace | undefined
+
+  constructor(target: RecordTarget, faults: FaultSource, means: Means) {
+    this.sees = { present: true, written: means.writes }
+    this.pages = pagesOfTarget(target)
+    this.poll = means.watch
+    this.#target = target
+    this.#faults = faults
+    this.#means = means
+  }
+
+  async look(sinceBegin: () => number, last: boolean): Promise<Look> {
+    const found = await this.#recorded(last)
+    this.#last = found
+    this.poll.looked()
+    const touched = this.#newGroups(found)
+    // Written, but there before; or touched behind the end of the trace.
+    const { written } = found
+    const present = written === null ? found.touched : union(found.touched, written)
+    touched.push({ atMs: sinceBegin(), set: minus(present, pageSetFromPages(found.pages)) })
+    return written === null ? { touched } : { touched, written }
+  }
+
+  async #recorded(last: boolean): Promise<FaultTrace> {
+    try {
+      const found = await this.#faults.recorded({ next: last ? 'stop' : 'go-on' })
+      this.#stopped = last
+      return found
+    } catch (cause) {
+      const { pid } = this.#target.vmm
+      if (isAlive(this.#target.vmm)) throw cause
+      throw new VarveError(
+        'RECORDER_UNRELIABLE',
+        `process ${pid} has ended, and what its page server recorded with it`,
+        { remedy: 'stop the recording before the VM', cause },
+      )
+    }
+  }
+
+  #newGroups({ pages, timesUs }: FaultTrace): WorkingSetGroup[] {
+    const groups: WorkingSetGroup[] = []
+    for (; this.#grouped < pages.length; this.#grouped += this.#means.groupPages) {
+      const set: PageSet = pageSetFromPages(
+        pages.subarray(this.#grouped, this.#grouped + this.#means.groupPages),
+      )
+      groups.push({ atMs: Math.floor((timesUs[this.#grouped] as number) / 1000), set })
+    }
+    this.#grouped = pages.length
+    return groups
+  }
+
+  describe() {
+    const { fromTheFirst, writes } = this.#means
+    const unchanged = this.#last?.unchanged?.pages ?? 0
+    return {
+      exact: { present: fromTheFirst, written: writes && unchanged === 0 },
+      notes: { faults: { fromTheFirst, unchanged, ordered: this.#last?.pages.length ?? 0 } },
+    }
+  }
+
+  async close(): Promise<void> {
+    if (this.#stopped) return
+    this.#stopped = true
+    // Where the VM has ended, so has the recording.
+    await this.#faults.recorded({ next: 'stop' }).catch((error: unknown) => {
+      if (isAlive(this.#target.vmm)) throw error
+    })
+  }
+}
