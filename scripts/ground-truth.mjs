@@ -71,7 +71,8 @@ known pages, and compares what each recorder found. Raw rows: [ground-truth.json
 
 ${table(all, 'written')}
 
-With a page server (\`paged\`) KVM on VMX or SVM counts pages that were only read, too ([why](../notes/kvm-dirty-log.md)).
+With a page server (\`paged\`) KVM on VMX or SVM counts pages that were only read, too ([why](../notes/kvm-dirty-log.md)), unless they
+are protected as they are while \`faults\` records. Pages that \`faults\` found less than \`diff\` are ones with a name.
 
 ## Present pages
 
@@ -114,12 +115,17 @@ function table(all, set) {
 function title({ recorder, lab, setup, readAheadKb, faultAroundHeld, set }) {
   const paged = setup.startsWith('paged')
   const how =
-    set === 'written'
+    set === 'written' || recorder === 'faults'
       ? []
       : recorder === 'mincore'
         ? [paged ? 'MADV_RANDOM' : `read-ahead ${readAheadKb} KiB`]
         : [`read-ahead ${readAheadKb} KiB`, `fault-around ${faultAroundHeld ? 'held at 4' : 'of 64'} KiB`]
-  return [`\`${recorder}\``, `${paged ? 'paged' : 'file'}, ${lab}`, ...how].join('<br>')
+  return [`\`${recorder}\``, `${memoryOf(setup)}, ${lab}`, ...how].join('<br>')
+}
+
+function memoryOf(setup) {
+  if (setup === 'paged, protected') return setup
+  return setup.startsWith('paged') ? 'paged' : 'file'
 }
 
 function settingsTable(all) {
@@ -131,7 +137,7 @@ function settingsTable(all) {
     const paged = row.setup.startsWith('paged')
     const cells = [
       `\`${row.recorder}\``,
-      `${paged ? 'paged' : 'file'}, ${row.lab}`,
+      `${memoryOf(row.setup)}, ${row.lab}`,
       paged ? 'none (MADV_RANDOM)' : `${row.readAheadKb} KiB`,
       row.faultAroundHeld === null ? '' : row.faultAroundHeld ? 'held at 4 KiB' : '64 KiB',
       row.expected,
