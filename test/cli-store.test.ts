@@ -1,9 +1,9 @@
 import { cpSync, existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { buildMicroGuest, MicroConsole } from '@varve/lab'
-import { compareImages, connectMachine, listMachines, pageSetFromPages, runsOf, writeWorkingSet } from 'varve'
+import { buildMicroGuest } from '@varve/lab'
+import { compareImages, connectMachine, pageSetFromPages, runsOf, writeWorkingSet } from 'varve'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { type CliResult, startVarve, varve } from './support/cli.js'
+import { commandsIn, startVarve, varve } from './support/cli.js'
 import { openWorld, type World } from './support/world.js'
 
 /** What the guest is told to write before each snapshot. */
@@ -25,40 +25,7 @@ afterAll(async () => {
   await world[Symbol.asyncDispose]()
 })
 
-/** Runs a command that must succeed. */
-async function right(...args: string[]): Promise<CliResult> {
-  const result = await varve(world, ...args)
-  expect(result.status, `varve ${args.join(' ')}: ${result.stderr}`).toBe(0)
-  return result
-}
-
-/** Its JSON document. */
-const json = async (...args: string[]) => (await right(...args, '--json')).json()
-
-/** Its text, which any terminal can show. */
-async function text(...args: string[]): Promise<string> {
-  const { stdout } = await right(...args)
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: these are what is looked for
-  expect(stdout).not.toMatch(/[\u0000-\u0009\u000b-\u001f\u007f]/)
-  for (const line of stdout.split('\n')) expect(line.length, line).toBeLessThanOrEqual(100)
-  return stdout
-}
-
-async function refused(status: number, code: string, ...args: string[]): Promise<string> {
-  const result = await varve(world, ...args, '--json')
-  expect(result.status, `varve ${args.join(' ')}: ${result.stdout}`).toBe(status)
-  const { error } = JSON.parse(result.stderr.trim().split('\n').at(-1) ?? '')
-  expect(error.code).toBe(code)
-  return error.message
-}
-
-function consoleOf(name: string): MicroConsole {
-  const found = listMachines(world.runtimeDirectory).find(({ record }) => record.id === name)
-  return MicroConsole.attach({
-    consoleInput: `${found?.directory}/console.in`,
-    consoleOutput: `${found?.directory}/console.log`,
-  })
-}
+const { right, json, text, refused, consoleOf } = commandsIn(() => world)
 
 /** That a snapshot comes back with the memory it was taken with. */
 async function restoresRight(ref: string, engine: string, ...more: string[]): Promise<void> {

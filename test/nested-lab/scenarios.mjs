@@ -1,4 +1,4 @@
-// Runs every scenario inside the nested lab and leaves the outcomes as the result.
+// Runs scenarios (those named, else all) inside the nested lab and leaves the outcomes as the result.
 import { writeFileSync } from 'node:fs'
 import { runScenario, scenarios } from '@varve/lab'
 

@@ -1,5 +1,8 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
+import { MicroConsole } from '@varve/lab'
+import { listMachines } from 'varve'
+import { expect } from 'vitest'
 import type { World } from './world.js'
 
 const entry = fileURLToPath(new URL('../../packages/cli/bin/varve.js', import.meta.url))
@@ -47,4 +50,48 @@ export function startVarve(
     ),
   )
   return { child, result }
+}
+
+/** Command lines in a world that is opened before they are called. */
+export function commandsIn(world: () => World) {
+  /** Runs a command that must succeed. */
+  async function right(...args: string[]): Promise<CliResult> {
+    const result = await varve(world(), ...args)
+    expect(result.status, `varve ${args.join(' ')}: ${result.stderr}`).toBe(0)
+    return result
+  }
+  return {
+    right,
+    /** Its JSON document. */
+    json: async (...args: string[]) => (await right(...withJson(args))).json(),
+    /** Its text, which any terminal can show. */
+    text: async (...args: string[]): Promise<string> => {
+      const { stdout } = await right(...args)
+      // biome-ignore lint/suspicious/noControlCharactersInRegex: these are what is looked for
+      expect(stdout).not.toMatch(/[\u0000-\u0009\u000b-\u001f\u007f]/)
+      for (const line of stdout.split('\n')) expect(line.length, line).toBeLessThanOrEqual(100)
+      return stdout
+    },
+    /** Runs one that must fail so, and gives the message. */
+    refused: async (status: number, code: string, ...args: string[]): Promise<string> => {
+      const result = await varve(world(), ...withJson(args))
+      expect(result.status, `varve ${args.join(' ')}: ${result.stdout}`).toBe(status)
+      const { error } = JSON.parse(result.stderr.trim().split('\n').at(-1) ?? '')
+      expect(error.code).toBe(code)
+      return error.message
+    },
+    consoleOf: (name: string): MicroConsole => {
+      const found = listMachines(world().runtimeDirectory).find(({ record }) => record.id === name)
+      return MicroConsole.attach({
+        consoleInput: `${found?.directory}/console.in`,
+        consoleOutput: `${found?.directory}/console.log`,
+      })
+    },
+  }
+}
+
+/** Before what is another program's. */
+function withJson(args: readonly string[]): string[] {
+  const end = args.indexOf('--')
+  return end < 0 ? [...args, '--json'] : [...args.slice(0, end), '--json', ...args.slice(end)]
 }

@@ -9,7 +9,8 @@ const commonOptions: OptionTable = { json: { type: 'boolean' }, help: { type: 'b
 
 /** Runs one command line and gives the exit status. */
 export async function main(argv: readonly string[], streams: Streams = process): Promise<number> {
-  const json = argv.includes('--json')
+  // What follows -- is another program's.
+  const json = (argv.includes('--') ? argv.slice(0, argv.indexOf('--')) : argv).includes('--json')
   const output = createOutput(streams)
   const interrupt = new AbortController()
   let asked = 0

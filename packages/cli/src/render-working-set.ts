@@ -9,7 +9,7 @@ import {
   type WorkingSet,
   zeroSource,
 } from 'varve'
-import { count, humanPages, sections, shortId, table } from './text.js'
+import { count, cut, humanPages, printable, sections, shortId, table } from './text.js'
 
 const columns = 64
 const mostRows = 24
@@ -90,7 +90,7 @@ export function renderWorkingSet(
       ['read-only', `${count(readOnly.pages, 'page')}, ${humanPages(readOnly.pages)}`],
       ['written', `${count(written.pages, 'page')}, ${humanPages(written.pages)}`],
       ['groups', groups.length === 0 ? 'none: the order is not known' : groupsText(groups)],
-      ['notes', JSON.stringify(notes).slice(0, 300)],
+      ['recorders', recordersText(notes)],
     ]),
     perLayer &&
       table(
@@ -109,6 +109,12 @@ export function renderWorkingSet(
       ),
     map,
   ])
+}
+
+/** As the recorders of this Varve say it; other notes are in --json. */
+function recordersText({ recorders, exact, combined }: WorkingSet['notes']): string {
+  const text = JSON.stringify(combined ?? { recorders, exact }) ?? ''
+  return printable(cut(text.replace(/[{}"]/g, '').replace(/[:,]/g, '$& '), 84))
 }
 
 const groupsText = (groups: WorkingSet['groups']) => {

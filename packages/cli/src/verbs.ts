@@ -46,6 +46,10 @@ const snapshot: VerbGroup = {
 const ws: VerbGroup = {
   summary: 'working sets: which pages a restored guest needs, and which of them it only reads',
   verbs: {
+    record: {
+      summary: 'record which pages a guest reads and writes while it works',
+      load: () => import('./commands/ws/record.js'),
+    },
     ls: { summary: 'list working sets', load: () => import('./commands/ws/ls.js') },
     show: {
       summary: 'show one: classes, layers, a map of the memory, also as pictures',

@@ -1,4 +1,5 @@
 import {
+  fitWorkingSet,
   isVarveError,
   type OpenSnapshot,
   readWorkingSet,
@@ -8,7 +9,7 @@ import {
   writeWorkingSet,
 } from 'varve'
 import type { CommandContext } from './command.js'
-import { shortId } from './text.js'
+import { count, shortId } from './text.js'
 
 /** Where a working set is kept: in a snapshot of the store, or in a file of its own. */
 export type WorkingSetPlace = { readonly ref: string; readonly name: string } | { readonly path: string }
@@ -44,16 +45,25 @@ function fileOf({ workingSetFiles }: OpenSnapshot, ref: string, name: string): s
   })
 }
 
-/** Keeps a set in the snapshot that it is of (IMAGE_MISMATCH for another one), or as a file that does not exist yet. */
+/**
+ * Keeps a set as a file that does not exist yet, or in the snapshot that it is of or in one that descends from it: then without
+ * the pages that are others there. IMAGE_MISMATCH for any other snapshot.
+ */
 export async function keepWorkingSet(
   store: SnapshotStore,
   text: string,
   workingSet: WorkingSet,
-  { signal }: Pick<CommandContext, 'signal'>,
+  { signal, say }: Pick<CommandContext, 'signal' | 'say'>,
 ): Promise<void> {
   const place = placeOf(text)
-  if ('path' in place) await writeWorkingSet(place.path, workingSet, { signal })
-  else await store.saveWorkingSet(place.ref, place.name, workingSet, { signal })
+  if ('path' in place) return writeWorkingSet(place.path, workingSet, { signal })
+  await using snapshot = await store.open(place.ref, { signal })
+  const fitted = await fitWorkingSet(store, snapshot, workingSet, { signal })
+  if (fitted.droppedPages > 0)
+    say(
+      `${count(fitted.droppedPages, 'page')} of ${shortId(workingSet.image)} are others in ${place.ref}: left out`,
+    )
+  await store.saveWorkingSet(place.ref, place.name, fitted.workingSet, { signal })
 }
 
 /** The snapshot whose image a set is of; undefined where this store does not have it. */

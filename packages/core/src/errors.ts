@@ -46,6 +46,7 @@ export const errorRegistry = {
     summary: 'The page server ended while a VM depended on it; the VM was killed.',
   },
   PAGE_SERVER_PROTOCOL: { exit: 5, summary: 'A page-server peer broke the handshake or control protocol.' },
+  COMMAND_FAILED: { exit: 5, summary: 'A command that Varve was told to run failed.' },
   RECORDER_UNRELIABLE: { exit: 5, summary: 'A recorder cannot tell which pages were touched.' },
   LAB_FAILED: { exit: 5, summary: 'A lab (native or nested) did not come up or a script in it failed.' },
   SYSCALL_FAILED: { exit: 1, summary: 'A system call failed in a way that has no better code.' },

@@ -154,7 +154,9 @@ export {
   type TakeOptions,
   takeSnapshot,
 } from './restore/capture-snapshot.js'
+export { type PrefetchMode, type PrefetchReport, prefetchModes } from './restore/engine.js'
 export { type FlattenedSnapshot, flattenSnapshot } from './restore/file-engine.js'
+export { type FittedWorkingSet, fitWorkingSet } from './restore/fit-working-set.js'
 export type { PageServerStats } from './restore/page-server/page-server-client.js'
 export type { PageServer } from './restore/page-server/start-page-server.js'
 export {
@@ -238,6 +240,7 @@ export {
   translateWorkingSet,
 } from './working-set/translate.js'
 export {
+  assertWorkingSetName,
   assertWorkingSetOf,
   checkWorkingSet,
   type Json,
@@ -245,6 +248,7 @@ export {
   maxNotesBytes,
   maxNotesDepth,
   presentPages,
+  touchOrder,
   type WorkingSet,
   type WorkingSetGroup,
   type WorkingSetPart,

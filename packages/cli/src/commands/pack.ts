@@ -6,8 +6,8 @@ import {
   type OpenSnapshot,
   type PackOrder,
   packLayer,
-  presentPages,
   readWorkingSet,
+  touchOrder,
   VarveError,
 } from 'varve'
 import { layoutOption, positionals, stringOption } from '../arguments.js'
@@ -103,7 +103,6 @@ Examples:
   },
 }
 
-/** Its groups as they were touched, then the pages of no group. */
 async function orderOf(
   { entry, map, workingSetFiles }: OpenSnapshot,
   nameOrPath: string,
@@ -112,5 +111,5 @@ async function orderOf(
   const named = workingSetFiles.find(({ name }) => name === nameOrPath)
   const workingSet = await readWorkingSet(named?.path ?? nameOrPath, { signal })
   assertWorkingSetOf(workingSet, entry.id, map.pages)
-  return [...workingSet.groups.map(({ set }) => set), presentPages(workingSet)]
+  return touchOrder(workingSet)
 }

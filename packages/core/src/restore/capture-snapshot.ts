@@ -3,6 +3,7 @@ import { stat, statfs } from 'node:fs/promises'
 import { cpus, machine as hardwareName, release } from 'node:os'
 import { join } from 'node:path'
 import { isVarveError, VarveError } from '../errors.js'
+import type { FullVmConfiguration } from '../firecracker/api-types.js'
 import { formatFirecrackerVersion } from '../firecracker/version.js'
 import { assertFinePages, hasFinePages } from '../layer/index-memory-file.js'
 import { type SealOptions, sealLayer, sealPacked } from '../layer/layer-file.js'
@@ -10,6 +11,7 @@ import type { Layer } from '../layer/layer-types.js'
 import { type AttachedDisk, copyDisk } from '../machine/disks.js'
 import type { PausedMachine } from '../machine/paused-machine.js'
 import { pageSizeBytes } from '../memory/units.js'
+import { annotations, mediaTypes } from '../store/descriptors.js'
 import type {
   Descriptor,
   SnapshotConfig,
@@ -21,6 +23,11 @@ import type {
 } from '../store/store-types.js'
 import { createFile, removeFile, writeAt } from '../sys/mutations.js'
 import { probeReflink } from '../sys/reflink.js'
+import type { RecordedPages } from '../working-set/recording.js'
+import { assertWorkingSetName } from '../working-set/working-set.js'
+import { writeWorkingSet } from '../working-set/working-set-file.js'
+import { workingSetOf } from '../working-set/working-set-of.js'
+import { touchedSinceLoad } from './touched-since-load.js'
 
 export interface TakeOptions {
   readonly store: SnapshotStore
@@ -34,6 +41,11 @@ export interface TakeOptions {
    * that was booted here with dirty tracking and has no snapshot yet. `auto` (default) takes the Diff where it can.
    */
   readonly base?: 'auto' | 'Full' | 'Diff' | undefined
+  /**
+   * Keeps what the machine has touched since it was restored as a working set of this name. For machines on a memory file;
+   * RECORDER_UNRELIABLE for others, before anything is written.
+   */
+  readonly workingSet?: string | undefined
   readonly signal?: AbortSignal | undefined
 }
 
@@ -84,6 +96,8 @@ export async function takeSnapshot(machine: PausedMachine, options: TakeOptions)
     await assertDisksCanBeCopied(staging.directory, attached)
     const type = snapshotType(machine, parent, options.base ?? 'auto', staging.directory)
     if (type === 'Diff') assertFinePages(staging.directory)
+    const touched =
+      options.workingSet === undefined ? undefined : await whatItTouched(machine, vmConfig, options)
     const start = performance.now()
     const { taken } = await machine.snapshot({
       type,
@@ -143,7 +157,9 @@ export async function takeSnapshot(machine: PausedMachine, options: TakeOptions)
             sizeBytes,
           })),
         }
-        const draft = { config, layerPath: layer.path, statePath, disks }
+        const extras: SnapshotDraft['extras'] =
+          touched === undefined ? [] : [await stageWorkingSet(touched, config, staging)]
+        const draft = { config, layerPath: layer.path, statePath, disks, extras }
         const entry = await store.commit(draft, { tags, signal: sealSignal, onProgress })
         machine.countFromSnapshot(id, taken)
         await leaseToVmm(store, id, machine)
@@ -163,6 +179,33 @@ export async function captureSnapshot(
   options: TakeOptions & SealSnapshotOptions,
 ): Promise<CapturedSnapshot> {
   return (await takeSnapshot(machine, options)).seal(options)
+}
+
+interface Touched {
+  readonly name: string
+  readonly recorded: RecordedPages
+}
+
+async function whatItTouched(
+  machine: PausedMachine,
+  { 'machine-config': { mem_size_mib: memoryMib } }: FullVmConfiguration,
+  { workingSet, signal }: TakeOptions,
+): Promise<Touched> {
+  const name = assertWorkingSetName(workingSet ?? '')
+  const pages = (memoryMib * 2 ** 20) / pageSizeBytes
+  return { name, recorded: await touchedSinceLoad(machine, pages, { signal }) }
+}
+
+/** Pages have the same numbers in every image of a machine. */
+async function stageWorkingSet(
+  { name, recorded }: Touched,
+  { id, memoryPages }: SnapshotConfig,
+  staging: Staging,
+): Promise<NonNullable<SnapshotDraft['extras']>[number]> {
+  const path = join(staging.directory, 'working-set')
+  const notes = { from: 'all that was touched since the load, at capture' }
+  await writeWorkingSet(path, workingSetOf([recorded], { image: id, pages: memoryPages, notes }))
+  return { mediaType: mediaTypes.workingSet, path, annotations: { [annotations.name]: name } }
 }
 
 function snapshotType(

@@ -1,14 +1,40 @@
 import type { LaunchedMachine, MemorySource } from '../machine/launched-machine.js'
 import type { OpenSnapshot } from '../store/store-types.js'
+import type { WorkingSet } from '../working-set/working-set.js'
 import type { PageServer } from './page-server/start-page-server.js'
+
+/** When the pages of a working set are brought: before the guest runs, or beside it. */
+export const prefetchModes = ['before', 'concurrent'] as const
+export type PrefetchMode = (typeof prefetchModes)[number]
+
+export interface Prefetch {
+  /** Of the image that is restored. */
+  readonly workingSet: WorkingSet
+  readonly mode: PrefetchMode
+}
+
+/** What a prefetch brought; how much of it was in vain only a recording can say. */
+export interface PrefetchReport {
+  /** Pages asked for, gaps that were read along included. */
+  readonly pages: number
+  readonly requests: number
+  /** From its begin to its end, milliseconds. */
+  readonly ms: number
+  /** A hint that failed costs time, not the restore: why it ended early; null where it did not. */
+  readonly failure: string | null
+}
 
 /** What an engine gets to prepare one restore. */
 export interface EngineContext {
   readonly snapshot: OpenSnapshot
-  /** Launched, nothing loaded yet. Helpers that the engine starts are named to it, so that they end with it. */
-  readonly machine: LaunchedMachine
+  /**
+   * Launched, nothing loaded yet. It is being launched while the engine begins with what needs no VMM. Helpers that the engine
+   * starts are named to it, so that they end with it.
+   */
+  readonly machine: Promise<LaunchedMachine>
   /** No read-ahead where single pages are to be seen by a recorder. */
   readonly randomAccess: boolean
+  readonly prefetch: Prefetch | null
   /** Times a named part of the restore for the report. */
   phase<T>(name: string, work: () => Promise<T>): Promise<T>
   readonly signal?: AbortSignal | undefined
@@ -18,6 +44,8 @@ export interface EngineContext {
 export interface EngineSetup {
   readonly memory: MemorySource
   readonly pageServer?: PageServer
+  /** Goes on beside the guest in mode `concurrent`, has ended in mode `before`. Never rejects. */
+  readonly prefetching?: Promise<PrefetchReport>
 }
 
 /**

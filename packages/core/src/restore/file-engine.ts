@@ -2,12 +2,15 @@ import type { BigIntStats } from 'node:fs'
 import { readFile, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { VarveError } from '../errors.js'
-import { type ExtentMap, zeroSource } from '../layer/extent-map.js'
+import { type ExtentMap, pagesFrom, zeroSource } from '../layer/extent-map.js'
 import { type FlattenResult, flatten } from '../layer/flatten.js'
+import { minus } from '../memory/page-set-algebra.js'
 import { pageSizeBytes } from '../memory/units.js'
 import type { OpenSnapshot } from '../store/store-types.js'
 import { createFile, removeFile, renameFile, writeAt } from '../sys/mutations.js'
-import type { Engine } from './engine.js'
+import { touchOrder } from '../working-set/working-set.js'
+import type { Engine, Prefetch, PrefetchReport } from './engine.js'
+import { type FilledPageCache, fillPageCache } from './fill-page-cache.js'
 
 export interface FlattenedSnapshot {
   readonly path: string
@@ -20,10 +23,37 @@ export interface FlattenedSnapshot {
 /** One flat memory file, mapped privately by Firecracker; all clones of a snapshot share its page cache. */
 export const fileEngine: Engine = {
   name: 'file',
-  prepare: async ({ snapshot, phase, signal, onProgress }) => {
+  prepare: async ({ snapshot, prefetch, phase, signal, onProgress }) => {
     const { path } = await phase('flatten', () => flattenSnapshot(snapshot, { signal, onProgress }))
-    return { memory: { backend: 'File', path } }
+    const memory = { backend: 'File', path } as const
+    if (prefetch === null) return { memory }
+    const prefetching = warm(path, snapshot, prefetch, signal)
+    if (prefetch.mode === 'before') await phase('prefetch', () => prefetching)
+    return { memory, prefetching }
   },
+}
+
+/** Pages that are zero are holes: nothing is read for them. */
+async function warm(
+  path: string,
+  { map }: OpenSnapshot,
+  { workingSet }: Prefetch,
+  signal: AbortSignal | undefined,
+): Promise<PrefetchReport> {
+  const from = performance.now()
+  const zero = pagesFrom(map, zeroSource)
+  let filled: FilledPageCache = { pages: 0, requests: 0 }
+  let failure: string | null = null
+  try {
+    filled = await fillPageCache(
+      path,
+      touchOrder(workingSet).map((set) => minus(set, zero)),
+      { signal },
+    )
+  } catch (error) {
+    failure = (error as Error).message
+  }
+  return { ...filled, ms: performance.now() - from, failure }
 }
 
 /** The snapshot as one flat file, made once and kept in the store; it is derived, so a changed or lost one is made again. */

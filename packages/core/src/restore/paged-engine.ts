@@ -6,7 +6,8 @@ const socketName = 'uffd.sock'
 /** A page server answers the guest's faults straight from the layers; nothing is flattened. */
 export const pagedEngine: Engine = {
   name: 'paged',
-  prepare: async ({ snapshot, machine, randomAccess, phase, signal }) => {
+  prepare: async ({ snapshot, machine: launching, randomAccess, phase, signal }) => {
+    const machine = await launching
     const pageServer = await phase('page server', () =>
       startPageServer({
         directory: machine.paths.directory,

@@ -3,8 +3,10 @@ import type { LaunchedMachine, LoadOptions, MemorySource } from '../machine/laun
 import type { PausedMachine } from '../machine/paused-machine.js'
 import type { RunningMachine } from '../machine/running-machine.js'
 import type { OpenSnapshot, SnapshotStore } from '../store/store-types.js'
-import type { Engine } from './engine.js'
+import { presentPages, type WorkingSet } from '../working-set/working-set.js'
+import type { Engine, Prefetch, PrefetchMode, PrefetchReport } from './engine.js'
 import { fileEngine } from './file-engine.js'
+import { fitWorkingSet } from './fit-working-set.js'
 import type { PageServer } from './page-server/start-page-server.js'
 import { pagedEngine } from './paged-engine.js'
 import {
@@ -26,6 +28,13 @@ export interface RestoreOptions
   readonly engine?: EngineName
   /** Start the guest (default), or leave it paused. */
   readonly resume?: boolean
+  /**
+   * Which pages to bring before the guest asks for them: a working set, or the name of one that is kept in the snapshot. One of
+   * an ancestor's image is translated; what does not belong to this image is IMAGE_MISMATCH.
+   */
+  readonly workingSet?: WorkingSet | string
+  /** Default `concurrent`. */
+  readonly prefetch?: PrefetchMode
   /** `paged`: no read-ahead in the layers, so that a recorder sees single pages. Default false. */
   readonly randomAccess?: boolean
   /**
@@ -43,7 +52,7 @@ export interface RestoreSources extends ImageTarget {
   readonly snapshot: OpenSnapshot
 }
 
-/** What a restore did. Times are wall-clock milliseconds, one phase after the other. */
+/** What a restore did. Times are wall-clock milliseconds; phases may overlap: a file is flattened while the VMM is launched. */
 export interface RestoreReport {
   readonly engine: EngineName
   /** Its id. */
@@ -52,6 +61,8 @@ export interface RestoreReport {
   /** Runs of the image's extent map. */
   readonly extents: number
   readonly memoryPages: number
+  /** Pages of the working set that was used, and how many of it did not fit this image; null where none was. */
+  readonly workingSet: { readonly pages: number; readonly droppedPages: number } | null
   readonly phasesMs: Readonly<Record<string, number>>
   readonly totalMs: number
 }
@@ -61,6 +72,8 @@ export interface Restored<Machine> {
   readonly report: RestoreReport
   /** Set by the `paged` engine. */
   readonly pageServer?: PageServer
+  /** Set where a working set was used by an engine that prefetches. Never rejects. */
+  readonly prefetching?: Promise<PrefetchReport>
   /** Set where `record` asked for one. */
   readonly recording?: MachineRecording
 }
@@ -102,17 +115,27 @@ export async function restoreMachine(
     }
   }
   await using snapshot = await phase('open', () => store.open(ref, { signal, onProgress }))
-  const launched = await phase('launch', () => launchMachine(options))
+  const fitted =
+    options.workingSet === undefined
+      ? null
+      : await phase('working set', () => fitWorkingSet(store, snapshot, options.workingSet ?? '', { signal }))
+  const prefetch: Prefetch | null =
+    fitted === null ? null : { workingSet: fitted.workingSet, mode: options.prefetch ?? 'concurrent' }
+  const launching = phase('launch', () => launchMachine(options))
+  // Whatever fails first is thrown below; this one may fail while nobody waits for it.
+  launching.catch(() => {})
   let recording: MachineRecording | undefined
   try {
-    const { memory, pageServer } = await engines[engine].prepare({
+    const { memory, pageServer, prefetching } = await engines[engine].prepare({
       snapshot,
-      machine: launched,
+      machine: launching,
       randomAccess,
+      prefetch,
       phase,
       signal,
       onProgress,
     })
+    const launched = await launching
     const target: RestoreSources = { ...sources(launched, snapshot, memory), faults: pageServer }
     await options.beforeLoad?.(target)
     const { record } = options
@@ -142,6 +165,10 @@ export async function restoreMachine(
       layers: snapshot.files.length,
       extents: snapshot.map.starts.length,
       memoryPages: snapshot.map.pages,
+      workingSet:
+        fitted === null
+          ? null
+          : { pages: presentPages(fitted.workingSet).pages, droppedPages: fitted.droppedPages },
       phasesMs,
       totalMs: performance.now() - start,
     }
@@ -149,11 +176,12 @@ export async function restoreMachine(
       machine,
       report,
       ...(pageServer === undefined ? {} : { pageServer }),
+      ...(prefetching === undefined ? {} : { prefetching }),
       ...(recording === undefined ? {} : { recording }),
     }
   } catch (error) {
     await recording?.[Symbol.asyncDispose]()
-    await launched.stop()
+    await (await launching.catch(() => undefined))?.stop()
     throw error
   }
 }

@@ -2,19 +2,11 @@ import { join } from 'node:path'
 import type { ExtentMap } from '../layer/extent-map.js'
 import { ExtentMapBuilder } from '../layer/extent-map-builder.js'
 import { absentSource } from '../layer/lay-out-pages.js'
-import type { PackOrder } from '../layer/layer-types.js'
 import { type ComposedLayer, writeLayer } from '../layer/write-layer.js'
 import type { PageSet } from '../memory/page-set.js'
-import { minus, unionAll } from '../memory/page-set-algebra.js'
-import { presentPages, type WorkingSet } from '../working-set/working-set.js'
+import { unionAll } from '../memory/page-set-algebra.js'
+import { touchOrder, type WorkingSet } from '../working-set/working-set.js'
 import type { OpenSnapshot, Staging, WorkOptions } from './store-types.js'
-
-/** The pages of a working set in the order in which they were touched; those in no group come last. */
-export function touchOrder(workingSet: WorkingSet): PackOrder {
-  const groups = workingSet.groups.map(({ set }) => set)
-  const rest = minus(presentPages(workingSet), unionAll(groups))
-  return rest.pages === 0 ? groups : [...groups, rest]
-}
 
 /**
  * A packed layer with just the pages of a working set, first touched first: one sequential read brings what a restored

@@ -9,7 +9,7 @@ import type { Layer } from '../layer/layer-types.js'
 import { type FileLock, lock } from '../sys/file-lock.js'
 import { openForWriting, syncDirectory, syncFile } from '../sys/mutations.js'
 import type { ProcessIdentity } from '../sys/proc.js'
-import { assertWorkingSetOf, type WorkingSet } from '../working-set/working-set.js'
+import { assertWorkingSetName, assertWorkingSetOf, type WorkingSet } from '../working-set/working-set.js'
 import { writeWorkingSet } from '../working-set/working-set-file.js'
 import { Blobs } from './blobs.js'
 import { readSmallFile } from './checked-json.js'
@@ -544,11 +544,3 @@ export class LocalStore implements SnapshotStore {
 }
 
 const isWorkingSet = ({ descriptor }: StagedBlob) => descriptor.mediaType === mediaTypes.workingSet
-
-function assertWorkingSetName(name: string): void {
-  if (!/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/.test(name))
-    throw new VarveError(
-      'INVALID_ARGUMENT',
-      `working set name ${JSON.stringify(name)} is not 1–64 of A–Z, a–z, 0–9, '.', '_', '-'`,
-    )
-}

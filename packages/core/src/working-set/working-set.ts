@@ -1,6 +1,6 @@
 import { VarveError } from '../errors.js'
 import { imagePagesLimit } from '../layer/layer-index.js'
-import type { ImageId } from '../layer/layer-types.js'
+import type { ImageId, PackOrder } from '../layer/layer-types.js'
 import type { PageSet } from '../memory/page-set.js'
 import { intersect, minus, union, unionAll } from '../memory/page-set-algebra.js'
 
@@ -45,6 +45,13 @@ export interface WorkingSet {
 /** Every page that was touched. */
 export function presentPages({ readOnly, written }: Pick<WorkingSet, 'readOnly' | 'written'>): PageSet {
   return union(readOnly, written)
+}
+
+/** Every page, those that were touched first coming first; those in no group come last. */
+export function touchOrder(workingSet: WorkingSet): PackOrder {
+  const groups = workingSet.groups.map(({ set }) => set)
+  const rest = minus(presentPages(workingSet), unionAll(groups))
+  return rest.pages === 0 ? groups : [...groups, rest]
 }
 
 /** The part of a working set that a fault lies in: a field, or a group by its number. */
@@ -107,6 +114,16 @@ function checkGroups(
       throw fail(number, `group ${number}: page ${twice.starts[0]} is in an earlier group too`)
     seen = seen === undefined ? set : union(seen, set)
   }
+}
+
+/** The name itself; INVALID_ARGUMENT for what cannot be one. */
+export function assertWorkingSetName(name: string): string {
+  if (!/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/.test(name))
+    throw new VarveError(
+      'INVALID_ARGUMENT',
+      `working set name ${JSON.stringify(name)} is not 1–64 of A–Z, a–z, 0–9, '.', '_', '-'`,
+    )
+  return name
 }
 
 /** IMAGE_MISMATCH unless the working set was recorded on this image. */

@@ -81,6 +81,7 @@ async function takeBase(
 
 export const baseByDiffScenario: Scenario = {
   name: 'base-by-diff',
+  nativeIsEnough: true,
   claim: 'a base taken as a Diff of a VM tracked since boot is the same image as a Full, sparse and sooner',
   run: baseByDiff,
 }

@@ -113,6 +113,7 @@ const tenths = (ms: number) => Math.round(ms * 10) / 10
 
 export const chainDepthScenario: Scenario = {
   name: 'chain-depth',
+  nativeIsEnough: true,
   claim: 'one image as chains of 1, 8 and 64 layers comes back right both ways; what it costs, side by side',
   run: chainDepth,
 }

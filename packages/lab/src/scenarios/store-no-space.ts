@@ -78,6 +78,7 @@ function fill(path: string): void {
 
 export const storeNoSpaceScenario: Scenario = {
   name: 'store-no-space',
+  nativeIsEnough: true,
   claim:
     'a capture into a full or read-only store changes nothing: the VM goes on, the next capture has it all',
   run: storeNoSpace,

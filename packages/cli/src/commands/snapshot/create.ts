@@ -1,5 +1,6 @@
 import {
   assertTag,
+  assertWorkingSetName,
   type CapturedSnapshot,
   connectMachine,
   countPages,
@@ -18,13 +19,14 @@ import { movedTags, timeTag } from '../../tags.js'
 import { humanPages, shortId } from '../../text.js'
 
 export const command: Command = {
-  usage: 'usage: varve snapshot create NAME [--tag TAG]... [--parent REF | --full] [--keep-paused]',
+  usage: 'usage: varve snapshot create NAME [--tag TAG]... [--parent REF | --full] [options]',
   options: {
     ...storeOption,
     tag: { type: 'string', short: 't', multiple: true },
     'no-tag': { type: 'boolean' },
     parent: { type: 'string' },
     full: { type: 'boolean' },
+    'working-set': { type: 'string' },
     'keep-paused': { type: 'boolean' },
   },
   help: `
@@ -37,6 +39,8 @@ export const command: Command = {
                  pages counts from: taken last, or restored from. That one is the default, if it is
                  in the store
   --full         build on nothing, and have Firecracker write every page
+  --working-set NAME  keep what the machine has touched since it was restored as a working set of
+                 this snapshot; for machines restored with --engine file
   --keep-paused  leave a running machine paused afterwards
 
 On a parent, only the pages written since are stored (a Diff). Without one the snapshot is a base.
@@ -46,6 +50,7 @@ digests come after it runs again. The store is made if it does not exist.
 Examples:
   varve snapshot create web --tag base
   varve snapshot create web -t monday -t latest
+  varve snapshot create web --working-set warm
   varve snapshot create web --full --json`,
   run: async (context) => {
     const [name] = positionals(context, ['NAME'])
@@ -54,10 +59,12 @@ Examples:
     const tagsAsked = listOption(context.values, 'tag').map(assertTag)
     if (context.values['no-tag'] === true && tagsAsked.length > 0)
       throw new VarveError('USAGE', 'give --tag or --no-tag, not both')
+    const workingSet = stringOption(context.values, 'working-set')
+    if (workingSet !== undefined) assertWorkingSetName(workingSet)
     const store = await openStore(context, { create: true })
     const machine = await connectMachine(name, { signal })
     if (machine.state === 'launched') throw new VarveError('MACHINE_STATE', `${name} has not booted`)
-    const take: TakeOptions = { store, signal, ...(await buildsOn(context, store, machine)) }
+    const take: TakeOptions = { store, signal, workingSet, ...(await buildsOn(context, store, machine)) }
     const entries = await store.list()
     const tags =
       tagsAsked.length > 0 || context.values['no-tag'] === true ? tagsAsked : [timeTag(name, entries)]
