@@ -41,8 +41,8 @@ export const command: Command = {
                      VARVE_MACHINE, VARVE_VSOCK and VARVE_CONSOLE. Without one, --for says how long
   --for SECONDS      end the recording after so long (with COMMAND: at the latest); default and
                      longest time for a COMMAND: 60
-  --save NAME        the name of the set in the snapshot; default "recorded" and the time. One of that
-                     name is replaced
+  --save NAME        the name of the set in the snapshot; default "recorded" and the time. One of
+                     that name is replaced
   --recorders LIST   names with commas. pagemap (default) tells which pages are read and written;
                      mincore which came into the page cache, in more groups, with the page cache
                      dropped before; diff which were written, exactly. mincore needs diff beside it
