@@ -77,6 +77,28 @@ describe('recording', () => {
     expect([...pagesOf(presentPages(set))]).toEqual(expect.arrayContaining(told.read))
   })
 
+  test('by the faults that a page server answers: both exactly, and in order', async () => {
+    const work = ['--', 'sh', 'work.sh']
+    const done = await json('ws', 'record', 'base', '--save', 'faults', '--recorders', 'faults', ...work)
+    expect(done.recorders).toMatchObject([{ recorder: 'faults', exact: { present: true, written: true } }])
+    const set = await setNamed('base', 'faults')
+    const touched = [...pagesOf(presentPages(set))].filter((page) => page >= 1024)
+    expect([...pagesOf(set.written)].filter((page) => page >= 1024)).toEqual(told.written)
+    expect(touched).toEqual([...told.read, ...told.written])
+    await refused(
+      2,
+      'INVALID_ARGUMENT',
+      'ws',
+      'record',
+      'base',
+      '--recorders',
+      'faults',
+      '--engine',
+      'file',
+      ...work,
+    )
+  })
+
   test('a machine that runs, from now on; it goes on', async () => {
     await right('restore', 'base', '--name', 'runs')
     const done = await json('ws', 'record', '--machine', 'runs', '--save', 'three', '--', 'sh', 'work.sh')

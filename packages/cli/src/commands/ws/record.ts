@@ -45,12 +45,13 @@ export const command: Command = {
                      that name is replaced
   --recorders LIST   names with commas. pagemap (default) tells which pages are read and written;
                      mincore which came into the page cache, in more groups, with the page cache
-                     dropped before; diff which were written, exactly. mincore needs diff beside it
-  --engine NAME      ${engineNames.join(', ')}; default file
+                     dropped before; diff which were written, exactly (mincore needs it beside it);
+                     faults tells both exactly, and the order, from what the page server answers
+  --engine NAME      ${engineNames.join(', ')}; default file, for faults paged
   --max-pages N      end the recording once it has so many pages; default 1,048,576 (4 GiB)
 
-A page is only read if it was touched and not written to. The set is kept in the snapshot; nothing is
-kept if COMMAND fails. Pages that Firecracker touches are in it too: a restore needs them.
+A page counts as only read if it was touched and not written to. The set is kept in the snapshot;
+nothing is kept if COMMAND fails. Pages that Firecracker touches are in it: a restore needs them.
 
 Examples:
   varve ws record monday --save hello -- ./invoke-hello.sh
@@ -130,7 +131,9 @@ async function recordRestored(
   { values, signal }: CommandContext,
 ): Promise<Done> {
   const { machine, recording } = await restoreMachine(store, ref, {
-    engine: engineOf(stringOption(values, 'engine') ?? 'file'),
+    engine: engineOf(
+      stringOption(values, 'engine') ?? (record.recorders.includes('faults') ? 'paged' : 'file'),
+    ),
     randomAccess: true,
     record,
     signal,
