@@ -1,27 +1,32 @@
 import { constants } from 'node:fs'
 import { open } from 'node:fs/promises'
+import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises'
 import { throwIfAborted } from '../layer/throw-if-aborted.js'
-import { type PageSet, runsOf } from '../memory/page-set.js'
-import { mergeGaps } from '../memory/page-set-algebra.js'
+import { type PageSet, pageSetFromBytes, runsOf } from '../memory/page-set.js'
+import { mergeGaps, minus, unionAll } from '../memory/page-set-algebra.js'
 import { pageSizeBytes } from '../memory/units.js'
-import { startReading } from '../sys/fadvise.js'
+import { adviseWillNeed } from '../sys/fadvise.js'
+import { canSeeResidency, residentPages } from '../sys/mincore.js'
 
 /** 128 KiB, the kernel's own read-ahead size; larger ones are cut there. */
 const requestPages = 32
 /** A gap this long costs less to read than another request does. */
 const gapPages = 8
-/** koffi runs as many calls at a time; a disk's queue takes more. */
-const inFlight = 4
+/** Submitting a request takes some µs, more where the disk's queue is full; others get their turn this often. */
+const sliceMs = 2
+/** Reads that bring nothing for so long have failed, or are not worth waiting for. */
+const patienceMs = 250
+const lookEveryMs = 1
 
 export interface FilledPageCache {
-  /** Pages asked for: with gaps that were read along. */
+  /** Pages asked for that were not in the page cache, with gaps that were read along. */
   readonly pages: number
   readonly requests: number
 }
 
 /**
- * Reads pages of a flat memory file into the page cache, set after set, ascending within each. Resolves when they are there, as
- * far as can be told: the last page of each request is waited for.
+ * Reads pages of a flat memory file into the page cache, set after set, ascending within each, many requests in flight. Resolves
+ * when they are there. Nothing is asked for what is there already, as far as this user may see that.
  */
 export async function fillPageCache(
   path: string,
@@ -29,27 +34,41 @@ export async function fillPageCache(
   { signal }: { readonly signal?: AbortSignal | undefined } = {},
 ): Promise<FilledPageCache> {
   await using handle = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK)
-  const requests = sets.flatMap((set) => [...requestsOf(set)])
-  let next = 0
-  const work = async (): Promise<void> => {
-    for (;;) {
-      const request = requests[next++]
-      if (request === undefined) return
-      throwIfAborted(signal, path)
-      await startReading(handle.fd, request.start * pageSizeBytes, request.count * pageSizeBytes)
-    }
-  }
-  await Promise.all(Array.from({ length: inFlight }, work))
-  const byte = Buffer.alloc(1)
-  for (const { start, count } of requests) {
-    throwIfAborted(signal, path)
-    await handle.read(byte, 0, 1, (start + count) * pageSizeBytes - 1)
-  }
-  return { pages: requests.reduce((sum, { count }) => sum + count, 0), requests: requests.length }
+  const { fd } = handle
+  const seen = await canSeeResidency(path)
+  const resident = seen ? pageSetFromBytes(residentPages(fd)) : undefined
+  const wanted = sets.map((set) => mergeGaps(resident === undefined ? set : minus(set, resident), gapPages))
+  let [pages, requests] = [0, 0]
+  let sliceBegan = performance.now()
+  for (const set of wanted)
+    for (const { start, count } of runsOf(set))
+      for (let done = 0; done < count; done += requestPages) {
+        const length = Math.min(requestPages, count - done)
+        adviseWillNeed(fd, (start + done) * pageSizeBytes, length * pageSizeBytes)
+        pages += length
+        requests++
+        if (performance.now() - sliceBegan < sliceMs) continue
+        await nextTurn()
+        throwIfAborted(signal, path)
+        sliceBegan = performance.now()
+      }
+  if (seen) await arrival(fd, unionAll(wanted), signal, path)
+  return { pages, requests }
 }
 
-function* requestsOf(set: PageSet): Generator<{ readonly start: number; readonly count: number }> {
-  for (const { start, count } of runsOf(mergeGaps(set, gapPages)))
-    for (let done = 0; done < count; done += requestPages)
-      yield { start: start + done, count: Math.min(requestPages, count - done) }
+/** Until all of it is in the page cache, or nothing more comes. */
+async function arrival(
+  fd: number,
+  wanted: PageSet,
+  signal: AbortSignal | undefined,
+  path: string,
+): Promise<void> {
+  let missing = wanted.pages
+  for (let since = performance.now(); missing > 0 && performance.now() - since < patienceMs; ) {
+    const now = minus(wanted, pageSetFromBytes(residentPages(fd))).pages
+    if (now < missing) since = performance.now()
+    missing = now
+    if (missing > 0) await sleep(lookEveryMs)
+    throwIfAborted(signal, path)
+  }
 }

@@ -1,5 +1,5 @@
 import { fdatasyncSync } from 'node:fs'
-import { declare, declareAsync, syscallError } from './libc.js'
+import { declare, syscallError } from './libc.js'
 
 const POSIX_FADV_RANDOM = 1
 const POSIX_FADV_WILLNEED = 3
@@ -7,10 +7,6 @@ const POSIX_FADV_DONTNEED = 4
 
 // Safe: integers only. Returns the error number instead of setting errno (posix_fadvise(2)).
 const posixFadvise = declare<[number, number, number, number]>(
-  'int posix_fadvise(int fd, int64_t offset, int64_t length, int advice)',
-)
-
-const posixFadviseAsync = declareAsync<[number, number, number, number]>(
   'int posix_fadvise(int fd, int64_t offset, int64_t length, int advice)',
 )
 
@@ -36,10 +32,4 @@ export function adviseRandom(fd: number): void {
 /** Starts reading a range into the page cache. The kernel cuts larger calls to its read-ahead size (128 KiB). */
 export function adviseWillNeed(fd: number, offsetBytes: number, lengthBytes: number): void {
   advise(fd, offsetBytes, lengthBytes, POSIX_FADV_WILLNEED)
-}
-
-/** The same in another thread: submitting a read waits where the disk's queue is full. */
-export async function startReading(fd: number, offsetBytes: number, lengthBytes: number): Promise<void> {
-  const number = await posixFadviseAsync(fd, offsetBytes, lengthBytes, POSIX_FADV_WILLNEED)
-  if (number !== 0) throw syscallError('posix_fadvise', number, `WILLNEED on descriptor ${fd}`)
 }

@@ -19,25 +19,6 @@ export function declare<Arguments extends readonly unknown[], Result = number>(
   }
 }
 
-/**
- * As `declare`, for a call that may block: it runs in one of koffi's threads, several at a time. What its arguments point at
- * must live until it is done. errno is that other thread's: only for calls that return their error.
- */
-export function declareAsync<Arguments extends readonly unknown[], Result = number>(
-  prototype: string,
-): (...args: Arguments) => Promise<Result> {
-  let call: ReturnType<typeof libc.func> | undefined
-  return (...args) => {
-    call ??= libc.func(prototype)
-    const { async: start } = call
-    return new Promise((resolve, reject) => {
-      start(...args, (error: Error | null, result: Result) =>
-        error === null ? resolve(result) : reject(error),
-      )
-    })
-  }
-}
-
 /** The calling thread's errno. Read it directly after the call: nothing in between may enter libc. */
 export function errno(): number {
   return koffi.errno()

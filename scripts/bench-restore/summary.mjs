@@ -1,0 +1,101 @@
+// What rows of bench:restore come to.
+
+/** Nearest rank: the smallest value that at least the share of values are not above. */
+export function quantile(values, share) {
+  const sorted = [...values].sort((a, b) => a - b)
+  return sorted[Math.max(0, Math.ceil(share * sorted.length) - 1)]
+}
+
+const groupBy = (rows, key) => {
+  const groups = new Map()
+  for (const row of rows) groups.set(key(row), [...(groups.get(key(row)) ?? []), row])
+  return groups
+}
+const tenths = (value) => (value === undefined ? undefined : Math.round(value * 10) / 10)
+
+/** Overhead of a row: its request to the last page, less the same pass in a warm VM of the same group (its floor). */
+export function withOverhead(rows) {
+  const floors = new Map()
+  for (const [key, group] of groupBy(
+    rows.filter((row) => row.warmPassMs !== undefined),
+    placeOf,
+  ))
+    floors.set(
+      key,
+      quantile(
+        group.map((row) => row.warmPassMs),
+        0.5,
+      ),
+    )
+  return rows.map((row) =>
+    row.warmPassMs === undefined ? row : { ...row, overheadMs: row.lastMs - floors.get(placeOf(row)) },
+  )
+}
+
+const placeOf = ({ memoryMib, setMib }) => `${memoryMib} MiB, set ${setMib} MiB`
+
+/** A line for each contender in each place and cache state: medians, and the 99th percentile to the last page. */
+export function summarise(rows) {
+  const lines = [
+    ...groupBy(withOverhead(rows), (row) => `${placeOf(row)}|${row.cache}|${row.contender}`).values(),
+  ]
+  return lines.map((group) => {
+    const [{ memoryMib, setMib, cache, contender }] = group
+    const median = (field) => {
+      const values = group.map((row) => row[field]).filter((value) => value !== undefined)
+      return values.length === 0 ? undefined : tenths(quantile(values, 0.5))
+    }
+    return {
+      memoryMib,
+      setMib,
+      cache,
+      contender,
+      rounds: group.length,
+      firstMs: median('firstMs'),
+      lastMs: median('lastMs'),
+      lastP99Ms: tenths(
+        quantile(
+          group.map((row) => row.lastMs),
+          0.99,
+        ),
+      ),
+      overheadMs: median('overheadMs'),
+      rssMib: median('rssMib'),
+    }
+  })
+}
+
+/** Against vanilla with everything in the page cache: the ideal of the literature. */
+export function table(rows) {
+  const lines = summarise(rows)
+  const out = []
+  for (const [place, group] of groupBy(lines, placeOf)) {
+    const ideal = group.find(
+      ({ cache, contender }) => cache === 'warm' && contender === 'vanilla',
+    )?.overheadMs
+    out.push(
+      `### ${place}`,
+      '',
+      '| cache | contender | first answer | last page | p99 | overhead | of vanilla cached | RSS MiB |',
+      '|---|---|---:|---:|---:|---:|---:|---:|',
+      ...group.map((it) =>
+        [
+          '',
+          it.cache,
+          it.contender,
+          it.firstMs ?? '',
+          it.lastMs,
+          it.lastP99Ms,
+          it.overheadMs ?? '',
+          ideal === undefined || it.overheadMs === undefined ? '' : `${(it.overheadMs / ideal).toFixed(2)}×`,
+          it.rssMib ?? '',
+          '',
+        ]
+          .join(' | ')
+          .trim(),
+      ),
+      '',
+    )
+  }
+  return out.join('\n')
+}
