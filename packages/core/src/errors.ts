@@ -47,6 +47,10 @@ export const errorRegistry = {
   },
   PAGE_SERVER_PROTOCOL: { exit: 5, summary: 'A page-server peer broke the handshake or control protocol.' },
   COMMAND_FAILED: { exit: 5, summary: 'A command that Varve was told to run failed.' },
+  INJECTION_FAILED: {
+    exit: 5,
+    summary: 'Memory could not be mapped into the VMM; the VM was killed.',
+  },
   RECORDER_UNRELIABLE: { exit: 5, summary: 'A recorder cannot tell which pages were touched.' },
   LAB_FAILED: { exit: 5, summary: 'A lab (native or nested) did not come up or a script in it failed.' },
   SYSCALL_FAILED: { exit: 1, summary: 'A system call failed in a way that has no better code.' },

@@ -30,6 +30,8 @@ export const command: Command = {
                          (default)
   --engine paged         a page server brings pages straight from the layers when the guest touches
                          them
+  --engine mapped        the layers themselves, mapped into Firecracker while it loads: nothing is
+                         flattened, and no process stays; x86_64, needs root or CAP_SYS_PTRACE
   --working-set SET      pages to bring before the guest asks for them: the name of a set kept in
                          the snapshot, REF:NAME of one that it descends from, or a file
   --prefetch MODE        concurrent (default): beside the guest; before: before the guest runs

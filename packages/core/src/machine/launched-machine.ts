@@ -17,6 +17,11 @@ export type MemorySource =
       readonly path: string
     }
   | {
+      /** The same, under this name in the VMM's directory (`files.local`) already. */
+      readonly backend: 'File'
+      readonly localName: string
+    }
+  | {
       /** A page server that listens on this socket, named by `files.local` so that a jailed VMM reaches it too. */
       readonly backend: 'Uffd'
       readonly socketName: string
@@ -197,10 +202,13 @@ export class LaunchedMachine extends MachineHandle {
     const modern = tracking === undefined || isAvailable(tracking, this.firecrackerVersion)
     return {
       snapshot_path: await this.files.input(options.statePath, options),
-      mem_backend:
-        memory.backend === 'File'
-          ? { backend_type: 'File', backend_path: await this.files.input(memory.path, options) }
-          : { backend_type: 'Uffd', backend_path: this.files.local(memory.socketName).vmmPath },
+      mem_backend: {
+        backend_type: memory.backend,
+        backend_path:
+          'path' in memory
+            ? await this.files.input(memory.path, options)
+            : this.files.local('localName' in memory ? memory.localName : memory.socketName).vmmPath,
+      },
       resume_vm: resume,
       ...(trackDirtyPages ? (modern ? { track_dirty_pages: true } : { enable_diff_snapshots: true }) : {}),
       ...(networkOverrides === undefined

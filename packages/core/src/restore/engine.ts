@@ -1,6 +1,7 @@
 import type { LaunchedMachine, MemorySource } from '../machine/launched-machine.js'
 import type { OpenSnapshot } from '../store/store-types.js'
 import type { WorkingSet } from '../working-set/working-set.js'
+import type { MapReport } from './mapped/map-into-vmm.js'
 import type { PageServer } from './page-server/start-page-server.js'
 
 /** When the pages of a working set are brought: before the guest runs, or beside it. */
@@ -43,6 +44,11 @@ export interface EngineContext {
 
 export interface EngineSetup {
   readonly memory: MemorySource
+  /**
+   * Awaits the load, beside which the engine still works. Where its own work failed, and the load for that, the error is its
+   * own. What it gives belongs into the report.
+   */
+  readonly besideLoad?: (load: Promise<unknown>) => Promise<MapReport>
   readonly pageServer?: PageServer
   /** Goes on beside the guest in mode `concurrent`, has ended in mode `before`. Never rejects. */
   readonly prefetching?: Promise<PrefetchReport>

@@ -7,6 +7,8 @@ import { presentPages, type WorkingSet } from '../working-set/working-set.js'
 import type { Engine, Prefetch, PrefetchMode, PrefetchReport } from './engine.js'
 import { fileEngine } from './file-engine.js'
 import { fitWorkingSet } from './fit-working-set.js'
+import type { MapReport } from './mapped/map-into-vmm.js'
+import { mappedEngine } from './mapped-engine.js'
 import type { PageServer } from './page-server/start-page-server.js'
 import { pagedEngine } from './paged-engine.js'
 import {
@@ -16,10 +18,14 @@ import {
   recordTarget,
 } from './record-machine.js'
 
-export const engineNames = ['file', 'paged'] as const
+export const engineNames = ['file', 'paged', 'mapped'] as const
 export type EngineName = (typeof engineNames)[number]
 
-const engines: Readonly<Record<EngineName, Engine>> = { file: fileEngine, paged: pagedEngine }
+const engines: Readonly<Record<EngineName, Engine>> = {
+  file: fileEngine,
+  paged: pagedEngine,
+  mapped: mappedEngine,
+}
 
 export interface RestoreOptions
   extends LaunchMachineOptions,
@@ -63,6 +69,8 @@ export interface RestoreReport {
   readonly memoryPages: number
   /** Pages of the working set that was used, and how many of it did not fit this image; null where none was. */
   readonly workingSet: { readonly pages: number; readonly droppedPages: number } | null
+  /** What the `mapped` engine did within the load; null with another. */
+  readonly mapping: MapReport | null
   readonly phasesMs: Readonly<Record<string, number>>
   readonly totalMs: number
 }
@@ -126,7 +134,7 @@ export async function restoreMachine(
   launching.catch(() => {})
   let recording: MachineRecording | undefined
   try {
-    const { memory, pageServer, prefetching } = await engines[engine].prepare({
+    const { memory, besideLoad, pageServer, prefetching } = await engines[engine].prepare({
       snapshot,
       machine: launching,
       randomAccess,
@@ -154,9 +162,11 @@ export async function restoreMachine(
       })),
       diskDirectory: snapshot.clonesDirectory,
     }
-    const machine = await phase<RunningMachine | PausedMachine>('load', () =>
+    const loading = phase<RunningMachine | PausedMachine>('load', () =>
       resume ? launched.loadAndResume(load) : launched.load(load),
     )
+    const mapping = (await besideLoad?.(loading)) ?? null
+    const machine = await loading
     machine.countFromSnapshot(snapshot.entry.id, 0)
     await snapshot.leaseTo(machine.identity)
     const report: RestoreReport = {
@@ -169,6 +179,7 @@ export async function restoreMachine(
         fitted === null
           ? null
           : { pages: presentPages(fitted.workingSet).pages, droppedPages: fitted.droppedPages },
+      mapping,
       phasesMs,
       totalMs: performance.now() - start,
     }
@@ -189,9 +200,9 @@ export async function restoreMachine(
 function sources(machine: LaunchedMachine, snapshot: OpenSnapshot, memory: MemorySource): RestoreSources {
   const { files, map } = snapshot
   const known = { vmm: machine.identity, machine, image: snapshot.entry.id, pages: map.pages, snapshot }
-  return memory.backend === 'Uffd'
-    ? { ...known, files, map }
-    : { ...known, files: [{ path: memory.path, storedPages: map.pages }], map: undefined }
+  return 'path' in memory
+    ? { ...known, files: [{ path: memory.path, storedPages: map.pages }], map: undefined }
+    : { ...known, files, map }
 }
 
 function loadOptions(options: RestoreOptions): Partial<LoadOptions> {

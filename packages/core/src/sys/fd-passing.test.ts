@@ -79,7 +79,7 @@ test('more descriptors than fit are refused, and none of them stays open', () =>
     expect(isVarveError(error, 'PAGE_SERVER_PROTOCOL')).toBe(true)
   }
   expect(openDescriptors()).toBe(before)
-  expect(() => sendMessage(here, Buffer.from([1]), Array<number>(17).fill(zero))).toThrow('more than 16')
+  expect(() => sendMessage(here, Buffer.from([1]), Array<number>(254).fill(zero))).toThrow('more than 253')
   closeSync(zero)
 })
 

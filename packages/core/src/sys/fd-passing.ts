@@ -16,7 +16,9 @@ const headerBytes = 56
 const vectorBytes = 16
 const controlHeaderBytes = 16
 /** Room for a few more descriptors than are allowed, so that extra ones arrive and can be closed. */
-const controlBytes = controlHeaderBytes + 16 * 4
+const receivedAtMost = 16
+/** SCM_MAX_FD (include/net/scm.h). */
+export const maxPassedDescriptors = 253
 
 // Safe: `message` is a buffer of 56 bytes whose pointers lead into buffers that are kept alive by their owner.
 const recvmsg = declare<[number, Uint8Array, number], number | bigint>(
@@ -37,7 +39,9 @@ class Message {
   readonly control: Buffer
   readonly #pointers: unknown[]
 
-  constructor(payloadBytes: number) {
+  constructor(payloadBytes: number, descriptors: number) {
+    // Control messages are padded to words.
+    const controlBytes = controlHeaderBytes + Math.ceil(descriptors / 2) * 8
     const payload = allocate(payloadBytes)
     const control = allocate(controlBytes)
     const vector = allocate(vectorBytes)
@@ -74,7 +78,7 @@ export interface ReceivedMessage {
  * where nothing is pending. Control data that did not fit is PAGE_SERVER_PROTOCOL; descriptors of it are closed.
  */
 export function receiveMessage(socket: number, maxBytes: number): ReceivedMessage | undefined {
-  using message = new Message(maxBytes)
+  using message = new Message(maxBytes, receivedAtMost)
   const count = Number(recvmsg(socket, message.header, MSG_DONTWAIT | MSG_CMSG_CLOEXEC))
   if (count < 0) {
     const number = errno()
@@ -102,11 +106,14 @@ function descriptorsIn(control: Buffer, length: number): number[] {
   return found
 }
 
-/** Sends bytes with descriptors over a connected Unix socket, as Firecracker does; for tests and hand-overs. */
+/** Sends bytes with descriptors over a connected Unix socket, as Firecracker does. */
 export function sendMessage(socket: number, bytes: Uint8Array, descriptors: readonly number[]): void {
-  if (descriptors.length > 16)
-    throw new VarveError('INVALID_ARGUMENT', `${descriptors.length} descriptors are more than 16`)
-  using message = new Message(bytes.length)
+  if (descriptors.length > maxPassedDescriptors)
+    throw new VarveError(
+      'INVALID_ARGUMENT',
+      `${descriptors.length} descriptors are more than ${maxPassedDescriptors}`,
+    )
+  using message = new Message(bytes.length, descriptors.length)
   message.payload.set(bytes)
   const size = controlHeaderBytes + 4 * descriptors.length
   message.control.writeBigUInt64LE(BigInt(size), 0)

@@ -3,9 +3,10 @@ import { constants } from 'node:os'
 import { declare, errno, errnoNumber, syscallError } from './libc.js'
 import { isAlive, type ProcessIdentity } from './proc.js'
 
-// System call numbers 424 and 434 are the same on every architecture (asm-generic/unistd.h).
+// System call numbers 424, 434 and 438 are the same on every architecture (asm-generic/unistd.h).
 const SYS_pidfd_send_signal = 424
 const SYS_pidfd_open = 434
+const SYS_pidfd_getfd = 438
 
 // Safe: integers only, no memory is passed.
 const pidfdOpen = declare<[number, number, number]>('long syscall(long number, int pid, uint32_t flags)')
@@ -13,6 +14,21 @@ const pidfdOpen = declare<[number, number, number]>('long syscall(long number, i
 const pidfdSendSignal = declare<[number, number, number, null, number]>(
   'long syscall(long number, int pidfd, int signal, void *info, uint32_t flags)',
 )
+
+// Safe: integers only.
+const pidfdGetfd = declare<[number, number, number, number]>(
+  'long syscall(long number, int pidfd, int fd, uint32_t flags)',
+)
+
+/**
+ * A descriptor of ours for what another process has open (Linux 5.6; close-on-exec). Needs the rights of ptrace(2) over
+ * it. Close it with `fs.closeSync`.
+ */
+export function duplicateDescriptor(pidfd: number, fd: number): number {
+  const own = pidfdGetfd(SYS_pidfd_getfd, pidfd, fd, 0)
+  if (own < 0) throw syscallError('pidfd_getfd', errno(), `descriptor ${fd} of another process`)
+  return own
+}
 
 /**
  * A descriptor that names one process for good (Linux 5.3). Undefined where the process has ended. Close it with

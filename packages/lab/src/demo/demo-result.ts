@@ -46,8 +46,11 @@ export interface DemoHeatMap {
 
 export type PageClassName = 'zero' | 'cold' | 'read-only' | 'written'
 
+/** What works wherever Firecracker does; `mapped` needs more rights. */
+export const demoEngines = ['file', 'paged'] as const
+
 export interface DemoRestore {
-  readonly engine: 'file' | 'paged'
+  readonly engine: (typeof demoEngines)[number]
   /** Request to first answer of the guest, milliseconds, one a round. */
   readonly firstAnswerMs: readonly number[]
   /** Request to the end of the guest's pass over its pages, milliseconds, one a round. */

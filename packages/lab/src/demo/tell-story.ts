@@ -6,7 +6,6 @@ import {
   compareImages,
   countPages,
   type EngineName,
-  engineNames,
   flattenSnapshot,
   formatFirecrackerVersion,
   hardwareVirtualisation,
@@ -19,7 +18,7 @@ import { explainPages } from '../scenarios/named-pages.js'
 import type { ScenarioContext } from '../scenarios/scenario.js'
 import { type RecordedRun, recordRun, type Touches } from '../scenarios/working-set.js'
 import { demoHeatMap } from './demo-heat-map.js'
-import type { DemoLayer, DemoRestore, DemoResult } from './demo-result.js'
+import { type DemoLayer, type DemoRestore, type DemoResult, demoEngines } from './demo-result.js'
 
 const memoryMib = 128
 /** What the guest is told to touch while a recorder watches, over all three layers. */
@@ -64,7 +63,7 @@ export async function tellStory(context: ScenarioContext, options: DemoOptions =
   const restores = await timeRestores(context, top, rounds)
   onProgress('comparing restored memory with the composed image')
   const checks = []
-  for (const engine of engineNames) checks.push(await checkImage(context, top, engine))
+  for (const engine of demoEngines) checks.push(await checkImage(context, top, engine))
   return {
     createdAt: new Date().toISOString(),
     lab: context.lab,
@@ -118,7 +117,7 @@ async function demoLayer(
 }
 
 async function timeRestores(context: ScenarioContext, ref: string, rounds: number): Promise<DemoRestore[]> {
-  const rows = engineNames.map((engine) => ({
+  const rows = demoEngines.map((engine) => ({
     engine,
     firstAnswerMs: [] as number[],
     wholePassMs: [] as number[],

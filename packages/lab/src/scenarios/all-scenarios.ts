@@ -6,6 +6,7 @@ import { dirtyLogScenarios } from './dirty-log.js'
 import { groundTruthScenario } from './ground-truth.js'
 import { jailedScenario } from './jailed.js'
 import { layeredRestoreScenarios } from './layered-restore.js'
+import { mappedEngineScenarios } from './mapped-engine.js'
 import { pageServerDeathScenario } from './page-server-death.js'
 import type { Scenario } from './scenario.js'
 import { storeNoSpaceScenario } from './store-no-space.js'
@@ -21,6 +22,7 @@ export const scenarios: readonly Scenario[] = [
   ...layeredRestoreScenarios,
   workingSetScenario,
   groundTruthScenario,
+  ...mappedEngineScenarios,
   pageServerDeathScenario,
   twoRegionsScenario,
   jailedScenario,

@@ -5,6 +5,7 @@ import {
   captureSnapshot,
   compareImages,
   countPages,
+  engineNames,
   type JailerOptions,
   pagesOf,
   restoreMachine,
@@ -20,7 +21,7 @@ const run = { start: 1024, count: 500 }
 /** A user that owns nothing here: whatever works, works through the jail alone. */
 const nobody = { uid: 54_321, gid: 54_321 }
 
-/** The whole path in a jail: boot, base, child, and back through both engines. */
+/** The whole path in a jail: boot, base, child, and back through every engine. */
 async function jailed(context: ScenarioContext): Promise<Facts> {
   const { binary, runtimeDirectory, store } = context
   const jailer: JailerOptions = { ...nobody, chrootBaseDir: context.path('jails') }
@@ -46,7 +47,7 @@ async function jailed(context: ScenarioContext): Promise<Facts> {
   await using snapshot = await store.open('child')
   for (const { path } of snapshot.files) assert.equal(statSync(path).uid, process.getuid?.())
   const unexplained: Record<string, number[]> = {}
-  for (const engine of ['file', 'paged'] as const) {
+  for (const engine of engineNames) {
     const { machine } = await restoreMachine(store, 'child', { engine, ...launch })
     await using _machine = machine
     await using console = MicroConsole.attach(machine.paths)
@@ -63,6 +64,6 @@ async function jailed(context: ScenarioContext): Promise<Facts> {
 
 export const jailedScenario: Scenario = {
   name: 'jailed',
-  claim: 'under the jailer, as another user, layers are taken and come back through both engines',
+  claim: 'under the jailer, as another user, layers are taken and come back through every engine',
   run: jailed,
 }

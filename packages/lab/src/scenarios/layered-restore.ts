@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { compareImages, countPages, type EngineName, pagesOf, readLayer } from 'varve'
+import { compareImages, countPages, type EngineName, engineNames, pagesOf, readLayer } from 'varve'
 import { MicroVm, type Written } from './micro-vm.js'
 import { explainPages } from './named-pages.js'
 import type { Facts, Scenario, ScenarioContext } from './scenario.js'
@@ -85,7 +85,7 @@ async function fullAgain(
   return memoryPath
 }
 
-export const layeredRestoreScenarios: readonly Scenario[] = (['file', 'paged'] as const).map((engine) => ({
+export const layeredRestoreScenarios: readonly Scenario[] = engineNames.map((engine) => ({
   name: `layered-${engine}`,
   claim: `a base and two Diffs come back through the ${engine} engine, byte-identical but for named pages`,
   run: (context: ScenarioContext) => layeredRestore(context, engine),

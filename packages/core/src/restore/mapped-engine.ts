@@ -1,0 +1,87 @@
+import { closeSync, constants, fchownSync, fstatSync, ftruncateSync, openSync, rmSync } from 'node:fs'
+import { isVarveError, VarveError } from '../errors.js'
+import type { LaunchedMachine } from '../machine/launched-machine.js'
+import { pageSizeBytes } from '../memory/units.js'
+import { fileIdentity } from '../sys/proc.js'
+import type { Engine } from './engine.js'
+import type { MapReport } from './mapped/map-into-vmm.js'
+import { mappableImage } from './mapped/mappable-image.js'
+import { startMapping } from './mapped/mapper.js'
+import { prefaultSteps } from './mapped/plan.js'
+
+const memoryName = 'memory'
+
+/**
+ * Maps the layers themselves over guest memory, within Firecracker, while it loads: it is told an empty memory file, and held
+ * where it has mapped that and used nothing of it yet. Nothing is flattened, clones share the layers' page cache, and no process
+ * is needed afterwards. x86_64, and the rights of ptrace(2) over Firecracker. See docs/notes/ptrace-injection.md.
+ */
+export const mappedEngine: Engine = {
+  name: 'mapped',
+  prepare: async ({ snapshot, machine: launching, prefetch, phase, signal, onProgress }) => {
+    const { mapped } = await phase('attach', () =>
+      startMapping(async () => {
+        const { map, layers } = await mappableImage(snapshot, { signal, onProgress })
+        const machine = await launching
+        return {
+          vmm: machine.identity,
+          memoryFile: makeMemoryFile(machine, snapshot.map.pages),
+          map,
+          layers,
+          prefault: prefetch === null ? [] : prefaultSteps(prefetch.workingSet),
+        }
+      }),
+    )
+    return {
+      memory: { backend: 'File', localName: memoryName },
+      besideLoad: async (load) => {
+        const report = await whicheverFailed(load, mapped)
+        // No page of it is mapped any more.
+        rmSync((await launching).files.local(memoryName).hostPath, { force: true })
+        return report
+      },
+    }
+  },
+}
+
+/** Each failure brings the other along, and the one behind it is to be told. */
+async function whicheverFailed(load: Promise<unknown>, mapped: Promise<MapReport>): Promise<MapReport> {
+  try {
+    await load
+  } catch (error) {
+    // A load that broke off with the VMM still there leaves the mapper waiting.
+    if (!isVarveError(error, 'MACHINE_EXITED')) throw error
+    const cause = await mapped.then(
+      () => undefined,
+      (failure: unknown) => failure,
+    )
+    if (cause === undefined || isVarveError(cause, 'MACHINE_EXITED')) throw error
+    throw cause
+  }
+  return mapped
+}
+
+/**
+ * An empty file of the image's size, for Firecracker to map; gives what identifies it. In a jail its directory is another
+ * user's, so nothing there is followed or overwritten.
+ */
+function makeMemoryFile({ files, jailOwner }: LaunchedMachine, pages: number): string {
+  const { hostPath } = files.local(memoryName)
+  const { O_WRONLY, O_CREAT, O_EXCL, O_NOFOLLOW } = constants
+  const fd = openSync(hostPath, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0o600)
+  try {
+    ftruncateSync(fd, pages * pageSizeBytes)
+    if (jailOwner !== null) fchownSync(fd, jailOwner.uid, jailOwner.gid)
+    return fileIdentity(fstatSync(fd, { bigint: true }))
+  } catch (error) {
+    throw new VarveError(
+      'WRITE_FAILED',
+      `cannot make ${hostPath} of ${pages} pages: ${(error as Error).message}`,
+      {
+        cause: error,
+      },
+    )
+  } finally {
+    closeSync(fd)
+  }
+}

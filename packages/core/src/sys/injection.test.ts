@@ -1,0 +1,164 @@
+import { spawn } from 'node:child_process'
+import { closeSync, mkdtempSync, openSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { isVarveError } from '../errors.js'
+import { giveDescriptors } from './inject-descriptors.js'
+import { Injection, systemCall } from './injection.js'
+import { errnoNumber } from './libc.js'
+import { killProcess, openPidfd } from './pidfd.js'
+import { isAlive, type ProcessIdentity, processIdentity } from './proc.js'
+import { Tracee } from './ptrace.js'
+import { SyscallTable } from './syscall-table.js'
+
+const getpid = 39
+const pageBytes = 4096
+
+let sleeper: ProcessIdentity
+let traced: Tracee | undefined
+
+/** A process that is not a child of ours, as libuv waits for those. */
+async function startSleeper(): Promise<ProcessIdentity> {
+  const start = `const child = require('node:child_process').spawn('sleep', ['60'], { detached: true, stdio: 'ignore' })
+    child.once('spawn', () => { process.stdout.write(String(child.pid)); process.exit() })`
+  const parent = spawn(process.execPath, ['-e', start], { stdio: ['ignore', 'pipe', 'inherit'] })
+  let text = ''
+  for await (const part of parent.stdout) text += String(part)
+  const identity = processIdentity(Number(text))
+  if (identity === undefined) throw new Error(`no process ${text}`)
+  // In its sleep, and not in the dynamic linker any more.
+  while (!stateOf(identity).startsWith('S')) await new Promise((resolve) => setTimeout(resolve, 2))
+  return identity
+}
+
+const stateOf = ({ pid }: ProcessIdentity) =>
+  /^State:\s*(\S)/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1] ?? ''
+
+function holdSleeper(): Tracee {
+  traced = Tracee.seize(sleeper)
+  traced.interrupt()
+  expect(traced.wait()).toEqual({ kind: 'event', signal: 5 })
+  return traced
+}
+
+function letGo(): void {
+  traced?.detach()
+  traced = undefined
+}
+
+const mapsOf = ({ pid }: ProcessIdentity) => readFileSync(`/proc/${pid}/maps`, 'utf8')
+
+beforeEach(async () => {
+  sleeper = await startSleeper()
+})
+
+afterEach(() => {
+  killProcess(sleeper, 'SIGKILL')
+  // A tracer must see the end first; init takes the rest.
+  if (traced !== undefined) while (traced.wait().kind !== 'ended');
+  traced = undefined
+})
+
+describe.skipIf(process.arch !== 'x64')('a process that is made to call', () => {
+  test('does so in its own name, and sleeps on as if nothing had been', async () => {
+    const maps = mapsOf(sleeper)
+    const tracee = holdSleeper()
+    const registers = tracee.registers()
+    const injection = Injection.begin(tracee)
+    expect(injection.call('getpid', getpid, [])).toBe(sleeper.pid)
+    const table = new SyscallTable()
+    for (let i = 0; i < 20_000; i++) table.add(getpid)
+    table.add(systemCall.close, 12_345)
+    injection.run(table)
+    expect(table.result(0)).toBe(sleeper.pid)
+    expect(table.result(19_999)).toBe(sleeper.pid)
+    expect(table.result(20_000)).toBe(-errnoNumber.EBADF)
+    injection.end()
+    expect(tracee.registers()).toEqual(registers)
+    letGo()
+    expect(mapsOf(sleeper)).toBe(maps)
+    await expect.poll(() => stateOf(sleeper)).toBe('S')
+    expect(readFileSync(`/proc/${sleeper.pid}/status`, 'utf8')).toMatch(/^SigBlk:\s*0{16}$/m)
+    expect(readFileSync(`/proc/${sleeper.pid}/status`, 'utf8')).toMatch(/^TracerPid:\s*0$/m)
+  })
+
+  test('maps a file that only we have open, without keeping a descriptor of it', () => {
+    const directory = mkdtempSync(join(tmpdir(), 'varve-injection-'))
+    const files = ['one', 'two', 'three'].map((name) => {
+      writeFileSync(
+        join(directory, name),
+        Buffer.concat([Buffer.alloc(pageBytes), Buffer.from(`page of ${name}`)]),
+      )
+      return openSync(join(directory, name), 'r')
+    })
+    const descriptors = readdirSync(`/proc/${sleeper.pid}/fd`)
+    const pidfd = openPidfd(sleeper) as number
+    const injection = Injection.begin(holdSleeper())
+    const { numbers, toClose } = giveDescriptors(injection, pidfd, files)
+    expect(numbers.length).toBe(3)
+    const at = injection.call('mmap', systemCall.mmap, [0, 3 * pageBytes, 3, 0x22, -1, 0])
+    const table = new SyscallTable()
+    // MAP_PRIVATE | MAP_FIXED, the second page of each file, last one first.
+    numbers.forEach((fd, index) => {
+      table.add(systemCall.mmap, at + (2 - index) * pageBytes, pageBytes, 3, 0x12, fd, pageBytes)
+    })
+    for (const fd of toClose) table.add(systemCall.close, fd)
+    injection.run(table)
+    expect(numbers.map((_, index) => table.result(index))).toEqual([at + 2 * pageBytes, at + pageBytes, at])
+    expect(toClose.map((_, index) => table.result(3 + index))).toEqual([0, 0, 0, 0, 0])
+    const text = (page: number) =>
+      injection
+        .read(at + page * pageBytes, 13)
+        .toString()
+        .replaceAll('\0', '')
+    expect([text(0), text(1), text(2)]).toEqual(['page of three', 'page of two', 'page of one'])
+    injection.end()
+    letGo()
+    expect(readdirSync(`/proc/${sleeper.pid}/fd`)).toEqual(descriptors)
+    for (const fd of [pidfd, ...files]) closeSync(fd)
+    rmSync(directory, { recursive: true })
+  })
+
+  test('takes signals that come meanwhile only afterwards', async () => {
+    const injection = Injection.begin(holdSleeper())
+    killProcess(sleeper, 'SIGTERM')
+    expect(injection.call('getpid', getpid, [])).toBe(sleeper.pid)
+    expect(stateOf(sleeper)).toBe('t')
+    injection.end()
+    letGo()
+    await expect.poll(() => isAlive(sleeper)).toBe(false)
+  })
+
+  test('is told of a call that fails, by name; and of its own end', () => {
+    const injection = Injection.begin(holdSleeper())
+    const failed = () => injection.call('mmap', systemCall.mmap, [1, 4096, 3, 0x12, -1, 0])
+    expect(failed).toThrow(/mmap in process \d+ failed with E(BADF|INVAL)/)
+    killProcess(sleeper, 'SIGKILL')
+    try {
+      injection.call('getpid', getpid, [])
+      expect.unreachable()
+    } catch (error) {
+      expect(isVarveError(error)).toBe(true)
+    }
+  })
+})
+
+describe.skipIf(process.arch !== 'x64')('a process', () => {
+  test('that is another one by now is not traced, nor one that has ended', () => {
+    const other = { ...sleeper, startTime: sleeper.startTime + 1 }
+    expect(() => Tracee.seize(other)).toThrow('there is no process')
+    expect(readFileSync(`/proc/${sleeper.pid}/status`, 'utf8')).toMatch(/^TracerPid:\s*0$/m)
+  })
+
+  test('that is traced already is refused with what to do', () => {
+    holdSleeper()
+    try {
+      Tracee.seize(sleeper)
+      expect.unreachable()
+    } catch (error) {
+      expect(isVarveError(error, 'HOST_UNSUPPORTED')).toBe(true)
+      expect((error as Error).message).toContain('not permitted')
+    }
+  })
+})

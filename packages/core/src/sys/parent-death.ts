@@ -1,0 +1,19 @@
+import { VarveError } from '../errors.js'
+import { declare, errno, syscallError } from './libc.js'
+
+const PR_SET_PDEATHSIG = 1
+const SIGKILL = 9
+
+// Safe: integers only.
+const prctl = declare<[number, number, number, number, number]>(
+  'int prctl(int option, unsigned long a, unsigned long b, unsigned long c, unsigned long d)',
+)
+
+/** From now on this process ends when its parent `pid` (the thread that started it) does, whatever it is doing. */
+export function endWithParent(pid: number): void {
+  if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) !== 0)
+    throw syscallError('prctl', errno(), 'PR_SET_PDEATHSIG', 'HOST_UNSUPPORTED')
+  // It may have ended before.
+  if (process.ppid !== pid)
+    throw new VarveError('INTERRUPTED', `process ${pid}, which started this one, has ended`)
+}

@@ -1,0 +1,188 @@
+import assert from 'node:assert/strict'
+import { readdirSync, readFileSync, readlinkSync } from 'node:fs'
+import {
+  compareImages,
+  engineNames,
+  isAlive,
+  isVarveError,
+  type ProcessIdentity,
+  pageRange,
+  pageSetFromRuns,
+  pagesOf,
+  restoreMachine,
+  type WorkingSet,
+} from 'varve'
+import { MicroConsole } from '../micro/micro-console.js'
+import { makeThreeLayers } from './layered-restore.js'
+import { MicroVm, type Written } from './micro-vm.js'
+import { explainPages } from './named-pages.js'
+import type { Facts, Scenario, ScenarioContext } from './scenario.js'
+
+const memoryMib = 32
+const later: Written = { pattern: { start: 2000, count: 700, order: 5 }, seed: 9 }
+const still: Written = { pattern: { start: 1024, count: 900, order: 3 }, seed: 1 }
+
+/** A clone of layers writes, is captured and restored again: what KVM logs of mapped layers is what the guest wrote. */
+async function mappedChain(context: ScenarioContext): Promise<Facts> {
+  const { two } = await makeThreeLayers(context)
+  await using vm = await MicroVm.restore(context, two, 'mapped')
+  const left = traces(vm.machine.pid)
+  assert.deepEqual(left, { tracer: 0, layerDescriptors: [], executableWithoutFile: [], seccomp: 2 })
+  await vm.resume()
+  await vm.fill(later)
+  const { layer } = await vm.capture(context, 'three', { parent: two })
+  const full = { statePath: context.path('full.state'), memoryPath: context.path('full.memory') }
+  await (await vm.pause()).snapshot({ type: 'Full', ...full })
+  await using three = await context.store.open('three')
+  assert.deepEqual([...pagesOf(await compareImages(three, full.memoryPath))], [], 'the chain is the Full')
+  // Nothing but what was written: no page is logged because it was mapped.
+  const data = layer.index.counts.reduce((sum, count) => sum + count, 0)
+  assert.ok(data >= 700 && data < 720, `the Diff has ${data} pages`)
+  for (const engine of engineNames) {
+    await using again = await MicroVm.restore(context, 'three', engine)
+    await again.resume()
+    assert.equal(await again.verify(still, later), 1600)
+    const memoryPath = context.path(`again-${engine}`)
+    await (await again.pause()).snapshot({ type: 'Full', statePath: `${memoryPath}.state`, memoryPath })
+    const { unexplained } = explainPages(await compareImages(three, memoryPath), memoryMib)
+    assert.deepEqual([...pagesOf(unexplained)], [])
+  }
+  return { diffPages: data, extents: three.map.starts.length }
+}
+
+/** What a tracer could have left behind in a VMM. */
+function traces(pid: number) {
+  const status = readFileSync(`/proc/${pid}/status`, 'utf8')
+  const number = (name: string) => Number(new RegExp(`^${name}:\\s*(\\d+)$`, 'm').exec(status)?.[1])
+  const maps = readFileSync(`/proc/${pid}/maps`, 'utf8').split('\n')
+  return {
+    tracer: number('TracerPid'),
+    layerDescriptors: readdirSync(`/proc/${pid}/fd`)
+      .map((fd) => readlinkSync(`/proc/${pid}/fd/${fd}`))
+      .filter((target) => /sha256/.test(target)),
+    executableWithoutFile: maps.filter((line) => / [r-][w-]xp /.test(line) && / 0 +$/.test(line)),
+    seccomp: number('Seccomp'),
+  }
+}
+
+/** A working set's pages are there before the guest runs: shared where they were only read, private where written. */
+async function mappedPrefault(context: ScenarioContext): Promise<Facts> {
+  const { two } = await makeThreeLayers(context)
+  const { binary, runtimeDirectory, store } = context
+  const { entry, map } = await store.open(two).then(async (snapshot) => {
+    await using open = snapshot
+    return { entry: open.entry, map: open.map }
+  })
+  const readOnly = pageSetFromRuns([
+    { start: 1024, count: 800 },
+    { start: 2600, count: 300 },
+  ])
+  const written = pageRange(2024, 200)
+  const workingSet: WorkingSet = {
+    image: entry.id,
+    pages: map.pages,
+    recordedAtMs: 0,
+    windowMs: 0,
+    readOnly,
+    written,
+    groups: [{ atMs: 1, set: pageRange(1024, 300) }],
+    notes: {},
+  }
+  const idle = async (set: WorkingSet | undefined) => {
+    const { machine, report } = await restoreMachine(store, two, {
+      engine: 'mapped',
+      binary,
+      runtimeDirectory,
+      resume: false,
+      ...(set === undefined ? {} : { workingSet: set, prefetch: 'before' }),
+    })
+    await using _machine = machine
+    return { report, ...memoryOf(machine.pid) }
+  }
+  const without = await idle(undefined)
+  const withSet = await idle(workingSet)
+  const { mapping } = withSet.report
+  assert.deepEqual(mapping?.prefault, { readOnlyPages: 1100, writtenPages: 200, refusedCalls: 0 })
+  const anonymous = withSet.anonymousKib - without.anonymousKib
+  assert.ok(anonymous >= 800 && anonymous < 900, `200 written pages took ${anonymous} KiB`)
+  const mapped = withSet.rssKib - without.rssKib - anonymous
+  assert.ok(mapped >= 4400 - 256, `1,100 read-only pages took ${mapped} KiB`)
+  return { without, with: withSet }
+}
+
+function memoryOf(pid: number): { readonly rssKib: number; readonly anonymousKib: number } {
+  const text = readFileSync(`/proc/${pid}/smaps_rollup`, 'utf8')
+  const kib = (name: string) => Number(new RegExp(`^${name}:\\s*(\\d+) kB$`, 'm').exec(text)?.[1])
+  return { rssKib: kib('Rss'), anonymousKib: kib('Anonymous') }
+}
+
+/** SIGKILL of the mapper at any time: before the load, while it follows the VMM, and while it maps. */
+async function mapperDeath(context: ScenarioContext): Promise<Facts> {
+  const { two } = await makeThreeLayers(context)
+  const outcomes: Record<string, number> = {}
+  const delays = [0, 0, 0.5, 1, 1.5, 2, 2.5, 3, 3.5, 4, 5, 6, 8, 10, 15]
+  let message: string | undefined
+  for (const [round, delayMs] of delays.entries()) {
+    const outcome = await oneMapperDeath(context, two, round === 0 ? null : delayMs)
+    message ??= outcome.message
+    outcomes[outcome.what] = (outcomes[outcome.what] ?? 0) + 1
+  }
+  assert.ok((outcomes['killed with it'] ?? 0) >= 1)
+  return { outcomes, message }
+}
+
+/** `delayMs`: after the moment right before the load; null: before it begins. */
+async function oneMapperDeath(
+  { binary, runtimeDirectory, store }: ScenarioContext,
+  ref: string,
+  delayMs: number | null,
+): Promise<{ readonly what: 'killed with it' | 'too late'; readonly message?: string }> {
+  let vmm: ProcessIdentity | undefined
+  const restoring = restoreMachine(store, ref, {
+    engine: 'mapped',
+    binary,
+    runtimeDirectory,
+    beforeLoad: async (target) => {
+      vmm = target.vmm
+      const { tracer } = traces(vmm.pid)
+      assert.notEqual(tracer, 0)
+      const kill = () => process.kill(tracer, 'SIGKILL')
+      if (delayMs === null) kill()
+      else setTimeout(kill, delayMs)
+    },
+  })
+  const restored = await restoring.then(
+    (value) => value,
+    (error: unknown) => error,
+  )
+  assert.ok(vmm)
+  if (restored instanceof Error) {
+    assert.ok(isVarveError(restored, 'INJECTION_FAILED'), restored.stack)
+    assert.equal(isAlive(vmm), false)
+    return { what: 'killed with it', message: restored.message }
+  }
+  const { machine } = restored as Awaited<typeof restoring>
+  await using _machine = machine
+  await using console = MicroConsole.attach(machine.paths)
+  assert.equal(await console.verify(still.pattern, still.seed), 900)
+  return { what: 'too late' }
+}
+
+export const mappedEngineScenarios: readonly Scenario[] = [
+  {
+    name: 'mapped-chain',
+    claim:
+      'a clone with mapped layers writes, is captured as a Diff and as a Full, and comes back by every engine',
+    run: mappedChain,
+  },
+  {
+    name: 'mapped-prefault',
+    claim: 'mapped with a working set, its pages are there before the guest runs, each as its class asks',
+    run: mappedPrefault,
+  },
+  {
+    name: 'mapper-death',
+    claim: 'a mapper that dies takes the VM with it, or comes too late to matter: none runs half-mapped',
+    run: mapperDeath,
+  },
+]
