@@ -290,7 +290,7 @@ describe('changing layers, not images', () => {
     await refused(2, 'INVALID_ARGUMENT', 'squash', 'two', '--above', 'side')
     await refused(2, 'INVALID_ARGUMENT', 'squash', 'two', '--above', 'two')
     expect(stagings()).toEqual([])
-    for (const engine of ['file', 'paged']) await restoresRight('two', engine)
+    for (const engine of ['file', 'paged', 'mapped']) await restoresRight('two', engine)
   })
 
   test('pack and back', async () => {
@@ -335,7 +335,7 @@ describe('changing layers, not images', () => {
     ])
     await refused(4, 'IMAGE_MISMATCH', 'pack', 'one', '--working-set', 'hot.ws')
     await refused(4, 'FORMAT_INVALID', 'pack', 'two', '--working-set', 'micro.elf')
-    for (const engine of ['file', 'paged']) await restoresRight('two', engine)
+    for (const engine of ['file', 'paged', 'mapped']) await restoresRight('two', engine)
     // Into one flat layer, which Firecracker loads as it is.
     await right('squash', 'two', '--layout', 'flat')
     await restoresRight('two', 'file')
@@ -380,7 +380,7 @@ describe('sending them elsewhere', () => {
     // Its base was not sent, and is not needed.
     expect((await json('snapshot', 'log', 'two', '--store', 'there')).missing).toBe(ids.base)
     expect((await json('fsck', '--store', 'there')).findings).toEqual([])
-    for (const engine of ['file', 'paged']) await restoresRight('two', engine, '--store', 'there')
+    for (const engine of ['file', 'paged', 'mapped']) await restoresRight('two', engine, '--store', 'there')
     await refused(2, 'ALREADY_EXISTS', 'export', 'two.tar', 'two')
     await refused(6, 'NOT_FOUND', 'export', 'x.tar', 'two', 'nothing')
     expect(existsSync(world.path('x.tar'))).toBe(false)

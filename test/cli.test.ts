@@ -93,7 +93,7 @@ describe('machines outlive the command that started them', () => {
 })
 
 describe('snapshot and restore', () => {
-  test('a base, a child, and both engines', async () => {
+  test('a base, a child, and every engine', async () => {
     expect(
       (await varve(world, 'boot', '--kernel', 'micro.elf', '--memory', '32', '--name', 'src')).status,
     ).toBe(0)
@@ -104,7 +104,7 @@ describe('snapshot and restore', () => {
     const child = await varve(world, 'snapshot', 'create', 'src', '--tag', 'one', '--json')
     expect(child.status, child.stderr).toBe(0)
     expect(child.json()).toMatchObject({ parent: base.json().id, kind: 'diff', memoryPages: 8192 })
-    for (const engine of ['file', 'paged']) {
+    for (const engine of ['file', 'paged', 'mapped']) {
       const restored = await varve(
         world,
         'restore',
@@ -136,7 +136,7 @@ describe('snapshot and restore', () => {
     expect(paused.status, paused.stderr).toBe(0)
     expect(await stateOf('still')).toBe('paused')
     const stopped = await varve(world, 'stop', '--all', '--json')
-    expect(stopped.json().stopped.sort()).toEqual(['copy-file', 'copy-paged', 'src', 'still'])
+    expect(stopped.json().stopped.sort()).toEqual(['copy-file', 'copy-mapped', 'copy-paged', 'src', 'still'])
     expect(await machines()).toEqual([])
   })
 })

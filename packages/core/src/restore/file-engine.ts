@@ -2,8 +2,9 @@ import type { BigIntStats } from 'node:fs'
 import { readFile, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { VarveError } from '../errors.js'
-import { type ExtentMap, pagesFrom, zeroSource } from '../layer/extent-map.js'
+import { pagesFrom, zeroSource } from '../layer/extent-map.js'
 import { type FlattenResult, flatten } from '../layer/flatten.js'
+import type { Image } from '../layer/image-reader.js'
 import { minus } from '../memory/page-set-algebra.js'
 import { pageSizeBytes } from '../memory/units.js'
 import type { OpenSnapshot } from '../store/store-types.js'
@@ -69,8 +70,7 @@ export async function flattenSnapshot(
 ): Promise<FlattenedSnapshot> {
   const { map, files, flatPath } = snapshot
   const [base] = files
-  if (base !== undefined && base.storedPages === map.pages && isFlatBase(map))
-    return { path: base.path, origin: 'base' }
+  if (base !== undefined && isFlatBase(snapshot)) return { path: base.path, origin: 'base' }
   if (await isIntact(flatPath, map.pages)) return { path: flatPath, origin: 'found' }
   await using staging = await snapshot.stage()
   const staged = join(staging.directory, 'flat')
@@ -85,8 +85,13 @@ export async function flattenSnapshot(
   return { path: flatPath, origin: 'made', made }
 }
 
-/** Every page of data lies in the first layer at its own place, so zero pages are holes or zeros there too. */
-function isFlatBase({ starts, sources, sourcePages }: ExtentMap): boolean {
+/**
+ * Whether the first layer is the image by itself: every page of data lies there at its own place, so zero pages are holes or
+ * zeros there too.
+ */
+export function isFlatBase({ map, files }: Image): boolean {
+  const { pages, starts, sources, sourcePages } = map
+  if (files[0]?.storedPages !== pages) return false
   for (let i = 0; i < starts.length; i++)
     if (sources[i] !== zeroSource && (sources[i] !== 0 || sourcePages[i] !== starts[i])) return false
   return true

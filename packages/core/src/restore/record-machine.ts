@@ -9,6 +9,7 @@ import { type AnyRecordOptions, recordTogether } from '../working-set/record.js'
 import type { RecordedPages, RecorderName, RecordTarget } from '../working-set/recording.js'
 import type { Json, WorkingSet } from '../working-set/working-set.js'
 import { workingSetOf } from '../working-set/working-set-of.js'
+import { isFlatBase } from './file-engine.js'
 import { pageServerClient } from './page-server/page-server-client.js'
 
 export interface RecordMachineOptions extends AnyRecordOptions {
@@ -64,11 +65,9 @@ export async function recordMachine(
 function targetOf(machine: RunningMachine | PausedMachine, snapshot: OpenSnapshot): ImageTarget {
   const { files, map, flatPath, entry } = snapshot
   const known = { vmm: machine.identity, machine, image: entry.id, pages: map.pages }
-  const [base] = files
-  // The file engine maps one of these two; with a page server no file is mapped.
-  const mapped = [flatPath, ...(base === undefined ? [] : [base.path])].find((path) =>
-    isMapped(machine.pid, path),
-  )
+  // The file engine maps one of these two; with a page server no file is mapped, and the mapped engine maps each layer.
+  const flat = [flatPath, ...(isFlatBase(snapshot) ? files.slice(0, 1).map(({ path }) => path) : [])]
+  const mapped = flat.find((path) => isMapped(machine.pid, path))
   return mapped === undefined
     ? { ...known, files, map, faults: pageServerClient(machine.paths.directory, map.pages) }
     : { ...known, files: [{ path: mapped, storedPages: map.pages }], map: undefined }
