@@ -84,6 +84,7 @@ async function one(handler, layer, directory) {
       layers: [{ path: layer, pages }],
       map: { pages, runs: [pages, 0, 0] },
       randomAccess: false,
+      prefetch: null,
     }),
   )
   const server = pinned(handler === 'bare' ? [self, 'bare', socketPath, layer] : [pageServer, config])

@@ -1,7 +1,9 @@
 import {
   appendFileSync,
+  closeSync,
   lstatSync,
   mkdirSync,
+  openSync,
   readdirSync,
   readFileSync,
   truncateSync,
@@ -12,7 +14,10 @@ import { describe, expect, test } from 'vitest'
 import { pageSetFromPages } from '../packages/core/dist/memory/page-set.js'
 import { recordedFromJson } from '../packages/core/dist/restore/page-server/recorded-answer.js'
 import { startPageServer } from '../packages/core/dist/restore/page-server/start-page-server.js'
+import { dropPageCache } from '../packages/core/dist/sys/fadvise.js'
+import { residentPages } from '../packages/core/dist/sys/mincore.js'
 import { isAlive, type ProcessIdentity, processIdentity } from '../packages/core/dist/sys/proc.js'
+import type { WorkingSet } from '../packages/core/dist/working-set/working-set.js'
 import {
   ask,
   handshakeText,
@@ -155,7 +160,7 @@ describe('a recording of writes', () => {
     'begun %s the handshake, names each written page, whatever came first',
     async (when) => {
       await using world = await openPageServerWorld()
-      const { controlPath: _, ...options } = world.config
+      const { controlPath: _, prefetch: _set, ...options } = world.config
       const pageServer = await startPageServer(options)
       if (when === 'before') await pageServer.record({ writes: true })
       await world.attach()
@@ -192,7 +197,7 @@ describe('a recording of writes', () => {
 
   test('period by period: what was there already is protected again', async () => {
     await using world = await openPageServerWorld()
-    const { controlPath: _, ...options } = world.config
+    const { controlPath: _, prefetch: _set, ...options } = world.config
     const pageServer = await startPageServer(options)
     await world.attach()
     // Before anything is recorded: pages of layers and, in large calls, zero pages.
@@ -210,6 +215,113 @@ describe('a recording of writes', () => {
       expect(written).toEqual(pageSetFromPages(pages))
     }
     expect(await words(world, allPages)).toEqual(allPages.map(() => 103))
+  })
+})
+
+describe('fetching ahead', () => {
+  const wanted = shuffled(allPages).slice(0, 1500)
+  const workingSet: WorkingSet = {
+    image: '1'.repeat(32),
+    pages: imagePages,
+    recordedAtMs: 0,
+    windowMs: 1,
+    readOnly: pageSetFromPages(wanted.slice(0, 1000)),
+    written: pageSetFromPages(wanted.slice(1000)),
+    groups: [
+      { atMs: 1, set: pageSetFromPages(wanted.slice(300, 1200)) },
+      { atMs: 2, set: pageSetFromPages(wanted.slice(0, 200)) },
+    ],
+    notes: {},
+  }
+  const start = (world: PageServerWorld) => {
+    const { controlPath: _, prefetch: __, ...options } = world.config
+    return startPageServer({ ...options, workingSet })
+  }
+
+  test.each(['in the page cache', 'on disk'])(
+    'of layers %s installs the set, and nobody asks for its pages',
+    async (where) => {
+      await using world = await openPageServerWorld()
+      const fds = world.config.layers.map(({ path }) => openSync(path, 'r'))
+      if (where === 'on disk') for (const fd of fds) dropPageCache(fd)
+      const cold = fds.filter((fd) => residentPages(fd).every((byte) => (byte & 1) === 0)).length
+      for (const fd of fds) closeSync(fd)
+      const pageServer = await start(world)
+      expect(await pageServer.prefetched()).toMatchObject({ state: 'waiting', ms: null })
+      await world.attach()
+      const report = await pageServer.prefetched({ wait: true })
+      expect(report).toMatchObject({
+        state: 'finished',
+        failure: null,
+        plannedPages: wanted.length,
+        copiedPages: wanted.filter((page) => !isZeroPage(page)).length,
+        zeroPages: wanted.filter(isZeroPage).length,
+        existingPages: 0,
+        directLayers: where === 'on disk' ? cold : 0,
+      })
+      expect(report.readBytes > 0).toBe(report.directLayers !== 0)
+      expect(await words(world, wanted)).toEqual(wanted.map(wordOfPage))
+      expect((await pageServer.stats()).faults).toBe(0)
+      expect(await words(world, allPages)).toEqual(allPages.map(wordOfPage))
+    },
+  )
+
+  test('beside a VM that touches everything at once, each page is right and counted once', async () => {
+    await using world = await openPageServerWorld()
+    const pageServer = await start(world)
+    await world.attach()
+    const order = shuffled(allPages)
+    expect(await words(world, order)).toEqual(order.map(wordOfPage))
+    const { state, copiedPages, zeroPages, existingPages } = await pageServer.prefetched({ wait: true })
+    expect(state).toBe('finished')
+    expect(copiedPages + zeroPages + existingPages).toBe(wanted.length)
+    const stats = await pageServer.stats()
+    expect(stats.copiedPages + copiedPages).toBe(allPages.filter((page) => !isZeroPage(page)).length)
+  })
+
+  test('beside a VM that gives pages back, those read as zero or as they were before, never as another page', async () => {
+    await using world = await openPageServerWorld()
+    const pageServer = await start(world)
+    await world.attach()
+    const removed = allPages.filter((page) => page % 10 < 2)
+    const runs = allPages.filter((page) => page % 10 === 0).map((page) => [memoryPageOf(page), 2])
+    const kept = shuffled(allPages.filter((page) => page % 10 >= 2))
+    const { words: during } = await world.vmm.order<{ words: number[] }>({
+      op: 'balloon',
+      runs,
+      pages: kept.map(memoryPageOf),
+    })
+    expect(during).toEqual(kept.map(wordOfPage))
+    const found = await words(world, removed)
+    expect(
+      found.filter((word, index) => word !== 0 && word !== wordOfPage(removed[index] as number)),
+    ).toEqual([])
+    expect(['finished', 'halted']).toContain((await pageServer.prefetched({ wait: true })).state)
+  })
+
+  test('a set that cannot be read fails alone: the VM is served', async () => {
+    await using world = await openPageServerWorld({ prefetch: '/no/such/set' })
+    await world.start()
+    await world.attach()
+    const [report] = await ask(world.config.controlPath, '{"op":"prefetched","wait":true}\n', 1)
+    expect(report).toMatchObject({ state: 'failed', failure: expect.stringContaining('/no/such/set') })
+    expect(await words(world, allPages)).toEqual(allPages.map(wordOfPage))
+  })
+
+  test('a recording must wait for its end; without a set there is nothing to ask', async () => {
+    await using world = await openPageServerWorld()
+    const pageServer = await start(world)
+    await expect(pageServer.record({ writes: true })).rejects.toMatchObject({ code: 'RECORDER_UNRELIABLE' })
+    await world.attach()
+    await pageServer.prefetched({ wait: true })
+    expect(await pageServer.record({ writes: true })).toEqual({ fromTheFirst: false })
+    const some = wanted.slice(0, 100)
+    await world.vmm.order({ op: 'write', pages: some.map(memoryPageOf), word: 7 })
+    expect((await pageServer.recorded()).written).toEqual(pageSetFromPages(some))
+    await using plain = await openPageServerWorld()
+    await plain.start()
+    const [answer] = await ask(plain.config.controlPath, '{"op":"prefetched"}\n', 1)
+    expect(answer).toMatchObject({ code: 'INVALID_ARGUMENT' })
   })
 })
 
@@ -430,7 +542,7 @@ describe('life and death', () => {
 describe('startPageServer', () => {
   test('gives counters and a recording; a call can be aborted; a server that is gone is a named error', async () => {
     await using world = await openPageServerWorld()
-    const { controlPath: _, ...options } = world.config
+    const { controlPath: _, prefetch: _set, ...options } = world.config
     const pageServer = await startPageServer(options)
     await world.attach()
     const pages = shuffled(allPages.filter((page) => !isZeroPage(page))).slice(0, 50)
@@ -454,14 +566,14 @@ describe('startPageServer', () => {
 
   test('a start that fails, or is aborted, leaves neither server nor guard, and the reason', async () => {
     await using world = await openPageServerWorld()
-    const { controlPath: _, ...options } = world.config
+    const { controlPath: _, prefetch: _set, ...options } = world.config
     const layers = options.layers.map((layer) => ({ ...layer, path: `${layer.path}-missing` }))
     await expect(startPageServer({ ...options, layers })).rejects.toMatchObject({
       code: 'LAUNCH_FAILED',
       message: expect.stringContaining('ENOENT'),
     })
     await using other = await openPageServerWorld()
-    const { controlPath: __, ...rest } = other.config
+    const { controlPath: __, prefetch: _otherSet, ...rest } = other.config
     const abort = new AbortController()
     const start = startPageServer({ ...rest, signal: abort.signal })
     abort.abort()
@@ -474,7 +586,7 @@ describe('startPageServer', () => {
 describe('files of a page server', () => {
   test('a second start for the same VM is a named error, and the first serves on', async () => {
     await using world = await openPageServerWorld()
-    const { controlPath: _, ...options } = world.config
+    const { controlPath: _, prefetch: _set, ...options } = world.config
     const first = await startPageServer(options)
     await expect(startPageServer(options)).rejects.toMatchObject({ code: 'ALREADY_EXISTS' })
     await world.attach()

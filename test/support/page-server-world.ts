@@ -147,6 +147,7 @@ export async function openPageServerWorld(change: Partial<PageServerConfig> = {}
     layers,
     map,
     randomAccess: false,
+    prefetch: null,
     ...change,
   }
   const serverEnd = later<Ended>()

@@ -52,6 +52,8 @@ export interface EngineSetup {
   readonly pageServer?: PageServer
   /** Goes on beside the guest in mode `concurrent`, has ended in mode `before`. Never rejects. */
   readonly prefetching?: Promise<PrefetchReport>
+  /** Whether the guest must wait for `prefetching`, which needs the load to get on. */
+  readonly resumeAfterPrefetch?: boolean
 }
 
 /**

@@ -1,4 +1,5 @@
-import type { Engine } from './engine.js'
+import type { Engine, PrefetchReport } from './engine.js'
+import type { PageServerClient } from './page-server/page-server-client.js'
 import { startPageServer } from './page-server/start-page-server.js'
 
 const socketName = 'uffd.sock'
@@ -6,7 +7,7 @@ const socketName = 'uffd.sock'
 /** A page server answers the guest's faults straight from the layers; nothing is flattened. */
 export const pagedEngine: Engine = {
   name: 'paged',
-  prepare: async ({ snapshot, machine: launching, randomAccess, phase, signal }) => {
+  prepare: async ({ snapshot, machine: launching, randomAccess, prefetch, phase, signal }) => {
     const machine = await launching
     const pageServer = await phase('page server', () =>
       startPageServer({
@@ -17,11 +18,35 @@ export const pagedEngine: Engine = {
         layers: snapshot.files.map(({ path, storedPages }) => ({ path, pages: storedPages })),
         map: snapshot.map,
         randomAccess,
+        workingSet: prefetch?.workingSet,
         ...(signal === undefined ? {} : { signal }),
       }),
     )
     machine.addHelper({ ...pageServer.identity, role: 'page-server' })
     machine.addHelper({ ...pageServer.guard, role: 'guard' })
-    return { memory: { backend: 'Uffd', socketName }, pageServer }
+    const setup = { memory: { backend: 'Uffd', socketName }, pageServer } as const
+    if (prefetch === null) return setup
+    // The guest's memory is there only once it is being loaded.
+    return {
+      ...setup,
+      prefetching: prefetched(pageServer, signal),
+      resumeAfterPrefetch: prefetch.mode === 'before',
+    }
   },
+}
+
+/** Never rejects: a VM whose pages were not fetched ahead asks for them. */
+async function prefetched(
+  pageServer: PageServerClient,
+  signal: AbortSignal | undefined,
+): Promise<PrefetchReport> {
+  const begin = performance.now()
+  try {
+    const report = await pageServer.prefetched({ wait: true, signal })
+    const { state, plannedPages, requests, ms, failure } = report
+    const halted = state === 'halted' ? 'the guest gave memory back' : null
+    return { pages: plannedPages, requests, ms: ms ?? performance.now() - begin, failure: failure ?? halted }
+  } catch (error) {
+    return { pages: 0, requests: 0, ms: performance.now() - begin, failure: (error as Error).message }
+  }
 }

@@ -134,7 +134,13 @@ export async function restoreMachine(
   launching.catch(() => {})
   let recording: MachineRecording | undefined
   try {
-    const { memory, besideLoad, pageServer, prefetching } = await engines[engine].prepare({
+    const {
+      memory,
+      besideLoad,
+      pageServer,
+      prefetching,
+      resumeAfterPrefetch = false,
+    } = await engines[engine].prepare({
       snapshot,
       machine: launching,
       randomAccess,
@@ -163,10 +169,15 @@ export async function restoreMachine(
       diskDirectory: snapshot.clonesDirectory,
     }
     const loading = phase<RunningMachine | PausedMachine>('load', () =>
-      resume ? launched.loadAndResume(load) : launched.load(load),
+      resume && !resumeAfterPrefetch ? launched.loadAndResume(load) : launched.load(load),
     )
     const mapping = (await besideLoad?.(loading)) ?? null
-    const machine = await loading
+    let machine = await loading
+    if (resumeAfterPrefetch) await phase('prefetch', async () => prefetching)
+    if (resume && machine.state === 'paused') {
+      const paused = machine
+      machine = await phase('resume', () => paused.resume(signal === undefined ? {} : { signal }))
+    }
     machine.countFromSnapshot(snapshot.entry.id, 0)
     await snapshot.leaseTo(machine.identity)
     const report: RestoreReport = {

@@ -216,9 +216,37 @@ describe('write protection', () => {
     expect(nextEventCount()).toBe(0)
   })
 
+  test('is there from the first moment for pages that are copied protected, and lifted from a page wakes who writes to it', async () => {
+    using source = layer()
+    ops.reportWrites(memory.address, memory.lengthBytes)
+    expect(ops.copy(addressOf(5), source, 0, 2 * page, true)).toBe('installed')
+    expect(await copyOut(5)).toEqual(Buffer.alloc(page, 1))
+    expect(nextEventCount()).toBe(0)
+    const written = copyIn(5, Buffer.alloc(page, 9))
+    expect(poller.wait(5000)).toBe(1)
+    expect(nextEventCount()).toBe(1)
+    expect(ops.writeProtect(addressOf(5), page, false)).toBe('installed')
+    await written
+    expect(await copyOut(5)).toEqual(Buffer.alloc(page, 9))
+  })
+
+  test('of copied pages needs a range that is registered for it', () => {
+    using source = layer()
+    expect(() => ops.copy(addressOf(5), source, 0, page, true)).toThrow('EINVAL')
+  })
+
   test('of a range that is registered for missing pages only is "gone"', () => {
     expect(ops.writeProtect(addressOf(0), page, true)).toBe('gone')
   })
+})
+
+test('a copy that meets a page already there tells how far it came', () => {
+  using source = layer()
+  expect(ops.copy(addressOf(7), source, 0, page)).toBe('installed')
+  expect(ops.copy(addressOf(5), source, 0, 4 * page)).toBe('again')
+  expect(ops.copiedBytes).toBe(2 * page)
+  expect(ops.copy(addressOf(7), source, 0, 2 * page)).toBe('exists')
+  expect(ops.copiedBytes).toBe(0)
 })
 
 describe('a range that is no longer registered', () => {

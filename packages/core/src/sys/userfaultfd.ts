@@ -215,6 +215,11 @@ export class UserfaultOps {
     return this.#failure('UFFDIO_WRITEPROTECT', errno(), address, lengthBytes)
   }
 
+  /** Bytes that the last refused `copy` had installed before it stopped. */
+  get copiedBytes(): number {
+    return doneBytes(this.#copy[8] as number, this.#copy[9] as number)
+  }
+
   /** Bytes that the last refused `zero` had installed before it stopped. */
   get zeroedBytes(): number {
     return doneBytes(this.#zero[6] as number, this.#zero[7] as number)

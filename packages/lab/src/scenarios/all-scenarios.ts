@@ -8,6 +8,7 @@ import { jailedScenario } from './jailed.js'
 import { layeredRestoreScenarios } from './layered-restore.js'
 import { mappedEngineScenarios } from './mapped-engine.js'
 import { pageServerDeathScenario } from './page-server-death.js'
+import { prefetchScenario } from './prefetch.js'
 import type { Scenario } from './scenario.js'
 import { storeNoSpaceScenario } from './store-no-space.js'
 import { twoRegionsScenario } from './two-regions.js'
@@ -34,4 +35,5 @@ export const scenarios: readonly Scenario[] = [
   chainDepthScenario,
   ...uffdPromiseScenarios,
   writePeriodsScenario,
+  prefetchScenario,
 ]

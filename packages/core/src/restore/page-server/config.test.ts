@@ -29,6 +29,7 @@ const config: PageServerConfig = {
   ],
   map: extentMapFromJson(mapJson, [100, 45, 0]),
   randomAccess: true,
+  prefetch: '/run/vm/page-server/working-set',
 }
 const json = () => JSON.parse(pageServerConfigToJson(config)) as Record<string, unknown>
 
@@ -37,7 +38,7 @@ describe('a configuration', () => {
     const path = join(directory, 'config.json')
     writeFileSync(path, pageServerConfigToJson(config))
     expect(readPageServerConfig(path)).toEqual(config)
-    const ownerless = { ...config, socketOwner: null, randomAccess: false }
+    const ownerless = { ...config, socketOwner: null, randomAccess: false, prefetch: null }
     writeFileSync(path, pageServerConfigToJson(ownerless))
     expect(readPageServerConfig(path)).toEqual(ownerless)
   })
@@ -57,6 +58,7 @@ describe('a configuration', () => {
     ['a layer with less than no pages', { layers: [{ path: '/layers/base', pages: -1 }] }],
     ['a NUL in a path', { socketPath: '/run/a\0b' }],
     ['an empty path', { controlPath: '' }],
+    ['a working set without a path', { prefetch: '' }],
     ['an owner without group', { socketOwner: { uid: 0 } }],
     ['an owner below zero', { socketOwner: { uid: -1, gid: 0 } }],
     ['an undecided flag', { randomAccess: 1 }],

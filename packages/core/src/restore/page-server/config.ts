@@ -16,6 +16,8 @@ export interface PageServerConfig {
   readonly layers: readonly { readonly path: string; readonly pages: number }[]
   readonly map: ExtentMap
   readonly randomAccess: boolean
+  /** A working-set file whose pages are to be installed before they are asked for. */
+  readonly prefetch: string | null
 }
 
 const format = 'varve-page-server'
@@ -74,6 +76,7 @@ export function pageServerConfig(value: unknown): PageServerConfig {
       layers.map(({ pages }) => pages),
     ),
     randomAccess: it.randomAccess,
+    prefetch: it.prefetch === null ? null : text(it.prefetch, 'prefetch'),
   }
 }
 

@@ -15,6 +15,8 @@ export interface ControlParts {
   /** Both throw where the server cannot do it. */
   record(writes: boolean): Promise<object>
   recorded(next: AfterRecorded): Promise<object>
+  /** The report, at once, or when there is an end of it, or after a while. */
+  prefetched(wait: boolean): Promise<object>
   readonly stop: () => void
 }
 
@@ -59,7 +61,14 @@ export function startControl(path: string, parts: ControlParts): Promise<{ close
 
 async function answerTo(line: string, parts: ControlParts): Promise<{ answer: unknown; stop?: boolean }> {
   const { counters, guards } = parts
-  let request: { op?: unknown; pid?: unknown; startTime?: unknown; writes?: unknown; next?: unknown } | null
+  let request: {
+    op?: unknown
+    pid?: unknown
+    startTime?: unknown
+    writes?: unknown
+    next?: unknown
+    wait?: unknown
+  } | null
   try {
     request = JSON.parse(line) as typeof request
   } catch {
@@ -77,6 +86,8 @@ async function answerTo(line: string, parts: ControlParts): Promise<{ answer: un
         if (next === undefined) return { answer: { error: `next is not ${afterRecorded.join(', ')}` } }
         return { answer: await parts.recorded(next) }
       }
+      case 'prefetched':
+        return { answer: await parts.prefetched(request.wait === true) }
       case 'guard': {
         const { pid, startTime } = request
         if (Number.isSafeInteger(pid) && Number.isSafeInteger(startTime))

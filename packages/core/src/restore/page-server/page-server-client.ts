@@ -3,6 +3,7 @@ import { type ErrorCode, errorRegistry, VarveError } from '../../errors.js'
 import type { FaultSource } from '../../working-set/recording.js'
 import type { CounterName } from './fault-loop.js'
 import { pageServerFiles } from './page-server-files.js'
+import type { ServedPrefetch } from './prefetch-thread.js'
 import { recordedFromJson } from './recorded-answer.js'
 
 export type PageServerStats = Readonly<Record<CounterName, number>>
@@ -10,6 +11,11 @@ export type PageServerStats = Readonly<Record<CounterName, number>>
 /** What can be asked of a running page server, by its VM's owner. */
 export interface PageServerClient extends FaultSource {
   stats(options?: { readonly signal?: AbortSignal }): Promise<PageServerStats>
+  /** What fetching ahead did so far. With `wait`, once it has come to an end. INVALID_ARGUMENT where there is none. */
+  prefetched(options?: {
+    readonly wait?: boolean
+    readonly signal?: AbortSignal | undefined
+  }): Promise<ServedPrefetch>
 }
 
 /** A full trace of an image of 128 GiB is half of this. */
@@ -22,6 +28,13 @@ export function pageServerClient(directory: string, pages: number): PageServerCl
   const path = pageServerFiles(directory).control
   return {
     stats: (ofCall) => askPageServer(path, { op: 'stats' }, ofCall) as Promise<PageServerStats>,
+    prefetched: async ({ wait = false, signal } = {}) => {
+      for (;;) {
+        const answer = await askPageServer(path, { op: 'prefetched', wait }, { signal })
+        const report = answer as ServedPrefetch
+        if (!wait || (report.state !== 'waiting' && report.state !== 'running')) return report
+      }
+    },
     record: async ({ writes, signal }) => {
       const answer = await askPageServer(path, { op: 'record', writes }, { signal })
       return { fromTheFirst: (answer as { fromTheFirst?: unknown }).fromTheFirst === true }

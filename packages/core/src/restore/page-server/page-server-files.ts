@@ -6,6 +6,7 @@ export function pageServerFiles(directory: string) {
   return {
     own,
     config: join(own, 'config.json'),
+    workingSet: join(own, 'working-set'),
     control: join(own, 'control.sock'),
     serverLog: join(own, 'server.log'),
     guardLog: join(own, 'guard.log'),

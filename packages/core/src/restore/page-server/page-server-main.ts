@@ -1,5 +1,6 @@
 import { closeSync, fstatSync, lchownSync, openSync, readlinkSync, rmSync } from 'node:fs'
 import { createServer, type Socket } from 'node:net'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { VarveError } from '../../errors.js'
 import { emptyBitmap } from '../../memory/page-bitmap.js'
 import { pageSizeBytes } from '../../memory/units.js'
@@ -13,6 +14,7 @@ import type { FaultAnswer, FaultOrder } from './fault-orders.js'
 import { FaultThread } from './fault-thread.js'
 import { GuardWatch } from './guard-watch.js'
 import { parseHandshake, type ServedRegion } from './handshake.js'
+import { PrefetchThread } from './prefetch-thread.js'
 import { recordedToJson } from './recorded-answer.js'
 import { changedPages } from './wanted-pages.js'
 
@@ -20,6 +22,8 @@ import { changedPages } from './wanted-pages.js'
 const handshakeTimeoutMs = 10_000
 /** How soon the server notices that its VM has ended. Nothing waits for that. */
 const vmmPollMs = 100
+/** An answer that waits for the end of fetching ahead waits no longer; the owner then asks again. */
+const prefetchWaitMs = 5000
 
 /** What is to be closed or removed at the end, in the order of its making. */
 const closers: (() => void)[] = []
@@ -41,15 +45,27 @@ const { layers, map, randomAccess } = config
 // A fault that cannot be answered rightly is answered by nobody: the guard then kills the VM.
 const thread = new FaultThread({ layers, map, randomAccess, counters }, fail)
 faults = thread
+const prefetch =
+  config.prefetch === null
+    ? undefined
+    : new PrefetchThread({ workingSetPath: config.prefetch, layers, map, faultCounters: counters })
+closers.push(() => void prefetch?.stop())
 let regions: readonly ServedRegion[] = []
 const control = await startControl(config.controlPath, {
   counters,
   guards,
   record: async (writes) => {
+    // Pages that are fetched ahead would not be seen, and would be installed without protection.
+    if (prefetch?.going === true)
+      throw new VarveError(
+        'RECORDER_UNRELIABLE',
+        'pages are being fetched ahead; record after that, or without',
+      )
     const { fromTheFirst } = await ordered({ kind: 'record', writes })
     return { fromTheFirst }
   },
   recorded,
+  prefetched,
   stop: () => end(0),
 })
 closers.push(() => control.close())
@@ -60,6 +76,12 @@ async function ordered(order: FaultOrder): Promise<FaultAnswer> {
   const answer = await thread.order(order)
   if (answer.error !== undefined) throw new VarveError('RECORDER_UNRELIABLE', answer.error)
   return answer
+}
+
+async function prefetched(wait: boolean): Promise<object> {
+  if (prefetch === undefined) throw new VarveError('INVALID_ARGUMENT', 'nothing is to be fetched ahead')
+  if (wait) await Promise.race([prefetch.ended, sleep(prefetchWaitMs, undefined, { ref: false })])
+  return prefetch.report()
 }
 
 async function recorded(next: AfterRecorded): Promise<object> {
@@ -79,7 +101,10 @@ function listen({ socketPath, socketOwner }: PageServerConfig): void {
     handshake(socket)
       .then((order) => {
         regions = order.regions
-        return ordered(order)
+        const answer = ordered(order)
+        // Not before the fault thread has it: whatever meets this one first, demand can be answered.
+        answer.then(() => prefetch?.start(order)).catch(() => {})
+        return answer
       })
       .catch(fail)
     return undefined

@@ -5,6 +5,8 @@ import { VarveError } from '../../errors.js'
 import { assertSocketPath } from '../../firecracker/vmm-files.js'
 import { killProcess } from '../../sys/pidfd.js'
 import { type ProcessIdentity, processIdentity } from '../../sys/proc.js'
+import type { WorkingSet } from '../../working-set/working-set.js'
+import { writeWorkingSet } from '../../working-set/working-set-file.js'
 import { type PageServerConfig, pageServerConfigToJson } from './config.js'
 import type { GuardOrder } from './guard-main.js'
 import { askPageServer, type PageServerClient, pageServerClient } from './page-server-client.js'
@@ -18,9 +20,11 @@ export interface PageServer extends PageServerClient {
   readonly guard: ProcessIdentity
 }
 
-export interface StartPageServerOptions extends Omit<PageServerConfig, 'controlPath'> {
+export interface StartPageServerOptions extends Omit<PageServerConfig, 'controlPath' | 'prefetch'> {
   /** The VM's directory: configuration, control socket and logs go into `page-server` below it. */
   readonly directory: string
+  /** Its pages are installed from the handshake on, beside what is asked for. It must be of this image. */
+  readonly workingSet?: WorkingSet | undefined
   readonly signal?: AbortSignal
 }
 
@@ -29,11 +33,16 @@ const startTimeoutMs = 60_000
 
 /** Starts a server and its guard, and waits until the one serves and the other watches. Errors leave neither behind. */
 export async function startPageServer(options: StartPageServerOptions): Promise<PageServer> {
-  const { signal, ...rest } = options
+  const { signal, workingSet, ...rest } = options
   const { directory } = options
   const files = pageServerFiles(directory)
   makeOwnDirectory(files.own)
-  const config = { ...rest, controlPath: assertSocketPath(files.control) }
+  if (workingSet !== undefined) await writeWorkingSet(files.workingSet, workingSet, { signal })
+  const config: PageServerConfig = {
+    ...rest,
+    controlPath: assertSocketPath(files.control),
+    prefetch: workingSet === undefined ? null : files.workingSet,
+  }
   assertSocketPath(config.socketPath)
   writeFileSync(files.config, pageServerConfigToJson(config), { mode: 0o600 })
   const server = start('page-server-main.js', files.config, files.serverLog)
