@@ -40,7 +40,7 @@ const filled = { start: 1024, count: 49_152 }
 const reads = { start: 1024, count: 16_384, stride: 3, order: 5 }
 const writes = { start: 1025, count: 4096, stride: 12, order: 6 }
 
-/** `faults` belongs here too, with the paged engine. The first of each engine and cache is the one that is not recorded. */
+/** The first of each engine and cache is the one that is not recorded. */
 const contenders = [
   ...['dropped', 'warm'].flatMap((cache) =>
     [[], ['mincore'], ['pagemap'], ['diff'], ['mincore', 'diff'], ['pagemap', 'diff']].map((recorders) => ({
@@ -49,7 +49,11 @@ const contenders = [
       recorders,
     })),
   ),
-  ...[[], ['mincore'], ['diff']].map((recorders) => ({ engine: 'paged', cache: 'dropped', recorders })),
+  ...[[], ['mincore'], ['faults'], ['diff']].map((recorders) => ({
+    engine: 'paged',
+    cache: 'dropped',
+    recorders,
+  })),
 ]
   // mincore drops the cache itself.
   .filter(({ cache, recorders }) => cache === 'dropped' || !recorders.includes('mincore'))
