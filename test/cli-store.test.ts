@@ -272,6 +272,37 @@ describe('disks', () => {
   })
 })
 
+describe('clones', () => {
+  test('several at once, each with its memory; if one cannot start, none is left', async () => {
+    const before = (await json('ps')).machines.length
+    for (const engine of ['file', 'paged']) {
+      const { machines } = await json('clone', 'two', '-n', '3', '--name', 'many', '--engine', engine)
+      expect(machines.map(({ id }: { id: string }) => id)).toEqual(['many-1', 'many-2', 'many-3'])
+      await Promise.all(
+        machines.map(async ({ id, memory }: { id: string; memory: { residentBytes: number } }) => {
+          expect(memory.residentBytes).toBeGreaterThan(0)
+          await using guest = consoleOf(id)
+          await guest.verify(second, 2)
+          await guest.fill(
+            { start: 3000, count: 10 },
+            machines.findIndex((it: { id: string }) => it.id === id),
+          )
+        }),
+      )
+      for (const [seed, { id }] of machines.entries()) {
+        await using guest = consoleOf(id)
+        await guest.verify({ start: 3000, count: 10 }, seed)
+      }
+      await right('stop', 'many-1', 'many-3')
+      // many-2 still has its name.
+      await refused(2, 'ALREADY_EXISTS', 'clone', 'two', '-n', '3', '--name', 'many', '--engine', engine)
+      await right('stop', 'many-2')
+      expect((await json('ps')).machines).toHaveLength(before)
+    }
+    await refused(2, 'USAGE', 'clone', 'two', '-n', '0')
+  })
+})
+
 describe('changing layers, not images', () => {
   test('squash a run, in every snapshot that has it', async () => {
     await right('snapshot', 'tag', 'two', 'unsquashed')

@@ -88,6 +88,10 @@ export const verbs: Readonly<Record<string, Verb | VerbGroup>> = {
     summary: 'start a machine from a snapshot',
     load: () => import('./commands/restore.js'),
   },
+  clone: {
+    summary: 'start several machines from a snapshot',
+    load: () => import('./commands/clone.js'),
+  },
   squash: {
     summary: 'make one layer of several of a snapshot',
     load: () => import('./commands/squash.js'),

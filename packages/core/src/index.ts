@@ -154,6 +154,7 @@ export {
   type TakeOptions,
   takeSnapshot,
 } from './restore/capture-snapshot.js'
+export { type CloneOptions, cloneMachines } from './restore/clone-machines.js'
 export { type PrefetchMode, type PrefetchReport, prefetchModes } from './restore/engine.js'
 export { type FlattenedSnapshot, flattenSnapshot } from './restore/file-engine.js'
 export { type FittedWorkingSet, fitWorkingSet } from './restore/fit-working-set.js'
@@ -179,7 +180,14 @@ export { defaultStoreDirectory, LocalStore, openLocalStore } from './store/local
 export { assertTag } from './store/reference-index.js'
 export type * from './store/store-types.js'
 export { onProcessEnd } from './sys/exit-hooks.js'
-export { isAlive, type ProcessIdentity, processIdentity, residentBytes } from './sys/proc.js'
+export {
+  isAlive,
+  type MemoryUse,
+  memoryUse,
+  type ProcessIdentity,
+  processIdentity,
+  residentBytes,
+} from './sys/proc.js'
 export { classifyRun, type RunRecord, writtenPages } from './working-set/classify-run.js'
 export {
   clipWorkingSet,

@@ -1,42 +1,21 @@
-import {
-  engineNames,
-  prefetchModes,
-  restoreMachine,
-  type SnapshotStore,
-  VarveError,
-  type WorkingSet,
-} from 'varve'
+import { restoreMachine } from 'varve'
 import { positionals, stringOption } from '../arguments.js'
-import type { Command, CommandContext } from '../command.js'
+import type { Command } from '../command.js'
+import { chosenWorkingSet, restoreChoices, restoreHelp, restoreOptions } from '../restore-options.js'
 import { openStore, storeOption } from '../store.js'
 import { count, humanPages } from '../text.js'
-import { loadWorkingSet } from '../working-set-place.js'
 
 export const command: Command = {
   usage: 'usage: varve restore REF [--name NAME] [--engine NAME] [--working-set SET] [options]',
   options: {
     ...storeOption,
     name: { type: 'string' },
-    engine: { type: 'string' },
-    'working-set': { type: 'string' },
-    prefetch: { type: 'string' },
-    paused: { type: 'boolean' },
-    'no-dirty-tracking': { type: 'boolean' },
+    ...restoreOptions,
   },
   help: `
   REF                    the snapshot
   --name NAME            1-32 of a-z, 0-9, '-'; default a random one
-  --engine file          one flat memory file, mapped by Firecracker; flattened once and kept
-                         (default)
-  --engine paged         a page server brings pages straight from the layers when the guest touches
-                         them
-  --engine mapped        the layers themselves, mapped into Firecracker while it loads: nothing is
-                         flattened, and no process stays; x86_64, needs root or CAP_SYS_PTRACE
-  --working-set SET      pages to bring before the guest asks for them: the name of a set kept in
-                         the snapshot, REF:NAME of one that it descends from, or a file
-  --prefetch MODE        concurrent (default): beside the guest; before: before the guest runs
-  --paused               do not resume the guest
-  --no-dirty-tracking    no log of written pages; Diff snapshots then need Firecracker 1.13
+${restoreHelp}
 
 The machine lives on after this command; so does its page server. It has its own copy of each disk
 that the guest may write to, and holds a lease on the snapshot, so that gc leaves alone what it
@@ -48,25 +27,15 @@ Examples:
   run: async (context) => {
     const [ref] = positionals(context, ['REF'])
     const { signal, values } = context
-    const engine = stringOption(values, 'engine') ?? 'file'
-    const known = engineNames.find((name) => name === engine)
-    if (known === undefined)
-      throw new VarveError('USAGE', `--engine ${engine} is none of ${engineNames.join(', ')}`)
     const name = stringOption(values, 'name')
-    const mode = stringOption(values, 'prefetch')
-    const prefetch = prefetchModes.find((it) => it === mode)
-    if (mode !== undefined && prefetch === undefined)
-      throw new VarveError('USAGE', `--prefetch ${mode} is none of ${prefetchModes.join(', ')}`)
+    const choices = restoreChoices(context)
     const store = await openStore(context)
-    const workingSet = await workingSetOption(store, ref, context)
+    const set = await chosenWorkingSet(store, ref, context)
     const { machine, report, prefetching } = await context.progress(`restoring ${ref}`, (update) =>
       restoreMachine(store, ref, {
-        engine: known,
+        ...choices,
+        ...set,
         ...(name === undefined ? {} : { name }),
-        ...(workingSet === undefined ? {} : { workingSet }),
-        ...(prefetch === undefined ? {} : { prefetch }),
-        resume: values.paused !== true,
-        trackDirtyPages: values['no-dirty-tracking'] !== true,
         signal,
         onProgress: update,
       }),
@@ -85,16 +54,4 @@ Examples:
         `working set  ${humanPages(report.workingSet.pages)}${report.workingSet.droppedPages > 0 ? `, ${humanPages(report.workingSet.droppedPages)} of it others here` : ''}${prefetched === null ? '' : `  ${count(prefetched.requests, 'request')} for ${humanPages(prefetched.pages)} in ${prefetched.ms.toFixed(1)} ms`}`,
       )
   },
-}
-
-/** A name in the snapshot stays a name; anything else is looked for where it says. */
-async function workingSetOption(
-  store: SnapshotStore,
-  ref: string,
-  context: CommandContext,
-): Promise<WorkingSet | string | undefined> {
-  const text = stringOption(context.values, 'working-set')
-  if (text === undefined) return undefined
-  const named = (await store.describe(ref)).workingSets.some(({ name }) => name === text)
-  return named ? text : await loadWorkingSet(store, text, context)
 }

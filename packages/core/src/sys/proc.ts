@@ -47,6 +47,32 @@ export function residentBytes(pid: number): number | null {
   return text === undefined ? null : Number(text.split(' ')[1]) * 4096
 }
 
+/** A process's memory in bytes, by who else has it (proc_pid_smaps(5), smaps_rollup). */
+export interface MemoryUse {
+  readonly residentBytes: number
+  /** Its own share of shared pages, and all of its private ones: adds up over processes. */
+  readonly proportionalBytes: number
+  /** Copies of its own, and what no file holds. */
+  readonly privateDirtyBytes: number
+  /** Pages of files that only this process has mapped. */
+  readonly privateCleanBytes: number
+  readonly sharedBytes: number
+}
+
+/** Null where the process has ended. Walks its page tables: some ms for each GiB. */
+export function memoryUse(pid: number): MemoryUse | null {
+  const text = readProc(`/proc/${pid}/smaps_rollup`)
+  if (text === undefined) return null
+  const of = (field: string) => Number(new RegExp(`^${field}: +(\\d+) kB$`, 'm').exec(text)?.[1] ?? 0) * 1024
+  return {
+    residentBytes: of('Rss'),
+    proportionalBytes: of('Pss'),
+    privateDirtyBytes: of('Private_Dirty'),
+    privateCleanBytes: of('Private_Clean'),
+    sharedBytes: of('Shared_Clean') + of('Shared_Dirty'),
+  }
+}
+
 /** What each open descriptor of a process points at (/proc/PID/fd), as the kernel names it. */
 export function openDescriptors(pid: number): { readonly fd: number; readonly target: string }[] {
   const directory = `/proc/${pid}/fd`

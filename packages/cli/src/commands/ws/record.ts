@@ -3,7 +3,6 @@ import { once } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
 import {
   connectMachine,
-  type EngineName,
   engineNames,
   type MachineRecording,
   presentPages,
@@ -17,6 +16,7 @@ import {
 } from 'varve'
 import { integerOption, stringOption } from '../../arguments.js'
 import type { Command, CommandContext } from '../../command.js'
+import { oneOf } from '../../restore-options.js'
 import { openStore, storeOption } from '../../store.js'
 import { timeTag } from '../../tags.js'
 import { humanPages } from '../../text.js'
@@ -131,7 +131,9 @@ async function recordRestored(
   { values, signal }: CommandContext,
 ): Promise<Done> {
   const { machine, recording } = await restoreMachine(store, ref, {
-    engine: engineOf(
+    engine: oneOf(
+      engineNames,
+      'engine',
       stringOption(values, 'engine') ?? (record.recorders.includes('faults') ? 'paged' : 'file'),
     ),
     randomAccess: true,
@@ -200,13 +202,6 @@ function recordersOf(list: string): RecorderName[] {
       )
     return found
   })
-}
-
-function engineOf(text: string): EngineName {
-  const found = engineNames.find((it) => it === text)
-  if (found === undefined)
-    throw new VarveError('USAGE', `--engine ${text} is none of ${engineNames.join(', ')}`)
-  return found
 }
 
 const optionalNumber = <Name extends string>(name: Name, value: number | undefined) =>

@@ -1,0 +1,69 @@
+import {
+  type EngineName,
+  engineNames,
+  type PrefetchMode,
+  prefetchModes,
+  type SnapshotStore,
+  VarveError,
+  type WorkingSet,
+} from 'varve'
+import { stringOption } from './arguments.js'
+import type { CommandContext, OptionTable } from './command.js'
+import { loadWorkingSet } from './working-set-place.js'
+
+/** What every verb that restores takes. */
+export const restoreOptions = {
+  engine: { type: 'string' },
+  'working-set': { type: 'string' },
+  prefetch: { type: 'string' },
+  paused: { type: 'boolean' },
+  'no-dirty-tracking': { type: 'boolean' },
+} as const satisfies OptionTable
+
+export const restoreHelp = `  --engine file          one flat memory file, mapped by Firecracker; flattened once and kept
+                         (default)
+  --engine paged         a page server brings pages straight from the layers when the guest touches
+                         them
+  --engine mapped        the layers themselves, mapped into Firecracker while it loads: nothing is
+                         flattened, and no process stays; x86_64, needs root or CAP_SYS_PTRACE
+  --working-set SET      pages to bring before the guest asks for them: the name of a set kept in
+                         the snapshot, REF:NAME of one that it descends from, or a file
+  --prefetch MODE        concurrent (default): beside the guest; before: before the guest runs
+  --paused               do not resume the guest
+  --no-dirty-tracking    no log of written pages; Diff snapshots then need Firecracker 1.13`
+
+export interface RestoreChoices {
+  readonly engine: EngineName
+  readonly resume: boolean
+  readonly trackDirtyPages: boolean
+  readonly prefetch?: PrefetchMode
+}
+
+/** USAGE for what names nothing. */
+export function restoreChoices({ values }: Pick<CommandContext, 'values'>): RestoreChoices {
+  const mode = stringOption(values, 'prefetch')
+  return {
+    engine: oneOf(engineNames, 'engine', stringOption(values, 'engine') ?? 'file'),
+    resume: values.paused !== true,
+    trackDirtyPages: values['no-dirty-tracking'] !== true,
+    ...(mode === undefined ? {} : { prefetch: oneOf(prefetchModes, 'prefetch', mode) }),
+  }
+}
+
+export function oneOf<Name extends string>(names: readonly Name[], option: string, text: string): Name {
+  const found = names.find((name) => name === text)
+  if (found === undefined) throw new VarveError('USAGE', `--${option} ${text} is none of ${names.join(', ')}`)
+  return found
+}
+
+/** A name in the snapshot stays a name; anything else is looked for where it says. */
+export async function chosenWorkingSet(
+  store: SnapshotStore,
+  ref: string,
+  context: CommandContext,
+): Promise<{ readonly workingSet?: WorkingSet | string }> {
+  const text = stringOption(context.values, 'working-set')
+  if (text === undefined) return {}
+  const named = (await store.describe(ref)).workingSets.some(({ name }) => name === text)
+  return { workingSet: named ? text : await loadWorkingSet(store, text, context) }
+}

@@ -1,0 +1,63 @@
+import { VarveError } from '../errors.js'
+import type { PausedMachine } from '../machine/paused-machine.js'
+import type { RunningMachine } from '../machine/running-machine.js'
+import type { SnapshotStore } from '../store/store-types.js'
+import { flattenSnapshot } from './file-engine.js'
+import { type Restored, type RestoreOptions, restoreMachine } from './restore-machine.js'
+
+/** More VMM processes than one host should be asked for at once. */
+const mostClones = 4096
+
+export interface CloneOptions extends Omit<RestoreOptions, 'record' | 'beforeLoad'> {
+  /** How many restores run at a time. Default 4. */
+  readonly parallel?: number
+  /** What differs between clones: a tap device of its own, say. Wins over the other options. */
+  readonly each?: (number: number) => Partial<Pick<RestoreOptions, 'name' | 'networkOverrides' | 'vsockPath'>>
+}
+
+/**
+ * Several machines from one snapshot, each with its own disks, vsock path and console. `name` becomes name-1, name-2, … Where
+ * one fails, all are stopped and its error is thrown.
+ */
+export async function cloneMachines(
+  store: SnapshotStore,
+  ref: string,
+  count: number,
+  { parallel = 4, each, ...options }: CloneOptions = {},
+): Promise<readonly Restored<RunningMachine | PausedMachine>[]> {
+  for (const [what, value, most] of [
+    ['clones', count, mostClones],
+    ['parallel', parallel, mostClones],
+  ] as const)
+    if (!Number.isInteger(value) || value < 1 || value > most)
+      throw new VarveError('INVALID_ARGUMENT', `${what} ${value} is not a whole number from 1 to ${most}`)
+  const { engine = 'file', name, signal, onProgress } = options
+  if (engine !== 'paged') {
+    // Once, and not by all of them at the same time.
+    await using snapshot = await store.open(ref, { signal, onProgress })
+    await flattenSnapshot(snapshot, { signal, onProgress })
+  }
+  const clones: Restored<RunningMachine | PausedMachine>[] = []
+  let [begun, ready, failed] = [0, 0, false]
+  const work = async () => {
+    while (begun < count && !failed) {
+      const number = ++begun
+      try {
+        clones[number - 1] = await restoreMachine(store, ref, {
+          ...options,
+          ...(name === undefined ? {} : { name: `${name}-${number}` }),
+          ...each?.(number),
+        })
+        onProgress?.(`${++ready} of ${count} ready`)
+      } catch (error) {
+        failed = true
+        throw error
+      }
+    }
+  }
+  const ended = await Promise.allSettled(Array.from({ length: Math.min(parallel, count) }, work))
+  const failure = ended.find((it) => it.status === 'rejected')
+  if (failure === undefined) return clones
+  for (const clone of clones) await clone?.machine.stop()
+  throw failure.reason
+}
