@@ -2,6 +2,7 @@ import { accessSync, constants } from 'node:fs'
 import { delimiter, join } from 'node:path'
 import { VarveError } from 'varve'
 import { type AptOptions, isFetched, isInstallable } from './linux/apt-packages.js'
+import { pythonKind } from './linux/python.js'
 import { runTool } from './linux/run-tool.js'
 
 /** A package that must be installed, and the command whose presence shows that it is. */
@@ -11,7 +12,7 @@ interface SystemPackage {
 }
 
 /**
- * What the nested lab needs installed on Debian and Ubuntu. The kernel, busybox and socat are not among them: they are
+ * What the nested lab needs installed on Debian and Ubuntu. The kernel, busybox, socat and Python are not among them: they are
  * only unpacked into the cache (see linux/apt-packages.ts). xz and zstd unpack the kernels of other releases.
  */
 export const systemPackages: readonly SystemPackage[] = [
@@ -39,7 +40,7 @@ export function missingSystemPackages(env: NodeJS.ProcessEnv = process.env): str
  */
 export async function ensureSystemPackages(options: AptOptions = {}): Promise<void> {
   const missing = missingSystemPackages()
-  const fetched = ['kernel', 'busybox', 'socat'].every(isFetched)
+  const fetched = ['kernel', 'busybox', 'socat', pythonKind].every(isFetched)
   if (missing.length === 0 && fetched) return
   if (!['/usr/bin/apt-get', '/usr/bin/apt-cache', '/usr/bin/dpkg-deb'].every(isExecutable))
     throw new VarveError(

@@ -1,4 +1,4 @@
-import { chmodSync, existsSync, mkdirSync, readdirSync } from 'node:fs'
+import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { VarveError } from 'varve'
@@ -10,6 +10,9 @@ const downloadTimeoutMs = 10 * 60_000
 
 /** Packages are not fetched again by themselves, so the key says nothing about what is in them. */
 const fetchedKey = 'fetched'
+
+/** In an unpacked folder: its archives' names, NAME_VERSION_ARCHITECTURE.deb each. */
+const listName = 'packages.txt'
 
 export interface AptOptions {
   readonly signal?: AbortSignal
@@ -42,29 +45,40 @@ export function unpackedPackages(
       timeoutMs: downloadTimeoutMs,
       ...abort,
     })
-    for (const file of readdirSync(downloads))
-      if (file.endsWith('.deb')) await runTool('dpkg-deb', ['-x', join(downloads, file), directory], abort)
+    const files = readdirSync(downloads)
+      .filter((it) => it.endsWith('.deb'))
+      .sort()
+    for (const file of files) await runTool('dpkg-deb', ['-x', join(downloads, file), directory], abort)
     await rm(downloads, { recursive: true })
+    writeFileSync(join(directory, listName), `${files.join('\n')}\n`)
     // Unpacking gives the folder the archive's own mode.
     chmodSync(directory, 0o700)
   })
+}
+
+/** Names, versions and architectures of the packages in an unpacked folder: equal ones have the same files. */
+export function packageVersions(directory: string): string {
+  return readFileSync(join(directory, listName), 'utf8')
 }
 
 export function isFetched(kind: string): boolean {
   return existsSync(join(labCacheDirectory(), `packages-${kind}-${fetchedKey}`))
 }
 
-/** The named package and those it needs that this machine does not have: what `apt-get install` would add. */
-export async function withMissingDependencies(name: string, options: AptOptions = {}): Promise<string[]> {
+/** The named packages and those they need that this machine does not have: what `apt-get install` would add. */
+export async function withMissingDependencies(
+  wanted: readonly string[],
+  options: AptOptions = {},
+): Promise<string[]> {
   const text = await runTool(
     'apt-get',
-    ['install', '--simulate', '--no-install-recommends', '--quiet', name],
+    ['install', '--simulate', '--no-install-recommends', '--quiet', ...wanted],
     {
       env: environment(),
       ...(options.signal === undefined ? {} : { signal: options.signal }),
     },
   )
-  const names = new Set([name])
+  const names = new Set(wanted)
   for (const line of text.toString('utf8').split('\n')) {
     const added = /^Inst (\S+)/.exec(line)?.[1]
     if (added !== undefined && packageName.test(added)) names.add(added)
@@ -81,7 +95,7 @@ export async function directDependencies(name: string, options: AptOptions = {})
     if (options.signal?.aborted || !(error instanceof VarveError)) throw error
     return Buffer.alloc(0)
   })
-  return [...text.toString('utf8').matchAll(/^\s+\|?Depends: (\S+)$/gm)]
+  return [...text.toString('utf8').matchAll(/^\s+\|?(?:Pre)?Depends: (\S+)$/gm)]
     .map((match) => match[1] as string)
     .filter((it) => packageName.test(it))
 }

@@ -1,8 +1,13 @@
 import { chmodSync, copyFileSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
 import { rm } from 'node:fs/promises'
-import { dirname, join } from 'node:path'
+import { join } from 'node:path'
 import { agentPort, agentScript } from './agent.js'
-import { type AptOptions, unpackedPackages, withMissingDependencies } from './apt-packages.js'
+import {
+  type AptOptions,
+  packageVersions,
+  unpackedPackages,
+  withMissingDependencies,
+} from './apt-packages.js'
 import { BuildKey, buildOnce } from './build-cache.js'
 import { busyboxBinary, installBusybox } from './busybox.js'
 import { ext4Image } from './ext4-image.js'
@@ -10,24 +15,32 @@ import { type LinuxGuest, linuxGuestIn } from './guest-files.js'
 import { initramfs, switchRootScript } from './initramfs.js'
 import { kernelModules } from './kernel-modules.js'
 import { kernelPackage } from './kernel-package.js'
-import { sharedLibraries } from './shared-libraries.js'
+import { installPython, pythonPackages } from './python.js'
+import { copyLibraries, sharedLibraries } from './shared-libraries.js'
 import { unpackVmlinux } from './vmlinux.js'
 
 /** virtio-mmio devices are found by ACPI from Firecracker 1.8 on; kernels that build them in have less to insert. */
 const guestModules = ['virtio_mmio', 'virtio_blk', 'virtio-rng', 'vmw_vsock_virtio_transport'] as const
 
 /** Changes of what is built below, other than of its inputs, count this up. */
-const guestImageVersion = 1
+const guestImageVersion = 2
 
-/** Builds (or finds in the cache) the guest: Debian's kernel for VMs, busybox, and the agent behind socat on vsock. */
+/** Builds (or finds in the cache) the guest: Debian's kernel for VMs, busybox, Python, and the agent behind socat on vsock. */
 export async function linuxGuest(options: AptOptions = {}): Promise<LinuxGuest> {
   const { signal, onProgress } = options
   const abort = signal === undefined ? {} : { signal }
   const kernel = await kernelPackage(options)
   const busybox = await busyboxBinary(options)
-  const socatTree = await unpackedPackages('socat', () => withMissingDependencies('socat', options), options)
+  const socatTree = await unpackedPackages(
+    'socat',
+    () => withMissingDependencies(['socat'], options),
+    options,
+  )
   const socat = join(socatTree, 'usr/bin/socat')
-  const key = new BuildKey().text(`guest ${guestImageVersion} ${kernel.release} ${agentScript} ${rcScript}`)
+  const python = await pythonPackages(options)
+  const key = new BuildKey()
+    .text(`guest ${guestImageVersion} ${kernel.release} ${agentScript} ${rcScript}`)
+    .text(packageVersions(python))
   for (const file of [kernel.vmlinuz, busybox, socat]) await key.file('input', file)
   const built = await buildOnce('guest', key.value, async (directory) => {
     onProgress?.(`building the Linux guest (kernel ${kernel.release})`)
@@ -45,13 +58,9 @@ export async function linuxGuest(options: AptOptions = {}): Promise<LinuxGuest> 
     for (const name of ['bin', 'dev', 'etc', 'proc', 'run', 'sys', 'tmp', 'usr/bin'])
       mkdirSync(join(root, name), { recursive: true })
     await installBusybox(busybox, root, abort)
-    for (const { source, target } of [
-      { source: socat, target: '/bin/socat' },
-      ...(await sharedLibraries(socat, { unpacked: socatTree, ...abort })),
-    ]) {
-      mkdirSync(dirname(join(root, target)), { recursive: true })
-      copyFileSync(source, join(root, target))
-    }
+    copyFileSync(socat, join(root, 'bin/socat'))
+    copyLibraries(await sharedLibraries([socat], { unpacked: socatTree, ...abort }), root)
+    await installPython(python, root, abort)
     executable(join(root, 'bin/agent'), agentScript)
     executable(join(root, 'etc/rc'), rcScript)
     writeFileSync(join(root, 'etc/inittab'), inittab)

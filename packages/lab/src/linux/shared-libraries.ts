@@ -1,5 +1,5 @@
-import { readdirSync } from 'node:fs'
-import { join } from 'node:path'
+import { copyFileSync, mkdirSync, readdirSync } from 'node:fs'
+import { dirname, join } from 'node:path'
 import { VarveError } from 'varve'
 import { runTool } from './run-tool.js'
 
@@ -11,16 +11,16 @@ export interface SharedLibrary {
 }
 
 /**
- * The shared libraries of a program as `ldd` names them, loader included. With `unpacked` (a folder of unpacked
- * packages) libraries are looked for there first and appear under their path in it.
+ * The shared libraries of programs (or of libraries) as `ldd` names them, loader included. With `unpacked` (a folder of
+ * unpacked packages) libraries are looked for there first and appear under their path in it.
  */
 export async function sharedLibraries(
-  program: string,
+  programs: readonly string[],
   options: { readonly unpacked?: string; readonly signal?: AbortSignal } = {},
 ): Promise<SharedLibrary[]> {
   const { unpacked, signal } = options
   const folders = unpacked === undefined ? [] : libraryFolders(unpacked)
-  const text = await runTool('ldd', [program], {
+  const text = await runTool('ldd', programs, {
     env: {
       ...process.env,
       LC_ALL: 'C',
@@ -28,20 +28,32 @@ export async function sharedLibraries(
     },
     ...(signal === undefined ? {} : { signal }),
   })
-  const libraries: SharedLibrary[] = []
+  const libraries = new Map<string, SharedLibrary>()
   for (const line of text.toString('utf8').split('\n')) {
     if (line.includes('not found'))
-      throw new VarveError('HOST_UNSUPPORTED', `${program} needs a library that is not there: ${line.trim()}`)
+      throw new VarveError(
+        'HOST_UNSUPPORTED',
+        `${programs[0]}${programs.length > 1 ? ' or others with it' : ''}: a library is not there: ${line.trim()}`,
+      )
     const source = /(?:=>\s+)?(\/\S+)\s+\(0x/.exec(line)?.[1]
     if (source === undefined) continue
     const target =
       unpacked !== undefined && source.startsWith(`${unpacked}/`) ? source.slice(unpacked.length) : source
-    libraries.push({ source, target })
+    libraries.set(target, { source, target })
   }
-  return libraries
+  return [...libraries.values()]
 }
 
-function libraryFolders(root: string): string[] {
+/** Puts libraries into the file system that lies in `root`. */
+export function copyLibraries(libraries: readonly SharedLibrary[], root: string): void {
+  for (const { source, target } of libraries) {
+    mkdirSync(dirname(join(root, target)), { recursive: true })
+    copyFileSync(source, join(root, target))
+  }
+}
+
+/** Folders of libraries by their names, as LD_LIBRARY_PATH wants them. */
+export function libraryFolders(root: string): string[] {
   return readdirSync(root, { recursive: true, withFileTypes: true })
     .filter((it) => it.isDirectory() && /^(lib|lib64|[a-z0-9_]+-linux-gnu)$/.test(it.name))
     .map((it) => join(it.parentPath, it.name))

@@ -57,7 +57,7 @@ export async function hostImage(options: HostImageOptions = {}): Promise<HostIma
   const guestInside = linuxGuestIn(labPaths.guest)
   const files = [
     node,
-    ...(await sharedLibraries(node.source, abort)),
+    ...(await sharedLibraries([node.source], abort)),
     { source: firecracker.path, target: labPaths.firecracker },
     ...(firecracker.jailerPath === undefined
       ? []

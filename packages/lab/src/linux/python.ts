@@ -1,0 +1,108 @@
+import { cpSync, existsSync, mkdirSync, readdirSync } from 'node:fs'
+import { basename, join } from 'node:path'
+import { VarveError } from 'varve'
+import {
+  type AptOptions,
+  directDependencies,
+  unpackedPackages,
+  withMissingDependencies,
+} from './apt-packages.js'
+import { runTool } from './run-tool.js'
+import { copyLibraries, libraryFolders, sharedLibraries } from './shared-libraries.js'
+
+/** Names without a version, so that this is the Python 3 of whatever release the host has. More modules: their packages here. */
+const wanted = ['python3-minimal', 'libpython3-stdlib'] as const
+
+/** Of this list of packages: another list is fetched anew. */
+export const pythonKind = `python-${wanted.join('+')}`
+
+/** Packages that are Python's own; the others that these need are libraries, which most machines have. */
+const ownPackage = /^(?:lib)?python3(?:$|[.-])/
+
+/** All that Python has of its own; whatever else lies in unpacked packages is documentation or a library. */
+const ownPaths = [/^usr\/bin\/python3[.\d]*$/, /^usr\/lib\/python3[.\d]*$/, /^etc\/python3[.\d]*$/] as const
+
+/**
+ * Left out: Python's tests, a megabyte of help texts, and modules for terminals and databases, whose libraries are as large
+ * as Python itself.
+ */
+const leftOut =
+  /^(?:test|pydoc_data|__pycache__|(?:_curses|_curses_panel|_dbm|_sqlite3|nis|readline|_test\w*|_ctypes_test|_?xx\w*)\.cpython-.*\.so)$/
+
+/** Python 3 and its standard library, unpacked into the cache. */
+export function pythonPackages(options: AptOptions = {}): Promise<string> {
+  return unpackedPackages(pythonKind, () => pythonPackageNames(options), options)
+}
+
+/** Python's own packages, also those that this machine has, and the libraries that it lacks. */
+async function pythonPackageNames(options: AptOptions): Promise<string[]> {
+  const names = new Set(await withMissingDependencies(wanted, options))
+  // Grows while it is gone through.
+  for (const name of names) {
+    if (!ownPackage.test(name)) continue
+    for (const needed of await directDependencies(name, options)) {
+      const plain = needed.replace(/:.*$/, '')
+      if (ownPackage.test(plain)) names.add(plain)
+    }
+  }
+  return [...names]
+}
+
+/**
+ * Copies Python from a folder of unpacked packages into the file system in `root`, with the libraries that it and its modules
+ * need, and compiles its modules: the guest's root is read-only, so each start of Python would do that again. Compiled files are
+ * bound to no time (`unchecked-hash`), so equal packages give equal files.
+ */
+export async function installPython(
+  unpacked: string,
+  root: string,
+  options: { readonly signal?: AbortSignal } = {},
+): Promise<void> {
+  const paths = ['usr/bin', 'usr/lib', 'etc']
+    .flatMap((folder) => entriesOf(unpacked, folder))
+    .filter((path) => ownPaths.some((own) => own.test(path)))
+  for (const path of paths) {
+    mkdirSync(join(root, path, '..'), { recursive: true })
+    cpSync(join(unpacked, path), join(root, path), {
+      recursive: true,
+      verbatimSymlinks: true,
+      filter: (source) => !leftOut.test(basename(source)),
+    })
+  }
+  const python = join(root, 'usr/bin/python3')
+  if (!existsSync(python))
+    throw new VarveError('HOST_UNSUPPORTED', `the Python packages in ${unpacked} have no usr/bin/python3`, {
+      remedy: `delete ${unpacked} and try again`,
+    })
+  const modules = paths.filter((path) => path.startsWith('usr/lib/')).map((path) => join(root, path))
+  const binaries = modules.flatMap((folder) =>
+    readdirSync(folder, { recursive: true, encoding: 'utf8' })
+      .filter((name) => /\.so(?:\.\d+)*$/.test(name))
+      .map((name) => join(folder, name)),
+  )
+  copyLibraries(await sharedLibraries([python, ...binaries], { unpacked, ...options }), root)
+  await compile(python, modules, root, options)
+}
+
+const entriesOf = (unpacked: string, folder: string): string[] =>
+  existsSync(join(unpacked, folder)) ? readdirSync(join(unpacked, folder)).map((it) => `${folder}/${it}`) : []
+
+/** By the interpreter itself, as no other can; it runs where it lies, before there is a guest. */
+async function compile(
+  python: string,
+  modules: readonly string[],
+  root: string,
+  { signal }: { readonly signal?: AbortSignal },
+): Promise<void> {
+  const bound = ['--invalidation-mode', 'unchecked-hash', '-s', root, '-p', '/']
+  await runTool(python, ['-S', '-m', 'compileall', '-q', ...bound, ...modules], {
+    env: {
+      LC_ALL: 'C',
+      PYTHONHOME: join(root, 'usr'),
+      // Sets in constants are written in the order of their hashes.
+      PYTHONHASHSEED: '0',
+      LD_LIBRARY_PATH: libraryFolders(root).join(':'),
+    },
+    ...(signal === undefined ? {} : { signal }),
+  })
+}
