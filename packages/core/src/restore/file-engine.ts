@@ -10,8 +10,8 @@ import { pageSizeBytes } from '../memory/units.js'
 import type { OpenSnapshot } from '../store/store-types.js'
 import { createFile, removeFile, renameFile, writeAt } from '../sys/mutations.js'
 import { touchOrder } from '../working-set/working-set.js'
-import type { Engine, Prefetch, PrefetchReport } from './engine.js'
-import { type FilledPageCache, fillPageCache } from './fill-page-cache.js'
+import type { Engine } from './engine.js'
+import { warmFiles } from './warm-files.js'
 
 export interface FlattenedSnapshot {
   readonly path: string
@@ -28,33 +28,13 @@ export const fileEngine: Engine = {
     const { path } = await phase('flatten', () => flattenSnapshot(snapshot, { signal, onProgress }))
     const memory = { backend: 'File', path } as const
     if (prefetch === null) return { memory }
-    const prefetching = warm(path, snapshot, prefetch, signal)
+    // Pages that are zero are holes: nothing is read for them.
+    const zero = pagesFrom(snapshot.map, zeroSource)
+    const sets = touchOrder(prefetch.workingSet).map((set) => minus(set, zero))
+    const prefetching = warmFiles([{ path, sets }], signal)
     if (prefetch.mode === 'before') await phase('prefetch', () => prefetching)
     return { memory, prefetching }
   },
-}
-
-/** Pages that are zero are holes: nothing is read for them. */
-async function warm(
-  path: string,
-  { map }: OpenSnapshot,
-  { workingSet }: Prefetch,
-  signal: AbortSignal | undefined,
-): Promise<PrefetchReport> {
-  const from = performance.now()
-  const zero = pagesFrom(map, zeroSource)
-  let filled: FilledPageCache = { pages: 0, requests: 0 }
-  let failure: string | null = null
-  try {
-    filled = await fillPageCache(
-      path,
-      touchOrder(workingSet).map((set) => minus(set, zero)),
-      { signal },
-    )
-  } catch (error) {
-    failure = (error as Error).message
-  }
-  return { ...filled, ms: performance.now() - from, failure }
 }
 
 /** The snapshot as one flat file, made once and kept in the store; it is derived, so a changed or lost one is made again. */
@@ -71,7 +51,7 @@ export async function flattenSnapshot(
   const { map, files, flatPath } = snapshot
   const [base] = files
   if (base !== undefined && isFlatBase(snapshot)) return { path: base.path, origin: 'base' }
-  if (await isIntact(flatPath, map.pages)) return { path: flatPath, origin: 'found' }
+  if (await hasFlatFile(snapshot)) return { path: flatPath, origin: 'found' }
   await using staging = await snapshot.stage()
   const staged = join(staging.directory, 'flat')
   const made = await flatten({ map, files }, staged, {
@@ -83,6 +63,11 @@ export async function flattenSnapshot(
   await renameFile(staged, flatPath)
   await writeMark(flatPath)
   return { path: flatPath, origin: 'made', made }
+}
+
+/** Whether an earlier restore left a flat file that is still good. */
+export function hasFlatFile({ flatPath, map }: OpenSnapshot): Promise<boolean> {
+  return isIntact(flatPath, map.pages)
 }
 
 /**

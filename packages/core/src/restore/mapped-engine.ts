@@ -1,13 +1,18 @@
 import { closeSync, constants, fchownSync, fstatSync, ftruncateSync, openSync, rmSync } from 'node:fs'
 import { isVarveError, VarveError } from '../errors.js'
 import type { LaunchedMachine } from '../machine/launched-machine.js'
+import type { PageSet } from '../memory/page-set.js'
 import { pageSizeBytes } from '../memory/units.js'
 import { fileIdentity } from '../sys/proc.js'
-import type { Engine } from './engine.js'
+import { presentPages, touchOrder, type WorkingSet } from '../working-set/working-set.js'
+import type { Engine, PrefetchReport } from './engine.js'
 import type { MapReport } from './mapped/map-into-vmm.js'
-import { mappableImage } from './mapped/mappable-image.js'
+import { type MappableImage, mappableImage } from './mapped/mappable-image.js'
 import { startMapping } from './mapped/mapper.js'
-import { prefaultSteps } from './mapped/plan.js'
+import { pagesByLayer } from './mapped/pages-by-layer.js'
+import { type PrefaultStep, prefaultSteps } from './mapped/plan.js'
+import { residentOf } from './mapped/resident-pages.js'
+import { type WarmedFile, warmFiles } from './warm-files.js'
 
 const memoryName = 'memory'
 
@@ -19,16 +24,25 @@ const memoryName = 'memory'
 export const mappedEngine: Engine = {
   name: 'mapped',
   prepare: async ({ snapshot, machine: launching, prefetch, phase, signal, onProgress }) => {
+    let prefetching: Promise<PrefetchReport> | undefined
     const { mapped } = await phase('attach', () =>
       startMapping(async () => {
-        const { map, layers } = await mappableImage(snapshot, { signal, onProgress })
+        const image = await mappableImage(snapshot, { signal, onProgress })
+        let prefault: readonly PrefaultStep[] = []
+        if (prefetch !== null) {
+          const { workingSet, mode } = prefetch
+          // Beside the guest, what must be read from a disk is not waited for; what is there costs next to nothing.
+          const now = mode === 'before' ? undefined : await residentOf(image, presentPages(workingSet))
+          prefault = prefaultSteps(workingSet, now)
+          prefetching = warmFiles(filesOf(image, workingSet), signal)
+          if (mode === 'before') await phase('prefetch', () => prefetching as Promise<PrefetchReport>)
+        }
         const machine = await launching
         return {
           vmm: machine.identity,
           memoryFile: makeMemoryFile(machine, snapshot.map.pages),
-          map,
-          layers,
-          prefault: prefetch === null ? [] : prefaultSteps(prefetch.workingSet),
+          ...image,
+          prefault,
         }
       }),
     )
@@ -40,8 +54,14 @@ export const mappedEngine: Engine = {
         rmSync((await launching).files.local(memoryName).hostPath, { force: true })
         return report
       },
+      ...(prefetching === undefined ? {} : { prefetching }),
     }
   },
+}
+
+function filesOf({ map, layers }: MappableImage, workingSet: WorkingSet): WarmedFile[] {
+  const sets = touchOrder(workingSet).map((set) => pagesByLayer(map, layers.length, set))
+  return layers.map(({ path }, layer) => ({ path, sets: sets.map((perLayer) => perLayer[layer] as PageSet) }))
 }
 
 /** Each failure brings the other along, and the one behind it is to be told. */

@@ -3,6 +3,7 @@ import { VarveError } from '../errors.js'
 import type { ImageId } from '../layer/layer-types.js'
 import type { PausedMachine } from '../machine/paused-machine.js'
 import type { RunningMachine } from '../machine/running-machine.js'
+import { pageSizeBytes } from '../memory/units.js'
 import type { OpenSnapshot, SnapshotStore } from '../store/store-types.js'
 import { isMappingOf, mappingsOf } from '../sys/mappings.js'
 import { type AnyRecordOptions, recordTogether } from '../working-set/record.js'
@@ -67,15 +68,18 @@ function targetOf(machine: RunningMachine | PausedMachine, snapshot: OpenSnapsho
   const known = { vmm: machine.identity, machine, image: entry.id, pages: map.pages }
   // The file engine maps one of these two; with a page server no file is mapped, and the mapped engine maps each layer.
   const flat = [flatPath, ...(isFlatBase(snapshot) ? files.slice(0, 1).map(({ path }) => path) : [])]
-  const mapped = flat.find((path) => isMapped(machine.pid, path))
+  const mapped = flat.find((path) => isMapped(machine.pid, path, map.pages))
   return mapped === undefined
     ? { ...known, files, map, faults: pageServerClient(machine.paths.directory, map.pages) }
     : { ...known, files: [{ path: mapped, storedPages: map.pages }], map: undefined }
 }
 
-function isMapped(pid: number, path: string): boolean {
+/** Whether all of the memory is mapped from this file; the `mapped` engine leaves runs of zeros without one. */
+function isMapped(pid: number, path: string, pages: number): boolean {
   const stat = statSync(path, { bigint: true, throwIfNoEntry: false })
-  return stat !== undefined && mappingsOf(pid).some((mapping) => isMappingOf(mapping, path, stat))
+  if (stat === undefined) return false
+  const mapped = mappingsOf(pid).filter((mapping) => isMappingOf(mapping, path, stat))
+  return mapped.reduce((bytes, { start, end }) => bytes + end - start, 0) === pages * pageSizeBytes
 }
 
 /** As `recordMachine`, with the target known already. */

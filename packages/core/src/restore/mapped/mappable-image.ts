@@ -4,24 +4,35 @@ import { type ExtentMap, zeroSource } from '../../layer/extent-map.js'
 import { ExtentMapBuilder } from '../../layer/extent-map-builder.js'
 import type { LayerFile } from '../../layer/layer-types.js'
 import type { OpenSnapshot } from '../../store/store-types.js'
-import { type FlattenedSnapshot, flattenSnapshot } from '../file-engine.js'
+import { flattenSnapshot, hasFlatFile, isFlatBase } from '../file-engine.js'
 
 export interface MappableImage {
-  /** Each run becomes one mapping. */
+  /** Each run of data becomes one mapping. */
   readonly map: ExtentMap
   readonly layers: readonly LayerFile[]
 }
 
-/** The snapshot's layers; or one flat file, where they would take more mappings than a process may have. */
+/**
+ * So many mappings cost some 3 ms. An image of more of them is taken from one flat file, where that is there already: it is
+ * one mapping.
+ */
+const cheapRuns = 512
+
+/**
+ * The snapshot's layers as they are; or a flat file, where that is there and saves much, or where layers would take more
+ * mappings than a process may have.
+ */
 export async function mappableImage(
   snapshot: OpenSnapshot,
   options: Parameters<typeof flattenSnapshot>[1],
 ): Promise<MappableImage> {
   const { map, files } = snapshot
-  const limit = mappingLimit()
-  if (map.starts.length <= limit) return usedLayers(map, files)
-  const { path }: FlattenedSnapshot = await flattenSnapshot(snapshot, options)
-  return { map: flatMap(map, limit), layers: [{ path, storedPages: map.pages }] }
+  const runs = map.starts.length
+  const flat =
+    runs > mappingLimit() || (runs > cheapRuns && (isFlatBase(snapshot) || (await hasFlatFile(snapshot))))
+  if (!flat) return usedLayers(map, files)
+  const { path } = await flattenSnapshot(snapshot, options)
+  return { map: flatMap(map, cheapRuns), layers: [{ path, storedPages: map.pages }] }
 }
 
 /**

@@ -172,6 +172,22 @@ describe('prefaulting', () => {
     ).toEqual([])
   })
 
+  test('is of those pages alone that may be waited for', () => {
+    const steps = prefaultSteps(workingSet, set(3, 4, 151))
+    expect(steps.map(({ readOnly, written }) => [[...pagesOf(readOnly)], [...pagesOf(written)]])).toEqual([
+      [[3], [4]],
+      [[], [151]],
+    ])
+  })
+
+  test('is of those pages alone that may be waited for', () => {
+    const steps = prefaultSteps(workingSet, set(3, 4, 151))
+    expect(steps.map(({ readOnly, written }) => [[...pagesOf(readOnly)], [...pagesOf(written)]])).toEqual([
+      [[3], [4]],
+      [[], [151]],
+    ])
+  })
+
   test('reads what was read and copies what was written, cut where a region ends', () => {
     const table = new SyscallTable()
     addPrefaultCalls(table, { readOnly: pageRange(98, 4), written: set(4, 5) }, regions)

@@ -1,10 +1,10 @@
 import { type ExtentMap, zeroSource } from '../../layer/extent-map.js'
 import { type PageSet, runsOf } from '../../memory/page-set.js'
-import { intersect, minus, union, unionAll } from '../../memory/page-set-algebra.js'
+import { intersect } from '../../memory/page-set-algebra.js'
 import { pageSizeBytes } from '../../memory/units.js'
 import { systemCall } from '../../sys/injection.js'
 import type { SyscallTable } from '../../sys/syscall-table.js'
-import type { WorkingSet } from '../../working-set/working-set.js'
+import { touchOrder, type WorkingSet } from '../../working-set/working-set.js'
 import { forEachStretch, type GuestRegion } from './guest-regions.js'
 
 const PROT_READ_WRITE = 3
@@ -73,21 +73,20 @@ export interface PrefaultStep {
   readonly written: PageSet
 }
 
-/** A working set in the order in which it should come: its groups, then what is in none of them. */
-export function prefaultSteps({ groups, readOnly, written }: WorkingSet): readonly PrefaultStep[] {
-  const grouped = unionAll(groups.map(({ set }) => set))
-  const of = (set: PageSet): PrefaultStep => ({
-    readOnly: intersect(set, readOnly),
-    written: intersect(set, written),
-  })
-  const rest = of(minus(union(readOnly, written), grouped))
-  return [...groups.map(({ set }) => of(set)), rest].filter(
-    (step) => step.readOnly.pages + step.written.pages > 0,
-  )
+/** A working set in the order in which it should come, by class; of it only pages that are in `within`, where that is given. */
+export function prefaultSteps(workingSet: WorkingSet, within?: PageSet): readonly PrefaultStep[] {
+  const only = (set: PageSet) => (within === undefined ? set : intersect(set, within))
+  const readOnly = only(workingSet.readOnly)
+  const written = only(workingSet.written)
+  return touchOrder(workingSet)
+    .map((set) => ({ readOnly: intersect(set, readOnly), written: intersect(set, written) }))
+    .filter((step) => step.readOnly.pages + step.written.pages > 0)
 }
 
-/** Read-only pages are mapped from the page cache and stay shared; written ones are copied privately, as the guest's first
- * write would do. */
+/**
+ * Read-only pages are mapped from the page cache and stay shared; written ones are copied privately, as the guest's first write
+ * would do.
+ */
 export function addPrefaultCalls(
   table: SyscallTable,
   { readOnly, written }: PrefaultStep,
