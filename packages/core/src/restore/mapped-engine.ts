@@ -15,6 +15,8 @@ import { residentOf } from './mapped/resident-pages.js'
 import { type WarmedFile, warmFiles } from './warm-files.js'
 
 const memoryName = 'memory'
+/** The mapper's answer lies in a pipe when Firecracker's comes. */
+const answerTimeoutMs = 5000
 
 /**
  * Maps the layers themselves over guest memory, within Firecracker, while it loads: it is told an empty memory file, and held
@@ -78,7 +80,23 @@ async function whicheverFailed(load: Promise<unknown>, mapped: Promise<MapReport
     if (cause === undefined || isVarveError(cause, 'MACHINE_EXITED')) throw error
     throw cause
   }
-  return mapped
+  // It was done before the load was answered; if not, guest memory is not the image, and the caller ends the VM.
+  const late = new Promise<never>((_, reject) => {
+    setTimeout(
+      () =>
+        reject(
+          new VarveError(
+            'INJECTION_FAILED',
+            'Firecracker loaded the snapshot without mapping its memory file',
+            {
+              remedy: 'use another engine with this version',
+            },
+          ),
+        ),
+      answerTimeoutMs,
+    ).unref()
+  })
+  return Promise.race([mapped, late])
 }
 
 /**

@@ -6,6 +6,9 @@ import type { Tracee } from '../../sys/ptrace.js'
 import { type GuestRegion, RegionCollector } from './guest-regions.js'
 
 const SIGTRAP = 5
+const SYS_ioctl = 16
+// linux/kvm.h: _IOW(0xAE, 0x46, struct kvm_userspace_memory_region), _IOW(0xAE, 0x49, struct kvm_userspace_memory_region2).
+const slotRequests = [0x4020ae46n, 0x40a0ae49n]
 
 export interface CaughtMemory {
   readonly regions: readonly GuestRegion[]
@@ -16,7 +19,8 @@ export interface CaughtMemory {
 /**
  * Follows a VMM, which is interrupted, from system call to system call, until it has mapped the whole of its memory file
  * (`file`, as `fileIdentity` names it). It then stands at the exit of that mmap: nothing has read or written guest memory yet,
- * and KVM does not know of it. MACHINE_EXITED where the VMM ends before.
+ * and KVM does not know of it. MACHINE_EXITED where the VMM ends before; INJECTION_FAILED where its guest would get other
+ * memory.
  */
 export function awaitMemory(tracee: Tracee, file: string, pages: number): CaughtMemory {
   const collector = new RegionCollector(pages)
@@ -26,6 +30,13 @@ export function awaitMemory(tracee: Tracee, file: string, pages: number): Caught
     const info = tracee.syscallInfo()
     if (info.op === 'entry') {
       const [, length, , , fd, offset] = info.args
+      // Of ioctl, the second argument is the request.
+      if (info.number === SYS_ioctl && slotRequests.includes(length as bigint))
+        throw new VarveError(
+          'INJECTION_FAILED',
+          `Firecracker gives memory to its guest that it did not map from ${pages} pages of its memory file`,
+          { remedy: 'use another engine with this version' },
+        )
       asked =
         info.number === systemCall.mmap && isOf(tracee.identity.pid, fd as bigint, file)
           ? { lengthBytes: Number(length), offsetBytes: Number(offset) }
