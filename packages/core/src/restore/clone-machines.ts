@@ -32,7 +32,7 @@ export async function cloneMachines(
     if (!Number.isInteger(value) || value < 1 || value > most)
       throw new VarveError('INVALID_ARGUMENT', `${what} ${value} is not a whole number from 1 to ${most}`)
   const { engine = 'file', name, signal, onProgress } = options
-  if (engine !== 'paged') {
+  if (engine === 'file') {
     // Once, and not by all of them at the same time.
     await using snapshot = await store.open(ref, { signal, onProgress })
     await flattenSnapshot(snapshot, { signal, onProgress })

@@ -1,10 +1,13 @@
 import assert from 'node:assert/strict'
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs'
 import {
+  cloneMachines,
   compareImages,
+  type EngineName,
   engineNames,
   isAlive,
   isVarveError,
+  memoryUse,
   type PrefetchMode,
   type ProcessIdentity,
   pageRange,
@@ -150,6 +153,36 @@ async function mappedScattered(context: ScenarioContext): Promise<Facts> {
   return { fromLayers, fromFlat }
 }
 
+/** Six clones at once, by a flat file and by mapped layers: the same work must leave them with about the same memory of their own. */
+async function mappedClones(context: ScenarioContext): Promise<Facts> {
+  const { two } = await makeThreeLayers(context)
+  const { binary, runtimeDirectory, store } = context
+  const privateBytes = async (engine: EngineName) => {
+    const clones = await cloneMachines(store, two, 6, { binary, runtimeDirectory, engine })
+    try {
+      const all = await Promise.all(
+        clones.map(async ({ machine }) => {
+          await using console = MicroConsole.attach(machine.paths)
+          assert.equal(await console.verify(still.pattern, still.seed), 900)
+          await console.write(later.pattern, later.seed)
+          // Zeros of the image, read and written.
+          await console.read({ start: 4000, count: 500 })
+          await console.write({ start: 5000, count: 100 }, 5)
+          return memoryUse(machine.pid)?.privateDirtyBytes ?? 0
+        }),
+      )
+      return all.sort((a, b) => a - b)
+    } finally {
+      for (const { machine } of clones) await machine.stop()
+    }
+  }
+  const file = await privateBytes('file')
+  const mapped = await privateBytes('mapped')
+  const beyond = (mapped.at(-1) ?? 0) - (file[0] ?? 0)
+  assert.ok(beyond <= 2 ** 20, `a mapped clone has ${beyond} bytes more of its own`)
+  return { file, mapped }
+}
+
 /** SIGKILL of the mapper at any time: before the load, while it follows the VMM, and while it maps. */
 async function mapperDeath(context: ScenarioContext): Promise<Facts> {
   const { two } = await makeThreeLayers(context)
@@ -219,6 +252,12 @@ export const mappedEngineScenarios: readonly Scenario[] = [
     claim:
       'an image of 4,000 runs is mapped from its layers, and from a flat file where there is one: every page is right',
     run: mappedScattered,
+  },
+  {
+    name: 'mapped-clones',
+    claim:
+      'six mapped clones at once are right, and each has at most 1 MiB more of its own than with a flat file',
+    run: mappedClones,
   },
   {
     name: 'mapper-death',
