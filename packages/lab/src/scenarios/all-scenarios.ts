@@ -3,6 +3,7 @@ import { chainDepthScenario } from './chain-depth.js'
 import { coarseHolesScenario } from './coarse-holes.js'
 import { diffNoSpaceScenario } from './diff-no-space.js'
 import { dirtyLogScenarios } from './dirty-log.js'
+import { generationsScenarios } from './generations.js'
 import { groundTruthScenario } from './ground-truth.js'
 import { jailedScenario } from './jailed.js'
 import { layeredRestoreScenarios } from './layered-restore.js'
@@ -21,6 +22,7 @@ import { writePeriodsScenario } from './write-periods.js'
 export const scenarios: readonly Scenario[] = [
   ...workflowScenarios,
   ...layeredRestoreScenarios,
+  ...generationsScenarios,
   workingSetScenario,
   groundTruthScenario,
   ...mappedEngineScenarios,
