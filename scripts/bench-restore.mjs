@@ -5,9 +5,12 @@
 //   --rounds N       default 20                       --quick        512 MiB, 24 MiB, 5 rounds
 //   --rows FILE      raw rows as JSON lines           --report FILE  table and CDF plots as one HTML file
 // A Markdown table goes to standard error.
+
+import { spawnSync } from 'node:child_process'
 import { closeSync, mkdtempSync, openSync, readSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { arch, cpus, release } from 'node:os'
 import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { cdfPlots } from './bench-restore/plots.mjs'
 import { summarise, table } from './bench-restore/summary.mjs'
@@ -64,6 +67,11 @@ const contenders = {
   'paged, set beside': { engine: 'paged', workingSet: 'set', prefetch: 'concurrent' },
   mapped: { engine: 'mapped' },
   'mapped, set before': { engine: 'mapped', workingSet: 'set', prefetch: 'before' },
+  'mapped, set beside': { engine: 'mapped', workingSet: 'set', prefetch: 'concurrent' },
+  // The same from layers in which the set's pages come first, in its order.
+  'paged, packed, set before': { engine: 'paged', workingSet: 'set', prefetch: 'before', packed: true },
+  'mapped, packed, set before': { engine: 'mapped', workingSet: 'set', prefetch: 'before', packed: true },
+  'mapped, packed, set beside': { engine: 'mapped', workingSet: 'set', prefetch: 'concurrent', packed: true },
 }
 const { engineNames } = await import('varve')
 const names = (options.engines?.split(';') ?? Object.keys(contenders)).filter(
@@ -139,14 +147,35 @@ async function measureGuest(memoryMib) {
   for (const setMib of sets) {
     const pass = passOf(memoryMib, setMib)
     await recordSet(store, pass)
+    const packed = await packedStore(store, `${memoryMib}-${setMib}`)
     const snapshot = await store.open('three')
-    await during([snapshot], () => measureSet({ store, snapshot, memoryMib, setMib, pass }))
+    const packedSnapshot = await packed.open('three')
+    await during([snapshot, packedSnapshot], () =>
+      measureSet({ store, packed, snapshot, packedSnapshot, memoryMib, setMib, pass }),
+    )
   }
 }
 
-async function measureSet({ store, snapshot, memoryMib, setMib, pass }) {
+/** A copy of the store with the layers packed by the set. */
+async function packedStore(store, name) {
+  const archive = join(directory, `${name}.tar`)
+  await store.export(['three'], archive)
+  const packed = await openLocalStore(join(directory, `packed-${name}`), { create: true })
+  await packed.import(archive)
+  rmSync(archive)
+  const varve = fileURLToPath(new URL('../packages/cli/bin/varve.js', import.meta.url))
+  const args = [varve, 'pack', 'three', '--working-set', 'set', '--store', packed.location]
+  const { status, stderr } = spawnSync(process.execPath, args, { encoding: 'utf8' })
+  if (status !== 0) throw new Error(`varve pack: ${stderr}`)
+  return packed
+}
+
+async function measureSet({ store, packed, snapshot, packedSnapshot, memoryMib, setMib, pass }) {
   const { path: flat } = await flattenSnapshot(snapshot)
-  const files = [flat, snapshot.statePath, ...snapshot.files.map(({ path }) => path)]
+  const files = [
+    flat,
+    ...[snapshot, packedSnapshot].flatMap((it) => [it.statePath, ...it.files.map(({ path }) => path)]),
+  ]
   for (const cache of caches) {
     const mine = []
     // A round that does not count: it compiles, and shows what fails.
@@ -156,7 +185,11 @@ async function measureSet({ store, snapshot, memoryMib, setMib, pass }) {
         const contender = names[(turn + round) % names.length]
         if (cache === 'cold') drop(files)
         else warm(files)
-        const row = await measure(store, contender, { flat, statePath: snapshot.statePath, pass })
+        const row = await measure(contenders[contender]?.packed ? packed : store, contender, {
+          flat,
+          statePath: snapshot.statePath,
+          pass,
+        })
         if (round > 0) mine.push({ memoryMib, setMib, cache, contender, round, ...row })
       }
     if (cache === 'cold')
@@ -203,7 +236,7 @@ async function measure(store, name, { flat, statePath, pass }) {
   const { machine, report } =
     contenders[name] === null
       ? await vanilla(flat, statePath)
-      : await restoreMachine(store, 'three', { ...launch, ...contenders[name] })
+      : await restoreMachine(store, 'three', { ...launch, ...optionsOf(contenders[name]) })
   const restoredMs = performance.now() - start
   const guest = MicroConsole.attach(machine.paths)
   return during([guest, machine], async () => {
@@ -224,6 +257,8 @@ async function measure(store, name, { flat, statePath, pass }) {
     }
   })
 }
+
+const optionsOf = ({ packed: _packed, ...rest }) => rest
 
 /** Does work, then disposes of what it used, in order. */
 async function during(resources, work) {

@@ -275,7 +275,7 @@ describe('disks', () => {
 describe('clones', () => {
   test('several at once, each with its memory; if one cannot start, none is left', async () => {
     const before = (await json('ps')).machines.length
-    for (const engine of ['file', 'paged']) {
+    for (const engine of ['file', 'paged', 'mapped', 'auto']) {
       const { machines } = await json('clone', 'two', '-n', '3', '--name', 'many', '--engine', engine)
       expect(machines.map(({ id }: { id: string }) => id)).toEqual(['many-1', 'many-2', 'many-3'])
       await Promise.all(
@@ -300,6 +300,9 @@ describe('clones', () => {
       expect((await json('ps')).machines).toHaveLength(before)
     }
     await refused(2, 'USAGE', 'clone', 'two', '-n', '0')
+    const auto = await json('restore', 'two', '--name', 'chosen', '--engine', 'auto')
+    expect(auto).toMatchObject({ engine: 'file', reason: 'a flat memory file is there' })
+    await right('stop', 'chosen')
   })
 })
 

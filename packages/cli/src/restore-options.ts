@@ -1,6 +1,5 @@
 import {
-  type EngineName,
-  engineNames,
+  engineChoices,
   type PrefetchMode,
   prefetchModes,
   type SnapshotStore,
@@ -26,6 +25,7 @@ export const restoreHelp = `  --engine file          one flat memory file, mappe
                          them
   --engine mapped        the layers themselves, mapped into Firecracker while it loads: nothing is
                          flattened, and no process stays; x86_64, needs root or CAP_SYS_PTRACE
+  --engine auto          whichever fits; the result says which one and why
   --working-set SET      pages to bring before the guest asks for them: the name of a set kept in
                          the snapshot, REF:NAME of one that it descends from, or a file
   --prefetch MODE        concurrent (default): beside the guest; before: before the guest runs
@@ -33,7 +33,7 @@ export const restoreHelp = `  --engine file          one flat memory file, mappe
   --no-dirty-tracking    no log of written pages; Diff snapshots then need Firecracker 1.13`
 
 export interface RestoreChoices {
-  readonly engine: EngineName
+  readonly engine: (typeof engineChoices)[number]
   readonly resume: boolean
   readonly trackDirtyPages: boolean
   readonly prefetch?: PrefetchMode
@@ -43,7 +43,7 @@ export interface RestoreChoices {
 export function restoreChoices({ values }: Pick<CommandContext, 'values'>): RestoreChoices {
   const mode = stringOption(values, 'prefetch')
   return {
-    engine: oneOf(engineNames, 'engine', stringOption(values, 'engine') ?? 'file'),
+    engine: oneOf(engineChoices, 'engine', stringOption(values, 'engine') ?? 'file'),
     resume: values.paused !== true,
     trackDirtyPages: values['no-dirty-tracking'] !== true,
     ...(mode === undefined ? {} : { prefetch: oneOf(prefetchModes, 'prefetch', mode) }),

@@ -154,6 +154,7 @@ export {
   type TakeOptions,
   takeSnapshot,
 } from './restore/capture-snapshot.js'
+export { chooseEngine, type EngineChoice, type EngineFacts, engineFacts } from './restore/choose-engine.js'
 export { type CloneOptions, cloneMachines } from './restore/clone-machines.js'
 export { type PrefetchMode, type PrefetchReport, prefetchModes } from './restore/engine.js'
 export { type FlattenedSnapshot, flattenSnapshot } from './restore/file-engine.js'
@@ -169,6 +170,7 @@ export {
 } from './restore/record-machine.js'
 export {
   type EngineName,
+  engineChoices,
   engineNames,
   type Restored,
   type RestoreOptions,

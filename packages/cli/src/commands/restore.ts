@@ -49,6 +49,7 @@ Examples:
     context.print(
       `${id}  ${state}  pid ${pid}  ${report.engine}, ${count(report.layers, 'layer')}  ${phases.join(', ')}`,
     )
+    if (report.reason !== null) context.print(`engine  ${report.engine}: ${report.reason}`)
     if (report.workingSet !== null)
       context.print(
         `working set  ${humanPages(report.workingSet.pages)}${report.workingSet.droppedPages > 0 ? `, ${humanPages(report.workingSet.droppedPages)} of it others here` : ''}${prefetched === null ? '' : `  ${count(prefetched.requests, 'request')} for ${humanPages(prefetched.pages)} in ${prefetched.ms.toFixed(1)} ms`}`,

@@ -121,7 +121,8 @@ function checkUserfaultfd(): HostCheck {
 // linux/capability.h
 const capabilities = { CAP_SYS_PTRACE: 19n, CAP_SYS_ADMIN: 21n } as const
 
-function checkPtrace(): HostCheck {
+/** Whether Firecracker processes of this user may be traced. */
+export function checkPtrace(): HostCheck {
   const id = 'ptrace'
   const effective = BigInt(`0x${/^CapEff:\s*([0-9a-f]+)/m.exec(read('/proc/self/status') ?? '')?.[1] ?? '0'}`)
   const missing = Object.entries(capabilities).filter(([, bit]) => (effective & (1n << bit)) === 0n)

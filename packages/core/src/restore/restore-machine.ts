@@ -4,6 +4,7 @@ import type { PausedMachine } from '../machine/paused-machine.js'
 import type { RunningMachine } from '../machine/running-machine.js'
 import type { OpenSnapshot, SnapshotStore } from '../store/store-types.js'
 import { presentPages, type WorkingSet } from '../working-set/working-set.js'
+import { chooseEngine, engineFacts } from './choose-engine.js'
 import type { Engine, Prefetch, PrefetchMode, PrefetchReport } from './engine.js'
 import { fileEngine } from './file-engine.js'
 import { fitWorkingSet } from './fit-working-set.js'
@@ -20,6 +21,8 @@ import {
 
 export const engineNames = ['file', 'paged', 'mapped'] as const
 export type EngineName = (typeof engineNames)[number]
+/** `auto`: whichever fits this snapshot on this host; the report says which, and why. */
+export const engineChoices = [...engineNames, 'auto'] as const
 
 const engines: Readonly<Record<EngineName, Engine>> = {
   file: fileEngine,
@@ -31,7 +34,7 @@ export interface RestoreOptions
   extends LaunchMachineOptions,
     Pick<LoadOptions, 'trackDirtyPages' | 'networkOverrides' | 'vsockPath' | 'clockRealtime'> {
   /** Default `file`. */
-  readonly engine?: EngineName
+  readonly engine?: (typeof engineChoices)[number]
   /** Start the guest (default), or leave it paused. */
   readonly resume?: boolean
   /**
@@ -61,6 +64,8 @@ export interface RestoreSources extends ImageTarget {
 /** What a restore did. Times are wall-clock milliseconds; phases may overlap: a file is flattened while the VMM is launched. */
 export interface RestoreReport {
   readonly engine: EngineName
+  /** Why `auto` took this engine; null where it was named. */
+  readonly reason: string | null
   /** Its id. */
   readonly snapshot: string
   readonly layers: number
@@ -111,7 +116,7 @@ export async function restoreMachine(
   ref: string,
   options: RestoreOptions = {},
 ): Promise<Restored<RunningMachine | PausedMachine>> {
-  const { engine = 'file', resume = true, randomAccess = false, signal, onProgress } = options
+  const { resume = true, randomAccess = false, signal, onProgress } = options
   const phasesMs: Record<string, number> = {}
   const start = performance.now()
   const phase = async <T>(name: string, work: () => Promise<T>): Promise<T> => {
@@ -123,6 +128,7 @@ export async function restoreMachine(
     }
   }
   await using snapshot = await phase('open', () => store.open(ref, { signal, onProgress }))
+  const { engine, reason } = await choice(options.engine ?? 'file', snapshot, randomAccess)
   const fitted =
     options.workingSet === undefined
       ? null
@@ -182,6 +188,7 @@ export async function restoreMachine(
     await snapshot.leaseTo(machine.identity)
     const report: RestoreReport = {
       engine,
+      reason,
       snapshot: snapshot.entry.id,
       layers: snapshot.files.length,
       extents: snapshot.map.starts.length,
@@ -206,6 +213,15 @@ export async function restoreMachine(
     await (await launching.catch(() => undefined))?.stop()
     throw error
   }
+}
+
+async function choice(
+  asked: (typeof engineChoices)[number],
+  snapshot: OpenSnapshot,
+  randomAccess: boolean,
+): Promise<{ readonly engine: EngineName; readonly reason: string | null }> {
+  if (asked === 'auto') return chooseEngine(await engineFacts(snapshot, randomAccess))
+  return { engine: asked, reason: null }
 }
 
 function sources(machine: LaunchedMachine, snapshot: OpenSnapshot, memory: MemorySource): RestoreSources {
