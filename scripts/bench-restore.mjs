@@ -159,9 +159,9 @@ async function measureGuest(memoryMib) {
 /** A copy of the store with the layers packed by the set. */
 async function packedStore(store, name) {
   const archive = join(directory, `${name}.tar`)
-  await store.export(['three'], archive)
+  await store.exportTo(['three'], archive)
   const packed = await openLocalStore(join(directory, `packed-${name}`), { create: true })
-  await packed.import(archive)
+  await packed.importFrom(archive)
   rmSync(archive)
   const varve = fileURLToPath(new URL('../packages/cli/bin/varve.js', import.meta.url))
   const args = [varve, 'pack', 'three', '--working-set', 'set', '--store', packed.location]
