@@ -2,11 +2,12 @@ import { constants } from 'node:fs'
 import { open } from 'node:fs/promises'
 import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises'
 import { throwIfAborted } from '../layer/throw-if-aborted.js'
-import { type PageSet, pageSetFromBytes, runsOf } from '../memory/page-set.js'
+import { emptyPageSet, type PageSet, runsOf } from '../memory/page-set.js'
 import { mergeGaps, minus, unionAll } from '../memory/page-set-algebra.js'
+import { residentOfSet } from '../memory/residency.js'
 import { pageSizeBytes } from '../memory/units.js'
 import { adviseWillNeed } from '../sys/fadvise.js'
-import { canSeeResidency, residentPages } from '../sys/mincore.js'
+import { canSeeResidency } from '../sys/mincore.js'
 
 /** 128 KiB, the kernel's own read-ahead size; larger ones are cut there. */
 const requestPages = 32
@@ -36,8 +37,8 @@ export async function fillPageCache(
   await using handle = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK)
   const { fd } = handle
   const seen = await canSeeResidency(path)
-  const resident = seen ? pageSetFromBytes(residentPages(fd)) : undefined
-  const wanted = sets.map((set) => mergeGaps(resident === undefined ? set : minus(set, resident), gapPages))
+  const resident = seen ? residentOfSet(fd, unionAll(sets)) : emptyPageSet
+  const wanted = sets.map((set) => mergeGaps(minus(set, resident), gapPages))
   let [pages, requests] = [0, 0]
   let sliceBegan = performance.now()
   for (const set of wanted)
@@ -63,12 +64,12 @@ async function arrival(
   signal: AbortSignal | undefined,
   path: string,
 ): Promise<void> {
-  let missing = wanted.pages
-  for (let since = performance.now(); missing > 0 && performance.now() - since < patienceMs; ) {
-    const now = minus(wanted, pageSetFromBytes(residentPages(fd))).pages
-    if (now < missing) since = performance.now()
-    missing = now
-    if (missing > 0) await sleep(lookEveryMs)
+  let missing = wanted
+  for (let since = performance.now(); missing.pages > 0 && performance.now() - since < patienceMs; ) {
+    const left = minus(missing, residentOfSet(fd, missing))
+    if (left.pages < missing.pages) since = performance.now()
+    missing = left
+    if (missing.pages > 0) await sleep(lookEveryMs)
     throwIfAborted(signal, path)
   }
 }

@@ -1,33 +1,32 @@
 import { closeSync, constants, openSync } from 'node:fs'
-import { pagesFrom, zeroSource } from '../../layer/extent-map.js'
+import { imagePages, pagesFrom, zeroSource } from '../../layer/extent-map.js'
 import type { LayerFile } from '../../layer/layer-types.js'
-import { type PageRun, type PageSet, pageSetFromRuns } from '../../memory/page-set.js'
-import { intersect, union } from '../../memory/page-set-algebra.js'
-import { canSeeResidency, residentPages } from '../../sys/mincore.js'
+import { emptyPageSet, type PageSet } from '../../memory/page-set.js'
+import { intersect, unionAll } from '../../memory/page-set-algebra.js'
+import { residentOfSet } from '../../memory/residency.js'
+import { canSeeResidency } from '../../sys/mincore.js'
 import type { MappableImage } from './mappable-image.js'
-import { placesOf } from './pages-by-layer.js'
+import { pagesByLayer } from './pages-by-layer.js'
 
 /**
  * Which of some pages of an image can be brought in without a disk: those in the page cache, and zeros. A layer of which this
  * user may not see that counts as not there.
  */
 export async function residentOf({ map, layers }: MappableImage, set: PageSet): Promise<PageSet> {
-  const resident = await Promise.all(layers.map(residencyOf))
-  const runs: PageRun[] = []
-  for (const { source, start, storedStart, count } of placesOf(map, set)) {
-    const bytes = resident[source]
-    if (bytes === undefined) continue
-    for (let i = 0; i < count; i++)
-      if (((bytes[storedStart + i] ?? 0) & 1) === 1) runs.push({ start: start + i, count: 1 })
-  }
-  return union(pageSetFromRuns(runs), intersect(set, pagesFrom(map, zeroSource)))
+  const stored = pagesByLayer(map, layers.length, set)
+  const found = await Promise.all(
+    layers.map(async (file, layer) =>
+      imagePages(map, layer, await residentIn(file, stored[layer] as PageSet)),
+    ),
+  )
+  return intersect(set, unionAll([...found, pagesFrom(map, zeroSource)]))
 }
 
-async function residencyOf({ path, storedPages }: LayerFile): Promise<Uint8Array | undefined> {
-  if (storedPages === 0 || !(await canSeeResidency(path))) return undefined
+async function residentIn({ path }: LayerFile, stored: PageSet): Promise<PageSet> {
+  if (stored.pages === 0 || !(await canSeeResidency(path))) return emptyPageSet
   const fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK)
   try {
-    return residentPages(fd, storedPages)
+    return residentOfSet(fd, stored)
   } finally {
     closeSync(fd)
   }

@@ -1,0 +1,34 @@
+import { openResidency, type Residency } from '../sys/mincore.js'
+import { emptyPageSet, type PageSet, runsOf } from './page-set.js'
+import { clip, intersect, mergeGaps } from './page-set-algebra.js'
+import { RunBuilder } from './run-builder.js'
+
+/** Asking for so many pages more takes as long as another call. */
+const gapPages = 40
+
+/**
+ * Which pages of a set are in the page cache, by their numbers in an open file; those behind its end are not. Costs what the set
+ * costs, not what the file does. True only where `canSeeResidency`.
+ */
+export function residentOfSet(fd: number, set: PageSet): PageSet {
+  if (set.pages === 0) return emptyPageSet
+  using residency = openResidency(fd)
+  return residentIn(residency, clip(set, 0, residency.pages))
+}
+
+function residentIn(residency: Residency, set: PageSet): PageSet {
+  const found = new RunBuilder()
+  let buffer = new Uint8Array(4096)
+  for (const { start, count } of runsOf(mergeGaps(set, gapPages))) {
+    if (buffer.length < count) buffer = new Uint8Array(count)
+    const bytes = buffer.subarray(0, count)
+    residency.read(start, bytes)
+    for (let page = 0; page < count; ) {
+      let end = page
+      while (end < count && ((bytes[end] as number) & 1) === 1) end++
+      if (end > page) found.add(start + page, end - page)
+      page = end + 1
+    }
+  }
+  return intersect(set, found.finish())
+}
