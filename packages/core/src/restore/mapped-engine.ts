@@ -2,10 +2,12 @@ import { closeSync, constants, fchownSync, fstatSync, ftruncateSync, openSync, r
 import { isVarveError, VarveError } from '../errors.js'
 import type { LaunchedMachine } from '../machine/launched-machine.js'
 import type { PageSet } from '../memory/page-set.js'
+import { intersect, minus } from '../memory/page-set-algebra.js'
 import { pageSizeBytes } from '../memory/units.js'
+import type { OpenSnapshot } from '../store/store-types.js'
 import { fileIdentity } from '../sys/proc.js'
 import { presentPages, touchOrder, type WorkingSet } from '../working-set/working-set.js'
-import type { Engine, PrefetchReport } from './engine.js'
+import type { Engine, Prefetch } from './engine.js'
 import type { MapReport } from './mapped/map-into-vmm.js'
 import { type MappableImage, mappableImage } from './mapped/mappable-image.js'
 import { startMapping } from './mapped/mapper.js'
@@ -26,28 +28,21 @@ const answerTimeoutMs = 5000
 export const mappedEngine: Engine = {
   name: 'mapped',
   prepare: async ({ snapshot, machine: launching, prefetch, phase, signal, onProgress }) => {
-    let prefetching: Promise<PrefetchReport> | undefined
-    const { mapped } = await phase('attach', () =>
+    const ready = planRestore(snapshot, prefetch, { signal, onProgress })
+    const mapping = phase('attach', () =>
       startMapping(async () => {
-        const image = await mappableImage(snapshot, { signal, onProgress })
-        let prefault: readonly PrefaultStep[] = []
-        if (prefetch !== null) {
-          const { workingSet, mode } = prefetch
-          // Beside the guest, what must be read from a disk is not waited for; what is there costs next to nothing.
-          const now = mode === 'before' ? undefined : await residentOf(image, presentPages(workingSet))
-          prefault = prefaultSteps(workingSet, now)
-          prefetching = warmFiles(filesOf(image, workingSet), signal)
-          if (mode === 'before') await phase('prefetch', () => prefetching as Promise<PrefetchReport>)
-        }
+        const { image, prefault } = await ready
         const machine = await launching
-        return {
-          vmm: machine.identity,
-          memoryFile: makeMemoryFile(machine, snapshot.map.pages),
-          ...image,
-          prefault,
-        }
+        const memoryFile = makeMemoryFile(machine, snapshot.map.pages)
+        return { vmm: machine.identity, memoryFile, ...image, prefault }
       }),
     )
+    // Awaited below, after what may fail first.
+    mapping.catch(() => {})
+    const { toRead } = await ready
+    const prefetching = toRead === undefined ? undefined : warmFiles(toRead, signal)
+    const { mapped } = await mapping
+    if (prefetch?.mode === 'before') await phase('prefetch', async () => prefetching)
     return {
       memory: { backend: 'File', localName: memoryName },
       besideLoad: async (load) => {
@@ -61,9 +56,45 @@ export const mappedEngine: Engine = {
   },
 }
 
-function filesOf({ map, layers }: MappableImage, workingSet: WorkingSet): WarmedFile[] {
-  const sets = touchOrder(workingSet).map((set) => pagesByLayer(map, layers.length, set))
-  return layers.map(({ path }, layer) => ({ path, sets: sets.map((perLayer) => perLayer[layer] as PageSet) }))
+interface RestorePlan {
+  readonly image: MappableImage
+  readonly prefault: readonly PrefaultStep[]
+  /** Undefined without a working set. */
+  readonly toRead: readonly WarmedFile[] | undefined
+}
+
+async function planRestore(
+  snapshot: OpenSnapshot,
+  prefetch: Prefetch | null,
+  options: Parameters<typeof mappableImage>[1],
+): Promise<RestorePlan> {
+  const image = await mappableImage(snapshot, options)
+  if (prefetch === null) return { image, prefault: [], toRead: undefined }
+  const { workingSet, mode } = prefetch
+  const present = presentPages(workingSet)
+  if (mode === 'before')
+    return { image, prefault: prefaultSteps(workingSet), toRead: filesOf(image, workingSet, present) }
+  // Beside the guest, what must be read from a disk is not waited for; what is there costs next to nothing.
+  const there = await residentOf(image, present)
+  return {
+    image,
+    prefault: prefaultSteps(workingSet, there),
+    toRead: filesOf(image, workingSet, minus(present, there)),
+  }
+}
+
+/** What of a working set is to be read, by file; only pages of `missing`. */
+function filesOf({ map, layers }: MappableImage, workingSet: WorkingSet, missing: PageSet): WarmedFile[] {
+  const sets = touchOrder(workingSet)
+    .map((set) => intersect(set, missing))
+    .filter(({ pages }) => pages > 0)
+    .map((set) => pagesByLayer(map, layers.length, set))
+  return layers
+    .map(({ path }, layer) => ({
+      path,
+      sets: sets.map((perLayer) => perLayer[layer] as PageSet).filter(({ pages }) => pages > 0),
+    }))
+    .filter((file) => file.sets.length > 0)
 }
 
 /** Each failure brings the other along, and the one behind it is to be told. */
