@@ -244,23 +244,27 @@ export const mappedEngineScenarios: readonly Scenario[] = [
   },
   {
     name: 'mapped-prefault',
+    nativeIsEnough: true,
     claim: 'mapped with a working set, its pages are there before the guest runs, each as its class asks',
     run: mappedPrefault,
   },
   {
     name: 'mapped-scattered',
+    nativeIsEnough: true,
     claim:
       'an image of 4,000 runs is mapped from its layers, and from a flat file where there is one: every page is right',
     run: mappedScattered,
   },
   {
     name: 'mapped-clones',
+    nativeIsEnough: true,
     claim:
       'six mapped clones at once are right, and each has at most 1 MiB more of its own than with a flat file',
     run: mappedClones,
   },
   {
     name: 'mapper-death',
+    nativeIsEnough: true,
     claim: 'a mapper that dies takes the VM with it, or comes too late to matter: none runs half-mapped',
     run: mapperDeath,
   },
