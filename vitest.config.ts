@@ -1,7 +1,11 @@
 import { defineConfig } from 'vitest/config'
 
-// Two projects: `unit` runs beside the sources and needs nothing built; `real` runs the built product
-// (node_modules/varve -> packages/core/dist) against a real Firecracker, one file at a time.
+// Three projects: `unit` runs beside the sources and needs nothing built; `real` runs the built product
+// (node_modules/varve -> packages/core/dist) against a real Firecracker, one file at a time; `nested` does so in the nested lab.
+// `npm test` runs the last one beside the others.
+const inNestedLab = ['test/nested-*.test.ts', 'test/linux-*.test.ts']
+const oneByOne = { fileParallelism: false, testTimeout: 120_000, hookTimeout: 300_000 }
+
 export default defineConfig({
   test: {
     projects: [
@@ -17,11 +21,18 @@ export default defineConfig({
         test: {
           name: 'real',
           include: ['test/**/*.test.ts'],
-          fileParallelism: false,
+          exclude: inNestedLab,
           // After the unit tests, not beside them: some of these measure how soon something happens.
           sequence: { groupOrder: 1 },
-          testTimeout: 120_000,
-          hookTimeout: 300_000,
+          ...oneByOne,
+        },
+      },
+      {
+        test: {
+          name: 'nested',
+          include: inNestedLab,
+          sequence: { groupOrder: 2 },
+          ...oneByOne,
         },
       },
     ],

@@ -1,10 +1,49 @@
-// `npm test`: sets everything up, then runs every test. Arguments go to vitest.
-import { bin, everything, run } from './setup.mjs'
+// `npm test`: sets everything up, then runs every test, those in the nested lab beside the others: an emulator keeps one processor
+// busy and waits for nothing else. Arguments go to vitest, which then runs alone.
+import { spawn } from 'node:child_process'
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { bin, everything, root } from './setup.mjs'
 
 await everything({ nested: true })
-run(bin('vitest'), [
-  'run',
-  '--reporter=default',
-  '--reporter=./scripts/summary-reporter.mjs',
-  ...process.argv.slice(2),
-])
+const given = process.argv.slice(2)
+const runs = given.length > 0 ? [given] : [['--project=nested'], ['--project=unit', '--project=real']]
+
+// A signal to this process group reaches the tests themselves; this process waits for their cleaning up.
+for (const name of ['SIGINT', 'SIGTERM']) process.on(name, () => {})
+const directory = mkdtempSync(join(tmpdir(), 'varve-test-'))
+const ended = await Promise.all(runs.map((args, number) => vitest(args, join(directory, `${number}`))))
+rmSync(directory, { recursive: true })
+
+const sum = (name) => ended.reduce((all, { counts }) => all + counts[name], 0)
+console.log(`${sum('passed')} passed, ${sum('failed')} failed, ${sum('skipped')} skipped`)
+process.exitCode = ended.find(({ status }) => status !== 0)?.status ?? 0
+
+function vitest(args, summary) {
+  const child = spawn(
+    bin('vitest'),
+    ['run', '--reporter=default', '--reporter=./scripts/summary-reporter.mjs', ...args],
+    {
+      cwd: root,
+      stdio: ['ignore', 'inherit', 'inherit'],
+      env: { ...process.env, VARVE_TEST_SUMMARY: summary },
+    },
+  )
+  return new Promise((resolve) => {
+    child.once('error', (error) => {
+      console.error(`varve: cannot run vitest: ${error.message}`)
+      resolve({ status: 1, counts: { passed: 0, failed: 1, skipped: 0 } })
+    })
+    child.once('exit', (code) => resolve({ status: code ?? 1, counts: countsIn(summary) }))
+  })
+}
+
+/** A run that ended before its summary failed. */
+function countsIn(path) {
+  try {
+    return JSON.parse(readFileSync(path, 'utf8'))
+  } catch {
+    return { passed: 0, failed: 1, skipped: 0 }
+  }
+}

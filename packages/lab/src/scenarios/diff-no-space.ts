@@ -45,6 +45,7 @@ async function noSpace(context: ScenarioContext): Promise<Facts> {
 
 export const diffNoSpaceScenario: Scenario = {
   name: 'diff-no-space',
+  nativeIsEnough: true,
   claim: 'a Diff that ends for lack of space loses nothing: the next one holds its pages',
   run: noSpace,
 }

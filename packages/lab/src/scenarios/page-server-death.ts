@@ -69,6 +69,7 @@ async function oneDeath(context: ScenarioContext, ref: string): Promise<Death> {
 
 export const pageServerDeathScenario: Scenario = {
   name: 'page-server-death',
+  nativeIsEnough: true,
   claim: `a page server that dies takes its VM with it within ${limitMs} ms, with an error that says why`,
   run: pageServerDeath,
 }

@@ -132,6 +132,7 @@ const namedPages = 2
 
 export const prefetchScenario: Scenario = {
   name: 'prefetch',
+  nativeIsEnough: true,
   claim:
     'a working set’s pages are in memory before they are asked for, before it runs or beside it, and memory is right',
   run: prefetch,

@@ -92,6 +92,7 @@ export const uffdPromiseScenarios: readonly Scenario[] = [
   },
   {
     name: 'uffd-waits',
+    nativeIsEnough: true,
     claim: 'a fault that nobody answers waits: no time-out, no zeros; answered late, the guest goes on',
     run: waits,
   },
