@@ -92,6 +92,8 @@ for (const [tag, engine] of [
   ['one', 'paged'],
   ['two', 'file'],
   ['two', 'paged'],
+  ['base', 'mapped'],
+  ['two', 'mapped'],
 ]) {
   const { machine: clone } = await restoreMachine(store, tag, { engine })
   try {
