@@ -123,10 +123,11 @@ interface Used {
 }
 
 /**
- * Shares of a set that another may lack. In one run, pages touched between one recorder's last look and the next one's. In
- * another run the guest has also waited longer or shorter, with timers and what else it does meanwhile; from 1 to 18 % were seen.
+ * Shares of a set that another may lack. In one run, pages touched between one recorder's last look and the next one's: up to
+ * 1 % was seen. In another run the guest has also waited longer or shorter, with timers and what else it does meanwhile: up to
+ * 18 %, on a machine with much else to do.
  */
-const slack = { sameRun: 0.02, otherRun: 0.35 } as const
+const slack = { sameRun: 0.03, otherRun: 0.35 } as const
 
 describe('a Linux guest with a shell and a Python function, recorded', () => {
   let recorded: Recorded
@@ -202,11 +203,18 @@ describe('a Linux guest with a shell and a Python function, recorded', () => {
   })
 
   test('recorders of other runs find what faults found', () => {
-    const shares = (['pagemap', 'mincore'] as const).flatMap((recorder) =>
-      covered('present', { recorder }, { recorder: 'faults' }),
-    )
-    // 2 functions × 2 runs with faults × 6 runs with one of these (pagemap watches both runs on file memory).
-    expect(shares).toHaveLength(2 * 2 * 6)
+    const [warm, dropped] = (['warm', 'dropped'] as const).map((cache) => ({
+      engine: 'file' as const,
+      cache,
+    }))
+    const shares = [
+      ...covered('present', { ...dropped, recorder: 'mincore' }, { recorder: 'faults' }),
+      ...covered('present', { ...dropped, recorder: 'pagemap' }, { recorder: 'faults' }),
+      // With warm memory the guest waits least, so it does least beside its work: less than in the slowest run, with faults.
+      ...covered('present', { ...warm, recorder: 'pagemap' }, { ...dropped, recorder: 'pagemap' }),
+    ]
+    // Two functions, two runs against two.
+    expect(shares).toHaveLength(2 * 2 * 2 * 3)
     for (const share of shares) expect(share).toBeGreaterThan(1 - slack.otherRun)
   })
 
