@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process'
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -190,6 +191,10 @@ describe('sets of sets', () => {
 
 describe('using them', () => {
   test.each(['before', 'concurrent'])('a restore brings the pages, %s the guest', async (mode) => {
+    const id = (await world.store.resolve('base')).id
+    // Drops the file from the page cache (dd(1), "Discard cache for the whole file").
+    const flat = join(world.store.location, 'varve/flat', id)
+    expect(spawnSync('dd', [`if=${flat}`, 'iflag=nocache', 'count=0']).status).toBe(0)
     const restored = await json(
       'restore',
       'base',
