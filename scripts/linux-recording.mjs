@@ -2,6 +2,7 @@
 // recorder; some three minutes. Writes docs/results/linux-recording.md and the raw rows, linux-recording.jsonl.
 //   --out DIR   default docs/results
 import { mkdirSync, writeFileSync } from 'node:fs'
+import { loadavg } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
@@ -53,7 +54,7 @@ function document() {
   return `# A Linux guest's working sets, by recorder
 
 \`node scripts/linux-recording.mjs\`: Debian's kernel and Python 3 in a guest of 192 MiB, one vCPU, in the nested lab (SVM,
-${lab.accelerator === 'tcg' ? 'emulated' : 'by KVM'}). \`hello\` is a shell script that answers one line; \`report\` is a Python script (a new interpreter each time) that sums 200
+${lab.accelerator === 'tcg' ? 'emulated' : 'by KVM'}; load average of the machine ${loadavg()[1].toFixed(1)}, this included). \`hello\` is a shell script that answers one line; \`report\` is a Python script (a new interpreter each time) that sums 200
 orders, JSON in and out. Each ran once before the snapshot. Then, twice with each line of recorders: restore, invoke over vsock, stop
 recording. Recorders on one line watch the same runs. Raw rows: [${name}.jsonl](${name}.jsonl). \`test/linux-guests.test.ts\` holds the claims.
 
