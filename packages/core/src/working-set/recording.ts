@@ -115,7 +115,9 @@ export interface RecordedPages {
   readonly groups: readonly WorkingSetGroup[]
   /**
    * Whether that set is neither too large nor too small. `pagemap` and `diff` count from the load of the VM, whenever the
-   * recording began; pages that Firecracker itself reads and writes are among them.
+   * recording began; pages that Firecracker itself reads and writes are among them. Written is what the kernel saw written: a page
+   * that a guest with interrupts on had to wait for counts as written, too (docs/notes/async-page-faults.md), so record with
+   * the page cache warm.
    */
   readonly exact: { readonly present: boolean; readonly written: boolean }
   /** When it began: milliseconds since 1970, UTC. */
