@@ -258,7 +258,9 @@ async function measure(store, name, { flat, statePath, pass }) {
   })
 }
 
-const optionsOf = ({ packed: _packed, ...rest }) => rest
+function optionsOf({ packed: _packed, ...rest }) {
+  return rest
+}
 
 /** Does work, then disposes of what it used, in order. */
 async function during(resources, work) {
