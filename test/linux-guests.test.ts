@@ -63,7 +63,7 @@ test(
         two: state({ 'first.txt': 'changed', 'third.txt': 'three' }),
       }
       expect(expected).toEqual(told)
-      expect(restores).toHaveLength(6)
+      expect(restores).toHaveLength(4)
       for (const { tag, state: found, own } of restores) {
         expect(found).toBe(told[tag])
         expect(own).toBe(true)

@@ -88,11 +88,10 @@ const blobs = async (tag) => {
 const before = await blobs('two')
 const restores = []
 for (const [tag, engine] of [
+  // Each emulated restore takes some 10 s; the two clones below come from the newest by the file engine.
   ['base', 'file'],
-  ['one', 'paged'],
-  ['two', 'file'],
+  ['one', 'mapped'],
   ['two', 'paged'],
-  ['base', 'mapped'],
   ['two', 'mapped'],
 ]) {
   const { machine: clone } = await restoreMachine(store, tag, { engine })
