@@ -1,4 +1,4 @@
-import { median } from '../median.js'
+import { median } from '../statistics/median.js'
 import type { DemoHeatMap, DemoRestore, DemoResult, PageClassName } from './demo-result.js'
 
 const classOrder: readonly PageClassName[] = ['written', 'read-only', 'cold', 'zero']

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { statSync } from 'node:fs'
 import { compareImages, countPages } from 'varve'
-import { median } from '../median.js'
+import { median } from '../statistics/median.js'
 import { MicroVm, type Written } from './micro-vm.js'
 import { explainPages } from './named-pages.js'
 import type { Facts, Scenario, ScenarioContext } from './scenario.js'
