@@ -23,9 +23,10 @@ type Event =
 class RecordingOps implements FaultOps {
   readonly reads: Event[][] = []
   /** Answers to copy and zero in their order; `installed` once they are used up. */
-  readonly answers: (InstallResult | { readonly zeroedBytes: number })[] = []
+  readonly answers: (InstallResult | { readonly zeroedBytes?: number; readonly copiedBytes?: number })[] = []
   readonly calls: string[] = []
   zeroedBytes = 0
+  copiedBytes = 0
 
   readEvents(
     onPagefault: (address: number, flags: number) => void,
@@ -65,7 +66,9 @@ class RecordingOps implements FaultOps {
 
   #answer(): InstallResult {
     const answer = this.answers.shift() ?? 'installed'
-    this.zeroedBytes = typeof answer === 'object' ? answer.zeroedBytes : 0
+    const { zeroedBytes = 0, copiedBytes = 0 } = typeof answer === 'object' ? answer : {}
+    this.zeroedBytes = zeroedBytes
+    this.copiedBytes = copiedBytes
     return typeof answer === 'object' ? 'again' : answer
   }
 }
@@ -83,11 +86,11 @@ const regions: readonly ServedRegion[] = [
 
 const zeros: CopySource = { address: 9, lengthBytes: page }
 
-function setUp(parts: { map?: ExtentMap; regions?: readonly ServedRegion[] } = {}) {
+function setUp(parts: { map?: ExtentMap; regions?: readonly ServedRegion[]; around?: boolean } = {}) {
   const ops = new RecordingOps()
   const counters = new Float64Array(counterNames.length)
   const layers = [0, 1, 2].map((address) => ({ address, lengthBytes: 2000 * page }))
-  const loop = new FaultLoop({ ops, map, regions, layers, zeros, counters, ...parts })
+  const loop = new FaultLoop({ ops, map, regions, layers, zeros, counters, around: false, ...parts })
   const count = (name: (typeof counterNames)[number]) => counters[counterNames.indexOf(name)]
   const serve = (...reads: Event[][]) => {
     ops.reads.push(...reads)
@@ -113,6 +116,46 @@ describe('a page of a layer', () => {
   test('an address within a page stands for the page', () => {
     const { ops, serve } = setUp()
     serve([{ fault: 20_042 * page + 4095 }])
+    expect(ops.calls).toEqual(['copy 20042 layer0[42] 1'])
+  })
+})
+
+describe('the neighbours of a page', () => {
+  test('come with it, from an aligned window, within its run of the image and its region', () => {
+    const { ops, serve, count } = setUp({ around: true })
+    serve([fault(20_042), fault(5_701), fault(5_799)])
+    // Page 1701 of the image is the second of its run, which begins in the middle of a window.
+    expect(ops.calls).toEqual(['copy 20040 layer0[40] 4', 'copy 5700 layer1[7] 4', 'copy 5796 layer1[103] 4'])
+    expect(count('copiedPages')).toBe(12)
+    expect(count('faults')).toBe(3)
+  })
+
+  test('stop at the end of a run that ends within the window', () => {
+    const short = extentMapFromJson({ pages: 2000, runs: [6, 0, 0, 1, 1, 9, 1993, -1, 0] }, [6, 10])
+    const { ops, serve } = setUp({ around: true, map: short })
+    serve([fault(20_004)], [fault(20_006)])
+    expect(ops.calls).toEqual(['copy 20004 layer0[4] 2', 'copy 20006 layer1[9] 1'])
+  })
+
+  test.each([
+    { answer: 'exists' as const, copied: 1 },
+    { answer: 'again' as const, copied: 1 },
+    { answer: { copiedBytes: 2 * page }, copied: 3 },
+  ])('that are there already leave the page to be copied alone: $answer', ({ answer, copied }) => {
+    const { ops, serve, count } = setUp({ around: true })
+    ops.answers.push(answer)
+    serve([fault(20_042)])
+    expect(ops.calls).toEqual(['copy 20040 layer0[40] 4', 'copy 20042 layer0[42] 1'])
+    expect(count('copiedPages')).toBe(copied)
+  })
+
+  test('stay away while somebody records, and once the guest has given memory back', () => {
+    const { ops, loop, serve } = setUp({ around: true })
+    loop.record(false)
+    serve([fault(20_042)])
+    expect(ops.calls).toEqual(['copy 20042 layer0[42] 1'])
+    loop.stopRecording()
+    serve([remove(5_000, 5_001)], [fault(20_042)])
     expect(ops.calls).toEqual(['copy 20042 layer0[42] 1'])
   })
 })

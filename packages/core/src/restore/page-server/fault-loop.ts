@@ -27,6 +27,12 @@ const counter = Object.fromEntries(counterNames.map((name, index) => [name, inde
   number
 >
 
+/**
+ * 16 KiB: pages of one layer that come with the one that was asked for, as the kernel maps neighbours of a file page. Touched pages lie
+ * in runs (five pages, in the median of the sets measured here), and each page more costs a tenth of a fault.
+ */
+export const aroundPages = 4
+
 /** 2 MiB: a zero run of this size is installed in some 20 µs, little more than a single page costs. */
 const zeroWindowPages = 512
 
@@ -45,7 +51,7 @@ const maxProtectTries = 1000
 /** The part of `UserfaultOps` that the loop needs. */
 export type FaultOps = Pick<
   UserfaultOps,
-  'readEvents' | 'copy' | 'zero' | 'wake' | 'zeroedBytes' | 'reportWrites' | 'writeProtect'
+  'readEvents' | 'copy' | 'copiedBytes' | 'zero' | 'wake' | 'zeroedBytes' | 'reportWrites' | 'writeProtect'
 >
 
 /**
@@ -59,6 +65,7 @@ export class FaultLoop {
   readonly #layers: readonly CopySource[]
   readonly #zeros: CopySource
   readonly #counters: Float64Array
+  readonly #around: boolean
   /** Each an address with the flags of its fault in the bits below the page. */
   readonly #deferred = new Float64Array(maxDeferred)
   #deferredCount = 0
@@ -75,6 +82,8 @@ export class FaultLoop {
     /** A page of zeros. */
     readonly zeros: CopySource
     readonly counters: Float64Array
+    /** Whether neighbours are installed with a page. */
+    readonly around: boolean
   }) {
     this.#ops = parts.ops
     this.#regions = parts.regions
@@ -82,6 +91,7 @@ export class FaultLoop {
     this.#layers = parts.layers
     this.#zeros = parts.zeros
     this.#counters = parts.counters
+    this.#around = parts.around
   }
 
   /**
@@ -189,9 +199,34 @@ export class FaultLoop {
       if (this.#record?.writes === true) this.#copy(address, this.#zeros, 0, flags)
       else this.#zero(address, this.#record === undefined ? pages : 1, flags)
     } else {
+      const layer = this.#layers[source] as CopySource
       const layerPage = (this.#map.sourcePages[run] as number) + page - start
-      this.#copy(address, this.#layers[source] as CopySource, layerPage, flags)
+      const end = start + (this.#map.counts[run] as number)
+      if (this.#around && this.#copyAround(region, page, start, end, layer, layerPage)) return
+      this.#copy(address, layer, layerPage, flags)
     }
+  }
+
+  /** A page with its neighbours in the same run and region; false where one of them was there, or must be tried again. */
+  #copyAround(
+    region: ServedRegion,
+    page: number,
+    start: number,
+    end: number,
+    layer: CopySource,
+    layerPage: number,
+  ): boolean {
+    // Whoever records wants to see single pages, and what was removed is zero, whatever the layer has.
+    if (this.#record !== undefined || this.#removed !== undefined) return false
+    const window = page - (page % aroundPages)
+    const first = Math.max(window, start, region.startPage)
+    const pages = Math.min(window + aroundPages, end, region.startPage + region.pages) - first
+    if (pages === 1) return false
+    const address = region.address + (first - region.startPage) * pageSizeBytes
+    const offset = (layerPage - (page - first)) * pageSizeBytes
+    const whole = this.#ops.copy(address, layer, offset, pages * pageSizeBytes) === 'installed'
+    this.#count(counter.copiedPages, whole ? pages : this.#ops.copiedBytes / pageSizeBytes)
+    return whole
   }
 
   #copy(address: number, layer: CopySource, layerPage: number, flags: number): void {

@@ -82,6 +82,7 @@ function obey(order: FaultOrder): FaultAnswer {
         layers: sources,
         zeros,
         counters,
+        around: !randomAccess,
       })
       poller = new Poller([stopEvent, orderEvent, userfaultfd])
       // A failure here ends the server: a recording that was asked for and does not record would lie.
