@@ -127,19 +127,22 @@ export async function restoreMachine(
       phasesMs[name] = (phasesMs[name] ?? 0) + performance.now() - from
     }
   }
-  await using snapshot = await phase('open', () => store.open(ref, { signal, onProgress }))
-  const { engine, reason } = await choice(options.engine ?? 'file', snapshot, randomAccess)
-  const fitted =
-    options.workingSet === undefined
-      ? null
-      : await phase('working set', () => fitWorkingSet(store, snapshot, options.workingSet ?? '', { signal }))
-  const prefetch: Prefetch | null =
-    fitted === null ? null : { workingSet: fitted.workingSet, mode: options.prefetch ?? 'concurrent' }
   const launching = phase('launch', () => launchMachine(options))
   // Whatever fails first is thrown below; this one may fail while nobody waits for it.
   launching.catch(() => {})
   let recording: MachineRecording | undefined
   try {
+    // While the VMM starts.
+    await using snapshot = await phase('open', () => store.open(ref, { signal, onProgress }))
+    const { engine, reason } = await choice(options.engine ?? 'file', snapshot, randomAccess)
+    const fitted =
+      options.workingSet === undefined
+        ? null
+        : await phase('working set', () =>
+            fitWorkingSet(store, snapshot, options.workingSet ?? '', { signal }),
+          )
+    const prefetch: Prefetch | null =
+      fitted === null ? null : { workingSet: fitted.workingSet, mode: options.prefetch ?? 'concurrent' }
     const {
       memory,
       besideLoad,

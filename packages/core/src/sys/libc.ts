@@ -19,6 +19,23 @@ export function declare<Arguments extends readonly unknown[], Result = number>(
   }
 }
 
+/**
+ * Declares a libc function that is called in a thread of libuv's pool, beside JavaScript. What memory the arguments name must
+ * stay until it returns. Its errno cannot be had.
+ */
+export function declareAsync<Arguments extends readonly unknown[], Result = number>(
+  prototype: string,
+): (...args: Arguments) => Promise<Result> {
+  let call: ReturnType<typeof libc.func> | undefined
+  return (...args) =>
+    new Promise((resolve, reject) => {
+      call ??= libc.func(prototype)
+      call.async(...args, (error: Error | null, result: Result) =>
+        error === null ? resolve(result) : reject(error),
+      )
+    })
+}
+
 /** The calling thread's errno. Read it directly after the call: nothing in between may enter libc. */
 export function errno(): number {
   return koffi.errno()
