@@ -1,12 +1,15 @@
 // `npm run bench:restore`: from the request to the first answer and to the last page of a working set, every engine against
 // vanilla (launch, then load a flat memory file), interleaved in one run, on the native lab with the micro guest.
+//   --parts LIST     sets,clones,depth (default all)
 //   --memory LIST    MiB, default 512,2048            --set LIST     MiB of working set, default 8,24,100
-//   --cache LIST     cold,warm (default both)         --engines LIST names as in the table; default all
+//   --cache LIST     cold,warm (default both)         --engines LIST names as in the table, ';' between; default all
+//   --clones LIST    at once, default 1,4,16          --depth LIST   layers, default 1,8,64
 //   --rounds N       default 20                       --quick        512 MiB, 24 MiB, 5 rounds
 //   --rows FILE      raw rows as JSON lines           --report FILE  table and CDF plots as one HTML file
 // A Markdown table goes to standard error.
 
-import { spawnSync } from 'node:child_process'
+import { spawn, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
 import { closeSync, mkdtempSync, openSync, readSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { arch, cpus, release } from 'node:os'
 import { join } from 'node:path'
@@ -34,7 +37,10 @@ const { dropPageCache } = await import('../packages/core/dist/sys/fadvise.js')
 
 const { values: options } = parseArgs({
   options: {
+    parts: { type: 'string' },
     memory: { type: 'string' },
+    clones: { type: 'string' },
+    depth: { type: 'string' },
     set: { type: 'string' },
     cache: { type: 'string' },
     engines: { type: 'string' },
@@ -46,6 +52,9 @@ const { values: options } = parseArgs({
 })
 const quick = options.quick === true
 const numbers = (text) => text.split(',').map(Number)
+const parts = (options.parts ?? 'sets,clones,depth').split(',')
+const cloneCounts = numbers(options.clones ?? (quick ? '1,4' : '1,4,16'))
+const depths = numbers(options.depth ?? (quick ? '1,64' : '1,8,64'))
 const memories = numbers(options.memory ?? (quick ? '512' : '512,2048'))
 const sets = numbers(options.set ?? (quick ? '24' : '8,24,100'))
 const caches = (options.cache ?? 'cold,warm').split(',')
@@ -56,9 +65,12 @@ process.once('SIGINT', () => stopper.abort())
 process.once('SIGTERM', () => stopper.abort())
 const { signal } = stopper
 
+/** Not an engine of ours: Firecracker and, for Uffd, a handler in plain C. */
+const reference = (start) => ({ engine: null, start })
 /** How each restores: `restoreMachine`'s options, or a function of its own. */
 const contenders = {
-  vanilla: null,
+  vanilla: reference(vanilla),
+  'vanilla Uffd, handler in C': reference(vanillaUffd),
   file: { engine: 'file' },
   'file, set before': { engine: 'file', workingSet: 'set', prefetch: 'before' },
   'file, set beside': { engine: 'file', workingSet: 'set', prefetch: 'concurrent' },
@@ -75,12 +87,15 @@ const contenders = {
 }
 const { engineNames } = await import('varve')
 const names = (options.engines?.split(';') ?? Object.keys(contenders)).filter(
-  (name) => contenders[name] === null || engineNames.includes(contenders[name].engine),
+  (name) => contenders[name].engine === null || engineNames.includes(contenders[name].engine),
 )
+/** Where many restores run at once, or from many layers: each engine in its simplest form. */
+const plainNames = names.filter((name) => contenders[name].workingSet === undefined)
 
 const directory = mkdtempSync('/var/tmp/varve-bench-')
 const removeAll = () => rmSync(directory, { recursive: true, force: true })
 onProcessEnd(removeAll)
+const handler = join(directory, 'uffd-handler')
 const piece = Buffer.allocUnsafe(4 * 2 ** 20)
 const binary = await findFirecracker({ signal })
 const launch = { binary, runtimeDirectory: join(directory, 'run'), signal }
@@ -96,7 +111,10 @@ const environment = {
 const rows = []
 try {
   say(JSON.stringify(environment))
-  for (const memoryMib of memories) await measureGuest(memoryMib)
+  compileHandler()
+  if (parts.includes('sets')) for (const memoryMib of memories) await measureGuest(memoryMib)
+  if (parts.includes('clones')) await measureClones(memories[0], 24)
+  if (parts.includes('depth')) await measureDepths(memories[0], 24)
   console.error(`\n${table(rows)}`)
   if (options.report) writeFileSync(options.report, cdfPlots(rows, environment), { mode: 0o600 })
 } catch (error) {
@@ -123,48 +141,117 @@ function passOf(memoryMib, setMib) {
   }))
 }
 
-async function measureGuest(memoryMib) {
-  say(`${memoryMib} MiB: making the snapshots`)
-  const store = await openLocalStore(join(directory, `store-${memoryMib}`), { create: true })
+/** A guest with data in three quarters of its memory, as a chain of `layers`, each but the first with 3,000 pages of its own at most. */
+async function makeChain(memoryMib, layers) {
+  say(`${memoryMib} MiB, ${layers} layers: making the snapshots`)
+  const store = await openLocalStore(join(directory, `store-${memoryMib}-${layers}`), { create: true })
   const area = { start: 1024, count: memoryMib * 256 - 2048 }
   const { machine, console: guest } = await bootMicroGuest({ memoryMib, ...launch })
   await during([guest, machine], async () => {
-    // Three quarters of the guest hold data, as four runs.
     const quarter = Math.floor(area.count / 4)
     for (let part = 0; part < 4; part++)
       await guest.fill({ start: area.start + part * quarter, count: Math.floor(quarter * 0.75) }, 1)
     let running = machine
-    let parent
-    for (const tag of ['one', 'two', 'three']) {
+    for (let layer = 1; layer <= layers; layer++) {
+      if (layer > 1)
+        await guest.write(
+          {
+            start: area.start,
+            count: Math.floor(Math.min(memoryMib * 5, 6000 / (layers - 1))),
+            stride: 40,
+            order: layer,
+          },
+          layer,
+        )
       const paused = await running.pause()
-      await captureSnapshot(paused, { store, tags: [tag], parent })
-      parent = tag
+      await captureSnapshot(paused, { store, tags: ['it'], ...(layer > 1 ? { parent: 'it' } : {}) })
       running = await paused.resume()
-      if (tag !== 'three')
-        await guest.write({ start: area.start, count: 3000, stride: 40, order: 3 }, tag.length)
     }
   })
+  return store
+}
+
+async function measureGuest(memoryMib) {
+  const store = await makeChain(memoryMib, 3)
   for (const setMib of sets) {
     const pass = passOf(memoryMib, setMib)
     await recordSet(store, pass)
     const packed = await packedStore(store, `${memoryMib}-${setMib}`)
-    const snapshot = await store.open('three')
-    const packedSnapshot = await packed.open('three')
+    const snapshot = await store.open('it')
+    const packedSnapshot = await packed.open('it')
     await during([snapshot, packedSnapshot], () =>
       measureSet({ store, packed, snapshot, packedSnapshot, memoryMib, setMib, pass }),
     )
+    rmSync(packed.location, { recursive: true })
   }
+}
+
+/** N restores of one snapshot, asked for at once, everything in the page cache: until the last of them has touched its last page. */
+async function measureClones(memoryMib, setMib) {
+  const store = await makeChain(memoryMib, 3)
+  const snapshot = await store.open('it')
+  await during([snapshot], async () => {
+    const { path: flat } = await flattenSnapshot(snapshot)
+    const context = { store, flat, statePath: snapshot.statePath, pass: passOf(memoryMib, setMib) }
+    await interleaved(cloneCounts, async (clones, contender) => {
+      warm([flat, snapshot.statePath, ...snapshot.files.map(({ path }) => path)])
+      return { memoryMib, setMib, cache: 'warm', clones, ...(await measure(contender, context, clones)) }
+    })
+  })
+}
+
+/** One image as chains of different depths, everything in the page cache, the flat file made before. */
+async function measureDepths(memoryMib, setMib) {
+  const contexts = new Map()
+  const snapshots = []
+  for (const depth of depths) {
+    const store = await makeChain(memoryMib, depth)
+    const snapshot = await store.open('it')
+    snapshots.push(snapshot)
+    const { path: flat } = await flattenSnapshot(snapshot)
+    contexts.set(depth, {
+      store,
+      flat,
+      statePath: snapshot.statePath,
+      pass: passOf(memoryMib, setMib),
+      files: [flat, snapshot.statePath, ...snapshot.files.map(({ path }) => path)],
+    })
+  }
+  await during(snapshots, () =>
+    interleaved(depths, async (depth, contender) => {
+      warm(contexts.get(depth).files)
+      return { memoryMib, setMib, cache: 'warm', depth, ...(await measure(contender, contexts.get(depth))) }
+    }),
+  )
+}
+
+/** Each contender with each value once a round, each round beginning with another one. The first round does not count. */
+async function interleaved(values, work) {
+  const cells = values.flatMap((value) => plainNames.map((contender) => ({ value, contender })))
+  const mine = []
+  for (let round = 0; round <= rounds; round++)
+    for (let turn = 0; turn < cells.length; turn++) {
+      signal.throwIfAborted()
+      const { value, contender } = cells[(turn + round) % cells.length]
+      const row = await work(value, contender)
+      if (round > 0) mine.push({ contender, round, ...row })
+    }
+  rows.push(...mine)
+  for (const line of summarise(mine))
+    say(
+      `${line.place}, ${line.contender}: first ${line.firstMs}, last ${line.lastMs}, overhead ${line.overheadMs} ms`,
+    )
 }
 
 /** A copy of the store with the layers packed by the set. */
 async function packedStore(store, name) {
   const archive = join(directory, `${name}.tar`)
-  await store.exportTo(['three'], archive)
+  await store.exportTo(['it'], archive)
   const packed = await openLocalStore(join(directory, `packed-${name}`), { create: true })
   await packed.importFrom(archive)
   rmSync(archive)
   const varve = fileURLToPath(new URL('../packages/cli/bin/varve.js', import.meta.url))
-  const args = [varve, 'pack', 'three', '--working-set', 'set', '--store', packed.location]
+  const args = [varve, 'pack', 'it', '--working-set', 'set', '--store', packed.location]
   const { status, stderr } = spawnSync(process.execPath, args, { encoding: 'utf8' })
   if (status !== 0) throw new Error(`varve pack: ${stderr}`)
   return packed
@@ -185,7 +272,8 @@ async function measureSet({ store, packed, snapshot, packedSnapshot, memoryMib, 
         const contender = names[(turn + round) % names.length]
         if (cache === 'cold') drop(files)
         else warm(files)
-        const row = await measure(contenders[contender]?.packed ? packed : store, contender, {
+        const row = await measure(contender, {
+          store: contenders[contender].packed ? packed : store,
           flat,
           statePath: snapshot.statePath,
           pass,
@@ -205,14 +293,14 @@ async function measureSet({ store, packed, snapshot, packedSnapshot, memoryMib, 
     rows.push(...mine)
     for (const line of summarise(mine))
       say(
-        `${memoryMib} MiB, set ${setMib} MiB, ${cache}, ${line.contender}: first ${line.firstMs}, last ${line.lastMs}, overhead ${line.overheadMs} ms`,
+        `${line.place}, ${cache}, ${line.contender}: first ${line.firstMs}, last ${line.lastMs}, overhead ${line.overheadMs} ms`,
       )
   }
 }
 
 /** Exactly what a pass touches, as the page server sees it. */
 async function recordSet(store, pass) {
-  const { machine, recording } = await restoreMachine(store, 'three', {
+  const { machine, recording } = await restoreMachine(store, 'it', {
     ...launch,
     engine: 'paged',
     record: { recorders: ['faults'], maxMs: 120_000 },
@@ -224,42 +312,54 @@ async function recordSet(store, pass) {
   })
   const told = pageSetFromPages(pass.flatMap(({ pattern }) => touchedPages(pattern)))
   say(`recorded ${presentPages(workingSet).pages} pages for ${told.pages} told`)
-  await store.saveWorkingSet('three', 'set', workingSet)
+  await store.saveWorkingSet('it', 'set', workingSet)
 }
 
 async function touch(guest, pass) {
   for (const { pattern, writes } of pass) await (writes ? guest.write(pattern, 5) : guest.read(pattern))
 }
 
-async function measure(store, name, { flat, statePath, pass }) {
+/** Restores, touches everything, and the same once more, warm. With `clones` so many at once: times are those of the last. */
+async function measure(name, context, clones = 1) {
   const start = performance.now()
-  const { machine, report } =
-    contenders[name] === null
-      ? await vanilla(flat, statePath)
-      : await restoreMachine(store, 'three', { ...launch, ...optionsOf(contenders[name]) })
-  const restoredMs = performance.now() - start
-  const guest = MicroConsole.attach(machine.paths)
-  return during([guest, machine], async () => {
-    await guest.ping()
-    const firstMs = performance.now() - start
-    await touch(guest, pass)
-    const lastMs = performance.now() - start
-    const again = performance.now()
-    await touch(guest, pass)
-    const warmPassMs = performance.now() - again
-    return {
-      restoredMs: hundredths(restoredMs),
-      firstMs: hundredths(firstMs),
-      lastMs: hundredths(lastMs),
-      warmPassMs: hundredths(warmPassMs),
-      rssMib: Math.round((residentBytes(machine.pid) ?? 0) / 2 ** 20),
-      phasesMs: Object.fromEntries(Object.entries(report.phasesMs).map(([key, ms]) => [key, hundredths(ms)])),
-    }
-  })
+  const since = () => performance.now() - start
+  const all = await Promise.all(
+    Array.from({ length: clones }, async () => {
+      const { machine, report, helper } = await restore(name, context)
+      const restoredMs = since()
+      const guest = MicroConsole.attach(machine.paths)
+      await guest.ping()
+      const firstMs = since()
+      await touch(guest, context.pass)
+      return { machine, report, helper, guest, restoredMs, firstMs, lastMs: since() }
+    }),
+  )
+  return during(
+    all.flatMap(({ guest, machine, helper }) => [guest, machine, ...(helper ? [helper] : [])]),
+    async () => {
+      const again = performance.now()
+      await Promise.all(all.map(({ guest }) => touch(guest, context.pass)))
+      const most = (field) => Math.max(...all.map((it) => it[field]))
+      const [{ report, machine }] = all
+      return {
+        restoredMs: hundredths(most('restoredMs')),
+        firstMs: hundredths(most('firstMs')),
+        lastMs: hundredths(most('lastMs')),
+        warmPassMs: hundredths(performance.now() - again),
+        rssMib: Math.round((residentBytes(machine.pid) ?? 0) / 2 ** 20),
+        phasesMs: Object.fromEntries(
+          Object.entries(report.phasesMs).map(([key, ms]) => [key, hundredths(ms)]),
+        ),
+      }
+    },
+  )
 }
 
-function optionsOf({ packed: _packed, ...rest }) {
-  return rest
+function restore(name, context) {
+  const { engine, start, packed: _packed, ...rest } = contenders[name]
+  return engine === null
+    ? start(context)
+    : restoreMachine(context.store, 'it', { ...launch, engine, ...rest })
 }
 
 /** Does work, then disposes of what it used, in order. */
@@ -272,15 +372,46 @@ async function during(resources, work) {
 }
 
 /** What one does without Varve's engines: a flat memory file, mapped by Firecracker. */
-async function vanilla(path, statePath) {
+async function vanilla({ flat, statePath }) {
   const machine = await launchMachine(launch)
   try {
-    const running = await machine.loadAndResume({ statePath, memory: { backend: 'File', path } })
+    const running = await machine.loadAndResume({ statePath, memory: { backend: 'File', path: flat } })
     return { machine: running, report: { phasesMs: {} } }
   } catch (error) {
     await machine.stop()
     throw error
   }
+}
+
+/** The same through userfaultfd, answered by a loop like that of Firecracker's example handler. */
+async function vanillaUffd({ flat, statePath }) {
+  const machine = await launchMachine(launch)
+  const socket = machine.files.local('uffd.sock').hostPath
+  const child = spawn(handler, [socket, flat, 'example'], { stdio: ['ignore', 'pipe', 'inherit'] })
+  const ended = once(child, 'exit')
+  const helper = {
+    [Symbol.asyncDispose]: async () => {
+      child.kill('SIGKILL')
+      await ended
+    },
+  }
+  try {
+    await once(child.stdout, 'data')
+    const memory = { backend: 'Uffd', socketName: 'uffd.sock' }
+    return { machine: await machine.loadAndResume({ statePath, memory }), report: { phasesMs: {} }, helper }
+  } catch (error) {
+    await machine.stop()
+    await helper[Symbol.asyncDispose]()
+    throw error
+  }
+}
+
+function compileHandler() {
+  if (!names.includes('vanilla Uffd, handler in C')) return
+  const source = fileURLToPath(new URL('bench-faults/uffd-handler.c', import.meta.url))
+  if (spawnSync('cc', ['-O2', '-o', handler, source], { stdio: 'inherit' }).status === 0) return
+  say('NOT MEASURED: a handler in C, as there is no working C compiler (cc)')
+  for (const list of [names, plainNames]) list.splice(list.indexOf('vanilla Uffd, handler in C'), 1)
 }
 
 function drop(files) {

@@ -1,6 +1,6 @@
 // The rows of bench:restore as one page that opens offline: a table, and for each place the share of restores that had touched
 // their last page by a time (SVG).
-import { summarise } from './summary.mjs'
+import { placeOf, summarise } from './summary.mjs'
 
 const colours = [
   '#3b6ea5',
@@ -21,25 +21,14 @@ const html = (text) => String(text).replace(/[&<>"]/g, (it) => `&#${it.charCodeA
 export function cdfPlots(rows, environment) {
   const places = new Map()
   for (const row of rows.filter((it) => it.warmPassMs !== undefined)) {
-    const key = `${row.memoryMib} MiB guest, set of ${row.setMib} MiB, ${row.cache}`
+    const key = `${placeOf(row)}, ${row.cache}`
     places.set(key, [...(places.get(key) ?? []), row])
   }
   const figures = [...places].map(
     ([name, of]) => `<figure><figcaption>${html(name)}</figcaption>${cdf(of)}</figure>`,
   )
   const cells = summarise(rows).map((it) =>
-    [
-      'memoryMib',
-      'setMib',
-      'cache',
-      'contender',
-      'rounds',
-      'firstMs',
-      'lastMs',
-      'lastP99Ms',
-      'overheadMs',
-      'rssMib',
-    ]
+    ['place', 'cache', 'contender', 'rounds', 'firstMs', 'lastMs', 'lastP99Ms', 'overheadMs', 'rssMib']
       .map((field) => `<td>${html(it[field] ?? '')}</td>`)
       .join(''),
   )
@@ -47,12 +36,12 @@ export function cdfPlots(rows, environment) {
 <title>Restoring a VM</title>
 <style>:root{color-scheme:light dark}body{font:15px/1.5 system-ui,sans-serif;max-width:72rem;margin:2rem auto;padding:0 1rem}
 table{border-collapse:collapse;display:block;overflow-x:auto;font-variant-numeric:tabular-nums}
-td,th{padding:.2rem .6rem;text-align:right;border-bottom:1px solid #8884}td:nth-child(3),td:nth-child(4){text-align:left}
+td,th{padding:.2rem .6rem;text-align:right;border-bottom:1px solid #8884}td:nth-child(-n+3){text-align:left}
 figure{margin:2rem 0}svg{width:100%;height:auto}text{font:11px system-ui;fill:currentColor}</style>
 <h1>From the request to the last page</h1>
 <p>Each line is the share of restores that had touched every page of the working set by then. ${html(JSON.stringify(environment))}</p>
 ${figures.join('\n')}
-<table><tr>${['guest MiB', 'set MiB', 'cache', 'contender', 'rounds', 'first answer ms', 'last page ms', 'p99 ms', 'overhead ms', 'RSS MiB'].map((it) => `<th>${it}</th>`).join('')}</tr>
+<table><tr>${['guest', 'cache', 'contender', 'rounds', 'first answer ms', 'last page ms', 'p99 ms', 'overhead ms', 'RSS MiB'].map((it) => `<th>${it}</th>`).join('')}</tr>
 ${cells.map((it) => `<tr>${it}</tr>`).join('\n')}</table></html>
 `
 }

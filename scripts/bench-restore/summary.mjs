@@ -32,7 +32,10 @@ export function withOverhead(rows) {
   )
 }
 
-const placeOf = ({ memoryMib, setMib }) => `${memoryMib} MiB, set ${setMib} MiB`
+export function placeOf({ memoryMib, setMib, clones, depth }) {
+  const more = [...(clones ? [`${clones} at once`] : []), ...(depth ? [`${depth} layers`] : [])]
+  return [`${memoryMib} MiB`, `set ${setMib} MiB`, ...more].join(', ')
+}
 
 /** A line for each contender in each place and cache state: medians, and the 99th percentile to the last page. */
 export function summarise(rows) {
@@ -40,14 +43,13 @@ export function summarise(rows) {
     ...groupBy(withOverhead(rows), (row) => `${placeOf(row)}|${row.cache}|${row.contender}`).values(),
   ]
   return lines.map((group) => {
-    const [{ memoryMib, setMib, cache, contender }] = group
+    const [{ cache, contender }] = group
     const median = (field) => {
       const values = group.map((row) => row[field]).filter((value) => value !== undefined)
       return values.length === 0 ? undefined : tenths(quantile(values, 0.5))
     }
     return {
-      memoryMib,
-      setMib,
+      place: placeOf(group[0]),
       cache,
       contender,
       rounds: group.length,
@@ -69,7 +71,7 @@ export function summarise(rows) {
 export function table(rows) {
   const lines = summarise(rows)
   const out = []
-  for (const [place, group] of groupBy(lines, placeOf)) {
+  for (const [place, group] of groupBy(lines, (line) => line.place)) {
     const ideal = group.find(
       ({ cache, contender }) => cache === 'warm' && contender === 'vanilla',
     )?.overheadMs
