@@ -71,6 +71,8 @@ const reference = (start) => ({ engine: null, start })
 const contenders = {
   vanilla: reference(vanilla),
   'vanilla Uffd, handler in C': reference(vanillaUffd),
+  auto: { engine: 'auto' },
+  'auto, set': { engine: 'auto', workingSet: 'set' },
   file: { engine: 'file' },
   'file, set before': { engine: 'file', workingSet: 'set', prefetch: 'before' },
   'file, set beside': { engine: 'file', workingSet: 'set', prefetch: 'concurrent' },
@@ -85,9 +87,9 @@ const contenders = {
   'mapped, packed, set before': { engine: 'mapped', workingSet: 'set', prefetch: 'before', packed: true },
   'mapped, packed, set beside': { engine: 'mapped', workingSet: 'set', prefetch: 'concurrent', packed: true },
 }
-const { engineNames } = await import('varve')
+const { engineChoices } = await import('varve')
 const names = (options.engines?.split(';') ?? Object.keys(contenders)).filter(
-  (name) => contenders[name].engine === null || engineNames.includes(contenders[name].engine),
+  (name) => contenders[name].engine === null || engineChoices.includes(contenders[name].engine),
 )
 /** Where many restores run at once, or from many layers: each engine in its simplest form. */
 const plainNames = names.filter((name) => contenders[name].workingSet === undefined)
