@@ -57,6 +57,8 @@ const clientCpus = (cpus().length > 1 ? [serverCpu, 0] : [serverCpu]).filter((cp
   (options.cpus ?? 'one,two').split(',').includes(cpu === serverCpu ? 'one' : 'two'),
 )
 
+// Each ends soon after its client.
+process.env.VARVE_PAGE_SERVER_LINGER_MS = '500'
 try {
   compile()
   makeLayer()
@@ -150,6 +152,8 @@ async function inC(socketPath, mode) {
 
 async function pageServer(own, socketPath, pid, { bulk, single }) {
   const server = await startPageServer({
+    // One of its own, which starts on the CPU of this process and has mapped nothing yet.
+    runtime: own,
     directory: own,
     vmm: processIdentity(pid),
     socketPath,

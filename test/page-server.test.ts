@@ -1,22 +1,28 @@
 import {
-  appendFileSync,
   closeSync,
+  existsSync,
   lstatSync,
   mkdirSync,
+  mkdtempSync,
   openSync,
   readdirSync,
   readFileSync,
-  truncateSync,
+  rmSync,
   writeFileSync,
 } from 'node:fs'
 import { connect } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { pageSetFromPages } from '../packages/core/dist/memory/page-set.js'
+import type { ServingProcesses } from '../packages/core/dist/restore/page-server/control.js'
+import { ensurePageServer } from '../packages/core/dist/restore/page-server/ensure-page-server.js'
+import { pageServerRoot } from '../packages/core/dist/restore/page-server/page-server-files.js'
 import { recordedFromJson } from '../packages/core/dist/restore/page-server/recorded-answer.js'
-import { startPageServer } from '../packages/core/dist/restore/page-server/start-page-server.js'
+import { orderService, startPageServer } from '../packages/core/dist/restore/page-server/start-page-server.js'
 import { dropPageCache } from '../packages/core/dist/sys/fadvise.js'
 import { residentPages } from '../packages/core/dist/sys/mincore.js'
-import { isAlive, type ProcessIdentity, processIdentity } from '../packages/core/dist/sys/proc.js'
+import { isAlive, openDescriptors, type ProcessIdentity } from '../packages/core/dist/sys/proc.js'
 import type { WorkingSet } from '../packages/core/dist/working-set/working-set.js'
 import {
   ask,
@@ -26,12 +32,12 @@ import {
   memoryPageOf,
   memoryPages,
   openPageServerWorld,
+  ownRuntime,
   type PageServerWorld,
   pageBytes,
   wordOfPage,
 } from './support/page-server-world.js'
 
-const quiet = { code: 0, signal: null }
 const allPages = [...Array(imagePages).keys()]
 
 /** The same "random" order in every run. */
@@ -51,15 +57,24 @@ async function words(world: PageServerWorld, imagePageNumbers: readonly number[]
   return (await world.vmm.order<{ words: number[] }>({ op: 'words', pages })).words
 }
 
-/** The server refused: status 1, its reason in log and death.json, and the VM killed. */
-async function expectRefusal(world: PageServerWorld, reason: string): Promise<void> {
-  expect(await world.serverEnded).toEqual({ code: 1, signal: null })
+/** The server gave this VM up: it was killed, with the reason in log and death.json. The server lives on. */
+async function expectRefusal(
+  world: PageServerWorld,
+  { server }: { readonly server: ProcessIdentity },
+  reason: string,
+): Promise<void> {
   expect(await world.vmmEnded).toEqual({ code: null, signal: 'SIGKILL' })
-  expect(await world.guardEnded).toEqual(quiet)
   expect(world.log()).toMatch(/^page server: /)
   expect(world.log()).toContain(reason)
   expect(world.death()?.reason).toBe('page-server-died')
   expect(world.death()?.detail).toContain(reason)
+  expect(isAlive(server)).toBe(true)
+}
+
+/** As `startPageServer` wants it. */
+const optionsOf = ({ config, runtime }: PageServerWorld) => {
+  const { controlPath: _, prefetch: __, ...options } = config
+  return { ...options, runtime }
 }
 
 describe('serving', () => {
@@ -160,8 +175,7 @@ describe('a recording of writes', () => {
     'begun %s the handshake, names each written page, whatever came first',
     async (when) => {
       await using world = await openPageServerWorld()
-      const { controlPath: _, prefetch: _set, ...options } = world.config
-      const pageServer = await startPageServer(options)
+      const pageServer = await startPageServer(optionsOf(world))
       if (when === 'before') await pageServer.record({ writes: true })
       await world.attach()
       if (when === 'after') await pageServer.record({ writes: true })
@@ -197,8 +211,7 @@ describe('a recording of writes', () => {
 
   test('period by period: what was there already is protected again', async () => {
     await using world = await openPageServerWorld()
-    const { controlPath: _, prefetch: _set, ...options } = world.config
-    const pageServer = await startPageServer(options)
+    const pageServer = await startPageServer(optionsOf(world))
     await world.attach()
     // Before anything is recorded: pages of layers and, in large calls, zero pages.
     await words(world, [...data.slice(0, 1000), ...zero.slice(0, 400)])
@@ -233,10 +246,7 @@ describe('fetching ahead', () => {
     ],
     notes: {},
   }
-  const start = (world: PageServerWorld) => {
-    const { controlPath: _, prefetch: __, ...options } = world.config
-    return startPageServer({ ...options, workingSet })
-  }
+  const start = (world: PageServerWorld) => startPageServer({ ...optionsOf(world), workingSet })
 
   test.each(['in the page cache', 'on disk'])(
     'of layers %s installs the set, and nobody asks for its pages',
@@ -325,7 +335,7 @@ describe('fetching ahead', () => {
   })
 })
 
-describe('a handshake that cannot be served ends server and VM, with the reason', () => {
+describe('a handshake that cannot be served ends that VM, with the reason', () => {
   type Send = { parts: string[]; descriptors: string[]; end?: boolean; blocking?: boolean }
   const region = (address: number, page: number, imagePage: number, pages: number) => ({
     base_host_virt_addr: address + page * pageBytes,
@@ -379,7 +389,7 @@ describe('a handshake that cannot be served ends server and VM, with the reason'
   ]
   test.each(cases)('%s', async (_name, message, reason) => {
     await using world = await openPageServerWorld()
-    await world.start()
+    const processes = await world.start()
     const { blocking } = message(0)
     const { address } = await world.vmm.order<{ address: number }>({
       op: 'memory',
@@ -389,50 +399,65 @@ describe('a handshake that cannot be served ends server and VM, with the reason'
     const path = world.config.socketPath
     // The server may be gone, and the VM with it, before all is said.
     world.vmm.order({ op: 'send', path, ...message(address) }).catch(() => {})
-    await expectRefusal(world, reason)
+    await expectRefusal(world, processes, reason)
   })
 
   test('another process', async () => {
     await using world = await openPageServerWorld()
-    await world.start()
+    const processes = await world.start()
     const socket = connect(world.config.socketPath)
     socket.on('error', () => {})
-    await expectRefusal(world, `process ${process.pid} connected, not the VMM ${world.vmm.identity.pid}`)
+    const reason = `process ${process.pid} connected, not the VMM ${world.vmm.identity.pid}`
+    await expectRefusal(world, processes, reason)
     socket.destroy()
   })
 
   test('a fault outside every region', async () => {
     await using world = await openPageServerWorld()
-    await world.start()
+    const processes = await world.start()
     await world.attach()
     world.vmm.order({ op: 'words', pages: [1850] }).catch(() => {})
-    await expectRefusal(world, 'outside every region')
+    await expectRefusal(world, processes, 'outside every region')
+  })
+
+  test('a layer that shrinks later: the first page that is gone ends it', async () => {
+    await using world = await openPageServerWorld()
+    const processes = await world.start()
+    await world.attach()
+    for (const { path } of world.config.layers) writeFileSync(path, '')
+    world.vmm.order({ op: 'words', pages: allPages.map(memoryPageOf) }).catch(() => {})
+    await expectRefusal(world, processes, 'UFFDIO_COPY failed with EFAULT')
   })
 })
 
-describe('a server that cannot start says why and ends with status 1', () => {
+describe('a VM that cannot be served from the start is an error of the order, and nothing is left of it', () => {
   test('a layer shorter than its pages', async () => {
     await using world = await openPageServerWorld()
     writeFileSync(world.config.layers[1]?.path as string, Buffer.alloc(pageBytes))
-    await world.start()
-    await expectRefusal(world, `has ${pageBytes} bytes, ${3000 * pageBytes} are needed`)
+    await expect(world.start()).rejects.toMatchObject({
+      code: 'IMAGE_MISMATCH',
+      message: expect.stringContaining(`has ${pageBytes} bytes, ${3000 * pageBytes} are needed`),
+    })
+  })
+
+  test('a layer that is missing, a configuration that is none, a VMM that has ended', async () => {
+    await using world = await openPageServerWorld()
+    const layers = world.config.layers.map((layer) => ({ ...layer, path: `${layer.path}-missing` }))
+    const missing = startPageServer({ ...optionsOf(world), layers })
+    await expect(missing).rejects.toThrow('ENOENT')
+    await expect(orderService(world.runtime, '/dev/null')).rejects.toMatchObject({ code: 'FORMAT_INVALID' })
+    await using dead = await openPageServerWorld()
+    dead.vmm.child.kill('SIGKILL')
+    await dead.vmmEnded
+    await expect(dead.start()).rejects.toMatchObject({ code: 'MACHINE_EXITED' })
+    expect(readdirSync(pageServerRoot(world.runtime).vms)).toEqual([])
   })
 
   test('a control socket that is there already', async () => {
     await using world = await openPageServerWorld()
     mkdirSync(world.files.own)
     writeFileSync(world.config.controlPath, '')
-    await world.start()
-    await expectRefusal(world, 'EADDRINUSE')
-  })
-
-  test('a layer that shrinks later: the first page that is gone ends it', async () => {
-    await using world = await openPageServerWorld()
-    await world.start()
-    await world.attach()
-    for (const { path } of world.config.layers) writeFileSync(path, '')
-    world.vmm.order({ op: 'words', pages: allPages.map(memoryPageOf) }).catch(() => {})
-    await expectRefusal(world, 'UFFDIO_COPY failed with EFAULT')
+    await expect(world.start()).rejects.toThrow('EADDRINUSE')
   })
 })
 
@@ -440,7 +465,7 @@ describe('the control socket', () => {
   test('answers each line, also lines that make no sense, in one packet', async () => {
     await using world = await openPageServerWorld()
     await world.start()
-    const nonsense = ['nonsense', '7', 'null', '[]', '{"op":{}}', '{"op":"guard","pid":"x"}']
+    const nonsense = ['nonsense', '7', 'null', '[]', '{"op":{}}']
     const refused = ['{"op":"record"}', '{"op":"recorded","next":"x"}', '{"op":"recorded","next":"stop"}']
     const lines = [...nonsense, ...refused, '{"op":"record","writes":true}']
     expect(
@@ -451,7 +476,6 @@ describe('the control socket', () => {
       { error: 'no operation undefined' },
       { error: 'no operation undefined' },
       { error: 'no operation {}' },
-      { error: 'not a process' },
       { error: 'writes is not true or false' },
       { error: 'next is not go-on, again, stop' },
       { error: 'nothing is recorded', code: 'RECORDER_UNRELIABLE' },
@@ -465,54 +489,134 @@ describe('the control socket', () => {
     'a %s line that is too long ends the connection, not the server',
     async (kind) => {
       await using world = await openPageServerWorld()
-      await world.start()
-      const line = 'x'.repeat(4097) + (kind === 'finished' ? '\n' : '')
+      const processes = await world.start()
+      const line = 'x'.repeat(8193) + (kind === 'finished' ? '\n' : '')
       expect(await ask(world.config.controlPath, line, 1)).toEqual([])
-      expect(await ask(world.config.controlPath, '{"op":"guard"}\n', 1)).toEqual([{}])
+      expect(await ask(world.config.controlPath, '{"op":"processes"}\n', 1)).toEqual([processes])
     },
   )
 
-  test('"stop" ends the server with status 0; a VM that is still there is killed', async () => {
+  test('"stop" leaves the VM alone, which is killed', async () => {
     await using world = await openPageServerWorld()
-    await world.start()
+    const processes = await world.start()
     await world.attach()
     expect(await words(world, [1])).toEqual([wordOfPage(1)])
     expect(await ask(world.config.controlPath, '{"op":"stop"}\n', 1)).toEqual([{}])
-    expect(await world.serverEnded).toEqual(quiet)
-    expect(await world.vmmEnded).toEqual({ code: null, signal: 'SIGKILL' })
-    expect(world.log()).toBe('')
+    await expectRefusal(world, processes, 'its owner had the page server stop')
+  })
+})
+
+describe('one server for many VMs', () => {
+  test('serves them at the same time, each from its own image; one that fails, or ends, hurts no other', async () => {
+    const worlds = await Promise.all(allPages.slice(0, 6).map(() => openPageServerWorld()))
+    try {
+      const processes = await Promise.all(worlds.map((world) => world.start()))
+      expect(new Set(processes.map(({ server }) => server.pid)).size).toBe(1)
+      const [first, second, ...others] = worlds as [PageServerWorld, PageServerWorld, ...PageServerWorld[]]
+      await Promise.all(worlds.map((world) => world.attach()))
+      const read = Promise.all(others.map((world) => words(world, shuffled(allPages))))
+      first.vmm.order({ op: 'words', pages: [1850] }).catch(() => {})
+      second.vmm.child.kill('SIGKILL')
+      for (const found of await read) expect(found).toEqual(shuffled(allPages).map(wordOfPage))
+      await expectRefusal(first, processes[0] as ServingProcesses, 'outside every region')
+      expect(second.death()).toBeUndefined()
+      expect(second.log()).toBe('')
+      // Counters are each VM's own.
+      for (const { config } of others) {
+        const [stats] = (await ask(config.controlPath, '{"op":"stats"}\n', 1)) as [Record<string, number>]
+        expect(stats.copiedPages).toBe(allPages.filter((page) => !isZeroPage(page)).length)
+      }
+    } finally {
+      for (const world of worlds) await world[Symbol.asyncDispose]()
+    }
+  })
+
+  test('leaves nothing of a VM that has ended: no socket, no descriptor, no mapping, no entry', async () => {
+    await using world = await openPageServerWorld({}, { runtime: ownRuntime })
+    const { server } = await world.start()
+    // Threads, which come and go, have descriptors of their own of other kinds.
+    const held = () =>
+      openDescriptors(server.pid).filter(({ target }) => /userfaultfd|pidfd|socket|layer-/.test(target))
+        .length
+    const mapped = () =>
+      readFileSync(`/proc/${server.pid}/maps`, 'utf8')
+        .split('\n')
+        .filter((line) => line.includes('layer-')).length
+    const before = { held: held(), mapped: mapped() }
+    for (const when of ['before it connected', 'while it was served']) {
+      await using other = await openPageServerWorld({}, { runtime: world.runtime })
+      await other.start()
+      if (when === 'while it was served') {
+        await other.attach()
+        expect(await words(other, [1])).toEqual([wordOfPage(1)])
+        expect(mapped()).toBeGreaterThan(before.mapped)
+      }
+      other.vmm.child.kill('SIGKILL')
+      await eventually(() => readdirSync(pageServerRoot(world.runtime).vms).length === 1)
+      expect([other.death(), other.log()]).toEqual([undefined, ''])
+      expect(existsSync(other.config.controlPath) || existsSync(other.config.socketPath)).toBe(false)
+    }
+    // A connection that was just closed may have been among them.
+    await eventually(() => held() <= before.held && mapped() === before.mapped)
+  })
+
+  test('orders that make no sense are answered; the server lives on', async () => {
+    await using world = await openPageServerWorld()
+    const { server } = await world.start()
+    const lines = [
+      'x',
+      '7',
+      '{"op":"serve"}',
+      '{"op":"guard","pid":"x"}',
+      '{"op":"no"}',
+      '{"op":"processes"}',
+    ]
+    const { control } = pageServerRoot(world.runtime)
+    expect(await ask(control, lines.map((line) => `${line}\n`).join(''), lines.length)).toEqual([
+      { error: 'not JSON' },
+      { error: 'no operation undefined' },
+      { error: 'config is not a path' },
+      { error: 'not a process' },
+      { error: 'no operation "no"' },
+      expect.objectContaining({ server }),
+    ])
+  })
+
+  test('ends, and its guard, when it has had no VM for a while, or when its directory has gone', async () => {
+    process.env.VARVE_PAGE_SERVER_LINGER_MS = '300'
+    try {
+      for (const removed of [false, true]) {
+        const runtime = mkdtempSync(join(tmpdir(), 'varve-pages-linger-'))
+        const { server, guard } = await ensurePageServer(runtime)
+        if (removed) rmSync(runtime, { recursive: true })
+        await eventually(() => !isAlive(server) && !isAlive(guard as ProcessIdentity))
+        if (!removed) rmSync(runtime, { recursive: true })
+      }
+    } finally {
+      delete process.env.VARVE_PAGE_SERVER_LINGER_MS
+    }
+  })
+
+  test('is started once, however many ask for it at the same time', async () => {
+    const runtime = mkdtempSync(join(tmpdir(), 'varve-pages-start-'))
+    const found = await Promise.all(Array.from({ length: 8 }, () => ensurePageServer(runtime)))
+    expect(new Set(found.map(({ server }) => server.pid)).size).toBe(1)
+    rmSync(runtime, { recursive: true })
+    await eventually(() => !isAlive((found[0] as ServingProcesses).server))
   })
 })
 
 describe('life and death', () => {
-  test.each(['before it connected', 'while it was served'])(
-    'a VM that ends %s ends both, quietly',
-    async (when) => {
-      await using world = await openPageServerWorld()
-      await world.start()
-      if (when === 'while it was served') {
-        await world.attach()
-        expect(await words(world, [1])).toEqual([wordOfPage(1)])
-      }
-      world.vmm.child.kill('SIGKILL')
-      expect(await world.serverEnded).toEqual(quiet)
-      expect(await world.guardEnded).toEqual(quiet)
-      expect(world.death()).toBeUndefined()
-      expect(world.log()).toBe('')
-    },
-  )
-
   test('SIGINT does nothing to the guard; SIGKILL of the server kills the VM', async () => {
-    await using world = await openPageServerWorld()
+    await using world = await openPageServerWorld({}, { runtime: ownRuntime })
     const { server, guard } = await world.start()
     await world.attach()
-    guard.kill('SIGINT')
-    guard.kill('SIGINT')
+    process.kill((guard as ProcessIdentity).pid, 'SIGINT')
     expect(await words(world, allPages)).toEqual(allPages.map(wordOfPage))
-    expect(processIdentity(guard.pid as number)?.pid).toBe(guard.pid)
-    server.kill('SIGKILL')
+    expect(isAlive(guard as ProcessIdentity)).toBe(true)
+    process.kill(server.pid, 'SIGKILL')
     expect(await world.vmmEnded).toEqual({ code: null, signal: 'SIGKILL' })
-    expect(await world.guardEnded).toEqual(quiet)
+    await eventually(() => !isAlive(guard as ProcessIdentity))
     expect(world.death()).toMatchObject({
       reason: 'page-server-died',
       detail: `process ${server.pid} ended while the VM depended on it; the VM was killed`,
@@ -520,15 +624,15 @@ describe('life and death', () => {
   })
 
   test('a guard that dies is replaced, and the next one does its duty', async () => {
-    await using world = await openPageServerWorld()
-    const { controlPath, ...options } = world.config
-    const pageServer = await startPageServer(options)
+    await using world = await openPageServerWorld({}, { runtime: ownRuntime })
+    const pageServer = await startPageServer(optionsOf(world))
+    const { guard } = await pageServer.processes()
     await world.attach()
-    process.kill(pageServer.guard.pid, 'SIGKILL')
-    let next: ProcessIdentity = pageServer.guard
+    process.kill((guard as ProcessIdentity).pid, 'SIGKILL')
+    let next = guard as ProcessIdentity
     await eventually(async () => {
-      ;[next] = (await ask(controlPath, '{"op":"guard"}\n', 1)) as [ProcessIdentity]
-      return next.pid !== pageServer.guard.pid
+      next = (await pageServer.processes()).guard as ProcessIdentity
+      return next.pid !== guard?.pid
     })
     expect(isAlive(next)).toBe(true)
     expect(await words(world, allPages)).toEqual(allPages.map(wordOfPage))
@@ -542,8 +646,7 @@ describe('life and death', () => {
 describe('startPageServer', () => {
   test('gives counters and a recording; a call can be aborted; a server that is gone is a named error', async () => {
     await using world = await openPageServerWorld()
-    const { controlPath: _, prefetch: _set, ...options } = world.config
-    const pageServer = await startPageServer(options)
+    const pageServer = await startPageServer(optionsOf(world))
     await world.attach()
     const pages = shuffled(allPages.filter((page) => !isZeroPage(page))).slice(0, 50)
     await pageServer.record({ writes: false })
@@ -559,36 +662,29 @@ describe('startPageServer', () => {
       code: 'INTERRUPTED',
     })
     world.vmm.child.kill('SIGKILL')
-    await eventually(() => !isAlive(pageServer.identity) && !isAlive(pageServer.guard))
+    await eventually(() => !existsSync(world.config.controlPath))
     await expect(pageServer.stats()).rejects.toMatchObject({ code: 'PAGE_SERVER_PROTOCOL' })
     expect(world.death()).toBeUndefined()
   })
 
-  test('a start that fails, or is aborted, leaves neither server nor guard, and the reason', async () => {
-    await using world = await openPageServerWorld()
-    const { controlPath: _, prefetch: _set, ...options } = world.config
-    const layers = options.layers.map((layer) => ({ ...layer, path: `${layer.path}-missing` }))
-    await expect(startPageServer({ ...options, layers })).rejects.toMatchObject({
-      code: 'LAUNCH_FAILED',
-      message: expect.stringContaining('ENOENT'),
-    })
-    await using other = await openPageServerWorld()
-    const { controlPath: __, prefetch: _otherSet, ...rest } = other.config
+  test('a start that is aborted leaves neither server nor guard', async () => {
+    const runtime = mkdtempSync(join(tmpdir(), 'varve-pages-abort-'))
     const abort = new AbortController()
-    const start = startPageServer({ ...rest, signal: abort.signal })
+    const start = ensurePageServer(runtime, { signal: abort.signal })
+    const told = expect(start).rejects.toMatchObject({ code: 'INTERRUPTED' })
+    await eventually(() => processesNaming(runtime).length > 0)
     abort.abort()
-    await expect(start).rejects.toMatchObject({ code: 'INTERRUPTED' })
-    for (const { directory } of [world, other])
-      await eventually(() => processesNaming(directory).length === 0)
+    await told
+    await eventually(() => processesNaming(runtime).length === 0)
+    rmSync(runtime, { recursive: true })
   })
 })
 
 describe('files of a page server', () => {
   test('a second start for the same VM is a named error, and the first serves on', async () => {
     await using world = await openPageServerWorld()
-    const { controlPath: _, prefetch: _set, ...options } = world.config
-    const first = await startPageServer(options)
-    await expect(startPageServer(options)).rejects.toMatchObject({ code: 'ALREADY_EXISTS' })
+    const first = await startPageServer(optionsOf(world))
+    await expect(startPageServer(optionsOf(world))).rejects.toMatchObject({ code: 'ALREADY_EXISTS' })
     await world.attach()
     expect(await words(world, [1])).toEqual([wordOfPage(1)])
     expect((await first.stats()).faults).toBe(1)
@@ -600,18 +696,7 @@ describe('files of a page server', () => {
     const { uid, gid, mode } = lstatSync(world.config.socketPath)
     expect({ uid, gid, mode: mode & 0o777 }).toEqual({ uid: 4711, gid: 4712, mode: 0o600 })
     expect(lstatSync(world.config.controlPath).mode & 0o777).toBe(0o600)
-  })
-
-  test('a long log is not read as a whole for the last words', async () => {
-    await using world = await openPageServerWorld()
-    const { server } = await world.start()
-    await world.attach()
-    appendFileSync(world.files.serverLog, 'page server: the reason\n')
-    // A hole: reading it all would be more than a string can hold.
-    truncateSync(world.files.serverLog, 2 ** 33)
-    server.kill('SIGKILL')
-    expect(await world.vmmEnded).toEqual({ code: null, signal: 'SIGKILL' })
-    expect(world.death()?.detail).toMatch(/; the VM was killed: the reason$/)
+    expect(lstatSync(pageServerRoot(world.runtime).control).mode & 0o777).toBe(0o600)
   })
 })
 

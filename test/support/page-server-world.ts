@@ -21,10 +21,11 @@ import {
   type PageServerConfig,
   pageServerConfigToJson,
 } from '../../packages/core/dist/restore/page-server/config.js'
+import type { ServingProcesses } from '../../packages/core/dist/restore/page-server/control.js'
 import { pageServerFiles } from '../../packages/core/dist/restore/page-server/page-server-files.js'
+import { orderService } from '../../packages/core/dist/restore/page-server/start-page-server.js'
 import { type ProcessIdentity, processIdentity } from '../../packages/core/dist/sys/proc.js'
 
-const dist = fileURLToPath(new URL('../../packages/core/dist/restore/page-server/', import.meta.url))
 const fakeVmm = fileURLToPath(new URL('./fake-vmm.mjs', import.meta.url))
 
 export const pageBytes = 4096
@@ -101,17 +102,28 @@ export interface PageServerWorld extends AsyncDisposable {
   readonly config: PageServerConfig
   readonly vmm: FakeVmm
   readonly vmmEnded: Promise<Ended>
-  /** Starts server and guard as `startPageServer` does, but as children whose exit status can be seen. */
-  start(): Promise<{ readonly server: ChildProcess; readonly guard: ChildProcess }>
-  readonly serverEnded: Promise<Ended>
-  readonly guardEnded: Promise<Ended>
+  /** Whose page server serves it: all worlds of a test file have one, unless a world wants its own. */
+  readonly runtime: string
+  /** Has the page server serve the VM of `config`; the server is started where there is none. */
+  start(): Promise<ServingProcesses>
   /** A memory of the image's size, and a right handshake. */
   attach(): Promise<void>
   death(): { reason: string; detail: string } | undefined
+  /** What the server wrote about this VM: nothing, unless it gave it up. */
   log(): string
 }
 
-export async function openPageServerWorld(change: Partial<PageServerConfig> = {}): Promise<PageServerWorld> {
+/** For a world that is to have a page server of its own. */
+export const ownRuntime = 'own'
+
+const sharedRuntime = mkdtempSync(join(tmpdir(), 'varve-pages-runtime-'))
+/** The server sees that its directory is gone, and ends. */
+process.on('exit', () => rmSync(sharedRuntime, { recursive: true, force: true }))
+
+export async function openPageServerWorld(
+  change: Partial<PageServerConfig> = {},
+  { runtime: asked }: { readonly runtime?: string } = {},
+): Promise<PageServerWorld> {
   const directory = mkdtempSync(join(tmpdir(), 'varve-pages-'))
   const files = pageServerFiles(directory)
   const layers = Array.from({ length: layerCount }, (_, source) => {
@@ -150,8 +162,7 @@ export async function openPageServerWorld(change: Partial<PageServerConfig> = {}
     prefetch: null,
     ...change,
   }
-  const serverEnd = later<Ended>()
-  const guardEnd = later<Ended>()
+  const runtime = asked === ownRuntime ? directory : (asked ?? sharedRuntime)
   const order = async <Answer>(value: object): Promise<Answer> => {
     vmm.stdin?.write(`${JSON.stringify(value)}\n`)
     return (await answer()) as Answer
@@ -162,18 +173,11 @@ export async function openPageServerWorld(change: Partial<PageServerConfig> = {}
     config,
     vmm: { identity: config.vmm, child: vmm, order },
     vmmEnded: ended(vmm),
-    serverEnded: serverEnd.promise,
-    guardEnded: guardEnd.promise,
+    runtime,
     start: async () => {
       mkdirSync(files.own, { recursive: true, mode: 0o700 })
       writeFileSync(files.config, pageServerConfigToJson(config), { mode: 0o600 })
-      const server = startChild(join(dist, 'page-server-main.js'), [files.config], files.serverLog)
-      void ended(server).then(serverEnd.resolve)
-      const guardOrder = { server: identityOf(server), vmm: config.vmm, directory }
-      const guard = startChild(join(dist, 'guard-main.js'), [JSON.stringify(guardOrder)], files.guardLog)
-      void ended(guard).then(guardEnd.resolve)
-      await Promise.all([said(server), said(guard)])
-      return { server, guard }
+      return orderService(runtime, files.config)
     },
     attach: async () => {
       const { address } = await order<{ address: number }>({ op: 'memory', pages: memoryPages })
@@ -184,7 +188,7 @@ export async function openPageServerWorld(change: Partial<PageServerConfig> = {}
       const path = join(directory, 'death.json')
       return existsSync(path) ? (JSON.parse(readFileSync(path, 'utf8')) as never) : undefined
     },
-    log: () => readFileSync(files.serverLog, 'utf8'),
+    log: () => (existsSync(files.serverLog) ? readFileSync(files.serverLog, 'utf8') : ''),
     [Symbol.asyncDispose]: async () => {
       for (const child of children) child.kill('SIGKILL')
       await Promise.all(children.map(ended))
@@ -199,11 +203,6 @@ function identityOf(child: ChildProcess): ProcessIdentity {
   const identity = child.pid === undefined ? undefined : processIdentity(child.pid)
   if (identity === undefined) throw new Error('a process did not start')
   return identity
-}
-
-/** The first word on standard output, or the end of the process. */
-async function said(child: ChildProcess): Promise<void> {
-  await Promise.race([once(child.stdout as NodeJS.ReadableStream, 'data'), ended(child)])
 }
 
 async function ended(child: ChildProcess): Promise<Ended> {
@@ -222,12 +221,4 @@ export async function ask(path: string, text: string, answers: number): Promise<
   for await (const line of input) if (lines.push(JSON.parse(line)) === answers) break
   socket.destroy()
   return lines
-}
-
-function later<Value>(): { promise: Promise<Value>; resolve: (value: Value) => void } {
-  let resolve: (value: Value) => void = () => {}
-  const promise = new Promise<Value>((settle) => {
-    resolve = settle
-  })
-  return { promise, resolve }
 }

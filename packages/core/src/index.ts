@@ -160,7 +160,7 @@ export { type PrefetchMode, type PrefetchReport, prefetchModes } from './restore
 export { type FlattenedSnapshot, flattenSnapshot } from './restore/file-engine.js'
 export { type FittedWorkingSet, fitWorkingSet } from './restore/fit-working-set.js'
 export type { PageServerStats } from './restore/page-server/page-server-client.js'
-export type { ServedPrefetch } from './restore/page-server/prefetch-thread.js'
+export type { ServedPrefetch } from './restore/page-server/prefetch.js'
 export type { PageServer } from './restore/page-server/start-page-server.js'
 export {
   type ImageTarget,

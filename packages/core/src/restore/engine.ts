@@ -33,6 +33,8 @@ export interface EngineContext {
    * starts are named to it, so that they end with it.
    */
   readonly machine: Promise<LaunchedMachine>
+  /** The runtime directory that the machine is in. */
+  readonly runtime: string
   /** No read-ahead where single pages are to be seen by a recorder. */
   readonly randomAccess: boolean
   readonly prefetch: Prefetch | null

@@ -1,4 +1,5 @@
 import type { Engine, PrefetchReport } from './engine.js'
+import { ensurePageServer } from './page-server/ensure-page-server.js'
 import type { PageServerClient } from './page-server/page-server-client.js'
 import { startPageServer } from './page-server/start-page-server.js'
 
@@ -7,10 +8,15 @@ const socketName = 'uffd.sock'
 /** A page server answers the guest's faults straight from the layers; nothing is flattened. */
 export const pagedEngine: Engine = {
   name: 'paged',
-  prepare: async ({ snapshot, machine: launching, randomAccess, prefetch, phase, signal }) => {
+  prepare: async ({ snapshot, machine: launching, runtime, randomAccess, prefetch, phase, signal }) => {
+    // Where none is there, it starts while Firecracker does.
+    const server = phase('page server start', () => ensurePageServer(runtime, { signal }))
+    server.catch(() => {})
     const machine = await launching
+    await server
     const pageServer = await phase('page server', () =>
       startPageServer({
+        runtime,
         directory: machine.paths.directory,
         vmm: machine.identity,
         socketPath: machine.files.local(socketName).hostPath,
@@ -19,11 +25,9 @@ export const pagedEngine: Engine = {
         map: snapshot.map,
         randomAccess,
         workingSet: prefetch?.workingSet,
-        ...(signal === undefined ? {} : { signal }),
+        signal,
       }),
     )
-    machine.addHelper({ ...pageServer.identity, role: 'page-server' })
-    machine.addHelper({ ...pageServer.guard, role: 'guard' })
     const setup = { memory: { backend: 'Uffd', socketName }, pageServer } as const
     if (prefetch === null) return setup
     // The guest's memory is there only once it is being loaded.

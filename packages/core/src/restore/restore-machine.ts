@@ -2,6 +2,7 @@ import { type LaunchMachineOptions, launchMachine } from '../machine/launch-mach
 import type { LaunchedMachine, LoadOptions, MemorySource } from '../machine/launched-machine.js'
 import type { PausedMachine } from '../machine/paused-machine.js'
 import type { RunningMachine } from '../machine/running-machine.js'
+import { runtimeDirectory } from '../machine/runtime-directory.js'
 import type { OpenSnapshot, SnapshotStore } from '../store/store-types.js'
 import { presentPages, type WorkingSet } from '../working-set/working-set.js'
 import { chooseEngine, engineFacts } from './choose-engine.js'
@@ -152,6 +153,7 @@ export async function restoreMachine(
     } = await engines[engine].prepare({
       snapshot,
       machine: launching,
+      runtime: options.runtimeDirectory ?? runtimeDirectory(),
       randomAccess,
       prefetch,
       phase,

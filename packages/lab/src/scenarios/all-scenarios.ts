@@ -9,6 +9,7 @@ import { jailedScenario } from './jailed.js'
 import { layeredRestoreScenarios } from './layered-restore.js'
 import { mappedEngineScenarios } from './mapped-engine.js'
 import { pageServerDeathScenario } from './page-server-death.js'
+import { pageServerManyScenario } from './page-server-many.js'
 import { prefetchScenario } from './prefetch.js'
 import type { Scenario } from './scenario.js'
 import { storeNoSpaceScenario } from './store-no-space.js'
@@ -27,6 +28,7 @@ export const scenarios: readonly Scenario[] = [
   groundTruthScenario,
   ...mappedEngineScenarios,
   pageServerDeathScenario,
+  pageServerManyScenario,
   twoRegionsScenario,
   jailedScenario,
   ...dirtyLogScenarios,

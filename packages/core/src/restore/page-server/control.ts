@@ -1,17 +1,19 @@
-import { rmSync } from 'node:fs'
-import { createServer, type Socket } from 'node:net'
-import { VarveError } from '../../errors.js'
+import type { ProcessIdentity } from '../../sys/proc.js'
 import type { AfterRecorded } from '../../working-set/recording.js'
 import { counterNames } from './fault-loop.js'
 import { afterRecorded } from './fault-orders.js'
-import type { GuardWatch } from './guard-watch.js'
+import { type LineServer, startLineServer } from './line-server.js'
 
-/** A request is one short JSON object. */
-const maxRequestBytes = 4096
+/** The processes that a VM depends on at the moment. */
+export interface ServingProcesses {
+  readonly server: ProcessIdentity
+  /** Null for the moment in which there is none. */
+  readonly guard: ProcessIdentity | null
+}
 
 export interface ControlParts {
   readonly counters: Float64Array
-  readonly guards: GuardWatch
+  processes(): ServingProcesses
   /** Both throw where the server cannot do it. */
   record(writes: boolean): Promise<object>
   recorded(next: AfterRecorded): Promise<object>
@@ -20,88 +22,32 @@ export interface ControlParts {
   readonly stop: () => void
 }
 
-/** Answers the owner's questions on a Unix socket; see docs/formats/page-server-protocol.md. */
-export function startControl(path: string, parts: ControlParts): Promise<{ close(): void }> {
-  const sockets = new Set<Socket>()
-  const server = createServer((socket) => {
-    sockets.add(socket)
-    socket.once('close', () => sockets.delete(socket))
-    // A peer that goes away in the middle of an answer is no concern of the server's.
-    socket.on('error', () => socket.destroy())
-    let pending = ''
-    let turn = Promise.resolve()
-    socket.setEncoding('utf8').on('data', (text: string) => {
-      const lines = (pending + text).split('\n')
-      pending = lines.pop() ?? ''
-      for (const line of [...lines, pending]) if (line.length > maxRequestBytes) return socket.destroy()
-      for (const line of lines) {
-        // Answers come in the order of the requests, and no request overtakes another.
-        turn = turn.then(async () => {
-          const { answer, stop } = await answerTo(line, parts)
-          socket.write(`${JSON.stringify(answer)}\n`, () => stop && parts.stop())
-        })
+/** Answers questions of one VM's owner; see docs/formats/page-server-protocol.md. */
+export function startControl(path: string, parts: ControlParts): Promise<LineServer> {
+  return startLineServer(
+    path,
+    async ({ op, writes, next: asked, wait }) => {
+      switch (op) {
+        case 'stats':
+          return Object.fromEntries(counterNames.map((name, index) => [name, parts.counters[index]]))
+        case 'record':
+          if (typeof writes !== 'boolean') return { error: 'writes is not true or false' }
+          return parts.record(writes)
+        case 'recorded': {
+          const next = afterRecorded.find((it) => it === asked)
+          if (next === undefined) return { error: `next is not ${afterRecorded.join(', ')}` }
+          return parts.recorded(next)
+        }
+        case 'prefetched':
+          return parts.prefetched(wait === true)
+        case 'processes':
+          return parts.processes()
+        case 'stop':
+          return {}
+        default:
+          return { error: `no operation ${JSON.stringify(op)}` }
       }
-      return undefined
-    })
-  })
-  return new Promise((resolve, reject) => {
-    server.once('error', reject)
-    // The umask of this process makes it 0600 from the first moment.
-    server.listen(path, () => {
-      resolve({
-        close: () => {
-          server.close()
-          for (const socket of sockets) socket.destroy()
-          rmSync(path, { force: true })
-        },
-      })
-    })
-  })
-}
-
-async function answerTo(line: string, parts: ControlParts): Promise<{ answer: unknown; stop?: boolean }> {
-  const { counters, guards } = parts
-  let request: {
-    op?: unknown
-    pid?: unknown
-    startTime?: unknown
-    writes?: unknown
-    next?: unknown
-    wait?: unknown
-  } | null
-  try {
-    request = JSON.parse(line) as typeof request
-  } catch {
-    return { answer: { error: 'not JSON' } }
-  }
-  try {
-    switch (request?.op) {
-      case 'stats':
-        return { answer: Object.fromEntries(counterNames.map((name, index) => [name, counters[index]])) }
-      case 'record':
-        if (typeof request.writes !== 'boolean') return { answer: { error: 'writes is not true or false' } }
-        return { answer: await parts.record(request.writes) }
-      case 'recorded': {
-        const next = afterRecorded.find((it) => it === request?.next)
-        if (next === undefined) return { answer: { error: `next is not ${afterRecorded.join(', ')}` } }
-        return { answer: await parts.recorded(next) }
-      }
-      case 'prefetched':
-        return { answer: await parts.prefetched(request.wait === true) }
-      case 'guard': {
-        const { pid, startTime } = request
-        if (Number.isSafeInteger(pid) && Number.isSafeInteger(startTime))
-          guards.watch({ pid: pid as number, startTime: startTime as number })
-        else if (pid !== undefined || startTime !== undefined) return { answer: { error: 'not a process' } }
-        return { answer: { ...guards.guard } }
-      }
-      case 'stop':
-        return { answer: {}, stop: true }
-      default:
-        return { answer: { error: `no operation ${JSON.stringify(request?.op)}` } }
-    }
-  } catch (error) {
-    const code = error instanceof VarveError ? { code: error.code } : {}
-    return { answer: { error: (error as Error).message, ...code } }
-  }
+    },
+    ({ op }) => op === 'stop' && parts.stop(),
+  )
 }

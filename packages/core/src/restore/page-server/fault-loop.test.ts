@@ -95,7 +95,7 @@ function setUp(parts: { map?: ExtentMap; regions?: readonly ServedRegion[]; arou
   const serve = (...reads: Event[][]) => {
     ops.reads.push(...reads)
     ops.calls.length = 0
-    return loop.serve()
+    return loop.serve(16)
   }
   return { ops, loop, count, serve }
 }

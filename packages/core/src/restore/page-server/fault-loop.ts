@@ -36,14 +36,11 @@ export const aroundPages = 4
 /** 2 MiB: a zero run of this size is installed in some 20 µs, little more than a single page costs. */
 const zeroWindowPages = 512
 
-/**
- * Reads between looks at what was put off and at the request to stop: up to 1,024 faults, some 5 ms. Without a bound
- * vCPUs that keep faulting keep both waiting.
- */
-const maxReads = 16
-
 /** Faults that wait for a REMOVE event to be read. Each is a sleeping thread of the VMM, so there are never many. */
 const maxDeferred = 4096
+
+/** Reads before an operation that wants to know what happened until now. */
+const readsAtOnce = 16
 
 /** How often an operation on all of memory is tried that an unread REMOVE event refuses. Each try reads all there are. */
 const maxProtectTries = 1000
@@ -72,6 +69,7 @@ export class FaultLoop {
   /** One bit a page: given back by the guest (balloon), reads as zero from then on. */
   #removed: Uint8Array | undefined
   #record: FaultRecord | undefined
+  #broken = false
 
   constructor(parts: {
     readonly ops: FaultOps
@@ -95,14 +93,24 @@ export class FaultLoop {
   }
 
   /**
-   * Answers what is pending, within bounds: the descriptor polls readable while more is. True while faults remain that
-   * must be tried again soon.
+   * Answers what is pending, reading at most `maxReads` times: the descriptor polls readable while more is. True while faults
+   * remain that must be tried again soon.
    */
-  serve(): boolean {
-    for (let reads = 0; reads < maxReads; reads++)
-      if (this.#ops.readEvents(this.#onPagefault, this.#onRemove) === 0) break
-    this.#retryDeferred()
-    return this.#deferredCount > 0
+  serve(maxReads: number): boolean {
+    try {
+      for (let reads = 0; reads < maxReads; reads++)
+        if (this.#ops.readEvents(this.#onPagefault, this.#onRemove) === 0) break
+      this.#retryDeferred()
+      return this.#deferredCount > 0
+    } catch (error) {
+      this.#broken = true
+      throw error
+    }
+  }
+
+  /** A fault was read and could not be answered: who waits for that page waits for ever. */
+  get broken(): boolean {
+    return this.#broken
   }
 
   /**
@@ -127,7 +135,7 @@ export class FaultLoop {
   /** What was recorded since the begin of the period; undefined where nothing records. */
   recorded(): RecordedFaults | undefined {
     // What was touched before this call is in it, as far as the kernel has told.
-    this.serve()
+    this.serve(readsAtOnce)
     return this.#record?.copy()
   }
 
@@ -156,7 +164,7 @@ export class FaultLoop {
     for (let tries = 0; tries < maxProtectTries; tries++) {
       const result = this.#ops.writeProtect(address, pages * pageSizeBytes, on)
       if (result !== 'again') return result
-      this.serve()
+      this.serve(readsAtOnce)
     }
     throw new VarveError('RECORDER_UNRELIABLE', `memory at ${address} keeps changing: it was not protected`)
   }

@@ -1,22 +1,41 @@
+import type { ExtentMap } from '../../layer/extent-map.js'
+import type { CopySource } from '../../sys/userfaultfd.js'
 import type { AfterRecorded } from '../../working-set/recording.js'
 import type { RecordedFaults } from './fault-record.js'
 import type { ServedRegion } from './handshake.js'
 
 /** What the server's main thread asks of the thread that answers faults; each gets one answer, in order. */
 export type FaultOrder =
-  /** The VM's memory is there: answer its faults from now on. Once. */
-  | { readonly kind: 'serve'; readonly userfaultfd: number; readonly regions: readonly ServedRegion[] }
-  /** Begin a recording; refused while one is on. Before `serve` it holds from the first fault on. */
-  | { readonly kind: 'record'; readonly writes: boolean }
+  /** A VM's memory is there: answer its faults from now on. */
+  | ({ readonly kind: 'serve'; readonly vm: number } & FaultedVmParts)
+  /** Leave it: its descriptor and its layers are of no more use to the thread once this is answered. */
+  | { readonly kind: 'drop'; readonly vm: number }
+  /** Begin a recording; refused while one is on. */
+  | { readonly kind: 'record'; readonly vm: number; readonly writes: boolean }
   /** Give what was recorded, and next: go on with it, begin the next period, or end it. */
-  | { readonly kind: 'recorded'; readonly next: AfterRecorded }
+  | { readonly kind: 'recorded'; readonly vm: number; readonly next: AfterRecorded }
+  | { readonly kind: 'stop' }
+
+/** Typed arrays over shared memory: nothing large is copied on the way to the thread, where others' faults would wait for it. */
+export interface FaultedVmParts {
+  readonly userfaultfd: number
+  readonly regions: readonly ServedRegion[]
+  readonly map: ExtentMap
+  readonly layers: readonly CopySource[]
+  readonly counters: Float64Array
+  /** Whether neighbours are installed with a page. */
+  readonly around: boolean
+  /** Record from the first fault on: `writes` of it. */
+  readonly record: boolean | null
+}
 
 export const afterRecorded: readonly AfterRecorded[] = ['go-on', 'again', 'stop']
 
 export interface FaultAnswer {
   readonly recorded?: RecordedFaults
-  /** Of `record`: no page was there yet. */
-  readonly fromTheFirst?: boolean
   /** The order was refused. A next period that was refused ends the recording; nothing else is changed. */
   readonly error?: string
 }
+
+/** What the thread says: an answer to the oldest order, or that it gave up one VM. */
+export type FaultMessage = FaultAnswer | { readonly failed: number; readonly reason: string }

@@ -2,37 +2,40 @@ import { once } from 'node:events'
 import { Worker } from 'node:worker_threads'
 import { VarveError } from '../../errors.js'
 import { createEvent, raiseEvent } from '../../sys/eventfd.js'
-import type { FaultAnswer, FaultOrder } from './fault-orders.js'
+import type { FaultAnswer, FaultMessage, FaultOrder } from './fault-orders.js'
 import type { FaultWorkerData } from './fault-worker.js'
 
-/** The thread that answers faults, as the main thread sees it. */
+export interface FaultThreadEvents {
+  /** One VM cannot be served. Nobody answers its faults from now on; others are served on. */
+  onVmFailure(vm: number, reason: string): void
+  /** Called once, with the reason, when the thread ends without having been told to. */
+  onFailure(error: unknown): void
+}
+
+/** The thread that answers the faults of all VMs, as the main thread sees it. */
 export class FaultThread {
   readonly #worker: Worker
-  readonly #stopEvent = createEvent()
   readonly #orderEvent = createEvent()
   readonly #ready: Promise<unknown>
   /** Who waits for an answer, in the order of the orders. */
   readonly #waiting: ((answer: FaultAnswer) => void)[] = []
 
-  /** `onFailure` is called once, with the reason, when the thread ends without having been told to. */
-  constructor(data: Omit<FaultWorkerData, 'stopEvent' | 'orderEvent'>, onFailure: (error: unknown) => void) {
+  constructor({ onVmFailure, onFailure }: FaultThreadEvents) {
     this.#worker = new Worker(new URL('./fault-worker.js', import.meta.url), {
-      workerData: {
-        ...data,
-        stopEvent: this.#stopEvent,
-        orderEvent: this.#orderEvent,
-      } satisfies FaultWorkerData,
+      workerData: { orderEvent: this.#orderEvent } satisfies FaultWorkerData,
     })
     this.#worker.once('error', onFailure)
     this.#worker.once('exit', () =>
       onFailure(new VarveError('PAGE_SERVER_PROTOCOL', 'the fault thread ended')),
     )
     this.#ready = once(this.#worker, 'message').then(() => {
-      this.#worker.on('message', (answer: FaultAnswer) => this.#waiting.shift()?.(answer))
+      this.#worker.on('message', (message: FaultMessage) => {
+        if ('failed' in message) onVmFailure(message.failed, message.reason)
+        else this.#waiting.shift()?.(message)
+      })
     })
   }
 
-  /** The layers are mapped. */
   async ready(): Promise<void> {
     await this.#ready
   }
@@ -48,8 +51,9 @@ export class FaultThread {
   }
 
   async stop(): Promise<void> {
-    // It must be woken first: neither terminate nor process.exit ends a thread that sleeps in poll.
-    raiseEvent(this.#stopEvent)
+    // It must leave its loop first: neither terminate nor process.exit ends a thread that sleeps in poll.
+    this.#worker.removeAllListeners('exit')
+    void this.order({ kind: 'stop' })
     await this.#worker.terminate()
   }
 }

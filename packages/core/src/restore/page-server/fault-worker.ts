@@ -1,62 +1,84 @@
-import { openSync } from 'node:fs'
 import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads'
 import { VarveError } from '../../errors.js'
-import type { ExtentMap } from '../../layer/extent-map.js'
 import { pageSizeBytes } from '../../memory/units.js'
 import { clearEvent } from '../../sys/eventfd.js'
-import { adviseRandomAccess, mapAnonymous, mapFile } from '../../sys/memory-map.js'
+import { mapAnonymous } from '../../sys/memory-map.js'
 import { Poller } from '../../sys/poll.js'
 import { UserfaultOps } from '../../sys/userfaultfd.js'
 import { FaultLoop } from './fault-loop.js'
-import type { FaultAnswer, FaultOrder } from './fault-orders.js'
-import { FaultRecord } from './fault-record.js'
+import type { FaultAnswer, FaultedVmParts, FaultMessage, FaultOrder } from './fault-orders.js'
 
-/** What the main thread hands over at start; typed arrays over shared memory stay shared. */
 export interface FaultWorkerData {
-  readonly layers: readonly { readonly path: string; readonly pages: number }[]
-  readonly map: ExtentMap
-  readonly randomAccess: boolean
-  /** Polls readable when the worker shall end. */
-  readonly stopEvent: number
   /** Polls readable when orders were posted. */
   readonly orderEvent: number
-  readonly counters: Float64Array
 }
 
 /** How soon deferred faults are tried again while no new event comes. */
 const retryMs = 1
 
-const { layers, map, randomAccess, stopEvent, orderEvent, counters } = workerData as FaultWorkerData
+/**
+ * Reads a turn. Up to 64 faults each; without a bound vCPUs that keep faulting would keep orders, what was put off, and other
+ * VMs waiting: up to 5 ms where one VM is alone, a quarter of that for each where several are.
+ */
+const readsAlone = 16
+const readsAmongMany = 4
+
+interface FaultedVm {
+  readonly vm: number
+  readonly userfaultfd: number
+  readonly loop: FaultLoop
+  /** Faults wait to be tried again. */
+  again: boolean
+  failed: boolean
+}
+
+const { orderEvent } = workerData as FaultWorkerData
 const port = parentPort
 if (port === null) throw new Error('fault-worker.js is a worker thread')
+const say = (message: FaultMessage) => port.postMessage(message)
 
-// The mappings live as long as the process: nothing unmaps what a fault may still be copied from.
-const sources = layers.map(({ path, pages }) => {
-  // No run of the map leads to a layer without pages, and a mapping of nothing is EINVAL.
-  if (pages === 0) return { address: 0, lengthBytes: 0 }
-  const mapping = mapFile(openSync(path, 'r'), pages * pageSizeBytes)
-  if (randomAccess) adviseRandomAccess(mapping)
-  return mapping
-})
 const zeros = mapAnonymous(pageSizeBytes)
-
-/** Ordered before there was memory to record: `writes` of it. */
-let early: { readonly writes: boolean } | undefined
-let loop: FaultLoop | undefined
-let poller = new Poller([stopEvent, orderEvent])
-port.postMessage('ready')
-for (let again = false; ; ) {
+let vms: FaultedVm[] = []
+/** The order event, then the VMs in their order. */
+let poller = new Poller([orderEvent])
+let stopped = false
+say({})
+for (let again = false; !stopped; ) {
   poller.wait(again ? retryMs : -1)
-  if (poller.readable(0)) break
-  if (poller.readable(1)) {
+  if (poller.readable(0)) {
     obeyAll()
-    // The userfaultfd may be new to the poller, and is never read before it was polled.
+    // A userfaultfd may be new to the poller, and is never read before it was polled.
     continue
   }
-  if (loop === undefined) continue
-  // The kernel says so of a userfaultfd that is blocking or was never set up. A read of the former would sleep.
-  if (poller.broken(2)) throw new VarveError('PAGE_SERVER_PROTOCOL', 'the userfaultfd cannot be polled')
-  again = loop.serve()
+  again = false
+  let failures = 0
+  for (let index = 0; index < vms.length; index++) {
+    const vm = vms[index] as FaultedVm
+    if (!vm.again && !poller.readable(index + 1)) continue
+    serve(vm, index)
+    if (vm.again) again = true
+    if (vm.failed) failures++
+  }
+  if (failures > 0) keep((vm) => !vm.failed)
+}
+
+/** A VM that cannot be served is given up, alone. */
+function serve(vm: FaultedVm, index: number): void {
+  try {
+    // The kernel says so of a userfaultfd that is blocking or was never set up. A read of the former would sleep.
+    if (poller.broken(index + 1))
+      throw new VarveError('PAGE_SERVER_PROTOCOL', 'the userfaultfd cannot be polled')
+    vm.again = vm.loop.serve(vms.length === 1 ? readsAlone : readsAmongMany)
+  } catch (error) {
+    vm.again = false
+    vm.failed = true
+    say({ failed: vm.vm, reason: (error as Error).stack ?? String(error) })
+  }
+}
+
+function keep(which: (vm: FaultedVm) => boolean): void {
+  vms = vms.filter(which)
+  poller = new Poller([orderEvent, ...vms.map(({ userfaultfd }) => userfaultfd)])
 }
 
 function obeyAll(): void {
@@ -67,57 +89,63 @@ function obeyAll(): void {
       | { message: FaultOrder }
       | undefined
     if (received === undefined) return
-    port?.postMessage(obey(received.message))
+    say(obey(received.message))
   }
 }
 
 function obey(order: FaultOrder): FaultAnswer {
+  if (order.kind === 'stop') {
+    stopped = true
+    return {}
+  }
+  const of = vms.find(({ vm }) => vm === order.vm)
+  try {
+    return obeyFor(of, order)
+  } catch (error) {
+    return refused(of, error as Error)
+  }
+}
+
+function obeyFor(of: FaultedVm | undefined, order: Exclude<FaultOrder, { kind: 'stop' }>): FaultAnswer {
   switch (order.kind) {
-    case 'serve': {
-      const { userfaultfd, regions } = order
-      loop = new FaultLoop({
-        ops: new UserfaultOps(userfaultfd),
-        regions,
-        map,
-        layers: sources,
-        zeros,
-        counters,
-        around: !randomAccess,
-      })
-      poller = new Poller([stopEvent, orderEvent, userfaultfd])
-      // A failure here ends the server: a recording that was asked for and does not record would lie.
-      if (early !== undefined) loop.record(early.writes)
-      early = undefined
+    case 'serve':
+      vms.push(faultedVm(order.vm, order))
+      keep(() => true)
       return {}
-    }
+    case 'drop':
+      keep(({ vm }) => vm !== order.vm)
+      return {}
     case 'record':
-      if (early !== undefined || loop?.recording === true)
-        return { error: 'a recording of this VM is on; end it first' }
-      if (loop !== undefined) return refusable(order.writes)
-      early = { writes: order.writes }
-      return { fromTheFirst: true }
+      if (of === undefined) return { error: 'the VM is not served any more' }
+      if (of.loop.recording) return { error: 'a recording of this VM is on; end it first' }
+      of.loop.record(order.writes)
+      return {}
     case 'recorded': {
-      const recorded = loop ? loop.recorded() : early && new FaultRecord(map.pages, early.writes).copy()
-      if (recorded === undefined) return { error: 'nothing is recorded' }
-      if (order.next === 'stop') {
-        early = undefined
-        loop?.stopRecording()
-      } else if (order.next === 'again') {
-        const { error } = refusable(recorded.written !== null)
-        if (error !== undefined) return { error }
-      }
+      const recorded = of?.loop.recorded()
+      if (of === undefined || recorded === undefined) return { error: 'nothing is recorded' }
+      if (order.next === 'stop') of.loop.stopRecording()
+      else if (order.next === 'again') of.loop.record(recorded.written !== null)
       return { recorded }
     }
   }
 }
 
-/** Begins a recording, or a period of it. */
-function refusable(writes: boolean): FaultAnswer {
+/** A recording that was asked for and does not record would lie. A VM whose fault went unanswered meanwhile is given up. */
+function refused(of: FaultedVm | undefined, error: Error): FaultAnswer {
   try {
-    loop?.record(writes)
-    return { fromTheFirst: false }
-  } catch (error) {
-    loop?.stopRecording()
-    return { error: (error as Error).message }
+    of?.loop.stopRecording()
+  } catch {
+    // Said below: only a fault that cannot be answered ends here.
   }
+  if (of?.loop.broken) {
+    keep((vm) => vm !== of)
+    say({ failed: of.vm, reason: error.stack ?? error.message })
+  }
+  return { error: error.message }
+}
+
+function faultedVm(vm: number, { userfaultfd, record, ...parts }: FaultedVmParts): FaultedVm {
+  const loop = new FaultLoop({ ops: new UserfaultOps(userfaultfd), zeros, ...parts })
+  if (record !== null) loop.record(record)
+  return { vm, userfaultfd, loop, again: false, failed: false }
 }

@@ -3,25 +3,25 @@ import { closeSync, openSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { isAlive, type ProcessIdentity, processIdentity } from '../../sys/proc.js'
 import type { GuardOrder } from './guard-main.js'
-import { pageServerFiles } from './page-server-files.js'
+import { pageServerRoot } from './page-server-files.js'
 
 /** A guard that dies at once is not started more often than this. */
 const restartMs = 1000
 
 /**
- * Keeps a guard beside the server. The owner starts the first one, in parallel with the server, and names it; where it
- * dies, the server starts the next. Only if both die within the same moment does the VM stand still unnoticed.
+ * Keeps a guard beside the server. Who starts the server starts the first one, in parallel, and names it; where it dies, the
+ * server starts the next. Only if both die within the same moment do VMs stand still unnoticed.
  */
 export class GuardWatch {
   readonly #order: GuardOrder
-  #guard: ProcessIdentity | undefined
+  #guard: ProcessIdentity | null = null
   #startedAt = Number.NEGATIVE_INFINITY
 
   constructor(order: GuardOrder) {
     this.#order = order
   }
 
-  get guard(): ProcessIdentity | undefined {
+  get guard(): ProcessIdentity | null {
     return this.#guard
   }
 
@@ -29,16 +29,17 @@ export class GuardWatch {
     this.#guard = guard
   }
 
-  /** To be called often while the VM lives. */
+  /** To be called often while VMs live. */
   check(): void {
-    if (this.#guard === undefined || isAlive(this.#guard)) return
+    if (this.#guard === null || isAlive(this.#guard)) return
     const now = performance.now()
     if (now - this.#startedAt < restartMs) return
     this.#startedAt = now
-    const log = openSync(pageServerFiles(this.#order.directory).guardLog, 'a', 0o600)
+    const log = openSync(pageServerRoot(this.#order.runtime).guardLog, 'a', 0o600)
     const script = fileURLToPath(new URL('guard-main.js', import.meta.url))
     const child = spawn(process.execPath, [script, JSON.stringify(this.#order)], {
       detached: true,
+      cwd: '/',
       stdio: ['ignore', 'ignore', log],
     })
     closeSync(log)

@@ -1,9 +1,10 @@
 import { connect } from 'node:net'
 import { type ErrorCode, errorRegistry, VarveError } from '../../errors.js'
 import type { FaultSource } from '../../working-set/recording.js'
+import type { ServingProcesses } from './control.js'
 import type { CounterName } from './fault-loop.js'
 import { pageServerFiles } from './page-server-files.js'
-import type { ServedPrefetch } from './prefetch-thread.js'
+import type { ServedPrefetch } from './prefetch.js'
 import { recordedFromJson } from './recorded-answer.js'
 
 export type PageServerStats = Readonly<Record<CounterName, number>>
@@ -11,6 +12,8 @@ export type PageServerStats = Readonly<Record<CounterName, number>>
 /** What can be asked of a running page server, by its VM's owner. */
 export interface PageServerClient extends FaultSource {
   stats(options?: { readonly signal?: AbortSignal }): Promise<PageServerStats>
+  /** Who serves the VM at the moment, and who guards that. */
+  processes(options?: { readonly signal?: AbortSignal }): Promise<ServingProcesses>
   /** What fetching ahead did so far. With `wait`, once it has come to an end. INVALID_ARGUMENT where there is none. */
   prefetched(options?: {
     readonly wait?: boolean
@@ -28,6 +31,7 @@ export function pageServerClient(directory: string, pages: number): PageServerCl
   const path = pageServerFiles(directory).control
   return {
     stats: (ofCall) => askPageServer(path, { op: 'stats' }, ofCall) as Promise<PageServerStats>,
+    processes: (ofCall) => askPageServer(path, { op: 'processes' }, ofCall) as Promise<ServingProcesses>,
     prefetched: async ({ wait = false, signal } = {}) => {
       for (;;) {
         const answer = await askPageServer(path, { op: 'prefetched', wait }, { signal })
@@ -52,8 +56,10 @@ export function askPageServer(
 ): Promise<unknown> {
   const { op } = request
   return new Promise((resolve, reject) => {
-    const fail = (detail: string, cause?: unknown, code: ErrorCode = 'PAGE_SERVER_PROTOCOL') =>
-      settle(() => reject(new VarveError(code, `${op} on ${path}: ${detail}`, { cause })))
+    const fail = (detail: string, { cause, code = 'PAGE_SERVER_PROTOCOL', gone = false }: Failure = {}) => {
+      const details = gone ? { gone } : {}
+      settle(() => reject(new VarveError(code, `${op} on ${path}: ${detail}`, { cause, details })))
+    }
     const timer = setTimeout(
       () => settle(() => reject(new VarveError('TIMEOUT', `${op}: no answer in ${answerTimeoutMs} ms`))),
       answerTimeoutMs,
@@ -69,8 +75,8 @@ export function askPageServer(
     const socket = connect(path, () => socket.write(`${JSON.stringify(request)}\n`))
     const parts: string[] = []
     let length = 0
-    socket.once('error', (cause) => fail(cause.message, cause))
-    socket.once('close', () => fail('closed without an answer'))
+    socket.once('error', (cause) => fail(cause.message, { cause, gone: true }))
+    socket.once('close', () => fail('closed without an answer', { gone: true }))
     socket.setEncoding('utf8').on('data', (part: string) => {
       parts.push(part)
       length += part.length
@@ -81,10 +87,10 @@ export function askPageServer(
       try {
         answer = JSON.parse(text.slice(0, text.indexOf('\n'))) as typeof answer
       } catch (cause) {
-        return fail('the answer is not JSON', cause)
+        return fail('the answer is not JSON', { cause })
       }
       const { error, code } = answer ?? { error: 'null' }
-      if (error !== undefined) fail(String(error), undefined, knownCode(code))
+      if (error !== undefined) fail(String(error), knownCode(code))
       else settle(() => resolve(answer))
     })
     signal?.addEventListener('abort', onAbort)
@@ -92,6 +98,15 @@ export function askPageServer(
   })
 }
 
-function knownCode(code: unknown): ErrorCode | undefined {
-  return typeof code === 'string' && Object.hasOwn(errorRegistry, code) ? (code as ErrorCode) : undefined
+interface Failure {
+  readonly cause?: unknown
+  readonly code?: ErrorCode
+  readonly gone?: boolean
+}
+
+/** Nobody listens there, or who did has ended without an answer. */
+export const isGone = (error: unknown): boolean => error instanceof VarveError && error.details.gone === true
+
+function knownCode(code: unknown): Failure {
+  return typeof code === 'string' && Object.hasOwn(errorRegistry, code) ? { code: code as ErrorCode } : {}
 }

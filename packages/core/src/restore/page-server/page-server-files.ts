@@ -1,6 +1,9 @@
 import { join } from 'node:path'
 
-/** The server's own folder in the VM's directory, and what is in it. */
+/** Of the orders and of the files in the server's directory. A Varve that speaks another version has a server of its own. */
+export const pageServerProtocol = 2
+
+/** What the server keeps in one VM's directory, in a folder of its own. */
 export function pageServerFiles(directory: string) {
   const own = join(directory, 'page-server')
   return {
@@ -8,6 +11,23 @@ export function pageServerFiles(directory: string) {
     config: join(own, 'config.json'),
     workingSet: join(own, 'working-set'),
     control: join(own, 'control.sock'),
+    serverLog: join(own, 'server.log'),
+  }
+}
+
+/** What a runtime directory holds of its page server. */
+export function pageServerRoot(runtime: string) {
+  const own = join(runtime, `page-server-${pageServerProtocol}`)
+  return {
+    own,
+    /** Where orders come in. */
+    control: join(own, 'control.sock'),
+    /** Held by who starts a server. */
+    startLock: join(own, 'start.lock'),
+    /** Held by the server, as long as it lives. */
+    serverLock: join(own, 'server.lock'),
+    /** One file for each VM that is served: what a guard or a successor learns them from. */
+    vms: join(own, 'vms'),
     serverLog: join(own, 'server.log'),
     guardLog: join(own, 'guard.log'),
   }

@@ -1,20 +1,23 @@
-import { openSync } from 'node:fs'
-import { parentPort, workerData } from 'node:worker_threads'
+import { closeSync, openSync } from 'node:fs'
+import { parentPort } from 'node:worker_threads'
 import { VarveError } from '../../errors.js'
 import type { ExtentMap } from '../../layer/extent-map.js'
 import { pageSizeBytes } from '../../memory/units.js'
-import { mapAnonymous, mapFile } from '../../sys/memory-map.js'
+import { mapAnonymous } from '../../sys/memory-map.js'
 import { isResident } from '../../sys/mincore.js'
 import { openDirect, readInto } from '../../sys/read-into.js'
-import { UserfaultOps } from '../../sys/userfaultfd.js'
+import { type CopySource, UserfaultOps } from '../../sys/userfaultfd.js'
 import { readWorkingSet } from '../../working-set/working-set-file.js'
 import type { ServedRegion } from './handshake.js'
 import { PrefetchLoop, type PrefetchSource, stagingPages } from './prefetch-loop.js'
 import { type PrefetchPiece, prefetchPlan } from './prefetch-plan.js'
 
-export interface PrefetchWorkerData {
+/** One VM's working set: made ready at once, fetched when there is memory to put it into. */
+export interface PrefetchTask {
   readonly workingSetPath: string
   readonly layers: readonly { readonly path: string; readonly pages: number }[]
+  /** Where each layer is mapped in this process. */
+  readonly mapped: readonly CopySource[]
   readonly map: ExtentMap
   readonly counters: Float64Array
   /** Set to 1 to halt. */
@@ -29,9 +32,13 @@ export interface PrefetchOrder {
   readonly regions: readonly ServedRegion[]
 }
 
-/** The thread's last message. */
+/** First a task, then, once, its order; `null` instead of that where the VM has ended before. */
+export type PrefetchRequest = { readonly task: PrefetchTask } | { readonly order: PrefetchOrder | null }
+
+/** The thread's answer to both of them together; it is free again then. */
 export interface PrefetchEnd {
   readonly finished: boolean
+  readonly failure: string | null
   readonly ms: number
   /** Layers that were read past the page cache. */
   readonly directLayers: number
@@ -41,65 +48,97 @@ export interface PrefetchEnd {
 const warmShare = 0.9
 const samples = 256
 
-const { workingSetPath, layers, map, counters, halt, faultCounters, removedPages } =
-  workerData as PrefetchWorkerData
 const port = parentPort
 if (port === null) throw new Error('prefetch-worker.js is a worker thread')
-const workingSet = await readWorkingSet(workingSetPath)
-if (workingSet.pages !== map.pages)
-  throw new VarveError(
-    'IMAGE_MISMATCH',
-    `working set of ${workingSet.pages} pages for an image of ${map.pages}`,
-  )
-const plan = prefetchPlan(workingSet, map)
 const staging = mapAnonymous(stagingPages * pageSizeBytes)
-const sources = layers.map(({ path, pages }, index) =>
-  sourceOf(
-    path,
-    pages,
-    plan.filter(({ source }) => source === index),
-  ),
-)
-const directLayers = sources.filter(({ read }) => read !== undefined).length
-
-/** What the guest gave back must not come back: its balloon ends the fetching. What is then missing comes when it is asked for. */
-const halted = () => Atomics.load(halt, 0) !== 0 || (faultCounters[removedPages] as number) > 0
 const never = new Int32Array(new SharedArrayBuffer(4))
 
-port.once('message', ({ userfaultfd, regions }: PrefetchOrder) => {
-  const begin = performance.now()
-  const loop = new PrefetchLoop({
-    ops: new UserfaultOps(userfaultfd),
-    regions,
-    plan,
-    sources,
-    staging,
-    counters,
-    halted,
-    pause: () => Atomics.wait(never, 0, 0, 1),
-  })
-  const finished = loop.run()
-  port.postMessage({ finished, ms: performance.now() - begin, directLayers } satisfies PrefetchEnd)
+interface Ready {
+  readonly task: PrefetchTask
+  readonly plan: readonly PrefetchPiece[]
+  readonly sources: readonly PrefetchSource[]
+  readonly directLayers: number
+  close(): void
+}
+
+let ready: Promise<Ready> | undefined
+port.on('message', (request: PrefetchRequest) => {
+  if ('task' in request) {
+    ready = prepare(request.task)
+    // Told when the order comes.
+    ready.catch(() => {})
+  } else if (ready !== undefined) void answer(ready, request.order)
 })
 
-function sourceOf(path: string, pages: number, wanted: readonly PrefetchPiece[]): PrefetchSource {
-  if (pages === 0 || wanted.length === 0) return { mapped: { address: 0, lengthBytes: 0 } }
-  const fd = openSync(path, 'r')
-  const mapped = mapFile(fd, pages * pageSizeBytes)
+async function answer(preparing: Promise<Ready>, order: PrefetchOrder | null): Promise<void> {
+  const begin = performance.now()
+  let [finished, failure, directLayers] = [false, null as string | null, 0]
+  try {
+    const made = await preparing
+    directLayers = made.directLayers
+    try {
+      if (order !== null) finished = run(made, order)
+    } finally {
+      made.close()
+    }
+  } catch (error) {
+    failure = (error as Error).message
+  }
+  const ms = performance.now() - begin
+  port?.postMessage({ finished, failure, ms, directLayers } satisfies PrefetchEnd)
+}
+
+async function prepare(task: PrefetchTask): Promise<Ready> {
+  const { workingSetPath, map, layers, mapped } = task
+  const workingSet = await readWorkingSet(workingSetPath)
+  if (workingSet.pages !== map.pages)
+    throw new VarveError(
+      'IMAGE_MISMATCH',
+      `working set of ${workingSet.pages} pages for an image of ${map.pages}`,
+    )
+  const plan = prefetchPlan(workingSet, map)
+  const opened: number[] = []
+  const close = () => {
+    for (const fd of opened.splice(0)) closeSync(fd)
+  }
+  try {
+    const sources = layers.map(({ path }, index): PrefetchSource => {
+      const source = { mapped: mapped[index] as CopySource }
+      const wanted = plan.filter((piece) => piece.source === index)
+      if (wanted.length === 0 || isWarm(source.mapped, wanted)) return source
+      const fd = openDirect(path) ?? openSync(path, 'r')
+      opened.push(fd)
+      return { ...source, read: (firstPage, pages) => readPages(fd, path, firstPage, pages) }
+    })
+    return { task, plan, sources, directLayers: opened.length, close }
+  } catch (error) {
+    close()
+    throw error
+  }
+}
+
+function isWarm(mapped: CopySource, wanted: readonly PrefetchPiece[]): boolean {
   const step = Math.max(1, Math.floor(wanted.length / samples))
   let [looked, resident] = [0, 0]
   for (let index = 0; index < wanted.length; index += step, looked++)
     if (isResident(mapped, (wanted[index] as PrefetchPiece).sourcePage)) resident++
-  if (resident >= warmShare * looked) return { mapped }
-  const direct = openDirect(path) ?? fd
-  const read = (firstPage: number, count: number) => {
-    const length = count * pageSizeBytes
-    const bytes = readInto(direct, staging, 0, length, firstPage * pageSizeBytes)
-    if (bytes < length)
-      throw new VarveError(
-        'IMAGE_MISMATCH',
-        `layer ${path} ends at byte ${firstPage * pageSizeBytes + bytes}`,
-      )
-  }
-  return { mapped, read }
+  return resident >= warmShare * looked
+}
+
+function readPages(fd: number, path: string, firstPage: number, pages: number): void {
+  const length = pages * pageSizeBytes
+  const bytes = readInto(fd, staging, 0, length, firstPage * pageSizeBytes)
+  if (bytes < length)
+    throw new VarveError('IMAGE_MISMATCH', `layer ${path} ends at byte ${firstPage * pageSizeBytes + bytes}`)
+}
+
+/** True where all was fetched. */
+function run({ task, plan, sources }: Ready, { userfaultfd, regions }: PrefetchOrder): boolean {
+  const { halt, faultCounters, removedPages, counters } = task
+  // What the guest gave back must not come back: its balloon ends the fetching. What is then missing comes when it is
+  // asked for.
+  const halted = () => Atomics.load(halt, 0) !== 0 || (faultCounters[removedPages] as number) > 0
+  const ops = new UserfaultOps(userfaultfd)
+  const pause = () => Atomics.wait(never, 0, 0, 1)
+  return new PrefetchLoop({ ops, regions, plan, sources, staging, counters, halted, pause }).run()
 }

@@ -1,7 +1,7 @@
-import { Worker } from 'node:worker_threads'
 import { counterNames } from './fault-loop.js'
 import { type PrefetchCounterName, prefetchCounterNames } from './prefetch-loop.js'
-import type { PrefetchEnd, PrefetchOrder, PrefetchWorkerData } from './prefetch-worker.js'
+import type { PrefetchPool, PrefetchThread } from './prefetch-pool.js'
+import type { PrefetchEnd, PrefetchOrder, PrefetchTask } from './prefetch-worker.js'
 
 /** What fetching ahead did, or does. */
 export interface ServedPrefetch extends Readonly<Record<PrefetchCounterName, number>> {
@@ -17,43 +17,32 @@ export interface ServedPrefetch extends Readonly<Record<PrefetchCounterName, num
   readonly directLayers: number | null
 }
 
-/** The thread that installs a working set's pages while another one answers faults. */
-export class PrefetchThread {
-  readonly #worker: Worker
+/** One VM's working set, installed by a thread while another one answers faults. */
+export class Prefetch {
   readonly #counters = new Float64Array(new SharedArrayBuffer(prefetchCounterNames.length * 8))
   readonly #halt = new Int32Array(new SharedArrayBuffer(4))
+  readonly #thread: PrefetchThread
   #state: ServedPrefetch['state'] = 'waiting'
-  #failure: string | null = null
   #end: PrefetchEnd | undefined
-  /** Resolves once there is nothing more to come. */
+  #ordered = false
+  /** Resolves once there is nothing more to come: the thread does not touch the VM's memory any more. */
   readonly ended: Promise<void>
 
-  constructor(data: Omit<PrefetchWorkerData, 'counters' | 'halt' | 'removedPages'>) {
-    this.#worker = new Worker(new URL('./prefetch-worker.js', import.meta.url), {
-      workerData: {
-        ...data,
-        counters: this.#counters,
-        halt: this.#halt,
-        removedPages: counterNames.indexOf('removedPages'),
-      } satisfies PrefetchWorkerData,
-    })
-    this.ended = new Promise((resolve) => {
-      this.#worker.once('message', (end: PrefetchEnd) => {
-        this.#end = end
-        this.#state = end.finished ? 'finished' : 'halted'
-        resolve()
-      })
-      this.#worker.once('error', (error) => {
-        this.#failure = error.message
-        this.#state = 'failed'
-        resolve()
-      })
+  constructor(pool: PrefetchPool, task: Omit<PrefetchTask, 'counters' | 'halt' | 'removedPages'>) {
+    const removedPages = counterNames.indexOf('removedPages')
+    this.#thread = pool.take({ ...task, counters: this.#counters, halt: this.#halt, removedPages })
+    this.ended = this.#thread.end.then((end) => {
+      this.#end = end
+      if (end.failure !== null) this.#state = 'failed'
+      else this.#state = end.finished ? 'finished' : 'halted'
     })
   }
 
   start(order: PrefetchOrder): void {
-    if (this.#state === 'waiting') this.#state = 'running'
-    this.#worker.postMessage(order)
+    if (this.#ordered) return
+    this.#ordered = true
+    this.#state = 'running'
+    this.#thread.order(order)
   }
 
   get going(): boolean {
@@ -66,15 +55,20 @@ export class PrefetchThread {
     ) as Record<PrefetchCounterName, number>
     return {
       state: this.#state,
-      failure: this.#failure,
+      failure: this.#end?.failure ?? null,
       ...counts,
       ms: this.#end?.ms ?? null,
       directLayers: this.#end?.directLayers ?? null,
     }
   }
 
+  /** Halts it, also where it never began. */
   async stop(): Promise<void> {
     Atomics.store(this.#halt, 0, 1)
-    await this.#worker.terminate()
+    if (!this.#ordered) {
+      this.#ordered = true
+      this.#thread.order(null)
+    }
+    await this.ended
   }
 }

@@ -1,0 +1,84 @@
+import { rmSync } from 'node:fs'
+import { createServer, type Socket } from 'node:net'
+import { VarveError } from '../../errors.js'
+
+/** A request is one short JSON object. */
+const maxRequestBytes = 8192
+/** Owners ask, get their answer, and go. Each connection is a descriptor that the VMs of others may need. */
+const maxConnections = 64
+
+export interface LineRequest {
+  readonly op?: unknown
+  readonly [name: string]: unknown
+}
+
+export interface LineServer {
+  close(): void
+}
+
+/**
+ * Answers one JSON object a line with one a line, on a Unix socket of this process's user (the umask makes it so from the
+ * first moment). What `answer` throws becomes `{"error": …, "code": …}`.
+ */
+export function startLineServer(
+  path: string,
+  answer: (request: LineRequest) => Promise<object>,
+  /** Called when an answer was handed to the kernel. */
+  answered: (request: LineRequest) => void = () => {},
+): Promise<LineServer> {
+  const sockets = new Set<Socket>()
+  const server = createServer((socket) => {
+    sockets.add(socket)
+    socket.once('close', () => sockets.delete(socket))
+    // A peer that goes away in the middle of an answer is no concern of the server's.
+    socket.on('error', () => socket.destroy())
+    let pending = ''
+    let turn = Promise.resolve()
+    socket.setEncoding('utf8').on('data', (text: string) => {
+      const lines = (pending + text).split('\n')
+      pending = lines.pop() ?? ''
+      for (const line of [...lines, pending]) if (line.length > maxRequestBytes) return socket.destroy()
+      for (const line of lines) {
+        // Answers come in the order of the requests, and no request overtakes another.
+        turn = turn.then(async () => {
+          const request = parsed(line)
+          const value = request === undefined ? { error: 'not JSON' } : await settled(answer(request))
+          socket.write(`${JSON.stringify(value)}\n`, () => answered(request ?? {}))
+        })
+      }
+      return undefined
+    })
+  })
+  server.maxConnections = maxConnections
+  return new Promise((resolve, reject) => {
+    server.once('error', reject)
+    server.listen(path, () => {
+      resolve({
+        close: () => {
+          server.close()
+          for (const socket of sockets) socket.destroy()
+          rmSync(path, { force: true })
+        },
+      })
+    })
+  })
+}
+
+/** Undefined where it is not JSON; what is no object has no operation. */
+function parsed(line: string): LineRequest | undefined {
+  try {
+    const value: unknown = JSON.parse(line)
+    return typeof value === 'object' && value !== null ? (value as LineRequest) : {}
+  } catch {
+    return undefined
+  }
+}
+
+async function settled(answer: Promise<object>): Promise<object> {
+  try {
+    return await answer
+  } catch (error) {
+    const code = error instanceof VarveError ? { code: error.code } : {}
+    return { error: (error as Error).message, ...code }
+  }
+}

@@ -1,0 +1,233 @@
+import { appendFileSync, closeSync, lchownSync, rmSync } from 'node:fs'
+import { createServer, type Server, type Socket } from 'node:net'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { VarveError } from '../../errors.js'
+import { emptyBitmap } from '../../memory/page-bitmap.js'
+import { openPidfd } from '../../sys/pidfd.js'
+import { Poller } from '../../sys/poll.js'
+import type { AfterRecorded } from '../../working-set/recording.js'
+import type { PageServerConfig } from './config.js'
+import { type ServingProcesses, startControl } from './control.js'
+import { killServedVm } from './death.js'
+import { counterNames } from './fault-loop.js'
+import type { FaultAnswer, FaultOrder } from './fault-orders.js'
+import { FaultRecord } from './fault-record.js'
+import type { FaultThread } from './fault-thread.js'
+import type { LayerMappings, MappedLayers } from './layer-mappings.js'
+import type { LineServer } from './line-server.js'
+import { pageServerFiles } from './page-server-files.js'
+import { Prefetch } from './prefetch.js'
+import type { PrefetchPool } from './prefetch-pool.js'
+import { type Handshake, receiveHandshake } from './receive-handshake.js'
+import { recordedToJson } from './recorded-answer.js'
+import { sharedMap } from './shared-map.js'
+import { changedPages } from './wanted-pages.js'
+
+/** An answer that waits for the end of fetching ahead waits no longer; the owner then asks again. */
+const prefetchWaitMs = 5000
+
+/** What the VMs of one server have in common. */
+export interface ServerParts {
+  readonly faults: FaultThread
+  readonly mappings: LayerMappings
+  readonly prefetches: PrefetchPool
+  processes(): ServingProcesses
+}
+
+type OrderForVm<Order> = Order extends { readonly vm: number } ? Omit<Order, 'vm'> : never
+
+/** One VM that is being served, on the server's main thread. Its faults are answered by the fault thread. */
+export class ServedVm {
+  /** For the fault thread. */
+  readonly number: number
+  readonly config: PageServerConfig
+  /** Ends when all of it has ended: nothing is open, and no thread knows of the VM, any more. */
+  readonly ended: Promise<void>
+  /** Of the VMM: polls readable when that ends. */
+  readonly pidfd: number
+  readonly #parts: ServerParts
+  readonly #layers: MappedLayers
+  readonly #counters = new Float64Array(new SharedArrayBuffer(counterNames.length * 8))
+  readonly #prefetch: Prefetch | undefined
+  #control: LineServer | undefined
+  #listener: Server | undefined
+  #connection: Socket | undefined
+  #handshake: Handshake | undefined
+  /** Asked for before there was memory to record: `writes` of it. */
+  #early: boolean | null = null
+  #ending = false
+  #endsWith: () => void = () => {}
+
+  /** Errors: MACHINE_EXITED; IMAGE_MISMATCH, ENOENT (layers). */
+  constructor(number: number, config: PageServerConfig, parts: ServerParts) {
+    this.number = number
+    this.config = { ...config, map: sharedMap(config.map) }
+    this.#parts = parts
+    this.ended = new Promise((resolve) => {
+      this.#endsWith = resolve
+    })
+    const { layers, map, randomAccess, prefetch, vmm } = this.config
+    const pidfd = openPidfd(vmm)
+    if (pidfd === undefined) throw new VarveError('MACHINE_EXITED', `process ${vmm.pid} has ended`)
+    this.pidfd = pidfd
+    try {
+      this.#layers = parts.mappings.map(layers, randomAccess)
+    } catch (error) {
+      closeSync(pidfd)
+      throw error
+    }
+    const { sources: mapped } = this.#layers
+    if (prefetch !== null)
+      this.#prefetch = new Prefetch(parts.prefetches, {
+        ...{ workingSetPath: prefetch, layers, mapped, map },
+        faultCounters: this.#counters,
+      })
+  }
+
+  /** When this resolves, Firecracker may connect. On an error, `end` it. */
+  async open(): Promise<void> {
+    this.#control = await startControl(this.config.controlPath, {
+      counters: this.#counters,
+      processes: () => this.#parts.processes(),
+      record: (writes) => this.#record(writes),
+      recorded: (next) => this.#recorded(next),
+      prefetched: (wait) => this.#prefetched(wait),
+      stop: () => this.fail('its owner had the page server stop'),
+    })
+    await this.#listen()
+  }
+
+  #listen(): Promise<void> {
+    const { socketPath, socketOwner } = this.config
+    // pauseOnConnect: Node must not read, because a plain read drops the descriptor that comes with the bytes.
+    const listener = createServer({ pauseOnConnect: true }, (socket) => {
+      socket.on('error', () => {})
+      // One connection, ever. A second one can have been accepted together with the first.
+      if (this.#connection !== undefined || this.#ending) return socket.destroy()
+      listener.close()
+      this.#connection = socket
+      this.#attach(socket).catch((error: unknown) => this.fail(error))
+      return undefined
+    })
+    this.#listener = listener
+    return new Promise((resolve, reject) => {
+      listener.once('error', reject)
+      listener.listen(socketPath, () => {
+        try {
+          // Of a link only the link itself.
+          if (socketOwner) lchownSync(socketPath, socketOwner.uid, socketOwner.gid)
+          resolve()
+        } catch (error) {
+          reject(error)
+        }
+      })
+    })
+  }
+
+  async #attach(socket: Socket): Promise<void> {
+    const { vmm, map } = this.config
+    const handshake = await receiveHandshake(socket, vmm, map.pages)
+    if (this.#ending) return closeSync(handshake.userfaultfd)
+    this.#handshake = handshake
+    const record = this.#early
+    this.#early = null
+    const answer = await this.#order({
+      kind: 'serve',
+      ...handshake,
+      map,
+      layers: this.#layers.sources,
+      counters: this.#counters,
+      around: !this.config.randomAccess,
+      record,
+    })
+    if (answer.error !== undefined) throw new VarveError('PAGE_SERVER_PROTOCOL', answer.error)
+    // Not before the fault thread has it: whatever meets this one first, demand can be answered.
+    if (!this.#ending) this.#prefetch?.start(handshake)
+  }
+
+  #order(order: OrderForVm<FaultOrder>): Promise<FaultAnswer> {
+    return this.#parts.faults.order({ ...order, vm: this.number } as FaultOrder)
+  }
+
+  async #record(writes: boolean): Promise<object> {
+    // Pages that are fetched ahead would not be seen, and would be installed without protection.
+    if (this.#prefetch?.going === true)
+      throw new VarveError(
+        'RECORDER_UNRELIABLE',
+        'pages are being fetched ahead; record after that, or without',
+      )
+    if (this.#handshake === undefined) {
+      if (this.#early !== null)
+        throw new VarveError('RECORDER_UNRELIABLE', 'a recording of this VM is on; end it first')
+      this.#early = writes
+      return { fromTheFirst: true }
+    }
+    const { error } = await this.#order({ kind: 'record', writes })
+    if (error !== undefined) throw new VarveError('RECORDER_UNRELIABLE', error)
+    return { fromTheFirst: false }
+  }
+
+  async #recorded(next: AfterRecorded): Promise<object> {
+    const { layers, map, vmm } = this.config
+    const { recorded: found, error } =
+      this.#handshake === undefined ? this.#nothingYet(next) : await this.#order({ kind: 'recorded', next })
+    if (found === undefined) throw new VarveError('RECORDER_UNRELIABLE', error ?? 'nothing is recorded')
+    const memory = { pid: vmm.pid, regions: this.#handshake?.regions ?? [], map, layers }
+    const wanted = found.wanted ?? emptyBitmap(0, 0)
+    return recordedToJson(found, await changedPages(memory, wanted))
+  }
+
+  #nothingYet(next: AfterRecorded): FaultAnswer {
+    if (this.#early === null) return {}
+    const recorded = new FaultRecord(this.config.map.pages, this.#early).copy()
+    if (next === 'stop') this.#early = null
+    return { recorded }
+  }
+
+  async #prefetched(wait: boolean): Promise<object> {
+    const prefetch = this.#prefetch
+    if (prefetch === undefined) throw new VarveError('INVALID_ARGUMENT', 'nothing is to be fetched ahead')
+    if (wait) await Promise.race([prefetch.ended, sleep(prefetchWaitMs, undefined, { ref: false })])
+    return prefetch.report()
+  }
+
+  /** Nobody can answer its faults rightly: the VM is killed, and the reason left. Others are served on. */
+  fail(error: unknown): void {
+    if (this.#ending) return
+    // One that has ended by itself needs no reason; its end is what cannot be served.
+    if (new Poller([this.pidfd]).wait(0) === 0) {
+      const text = error instanceof Error ? (error.stack ?? error.message) : String(error)
+      const { directory } = this.config
+      try {
+        appendFileSync(pageServerFiles(directory).serverLog, `page server: ${text}\n`, { mode: 0o600 })
+      } finally {
+        const reason = text.split('\n', 1)[0]?.slice(0, 1000)
+        killServedVm(directory, this.pidfd, `the page server gave the VM up; it was killed: ${reason}`)
+      }
+    }
+    void this.end()
+  }
+
+  /** Leaves the VM alone: sockets at once, the rest as soon as no thread uses it. */
+  end(): Promise<void> {
+    if (!this.#ending) {
+      this.#ending = true
+      this.#control?.close()
+      this.#listener?.close()
+      rmSync(this.config.socketPath, { force: true })
+      void this.#letGo().then(this.#endsWith)
+    }
+    return this.ended
+  }
+
+  async #letGo(): Promise<void> {
+    await Promise.all([
+      this.#prefetch?.stop(),
+      this.#handshake === undefined ? undefined : this.#order({ kind: 'drop' }),
+    ])
+    this.#connection?.destroy()
+    if (this.#handshake !== undefined) closeSync(this.#handshake.userfaultfd)
+    closeSync(this.pidfd)
+    this.#layers.release()
+  }
+}
