@@ -47,5 +47,5 @@ test('where it boots, it answers natively; where it does not, the nested lab is 
   )
   const agent = guestAgent(machine.vsockPath ?? '')
   await agent.put('hello', '#!/bin/sh\necho "hello, $(cat)"\n')
-  expect((await agent.invoke('hello', 'native')).toString()).toBe('hello, native\n')
+  expect((await agent.invoke('hello', 'native')).output.toString()).toBe('hello, native\n')
 })

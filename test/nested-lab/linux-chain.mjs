@@ -11,7 +11,7 @@ mkdirSync(scratch, { mode: 0o700 })
 const dataDisk = join(scratch, 'data.ext4')
 copyFileSync('data.ext4', dataDisk)
 const store = await openLocalStore(join(scratch, 'store'), { create: true })
-const text = (buffer) => buffer.toString('utf8')
+const text = ({ output }) => output.toString('utf8')
 
 // The mount, its dirty pages and a tmpfs live in guest memory; the files live half there, half on the disk.
 const functions = {

@@ -64,7 +64,7 @@ const nameOf = (name, recorders, run) => `${name}.${recorders.join('-')}.${run}`
 async function invoke(machine, name) {
   const { input, output } = functions[name]
   const answer = await guestAgent(machine.vsockPath).invoke(name, input, { timeoutMs: 60_000 })
-  return answer.toString('utf8') === output
+  return answer.output.toString('utf8') === output
 }
 
 async function takeBase(store) {

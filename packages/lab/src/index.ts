@@ -1,9 +1,45 @@
 export { tellStory } from './demo/tell-story.js'
-export { type AgentCallOptions, type GuestAgent, guestAgent } from './linux/agent-client.js'
+export { labFunction, labFunctions } from './functions/all-functions.js'
+export {
+  type FunctionInput,
+  type FunctionRuntime,
+  type InputName,
+  inputNames,
+  type LabFunction,
+} from './functions/function-types.js'
+export {
+  type CheckedInvocation,
+  functionInput,
+  installFunction,
+  invokeFunction,
+  invokeRight,
+} from './functions/invoke-function.js'
+export {
+  type PreparedFunction,
+  type PreparedGuest,
+  type PrepareGuestOptions,
+  prepareGuest,
+} from './functions/prepare-guest.js'
+export {
+  type AgentCallOptions,
+  connectAgent,
+  type FixUp,
+  type GuestAgent,
+  guestAgent,
+  type Invocation,
+} from './linux/agent-client.js'
+export type {
+  AgentHello,
+  FixedUp,
+  GuestMemory,
+  RunningFunction,
+  StartedFunction,
+} from './linux/agent-replies.js'
 export type { AptOptions } from './linux/apt-packages.js'
 export { emptyExt4Image } from './linux/ext4-image.js'
 export type { LinuxGuest } from './linux/guest-files.js'
-export { linuxGuest } from './linux/guest-image.js'
+export { guestHere } from './linux/guest-here.js'
+export { type LinuxGuestOptions, linuxGuest } from './linux/guest-image.js'
 export { nativeLinuxBoots } from './linux/native-linux.js'
 export { type BootMicroGuestOptions, bootMicroGuest, type MicroGuest } from './micro/boot-micro-guest.js'
 export { buildMicroGuest } from './micro/build-micro-guest.js'

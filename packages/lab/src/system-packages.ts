@@ -12,7 +12,7 @@ interface SystemPackage {
 }
 
 /**
- * What the nested lab needs installed on Debian and Ubuntu. The kernel, busybox, socat and Python are not among them: they are
+ * What the nested lab needs installed on Debian and Ubuntu. The kernel, busybox and Python are not among them: they are
  * only unpacked into the cache (see linux/apt-packages.ts). xz and zstd unpack the kernels of other releases.
  */
 export const systemPackages: readonly SystemPackage[] = [
@@ -40,7 +40,7 @@ export function missingSystemPackages(env: NodeJS.ProcessEnv = process.env): str
  */
 export async function ensureSystemPackages(options: AptOptions = {}): Promise<void> {
   const missing = missingSystemPackages()
-  const fetched = ['kernel', 'busybox', 'socat', pythonKind].every(isFetched)
+  const fetched = ['kernel', 'busybox', pythonKind()].every(isFetched)
   if (missing.length === 0 && fetched) return
   if (!['/usr/bin/apt-get', '/usr/bin/apt-cache', '/usr/bin/dpkg-deb'].every(isExecutable))
     throw new VarveError(
@@ -51,7 +51,7 @@ export async function ensureSystemPackages(options: AptOptions = {}): Promise<vo
       },
     )
   const listsKnown =
-    (await isInstallable('busybox-static', options)) && (await isInstallable('socat', options))
+    (await isInstallable('busybox-static', options)) && (await isInstallable('python3-numpy', options))
   if (missing.length === 0 && listsKnown) return
   const install = ['install', '--yes', '--no-install-recommends', ...missing]
   if (process.getuid?.() !== 0)

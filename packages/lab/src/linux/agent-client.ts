@@ -1,6 +1,21 @@
-import type { Socket } from 'node:net'
-import { connectVsock, type ErrorCode, VarveError } from 'varve'
-import { agentPort, functionName, maxAgentBytes } from './agent.js'
+import { isVarveError, VarveError } from 'varve'
+import type { FunctionRuntime } from '../functions/function-types.js'
+import { agentHostname, agentPort, functionFileName, functionName, maxEntropyBytes } from './agent-bounds.js'
+import { ConnectionLost, exchange, provenConnection } from './agent-connection.js'
+import { type AgentFrame, encodeAgentFrame } from './agent-frames.js'
+import {
+  type AgentHello,
+  type FixedUp,
+  type GuestMemory,
+  parseFixedUp,
+  parseHello,
+  parseInvocation,
+  parseList,
+  parseMemory,
+  parseStarted,
+  type RunningFunction,
+  type StartedFunction,
+} from './agent-replies.js'
 
 export interface AgentCallOptions {
   readonly signal?: AbortSignal
@@ -8,163 +23,191 @@ export interface AgentCallOptions {
   readonly timeoutMs?: number
 }
 
+export interface Invocation {
+  readonly output: Buffer
+  /** From the request's arrival at the agent to its answer, by the guest's clock. */
+  readonly guestMs: number
+  /** The function alone, without its process's waking up; null for a program. */
+  readonly handlerMs: number | null
+  /** From the call to the agent's first sign of life: connecting, and waiting where the guest was not up yet. */
+  readonly firstAnswerMs: number
+  /** From the call to the whole output. */
+  readonly totalMs: number
+}
+
+/** What a clone has to be told, as it comes from another machine's memory. */
+export interface FixUp {
+  /** Milliseconds since 1970. */
+  readonly clockMs?: number
+  readonly hostname?: string
+  /** For the kernel's random numbers, up to 512 bytes. */
+  readonly entropy?: Uint8Array
+}
+
 /** The agent in one guest. Each call is a connection of its own, so calls may run side by side. */
 export interface GuestAgent {
   /** Waits until the agent answers: right after InstanceStart this is the wait for the guest's boot. */
-  ping(options?: AgentCallOptions): Promise<void>
-  /** Puts a function into the guest: an executable file, say a `#!/bin/sh` script. Replaces one of the same name. */
+  ping(options?: AgentCallOptions): Promise<AgentHello>
+  /** Puts a file into the folder of a function, which need not be started yet. Replaces one of the same name. */
+  putFile(
+    name: string,
+    file: string,
+    content: Uint8Array | string,
+    options?: AgentCallOptions & { readonly executable?: boolean },
+  ): Promise<void>
+  /** Starts a function from one of its files and waits until it is loaded. Stops one that runs under this name. */
+  start(
+    name: string,
+    what: { readonly runtime: FunctionRuntime; readonly file: string },
+    options?: AgentCallOptions,
+  ): Promise<StartedFunction>
+  /** `putFile` and `start` of a program: an executable file, say a `#!/bin/sh` script, run anew for each call. */
   put(name: string, program: Uint8Array | string, options?: AgentCallOptions): Promise<void>
-  /** Runs a function once with `input` as its standard input and gives its standard output. */
-  invoke(name: string, input?: Uint8Array | string, options?: AgentCallOptions): Promise<Buffer>
+  /** Runs a function once. It is sent once: what became of it is not known where its answer is lost. */
+  invoke(name: string, input?: Uint8Array | string, options?: AgentCallOptions): Promise<Invocation>
+  list(options?: AgentCallOptions): Promise<readonly RunningFunction[]>
+  /** Ends a function's process and removes its files. */
+  stop(name: string, options?: AgentCallOptions): Promise<void>
+  /** Comes back when it has been done, with what was done; a guest that cannot is GUEST_PROTOCOL. */
+  fixUp(what: FixUp, options?: AgentCallOptions): Promise<FixedUp>
+  memory(options?: AgentCallOptions): Promise<GuestMemory>
 }
 
-/** A connection that goes dead after its handshake is given up after this long; a slow (emulated) guest needs ~1 s. */
-const pingTimeoutMs = 5_000
-const retryDelayMs = 100
-/** `err 16777216` is 12 bytes. */
-const maxStatusBytes = 32
+/** The file that `put` makes of a program. */
+const programFile = 'program'
 
-/** How a connection fails while the guest boots or right after a restore. */
-const transient: readonly ErrorCode[] = ['API_TRANSPORT', 'TIMEOUT', 'INTERRUPTED']
+/** Of the agent's own limits for a start and an invocation: it should say what went wrong before the host gives up. */
+const agentShare = 0.9
 
-/** The connection ended before an answer: nothing is known but that it is worth another try if nothing was asked yet. */
-class ConnectionLost extends Error {}
+/** `guestAgent` for a machine, which must have a vsock device. */
+export function connectAgent(machine: { readonly vsockPath: string | null }): GuestAgent {
+  if (machine.vsockPath === null)
+    throw new VarveError('INVALID_ARGUMENT', 'the machine has no vsock device', {
+      remedy: 'boot it with vsockCid',
+    })
+  return guestAgent(machine.vsockPath)
+}
 
 /**
- * Talks to the agent over the Unix socket of the VM's vsock device. Errors: INVALID_ARGUMENT, GUEST_PROTOCOL (the
- * agent or the function failed, or the answer is not one), TIMEOUT, INTERRUPTED.
+ * Talks to the agent over the Unix socket of the VM's vsock device (docs/formats/agent-protocol.md). Errors:
+ * INVALID_ARGUMENT, GUEST_PROTOCOL (the agent or the function failed, `details.agentCode` says how, or the answer is not
+ * one), TIMEOUT, INTERRUPTED.
  */
 export function guestAgent(vsockPath: string, port: number = agentPort): GuestAgent {
-  const call = async (what: string, request: Buffer | null, options: AgentCallOptions): Promise<Buffer> => {
+  const call = async <T>(
+    what: string,
+    request: Buffer | null,
+    parse: (frame: AgentFrame, firstAnswerMs: number) => T,
+    options: AgentCallOptions,
+  ): Promise<T> => {
     const { signal, timeoutMs = 30_000 } = options
     const timeout = AbortSignal.timeout(timeoutMs)
     const ends = signal === undefined ? timeout : AbortSignal.any([timeout, signal])
+    const start = performance.now()
     try {
-      const { socket, answer } = await provenConnection(vsockPath, port, ends)
+      const { socket, hello } = await provenConnection(vsockPath, port, ends)
+      const firstAnswerMs = performance.now() - start
       try {
-        return request === null ? answer : await exchange(socket, request, ends)
+        const frame = request === null ? hello : await exchange(socket, request, ends)
+        return parse(accepted(frame), firstAnswerMs)
       } finally {
         socket.destroy()
       }
     } catch (error) {
+      const told = `${what} over ${vsockPath}`
       if (signal?.aborted)
-        throw new VarveError('INTERRUPTED', `${what} over ${vsockPath} was aborted`, { cause: signal.reason })
+        throw new VarveError('INTERRUPTED', `${told} was aborted`, { cause: signal.reason })
       if (timeout.aborted)
-        throw new VarveError('TIMEOUT', `${what} over ${vsockPath}: no answer within ${timeoutMs} ms`, {
+        throw new VarveError('TIMEOUT', `${told}: no answer within ${timeoutMs} ms`, { cause: error })
+      if (isVarveError(error, 'GUEST_PROTOCOL'))
+        throw new VarveError('GUEST_PROTOCOL', `${told}: ${error.message}`, {
           cause: error,
-        })
-      if (error instanceof VarveError && error.code === 'GUEST_PROTOCOL')
-        throw new VarveError('GUEST_PROTOCOL', `${what} over ${vsockPath}: ${error.message}`, {
-          cause: error,
+          details: error.details,
         })
       if (error instanceof ConnectionLost)
-        throw new VarveError(
-          'GUEST_PROTOCOL',
-          `${what} over ${vsockPath}: the guest closed before it answered`,
-          {
-            cause: error,
-          },
-        )
+        throw new VarveError('GUEST_PROTOCOL', `${told}: the guest closed before it answered`, {
+          cause: error,
+        })
       throw error
     }
   }
-  return {
-    ping: async (options = {}) => {
-      await call('ping', null, options)
+  const inGuest = ({ timeoutMs = 30_000 }: AgentCallOptions) => Math.ceil(timeoutMs * agentShare)
+  const ask = <T>(
+    header: { readonly op: string; readonly function?: string; readonly [field: string]: unknown },
+    body: Uint8Array | string,
+    parse: (frame: AgentFrame, firstAnswerMs: number) => T,
+    options: AgentCallOptions,
+  ) => {
+    const name = header.function
+    if (name !== undefined) assertMatches('function name', name, functionName)
+    const what = name === undefined ? header.op : `${header.op} ${name}`
+    return call(what, encodeAgentFrame(header, Buffer.from(body as Uint8Array)), parse, options)
+  }
+  const agent: GuestAgent = {
+    ping: async (options = {}) => call('ping', null, ({ header }) => parseHello(header), options),
+    putFile: async (name, file, content, options = {}) => {
+      assertMatches('file name', file, functionFileName)
+      const executable = options.executable ?? false
+      await ask({ op: 'put', function: name, file, executable }, content, () => {}, options)
+    },
+    start: async (name, { runtime, file }, options = {}) => {
+      assertMatches('file name', file, functionFileName)
+      const header = { op: 'start', function: name, runtime, file, timeoutMs: inGuest(options) }
+      return ask(header, '', (frame) => parseStarted(frame.header), options)
     },
     put: async (name, program, options = {}) => {
-      await call(`put ${name}`, request('put', name, program), options)
+      await agent.putFile(name, programFile, program, { ...options, executable: true })
+      await agent.start(name, { runtime: 'program', file: programFile }, options)
     },
-    invoke: async (name, input = '', options = {}) =>
-      call(`invoke ${name}`, request('invoke', name, input), options),
-  }
-}
-
-function request(verb: string, name: string, content: Uint8Array | string): Buffer {
-  if (!functionName.test(name))
-    throw new VarveError('INVALID_ARGUMENT', `function name ${JSON.stringify(name)} is not ${functionName}`)
-  const bytes = Buffer.from(content as Uint8Array)
-  if (bytes.length > maxAgentBytes)
-    throw new VarveError('INVALID_ARGUMENT', `${verb} ${name}: ${bytes.length} bytes exceed ${maxAgentBytes}`)
-  return Buffer.concat([Buffer.from(`${verb} ${name} ${bytes.length}\n`, 'latin1'), bytes])
-}
-
-/**
- * A connection on which the agent has answered a ping. A connection made right after a restore can be accepted and
- * then reset; trying again is safe for a ping, but an invocation must not run twice, so it is sent only on one of these.
- */
-async function provenConnection(
-  vsockPath: string,
-  port: number,
-  ends: AbortSignal,
-): Promise<{ socket: Socket; answer: Buffer }> {
-  for (;;) {
-    ends.throwIfAborted()
-    let socket: Socket | undefined
-    try {
-      socket = await connectVsock(vsockPath, port, { signal: ends, attempts: 1, timeoutMs: pingTimeoutMs })
-      const ping = AbortSignal.any([ends, AbortSignal.timeout(pingTimeoutMs)])
-      return { socket, answer: await exchange(socket, Buffer.from('ping\n'), ping) }
-    } catch (error) {
-      socket?.destroy()
-      if (error instanceof VarveError && !transient.includes(error.code)) throw error
-      ends.throwIfAborted()
-    }
-    await new Promise((done) => setTimeout(done, retryDelayMs))
-  }
-}
-
-/** Sends one request and reads its reply; the connection stays usable. */
-function exchange(socket: Socket, bytes: Buffer, ends: AbortSignal): Promise<Buffer> {
-  return new Promise((resolve, reject) => {
-    const chunks: Buffer[] = []
-    let received = 0
-    let expected: { ok: boolean; bytes: number } | undefined
-    const settle = () => {
-      ends.removeEventListener('abort', onAbort)
-      socket.removeAllListeners()
-      socket.on('error', () => {})
-      socket.pause()
-    }
-    const fail = (error: unknown) => {
-      settle()
-      reject(error)
-    }
-    const onAbort = () => fail(ends.reason)
-    if (ends.aborted) return reject(ends.reason)
-    ends.addEventListener('abort', onAbort)
-    socket.on('error', (cause) => fail(new ConnectionLost(cause.message, { cause })))
-    socket.on('close', () => fail(new ConnectionLost('closed')))
-    socket.on('data', (chunk: Buffer) => {
-      let body = chunk
-      if (expected === undefined) {
-        const head = Buffer.concat([...chunks.splice(0), chunk])
-        const end = head.indexOf('\n')
-        if (end < 0 && head.length <= maxStatusBytes) return void chunks.push(head)
-        expected = status(head.toString('latin1', 0, end < 0 ? maxStatusBytes : end))
-        if (expected === undefined)
-          return fail(
-            protocolError(`not a reply: ${JSON.stringify(head.toString('latin1', 0, maxStatusBytes))}`),
-          )
-        body = head.subarray(end + 1)
+    invoke: async (name, input = '', options = {}) => {
+      const begin = performance.now()
+      const header = { op: 'invoke', function: name, timeoutMs: inGuest(options) }
+      return ask(
+        header,
+        input,
+        (frame, firstAnswerMs) => ({
+          ...parseInvocation(frame.header),
+          output: frame.body,
+          firstAnswerMs,
+          totalMs: performance.now() - begin,
+        }),
+        options,
+      )
+    },
+    list: async (options = {}) => ask({ op: 'list' }, '', ({ header }) => parseList(header), options),
+    stop: async (name, options = {}) => ask({ op: 'stop', function: name }, '', () => {}, options),
+    fixUp: async ({ clockMs, hostname, entropy }, options = {}) => {
+      if (hostname !== undefined) assertMatches('host name', hostname, agentHostname)
+      if (entropy !== undefined && entropy.length > maxEntropyBytes)
+        throw new VarveError(
+          'INVALID_ARGUMENT',
+          `${entropy.length} bytes of entropy exceed ${maxEntropyBytes}`,
+        )
+      const header = {
+        op: 'fix-up',
+        ...(clockMs === undefined ? {} : { clockMs: Math.round(clockMs) }),
+        ...(hostname === undefined ? {} : { hostname }),
+        ...(entropy === undefined ? {} : { entropy: true }),
       }
-      chunks.push(body)
-      received += body.length
-      if (received < expected.bytes) return
-      if (received > expected.bytes) return fail(protocolError('bytes behind the reply'))
-      const content = Buffer.concat(chunks)
-      if (!expected.ok) return fail(protocolError(content.toString('utf8')))
-      settle()
-      resolve(content)
-    })
-    socket.write(bytes)
-  })
+      return ask(header, entropy ?? '', (frame) => parseFixedUp(frame.header), options)
+    },
+    memory: async (options = {}) => ask({ op: 'memory' }, '', ({ header }) => parseMemory(header), options),
+  }
+  return agent
 }
 
-const protocolError = (message: string) => new VarveError('GUEST_PROTOCOL', message)
+function assertMatches(what: string, value: string, pattern: RegExp): void {
+  if (!pattern.test(value))
+    throw new VarveError('INVALID_ARGUMENT', `${what} ${JSON.stringify(value)} is not ${pattern}`)
+}
 
-function status(line: string): { ok: boolean; bytes: number } | undefined {
-  const match = /^(ok|err) (\d{1,8})$/.exec(line)
-  const bytes = Number(match?.[2])
-  return match === null || bytes > maxAgentBytes ? undefined : { ok: match[1] === 'ok', bytes }
+/** A refusal is an error that has the agent's own words. */
+function accepted(frame: AgentFrame): AgentFrame {
+  const { ok, code, message } = frame.header
+  if (ok === true) return frame
+  if (ok !== false || typeof code !== 'string' || typeof message !== 'string')
+    throw new VarveError('GUEST_PROTOCOL', `not a reply: ${JSON.stringify(frame.header).slice(0, 200)}`)
+  throw new VarveError('GUEST_PROTOCOL', `${message.slice(0, 4096)} (${code.slice(0, 64)})`, {
+    details: { agentCode: code.slice(0, 64) },
+  })
 }

@@ -14,15 +14,15 @@ export interface LinuxGuest {
  * `quiet` and no mitigations because an emulated guest spends seconds on both; `i8042.*` because probing a keyboard
  * and mouse that Firecracker does not have waits for time-outs.
  */
-const bootArgs =
+export const guestBootArgs =
   'console=ttyS0 reboot=k panic=1 quiet mitigations=off random.trust_cpu=on i8042.noaux i8042.nomux i8042.dumbkbd'
 
-/** Where the files lie in a folder that `linuxGuest` made or the nested lab holds. */
+/** Where the files lie in the nested lab. */
 export function linuxGuestIn(directory: string): LinuxGuest {
   return {
     kernel: join(directory, 'vmlinux'),
     initrd: join(directory, 'initramfs.cpio'),
     rootDisk: join(directory, 'rootfs.ext4'),
-    bootArgs,
+    bootArgs: guestBootArgs,
   }
 }

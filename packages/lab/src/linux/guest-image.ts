@@ -1,93 +1,87 @@
-import { chmodSync, copyFileSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
+import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { agentPort, agentScript } from './agent.js'
-import {
-  type AptOptions,
-  packageVersions,
-  unpackedPackages,
-  withMissingDependencies,
-} from './apt-packages.js'
+import { type AptOptions, packageVersions } from './apt-packages.js'
 import { BuildKey, buildOnce } from './build-cache.js'
 import { busyboxBinary, installBusybox } from './busybox.js'
 import { ext4Image } from './ext4-image.js'
-import { type LinuxGuest, linuxGuestIn } from './guest-files.js'
-import { initramfs, switchRootScript } from './initramfs.js'
+import { guestBootArgs, type LinuxGuest } from './guest-files.js'
+import { guestStart } from './guest-start.js'
+import { initramfs } from './initramfs.js'
 import { kernelModules } from './kernel-modules.js'
 import { kernelPackage } from './kernel-package.js'
 import { installPython, pythonPackages } from './python.js'
 import { copyLibraries, sharedLibraries } from './shared-libraries.js'
 import { unpackVmlinux } from './vmlinux.js'
 
+export interface LinuxGuestOptions extends AptOptions {
+  /** Debian packages of Python modules, beyond numpy and PIL, for the root file system made here. */
+  readonly packages?: readonly string[]
+  /** An ext4 image of your own in its place, with the folders dev, proc, run, sys and tmp; it is mounted read-only. */
+  readonly rootfs?: string
+  /**
+   * What is started in it, again whenever it ends, and speaks docs/formats/agent-protocol.md on vsock. Default: our agent, by
+   * `python3`, which a root file system of your own then has to have, 3.9 or later.
+   */
+  readonly agentCommand?: readonly string[]
+}
+
 /** virtio-mmio devices are found by ACPI from Firecracker 1.8 on; kernels that build them in have less to insert. */
 const guestModules = ['virtio_mmio', 'virtio_blk', 'virtio-rng', 'vmw_vsock_virtio_transport'] as const
 
 /** Changes of what is built below, other than of its inputs, count this up. */
-const guestImageVersion = 2
+const guestImageVersion = 3
 
-/** Builds (or finds in the cache) the guest: Debian's kernel for VMs, busybox, Python, and the agent behind socat on vsock. */
-export async function linuxGuest(options: AptOptions = {}): Promise<LinuxGuest> {
-  const { signal, onProgress } = options
+/** Builds (or finds in the cache) the guest: Debian's kernel for VMs, a root file system, and an agent on vsock. */
+export async function linuxGuest(options: LinuxGuestOptions = {}): Promise<LinuxGuest> {
+  const busybox = await busyboxBinary(options)
+  const boot = await bootFiles(busybox, options)
+  return {
+    kernel: join(boot, 'vmlinux'),
+    initrd: join(boot, 'initramfs.cpio'),
+    rootDisk: options.rootfs ?? join(await rootFileSystem(busybox, options), 'rootfs.ext4'),
+    bootArgs: guestBootArgs,
+  }
+}
+
+/** The kernel, and a first stage that brings the agent along: so another agent needs no other root file system. */
+async function bootFiles(busybox: string, options: LinuxGuestOptions): Promise<string> {
+  const { signal, onProgress, agentCommand } = options
   const abort = signal === undefined ? {} : { signal }
   const kernel = await kernelPackage(options)
-  const busybox = await busyboxBinary(options)
-  const socatTree = await unpackedPackages(
-    'socat',
-    () => withMissingDependencies(['socat'], options),
-    options,
-  )
-  const socat = join(socatTree, 'usr/bin/socat')
-  const python = await pythonPackages(options)
-  const key = new BuildKey()
-    .text(`guest ${guestImageVersion} ${kernel.release} ${agentScript} ${rcScript}`)
-    .text(packageVersions(python))
-  for (const file of [kernel.vmlinuz, busybox, socat]) await key.file('input', file)
-  const built = await buildOnce('guest', key.value, async (directory) => {
-    onProgress?.(`building the Linux guest (kernel ${kernel.release})`)
-    const files = linuxGuestIn(directory)
-    writeFileSync(files.kernel, await unpackVmlinux(readFileSync(kernel.vmlinuz), abort))
+  const { files, script } = guestStart(agentCommand)
+  const key = new BuildKey().text(`boot ${guestImageVersion} ${kernel.release} ${script}`)
+  for (const { path, content } of files) key.text(`${path} ${content}`)
+  for (const file of [kernel.vmlinuz, busybox]) await key.file('input', file)
+  return buildOnce('boot', key.value, async (directory) => {
+    onProgress?.(`unpacking the Linux guest’s kernel ${kernel.release}`)
+    writeFileSync(join(directory, 'vmlinux'), await unpackVmlinux(readFileSync(kernel.vmlinuz), abort))
+    const modules = await kernelModules(kernel.modulesDirectory, guestModules, abort)
     writeFileSync(
-      files.initrd,
-      initramfs({
-        busybox: readFileSync(busybox),
-        modules: await kernelModules(kernel.modulesDirectory, guestModules, abort),
-        script: switchRootScript('/dev/vda', 'ro'),
-      }),
+      join(directory, 'initramfs.cpio'),
+      initramfs({ busybox: readFileSync(busybox), modules, files, script }),
     )
+  })
+}
+
+/** busybox, Python with its modules, and the Node that runs this: nothing that starts by itself. */
+async function rootFileSystem(busybox: string, options: LinuxGuestOptions): Promise<string> {
+  const { signal, onProgress } = options
+  const abort = signal === undefined ? {} : { signal }
+  const python = await pythonPackages(options.packages, options)
+  const node = process.execPath
+  const key = new BuildKey().text(`root ${guestImageVersion}`).text(packageVersions(python))
+  for (const file of [busybox, node]) await key.file('input', file)
+  return buildOnce('guest', key.value, async (directory) => {
+    onProgress?.('building the Linux guest’s root file system')
     const root = join(directory, 'root')
     for (const name of ['bin', 'dev', 'etc', 'proc', 'run', 'sys', 'tmp', 'usr/bin'])
       mkdirSync(join(root, name), { recursive: true })
     await installBusybox(busybox, root, abort)
-    copyFileSync(socat, join(root, 'bin/socat'))
-    copyLibraries(await sharedLibraries([socat], { unpacked: socatTree, ...abort }), root)
     await installPython(python, root, abort)
-    executable(join(root, 'bin/agent'), agentScript)
-    executable(join(root, 'etc/rc'), rcScript)
-    writeFileSync(join(root, 'etc/inittab'), inittab)
-    mkdirSync(join(root, 'sbin'))
-    symlinkSync('/bin/busybox', join(root, 'sbin/init'))
-    await ext4Image(root, files.rootDisk, abort)
+    copyFileSync(node, join(root, 'usr/bin/node'))
+    copyLibraries(await sharedLibraries([node], abort), root)
+    await ext4Image(root, join(directory, 'rootfs.ext4'), abort)
     await rm(root, { recursive: true })
   })
-  return linuxGuestIn(built)
-}
-
-const rcScript = `#!/bin/sh
-export PATH=/bin
-mount -t proc proc /proc
-mount -t sysfs sysfs /sys
-mount -t devtmpfs devtmpfs /dev
-mount -t tmpfs tmpfs /run
-mount -t tmpfs tmpfs /tmp
-mkdir /run/functions
-ifconfig lo 127.0.0.1 up
-`
-
-const inittab = `::sysinit:/etc/rc
-::respawn:/bin/socat VSOCK-LISTEN:${agentPort},fork,reuseaddr EXEC:/bin/agent
-`
-
-function executable(path: string, text: string): void {
-  writeFileSync(path, text)
-  chmodSync(path, 0o755)
 }

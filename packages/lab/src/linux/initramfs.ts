@@ -1,3 +1,4 @@
+import { dirname } from 'node:path'
 import { type CpioEntry, cpioArchive } from './cpio.js'
 import type { KernelModule } from './kernel-modules.js'
 
@@ -6,12 +7,14 @@ export interface InitramfsOptions {
   readonly busybox: Buffer
   /** In the order of insertion. A KVM module that does not fit the machine is passed over. */
   readonly modules: readonly KernelModule[]
+  /** More files, of text; their folders are made. */
+  readonly files?: readonly { readonly path: string; readonly content: string }[]
   /** Shell commands that end in `exec switch_root`; /proc, /sys and /dev are mounted. */
   readonly script: string
 }
 
 /** A first stage: busybox inserts modules, then the script finds the root file system and switches to it. */
-export function initramfs({ busybox, modules, script }: InitramfsOptions): Buffer {
+export function initramfs({ busybox, modules, files = [], script }: InitramfsOptions): Buffer {
   const init = `#!/bin/busybox sh
 export PATH=/bin
 /bin/busybox mount -t proc proc /proc
@@ -21,14 +24,21 @@ ${modules.map(({ name }) => insertion(name)).join('\n')}
 ${script}
 `
   const entries: CpioEntry[] = [
-    ...['bin', 'dev', 'modules', 'proc', 'sys', 'root'].map(
-      (path): CpioEntry => ({ path, kind: 'directory' }),
-    ),
+    ...[
+      'bin',
+      'dev',
+      'modules',
+      'proc',
+      'sys',
+      'root',
+      ...new Set(files.map(({ path }) => dirname(path))),
+    ].map((path): CpioEntry => ({ path, kind: 'directory' })),
     // The kernel opens /dev/console for init before devtmpfs is mounted.
     { path: 'dev/console', kind: 'device', major: 5, minor: 1 },
     { path: 'bin/busybox', kind: 'file', content: busybox, executable: true },
     { path: 'init', kind: 'file', content: Buffer.from(init), executable: true },
     ...modules.map(({ name, content }): CpioEntry => ({ path: `modules/${name}.ko`, kind: 'file', content })),
+    ...files.map(({ path, content }): CpioEntry => ({ path, kind: 'file', content: Buffer.from(content) })),
   ]
   return cpioArchive(entries)
 }
@@ -42,14 +52,15 @@ function insertion(name: string): string {
   return flag === undefined ? insert : `/bin/busybox grep -qw ${flag} /proc/cpuinfo && ${insert}`
 }
 
-/** Waits up to ten seconds for a device that the kernel finds in its own time, then mounts it and goes there. */
-export function switchRootScript(device: string, options: 'ro' | 'rw'): string {
-  return `tries=0
-until [ -b ${device} ]; do
+/** Waits up to ten seconds for a disk that the kernel finds in its own time, then mounts it read-only on /root. */
+export const mountRootScript = `tries=0
+until [ -b /dev/vda ]; do
   tries=$((tries + 1))
-  [ $tries -gt 1000 ] && echo "no ${device}" && break
+  [ $tries -gt 1000 ] && echo 'no /dev/vda' && break
   /bin/busybox usleep 10000
 done
-/bin/busybox mount -t ext4 -o ${options} ${device} /root
+/bin/busybox mount -t ext4 -o ro /dev/vda /root`
+
+/** Goes to the root file system's own init. */
+export const switchRootScript = `${mountRootScript}
 exec /bin/busybox switch_root /root /sbin/init`
-}

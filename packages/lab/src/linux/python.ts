@@ -7,14 +7,16 @@ import {
   unpackedPackages,
   withMissingDependencies,
 } from './apt-packages.js'
+import { BuildKey } from './build-cache.js'
 import { runTool } from './run-tool.js'
 import { copyLibraries, libraryFolders, sharedLibraries } from './shared-libraries.js'
 
-/** Names without a version, so that this is the Python 3 of whatever release the host has. More modules: their packages here. */
-const wanted = ['python3-minimal', 'libpython3-stdlib'] as const
+/** Names without a version, so that this is the Python 3 of whatever release the host has. */
+const wanted = ['python3-minimal', 'libpython3-stdlib', 'python3-numpy', 'python3-pil'] as const
 
-/** Of this list of packages: another list is fetched anew. */
-export const pythonKind = `python-${wanted.join('+')}`
+/** What the cache calls a list of packages: another list is fetched anew. */
+export const pythonKind = (packages: readonly string[] = wanted) =>
+  `python-${new BuildKey().text(packages.join(' ')).value}`
 
 /** Packages that are Python's own; the others that these need are libraries, which most machines have. */
 const ownPackage = /^(?:lib)?python3(?:$|[.-])/
@@ -23,20 +25,21 @@ const ownPackage = /^(?:lib)?python3(?:$|[.-])/
 const ownPaths = [/^usr\/bin\/python3[.\d]*$/, /^usr\/lib\/python3[.\d]*$/, /^etc\/python3[.\d]*$/] as const
 
 /**
- * Left out: Python's tests, a megabyte of help texts, and modules for terminals and databases, whose libraries are as large
+ * Left out: Python's tests, a megabyte of help texts, and modules for windows, terminals and databases, whose libraries are as large
  * as Python itself.
  */
 const leftOut =
-  /^(?:test|pydoc_data|__pycache__|(?:_curses|_curses_panel|_dbm|_sqlite3|nis|readline|_test\w*|_ctypes_test|_?xx\w*)\.cpython-.*\.so)$/
+  /^(?:tests?|pydoc_data|tkinter|__pycache__|(?:_tkinter|_imagingtk|_curses|_curses_panel|_dbm|_sqlite3|nis|readline|_test\w*|_ctypes_test|_?xx\w*)\.cpython-.*\.so)$/
 
-/** Python 3 and its standard library, unpacked into the cache. */
-export function pythonPackages(options: AptOptions = {}): Promise<string> {
-  return unpackedPackages(pythonKind, () => pythonPackageNames(options), options)
+/** Python 3, its standard library, numpy, PIL and the packages named, unpacked into the cache. */
+export function pythonPackages(more: readonly string[] = [], options: AptOptions = {}): Promise<string> {
+  const packages = [...new Set([...wanted, ...more])]
+  return unpackedPackages(pythonKind(packages), () => pythonPackageNames(packages, options), options)
 }
 
 /** Python's own packages, also those that this machine has, and the libraries that it lacks. */
-async function pythonPackageNames(options: AptOptions): Promise<string[]> {
-  const names = new Set(await withMissingDependencies(wanted, options))
+async function pythonPackageNames(packages: readonly string[], options: AptOptions): Promise<string[]> {
+  const names = new Set(await withMissingDependencies(packages, options))
   // Grows while it is gone through.
   for (const name of names) {
     if (!ownPackage.test(name)) continue

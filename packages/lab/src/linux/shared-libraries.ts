@@ -3,6 +3,12 @@ import { dirname, join } from 'node:path'
 import { VarveError } from 'varve'
 import { runTool } from './run-tool.js'
 
+/**
+ * Libraries of which a system has one of several lie in a folder of their own, and update-alternatives makes a link beside it, where
+ * programs look; nobody runs it here.
+ */
+const alternativeFolder = /\/(?:blas|lapack)\/(?=[^/]+$)/
+
 export interface SharedLibrary {
   /** Where the program will look for it. */
   readonly target: string
@@ -38,7 +44,9 @@ export async function sharedLibraries(
     const source = /(?:=>\s+)?(\/\S+)\s+\(0x/.exec(line)?.[1]
     if (source === undefined) continue
     const target =
-      unpacked !== undefined && source.startsWith(`${unpacked}/`) ? source.slice(unpacked.length) : source
+      unpacked !== undefined && source.startsWith(`${unpacked}/`)
+        ? source.slice(unpacked.length).replace(alternativeFolder, '/')
+        : source
     libraries.set(target, { source, target })
   }
   return [...libraries.values()]
@@ -55,6 +63,6 @@ export function copyLibraries(libraries: readonly SharedLibrary[], root: string)
 /** Folders of libraries by their names, as LD_LIBRARY_PATH wants them. */
 export function libraryFolders(root: string): string[] {
   return readdirSync(root, { recursive: true, withFileTypes: true })
-    .filter((it) => it.isDirectory() && /^(lib|lib64|[a-z0-9_]+-linux-gnu)$/.test(it.name))
+    .filter((it) => it.isDirectory() && /^(lib|lib64|[a-z0-9_]+-linux-gnu|blas|lapack)$/.test(it.name))
     .map((it) => join(it.parentPath, it.name))
 }

@@ -7,7 +7,7 @@ import { BuildKey, buildOnce } from '../linux/build-cache.js'
 import { busyboxBinary, installBusybox } from '../linux/busybox.js'
 import { ext4Image } from '../linux/ext4-image.js'
 import { linuxGuestIn } from '../linux/guest-files.js'
-import { linuxGuest } from '../linux/guest-image.js'
+import { type LinuxGuestOptions, linuxGuest } from '../linux/guest-image.js'
 import { initramfs, switchRootScript } from '../linux/initramfs.js'
 import { kernelModules } from '../linux/kernel-modules.js'
 import { kernelPackage } from '../linux/kernel-package.js'
@@ -29,6 +29,8 @@ export interface HostImage {
 export interface HostImageOptions extends AptOptions {
   /** Default: `findFirecracker()`. */
   readonly firecracker?: FirecrackerBinary
+  /** What guests inside find: `guestInLab`. */
+  readonly guest?: Pick<LinuxGuestOptions, 'packages' | 'rootfs' | 'agentCommand'>
 }
 
 /** One of the two KVMs fits. tun is for guests with a network. */
@@ -51,7 +53,7 @@ export async function hostImage(options: HostImageOptions = {}): Promise<HostIma
   const abort = signal === undefined ? {} : { signal }
   const kernel = await kernelPackage(options)
   const busybox = await busyboxBinary(options)
-  const guest = await linuxGuest(options)
+  const guest = await linuxGuest({ ...options, ...options.guest })
   const firecracker = options.firecracker ?? (await findFirecracker(options))
   const node = { source: process.execPath, target: '/usr/bin/node' }
   const guestInside = linuxGuestIn(labPaths.guest)
@@ -106,7 +108,7 @@ export async function hostImage(options: HostImageOptions = {}): Promise<HostIma
       initramfs({
         busybox: readFileSync(busybox),
         modules: await kernelModules(kernel.modulesDirectory, hostModules, abort),
-        script: switchRootScript('/dev/vda', 'ro'),
+        script: switchRootScript,
       }),
     )
   })

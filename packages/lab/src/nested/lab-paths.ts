@@ -20,6 +20,8 @@ export const portName = 'varve.jobs'
 
 /** Environment of each script. */
 export const labEnvironment = {
+  /** How `guestHere` knows where it is. */
+  VARVE_LAB: 'nested',
   FIRECRACKER: labPaths.firecracker,
   HOME: labPaths.scratch,
   PATH: '/bin:/usr/bin:/sbin',

@@ -1,0 +1,536 @@
+import {
+  agentPort,
+  agentVersion,
+  maxAgentBytes,
+  maxAgentHeaderBytes,
+  maxEntropyBytes,
+} from './agent-bounds.js'
+
+/**
+ * The agent in the guest (docs/formats/agent-protocol.md): Python's standard library only, from 3.9 on. One thread for each
+ * connection; a function of Python or Node is a process that is kept, with two pipes to it. Its runners (agent-runners.ts) lie beside it.
+ * `agent.py unix:PATH` listens on a Unix socket, for tests of the agent where there is no vsock.
+ */
+export const agentProgram = `import fcntl, json, os, re, select, shutil, signal, socket, stat, struct, subprocess, sys, threading, time
+
+VERSION = ${agentVersion}
+PORT = ${agentPort}
+MAX_HEADER = ${maxAgentHeaderBytes}
+MAX_BODY = ${maxAgentBytes}
+MAX_ENTROPY = ${maxEntropyBytes}
+MAX_CONNECTIONS = 32
+MAX_FUNCTIONS = 64
+MAX_FILES = 64
+MAX_WORDS = 4096
+IDLE_SECONDS = 60
+FUNCTION_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
+FILE_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._-]{0,63}")
+HOSTNAME = re.compile(r"[a-zA-Z0-9.-]{1,64}")
+HERE = os.path.dirname(os.path.abspath(__file__))
+FOLDER = os.environ.get("VARVE_FUNCTIONS", "/run/functions")
+INTERPRETERS = {
+    "python": [sys.executable, os.path.join(HERE, "runner.py")],
+    "node": ["node", os.path.join(HERE, "runner.mjs")],
+}
+
+
+class Refusal(Exception):
+    def __init__(self, code, message):
+        super().__init__(message)
+        self.code = code
+
+
+def now_us():
+    return time.monotonic_ns() // 1000
+
+
+def words_of(path):
+    """The end of what a function said to its log."""
+    try:
+        with open(path, "rb") as log:
+            log.seek(max(0, os.fstat(log.fileno()).st_size - MAX_WORDS))
+            return log.read(MAX_WORDS).decode("utf-8", "replace").strip()
+    except OSError:
+        return ""
+
+
+def read_pipe(fd, count, deadline):
+    """Exactly count bytes, or None where the other end has closed."""
+    chunks = []
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    while count > 0:
+        left = deadline - time.monotonic()
+        if left <= 0 or not poll.poll(left * 1000):
+            raise TimeoutError()
+        chunk = os.read(fd, min(count, 1 << 20))
+        if not chunk:
+            return None
+        chunks.append(chunk)
+        count -= len(chunk)
+    return b"".join(chunks)
+
+
+def write_pipe(fd, data, deadline):
+    """The other end may be stuck: the pipe does not block, and waiting has its end."""
+    poll = select.poll()
+    poll.register(fd, select.POLLOUT)
+    view = memoryview(data)
+    while view:
+        left = deadline - time.monotonic()
+        if left <= 0 or not poll.poll(left * 1000):
+            raise TimeoutError()
+        try:
+            view = view[os.write(fd, view) :]
+        except BlockingIOError:
+            pass
+
+
+def end_group(process):
+    """A process and what it started; it leads a session of its own."""
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+    process.wait()
+
+
+def wait_for(process, deadline):
+    """Sleeps until it has ended; Popen.wait with a time limit looks again and again."""
+    fd = os.pidfd_open(process.pid)
+    try:
+        poll = select.poll()
+        poll.register(fd, select.POLLIN)
+        if not poll.poll(max(0, deadline - time.monotonic()) * 1000):
+            raise TimeoutError()
+    finally:
+        os.close(fd)
+    return process.wait()
+
+
+class Kept:
+    """A function whose process stays: runner.py or runner.mjs."""
+
+    def __init__(self, name, runtime, path, timeout):
+        self.name, self.runtime = name, runtime
+        self.invocations = 0
+        self.lock = threading.Lock()
+        self.log = path + ".log"
+        child_in, self.requests = os.pipe()
+        self.replies, child_out = os.pipe()
+        os.set_blocking(self.requests, False)
+        try:
+            with open(self.log, "wb") as log:
+                self.process = subprocess.Popen(
+                    [*INTERPRETERS[runtime], path, str(child_in), str(child_out), str(MAX_BODY)],
+                    cwd=os.path.dirname(path),
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    pass_fds=(child_in, child_out),
+                    start_new_session=True,
+                )
+        except OSError as error:
+            self.close_pipes()
+            raise Refusal("START_FAILED", f"{INTERPRETERS[runtime][0]}: {error}")
+        finally:
+            os.close(child_in)
+            os.close(child_out)
+        try:
+            status, _, answer = self.take(time.monotonic() + timeout)
+        except Refusal as refusal:
+            self.stop()
+            raise Refusal("START_FAILED", str(refusal))
+        if status != 0:
+            self.stop()
+            raise Refusal("START_FAILED", answer.decode("utf-8", "replace"))
+
+    @property
+    def pid(self):
+        return self.process.pid
+
+    def running(self):
+        return self.process.poll() is None
+
+    def take(self, deadline):
+        try:
+            head = read_pipe(self.replies, 13, deadline)
+            if head is not None:
+                status, micros, length = struct.unpack("<BQI", head)
+                if length > MAX_BODY:
+                    end_group(self.process)
+                    raise Refusal("FUNCTION_ENDED", f"it answered with a length of {length}")
+                body = read_pipe(self.replies, length, deadline)
+                if body is not None:
+                    return status, micros, body
+        except TimeoutError:
+            end_group(self.process)
+            raise Refusal("FUNCTION_TIMEOUT", "it took too long and was ended")
+        end_group(self.process)
+        raise Refusal("FUNCTION_ENDED", f"its process ended with {self.process.returncode}: {words_of(self.log)}")
+
+    def invoke(self, body, timeout):
+        deadline = time.monotonic() + timeout
+        if not self.lock.acquire(timeout=timeout):
+            raise Refusal("FUNCTION_TIMEOUT", "other calls took all the time")
+        try:
+            if not self.running():
+                raise Refusal("FUNCTION_ENDED", f"its process ended with {self.process.returncode}: {words_of(self.log)}")
+            os.truncate(self.log, 0)
+            try:
+                write_pipe(self.requests, struct.pack("<I", len(body)), deadline)
+                write_pipe(self.requests, body, deadline)
+            except BrokenPipeError:
+                pass
+            except TimeoutError:
+                end_group(self.process)
+                raise Refusal("FUNCTION_TIMEOUT", "it took too long and was ended")
+            status, micros, answer = self.take(deadline)
+            self.invocations += 1
+        finally:
+            self.lock.release()
+        if status == 2:
+            raise Refusal("TOO_LONG", f"the output exceeds {MAX_BODY} bytes")
+        if status != 0:
+            raise Refusal("FUNCTION_FAILED", answer.decode("utf-8", "replace"))
+        return micros, answer
+
+    def close_pipes(self):
+        os.close(self.requests)
+        os.close(self.replies)
+
+    def stop(self):
+        """Whoever is in a call sees the process end; the pipes are closed when nobody is."""
+        end_group(self.process)
+        with self.lock:
+            self.close_pipes()
+
+
+class Program:
+    """A function that is an executable, run anew for each call."""
+
+    runtime = "program"
+    pid = None
+
+    def __init__(self, name, path):
+        self.name, self.path = name, path
+        self.invocations = 0
+        self.stopped = False
+        if not os.access(path, os.X_OK):
+            raise Refusal("START_FAILED", f"{os.path.basename(path)} is not executable")
+
+    def running(self):
+        return True
+
+    def invoke(self, body, timeout):
+        deadline = time.monotonic() + timeout
+        with os.fdopen(os.memfd_create("input"), "w+b", 0) as source, os.fdopen(
+            os.memfd_create("output"), "w+b", 0
+        ) as sink, os.fdopen(os.memfd_create("words"), "w+b", 0) as words:
+            source.write(body)
+            source.seek(0)
+            try:
+                process = subprocess.Popen(
+                    [self.path],
+                    cwd=os.path.dirname(self.path),
+                    stdin=source,
+                    stdout=sink,
+                    stderr=words,
+                    start_new_session=True,
+                )
+            except OSError as error:
+                raise Refusal("FUNCTION_FAILED", str(error))
+            try:
+                status = wait_for(process, deadline)
+            except TimeoutError:
+                end_group(process)
+                raise Refusal("FUNCTION_TIMEOUT", "it took too long and was ended")
+            self.invocations += 1
+            if status != 0:
+                words.seek(0)
+                said = words.read(MAX_WORDS).decode("utf-8", "replace").strip()
+                raise Refusal("FUNCTION_FAILED", f"exit status {status}: {said}")
+            if os.fstat(sink.fileno()).st_size > MAX_BODY:
+                raise Refusal("TOO_LONG", f"the output exceeds {MAX_BODY} bytes")
+            sink.seek(0)
+            return None, sink.read()
+
+    def stop(self):
+        pass
+
+
+functions = {}
+changing = threading.Lock()
+
+
+def field(header, name, kind, default=None):
+    value = header.get(name, default)
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        raise Refusal("BAD_REQUEST", f"{name} is not {kind.__name__}")
+    return value
+
+
+def function_name(header):
+    name = field(header, "function", str)
+    if not FUNCTION_NAME.fullmatch(name):
+        raise Refusal("BAD_REQUEST", "function is not a name")
+    return name
+
+
+def file_name(header):
+    name = field(header, "file", str)
+    if not FILE_NAME.fullmatch(name):
+        raise Refusal("BAD_REQUEST", "file is not a name")
+    return name
+
+
+def seconds(header, default_ms):
+    millis = field(header, "timeoutMs", int, default_ms)
+    if not 1 <= millis <= 3600000:
+        raise Refusal("BAD_REQUEST", "timeoutMs is out of range")
+    return millis / 1000
+
+
+def found(header):
+    name = function_name(header)
+    known = functions.get(name)
+    if known is None:
+        raise Refusal("NO_FUNCTION", f"no function {name}")
+    return known
+
+
+def ping(header, body):
+    uptime = int(time.clock_gettime(time.CLOCK_BOOTTIME) * 1000)
+    return {"agent": "varve-agent", "version": VERSION, "uptimeMs": uptime}, b""
+
+
+def put(header, body):
+    name, file = function_name(header), file_name(header)
+    executable = field(header, "executable", bool, False)
+    folder = os.path.join(FOLDER, name)
+    with changing:
+        os.makedirs(FOLDER, exist_ok=True)
+        if not os.path.isdir(folder) and len(os.listdir(FOLDER)) >= MAX_FUNCTIONS:
+            raise Refusal("BAD_REQUEST", f"more than {MAX_FUNCTIONS} functions")
+        os.makedirs(folder, exist_ok=True)
+        path = os.path.join(folder, file)
+        if not os.path.exists(path) and len(os.listdir(folder)) >= MAX_FILES:
+            raise Refusal("BAD_REQUEST", f"more than {MAX_FILES} files")
+        # A new file, as one that is being executed cannot be written to. No name that put takes begins with a dot.
+        work = os.path.join(folder, ".work")
+        with open(work, "wb") as target:
+            target.write(body)
+        os.chmod(work, 0o755 if executable else 0o644)
+        os.rename(work, path)
+    return {"bytes": len(body)}, b""
+
+
+def start(header, body):
+    name, file = function_name(header), file_name(header)
+    runtime = field(header, "runtime", str)
+    timeout = seconds(header, 120000)
+    begin = now_us()
+    path = os.path.join(FOLDER, name, file)
+    if not os.path.isfile(path):
+        raise Refusal("START_FAILED", f"function {name} has no file {file}")
+    if runtime != "program" and runtime not in INTERPRETERS:
+        raise Refusal("BAD_REQUEST", "runtime is not python, node or program")
+    with changing:
+        old = functions.pop(name, None)
+        if old is not None:
+            old.stop()
+        started = Program(name, path) if runtime == "program" else Kept(name, runtime, path, timeout)
+        functions[name] = started
+    return {"startUs": now_us() - begin, "pid": started.pid}, b""
+
+
+def invoke(header, body):
+    micros, answer = found(header).invoke(body, seconds(header, 300000))
+    return {"handlerUs": micros}, answer
+
+
+def list_functions(header, body):
+    rows = [
+        {
+            "name": it.name,
+            "runtime": it.runtime,
+            "pid": it.pid,
+            "invocations": it.invocations,
+            "running": it.running(),
+        }
+        for it in list(functions.values())
+    ]
+    return {"functions": rows}, b""
+
+
+def stop(header, body):
+    known = found(header)
+    with changing:
+        if functions.get(known.name) is known:
+            del functions[known.name]
+            known.stop()
+            shutil.rmtree(os.path.join(FOLDER, known.name), ignore_errors=True)
+    return {}, b""
+
+
+RNDADDENTROPY = 0x40085203  # linux/random.h
+RNDRESEEDCRNG = 0x5207
+
+
+def fix_up(header, body):
+    done, extra = [], {}
+    if "clockMs" in header:
+        millis = field(header, "clockMs", int)
+        if not 0 <= millis < 1 << 45:
+            raise Refusal("BAD_REQUEST", "clockMs is out of range")
+        extra["clockWasMs"] = time.time_ns() // 1000000
+        time.clock_settime_ns(time.CLOCK_REALTIME, millis * 1000000)
+        done.append("clock")
+    if "hostname" in header:
+        name = field(header, "hostname", str)
+        if not HOSTNAME.fullmatch(name):
+            raise Refusal("BAD_REQUEST", "hostname is not a name")
+        socket.sethostname(name)
+        done.append("hostname")
+    if field(header, "entropy", bool, False):
+        if len(body) > MAX_ENTROPY:
+            raise Refusal("BAD_REQUEST", f"more than {MAX_ENTROPY} bytes of entropy")
+        fd = os.open("/dev/urandom", os.O_WRONLY)
+        try:
+            # struct rand_pool_info: bits to credit, bytes, the bytes.
+            fcntl.ioctl(fd, RNDADDENTROPY, struct.pack("@ii", len(body) * 8, len(body)) + body)
+            fcntl.ioctl(fd, RNDRESEEDCRNG)
+        finally:
+            os.close(fd)
+        done.append("entropy")
+    return {"done": done, **extra}, b""
+
+
+def memory(header, body):
+    with open("/proc/meminfo") as file:
+        meminfo = {line.split(":")[0]: int(line.split()[1]) for line in file}
+    with open("/proc/vmstat") as file:
+        counters = dict(line.split() for line in file)
+    vmstat = {name: int(counters.get(name, 0)) for name in ("pgfault", "pgmajfault", "pgpgin", "pgpgout")}
+    rows = []
+    for it in list(functions.values()):
+        if it.pid is None or not it.running():
+            continue
+        with open(f"/proc/{it.pid}/statm") as file:
+            resident = int(file.read().split()[1]) * 4
+        rows.append({"name": it.name, "pid": it.pid, "residentKib": resident})
+    return {"meminfo": meminfo, "vmstat": vmstat, "functions": rows}, b""
+
+
+OPS = {
+    "ping": ping,
+    "put": put,
+    "start": start,
+    "invoke": invoke,
+    "list": list_functions,
+    "stop": stop,
+    "fix-up": fix_up,
+    "memory": memory,
+}
+
+
+def take(connection, count):
+    data = bytearray(count)
+    view, at = memoryview(data), 0
+    while at < count:
+        got = connection.recv_into(view[at:])
+        if got == 0:
+            return None
+        at += got
+    return bytes(data)
+
+
+def send(connection, header, body=b""):
+    text = json.dumps(header).encode()
+    connection.sendall(struct.pack("<II", len(text), len(body)) + text)
+    if body:
+        connection.sendall(body)
+
+
+def answer(header, body, arrived):
+    """The reply's header and body, and whether the connection is of further use."""
+    try:
+        op = OPS.get(field(header, "op", str))
+        if op is None:
+            raise Refusal("UNKNOWN_OP", "this op is not known")
+        extra, output = op(header, body)
+        if header["op"] == "invoke":
+            extra["guestUs"] = now_us() - arrived
+        return {"ok": True, **extra}, output, True
+    except Refusal as refusal:
+        message = str(refusal)[-MAX_WORDS:]
+        return {"ok": False, "code": refusal.code, "message": message}, b"", refusal.code != "BAD_REQUEST"
+    except (OSError, MemoryError) as error:
+        message = f"{type(error).__name__}: {error}"[:MAX_WORDS]
+        return {"ok": False, "code": "FAILED", "message": message}, b"", True
+
+
+def serve(connection):
+    while True:
+        # Between requests a connection may be quiet for as long as it likes.
+        connection.settimeout(None)
+        first = connection.recv(1)
+        if not first:
+            return
+        connection.settimeout(IDLE_SECONDS)
+        rest = take(connection, 7)
+        if rest is None:
+            return
+        header_length, body_length = struct.unpack("<II", first + rest)
+        if not 2 <= header_length <= MAX_HEADER or body_length > MAX_BODY:
+            send(connection, {"ok": False, "code": "BAD_REQUEST", "message": "lengths out of bounds"})
+            return
+        text = take(connection, header_length)
+        if text is None:
+            return
+        try:
+            header = json.loads(text)
+        except (ValueError, RecursionError):
+            header = None
+        if not isinstance(header, dict):
+            send(connection, {"ok": False, "code": "BAD_REQUEST", "message": "the header is no JSON object"})
+            return
+        body = take(connection, body_length)
+        if body is None:
+            return
+        reply, output, more = answer(header, body, now_us())
+        send(connection, reply, output)
+        if not more:
+            return
+
+
+def listener():
+    if len(sys.argv) > 1 and sys.argv[1].startswith("unix:"):
+        made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        made.bind(sys.argv[1][len("unix:") :])
+    else:
+        made = socket.socket(socket.AF_VSOCK, socket.SOCK_STREAM)
+        made.bind((socket.VMADDR_CID_ANY, PORT))
+    made.listen(MAX_CONNECTIONS)
+    return made
+
+
+served = threading.BoundedSemaphore(MAX_CONNECTIONS)
+
+
+def attend(connection):
+    try:
+        with connection:
+            serve(connection)
+    except OSError:
+        pass  # the peer has gone
+    finally:
+        served.release()
+
+
+incoming = listener()
+while True:
+    served.acquire()
+    peer, _ = incoming.accept()
+    threading.Thread(target=attend, args=(peer,), daemon=True).start()
+`

@@ -1,0 +1,82 @@
+// Runs inside the nested lab: a Linux guest with some of the lab's functions, each loaded and invoked once, captured into a store;
+// then, for each function and input, a restore and one invocation, watched by `pagemap`. Argument: JSON, see below.
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { connectAgent, guestHere, invokeFunction, labFunction, prepareGuest } from '@varve/lab'
+import { listMachines, openLocalStore, restoreMachine } from 'varve'
+
+const { names, memoryMib, inputs, engine } = JSON.parse(process.argv[2])
+const tag = 'functions'
+const callTimeoutMs = 120_000
+
+const store = await openLocalStore(join(process.env.TMPDIR, 'functions'), { create: true })
+const functions = names.map(labFunction)
+const guest = await guestHere()
+const {
+  functions: started,
+  memory,
+  bootMs,
+  captureMs,
+} = await prepareGuest({
+  store,
+  tags: [tag],
+  functions,
+  guest,
+  memoryMib,
+  onProgress: console.log,
+})
+
+// The first restore makes the memory file and brings it into the page cache, so that all of them find it warm.
+const first = await restoreMachine(store, tag, { engine: 'file', resume: false })
+await first.machine.stop()
+
+const rows = []
+for (const fn of functions)
+  for (const input of inputs) {
+    const record = { recorders: ['pagemap'], pollMs: 200, notes: { function: fn.name } }
+    const { machine, recording } = await restoreMachine(store, tag, { engine, record })
+    try {
+      const agent = connectAgent(machine)
+      const { fault, guestMs, handlerMs, firstAnswerMs, totalMs } = await invokeFunction(agent, fn, input, {
+        timeoutMs: callTimeoutMs,
+      })
+      const [{ present, written }] = (await recording.stop()).recorded
+      const again = await invokeFunction(agent, fn, input, { timeoutMs: callTimeoutMs })
+      const pages = { present: present.pages, written: written.pages }
+      const times = { guestMs, handlerMs, againMs: again.guestMs, firstAnswerMs, totalMs }
+      rows.push({ function: fn.name, input, engine, fault: fault ?? again.fault, ...pages, ...times })
+      console.log(`${fn.name}, ${input}: ${present.pages} pages, ${guestMs.toFixed(0)} ms`)
+    } finally {
+      await machine.stop()
+    }
+  }
+
+/** Clones are told who they are, and that it is later. */
+async function clone(hostname) {
+  const { machine } = await restoreMachine(store, tag, { engine })
+  try {
+    const agent = connectAgent(machine)
+    const clockMs = Date.parse('2031-02-03T04:05:06Z')
+    const fixed = await agent.fixUp(
+      { clockMs, hostname, entropy: Buffer.from(hostname) },
+      { timeoutMs: 60_000 },
+    )
+    await agent.put('who', '#!/bin/sh\nhostname\ndate -u +%Y-%m-%dT%H:%M\n')
+    const { output } = await agent.invoke('who')
+    const running = (await agent.list()).map(({ name, running: isUp }) => ({ name, running: isUp }))
+    return { fixed, says: output.toString('utf8'), running }
+  } finally {
+    await machine.stop()
+  }
+}
+
+const result = {
+  started,
+  memory,
+  bootMs,
+  captureMs,
+  rows,
+  clone: await clone('clone-1'),
+  machinesLeft: listMachines().length,
+}
+writeFileSync(process.env.VARVE_LAB_RESULT, JSON.stringify(result))
