@@ -73,6 +73,21 @@ const ws: VerbGroup = {
   },
 }
 
+const lab: VerbGroup = {
+  summary: 'experiments: every engine side by side on real VMs, and a report',
+  verbs: {
+    run: {
+      summary: 'run an experiment, or go on with one that was interrupted',
+      load: () => import('./commands/lab/run.js'),
+    },
+    ls: { summary: 'list the experiments', load: () => import('./commands/lab/ls.js') },
+    report: {
+      summary: 'make the report of an experiment from its rows',
+      load: () => import('./commands/lab/report.js'),
+    },
+  },
+}
+
 export const verbs: Readonly<Record<string, Verb | VerbGroup>> = {
   boot: {
     summary: 'boot a guest that lives on after this command',
@@ -92,6 +107,7 @@ export const verbs: Readonly<Record<string, Verb | VerbGroup>> = {
     summary: 'start several machines from a snapshot',
     load: () => import('./commands/clone.js'),
   },
+  lab,
   squash: {
     summary: 'make one layer of several of a snapshot',
     load: () => import('./commands/squash.js'),

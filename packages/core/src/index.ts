@@ -182,6 +182,7 @@ export { defaultStoreDirectory, LocalStore, openLocalStore } from './store/local
 export { assertTag } from './store/reference-index.js'
 export type * from './store/store-types.js'
 export { onProcessEnd } from './sys/exit-hooks.js'
+export { dropPageCache } from './sys/fadvise.js'
 export {
   isAlive,
   type MemoryUse,

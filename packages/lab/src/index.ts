@@ -1,4 +1,42 @@
 export { tellStory } from './demo/tell-story.js'
+export { bringIntoCache, dropFromCache } from './experiments/cache-state.js'
+export {
+  type EngineSetting,
+  type EngineSettingName,
+  engineSettingNames,
+  engineSettings,
+  restoreBy,
+  restoreVanilla,
+} from './experiments/contenders.js'
+export { describeEnvironment, type LabKind } from './experiments/environment.js'
+export {
+  type Cell,
+  defineExperiment,
+  type Experiment,
+  type ExperimentLab,
+  type Factors,
+  type FactorValue,
+  type Measured,
+  type PreparedExperiment,
+} from './experiments/experiment.js'
+export {
+  type FoundExperiment,
+  findExperiment,
+  loadExperimentFile,
+  shippedExperiments,
+} from './experiments/find-experiment.js'
+export { measureVms, type StartedVm, type VmWork } from './experiments/measure-vms.js'
+export { type ParsedRows, parseRows } from './experiments/parse-rows.js'
+export { type Plan, planOf, type Selection } from './experiments/plan.js'
+export { deviceReadBytes, type ProcessCounters, processCounters } from './experiments/process-counters.js'
+export type { CellRow, ExperimentRows, HeaderRow, Row, SetRow } from './experiments/rows.js'
+export { RowsFile, readRows } from './experiments/rows-file.js'
+export { type RunCellsOptions, type RunMessage, runCells } from './experiments/run-cells.js'
+export {
+  checkedRounds,
+  type RunExperimentOptions,
+  runExperiment,
+} from './experiments/run-experiment.js'
 export { labFunction, labFunctions } from './functions/all-functions.js'
 export {
   type FunctionInput,
@@ -72,6 +110,7 @@ export type { LabRunOptions, NestedLab } from './nested/lab.js'
 export { guestInLab, labPaths } from './nested/lab-paths.js'
 export { type NestedLabOptions, openNestedLab } from './nested/open-lab.js'
 export { openReflinkFileSystem, type ReflinkFileSystem, type ReflinkOptions } from './reflink-file-system.js'
+export { rowsPathOf, type WrittenReport, writeReport } from './report/write-report.js'
 export { scenarios } from './scenarios/all-scenarios.js'
 export {
   runScenario,

@@ -27,7 +27,7 @@ export class Job {
   readonly finished: Promise<LabRunResult>
   readonly #settle: { resolve: (result: LabRunResult) => void; reject: (error: unknown) => void }
   readonly #files: string
-  readonly #onOutput: (text: string) => void
+  readonly #onOutput: (text: string, stream: 'stdout' | 'stderr') => void
   readonly #output = { stdout: [] as Buffer[], stderr: [] as Buffer[] }
   readonly #result: Buffer[] = []
   readonly #seen = new Set<string>()
@@ -35,7 +35,7 @@ export class Job {
   #resultBytes = 0
   #filesBytes = 0
 
-  constructor(files: string, onOutput: (text: string) => void) {
+  constructor(files: string, onOutput: (text: string, stream: 'stdout' | 'stderr') => void) {
     this.#files = files
     this.#onOutput = onOutput
     const { promise, resolve, reject } = withResolvers<LabRunResult>()
@@ -59,7 +59,7 @@ export class Job {
       case 'output':
         this.#outputBytes += body.length
         if (this.#outputBytes <= maxOutputBytes) this.#output[message.stream].push(Buffer.from(body))
-        this.#onOutput(body.toString('utf8'))
+        this.#onOutput(body.toString('utf8'), message.stream)
         return
       case 'result':
         this.#resultBytes += body.length

@@ -21,7 +21,7 @@ export interface LabRunOptions {
   readonly outputDirectory?: string
   /** Default: 2 minutes. */
   readonly timeoutMs?: number
-  readonly onOutput?: (text: string) => void
+  readonly onOutput?: (text: string, stream: 'stdout' | 'stderr') => void
   readonly signal?: AbortSignal
 }
 

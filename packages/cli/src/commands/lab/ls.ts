@@ -1,0 +1,36 @@
+import { positionals } from '../../arguments.js'
+import type { Command } from '../../command.js'
+import { loadLab } from '../../lab.js'
+import { table } from '../../text.js'
+
+export const command: Command = {
+  usage: 'usage: varve lab ls [--json]',
+  options: {},
+  help: `
+Lists the experiments that come with Varve. GUEST is what runs in their VMs: micro guests run on any
+KVM, Linux guests in the nested lab where they do not boot on this machine's own.
+
+Examples:
+  varve lab ls
+  varve lab ls --json`,
+  run: async (context) => {
+    positionals(context, [])
+    const { findExperiment, planOf, shippedExperiments } = await loadLab()
+    const rows = []
+    for (const name of shippedExperiments()) {
+      const { experiment } = await findExperiment(name)
+      const { question, guest, factors, rounds } = experiment
+      rows.push({ name, question, guest, factors, rounds, cells: planOf(experiment).cells.length })
+    }
+    if (context.json) return context.printJson({ experiments: rows })
+    context.print(
+      table(
+        [
+          ['NAME', 'GUEST', 'CELLS', 'ROUNDS', 'QUESTION'],
+          ...rows.map((it) => [it.name, it.guest, String(it.cells), String(it.rounds), it.question]),
+        ],
+        { right: [2, 3] },
+      ),
+    )
+  },
+}

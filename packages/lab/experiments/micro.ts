@@ -1,0 +1,256 @@
+import {
+  bootMicroGuest,
+  bringIntoCache,
+  defineExperiment,
+  dropFromCache,
+  type EngineSettingName,
+  type ExperimentLab,
+  engineSettingNames,
+  engineSettings,
+  MicroConsole,
+  measureVms,
+  pageWord,
+  restoreBy,
+  restoreVanilla,
+  type TouchPattern,
+  touchedPages,
+  type VmWork,
+} from '@varve/lab'
+import {
+  captureSnapshot,
+  flattenSnapshot,
+  type OpenSnapshot,
+  openLocalStore,
+  pagesFrom,
+  type RunningMachine,
+  restoreMachine,
+  type SnapshotStore,
+  zeroSource,
+} from 'varve'
+
+/** Of what the guest writes while it is measured. */
+const writeSeed = 5
+const tag = 'three'
+
+interface Touch {
+  readonly pattern: TouchPattern
+  readonly writes: boolean
+}
+
+interface Work {
+  readonly touches: readonly Touch[]
+  readonly setName: string
+  readonly readOnlyPages: number
+  readonly writtenPages: number
+  /** What reading gave in the VM that the snapshot was taken of. */
+  readonly expected: readonly bigint[]
+}
+
+interface Guest extends AsyncDisposable {
+  readonly store: SnapshotStore
+  readonly snapshot: OpenSnapshot
+  /** Everything that a restore may read. */
+  readonly files: readonly string[]
+  readonly works: ReadonlyMap<number, Work>
+}
+
+export const experiment = defineExperiment({
+  name: 'micro',
+  question:
+    'How long from the request until a restored VM has touched its working set, by engine, and what does it cost?',
+  guest: 'micro',
+  factors: {
+    memoryMib: [512, 2048],
+    setMib: [8, 24, 100],
+    cache: ['cold', 'warm'],
+    restore: ['warm VM', 'cold boot', 'vanilla', ...engineSettingNames],
+  },
+  // Neither restores anything, so there is nothing to be cold.
+  where: ({ cache, restore }) => cache === 'warm' || (restore !== 'warm VM' && restore !== 'cold boot'),
+  // The ideal of the literature: a plain snapshot, all of it in the page cache.
+  compare: { factor: 'restore', baseline: { restore: 'vanilla', cache: 'warm' } },
+  rounds: 20,
+  warmUp: ({ cache, setMib }) => cache === 'warm' && setMib === 8,
+  prepare: async (lab) => {
+    const guests = new Map<number, Guest>()
+    const dispose = async () => {
+      for (const guest of guests.values()) await guest[Symbol.asyncDispose]()
+    }
+    try {
+      for (const memoryMib of lab.factors.memoryMib)
+        guests.set(memoryMib, await prepareGuest(memoryMib, lab.factors.setMib, lab))
+    } catch (error) {
+      await dispose()
+      throw error
+    }
+    const launch = { binary: lab.binary, runtimeDirectory: lab.runtimeDirectory, signal: lab.signal }
+    return {
+      measure: async ({ memoryMib, setMib, cache, restore }) => {
+        const guest = guests.get(memoryMib) as Guest
+        const work = guest.works.get(setMib) as Work
+        const { store, snapshot, files } = guest
+        if (cache === 'cold') dropFromCache(files)
+        else bringIntoCache(files)
+        const common = { ...passes(work), watched: snapshot.statePath }
+        if (restore === 'cold boot') return measureBoot(memoryMib, work, common, launch)
+        const vanilla = { ...common, start: () => restoreVanilla(snapshot, launch) }
+        if (restore === 'warm VM') return measureVms({ ...vanilla, warm: (it) => vanilla.work(it) })
+        if (restore === 'vanilla') return measureVms(vanilla)
+        const setting = engineSettings[restore as EngineSettingName]
+        const { correct, measures, phasesMs } = await measureVms({
+          ...common,
+          start: () => restoreBy(setting, store, tag, { ...launch, set: work.setName }),
+        })
+        const { readOnlyPages, writtenPages } = work
+        const ofSet =
+          'set' in setting ? { setReadOnlyPages: readOnlyPages, setWrittenPages: writtenPages } : {}
+        return { correct, measures: { ...measures, ...ofSet }, ...(phasesMs ? { phasesMs } : {}) }
+      },
+      [Symbol.asyncDispose]: dispose,
+    }
+  },
+})
+
+/**
+ * A set as measured ones are: runs of five pages all over the guest, each run four pages read and one written, in an order of
+ * their own.
+ */
+function touchesOf(memoryMib: number, setMib: number): readonly Touch[] {
+  const first = 1024
+  const runs = Math.floor((setMib * 256) / 5)
+  const stride = Math.floor((memoryMib * 256 - 2 * first) / runs)
+  return [0, 1, 2, 3, 4].map((offset) => ({
+    writes: offset === 4,
+    pattern: { start: first + offset, count: runs, stride, order: 7 + offset },
+  }))
+}
+
+/** A chain of three layers; three quarters of the guest hold data. */
+async function prepareGuest(
+  memoryMib: number,
+  setsMib: readonly number[],
+  lab: Pick<ExperimentLab, 'binary' | 'directory' | 'runtimeDirectory' | 'signal' | 'say' | 'keepSet'>,
+): Promise<Guest> {
+  const { binary, runtimeDirectory, signal } = lab
+  const launch = { binary, runtimeDirectory, signal }
+  lab.say(`taking snapshots of a guest of ${memoryMib} MiB`)
+  const store = await openLocalStore(`${lab.directory}/store-${memoryMib}`, { create: true })
+  const expected = new Map<number, bigint[]>()
+  {
+    const { machine, console: guest } = await bootMicroGuest({ memoryMib, ...launch })
+    let running: RunningMachine = machine
+    try {
+      const area = { start: 1024, count: memoryMib * 256 - 2048 }
+      const quarter = Math.floor(area.count / 4)
+      // A word a page makes it data; filling them, word by word and emulated, takes a minute.
+      for (let part = 0; part < 4; part++)
+        await guest.write({ start: area.start + part * quarter, count: Math.floor(quarter * 0.75) }, 1)
+      let parent: string | undefined
+      for (const name of ['one', 'two', tag]) {
+        if (name === tag)
+          for (const setMib of setsMib) {
+            const values: bigint[] = []
+            for (const { pattern, writes } of touchesOf(memoryMib, setMib))
+              if (!writes) values.push((await guest.read(pattern, { signal })).value)
+            expected.set(setMib, values)
+          }
+        const paused = await running.pause()
+        await captureSnapshot(paused, { store, tags: [name], ...(parent === undefined ? {} : { parent }) })
+        parent = name
+        running = await paused.resume()
+        if (name !== tag)
+          await guest.write({ start: area.start, count: 3000, stride: 40, order: 3 }, name.length)
+      }
+    } finally {
+      await guest[Symbol.asyncDispose]()
+      await running.stop()
+    }
+  }
+  const works = new Map<number, Work>()
+  for (const setMib of setsMib) {
+    lab.say(`recording a working set of ${setMib} MiB`)
+    const touches = touchesOf(memoryMib, setMib)
+    const { machine, recording } = await restoreMachine(store, tag, {
+      ...launch,
+      engine: 'paged',
+      record: { recorders: ['faults'], maxMs: 120_000 },
+    })
+    await using _machine = machine
+    await using guest = MicroConsole.attach(machine.paths)
+    await touch(guest, touches)
+    if (recording === undefined) throw new Error('a recording that was asked for is not there')
+    const { workingSet } = await recording.stop()
+    const setName = `touches-${setMib}`
+    await store.saveWorkingSet(tag, setName, workingSet)
+    works.set(setMib, {
+      touches,
+      setName,
+      readOnlyPages: workingSet.readOnly.pages,
+      writtenPages: workingSet.written.pages,
+      expected: expected.get(setMib) ?? [],
+    })
+    await using snapshot = await store.open(tag)
+    const zero = pagesFrom(snapshot.map, zeroSource)
+    lab.keepSet(`${memoryMib} MiB guest, ${setMib} MiB`, { memoryMib, setMib }, workingSet, zero)
+  }
+  const snapshot = await store.open(tag)
+  const { path: flat } = await flattenSnapshot(snapshot)
+  return {
+    store,
+    snapshot,
+    files: [flat, snapshot.statePath, ...snapshot.files.map(({ path }) => path)],
+    works,
+    [Symbol.asyncDispose]: () => snapshot[Symbol.asyncDispose](),
+  }
+}
+
+async function touch(guest: MicroConsole, touches: readonly Touch[]): Promise<bigint[]> {
+  const values: bigint[] = []
+  for (const { pattern, writes } of touches)
+    if (writes) await guest.write(pattern, writeSeed)
+    else values.push((await guest.read(pattern)).value)
+  return values
+}
+
+const isEqual = (a: readonly bigint[], b: readonly bigint[]) =>
+  a.length === b.length && a.every((value, index) => value === b[index])
+
+/** What it reads is what it read before the snapshot; what it wrote is there at the end. */
+function passes({ touches, expected }: Work): Omit<VmWork<MicroConsole>, 'start' | 'watched'> {
+  return {
+    attach: (machine) => MicroConsole.attach(machine.paths),
+    first: (guest) => guest.ping(),
+    work: async (guest) => isEqual(await touch(guest, touches), expected),
+    check: async (guest) => {
+      for (const { pattern, writes } of touches) {
+        if (!writes) continue
+        const words = touchedPages(pattern).map((page) => pageWord(page, writeSeed))
+        const { value } = await guest.read(pattern)
+        if (value !== words.reduce((all, word) => all ^ word, 0n)) return false
+      }
+      return true
+    },
+  }
+}
+
+/** The guest boots, answers, and touches the same pages: they are all zero. */
+function measureBoot(
+  memoryMib: number,
+  work: Work,
+  common: Omit<VmWork<MicroConsole>, 'start'>,
+  launch: Pick<ExperimentLab, 'binary' | 'runtimeDirectory' | 'signal'>,
+) {
+  const zeros = work.expected.map(() => 0n)
+  let booted: MicroConsole | undefined
+  return measureVms({
+    ...common,
+    work: async (guest) => isEqual(await touch(guest, work.touches), zeros),
+    // With its first answer: a booting guest says that it is there.
+    start: async () => {
+      const { machine, console: guest } = await bootMicroGuest({ memoryMib, ...launch })
+      booted = guest
+      return { machine }
+    },
+    attach: () => booted as MicroConsole,
+  })
+}

@@ -1,0 +1,112 @@
+import type { RatioOfMedians } from '../statistics/ratio-of-medians.js'
+import type { Line, Place, Summary } from './summarise.js'
+import { bytesText, measureText, msText, ratioText } from './units.js'
+
+export interface PlaceFindings {
+  readonly place: string
+  /** The best contender here, against the baseline. */
+  readonly best: string | null
+  /** Each contender that is slower than doing without Varve in the same place, and why as far as the numbers tell. */
+  readonly lost: readonly { readonly name: string; readonly by: string; readonly why: readonly string[] }[]
+}
+
+/** Slower than this, beyond doubt, is lost: what a user would mind. */
+const lostBeyond = 1.1
+
+/** What the numbers say in words, by fixed rules: the same for any experiment that has these measures. */
+export function findingsOf(summary: Summary): PlaceFindings[] {
+  return summary.places.map((place) => ({
+    place: place.name,
+    best: bestOf(place, summary),
+    lost: lostOf(place, summary),
+  }))
+}
+
+const isRestore = (line: Line) =>
+  !line.reference && line.values.length > 0 && !/^(warm VM|cold boot)/.test(line.name)
+const middle = (line: Line | undefined, name: string) => line?.measures[name]?.median
+
+function bestOf(place: Place, { measure, baselineHere, baseline }: Summary): string | null {
+  const lines = place.lines.filter((line) => isRestore(line) && line.wrong === 0)
+  const [best] = [...lines].sort((a, b) => (middle(a, measure) ?? 0) - (middle(b, measure) ?? 0))
+  const value = middle(best, measure)
+  if (best === undefined || value === undefined || lines.length < 2) return null
+  if (best.baseline) return `nothing beats ${best.name}, the baseline, with ${measureText(measure, value)}.`
+  const ratios = [
+    ...(best.ratioHere === null ? [] : [`${intervalText(best.ratioHere)} of ${baselineHere} here`]),
+    ...(best.ratio === null ? [] : [`${intervalText(best.ratio)} of ${baseline}, ${verdict(best.ratio)}`]),
+  ]
+  return `${best.name} is first with ${measureText(measure, value)}${ratios.length === 0 ? '' : `: ${ratios.join('; ')}`}.`
+}
+
+/** Words only as strong as the interval. */
+export function verdict({ ratio, interval }: RatioOfMedians): string {
+  if (interval === null) return 'by one round, which says little'
+  if (interval[1] < 1) return 'less beyond doubt'
+  if (interval[0] > 1) return 'more beyond doubt'
+  return ratio < 1 ? 'less, or by chance' : 'more, or by chance'
+}
+
+export const intervalText = ({ ratio, interval }: RatioOfMedians): string =>
+  `${ratioText(ratio)}${interval === null ? '' : ` [${interval[0].toFixed(2)}–${interval[1].toFixed(2)}]`}`
+
+function lostOf(place: Place, { measure, factor, baseline, baselineHere }: Summary): PlaceFindings['lost'] {
+  const without = place.lines.find(
+    (line) => !line.reference && (line.baseline || String(line.cell[factor]) === baselineHere),
+  )
+  const found = []
+  for (const line of place.lines.filter(({ reference }) => !reference)) {
+    if (line.wrong > 0)
+      found.push({
+        name: line.name,
+        by: `${line.wrong} of ${line.rounds} rounds failed or answered wrong`,
+        why: line.failure === null ? [] : [line.failure],
+      })
+    const ratio = line.ratioHere ?? line.ratio
+    // What all are held against cannot lose against itself, cold or warm.
+    if (
+      line === without ||
+      !isRestore(line) ||
+      ratio === null ||
+      (ratio.interval?.[0] ?? ratio.ratio) <= lostBeyond
+    )
+      continue
+    const than = line.ratioHere === null ? baseline : baselineHere
+    found.push({
+      name: line.name,
+      by: `${intervalText(ratio)} of ${than}`,
+      why: reasons(line, without, measure),
+    })
+  }
+  return found
+}
+
+/** Each is a fact of the rows, and is only named where it is large enough to matter. */
+function reasons(line: Line, without: Line | undefined, measure: string): string[] {
+  const total = middle(line, measure) ?? 0
+  const lost = total - (middle(without, measure) ?? 0)
+  const why: string[] = []
+  const faults = middle(line, 'uffdFaults') ?? 0
+  const wait = lost - Object.values(line.phasesMs).reduce((sum, ms) => sum + ms, 0)
+  if (faults > 100)
+    why.push(
+      `${Math.round(faults).toLocaleString('en-US')} faults went to the page server and back, one by one${wait > 0 ? ` (about ${((1000 * Math.max(wait, 0)) / faults).toFixed(0)} µs each of what is lost)` : ''}`,
+    )
+  for (const [phase, ms] of Object.entries(line.phasesMs)) {
+    const more = ms - (without?.phasesMs[phase] ?? 0)
+    if (more > 0.25 * lost && more > 0.1 * total)
+      why.push(`${msText(ms)} of ${msText(total)} went into ‘${phase}’, before the guest ran`)
+  }
+  const [major, theirs] = [middle(line, 'majorFaults') ?? 0, middle(without, 'majorFaults') ?? 0]
+  if (major > 100 && major > 1.1 * theirs)
+    why.push(
+      `${Math.round(major).toLocaleString('en-US')} faults waited for the disk, against ${Math.round(theirs).toLocaleString('en-US')}`,
+    )
+  const [read, theirRead] = [middle(line, 'readBytes'), middle(without, 'readBytes')]
+  if (read !== undefined && theirRead !== undefined && read > 2 ** 20 && read > 1.5 * theirRead)
+    why.push(`it read ${bytesText(read)} from disk, against ${bytesText(theirRead)}`)
+  const [unused, prefetched] = [middle(line, 'unusedPages') ?? 0, middle(line, 'prefetchedPages') ?? 0]
+  if (unused > 0.2 * prefetched && unused > 256)
+    why.push(`${Math.round((100 * unused) / prefetched)} % of what it prefetched was not touched`)
+  return why.length === 0 ? ['none of the counters stands out: look at its phases and its distribution'] : why
+}

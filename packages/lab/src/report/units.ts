@@ -1,0 +1,45 @@
+/** A measure for people; its unit is the end of its name. */
+export function measureText(name: string, value: number | undefined): string {
+  if (value === undefined || !Number.isFinite(value)) return '–'
+  if (name.endsWith('Ms')) return msText(value)
+  if (name.endsWith('Bytes')) return bytesText(value)
+  return Math.round(value).toLocaleString('en-US')
+}
+
+export function msText(ms: number): string {
+  const digits = Math.abs(ms) < 10 ? 2 : Math.abs(ms) < 100 ? 1 : 0
+  return `${ms.toFixed(digits)} ms`
+}
+
+export function bytesText(bytes: number): string {
+  if (bytes < 1024) return `${Math.round(bytes)} B`
+  if (bytes < 2 ** 20) return `${(bytes / 1024).toFixed(0)} KiB`
+  return bytes < 2 ** 30 ? `${(bytes / 2 ** 20).toFixed(1)} MiB` : `${(bytes / 2 ** 30).toFixed(2)} GiB`
+}
+
+export const ratioText = (ratio: number): string => `${ratio.toFixed(ratio < 10 ? 2 : 1)}×`
+
+/** What the columns of tables are called; others are named by their measure. */
+export const measureNames: Readonly<Record<string, string>> = {
+  restoredMs: 'restored',
+  firstMs: 'first answer',
+  totalMs: 'work done',
+  workMs: 'the work alone',
+  againMs: 'again, warm',
+  minorFaults: 'minor faults',
+  majorFaults: 'major faults',
+  uffdFaults: 'uffd faults',
+  readBytes: 'read',
+  deviceReadBytes: 'read, device',
+  setReadOnlyPages: 'set, read-only pages',
+  setWrittenPages: 'set, written pages',
+  prefetchedPages: 'prefetched pages',
+  unusedPages: 'in vain',
+  presentPages: 'present pages',
+  writtenPages: 'written pages',
+  stopMs: 'recorder stops',
+  residentBytes: 'resident',
+  proportionalBytes: 'proportional',
+  privateBytes: 'private copies',
+  fileBytes: 'of files',
+}
