@@ -3,12 +3,12 @@ import { join } from 'node:path'
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { adviseRandom, dropPageCache } from '../sys/fadvise.js'
-import { residentPages } from '../sys/mincore.js'
+import { openResidency, residentPages } from '../sys/mincore.js'
 import { pageSetFromBytes, pageSetFromPages, pagesOf } from './page-set.js'
 import { intersect } from './page-set-algebra.js'
-import { residentOfSet } from './residency.js'
+import { residentBeside, residentOfSet } from './residency.js'
 
-test('of any set the same pages are resident as mincore says of the whole file', () => {
+test('of any set the same pages are resident as mincore says of the whole file', async () => {
   // Not os.tmpdir(): a tmpfs drops nothing.
   const directory = mkdtempSync('/var/tmp/varve-residency-')
   const path = join(directory, 'file')
@@ -22,13 +22,18 @@ test('of any set the same pages are resident as mincore says of the whole file',
     for (const number of [0, 3, 4, 5, 100, 101, 300, 350, 599]) readSync(fd, page, 0, 4096, number * 4096)
     const whole = pageSetFromBytes(residentPages(fd))
     expect(whole.pages).toBeGreaterThan(8)
-    fc.assert(
-      fc.property(fc.uniqueArray(fc.nat(pages - 1), { maxLength: 80 }), (numbers) => {
+    using residency = openResidency(fd)
+    await fc.assert(
+      fc.asyncProperty(fc.uniqueArray(fc.nat(pages - 1), { maxLength: 80 }), async (numbers) => {
         const set = pageSetFromPages(numbers)
-        expect([...pagesOf(residentOfSet(fd, set))]).toEqual([...pagesOf(intersect(set, whole))])
+        const expected = [...pagesOf(intersect(set, whole))]
+        expect([...pagesOf(residentOfSet(fd, set))]).toEqual(expected)
+        expect([...pagesOf(await residentBeside(residency, set))]).toEqual(expected)
       }),
     )
-    expect([...pagesOf(residentOfSet(fd, pageSetFromPages([599, 600, 10_000])))]).toEqual([599])
+    const behind = pageSetFromPages([599, 600, 10_000])
+    expect([...pagesOf(residentOfSet(fd, behind))]).toEqual([599])
+    expect([...pagesOf(await residentBeside(residency, behind))]).toEqual([599])
   } finally {
     closeSync(fd)
     rmSync(directory, { recursive: true })

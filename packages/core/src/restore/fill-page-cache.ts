@@ -2,11 +2,11 @@ import { constants } from 'node:fs'
 import { open } from 'node:fs/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { throwIfAborted } from '../layer/throw-if-aborted.js'
-import { emptyPageSet, type PageRun, type PageSet, runsOf } from '../memory/page-set.js'
+import { emptyPageSet, type PageSet, runsOf } from '../memory/page-set.js'
 import { clip, mergeGaps, minus, unionAll } from '../memory/page-set-algebra.js'
-import { residentOfSet } from '../memory/residency.js'
+import { residentBeside } from '../memory/residency.js'
 import { pageSizeBytes } from '../memory/units.js'
-import { canSeeResidency, openResidency } from '../sys/mincore.js'
+import { canSeeResidency, openResidency, type Residency } from '../sys/mincore.js'
 import { type ByteRange, submitReads } from '../sys/will-need.js'
 import { withNeighbours } from './with-neighbours.js'
 
@@ -16,7 +16,7 @@ const requestPages = 32
 const gapPages = 8
 /** Reads that bring nothing for so long have failed, or are not worth waiting for. */
 const patienceMs = 250
-const lookEveryMs = 1
+const lookEveryMs = 2
 
 export interface FilledPageCache {
   /** Pages asked for that were not in the page cache, with gaps that were read along. */
@@ -35,13 +35,14 @@ export async function fillPageCache(
 ): Promise<FilledPageCache> {
   await using handle = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK)
   const { fd } = handle
+  using residency = openResidency(fd)
   const seen = await canSeeResidency(path)
-  const resident = seen ? residentOfSet(fd, unionAll(sets)) : emptyPageSet
+  const resident = seen ? await residentBeside(residency, unionAll(sets)) : emptyPageSet
   const missing = sets.map((set) => minus(set, resident))
   const wanted = withNeighbours(missing, requestPages).map((set) => mergeGaps(set, gapPages))
   const requests = wanted.flatMap(requestsFor)
   await submitReads(fd, requests, () => throwIfAborted(signal, path))
-  if (seen) await arrival(fd, wanted, signal, path)
+  if (seen) await arrival(residency, unionAll(wanted), () => throwIfAborted(signal, path))
   return { pages: wanted.reduce((sum, { pages }) => sum + pages, 0), requests: requests.length }
 }
 
@@ -57,28 +58,13 @@ function requestsFor(set: PageSet): ByteRange[] {
 }
 
 /** Until all of it is in the page cache, or nothing more comes. */
-async function arrival(
-  fd: number,
-  wanted: readonly PageSet[],
-  signal: AbortSignal | undefined,
-  path: string,
-): Promise<void> {
-  using residency = openResidency(fd)
-  // They come about in the order in which they were asked for: what came is not looked at again.
-  const runs = wanted.flatMap((set) => [...runsOf(clip(set, 0, residency.pages))])
-  const isThere = ({ start, count }: PageRun) => {
-    const bytes = new Uint8Array(count)
-    residency.read(start, bytes)
-    return bytes.every((byte) => (byte & 1) === 1)
-  }
-  let [arrived, since] = [0, performance.now()]
-  for (;;) {
-    const before = arrived
-    while (arrived < runs.length && isThere(runs[arrived] as PageRun)) arrived++
-    if (arrived === runs.length) return
-    if (arrived > before) since = performance.now()
-    if (performance.now() - since > patienceMs) return
-    await sleep(lookEveryMs)
-    throwIfAborted(signal, path)
+async function arrival(residency: Residency, wanted: PageSet, goOn: () => void): Promise<void> {
+  let missing = clip(wanted, 0, residency.pages)
+  for (let since = performance.now(); missing.pages > 0 && performance.now() - since < patienceMs; ) {
+    const left = minus(missing, await residentBeside(residency, missing))
+    if (left.pages < missing.pages) since = performance.now()
+    missing = left
+    if (missing.pages > 0) await sleep(lookEveryMs)
+    goOn()
   }
 }

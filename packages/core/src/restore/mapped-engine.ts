@@ -2,18 +2,15 @@ import { closeSync, constants, fchownSync, fstatSync, ftruncateSync, openSync, r
 import { isVarveError, VarveError } from '../errors.js'
 import type { LaunchedMachine } from '../machine/launched-machine.js'
 import type { PageSet } from '../memory/page-set.js'
-import { intersect, minus } from '../memory/page-set-algebra.js'
 import { pageSizeBytes } from '../memory/units.js'
 import type { OpenSnapshot } from '../store/store-types.js'
 import { fileIdentity } from '../sys/proc.js'
-import { presentPages, touchOrder, type WorkingSet } from '../working-set/working-set.js'
 import type { Engine, Prefetch } from './engine.js'
 import type { MapReport } from './mapped/map-into-vmm.js'
 import { type MappableImage, mappableImage } from './mapped/mappable-image.js'
 import { startMapping } from './mapped/mapper.js'
 import { pagesByLayer } from './mapped/pages-by-layer.js'
-import { type PrefaultStep, prefaultSteps } from './mapped/plan.js'
-import { residentOf } from './mapped/resident-pages.js'
+import { type PrefaultStep, prefaultOrder, prefaultSteps } from './mapped/plan.js'
 import { type WarmedFile, warmFiles } from './warm-files.js'
 
 const memoryName = 'memory'
@@ -31,10 +28,10 @@ export const mappedEngine: Engine = {
     const ready = planRestore(snapshot, prefetch, { signal, onProgress })
     const mapping = phase('attach', () =>
       startMapping(async () => {
-        const { image, prefault } = await ready
+        const { image, prefault, prefaultBeside } = await ready
         const machine = await launching
         const memoryFile = makeMemoryFile(machine, snapshot.map.pages)
-        return { vmm: machine.identity, memoryFile, ...image, prefault }
+        return { vmm: machine.identity, memoryFile, ...image, prefault, prefaultBeside }
       }),
     )
     // Awaited below, after what may fail first.
@@ -59,6 +56,7 @@ export const mappedEngine: Engine = {
 interface RestorePlan {
   readonly image: MappableImage
   readonly prefault: readonly PrefaultStep[]
+  readonly prefaultBeside: boolean
   /** Undefined without a working set. */
   readonly toRead: readonly WarmedFile[] | undefined
 }
@@ -69,26 +67,20 @@ async function planRestore(
   options: Parameters<typeof mappableImage>[1],
 ): Promise<RestorePlan> {
   const image = await mappableImage(snapshot, options)
-  if (prefetch === null) return { image, prefault: [], toRead: undefined }
+  if (prefetch === null) return { image, prefault: [], prefaultBeside: false, toRead: undefined }
   const { workingSet, mode } = prefetch
-  const present = presentPages(workingSet)
-  if (mode === 'before')
-    return { image, prefault: prefaultSteps(workingSet), toRead: filesOf(image, workingSet, present) }
-  // Beside the guest, what must be read from a disk is not waited for; what is there costs next to nothing.
-  const there = await residentOf(image, present)
+  const order = prefaultOrder(workingSet)
   return {
     image,
-    prefault: prefaultSteps(workingSet, there),
-    toRead: filesOf(image, workingSet, minus(present, there)),
+    prefault: prefaultSteps(workingSet, order),
+    prefaultBeside: mode === 'concurrent',
+    toRead: filesOf(image, order),
   }
 }
 
-/** What of a working set is to be read, by file; only pages of `missing`. */
-function filesOf({ map, layers }: MappableImage, workingSet: WorkingSet, missing: PageSet): WarmedFile[] {
-  const sets = touchOrder(workingSet)
-    .map((set) => intersect(set, missing))
-    .filter(({ pages }) => pages > 0)
-    .map((set) => pagesByLayer(map, layers.length, set))
+/** What is to be read, by file. */
+function filesOf({ map, layers }: MappableImage, order: readonly PageSet[]): WarmedFile[] {
+  const sets = order.map((set) => pagesByLayer(map, layers.length, set))
   return layers
     .map(({ path }, layer) => ({
       path,

@@ -1,5 +1,15 @@
 import { spawn } from 'node:child_process'
-import { closeSync, mkdtempSync, openSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  closeSync,
+  fstatSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
@@ -128,6 +138,36 @@ describe.skipIf(process.arch !== 'x64')('a process that is made to call', () => 
     injection.end()
     letGo()
     await expect.poll(() => isAlive(sleeper)).toBe(false)
+  })
+
+  test('has calls made by a thread of its own, which leaves nothing behind', async () => {
+    const directory = mkdtempSync(join(tmpdir(), 'varve-injection-'))
+    const open = (name: string) => openSync(join(directory, name), 'wx+')
+    const [code, counted] = [open('code'), open('counted')]
+    const pidfd = openPidfd(sleeper) as number
+    const table = new SyscallTable()
+    let injection = Injection.begin(holdSleeper())
+    expect(injection.runBeside(table), 'its libc is not musl').toBe(false)
+    // So it is given what musl has.
+    writeSync(code, Buffer.from('b80b0000000f054831ffb83c0000000f05'.padEnd(2 * pageBytes, '0'), 'hex'))
+    const { numbers } = giveDescriptors(injection, pidfd, [code, counted])
+    const [codeThere = -1, countedThere = -1] = numbers
+    injection.call('mmap', systemCall.mmap, [0, pageBytes, 5, 2, codeThere, 0])
+    injection.end()
+    letGo()
+    const maps = mapsOf(sleeper)
+    const ftruncate = 77
+    for (let length = 1; length <= 20_000; length++) table.add(ftruncate, countedThere, length)
+    injection = Injection.begin(holdSleeper())
+    expect(injection.runBeside(table)).toBe(true)
+    injection.end()
+    letGo()
+    await expect.poll(() => readdirSync(`/proc/${sleeper.pid}/task`)).toEqual([`${sleeper.pid}`])
+    expect(fstatSync(counted).size).toBe(20_000)
+    expect(mapsOf(sleeper)).toBe(maps)
+    expect(stateOf(sleeper)).toBe('S')
+    for (const fd of [pidfd, code, counted]) closeSync(fd)
+    rmSync(directory, { recursive: true })
   })
 
   test('is told of a call that fails, by name; and of its own end', () => {

@@ -3,6 +3,7 @@ import { VarveError } from '../errors.js'
 import { errnoName } from './libc.js'
 import { register, type Stop, type Tracee } from './ptrace.js'
 import { entryBytes, type SyscallTable } from './syscall-table.js'
+import { findUnmapSelf } from './unmap-self.js'
 
 // System calls of x86_64 (asm/unistd_64.h).
 export const systemCall = {
@@ -13,6 +14,7 @@ export const systemCall = {
   madvise: 28,
   recvmsg: 47,
   socketpair: 53,
+  clone: 56,
 } as const
 
 const PROT_READ = 1
@@ -50,13 +52,29 @@ const heldSignals =
  * 0f 05           syscall
  * ```
  */
-const loopCode = Buffer.from(
-  '488b03 488b7b08 488b7310 488b5318 4c8b5320 4c8b4328 4c8b4b30 0f05 488903 4883c338 4839eb 72d7 cc'.replaceAll(
-    ' ',
-    '',
-  ),
-  'hex',
-)
+const loop = '488b03 488b7b08 488b7310 488b5318 4c8b5320 4c8b4328 4c8b4b30 0f05 488903 4883c338 4839eb 72d7'
+const loopCode = code(`${loop} cc`)
+
+/**
+ * The same in a thread of its own, which gives back what it ran in by code that the process has (`findUnmapSelf`): r12 and r13
+ * are that memory and its length, r14 the address to leave to.
+ *
+ * ```
+ * 0f 05           syscall     clone        (the loop)
+ * 48 85 c0        test rax, rax            4c 89 e7        mov  rdi, r12
+ * 74 01           jz   the loop            4c 89 ee        mov  rsi, r13
+ * cc              int3                     41 ff e6        jmp  r14
+ * ```
+ */
+const cloned = '0f05 4885c0 7401 cc'
+const besideCode = code(`${cloned} ${loop} 4c89e7 4c89ee 41ffe6`)
+
+// sched.h: a thread as pthread_create makes it (CLONE_VM | FS | FILES | SIGHAND | THREAD | SYSVSEM), without anything of libc's.
+const threadFlags = 0x100 | 0x200 | 0x400 | 0x800 | 0x10000 | 0x40000
+
+function code(hex: string): Buffer {
+  return Buffer.from(hex.replaceAll(' ', ''), 'hex')
+}
 
 /**
  * Has a traced thread, which stands at the exit of a system call, make system calls of ours: first a few one by one, then
@@ -98,8 +116,12 @@ export class Injection {
     if (cs !== 0x33n || code !== '0f05')
       throw unknownState(`code segment 0x${cs?.toString(16)}, bytes ${code} where a system call should be`)
     this.#tracee.setSignalMask(this.#savedMask | heldSignals)
-    const bytes = pageBytes + notesBytes + roundEntries * entryBytes
-    const scratch = this.call('mmap', systemCall.mmap, [
+    this.#scratch = this.#mapCode(pageBytes + notesBytes + roundEntries * entryBytes, loopCode)
+  }
+
+  /** Memory for a page of code and what it works on. Never writable and executable at once: hardened kernels refuse that. */
+  #mapCode(bytes: number, instructions: Buffer): number {
+    const memory = this.call('mmap', systemCall.mmap, [
       0,
       bytes,
       PROT_READ | PROT_WRITE,
@@ -107,10 +129,9 @@ export class Injection {
       -1,
       0,
     ])
-    this.write(scratch, loopCode)
-    // Never writable and executable at once: hardened kernels refuse that.
-    this.call('mprotect', systemCall.mprotect, [scratch, pageBytes, PROT_READ | PROT_EXEC])
-    this.#scratch = scratch
+    this.write(memory, instructions)
+    this.call('mprotect', systemCall.mprotect, [memory, pageBytes, PROT_READ | PROT_EXEC])
+    return memory
   }
 
   /** Memory of the process where arguments can be put, 4 KiB of it. */
@@ -175,6 +196,50 @@ export class Injection {
       if (readSync(this.#memory, entries, 0, entries.length, start) !== entries.length)
         throw unknownState('the results cannot be read')
     }
+  }
+
+  /**
+   * Starts a thread of the process that makes all calls of a table and is gone then, with its memory; what they return is lost.
+   * It takes no signals, and is not traced: it goes on after `end`. False where the process cannot have one (its libc is not
+   * musl, or clone is refused): nothing was done.
+   */
+  runBeside(table: SyscallTable): boolean {
+    const leave = findUnmapSelf(this.#tracee.identity.pid, this.#memory)
+    if (leave === undefined) return false
+    const entries = table.bytes(0, table.length)
+    const bytes = pageBytes + Math.ceil(entries.length / pageBytes) * pageBytes
+    const memory = this.#mapCode(bytes, besideCode)
+    const start = memory + pageBytes
+    this.write(start, entries)
+    const registers = this.#saved.slice()
+    const { rax, rdi, rsi, rdx, r10, r8, rbx, rbp, r12, r13, r14, rip, originalRax } = register
+    const values = {
+      [rax]: systemCall.clone,
+      [rdi]: threadFlags,
+      // Never used: nothing is pushed, and no signal is taken.
+      [rsi]: memory + bytes,
+      [rdx]: 0,
+      [r10]: 0,
+      [r8]: 0,
+      [rbx]: start,
+      [rbp]: start + entries.length,
+      [r12]: memory,
+      [r13]: bytes,
+      [r14]: leave,
+      [rip]: memory,
+      [originalRax]: -1,
+    }
+    for (const [index, value] of Object.entries(values))
+      registers[Number(index)] = BigInt.asUintN(64, BigInt(value))
+    this.#tracee.setRegisters(registers)
+    this.#tracee.go('on')
+    this.#untilTrap('on')
+    const end = this.#tracee.registers()
+    if (end[rip] !== BigInt(memory + cloned.replaceAll(' ', '').length / 2))
+      throw unknownState(`the clone stopped at 0x${end[rip]?.toString(16)}`)
+    if (BigInt.asIntN(64, end[rax] as bigint) > 0n) return true
+    this.call('munmap', systemCall.munmap, [memory, bytes])
+    return false
   }
 
   /** Waits for the trap that our own code raises. Anything else means that the thread does not do what it was told. */

@@ -1,11 +1,15 @@
 import { closeSync, constants, fstatSync, openSync } from 'node:fs'
 import { access } from 'node:fs/promises'
 import { VarveError } from '../errors.js'
-import { declare, errno, syscallError } from './libc.js'
+import { declare, declareAsync, errno, errnoNumber, syscallError } from './libc.js'
 import { type MemoryMapping, mapFile } from './memory-map.js'
 
 // Safe: `vector` is a Buffer that lives for the call and holds one byte for each page of `length`.
 const mincore = declare<[number, number, Uint8Array]>(
+  'int mincore(uint64_t address, uint64_t length, uint8_t *vector)',
+)
+
+const mincoreBeside = declareAsync<[number, number, Uint8Array]>(
   'int mincore(uint64_t address, uint64_t length, uint8_t *vector)',
 )
 
@@ -18,26 +22,38 @@ export interface Residency extends Disposable {
   readonly pages: number
   /** One byte a page from `firstPage` on into all of `into`, bit 0 set where resident. 26 ns a page, 1 µs a call. */
   read(firstPage: number, into: Uint8Array): void
+  /** The same in another thread, where this one has better things to do. Not to be disposed of meanwhile. */
+  readBeside(firstPage: number, into: Uint8Array): Promise<void>
 }
 
 /** `pages`: the first pages only; default the whole file. */
 export function openResidency(fd: number, pages?: number): Residency {
   const sizeBytes = pages === undefined ? fstatSync(fd).size : pages * pageBytes
   const mapping = sizeBytes === 0 ? undefined : mapFile(fd, sizeBytes)
+  const pagesInFile = Math.ceil(sizeBytes / pageBytes)
+  /** Address and part of the vector, call by call. */
+  function* calls(firstPage: number, into: Uint8Array): Generator<readonly [number, Uint8Array]> {
+    if (!(firstPage >= 0 && firstPage + into.length <= pagesInFile))
+      throw new VarveError(
+        'INVALID_ARGUMENT',
+        `pages ${firstPage}+${into.length} of a file of ${sizeBytes} bytes`,
+      )
+    if (mapping === undefined) return
+    for (let done = 0; done < into.length; done += chunkPages)
+      yield [mapping.address + (firstPage + done) * pageBytes, into.subarray(done, done + chunkPages)]
+  }
   return {
-    pages: Math.ceil(sizeBytes / pageBytes),
+    pages: pagesInFile,
     read: (firstPage, into) => {
-      if (!(firstPage >= 0 && firstPage + into.length <= Math.ceil(sizeBytes / pageBytes)))
-        throw new VarveError(
-          'INVALID_ARGUMENT',
-          `pages ${firstPage}+${into.length} of a file of ${sizeBytes} bytes`,
-        )
-      if (mapping === undefined) return
-      for (let done = 0; done < into.length; done += chunkPages) {
-        const part = into.subarray(done, done + chunkPages)
-        if (mincore(mapping.address + (firstPage + done) * pageBytes, part.length * pageBytes, part) !== 0)
+      for (const [address, part] of calls(firstPage, into))
+        if (mincore(address, part.length * pageBytes, part) !== 0)
           throw syscallError('mincore', errno(), `descriptor ${fd}`)
-      }
+    },
+    readBeside: async (firstPage, into) => {
+      for (const [address, part] of calls(firstPage, into))
+        if ((await mincoreBeside(address, part.length * pageBytes, part)) !== 0)
+          // What else it says cannot be: the range is mapped, and the vector ours (mincore(2)).
+          throw syscallError('mincore', errnoNumber.EAGAIN, `descriptor ${fd}`)
     },
     [Symbol.dispose]: () => mapping?.[Symbol.dispose](),
   }

@@ -13,7 +13,7 @@ import { Tracee } from '../../sys/ptrace.js'
 import { SyscallTable } from '../../sys/syscall-table.js'
 import { awaitMemory } from './await-memory.js'
 import type { GuestRegion } from './guest-regions.js'
-import { addExtentCalls, addPrefaultCalls, addZeroCalls, type PrefaultStep } from './plan.js'
+import { addExtentCalls, addPrefaultCalls, addZeroCalls, besideCalls, type PrefaultStep } from './plan.js'
 
 export interface MapOrder {
   readonly vmm: ProcessIdentity
@@ -22,6 +22,8 @@ export interface MapOrder {
   readonly map: ExtentMap
   readonly layers: readonly LayerFile[]
   readonly prefault: readonly PrefaultStep[]
+  /** Bring them in by a thread of the VMM's own, beside the load and the guest, where that can be. */
+  readonly prefaultBeside: boolean
 }
 
 /** What was done, in milliseconds and counts. */
@@ -37,6 +39,8 @@ export interface MapReport {
   readonly prefault: {
     readonly readOnlyPages: number
     readonly writtenPages: number
+    /** By a thread of the VMM: they come while it goes on, and nothing is known of refused calls. */
+    readonly beside: boolean
     readonly refusedCalls: number
   }
   readonly stops: number
@@ -102,11 +106,13 @@ function map(tracee: Tracee, pidfd: number, files: readonly number[], order: Map
   const injection = Injection.begin(tracee)
   const mappings = mapImage(injection, pidfd, files, order.map, regions)
   const mapped = performance.now()
-  const refusedCalls = prefault(injection, regions, order.prefault)
+  const { prefault, prefaultBeside } = order
+  const beside = prefaultBeside && prefault.length > 0 && injection.runBeside(besideCalls(prefault, regions))
+  const refusedCalls = beside ? 0 : prefaultNow(injection, regions, prefault)
   const prefaulted = performance.now()
   injection.end()
   tracee.detach()
-  const sum = (of: (step: PrefaultStep) => number) => order.prefault.reduce((all, step) => all + of(step), 0)
+  const sum = (of: (step: PrefaultStep) => number) => prefault.reduce((all, step) => all + of(step), 0)
   return {
     regions: regions.length,
     mappings,
@@ -116,6 +122,7 @@ function map(tracee: Tracee, pidfd: number, files: readonly number[], order: Map
     prefault: {
       readOnlyPages: sum(({ readOnly }) => readOnly.pages),
       writtenPages: sum(({ written }) => written.pages),
+      beside,
       refusedCalls,
     },
     stops,
@@ -169,7 +176,7 @@ function checkMapped(table: SyscallTable): number {
 }
 
 /** Gives how many calls the kernel refused: that costs time later, and nothing else. */
-function prefault(
+function prefaultNow(
   injection: Injection,
   regions: readonly GuestRegion[],
   steps: readonly PrefaultStep[],

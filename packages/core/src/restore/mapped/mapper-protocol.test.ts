@@ -14,6 +14,7 @@ const order = {
     sourcePages: Uint32Array.of(3, 0),
   },
   layers: [{ path: '/layers/a', storedPages: 8 }],
+  prefaultBeside: true,
   prefault: [{ readOnly: pageSetFromPages([1, 2, 7]), written: pageSetFromPages([0]) }],
 }
 

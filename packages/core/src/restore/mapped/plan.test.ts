@@ -5,9 +5,17 @@ import { ExtentMapBuilder } from '../../layer/extent-map-builder.js'
 import { emptyPageSet, type PageSet, pageRange, pageSetFromPages, pagesOf } from '../../memory/page-set.js'
 import { systemCall } from '../../sys/injection.js'
 import { SyscallTable } from '../../sys/syscall-table.js'
+import type { WorkingSet } from '../../working-set/working-set.js'
 import { type GuestRegion, RegionCollector } from './guest-regions.js'
 import { flatMap, usedLayers } from './mappable-image.js'
-import { addExtentCalls, addPrefaultCalls, addZeroCalls, prefaultSteps } from './plan.js'
+import {
+  addExtentCalls,
+  addPrefaultCalls,
+  addZeroCalls,
+  besideCalls,
+  prefaultOrder,
+  prefaultSteps,
+} from './plan.js'
 
 const pageBytes = 4096
 const layers = 4
@@ -142,59 +150,62 @@ describe('prefaulting', () => {
   const set = (...pages: number[]): PageSet => pageSetFromPages(pages)
   const workingSet = {
     image: 'ab'.repeat(16),
-    pages: 200,
+    pages: 2000,
     recordedAtMs: 0,
     windowMs: 0,
-    readOnly: set(1, 2, 3, 99, 100, 150),
-    written: set(4, 151),
+    readOnly: set(1, 2, 3, 99, 600, 1500),
+    written: set(4, 601, 1501),
     groups: [
-      { atMs: 1, set: set(3, 4, 99, 100) },
-      { atMs: 2, set: set(1) },
+      { atMs: 1, set: set(3, 4, 99) },
+      { atMs: 2, set: set(1, 600) },
     ],
     notes: {},
   }
 
-  test('goes by groups, then takes the rest; every page once, by its class', () => {
-    const steps = prefaultSteps(workingSet)
+  const stepsOf = (set: WorkingSet) => prefaultSteps(set, prefaultOrder(set))
+
+  test('goes by groups, neighbours along with them, then takes the rest; every page once, by its class', () => {
+    const steps = stepsOf(workingSet)
     expect(steps.map(({ readOnly, written }) => [[...pagesOf(readOnly)], [...pagesOf(written)]])).toEqual([
-      [[3, 99, 100], [4]],
-      [[1], []],
-      [[2, 150], [151]],
+      [[1, 2, 3, 99], [4]],
+      [[600], [601]],
+      [[1500], [1501]],
     ])
   })
 
   test('without groups is one step; of nothing, none', () => {
-    expect(prefaultSteps({ ...workingSet, groups: [] })).toEqual([
+    expect(stepsOf({ ...workingSet, groups: [] })).toEqual([
       { readOnly: workingSet.readOnly, written: workingSet.written },
     ])
-    expect(
-      prefaultSteps({ ...workingSet, readOnly: emptyPageSet, written: emptyPageSet, groups: [] }),
-    ).toEqual([])
+    expect(stepsOf({ ...workingSet, readOnly: emptyPageSet, written: emptyPageSet, groups: [] })).toEqual([])
   })
 
-  test('is of those pages alone that may be waited for', () => {
-    const steps = prefaultSteps(workingSet, set(3, 4, 151))
-    expect(steps.map(({ readOnly, written }) => [[...pagesOf(readOnly)], [...pagesOf(written)]])).toEqual([
-      [[3], [4]],
-      [[], [151]],
-    ])
-  })
+  const callsOf = (table: SyscallTable) =>
+    table.entries().map(({ number, args }) => [number, ...args.slice(0, 3)])
 
-  test('is of those pages alone that may be waited for', () => {
-    const steps = prefaultSteps(workingSet, set(3, 4, 151))
-    expect(steps.map(({ readOnly, written }) => [[...pagesOf(readOnly)], [...pagesOf(written)]])).toEqual([
-      [[3], [4]],
-      [[], [151]],
-    ])
-  })
-
-  test('reads what was read and copies what was written, cut where a region ends', () => {
+  test('copies what was written, then reads what was read, cut where a region ends', () => {
     const table = new SyscallTable()
     addPrefaultCalls(table, { readOnly: pageRange(98, 4), written: set(4, 5) }, regions)
-    expect(table.entries().map(({ number, args }) => [number, ...args.slice(0, 3)])).toEqual([
+    expect(callsOf(table)).toEqual([
+      [systemCall.madvise, 0x1000_0000 + 4 * pageBytes, 2 * pageBytes, 23],
       [systemCall.madvise, 0x1000_0000 + 98 * pageBytes, 2 * pageBytes, 22],
       [systemCall.madvise, 0x2000_0000, 2 * pageBytes, 22],
-      [systemCall.madvise, 0x1000_0000 + 4 * pageBytes, 2 * pageBytes, 23],
+    ])
+  })
+
+  test('beside the guest reads nothing around what is asked for, and leaves memory as it was', () => {
+    const advise = (address: number, pages: number, advice: number) => [
+      systemCall.madvise,
+      address,
+      pages * pageBytes,
+      advice,
+    ]
+    expect(callsOf(besideCalls([{ readOnly: set(7), written: emptyPageSet }], regions))).toEqual([
+      advise(0x1000_0000, 100, 1),
+      advise(0x2000_0000, 100, 1),
+      advise(0x1000_0000 + 7 * pageBytes, 1, 22),
+      advise(0x1000_0000, 100, 0),
+      advise(0x2000_0000, 100, 0),
     ])
   })
 })

@@ -1,10 +1,11 @@
 import { type ExtentMap, zeroSource } from '../../layer/extent-map.js'
 import { type PageSet, runsOf } from '../../memory/page-set.js'
-import { intersect } from '../../memory/page-set-algebra.js'
+import { intersect, mergeGaps } from '../../memory/page-set-algebra.js'
 import { pageSizeBytes } from '../../memory/units.js'
 import { systemCall } from '../../sys/injection.js'
-import type { SyscallTable } from '../../sys/syscall-table.js'
+import { SyscallTable } from '../../sys/syscall-table.js'
 import { touchOrder, type WorkingSet } from '../../working-set/working-set.js'
+import { withNeighbours } from '../with-neighbours.js'
 import { forEachStretch, type GuestRegion } from './guest-regions.js'
 
 const PROT_READ_WRITE = 3
@@ -12,6 +13,8 @@ const MAP_PRIVATE = 0x02
 const MAP_FIXED = 0x10
 const MAP_ANONYMOUS = 0x20
 const MAP_NORESERVE = 0x4000
+const MADV_NORMAL = 0
+const MADV_RANDOM = 1
 const MADV_NOHUGEPAGE = 15
 const MADV_POPULATE_READ = 22
 const MADV_POPULATE_WRITE = 23
@@ -73,19 +76,29 @@ export interface PrefaultStep {
   readonly written: PageSet
 }
 
-/** A working set in the order in which it should come, by class; of it only pages that are in `within`, where that is given. */
-export function prefaultSteps(workingSet: WorkingSet, within?: PageSet): readonly PrefaultStep[] {
-  const only = (set: PageSet) => (within === undefined ? set : intersect(set, within))
-  const readOnly = only(workingSet.readOnly)
-  const written = only(workingSet.written)
-  return touchOrder(workingSet)
+/** A huge page's. */
+const blockPages = 512
+/** As `fillPageCache` reads: these pages are in the page cache, too. */
+const gapPages = 8
+
+/** A working set in about the order in which it should come, in few sets; every page once. */
+export function prefaultOrder(workingSet: WorkingSet): readonly PageSet[] {
+  return withNeighbours(touchOrder(workingSet), blockPages)
+}
+
+/** The same by class. */
+export function prefaultSteps(
+  { readOnly, written }: WorkingSet,
+  order: readonly PageSet[],
+): readonly PrefaultStep[] {
+  return order
     .map((set) => ({ readOnly: intersect(set, readOnly), written: intersect(set, written) }))
     .filter((step) => step.readOnly.pages + step.written.pages > 0)
 }
 
 /**
- * Read-only pages are mapped from the page cache and stay shared; written ones are copied privately, as the guest's first write
- * would do.
+ * Written pages are copied privately, as the guest's first write would do, and before their neighbours come: a page that is mapped
+ * already costs a flush of the TLB, too. Read-only pages are mapped from the page cache and stay shared.
  */
 export function addPrefaultCalls(
   table: SyscallTable,
@@ -98,6 +111,22 @@ export function addPrefaultCalls(
         table.add(systemCall.madvise, address, lengthBytes, advice),
       )
   }
-  advise(readOnly, MADV_POPULATE_READ)
   advise(written, MADV_POPULATE_WRITE)
+  advise(mergeGaps(readOnly, gapPages), MADV_POPULATE_READ)
+}
+
+/**
+ * The same for a thread beside the guest. Until it is done a page that is not in the page cache is read by itself: others of the
+ * set are on their way, and reading around (8 MiB, where a host is set so) would keep the disk from them.
+ */
+export function besideCalls(steps: readonly PrefaultStep[], regions: readonly GuestRegion[]): SyscallTable {
+  const table = new SyscallTable()
+  const adviseAll = (advice: number) => {
+    for (const { address, pages } of regions)
+      table.add(systemCall.madvise, address, pages * pageSizeBytes, advice)
+  }
+  adviseAll(MADV_RANDOM)
+  for (const step of steps) addPrefaultCalls(table, step, regions)
+  adviseAll(MADV_NORMAL)
+  return table
 }
