@@ -25,9 +25,30 @@ export {
   loadExperimentFile,
   shippedExperiments,
 } from './experiments/find-experiment.js'
+export {
+  type AgentGuest,
+  type FunctionSnapshot,
+  type FunctionSnapshotOptions,
+  functionWork,
+  measureColdBoot,
+  measureWarm,
+  openFunction,
+  prepareFunction,
+  type RecordedFunction,
+  type RecordFunctionOptions,
+  recordFunction,
+} from './experiments/function-snapshot.js'
+export {
+  type FunctionCell,
+  type FunctionWithSet,
+  measureFunction,
+  prepareWithSet,
+  withSet,
+} from './experiments/measure-function.js'
 export { measureVms, type StartedVm, type VmWork } from './experiments/measure-vms.js'
 export { type ParsedRows, parseRows } from './experiments/parse-rows.js'
 export { type Plan, planOf, type Selection } from './experiments/plan.js'
+export { type PreparedEach, prepareEach } from './experiments/prepare-each.js'
 export { deviceReadBytes, type ProcessCounters, processCounters } from './experiments/process-counters.js'
 export type { CellRow, ExperimentRows, HeaderRow, Row, SetRow } from './experiments/rows.js'
 export { RowsFile, readRows } from './experiments/rows-file.js'
@@ -35,6 +56,7 @@ export { type RunCellsOptions, type RunMessage, runCells } from './experiments/r
 export {
   checkedRounds,
   type RunExperimentOptions,
+  roundsIn,
   runExperiment,
 } from './experiments/run-experiment.js'
 export { labFunction, labFunctions } from './functions/all-functions.js'

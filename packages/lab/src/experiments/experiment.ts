@@ -60,8 +60,8 @@ export interface Experiment<F extends Factors = Factors> {
     /** The measure that counts. Default `totalMs`. */
     readonly measure?: string
   }
-  /** How often each cell is measured unless told otherwise. */
-  readonly rounds: number
+  /** How often each cell is measured unless told otherwise; emulated, all takes some thirty times as long. */
+  readonly rounds: number | { readonly native: number; readonly nested: number }
   /** Default 1. */
   readonly seed?: number
   /** Cells that are measured once beforehand and not counted: code is compiled, helpers are fetched. Default none. */

@@ -70,7 +70,7 @@ function isExperiment(value: unknown): value is Experiment {
     compare !== null &&
     typeof (compare as Record<string, unknown>).factor === 'string' &&
     typeof (compare as Record<string, unknown>).baseline === 'object' &&
-    Number.isInteger(rounds) &&
+    (Number.isInteger(rounds) || (typeof rounds === 'object' && rounds !== null)) &&
     typeof prepare === 'function'
   )
 }

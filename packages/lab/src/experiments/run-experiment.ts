@@ -2,6 +2,7 @@ import { mkdirSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { checkHost, findFirecracker, VarveError } from 'varve'
 import { nativeLinuxBoots } from '../linux/native-linux.js'
+import type { Experiment } from './experiment.js'
 import type { FoundExperiment } from './find-experiment.js'
 import type { Selection } from './plan.js'
 import { RowsFile } from './rows-file.js'
@@ -38,7 +39,7 @@ export async function runExperiment(
   const say = (text: string) => onMessage({ kind: 'say', text })
   const lab = options.lab ?? (await usualLab(experiment.guest, say, signal))
   const common = {
-    rounds: options.rounds ?? experiment.rounds,
+    rounds: options.rounds ?? roundsIn(lab, experiment),
     only,
     done: new Set(rows.done),
     signal,
@@ -64,6 +65,9 @@ async function usualLab(
   const binary = await findFirecracker({ signal, onProgress: say })
   return (await nativeLinuxBoots({ binary, signal, onProgress: say })) ? 'native' : 'nested'
 }
+
+export const roundsIn = (lab: 'native' | 'nested', { rounds }: Pick<Experiment, 'rounds'>): number =>
+  typeof rounds === 'number' ? rounds : rounds[lab]
 
 /** A whole number of rounds that a person gave. */
 export function checkedRounds(rounds: number): number {

@@ -3,6 +3,8 @@ export function measureText(name: string, value: number | undefined): string {
   if (value === undefined || !Number.isFinite(value)) return '–'
   if (name.endsWith('Ms')) return msText(value)
   if (name.endsWith('Bytes')) return bytesText(value)
+  // A share, say.
+  if (!Number.isInteger(value) && Math.abs(value) < 10) return value.toFixed(2)
   return Math.round(value).toLocaleString('en-US')
 }
 
@@ -21,6 +23,7 @@ export const ratioText = (ratio: number): string => `${ratio.toFixed(ratio < 10 
 
 /** What the columns of tables are called; others are named by their measure. */
 export const measureNames: Readonly<Record<string, string>> = {
+  likeTheFirst: 'like the first (Jaccard)',
   restoredMs: 'restored',
   firstMs: 'first answer',
   totalMs: 'work done',

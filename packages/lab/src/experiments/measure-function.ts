@@ -1,0 +1,95 @@
+import type { FunctionInput, LabFunction } from '../functions/function-types.js'
+import { bringIntoCache, dropFromCache } from './cache-state.js'
+import { type EngineSetting, engineSettings, restoreBy, restoreVanilla } from './contenders.js'
+import type { ExperimentLab, Measured } from './experiment.js'
+import {
+  type FunctionSnapshot,
+  type FunctionSnapshotOptions,
+  functionWork,
+  measureColdBoot,
+  measureWarm,
+  prepareFunction,
+  recordFunction,
+} from './function-snapshot.js'
+import { measureVms } from './measure-vms.js'
+
+/** A function's snapshot with the working set of one invocation in it. */
+export interface FunctionWithSet extends FunctionSnapshot {
+  readonly setName: string
+  readonly setPages: { readonly readOnly: number; readonly written: number }
+}
+
+/** Boots a guest with a function, captures it, and records its working set on its input A. */
+export async function prepareWithSet(
+  lab: Omit<ExperimentLab, 'factors'>,
+  fn: LabFunction,
+  options: FunctionSnapshotOptions = {},
+): Promise<FunctionWithSet> {
+  const of = await prepareFunction(lab, fn, options)
+  try {
+    return await withSet(lab, of)
+  } catch (error) {
+    await of[Symbol.asyncDispose]()
+    throw error
+  }
+}
+
+/** The working set of one invocation on input A, for a snapshot that is there. */
+export async function withSet(
+  lab: Omit<ExperimentLab, 'factors'>,
+  of: FunctionSnapshot,
+): Promise<FunctionWithSet> {
+  const setName = 'input-a'
+  lab.say(`${of.fn.name}: recording its working set`)
+  const { workingSet } = await recordFunction(of, of.fn.inputs.a, lab, {
+    save: setName,
+    show: { name: `${of.fn.name}, ${of.tag}, input A`, about: { function: of.fn.name } },
+  })
+  return {
+    ...of,
+    setName,
+    setPages: { readOnly: workingSet.readOnly.pages, written: workingSet.written.pages },
+  }
+}
+
+export interface FunctionCell {
+  /** `warm VM`, `cold boot`, `vanilla`, a name of `engineSettings`, or a setting of one's own. */
+  readonly restore: string | EngineSetting
+  /** Of everything that a restore may read. */
+  readonly cache: 'cold' | 'warm'
+  /** Default the function's input A. */
+  readonly input?: FunctionInput
+  /** How many restores at once. Default 1. */
+  readonly clones?: number
+}
+
+/** From the request to the function's checked result, in one of the ways to get there. */
+export async function measureFunction(
+  of: FunctionWithSet,
+  { restore, cache, input = of.fn.inputs.a, clones = 1 }: FunctionCell,
+  lab: Omit<ExperimentLab, 'factors'>,
+): Promise<Measured> {
+  if (cache === 'cold') dropFromCache(of.files)
+  else bringIntoCache(of.files)
+  if (restore === 'warm VM') return measureWarm(of, input, lab)
+  if (restore === 'cold boot') return measureColdBoot(of, input, lab)
+  const { binary, runtimeDirectory, signal } = lab
+  const launch = { binary, runtimeDirectory, signal }
+  const common = { ...functionWork(of, input, lab), clones }
+  if (restore === 'vanilla')
+    return measureVms({ ...common, start: () => restoreVanilla(of.snapshot, launch) })
+  const setting: EngineSetting | undefined =
+    typeof restore === 'object' ? restore : engineSettings[restore as keyof typeof engineSettings]
+  if (setting === undefined) throw new Error(`there is no way to restore that is named ${String(restore)}`)
+  const {
+    correct,
+    measures,
+    phasesMs = {},
+  } = await measureVms({
+    ...common,
+    start: () => restoreBy(setting, of.store, of.tag, { ...launch, set: of.setName }),
+  })
+  const { readOnly, written } = of.setPages
+  const ofSet = setting.set ? { setReadOnlyPages: readOnly, setWrittenPages: written } : {}
+  return { correct, measures: { ...measures, ...ofSet }, phasesMs }
+}
