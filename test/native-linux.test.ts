@@ -1,5 +1,12 @@
-import { guestAgent, linuxGuest, nativeLinuxBoots } from '@varve/lab'
-import { bootMachine, checkHost, recallLinuxVerdict } from 'varve'
+import {
+  connectAgent,
+  guestHere,
+  invokeFunction,
+  labFunction,
+  nativeLinuxBoots,
+  prepareGuest,
+} from '@varve/lab'
+import { checkHost, recallLinuxVerdict, restoreMachine } from 'varve'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { openWorld, type World } from './support/world.js'
 
@@ -32,20 +39,18 @@ test('where it boots, it answers natively; where it does not, the nested lab is 
     expect(kvm?.remedy).toContain('nested lab')
     return
   }
-  const { kernel, initrd, rootDisk, bootArgs } = await linuxGuest()
-  await using machine = await bootMachine(
-    {
-      kernel,
-      initrd,
-      bootArgs,
-      memoryMib: 256,
-      vcpus: 1,
-      vsockCid: 3,
-      rootDisk: { path: rootDisk, readOnly: true },
-    },
-    { binary: world.binary, runtimeDirectory: world.runtimeDirectory },
-  )
-  const agent = guestAgent(machine.vsockPath ?? '')
-  await agent.put('hello', '#!/bin/sh\necho "hello, $(cat)"\n')
-  expect((await agent.invoke('hello', 'native')).output.toString()).toBe('hello, native\n')
+  const { store, binary, runtimeDirectory } = world
+  const functions = [labFunction('hello'), labFunction('matmul')]
+  const { entry } = await prepareGuest({
+    store,
+    tags: ['native'],
+    functions,
+    guest: await guestHere(),
+    binary,
+    runtimeDirectory,
+  })
+  const { machine } = await restoreMachine(store, entry.id, { binary, runtimeDirectory })
+  await using clone = machine
+  for (const fn of functions)
+    expect(await invokeFunction(connectAgent(clone), fn, 'b')).toMatchObject({ fault: null })
 })

@@ -1,17 +1,20 @@
 // Runs inside the nested lab: a Linux guest with some of the lab's functions, each loaded and invoked once, captured into a store;
-// then, for each function and input, a restore and one invocation, watched by `pagemap`. Argument: JSON, see below.
-import { writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+// then, for some of them and each input, a restore and one invocation, watched by `pagemap`; and a clone that is told who it is
+// and answers for all of them. Argument: JSON, see below.
+import { existsSync, writeFileSync } from 'node:fs'
+import { join, resolve } from 'node:path'
 import { connectAgent, guestHere, invokeFunction, labFunction, prepareGuest } from '@varve/lab'
 import { listMachines, openLocalStore, restoreMachine } from 'varve'
 
-const { names, memoryMib, inputs, engine } = JSON.parse(process.argv[2])
+const { names, measured, memoryMib, inputs, engine } = JSON.parse(process.argv[2])
 const tag = 'functions'
 const callTimeoutMs = 120_000
 
 const store = await openLocalStore(join(process.env.TMPDIR, 'functions'), { create: true })
 const functions = names.map(labFunction)
-const guest = await guestHere()
+// One that starts another agent command, if it was sent along.
+const initrd = resolve('initramfs.cpio')
+const guest = { ...(await guestHere()), ...(existsSync(initrd) ? { initrd } : {}) }
 const {
   functions: started,
   memory,
@@ -31,7 +34,7 @@ const first = await restoreMachine(store, tag, { engine: 'file', resume: false }
 await first.machine.stop()
 
 const rows = []
-for (const fn of functions)
+for (const fn of measured.map(labFunction))
   for (const input of inputs) {
     const record = { recorders: ['pagemap'], pollMs: 200, notes: { function: fn.name } }
     const { machine, recording } = await restoreMachine(store, tag, { engine, record })
@@ -51,7 +54,7 @@ for (const fn of functions)
     }
   }
 
-/** Clones are told who they are, and that it is later. */
+/** It is told who it is, and that it is later. */
 async function clone(hostname) {
   const { machine } = await restoreMachine(store, tag, { engine })
   try {
@@ -61,10 +64,13 @@ async function clone(hostname) {
       { clockMs, hostname, entropy: Buffer.from(hostname) },
       { timeoutMs: 60_000 },
     )
-    await agent.put('who', '#!/bin/sh\nhostname\ndate -u +%Y-%m-%dT%H:%M\n')
+    await agent.put('who', '#!/bin/sh\nhostname\ndate -u +%Y-%m-%dT%H:%M\ncat /run/mine\n')
     const { output } = await agent.invoke('who')
+    const faults = []
+    for (const fn of functions)
+      faults.push((await invokeFunction(agent, fn, 'b', { timeoutMs: callTimeoutMs })).fault)
     const running = (await agent.list()).map(({ name, running: isUp }) => ({ name, running: isUp }))
-    return { fixed, says: output.toString('utf8'), running }
+    return { fixed, says: output.toString('utf8'), faults, running }
   } finally {
     await machine.stop()
   }

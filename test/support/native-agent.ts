@@ -4,8 +4,7 @@ import { connect, createServer, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { agentProgram } from '../../packages/lab/dist/linux/agent-program.js'
-import { nodeRunner, pythonRunner } from '../../packages/lab/dist/linux/agent-runners.js'
+import { agentFiles } from '../../packages/lab/dist/linux/agent-program.js'
 import { pythonPackages } from '../../packages/lab/dist/linux/python.js'
 import { libraryFolders } from '../../packages/lab/dist/linux/shared-libraries.js'
 
@@ -21,12 +20,7 @@ export async function startNativeAgent(): Promise<NativeAgent> {
   const unpacked = await pythonPackages()
   const directory = mkdtempSync(join(tmpdir(), 'varve-agent-'))
   const socketPath = join(directory, 'agent.sock')
-  for (const [name, content] of Object.entries({
-    'agent.py': agentProgram,
-    'runner.py': pythonRunner,
-    'runner.mjs': nodeRunner,
-  }))
-    writeFileSync(join(directory, name), content)
+  for (const { name, content } of agentFiles) writeFileSync(join(directory, name), content)
   const child = spawn(
     join(unpacked, 'usr/bin/python3'),
     ['-S', '-B', join(directory, 'agent.py'), `unix:${socketPath}`],

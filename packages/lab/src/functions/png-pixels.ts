@@ -31,6 +31,7 @@ export function pngPixels(png: Buffer, maxBytes: number): Pixels {
     at += 12 + length
   }
   if (size === undefined) throw new Error('no header')
+  if (size.width === 0 || size.height === 0) throw new Error('no pixels')
   const stride = size.width * bytesPerPixel
   if (size.height * stride > maxBytes) throw new Error(`${size.width} × ${size.height} pixels`)
   const rows = inflateSync(Buffer.concat(data), { maxOutputLength: maxBytes + size.height + 1 })

@@ -1,6 +1,5 @@
 import { VarveError } from 'varve'
-import { agentProgram } from './agent-program.js'
-import { nodeRunner, pythonRunner } from './agent-runners.js'
+import { agentFiles } from './agent-program.js'
 import { mountRootScript } from './initramfs.js'
 
 /** In the running guest: a folder in memory, as the root file system is read-only and may be anybody's. */
@@ -38,9 +37,7 @@ done
 `
   const files = [
     { path: 'varve/init', content: init },
-    { path: 'varve/agent.py', content: agentProgram },
-    { path: 'varve/runner.py', content: pythonRunner },
-    { path: 'varve/runner.mjs', content: nodeRunner },
+    ...agentFiles.map(({ name, content }) => ({ path: `varve/${name}`, content })),
   ]
   const script = `${mountRootScript}
 /bin/busybox mount -t tmpfs tmpfs /root/run
