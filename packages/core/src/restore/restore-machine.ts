@@ -179,6 +179,9 @@ export async function restoreMachine(
       })),
       diskDirectory: snapshot.clonesDirectory,
     }
+    // Beside the load: one for a VM that ended is nobody's, and gc takes it.
+    const leasing = snapshot.leaseTo(launched.identity)
+    leasing.catch(() => {})
     const loading = phase<RunningMachine | PausedMachine>('load', () =>
       resume && !resumeAfterPrefetch ? launched.loadAndResume(load) : launched.load(load),
     )
@@ -190,7 +193,7 @@ export async function restoreMachine(
       machine = await phase('resume', () => paused.resume(signal === undefined ? {} : { signal }))
     }
     machine.countFromSnapshot(snapshot.entry.id, 0)
-    await snapshot.leaseTo(machine.identity)
+    await leasing
     const report: RestoreReport = {
       engine,
       reason,
