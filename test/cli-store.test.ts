@@ -276,7 +276,9 @@ describe('clones', () => {
   test('several at once, each with its memory; if one cannot start, none is left', async () => {
     const before = (await json('ps')).machines.length
     for (const engine of ['file', 'paged', 'mapped', 'auto']) {
-      const { machines } = await json('clone', 'two', '-n', '3', '--name', 'many', '--engine', engine)
+      const { pages, machines } = await json('clone', 'two', '-n', '3', '--name', 'many', '--engine', engine)
+      const { zero, flatFile, layers } = pages.byOrigin
+      expect(zero + flatFile + layers[0] + layers[1] + layers[2]).toBe(8192)
       expect(machines.map(({ id }: { id: string }) => id)).toEqual(['many-1', 'many-2', 'many-3'])
       await Promise.all(
         machines.map(async ({ id, memory }: { id: string; memory: { residentBytes: number } }) => {

@@ -209,11 +209,26 @@ describe('using them', () => {
     expect(restored.workingSet).toEqual({ pages, droppedPages: 0 })
     expect(restored.prefetched.failure).toBe(null)
     expect(restored.prefetched.pages).toBeGreaterThanOrEqual(90)
+    const sum = (counts: Record<string, number>) => Object.values(counts).reduce((a, b) => a + b, 0)
+    expect(sum(restored.pages.byClass)).toBe(restored.memoryPages)
+    const { zero, flatFile, layers } = restored.pages.byOrigin
+    expect(zero + flatFile + sum(layers)).toBe(restored.memoryPages)
+    expect(restored.usage.readBytes.prefetch).toBe(restored.prefetched.pages * 4096)
     {
       await using guest = consoleOf('fast')
       await guest.verify(filled, 1)
     }
-    await right('stop', 'fast')
+    // The commands that restored it and looked at it have ended; the machine's directory tells.
+    const { machines } = await json('stats', 'fast')
+    const { faults, prefetched } = machines[0]
+    expect(faults.minor + faults.major).toBeGreaterThan(
+      restored.usage.faults.minor + restored.usage.faults.major,
+    )
+    expect(prefetched.unused.atLeast).toBeLessThan(restored.usage.prefetched.unused.atLeast)
+    expect(await text('stats', 'fast')).toMatch(
+      /^fast {2}running {2}pid \d+ {2}file, from [0-9a-f]{12} [0-9.]+ s ago\nfaults .*\nread .*\nset .*\nmemory /,
+    )
+    await right('kill', 'fast')
   })
 
   test('of an ancestor, by a file, and none that does not belong', async () => {

@@ -94,9 +94,14 @@ export const verbs: Readonly<Record<string, Verb | VerbGroup>> = {
     load: () => import('./commands/boot.js'),
   },
   ps: { summary: 'list machines', load: () => import('./commands/ps.js') },
+  stats: {
+    summary: 'show what restored machines have used: faults, reads, memory',
+    load: () => import('./commands/stats.js'),
+  },
   pause: { summary: 'stop the vCPUs of machines', load: () => import('./commands/pause.js') },
   resume: { summary: 'start the vCPUs of paused machines', load: () => import('./commands/resume.js') },
   stop: { summary: 'end machines and remove what belongs to them', load: () => import('./commands/stop.js') },
+  kill: { summary: 'the same as stop', load: () => import('./commands/kill.js') },
   snapshot,
   ws,
   restore: {

@@ -156,7 +156,13 @@ export {
 } from './restore/capture-snapshot.js'
 export { chooseEngine, type EngineChoice, type EngineFacts, engineFacts } from './restore/choose-engine.js'
 export { type CloneOptions, cloneMachines } from './restore/clone-machines.js'
-export { type PrefetchMode, type PrefetchReport, prefetchModes } from './restore/engine.js'
+export {
+  type EngineName,
+  engineNames,
+  type PrefetchMode,
+  type PrefetchReport,
+  prefetchModes,
+} from './restore/engine.js'
 export { type FlattenedSnapshot, flattenSnapshot } from './restore/file-engine.js'
 export { type FittedWorkingSet, fitWorkingSet } from './restore/fit-working-set.js'
 export type { PageServerStats } from './restore/page-server/page-server-client.js'
@@ -169,15 +175,14 @@ export {
   recordMachine,
 } from './restore/record-machine.js'
 export {
-  type EngineName,
   engineChoices,
-  engineNames,
   type Restored,
   type RestoreOptions,
-  type RestoreReport,
   type RestoreSources,
   restoreMachine,
 } from './restore/restore-machine.js'
+export type { PagesOfImage, RestoreReport } from './restore/restore-report.js'
+export { type PrefetchedPages, type RestoreUsage, restoreUsage } from './restore/restore-usage.js'
 export { defaultStoreDirectory, LocalStore, openLocalStore } from './store/local-store.js'
 export { assertTag } from './store/reference-index.js'
 export type * from './store/store-types.js'
@@ -187,6 +192,7 @@ export {
   isAlive,
   type MemoryUse,
   memoryUse,
+  type PageFaults,
   type ProcessIdentity,
   processIdentity,
   residentBytes,

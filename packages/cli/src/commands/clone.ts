@@ -1,6 +1,7 @@
 import { cloneMachines, memoryUse, VarveError } from 'varve'
 import { integerOption, positionals, stringOption } from '../arguments.js'
 import type { Command } from '../command.js'
+import { pageLines } from '../render-restore.js'
 import { chosenWorkingSet, restoreChoices, restoreHelp, restoreOptions } from '../restore-options.js'
 import { openStore, storeOption } from '../store.js'
 import { humanBytes, table } from '../text.js'
@@ -49,28 +50,34 @@ Examples:
       }),
     )
     await Promise.all(clones.map(({ prefetching }) => prefetching))
-    const rows = clones.map(({ machine, report }) => {
-      const { id, pid, state, vsockPath } = machine
-      const memory = memoryUse(pid)
-      machine.detach()
-      return { id, pid, state, vsock: vsockPath, restoreMs: report.totalMs, memory }
-    })
-    if (context.json) return context.printJson({ machines: rows })
+    const rows = []
+    for (const { machine, report, usage } of clones) {
+      const { id, pid, state, vsockPath: vsock } = machine
+      rows.push({
+        ...{ id, pid, state, vsock, restoreMs: report.totalMs, engine: report.engine },
+        ...{ phasesMs: report.phasesMs, usage: await usage({ signal }), memory: memoryUse(pid) },
+      })
+    }
+    for (const { machine } of clones) machine.detach()
+    const pages = clones[0]?.report.pages
+    if (context.json) return context.printJson({ pages, machines: rows })
     context.print(
       table(
         [
-          ['NAME', 'STATE', 'PID', 'RESTORED IN', 'PRIVATE', 'SHARED'],
-          ...rows.map(({ id, state, pid, restoreMs, memory }) => [
+          ['NAME', 'STATE', 'PID', 'RESTORED IN', 'FAULTS', 'PRIVATE', 'SHARED'],
+          ...rows.map(({ id, state, pid, restoreMs, usage, memory }) => [
             id,
             state,
             String(pid),
             `${restoreMs.toFixed(0)} ms`,
+            String(usage.faults.minor + usage.faults.major),
             memory === null ? '-' : humanBytes(memory.privateDirtyBytes + memory.privateCleanBytes),
             memory === null ? '-' : humanBytes(memory.sharedBytes),
           ]),
         ],
-        { right: [2, 3, 4, 5] },
+        { right: [2, 3, 4, 5, 6] },
       ),
     )
+    if (pages !== undefined) for (const line of pageLines(pages)) context.print(line)
   },
 }

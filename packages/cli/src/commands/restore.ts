@@ -1,6 +1,7 @@
 import { restoreMachine } from 'varve'
 import { positionals, stringOption } from '../arguments.js'
 import type { Command } from '../command.js'
+import { pageLines, usageLines } from '../render-restore.js'
 import { chosenWorkingSet, restoreChoices, restoreHelp, restoreOptions } from '../restore-options.js'
 import { openStore, storeOption } from '../store.js'
 import { count, humanPages } from '../text.js'
@@ -17,6 +18,8 @@ export const command: Command = {
   --name NAME            1-32 of a-z, 0-9, '-'; default a random one
 ${restoreHelp}
 
+What is printed: phases with their times; pages by class (zero, cold, read-only, written; the last
+two by the working set) and by where they come from; faults and bytes read so far, see varve stats.
 The machine lives on after this command; so does its page server. It has its own copy of each disk
 that the guest may write to, and holds a lease on the snapshot, so that gc leaves alone what it
 needs.
@@ -31,7 +34,7 @@ Examples:
     const choices = restoreChoices(context)
     const store = await openStore(context)
     const set = await chosenWorkingSet(store, ref, context)
-    const { machine, report, prefetching } = await context.progress(`restoring ${ref}`, (update) =>
+    const { machine, report, prefetching, usage } = await context.progress(`restoring ${ref}`, (update) =>
       restoreMachine(store, ref, {
         ...choices,
         ...set,
@@ -43,8 +46,10 @@ Examples:
     const { id, pid, state, vsockPath } = machine
     machine.detach()
     const prefetched = (await prefetching) ?? null
+    const used = await usage({ signal })
     if (prefetched?.failure) context.say(`the working set did not all come: ${prefetched.failure}`)
-    if (context.json) return context.printJson({ id, pid, state, vsock: vsockPath, ...report, prefetched })
+    if (context.json)
+      return context.printJson({ id, pid, state, vsock: vsockPath, ...report, prefetched, usage: used })
     const phases = Object.entries(report.phasesMs).map(([phase, ms]) => `${phase} ${ms.toFixed(1)} ms`)
     context.print(
       `${id}  ${state}  pid ${pid}  ${report.engine}, ${count(report.layers, 'layer')}  ${phases.join(', ')}`,
@@ -54,5 +59,6 @@ Examples:
       context.print(
         `working set  ${humanPages(report.workingSet.pages)}${report.workingSet.droppedPages > 0 ? `, ${humanPages(report.workingSet.droppedPages)} of it others here` : ''}${prefetched === null ? '' : `  ${count(prefetched.requests, 'request')} for ${humanPages(prefetched.pages)} in ${prefetched.ms.toFixed(1)} ms`}`,
       )
+    for (const line of [...pageLines(report.pages), ...usageLines(used)]) context.print(line)
   },
 }

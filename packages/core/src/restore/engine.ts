@@ -1,8 +1,12 @@
 import type { LaunchedMachine, MemorySource } from '../machine/launched-machine.js'
 import type { OpenSnapshot } from '../store/store-types.js'
+import type { RecordTarget } from '../working-set/recording.js'
 import type { WorkingSet } from '../working-set/working-set.js'
 import type { MapReport } from './mapped/map-into-vmm.js'
 import type { PageServer } from './page-server/start-page-server.js'
+
+export const engineNames = ['file', 'paged', 'mapped'] as const
+export type EngineName = (typeof engineNames)[number]
 
 /** When the pages of a working set are brought: before the guest runs, or beside it. */
 export const prefetchModes = ['before', 'concurrent'] as const
@@ -14,7 +18,7 @@ export interface Prefetch {
   readonly mode: PrefetchMode
 }
 
-/** What a prefetch brought; how much of it was in vain only a recording can say. */
+/** What a prefetch brought; `restoreUsage` tells how much of it was in vain. */
 export interface PrefetchReport {
   /** Pages asked for, gaps that were read along included. */
   readonly pages: number
@@ -24,6 +28,8 @@ export interface PrefetchReport {
   /** A hint that failed costs time, not the restore: why it ended early; null where it did not. */
   readonly failure: string | null
 }
+
+export type MemoryFiles = Pick<RecordTarget, 'files' | 'map'>
 
 /** What an engine gets to prepare one restore. */
 export interface EngineContext {
@@ -46,6 +52,8 @@ export interface EngineContext {
 
 export interface EngineSetup {
   readonly memory: MemorySource
+  /** What the VM's memory will come from: layers with a map of theirs, or one flat file without. */
+  readonly memoryFiles: MemoryFiles
   /**
    * Awaits the load, beside which the engine still works. Where its own work failed, and the load for that, the error is its
    * own. What it gives belongs into the report.
@@ -63,6 +71,6 @@ export interface EngineSetup {
  * loads, and on any failure stops the machine, which ends the helpers that were named. Layers are never written to.
  */
 export interface Engine {
-  readonly name: string
+  readonly name: EngineName
   prepare(context: EngineContext): Promise<EngineSetup>
 }

@@ -26,14 +26,17 @@ export const fileEngine: Engine = {
   name: 'file',
   prepare: async ({ snapshot, prefetch, phase, signal, onProgress }) => {
     const { path } = await phase('flatten', () => flattenSnapshot(snapshot, { signal, onProgress }))
-    const memory = { backend: 'File', path } as const
-    if (prefetch === null) return { memory }
+    const setup = {
+      memory: { backend: 'File', path },
+      memoryFiles: { files: [{ path, storedPages: snapshot.map.pages }] },
+    } as const
+    if (prefetch === null) return setup
     // Pages that are zero are holes: nothing is read for them.
     const zero = pagesFrom(snapshot.map, zeroSource)
     const sets = touchOrder(prefetch.workingSet).map((set) => minus(set, zero))
     const prefetching = warmFiles([{ path, sets }], signal)
     if (prefetch.mode === 'before') await phase('prefetch', () => prefetching)
-    return { memory, prefetching }
+    return { ...setup, prefetching }
   },
 }
 

@@ -36,12 +36,13 @@ export const mappedEngine: Engine = {
     )
     // Awaited below, after what may fail first.
     mapping.catch(() => {})
-    const { toRead } = await ready
+    const { image, toRead } = await ready
     const prefetching = toRead === undefined ? undefined : warmFiles(toRead, signal)
     const { mapped } = await mapping
     if (prefetch?.mode === 'before') await phase('prefetch', async () => prefetching)
     return {
       memory: { backend: 'File', localName: memoryName },
+      memoryFiles: { files: image.layers, map: image.map },
       besideLoad: async (load) => {
         const report = await whicheverFailed(load, mapped)
         // No page of it is mapped any more.

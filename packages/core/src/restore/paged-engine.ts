@@ -28,7 +28,7 @@ export const pagedEngine: Engine = {
         signal,
       }),
     )
-    const setup = { memory: { backend: 'Uffd', socketName }, pageServer } as const
+    const setup = { memory: { backend: 'Uffd', socketName }, memoryFiles: snapshot, pageServer } as const
     if (prefetch === null) return setup
     // The guest's memory is there only once it is being loaded.
     return {

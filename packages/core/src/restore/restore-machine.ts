@@ -1,16 +1,24 @@
 import { type LaunchMachineOptions, launchMachine } from '../machine/launch-machine.js'
-import type { LaunchedMachine, LoadOptions, MemorySource } from '../machine/launched-machine.js'
+import type { LaunchedMachine, LoadOptions } from '../machine/launched-machine.js'
 import type { PausedMachine } from '../machine/paused-machine.js'
 import type { RunningMachine } from '../machine/running-machine.js'
 import { runtimeDirectory } from '../machine/runtime-directory.js'
 import type { OpenSnapshot, SnapshotStore } from '../store/store-types.js'
 import { presentPages, type WorkingSet } from '../working-set/working-set.js'
 import { chooseEngine, engineFacts } from './choose-engine.js'
-import type { Engine, Prefetch, PrefetchMode, PrefetchReport } from './engine.js'
+import {
+  type Engine,
+  type EngineName,
+  engineNames,
+  type MemoryFiles,
+  type Prefetch,
+  type PrefetchMode,
+  type PrefetchReport,
+} from './engine.js'
 import { fileEngine } from './file-engine.js'
 import { fitWorkingSet } from './fit-working-set.js'
-import type { MapReport } from './mapped/map-into-vmm.js'
 import { mappedEngine } from './mapped-engine.js'
+import { noteRestore } from './note-restore.js'
 import type { PageServer } from './page-server/start-page-server.js'
 import { pagedEngine } from './paged-engine.js'
 import {
@@ -19,9 +27,9 @@ import {
   type RecordMachineOptions,
   recordTarget,
 } from './record-machine.js'
+import { pagesOfImage, type RestoreReport } from './restore-report.js'
+import { type RestoreUsage, restoreUsage } from './restore-usage.js'
 
-export const engineNames = ['file', 'paged', 'mapped'] as const
-export type EngineName = (typeof engineNames)[number]
 /** `auto`: whichever fits this snapshot on this host; the report says which, and why. */
 export const engineChoices = [...engineNames, 'auto'] as const
 
@@ -62,28 +70,11 @@ export interface RestoreSources extends ImageTarget {
   readonly snapshot: OpenSnapshot
 }
 
-/** What a restore did. Times are wall-clock milliseconds; phases may overlap: a file is flattened while the VMM is launched. */
-export interface RestoreReport {
-  readonly engine: EngineName
-  /** Why `auto` took this engine; null where it was named. */
-  readonly reason: string | null
-  /** Its id. */
-  readonly snapshot: string
-  readonly layers: number
-  /** Runs of the image's extent map. */
-  readonly extents: number
-  readonly memoryPages: number
-  /** Pages of the working set that was used, and how many of it did not fit this image; null where none was. */
-  readonly workingSet: { readonly pages: number; readonly droppedPages: number } | null
-  /** What the `mapped` engine did within the load; null with another. */
-  readonly mapping: MapReport | null
-  readonly phasesMs: Readonly<Record<string, number>>
-  readonly totalMs: number
-}
-
 export interface Restored<Machine> {
   readonly machine: Machine
   readonly report: RestoreReport
+  /** What came of it by now, see `restoreUsage`. */
+  usage(options?: { readonly signal?: AbortSignal }): Promise<RestoreUsage>
   /** Set by the `paged` engine. */
   readonly pageServer?: PageServer
   /** Set where a working set was used by an engine that prefetches. Never rejects. */
@@ -146,9 +137,10 @@ export async function restoreMachine(
       fitted === null ? null : { workingSet: fitted.workingSet, mode: options.prefetch ?? 'concurrent' }
     const {
       memory,
+      memoryFiles,
       besideLoad,
       pageServer,
-      prefetching,
+      prefetching: fetching,
       resumeAfterPrefetch = false,
     } = await engines[engine].prepare({
       snapshot,
@@ -161,7 +153,7 @@ export async function restoreMachine(
       onProgress,
     })
     const launched = await launching
-    const target: RestoreSources = { ...sources(launched, snapshot, memory), faults: pageServer }
+    const target: RestoreSources = { ...sources(launched, snapshot, memoryFiles), faults: pageServer }
     await options.beforeLoad?.(target)
     const { record } = options
     if (record !== undefined)
@@ -182,11 +174,25 @@ export async function restoreMachine(
     // Beside the load: one for a VM that ended is nobody's, and gc takes it.
     const leasing = snapshot.leaseTo(launched.identity)
     leasing.catch(() => {})
+    const workingSet = fitted?.workingSet ?? null
+    const noting = noteRestore(
+      { pid: launched.pid, directory: launched.paths.directory },
+      { engine, snapshot, memoryFiles, workingSet },
+    )
     const loading = phase<RunningMachine | PausedMachine>('load', () =>
       resume && !resumeAfterPrefetch ? launched.loadAndResume(load) : launched.load(load),
     )
+    loading.catch(() => {})
+    // While another process is busy with the load.
+    noting.loading()
+    const pages = pagesOfImage(snapshot, memoryFiles, workingSet)
     const mapping = (await besideLoad?.(loading)) ?? null
     let machine = await loading
+    noting.loaded(mapping)
+    const prefetching = fetching?.then((it) => {
+      noting.prefetched(it)
+      return it
+    })
     if (resumeAfterPrefetch) await phase('prefetch', async () => prefetching)
     if (resume && machine.state === 'paused') {
       const paused = machine
@@ -201,6 +207,7 @@ export async function restoreMachine(
       layers: snapshot.files.length,
       extents: snapshot.map.starts.length,
       memoryPages: snapshot.map.pages,
+      pages,
       workingSet:
         fitted === null
           ? null
@@ -212,6 +219,7 @@ export async function restoreMachine(
     return {
       machine,
       report,
+      usage: (ofCall) => restoreUsage(machine, ofCall),
       ...(pageServer === undefined ? {} : { pageServer }),
       ...(prefetching === undefined ? {} : { prefetching }),
       ...(recording === undefined ? {} : { recording }),
@@ -232,12 +240,13 @@ async function choice(
   return { engine: asked, reason: null }
 }
 
-function sources(machine: LaunchedMachine, snapshot: OpenSnapshot, memory: MemorySource): RestoreSources {
-  const { files, map } = snapshot
-  const known = { vmm: machine.identity, machine, image: snapshot.entry.id, pages: map.pages, snapshot }
-  return 'path' in memory
-    ? { ...known, files: [{ path: memory.path, storedPages: map.pages }], map: undefined }
-    : { ...known, files, map }
+function sources(
+  machine: LaunchedMachine,
+  snapshot: OpenSnapshot,
+  { files, map }: MemoryFiles,
+): RestoreSources {
+  const { entry } = snapshot
+  return { vmm: machine.identity, machine, image: entry.id, pages: snapshot.map.pages, snapshot, files, map }
 }
 
 function loadOptions(options: RestoreOptions): Partial<LoadOptions> {

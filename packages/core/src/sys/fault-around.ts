@@ -91,6 +91,11 @@ const notHeld = (bytes: number, reason: string): FaultAround => ({
   [Symbol.dispose]: () => {},
 })
 
+/** How many bytes a read fault maps now; the kernel's default where that cannot be read. */
+export function faultAroundBytes(path = faultAroundPath()): number {
+  return path === undefined ? defaultBytes : readBytes(path)
+}
+
 function readBytes(path: string): number {
   try {
     const bytes = Number(readFileSync(path, 'latin1').trim())

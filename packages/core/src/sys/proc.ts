@@ -21,11 +21,15 @@ export function isAlive(identity: ProcessIdentity): boolean {
 }
 
 function readStat(pid: number): { state: string; startTime: number } | undefined {
+  const fields = statFields(pid)
+  return fields && { state: fields[0] ?? '', startTime: Number(fields[19]) }
+}
+
+/** From the state, field 3, on. */
+function statFields(pid: number): string[] | undefined {
   const text = readProc(`/proc/${pid}/stat`)
-  if (text === undefined) return undefined
   // The command name may hold spaces and brackets: fields count from behind its last ')'.
-  const fields = text.slice(text.lastIndexOf(')') + 2).split(' ')
-  return { state: fields[0] ?? '', startTime: Number(fields[19]) }
+  return text?.slice(text.lastIndexOf(')') + 2).split(' ')
 }
 
 function readProc(path: string): string | undefined {
@@ -37,6 +41,31 @@ function readProc(path: string): string | undefined {
     throw new VarveError('HOST_UNSUPPORTED', `cannot read ${path}: ${(error as Error).message}`, {
       cause: error,
     })
+  }
+}
+
+/** Page faults of a process since it began, its threads together (proc_pid_stat(5)): without and with a read from a disk. */
+export interface PageFaults {
+  readonly minor: number
+  readonly major: number
+}
+
+/** Null where the process has ended. */
+export function pageFaults(pid: number): PageFaults | null {
+  const fields = statFields(pid)
+  return fields === undefined ? null : { minor: Number(fields[7]), major: Number(fields[9]) }
+}
+
+/**
+ * What a process had read from disks, bytes (proc_pid_io(5)): by page faults and reading ahead as by system calls. Null where it
+ * has ended, or this user may not see it.
+ */
+export function diskReadBytes(pid: number): number | null {
+  try {
+    const bytes = /^read_bytes: (\d+)$/m.exec(readFileSync(`/proc/${pid}/io`, 'utf8'))?.[1]
+    return bytes === undefined ? null : Number(bytes)
+  } catch {
+    return null
   }
 }
 

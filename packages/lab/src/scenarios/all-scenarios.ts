@@ -11,6 +11,7 @@ import { mappedEngineScenarios } from './mapped-engine.js'
 import { pageServerDeathScenario } from './page-server-death.js'
 import { pageServerManyScenario } from './page-server-many.js'
 import { prefetchScenario } from './prefetch.js'
+import { restoreUsageScenario } from './restore-usage.js'
 import type { Scenario } from './scenario.js'
 import { storeNoSpaceScenario } from './store-no-space.js'
 import { twoRegionsScenario } from './two-regions.js'
@@ -40,4 +41,5 @@ export const scenarios: readonly Scenario[] = [
   ...uffdPromiseScenarios,
   writePeriodsScenario,
   prefetchScenario,
+  restoreUsageScenario,
 ]

@@ -1,0 +1,45 @@
+import { connectMachine, memoryUse, restoreUsage, VarveError } from 'varve'
+import { someNames } from '../arguments.js'
+import type { Command } from '../command.js'
+import { usageLines } from '../render-restore.js'
+import { humanBytes, sections, shortId } from '../text.js'
+
+export const command: Command = {
+  usage: 'usage: varve stats NAME...',
+  options: {},
+  help: `
+Of machines that were restored, since their load: page faults of the VMM, without (minor) and with
+(major) a wait; bytes that it read from disks, and that were read ahead of it; how many pages of a
+working set nobody has touched, from and to where page tables do not tell more; its memory, its own
+(private) and in common with others. Nothing is disturbed by it.
+
+Examples:
+  varve stats web2
+  varve stats web-1 web-2 --json`,
+  run: async (context) => {
+    const { signal } = context
+    const rows = []
+    for (const name of someNames(context)) {
+      const machine = await connectMachine(name, { signal })
+      if (machine.state === 'launched') throw new VarveError('MACHINE_STATE', `${name} has no guest yet`)
+      const { id, pid, state } = machine
+      rows.push({ id, state, pid, ...(await restoreUsage(machine, { signal })), memory: memoryUse(pid) })
+    }
+    if (context.json) return context.printJson({ machines: rows })
+    context.print(
+      sections(
+        rows.map(({ id, state, pid, memory, ...usage }) =>
+          [
+            `${id}  ${state}  pid ${pid}  ${usage.engine}, from ${shortId(usage.snapshot)} ${(usage.ageMs / 1000).toFixed(1)} s ago`,
+            ...usageLines(usage),
+            ...(memory === null
+              ? []
+              : [
+                  `memory  ${humanBytes(memory.privateDirtyBytes + memory.privateCleanBytes)} private, ${humanBytes(memory.sharedBytes)} shared`,
+                ]),
+          ].join('\n'),
+        ),
+      ),
+    )
+  },
+}

@@ -1,0 +1,69 @@
+import { pagesFrom, zeroSource } from '../layer/extent-map.js'
+import type { ImageId } from '../layer/layer-types.js'
+import { classify, countClasses, type PageClass } from '../memory/classes.js'
+import { emptyPageSet } from '../memory/page-set.js'
+import { union } from '../memory/page-set-algebra.js'
+import type { OpenSnapshot } from '../store/store-types.js'
+import type { WorkingSet } from '../working-set/working-set.js'
+import type { EngineName, MemoryFiles } from './engine.js'
+import type { MapReport } from './mapped/map-into-vmm.js'
+
+/** What a restore did. Times are wall-clock milliseconds; phases may overlap: a file is flattened while the VMM is launched. */
+export interface RestoreReport {
+  readonly engine: EngineName
+  /** Why `auto` took this engine; null where it was named. */
+  readonly reason: string | null
+  readonly snapshot: ImageId
+  readonly layers: number
+  /** Runs of the image's extent map. */
+  readonly extents: number
+  readonly memoryPages: number
+  readonly pages: PagesOfImage
+  /** Pages of the working set that was used, and how many of it did not fit this image; null where none was. */
+  readonly workingSet: { readonly pages: number; readonly droppedPages: number } | null
+  /** What the `mapped` engine did within the load; null with another. */
+  readonly mapping: MapReport | null
+  readonly phasesMs: Readonly<Record<string, number>>
+  readonly totalMs: number
+}
+
+/** All pages of the image, counted twice over: each count adds up to `memoryPages`. */
+export interface PagesOfImage {
+  /** By what the working set says of them; without one, all that is not zero is cold. */
+  readonly byClass: Readonly<Record<PageClass, number>>
+  /** By what the VM has them from. */
+  readonly byOrigin: {
+    /** Nothing is stored for them. */
+    readonly zero: number
+    readonly flatFile: number
+    /** Each layer of the snapshot, its base first. */
+    readonly layers: readonly number[]
+  }
+}
+
+export function pagesOfImage(
+  { map, files }: Pick<OpenSnapshot, 'map' | 'files'>,
+  from: MemoryFiles,
+  workingSet: WorkingSet | null,
+): PagesOfImage {
+  const zero = pagesFrom(map, zeroSource)
+  const layers = files.map(() => 0)
+  const flat = flatFileOf(from, files)
+  const ofFlat = flat === undefined ? -1 : files.findIndex(({ path }) => path === flat)
+  map.sources.forEach((source, run) => {
+    const layer = flat === undefined ? source : ofFlat
+    if (source !== zeroSource && layer >= 0)
+      layers[layer] = (layers[layer] as number) + (map.counts[run] as number)
+  })
+  const flatFile = map.pages - zero.pages - layers.reduce((sum, pages) => sum + pages, 0)
+  const { readOnly, written } = workingSet ?? { readOnly: emptyPageSet, written: emptyPageSet }
+  const classes = classify({ present: union(readOnly, written), written, zero, pages: map.pages })
+  return { byClass: countClasses(classes), byOrigin: { zero: zero.pages, flatFile, layers } }
+}
+
+/** The one file that has the whole image, where the VM's memory comes from one; it can be the base layer. */
+function flatFileOf({ files, map }: MemoryFiles, layers: OpenSnapshot['files']): string | undefined {
+  const path = files[0]?.path
+  // A map over a flat file only says which runs of zeros are left out.
+  return map === undefined || !layers.some((layer) => layer.path === path) ? path : undefined
+}
