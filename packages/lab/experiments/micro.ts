@@ -10,6 +10,7 @@ import {
   MicroConsole,
   measureVms,
   pageWord,
+  prepareEach,
   restoreBy,
   restoreVanilla,
   type TouchPattern,
@@ -72,21 +73,13 @@ export const experiment = defineExperiment({
   rounds: 20,
   warmUp: ({ cache, setMib }) => cache === 'warm' && setMib === 8,
   prepare: async (lab) => {
-    const guests = new Map<number, Guest>()
-    const dispose = async () => {
-      for (const guest of guests.values()) await guest[Symbol.asyncDispose]()
-    }
-    try {
-      for (const memoryMib of lab.factors.memoryMib)
-        guests.set(memoryMib, await prepareGuest(memoryMib, lab.factors.setMib, lab))
-    } catch (error) {
-      await dispose()
-      throw error
-    }
+    const guests = await prepareEach(lab.factors.memoryMib, (memoryMib) =>
+      prepareGuest(memoryMib, lab.factors.setMib, lab),
+    )
     const launch = { binary: lab.binary, runtimeDirectory: lab.runtimeDirectory, signal: lab.signal }
     return {
       measure: async ({ memoryMib, setMib, cache, restore }) => {
-        const guest = guests.get(memoryMib) as Guest
+        const guest = guests.of(memoryMib)
         const work = guest.works.get(setMib) as Work
         const { store, snapshot, files } = guest
         if (cache === 'cold') dropFromCache(files)
@@ -106,7 +99,7 @@ export const experiment = defineExperiment({
           'set' in setting ? { setReadOnlyPages: readOnlyPages, setWrittenPages: writtenPages } : {}
         return { correct, measures: { ...measures, ...ofSet }, ...(phasesMs ? { phasesMs } : {}) }
       },
-      [Symbol.asyncDispose]: dispose,
+      [Symbol.asyncDispose]: () => guests[Symbol.asyncDispose](),
     }
   },
 })
@@ -129,7 +122,7 @@ function touchesOf(memoryMib: number, setMib: number): readonly Touch[] {
 async function prepareGuest(
   memoryMib: number,
   setsMib: readonly number[],
-  lab: Pick<ExperimentLab, 'binary' | 'directory' | 'runtimeDirectory' | 'signal' | 'say' | 'keepSet'>,
+  lab: Omit<ExperimentLab, 'factors'>,
 ): Promise<Guest> {
   const { binary, runtimeDirectory, signal } = lab
   const launch = { binary, runtimeDirectory, signal }

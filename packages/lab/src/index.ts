@@ -41,6 +41,7 @@ export {
 export {
   type FunctionCell,
   type FunctionWithSet,
+  fitOf,
   measureFunction,
   prepareWithSet,
   withSet,

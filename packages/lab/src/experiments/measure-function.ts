@@ -1,3 +1,4 @@
+import { compareSets, type PageSet, presentPages } from 'varve'
 import type { FunctionInput, LabFunction } from '../functions/function-types.js'
 import { bringIntoCache, dropFromCache } from './cache-state.js'
 import { type EngineSetting, engineSettings, restoreBy, restoreVanilla } from './contenders.js'
@@ -17,6 +18,7 @@ import { measureVms } from './measure-vms.js'
 export interface FunctionWithSet extends FunctionSnapshot {
   readonly setName: string
   readonly setPages: { readonly readOnly: number; readonly written: number }
+  readonly present: PageSet
 }
 
 /** Boots a guest with a function, captures it, and records its working set on its input A. */
@@ -49,7 +51,26 @@ export async function withSet(
     ...of,
     setName,
     setPages: { readOnly: workingSet.readOnly.pages, written: workingSet.written.pages },
+    present: presentPages(workingSet),
   }
+}
+
+/**
+ * How the set fits another input: that input is recorded too, and pages are compared. Counts of the sets, the same in each round;
+ * two recordings of one input differ by some pages as well.
+ */
+export async function fitOf(
+  of: FunctionWithSet,
+  input: FunctionInput,
+  name: string,
+  lab: Omit<ExperimentLab, 'factors'>,
+): Promise<{ readonly unusedPages: number; readonly missedPages: number }> {
+  lab.say(`${of.fn.name}: recording ${name}`)
+  const { workingSet } = await recordFunction(of, input, lab, {
+    show: { name: `${of.fn.name}, ${of.tag}, ${name}`, about: { function: of.fn.name } },
+  })
+  const { onlyAPages, onlyBPages } = compareSets(of.present, presentPages(workingSet))
+  return { unusedPages: onlyAPages, missedPages: onlyBPages }
 }
 
 export interface FunctionCell {
@@ -61,12 +82,14 @@ export interface FunctionCell {
   readonly input?: FunctionInput
   /** How many restores at once. Default 1. */
   readonly clones?: number
+  /** How the set fits this input, see `fitOf`; for rows of restores that use it. */
+  readonly fit?: Readonly<Record<string, number>>
 }
 
 /** From the request to the function's checked result, in one of the ways to get there. */
 export async function measureFunction(
   of: FunctionWithSet,
-  { restore, cache, input = of.fn.inputs.a, clones = 1 }: FunctionCell,
+  { restore, cache, input = of.fn.inputs.a, clones = 1, fit = {} }: FunctionCell,
   lab: Omit<ExperimentLab, 'factors'>,
 ): Promise<Measured> {
   if (cache === 'cold') dropFromCache(of.files)
@@ -90,6 +113,6 @@ export async function measureFunction(
     start: () => restoreBy(setting, of.store, of.tag, { ...launch, set: of.setName }),
   })
   const { readOnly, written } = of.setPages
-  const ofSet = setting.set ? { setReadOnlyPages: readOnly, setWrittenPages: written } : {}
+  const ofSet = setting.set ? { setReadOnlyPages: readOnly, setWrittenPages: written, ...fit } : {}
   return { correct, measures: { ...measures, ...ofSet }, phasesMs }
 }

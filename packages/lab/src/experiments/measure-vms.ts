@@ -105,7 +105,7 @@ async function oneClone<Guest extends AsyncDisposable>(
   const firstAt = performance.now()
   const right = await work(guest)
   const end = performance.now()
-  const after = countersOf(vm)
+  const after = processCounters(machine.pid)
   const uffdFaults = (await vm.pageServer?.stats())?.faults ?? null
   const againStart = performance.now()
   const rightAgain = await work(guest)
@@ -128,13 +128,6 @@ async function oneClone<Guest extends AsyncDisposable>(
       prefetchedPages: prefetched?.pages ?? null,
     },
   }
-}
-
-function countersOf({ machine, pageServer }: StartedVm) {
-  const vmm = processCounters(machine.pid)
-  if (pageServer === undefined) return vmm
-  const server = processCounters(pageServer.identity.pid).readBytes
-  return { ...vmm, readBytes: vmm.readBytes === null || server === null ? null : vmm.readBytes + server }
 }
 
 function memoryOf(pid: number): Record<string, number> {

@@ -102,11 +102,16 @@ function reasons(line: Line, without: Line | undefined, measure: string): string
     why.push(
       `${Math.round(major).toLocaleString('en-US')} faults waited for the disk, against ${Math.round(theirs).toLocaleString('en-US')}`,
     )
-  const [read, theirRead] = [middle(line, 'readBytes'), middle(without, 'readBytes')]
+  const [read, theirRead] = [middle(line, 'deviceReadBytes'), middle(without, 'deviceReadBytes')]
   if (read !== undefined && theirRead !== undefined && read > 2 ** 20 && read > 1.5 * theirRead)
     why.push(`it read ${bytesText(read)} from disk, against ${bytesText(theirRead)}`)
-  const [unused, prefetched] = [middle(line, 'unusedPages') ?? 0, middle(line, 'prefetchedPages') ?? 0]
-  if (unused > 0.2 * prefetched && unused > 256)
-    why.push(`${Math.round((100 * unused) / prefetched)} % of what it prefetched was not touched`)
+  const set = (middle(line, 'setReadOnlyPages') ?? 0) + (middle(line, 'setWrittenPages') ?? 0)
+  const [unused, missed] = [middle(line, 'unusedPages') ?? 0, middle(line, 'missedPages') ?? 0]
+  if (unused > 0.2 * set && unused > 256)
+    why.push(`${Math.round((100 * unused) / set)} % of its working set was not touched`)
+  if (missed > 256)
+    why.push(
+      `${Math.round(missed).toLocaleString('en-US')} pages that it touched were not in its working set`,
+    )
   return why.length === 0 ? ['none of the counters stands out: look at its phases and its distribution'] : why
 }

@@ -81,9 +81,10 @@ const tableMeasures = [
   'majorFaults',
   'minorFaults',
   'uffdFaults',
-  'readBytes',
+  'deviceReadBytes',
   'prefetchedPages',
   'unusedPages',
+  'missedPages',
   'privateBytes',
 ] as const
 

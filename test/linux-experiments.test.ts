@@ -1,0 +1,54 @@
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { findExperiment, readRows, runExperiment, writeReport } from '@varve/lab'
+import { expect, test } from 'vitest'
+
+/** Opening the lab, when nothing is cached, and a guest's boot and five restores, emulated on a busy machine. */
+const timeoutMs = 900_000
+
+test(
+  'quick, in small: real functions in restored Linux guests answer right, and their rows come out one by one',
+  async () => {
+    const directory = mkdtempSync(join(tmpdir(), 'varve-quick-'))
+    const seen: string[] = []
+    try {
+      const found = await findExperiment('quick')
+      const { rowsPath } = await runExperiment(found, {
+        directory,
+        // Where Linux guests run natively too: this is the way most people's machines go.
+        lab: 'nested',
+        rounds: 1,
+        only: { function: ['hello'], cache: ['warm'], restore: ['warm VM', 'file', 'mapped, set beside'] },
+        onMessage: (message) => seen.push(message.kind === 'say' ? message.text : message.cell),
+      })
+      const rows = await readRows(rowsPath)
+      const { header, cells, sets } = rows
+      expect(header.environment).toMatchObject({ lab: 'nested', kvm: 'hardware' })
+      expect(cells.map(({ cell }) => cell.restore).sort()).toEqual([
+        'file',
+        'mapped, set beside',
+        'vanilla',
+        'warm VM',
+      ])
+      for (const { correct, failure, measures } of cells) {
+        expect({ correct, failure }).toEqual({ correct: true, failure: undefined })
+        const { firstMs = 0, totalMs = 0, privateBytes = 0 } = measures
+        expect(firstMs).toBeGreaterThan(0)
+        expect(totalMs).toBeGreaterThan(firstMs)
+        expect(privateBytes).toBeGreaterThan(2 ** 20)
+      }
+      const faults = (name: string) =>
+        cells.find(({ cell }) => cell.restore === name)?.measures.minorFaults ?? Number.NaN
+      // A VM that has answered before needs hardly a page; a restored one some thousand.
+      expect(faults('warm VM')).toBeLessThan(0.5 * faults('vanilla'))
+      expect(sets).toHaveLength(1)
+      expect(seen).toContain('hello: recording its working set')
+      expect(seen.some((text) => text.startsWith('hello · warm · '))).toBe(true)
+      expect(writeReport(rows, directory).summary).toContain('mapped, set beside')
+    } finally {
+      rmSync(directory, { recursive: true, force: true })
+    }
+  },
+  timeoutMs,
+)
