@@ -3,6 +3,7 @@ import {
   type PageServer,
   type PrefetchReport,
   type RestoreReport,
+  type RestoreUsage,
   type RunningMachine,
 } from 'varve'
 import type { Measured } from './experiment.js'
@@ -14,6 +15,7 @@ export interface StartedVm {
   readonly report?: RestoreReport
   readonly pageServer?: PageServer
   readonly prefetching?: Promise<PrefetchReport>
+  usage?(): Promise<RestoreUsage>
 }
 
 /** One piece of work for a VM, in the parts that are timed. */
@@ -111,6 +113,7 @@ async function oneClone<Guest extends AsyncDisposable>(
   const rightAgain = await work(guest)
   const againMs = performance.now() - againStart
   const prefetched = await vm.prefetching
+  const usage = await vm.usage?.()
   const { minorFaults, majorFaults, readBytes } = after
   return {
     vm,
@@ -126,6 +129,9 @@ async function oneClone<Guest extends AsyncDisposable>(
       uffdFaults,
       readBytes: readBytes === null || before.readBytes === null ? null : readBytes - before.readBytes,
       prefetchedPages: prefetched?.pages ?? null,
+      prefetchReadBytes: usage?.readBytes.prefetch ?? null,
+      prefetchedUnusedPages: usage?.prefetched?.unused.atLeast ?? null,
+      prefetchedUnusedAtMostPages: usage?.prefetched?.unused.atMost ?? null,
     },
   }
 }

@@ -109,6 +109,9 @@ function reasons(line: Line, without: Line | undefined, measure: string): string
   const [unused, missed] = [middle(line, 'unusedPages') ?? 0, middle(line, 'missedPages') ?? 0]
   if (unused > 0.2 * set && unused > 256)
     why.push(`${Math.round((100 * unused) / set)} % of its working set was not touched`)
+  const vain = middle(line, 'prefetchedUnusedPages') ?? 0
+  if (vain > 0.2 * (middle(line, 'prefetchedPages') ?? 0) && vain > 256)
+    why.push(`at least ${Math.round(vain).toLocaleString('en-US')} pages were brought ahead in vain`)
   if (missed > 256)
     why.push(
       `${Math.round(missed).toLocaleString('en-US')} pages that it touched were not in its working set`,

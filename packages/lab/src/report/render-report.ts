@@ -83,6 +83,7 @@ const tableMeasures = [
   'uffdFaults',
   'deviceReadBytes',
   'prefetchedPages',
+  'prefetchedUnusedPages',
   'unusedPages',
   'missedPages',
   'privateBytes',
