@@ -1,3 +1,4 @@
+import { median } from '../statistics/median.js'
 import { escapeHtml } from './html.js'
 import type { Line } from './summarise.js'
 import { bytesText, measureText, msText, ratioText } from './units.js'
@@ -23,6 +24,17 @@ function strokesOf(lines: readonly Line[]): string[] {
 const key = (stroke: string, name: string) =>
   `<span class="key"><svg viewBox="0 0 28 6" aria-hidden="true"><path d="M0 3H28" stroke-width="4" fill="none" ${stroke}/></svg>${escapeHtml(name)}</span>`
 
+/**
+ * As far as a chart reaches: one contender that is far behind all others (a cold boot) must not press the rest into its first
+ * tenth; it goes out of the chart.
+ */
+function reach(all: readonly { readonly typical: number; readonly most: number }[]): number {
+  const usual = median(all.map(({ typical }) => typical))
+  const near = all.filter(({ typical }) => typical <= farBeyond * usual)
+  return Math.max(...near.map(({ most }) => most), 0)
+}
+const farBeyond = 4
+
 /** A round number of at least `value`, and the ticks up to it. */
 function ticksTo(value: number): number[] {
   const rough = Math.max(value, Number.MIN_VALUE) / 4
@@ -40,7 +52,8 @@ export function cdfChart(lines: readonly Line[], measure: string): string {
   const drawn = lines
     .map((line, index) => ({ line, stroke: strokes[index] ?? '' }))
     .filter(({ line }) => line.values.length > 0)
-  const ticks = ticksTo(Math.max(...drawn.flatMap(({ line }) => line.values), 0))
+  const ends = drawn.map(({ line }) => ({ typical: median(line.values), most: Math.max(...line.values) }))
+  const ticks = ticksTo(reach(ends))
   const most = ticks.at(-1) || 1
   const x = (value: number) => ((1000 * value) / most).toFixed(1)
   const paths = drawn.map(({ line, stroke }) => {
@@ -58,7 +71,7 @@ export function cdfChart(lines: readonly Line[], measure: string): string {
         : `<span style="left:${(100 * tick) / most}%">${escapeHtml(tickText(measure, tick))}</span>`,
     )
     .join('')
-  return `<figure class="chart" role="img" aria-label="distribution of ${escapeHtml(measure)}"><div class="plot"><div class="ys"><span>100 %</span><span>50 %</span><span>0</span></div><svg viewBox="0 0 1000 100" preserveAspectRatio="none">${grid}<path d="M0 50H1000M0 100H1000M0 0H1000" class="grid"/>${paths.join('')}</svg><div class="xs">${labels}</div></div><figcaption>${drawn.map(({ line, stroke }) => key(stroke, line.name)).join('')}</figcaption></figure>`
+  return `<figure class="chart" role="img" aria-label="distribution of ${escapeHtml(measure)}"><div class="plot"><div class="ys"><span>100 %</span><span>50 %</span><span>0</span></div><svg viewBox="0 0 1000 100" preserveAspectRatio="none">${grid}<path d="M0 50H1000M0 100H1000M0 0H1000" class="grid"/>${paths.join('')}</svg><div class="xs">${labels}</div></div><figcaption>${drawn.map(({ line, stroke }) => key(stroke, Math.min(...line.values) > most ? `${line.name}: to the right of this` : line.name)).join('')}</figcaption></figure>`
 }
 
 function tickText(measure: string, tick: number): string {
@@ -76,15 +89,17 @@ interface Bar {
 
 /** `names`: every part, in the order of the legend. */
 function barChart(bars: readonly Bar[], names: readonly string[], label: string): string {
-  const most = Math.max(...bars.map(({ parts }) => parts.reduce((sum, { value }) => sum + value, 0)), 1e-9)
-  const rows = bars.map(({ name, parts, label: text }) => {
+  const lengths = bars.map(({ parts }) => parts.reduce((sum, { value }) => sum + value, 0))
+  const most = reach(lengths.map((length) => ({ typical: length, most: length }))) || 1
+  const rows = bars.map(({ name, parts, label: text }, index) => {
     const pieces = parts
       .filter(({ value }) => value > 0)
       .map(
         (part) =>
           `<i class="f${names.indexOf(part.name) % colours}" style="width:${((100 * part.value) / most).toFixed(2)}%" title="${escapeHtml(`${part.name}: ${part.text}`)}"></i>`,
       )
-    return `<div class="bar"><b>${escapeHtml(name)}</b><div class="track">${pieces.join('')}</div><span>${escapeHtml(text)}</span></div>`
+    const cut = (lengths[index] ?? 0) > 1.001 * most ? ' cut' : ''
+    return `<div class="bar${cut}"><b>${escapeHtml(name)}</b><div class="track">${pieces.join('')}</div><span>${escapeHtml(text)}</span></div>`
   })
   const legend = names
     .map((name, index) => `<span class="key"><i class="f${index % colours}"></i>${escapeHtml(name)}</span>`)
@@ -92,16 +107,26 @@ function barChart(bars: readonly Bar[], names: readonly string[], label: string)
   return `<figure class="chart" role="img" aria-label="${escapeHtml(label)}"><div class="bars">${rows.join('')}</div><figcaption>${legend}</figcaption></figure>`
 }
 
+/** A phase that takes less of all bars is part of the rest: nobody would see it. */
+const least = 0.02
+
 const afterPhases = ['the work', 'to the first answer', 'restore, other'] as const
 
 /** Where the time goes: phases of the restore, then until the first answer, then the work. Undefined where nothing is timed. */
 export function phaseChart(lines: readonly Line[]): string | undefined {
+  const shown = new Set(
+    lines.flatMap(({ phasesMs, measures }) =>
+      Object.entries(phasesMs).flatMap(([name, ms]) =>
+        ms > least * (measures.totalMs?.median ?? 0) ? [name] : [],
+      ),
+    ),
+  )
   const bars = lines.flatMap((line): Bar[] => {
     const of = (name: string) => line.measures[name]?.median
     const [first, total] = [of('firstMs'), of('totalMs')]
     if (first === undefined || total === undefined) return []
     const restored = of('restoredMs') ?? 0
-    const phases = Object.entries(line.phasesMs)
+    const phases = Object.entries(line.phasesMs).filter(([name]) => shown.has(name))
     const sum = phases.reduce((all, [, ms]) => all + ms, 0)
     // Phases overlap: then each is drawn as its share of what the restore took.
     const scale = sum > restored ? restored / sum : 1
@@ -119,8 +144,7 @@ export function phaseChart(lines: readonly Line[]): string | undefined {
       },
     ]
   })
-  const phases = new Set(lines.flatMap(({ phasesMs }) => Object.keys(phasesMs)))
-  return bars.length === 0 ? undefined : barChart(bars, [...afterPhases, ...phases], 'medians of phases')
+  return bars.length === 0 ? undefined : barChart(bars, [...afterPhases, ...shown], 'medians of phases')
 }
 
 const memoryParts = ['private copies', 'pages of files'] as const
@@ -150,6 +174,6 @@ export function ratioMark(ratio: number, interval: readonly [number, number] | n
   const at = (value: number) =>
     (50 + 50 * Math.max(-1, Math.min(1, Math.log2(Math.max(value, 1e-9)) / 2))).toFixed(1)
   const [low, high] = interval ?? [ratio, ratio]
-  const tone = high < 1 ? 'good' : low > 1 ? 'bad' : 'even'
+  const tone = interval === null ? 'even' : high < 1 ? 'good' : low > 1 ? 'bad' : 'even'
   return `<svg class="ratio ${tone}" viewBox="0 0 100 10" role="img" aria-label="${escapeHtml(ratioText(ratio))}"><path class="one" d="M50 0V10"/><path class="whisker" d="M${at(low)} 5H${at(high)}"/><circle cx="${at(ratio)}" cy="5" r="3"/></svg>`
 }

@@ -17,7 +17,7 @@ const lostBeyond = 1.1
 export function findingsOf(summary: Summary): PlaceFindings[] {
   return summary.places.map((place) => ({
     place: place.name,
-    best: bestOf(place, summary),
+    best: summary.emulated ? fewestWaits(place, summary) : bestOf(place, summary),
     lost: lostOf(place, summary),
   }))
 }
@@ -39,6 +39,20 @@ function bestOf(place: Place, { measure, baselineHere, baseline }: Summary): str
   return `${best.name} is first with ${measureText(measure, value)}${ratios.length === 0 ? '' : `: ${ratios.join('; ')}`}.`
 }
 
+/** What holds emulated too: how often the guest had to wait for a page. */
+function fewestWaits(place: Place, { baselineHere, factor }: Summary): string | null {
+  const lines = place.lines.filter((line) => isRestore(line) && line.wrong === 0)
+  const without = lines.find((line) => String(line.cell[factor]) === baselineHere)
+  const [best] = [...lines].sort((a, b) => waits(a) - waits(b))
+  if (best === undefined || without === undefined || waits(without) === 0) return null
+  const text = (line: Line) => Math.round(waits(line)).toLocaleString('en-US')
+  if (best === without) return `no engine waits for fewer pages than ${baselineHere}, with ${text(best)}.`
+  return `${best.name} waits for the fewest pages: ${text(best)}, from disk or page server, against ${text(without)} of ${baselineHere}.`
+}
+
+export const waits = (line: Line): number =>
+  (middle(line, 'majorFaults') ?? 0) + (middle(line, 'uffdFaults') ?? 0)
+
 /** Words only as strong as the interval. */
 export function verdict({ ratio, interval }: RatioOfMedians): string {
   if (interval === null) return 'by one round, which says little'
@@ -50,7 +64,10 @@ export function verdict({ ratio, interval }: RatioOfMedians): string {
 export const intervalText = ({ ratio, interval }: RatioOfMedians): string =>
   `${ratioText(ratio)}${interval === null ? '' : ` [${interval[0].toFixed(2)}–${interval[1].toFixed(2)}]`}`
 
-function lostOf(place: Place, { measure, factor, baseline, baselineHere }: Summary): PlaceFindings['lost'] {
+function lostOf(
+  place: Place,
+  { measure, factor, baseline, baselineHere, emulated }: Summary,
+): PlaceFindings['lost'] {
   const without = place.lines.find(
     (line) => !line.reference && (line.baseline || String(line.cell[factor]) === baselineHere),
   )
@@ -62,6 +79,7 @@ function lostOf(place: Place, { measure, factor, baseline, baselineHere }: Summa
         by: `${line.wrong} of ${line.rounds} rounds failed or answered wrong`,
         why: line.failure === null ? [] : [line.failure],
       })
+    if (emulated) continue
     const ratio = line.ratioHere ?? line.ratio
     // What all are held against cannot lose against itself, cold or warm.
     if (

@@ -120,9 +120,13 @@ function placeTable(place: Place, summary: Summary): string {
     (it) => it !== measure && lines.some(({ measures }) => measures[it] !== undefined),
   )
   const anyHere = lines.some(({ ratioHere }) => ratioHere !== null)
-  const best = lines
-    .filter((line) => !line.reference && line.wrong === 0 && !/^(warm VM|cold boot)/.test(line.name))
-    .sort((a, b) => (a.measures[measure]?.median ?? Infinity) - (b.measures[measure]?.median ?? Infinity))[0]
+  const best = summary.emulated
+    ? undefined
+    : lines
+        .filter((line) => !line.reference && line.wrong === 0 && !/^(warm VM|cold boot)/.test(line.name))
+        .sort(
+          (a, b) => (a.measures[measure]?.median ?? Infinity) - (b.measures[measure]?.median ?? Infinity),
+        )[0]
   const head = [
     factor,
     'rounds',

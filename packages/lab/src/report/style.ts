@@ -19,7 +19,7 @@ tr.baseline th:first-child,tr.baseline td{font-weight:600}tr.reference th,tr.ref
 .ratio{width:6.5rem;height:.7rem;vertical-align:middle;margin-left:.5rem}.ratio .one{stroke:var(--soft);stroke-width:1;opacity:.7}.ratio .whisker{stroke-width:2}.ratio circle{stroke:none}
 .good .whisker{stroke:var(--good)}.good circle{fill:var(--good)}.bad .whisker{stroke:var(--bad)}.bad circle{fill:var(--bad)}.even .whisker{stroke:var(--even)}.even circle{fill:var(--even)}
 figure.chart{margin:.8rem 0;padding:.9rem;background:var(--panel);border-radius:.4rem}
-.plot{display:grid;grid-template-columns:3.2rem 1fr;grid-template-rows:14rem 1.6rem}.plot svg{width:100%;height:100%;overflow:visible}
+.plot{display:grid;grid-template-columns:3.2rem 1fr;grid-template-rows:14rem 1.6rem}.plot svg{width:100%;height:100%;overflow:hidden}.bar.cut .track{mask-image:linear-gradient(90deg,#000 85%,transparent)}
 .ys{white-space:nowrap;display:flex;flex-direction:column;justify-content:space-between;color:var(--soft);font-size:.78rem;line-height:1;margin:-.4em .5rem -.4em 0;text-align:right}
 .xs{grid-column:2;position:relative;color:var(--soft);font-size:.78rem}.xs span{position:absolute;top:.35rem;transform:translateX(-50%);white-space:nowrap}.xs span:last-child{transform:translateX(-85%)}
 .grid{stroke:var(--line);stroke-width:1;vector-effect:non-scaling-stroke;fill:none}

@@ -49,6 +49,8 @@ export interface Summary {
   readonly fixed: CellValues
   readonly places: readonly Place[]
   readonly rounds: number
+  /** All was emulated, and the measure is a time: then counts tell more. */
+  readonly emulated: boolean
 }
 
 /** Everything that the report says in numbers; failed cells count in `wrong` and nowhere else. */
@@ -122,6 +124,7 @@ export function summarise({ header, cells }: ExperimentRows): Summary {
       .join(', '),
     baselineHere: String(compare.baseline[compare.factor] ?? ''),
     fixed,
+    emulated: header.environment.accelerator === 'tcg' && measure.endsWith('Ms'),
     rounds: Math.max(0, ...cells.map(({ round }) => round)),
     places: [...places.values()].map((groupsHere) => {
       const first = groupsHere[0]?.[0]?.cell ?? {}

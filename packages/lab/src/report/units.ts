@@ -9,6 +9,7 @@ export function measureText(name: string, value: number | undefined): string {
 }
 
 export function msText(ms: number): string {
+  if (Math.abs(ms) >= 10_000) return `${(ms / 1000).toFixed(1)} s`
   const digits = Math.abs(ms) < 10 ? 2 : Math.abs(ms) < 100 ? 1 : 0
   return `${ms.toFixed(digits)} ms`
 }
