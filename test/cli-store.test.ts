@@ -1,4 +1,4 @@
-import { cpSync, existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { cpSync, existsSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { buildMicroGuest } from '@varve/lab'
 import { compareImages, connectMachine, pageSetFromPages, runsOf, writeWorkingSet } from 'varve'
@@ -273,6 +273,15 @@ describe('disks', () => {
 })
 
 describe('clones', () => {
+  test('laid out as a memory file with a footer, and restored from that', async () => {
+    expect(await json('flatten', 'two', 'two.d', '--layered')).toMatchObject({ id: ids.two, path: 'two.d' })
+    await restoresRight('two.d', 'footer')
+    await refused(2, 'ALREADY_EXISTS', 'flatten', 'two', 'two.d', '--layered')
+    await refused(2, 'USAGE', 'restore', 'two.d', '--engine', 'footer', '--prefetch', 'before')
+    rmSync(world.path('two.d/layer-1'))
+    await refused(6, 'NOT_FOUND', 'restore', 'two.d', '--engine', 'footer')
+  })
+
   test('several at once, each with its memory; if one cannot start, none is left', async () => {
     const before = (await json('ps')).machines.length
     for (const engine of ['file', 'paged', 'mapped', 'auto']) {

@@ -89,6 +89,7 @@ export {
   type PackOrder,
   zeroPage,
 } from './layer/layer-types.js'
+export { readLayeredMemory, writeLayeredMemory } from './layer/layered-memory.js'
 export { type PackOptions, packLayer } from './layer/pack.js'
 export { type NamedImage, rebaseLayer } from './layer/rebase.js'
 export { squashLayers } from './layer/squash.js'
@@ -175,6 +176,12 @@ export {
   recordMachine,
 } from './restore/record-machine.js'
 export {
+  type RestoredLayeredMemory,
+  type RestoreLayeredMemoryOptions,
+  restoreLayeredMemory,
+} from './restore/restore-layered-memory.js'
+export {
+  type EngineName,
   engineChoices,
   type Restored,
   type RestoreOptions,

@@ -1,15 +1,18 @@
-import { copyDisk, flatten } from 'varve'
+import { copyDisk, flatten, VarveError, writeLayeredMemory } from 'varve'
 import { positionals, stringOption } from '../arguments.js'
 import type { Command } from '../command.js'
 import { openStore, storeOption } from '../store.js'
 import { count, humanBytes, humanPages } from '../text.js'
 
 export const command: Command = {
-  usage: 'usage: varve flatten REF FILE [--state FILE]',
-  options: { ...storeOption, state: { type: 'string' } },
+  usage: 'usage: varve flatten REF FILE [--state FILE | --layered]',
+  options: { ...storeOption, state: { type: 'string' }, layered: { type: 'boolean' } },
   help: `
   FILE          the memory file to make; must not exist, appears whole or not at all
   --state FILE  copy Firecracker's state file there, too
+  --layered     make FILE a directory instead: the state file, a memory file with what the first
+                layer holds, links to the other layers, and in the memory file's footer which
+                ranges are theirs: varve restore FILE --engine footer; disks are not in it
 
 With both, and the disks where the state file names them, plain Firecracker loads the snapshot (PUT
 /snapshot/load). The file is sparse. Blocks are shared with the store where the file system can
@@ -23,6 +26,17 @@ Example:
     const { signal, values } = context
     const statePath = stringOption(values, 'state')
     const store = await openStore(context)
+    if (values.layered === true) {
+      if (statePath !== undefined)
+        throw new VarveError('USAGE', '--layered has the state file in its directory')
+      const id = await context.progress(`laying out ${ref}`, async (onProgress) => {
+        await using snapshot = await store.open(ref, { signal, onProgress })
+        await writeLayeredMemory(snapshot, path, { signal })
+        return snapshot.entry.id
+      })
+      if (context.json) return context.printJson({ id, path, layered: true })
+      return context.print(`${path}  memory, state and layers; varve restore ${path} --engine footer`)
+    }
     const { id, layers, result } = await context.progress(`flattening ${ref}`, async (onProgress) => {
       await using snapshot = await store.open(ref, { signal, onProgress })
       const made = await flatten(snapshot, path, {

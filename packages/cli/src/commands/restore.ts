@@ -2,6 +2,7 @@ import { restoreMachine } from 'varve'
 import { positionals, stringOption } from '../arguments.js'
 import type { Command } from '../command.js'
 import { pageLines, usageLines } from '../render-restore.js'
+import { restoreFooter } from '../restore-footer.js'
 import { chosenWorkingSet, restoreChoices, restoreHelp, restoreOptions } from '../restore-options.js'
 import { openStore, storeOption } from '../store.js'
 import { count, humanPages } from '../text.js'
@@ -14,9 +15,11 @@ export const command: Command = {
     ...restoreOptions,
   },
   help: `
-  REF                    the snapshot
+  REF                    the snapshot, or with --engine footer a directory: varve flatten --layered
   --name NAME            1-32 of a-z, 0-9, '-'; default a random one
 ${restoreHelp}
+  --engine footer        DIR/state and DIR/memory, no store: a memory file whose footer lists
+                         ranges of files beside it, which are mapped as with --engine mapped
 
 What is printed: phases with their times; pages by class (zero, cold, read-only, written; the last
 two by the working set) and by where they come from; faults and bytes read so far, see varve stats.
@@ -29,6 +32,7 @@ Examples:
   varve restore 9f86d081 --engine paged --json`,
   run: async (context) => {
     const [ref] = positionals(context, ['REF'])
+    if (context.values.engine === 'footer') return restoreFooter(context, ref)
     const { signal, values } = context
     const name = stringOption(values, 'name')
     const choices = restoreChoices(context)

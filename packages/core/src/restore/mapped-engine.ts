@@ -1,12 +1,12 @@
 import { closeSync, constants, fchownSync, fstatSync, ftruncateSync, openSync, rmSync } from 'node:fs'
-import { isVarveError, VarveError } from '../errors.js'
+import { VarveError } from '../errors.js'
 import type { LaunchedMachine } from '../machine/launched-machine.js'
 import type { PageSet } from '../memory/page-set.js'
 import { pageSizeBytes } from '../memory/units.js'
 import type { OpenSnapshot } from '../store/store-types.js'
 import { fileIdentity } from '../sys/proc.js'
 import type { Engine, Prefetch } from './engine.js'
-import type { MapReport } from './mapped/map-into-vmm.js'
+import { loadedAndMapped } from './mapped/loaded-and-mapped.js'
 import { type MappableImage, mappableImage } from './mapped/mappable-image.js'
 import { startMapping } from './mapped/mapper.js'
 import { pagesByLayer } from './mapped/pages-by-layer.js'
@@ -14,8 +14,6 @@ import { type PrefaultStep, prefaultOrder, prefaultSteps } from './mapped/plan.j
 import { type WarmedFile, warmFiles } from './warm-files.js'
 
 const memoryName = 'memory'
-/** The mapper's answer lies in a pipe when Firecracker's comes. */
-const answerTimeoutMs = 5000
 
 /**
  * Maps the layers themselves over guest memory, within Firecracker, while it loads: it is told an empty memory file, and held
@@ -44,7 +42,7 @@ export const mappedEngine: Engine = {
       memory: { backend: 'File', localName: memoryName },
       memoryFiles: { files: image.layers, map: image.map },
       besideLoad: async (load) => {
-        const report = await whicheverFailed(load, mapped)
+        const report = await loadedAndMapped(load, mapped)
         // No page of it is mapped any more.
         rmSync((await launching).files.local(memoryName).hostPath, { force: true })
         return report
@@ -88,39 +86,6 @@ function filesOf({ map, layers }: MappableImage, order: readonly PageSet[]): War
       sets: sets.map((perLayer) => perLayer[layer] as PageSet).filter(({ pages }) => pages > 0),
     }))
     .filter((file) => file.sets.length > 0)
-}
-
-/** Each failure brings the other along, and the one behind it is to be told. */
-async function whicheverFailed(load: Promise<unknown>, mapped: Promise<MapReport>): Promise<MapReport> {
-  try {
-    await load
-  } catch (error) {
-    // A load that broke off with the VMM still there leaves the mapper waiting.
-    if (!isVarveError(error, 'MACHINE_EXITED')) throw error
-    const cause = await mapped.then(
-      () => undefined,
-      (failure: unknown) => failure,
-    )
-    if (cause === undefined || isVarveError(cause, 'MACHINE_EXITED')) throw error
-    throw cause
-  }
-  // It was done before the load was answered; if not, guest memory is not the image, and the caller ends the VM.
-  const late = new Promise<never>((_, reject) => {
-    setTimeout(
-      () =>
-        reject(
-          new VarveError(
-            'INJECTION_FAILED',
-            'Firecracker loaded the snapshot without mapping its memory file',
-            {
-              remedy: 'use another engine with this version',
-            },
-          ),
-        ),
-      answerTimeoutMs,
-    ).unref()
-  })
-  return Promise.race([mapped, late])
 }
 
 /**

@@ -6,6 +6,7 @@ import { dirtyLogScenarios } from './dirty-log.js'
 import { generationsScenarios } from './generations.js'
 import { groundTruthScenario } from './ground-truth.js'
 import { jailedScenario } from './jailed.js'
+import { layeredMemoryScenario } from './layered-memory.js'
 import { layeredRestoreScenarios } from './layered-restore.js'
 import { mappedEngineScenarios } from './mapped-engine.js'
 import { pageServerDeathScenario } from './page-server-death.js'
@@ -27,6 +28,7 @@ export const scenarios: readonly Scenario[] = [
   ...generationsScenarios,
   workingSetScenario,
   groundTruthScenario,
+  layeredMemoryScenario,
   ...mappedEngineScenarios,
   pageServerDeathScenario,
   pageServerManyScenario,

@@ -39,7 +39,7 @@ export async function mappableImage(
  * Half of what the host allows: the other half is for Firecracker itself and for what splits mappings later, as any page
  * that a balloon takes can.
  */
-function mappingLimit(): number {
+export function mappingLimit(): number {
   return Math.floor(Number(readFileSync('/proc/sys/vm/max_map_count', 'utf8')) / 2)
 }
 

@@ -1,0 +1,157 @@
+import { constants } from 'node:fs'
+import { type FileHandle, open } from 'node:fs/promises'
+import { dirname, join, resolve } from 'node:path'
+import { VarveError } from '../errors.js'
+import { pageSizeBytes } from '../memory/units.js'
+import { copyWithHoles } from '../sys/copy-with-holes.js'
+import {
+  linkFile,
+  makeDirectory,
+  openForWriting,
+  removeDirectory,
+  syncDirectory,
+  syncFile,
+  writeAt,
+} from '../sys/mutations.js'
+import { type ExtentMap, zeroSource } from './extent-map.js'
+import { ExtentMapBuilder } from './extent-map-builder.js'
+import { flatten } from './flatten.js'
+import type { Image } from './image-reader.js'
+import type { LayerFile } from './layer-types.js'
+import {
+  layeredMemoryMap,
+  layeredMemoryNames,
+  layeredMemoryToBytes,
+  readLayeredMemoryTrailer,
+  trailerBytes,
+} from './layered-memory-bytes.js'
+import { readAt } from './memory-file.js'
+
+interface WorkOptions {
+  readonly signal?: AbortSignal | undefined
+}
+
+export const layeredMemoryName = 'memory'
+export const layeredStateName = 'state'
+
+/**
+ * Makes a directory of an image and its state file that is restored without a store, docs/formats/layered-memory-v1.md. Pages of the
+ * first layer are in the memory file, those of the others in links to them (copies on another file system). The directory
+ * must not exist; on an error it is removed.
+ */
+export async function writeLayeredMemory(
+  { map, files, statePath }: Image & { readonly statePath: string },
+  directory: string,
+  options: WorkOptions = {},
+): Promise<void> {
+  await makeDirectory(directory).catch((error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EEXIST') throw error
+    throw new VarveError('ALREADY_EXISTS', `${directory} exists and is not overwritten`, { cause: error })
+  })
+  try {
+    const place = (name: string) => join(directory, name)
+    const used = [...files.keys()].filter((source) => source > 0 && map.sources.includes(source))
+    const names = used.map((_, index) => `layer-${index + 1}`)
+    for (const [index, source] of used.entries())
+      await linkOrCopy((files[source] as LayerFile).path, place(names[index] as string), options)
+    const memory = place(layeredMemoryName)
+    const own = relocated(map, (run) => (run.source === 0 ? run : zeros))
+    await flatten({ map: own, files }, memory, options)
+    {
+      await using file = await openForWriting(memory)
+      const footerMap = relocated(map, ({ source, sourcePage, start, count }) => {
+        if (source > 0) return { source: used.indexOf(source) + 1, sourcePage }
+        return source === zeroSource && count >= leastZeroPages ? zeros : { source: 0, sourcePage: start }
+      })
+      writeAt(file, layeredMemoryToBytes({ names, map: footerMap }), map.pages * pageSizeBytes)
+      await syncFile(file)
+    }
+    await copyWithHoles(statePath, place(layeredStateName), options)
+    await syncDirectory(directory)
+  } catch (error) {
+    await removeDirectory(directory)
+    throw error
+  }
+}
+
+interface Place {
+  readonly source: number
+  readonly sourcePage: number
+}
+
+const zeros: Place = { source: zeroSource, sourcePage: 0 }
+/** Shorter runs of zeros are holes of the memory file: each range is a mapping more. */
+const leastZeroPages = 16
+
+function relocated(
+  { starts, counts, sources, sourcePages }: ExtentMap,
+  placeOf: (run: Place & { readonly start: number; readonly count: number }) => Place,
+): ExtentMap {
+  const builder = new ExtentMapBuilder(counts.length)
+  for (const [run, count] of counts.entries()) {
+    const [start, source, sourcePage] = [starts[run], sources[run], sourcePages[run]] as [
+      number,
+      number,
+      number,
+    ]
+    const place = placeOf({ start, count, source, sourcePage })
+    builder.add(count, place.source, place.sourcePage)
+  }
+  return builder.finish()
+}
+
+async function linkOrCopy(from: string, to: string, options: WorkOptions): Promise<void> {
+  try {
+    await linkFile(from, to)
+  } catch (error) {
+    if (
+      (error as NodeJS.ErrnoException).code !== 'EXDEV' &&
+      (error as NodeJS.ErrnoException).code !== 'EPERM'
+    )
+      throw error
+    await copyWithHoles(from, to, options)
+  }
+}
+
+/**
+ * Reads and checks the footer of a layered memory file, which anybody may have written: the image that it and the files beside it
+ * make. The first of `files` is the memory file itself. NOT_FOUND, PATH_INVALID, FORMAT_INVALID, FORMAT_UNSUPPORTED, CHECKSUM_MISMATCH.
+ */
+export async function readLayeredMemory(path: string): Promise<Image> {
+  await using handle = await openRegular(path)
+  const { size } = await handle.stat()
+  const last = Buffer.alloc(trailerBytes)
+  if (size >= trailerBytes) await readAt(handle, path, last, size - trailerBytes)
+  const trailer = readLayeredMemoryTrailer(last, size, path)
+  const { pages } = trailer
+  const bytes = Buffer.allocUnsafe(size - pages * pageSizeBytes)
+  await readAt(handle, path, bytes, pages * pageSizeBytes)
+  const names = layeredMemoryNames(bytes, trailer, path)
+  const layers: LayerFile[] = []
+  for (const name of names) layers.push(await wholePages(join(dirname(resolve(path)), name)))
+  const map = layeredMemoryMap(
+    bytes,
+    trailer,
+    layers.map(({ storedPages }) => storedPages),
+    path,
+  )
+  return { map, files: [{ path: resolve(path), storedPages: pages }, ...layers] }
+}
+
+async function wholePages(path: string): Promise<LayerFile> {
+  await using handle = await openRegular(path)
+  const { size } = await handle.stat()
+  return { path, storedPages: Math.floor(size / pageSizeBytes) }
+}
+
+async function openRegular(path: string): Promise<FileHandle> {
+  // O_NONBLOCK: opening a FIFO somebody put there must fail below, not wait for a writer.
+  const flags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK
+  const handle = await open(path, flags).catch((error: NodeJS.ErrnoException) => {
+    const code = error.code === 'ENOENT' ? 'NOT_FOUND' : 'PATH_INVALID'
+    throw new VarveError(code, `cannot open ${path}: ${error.message}`, { cause: error })
+  })
+  if ((await handle.stat()).isFile()) return handle
+  await handle.close()
+  throw new VarveError('PATH_INVALID', `${path} is not a regular file`)
+}

@@ -1,0 +1,62 @@
+import { stat } from 'node:fs/promises'
+import { VarveError } from '../errors.js'
+import { readLayeredMemory } from '../layer/layered-memory.js'
+import { type LaunchMachineOptions, launchMachine } from '../machine/launch-machine.js'
+import type { LoadOptions } from '../machine/launched-machine.js'
+import type { PausedMachine } from '../machine/paused-machine.js'
+import type { RunningMachine } from '../machine/running-machine.js'
+import { fileIdentity } from '../sys/proc.js'
+import { loadedAndMapped } from './mapped/loaded-and-mapped.js'
+import type { MapReport } from './mapped/map-into-vmm.js'
+import { mappingLimit, usedLayers } from './mapped/mappable-image.js'
+import { startMapping } from './mapped/mapper.js'
+
+export interface RestoreLayeredMemoryOptions
+  extends LaunchMachineOptions,
+    Omit<LoadOptions, 'statePath' | 'memory'> {
+  /** Start the guest (default), or leave it paused. */
+  readonly resume?: boolean
+}
+
+export interface RestoredLayeredMemory {
+  readonly machine: RunningMachine | PausedMachine
+  readonly mapping: MapReport
+}
+
+/**
+ * Starts a machine from a memory file whose footer lists ranges that lie in other files (docs/formats/layered-memory-v1.md), without a
+ * store: Firecracker loads that file as any other, and the ranges are mapped over its memory while it loads. Needs what
+ * the `mapped` engine needs. The files must stay unchanged while the VM lives. On any failure nothing is left running.
+ * Errors: those of `readLayeredMemory` and `launchMachine`, LOAD_FAILED, INJECTION_FAILED, HOST_UNSUPPORTED.
+ */
+export async function restoreLayeredMemory(
+  { statePath, memoryPath }: { readonly statePath: string; readonly memoryPath: string },
+  options: RestoreLayeredMemoryOptions = {},
+): Promise<RestoredLayeredMemory> {
+  const { resume = true } = options
+  const image = await readLayeredMemory(memoryPath)
+  const runs = image.map.starts.length
+  const limit = mappingLimit()
+  if (runs > limit)
+    throw new VarveError('HOST_UNSUPPORTED', `${memoryPath} takes ${runs} mappings, more than ${limit}`, {
+      remedy: 'raise vm.max_map_count, or make one flat memory file of it',
+    })
+  const launching = launchMachine(options)
+  try {
+    const { mapped } = await startMapping(async () => ({
+      vmm: (await launching).identity,
+      memoryFile: fileIdentity(await stat(memoryPath, { bigint: true })),
+      ...usedLayers(image.map, image.files),
+      prefault: [],
+      prefaultBeside: false,
+    }))
+    const launched = await launching
+    const load = { ...options, statePath, memory: { backend: 'File', path: memoryPath } } as const
+    const loading = resume ? launched.loadAndResume(load) : launched.load(load)
+    const mapping = await loadedAndMapped(loading, mapped)
+    return { machine: await loading, mapping }
+  } catch (error) {
+    await (await launching.catch(() => undefined))?.stop()
+    throw error
+  }
+}
