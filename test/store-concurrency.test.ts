@@ -28,7 +28,12 @@ test('processes that capture, restore and collect at once lose nothing', async (
       ])
       return JSON.parse(stdout) as Record<string, number>
     }
-    const did = await Promise.all(['capture', 'capture', 'restore', 'restore', 'gc'].map(work))
+    // All have ended before the directory is removed: whoever failed is not hidden by that.
+    const ended = await Promise.allSettled(['capture', 'capture', 'restore', 'restore', 'gc'].map(work))
+    const did = ended.map((it) => {
+      if (it.status === 'rejected') throw it.reason
+      return it.value
+    })
     const total = (what: string) => did.reduce((sum, it) => sum + (it[what] ?? 0), 0)
     expect(total('captured')).toBeGreaterThan(5)
     expect(total('restored')).toBeGreaterThan(5)
