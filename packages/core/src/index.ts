@@ -181,7 +181,6 @@ export {
   restoreLayeredMemory,
 } from './restore/restore-layered-memory.js'
 export {
-  type EngineName,
   engineChoices,
   type Restored,
   type RestoreOptions,
