@@ -13,6 +13,7 @@ import { loadWorkingSet } from './working-set-place.js'
 /** What every verb that restores takes. */
 export const restoreOptions = {
   engine: { type: 'string' },
+  experimental: { type: 'boolean' },
   'working-set': { type: 'string' },
   prefetch: { type: 'string' },
   paused: { type: 'boolean' },
@@ -26,6 +27,8 @@ export const restoreHelp = `  --engine file          one flat memory file, mappe
   --engine mapped        the layers themselves, mapped into Firecracker while it loads: nothing is
                          flattened, and no process stays; x86_64, needs root or CAP_SYS_PTRACE
   --engine auto          whichever fits; the result says which one and why
+  --engine patched       the region list of the state file points into one file of all layers; an
+                         experiment, Firecracker up to 1.10.1; needs --experimental
   --working-set SET      pages to bring before the guest asks for them: the name of a set kept in
                          the snapshot, REF:NAME of one that it descends from, or a file
   --prefetch MODE        concurrent (default): beside the guest; before: before the guest runs
@@ -34,6 +37,7 @@ export const restoreHelp = `  --engine file          one flat memory file, mappe
 
 export interface RestoreChoices {
   readonly engine: (typeof engineChoices)[number]
+  readonly experimental: boolean
   readonly resume: boolean
   readonly trackDirtyPages: boolean
   readonly prefetch?: PrefetchMode
@@ -44,6 +48,7 @@ export function restoreChoices({ values }: Pick<CommandContext, 'values'>): Rest
   const mode = stringOption(values, 'prefetch')
   return {
     engine: oneOf(engineChoices, 'engine', stringOption(values, 'engine') ?? 'file'),
+    experimental: values.experimental === true,
     resume: values.paused !== true,
     trackDirtyPages: values['no-dirty-tracking'] !== true,
     ...(mode === undefined ? {} : { prefetch: oneOf(prefetchModes, 'prefetch', mode) }),

@@ -18,6 +18,7 @@ export const errorRegistry = {
   // input: what the caller or a file said
   USAGE: { exit: 2, summary: 'A command line that does not parse or contradicts itself.' },
   INVALID_ARGUMENT: { exit: 2, summary: 'A value outside its documented range or shape.' },
+  EXPERIMENTAL: { exit: 2, summary: 'An experiment was asked for without saying that one is wanted.' },
   PATH_INVALID: {
     exit: 2,
     summary: 'A path that is unsafe, too long for a Unix socket, or of the wrong kind.',

@@ -160,6 +160,7 @@ export { type CloneOptions, cloneMachines } from './restore/clone-machines.js'
 export {
   type EngineName,
   engineNames,
+  experimentalEngineNames,
   type PrefetchMode,
   type PrefetchReport,
   prefetchModes,

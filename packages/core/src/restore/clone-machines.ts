@@ -3,6 +3,8 @@ import type { PausedMachine } from '../machine/paused-machine.js'
 import type { RunningMachine } from '../machine/running-machine.js'
 import type { SnapshotStore } from '../store/store-types.js'
 import { flattenSnapshot } from './file-engine.js'
+import { composedFile } from './patched/composed-file.js'
+import { patchOf } from './patched-engine.js'
 import { type Restored, type RestoreOptions, restoreMachine } from './restore-machine.js'
 
 /** More VMM processes than one host should be asked for at once. */
@@ -31,11 +33,12 @@ export async function cloneMachines(
   ] as const)
     if (!Number.isInteger(value) || value < 1 || value > most)
       throw new VarveError('INVALID_ARGUMENT', `${what} ${value} is not a whole number from 1 to ${most}`)
-  const { engine = 'file', name, signal, onProgress } = options
-  if (engine === 'file') {
+  const { engine = 'file', experimental = false, name, signal, onProgress } = options
+  if (engine === 'file' || (engine === 'patched' && experimental)) {
     // Once, and not by all of them at the same time.
     await using snapshot = await store.open(ref, { signal, onProgress })
-    await flattenSnapshot(snapshot, { signal, onProgress })
+    if (engine === 'file') await flattenSnapshot(snapshot, { signal, onProgress })
+    else await composedFile(snapshot, patchOf(snapshot).plan.composed, { signal })
   }
   const clones: Restored<RunningMachine | PausedMachine>[] = []
   let [begun, ready, failed] = [0, 0, false]

@@ -6,7 +6,9 @@ import type { MapReport } from './mapped/map-into-vmm.js'
 import type { PageServer } from './page-server/start-page-server.js'
 
 export const engineNames = ['file', 'paged', 'mapped'] as const
-export type EngineName = (typeof engineNames)[number]
+/** To be used only by those who know what they do; see docs/guides/engines.md. */
+export const experimentalEngineNames = ['patched'] as const
+export type EngineName = (typeof engineNames)[number] | (typeof experimentalEngineNames)[number]
 
 /** When the pages of a working set are brought: before the guest runs, or beside it. */
 export const prefetchModes = ['before', 'concurrent'] as const
@@ -54,6 +56,8 @@ export interface EngineSetup {
   readonly memory: MemorySource
   /** What the VM's memory will come from: layers with a map of theirs, or one flat file without. */
   readonly memoryFiles: MemoryFiles
+  /** In place of the snapshot's own state file. */
+  readonly statePath?: string
   /**
    * Awaits the load, beside which the engine still works. Where its own work failed, and the load for that, the error is its
    * own. What it gives belongs into the report.

@@ -1,15 +1,11 @@
-import type { BigIntStats } from 'node:fs'
-import { readFile, stat } from 'node:fs/promises'
 import { join } from 'node:path'
-import { VarveError } from '../errors.js'
 import { pagesFrom, zeroSource } from '../layer/extent-map.js'
 import { type FlattenResult, flatten } from '../layer/flatten.js'
 import type { Image } from '../layer/image-reader.js'
 import { minus } from '../memory/page-set-algebra.js'
-import { pageSizeBytes } from '../memory/units.js'
 import type { OpenSnapshot } from '../store/store-types.js'
-import { createFile, removeFile, renameFile, writeAt } from '../sys/mutations.js'
 import { touchOrder } from '../working-set/working-set.js'
+import { isIntact, publishDerived } from './derived-file.js'
 import type { Engine } from './engine.js'
 import { warmFiles } from './warm-files.js'
 
@@ -63,8 +59,7 @@ export async function flattenSnapshot(
   })
   // Another restore may have been faster: its file is as good, and a VM may have it mapped already.
   if (await isIntact(flatPath, map.pages)) return { path: flatPath, origin: 'found' }
-  await renameFile(staged, flatPath)
-  await writeMark(flatPath)
+  await publishDerived(staged, flatPath)
   return { path: flatPath, origin: 'made', made }
 }
 
@@ -83,31 +78,4 @@ export function isFlatBase({ map, files }: Image): boolean {
   for (let i = 0; i < starts.length; i++)
     if (sources[i] !== zeroSource && (sources[i] !== 0 || sourcePages[i] !== starts[i])) return false
   return true
-}
-
-const markPath = (flatPath: string) => `${flatPath}.mark`
-const markOf = ({ size, mtimeNs, ino }: BigIntStats) => `${size} ${mtimeNs} ${ino}\n`
-
-/** As it was when it was made. One that was changed since, or whose making was cut off before the mark, is removed. */
-async function isIntact(flatPath: string, pages: number): Promise<boolean> {
-  const found = await stat(flatPath, { bigint: true }).catch((error: NodeJS.ErrnoException) => {
-    if (error.code === 'ENOENT') return undefined
-    throw new VarveError('PATH_INVALID', `cannot use ${flatPath}: ${error.message}`, { cause: error })
-  })
-  if (found === undefined) return false
-  const mark = await readFile(markPath(flatPath), 'utf8').catch(() => '')
-  if (found.isFile() && found.size === BigInt(pages) * BigInt(pageSizeBytes) && mark === markOf(found))
-    return true
-  await removeFile(flatPath)
-  return false
-}
-
-async function writeMark(flatPath: string): Promise<void> {
-  const temporary = `${markPath(flatPath)}.${process.pid}`
-  await removeFile(temporary)
-  {
-    await using file = await createFile(temporary)
-    writeAt(file, Buffer.from(markOf(await stat(flatPath, { bigint: true }))), 0)
-  }
-  await renameFile(temporary, markPath(flatPath))
 }

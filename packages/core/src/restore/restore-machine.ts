@@ -1,3 +1,4 @@
+import { VarveError } from '../errors.js'
 import { type LaunchMachineOptions, launchMachine } from '../machine/launch-machine.js'
 import type { LaunchedMachine, LoadOptions } from '../machine/launched-machine.js'
 import type { PausedMachine } from '../machine/paused-machine.js'
@@ -10,6 +11,7 @@ import {
   type Engine,
   type EngineName,
   engineNames,
+  experimentalEngineNames,
   type MemoryFiles,
   type Prefetch,
   type PrefetchMode,
@@ -21,6 +23,7 @@ import { mappedEngine } from './mapped-engine.js'
 import { noteRestore } from './note-restore.js'
 import type { PageServer } from './page-server/start-page-server.js'
 import { pagedEngine } from './paged-engine.js'
+import { patchedEngine } from './patched-engine.js'
 import {
   type ImageTarget,
   type MachineRecording,
@@ -31,12 +34,13 @@ import { pagesOfImage, type RestoreReport } from './restore-report.js'
 import { type RestoreUsage, restoreUsage } from './restore-usage.js'
 
 /** `auto`: whichever fits this snapshot on this host; the report says which, and why. */
-export const engineChoices = [...engineNames, 'auto'] as const
+export const engineChoices = [...engineNames, ...experimentalEngineNames, 'auto'] as const
 
 const engines: Readonly<Record<EngineName, Engine>> = {
   file: fileEngine,
   paged: pagedEngine,
   mapped: mappedEngine,
+  patched: patchedEngine,
 }
 
 export interface RestoreOptions
@@ -44,6 +48,8 @@ export interface RestoreOptions
     Pick<LoadOptions, 'trackDirtyPages' | 'networkOverrides' | 'vsockPath' | 'clockRealtime'> {
   /** Default `file`. */
   readonly engine?: (typeof engineChoices)[number]
+  /** Needed for engines that are experiments (`patched`); EXPERIMENTAL without. */
+  readonly experimental?: boolean
   /** Start the guest (default), or leave it paused. */
   readonly resume?: boolean
   /**
@@ -119,6 +125,7 @@ export async function restoreMachine(
       phasesMs[name] = (phasesMs[name] ?? 0) + performance.now() - from
     }
   }
+  assertAsked(options)
   const launching = phase('launch', () => launchMachine(options))
   // Whatever fails first is thrown below; this one may fail while nobody waits for it.
   launching.catch(() => {})
@@ -138,6 +145,7 @@ export async function restoreMachine(
     const {
       memory,
       memoryFiles,
+      statePath = snapshot.statePath,
       besideLoad,
       pageServer,
       prefetching: fetching,
@@ -162,7 +170,7 @@ export async function restoreMachine(
       )
     const load: LoadOptions = {
       ...loadOptions(options),
-      statePath: snapshot.statePath,
+      statePath,
       memory,
       disks: snapshot.diskFiles.map(({ file, path, readOnly }) => ({
         file,
@@ -229,6 +237,17 @@ export async function restoreMachine(
     await (await launching.catch(() => undefined))?.stop()
     throw error
   }
+}
+
+function assertAsked({ engine, experimental = false }: RestoreOptions): void {
+  if (!experimental && experimentalEngineNames.some((name) => name === engine))
+    throw new VarveError(
+      'EXPERIMENTAL',
+      `the ${engine} engine is an experiment: a guest with devices can fail under it`,
+      {
+        remedy: 'read what docs/guides/engines.md says of it, then ask for it: experimental (--experimental)',
+      },
+    )
 }
 
 async function choice(

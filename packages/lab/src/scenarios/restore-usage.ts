@@ -2,7 +2,6 @@ import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
 import {
   connectMachine,
-  type EngineName,
   engineNames,
   type PrefetchMode,
   pageRange,
@@ -39,7 +38,7 @@ const touchedReadOnly = 70
 const ownFaults = 64
 
 interface Case {
-  readonly engine: EngineName
+  readonly engine: (typeof engineNames)[number]
   readonly prefetch: PrefetchMode
   readonly cache: 'cold' | 'warm'
   /** What may be said of unused pages: of 1,200, 90 are touched. */
