@@ -50,8 +50,9 @@ function fewestWaits(place: Place, { baselineHere, factor }: Summary): string | 
   return `${best.name} waits for the fewest pages: ${text(best)}, from disk or page server, against ${text(without)} of ${baselineHere}.`
 }
 
-export const waits = (line: Line): number =>
-  (middle(line, 'majorFaults') ?? 0) + (middle(line, 'uffdFaults') ?? 0)
+/** Newer kernels count a fault that a page server answers as a major one as well. */
+const waits = (line: Line): number =>
+  Math.max(middle(line, 'majorFaults') ?? 0, middle(line, 'uffdFaults') ?? 0)
 
 /** Words only as strong as the interval. */
 export function verdict({ ratio, interval }: RatioOfMedians): string {
@@ -116,12 +117,12 @@ function reasons(line: Line, without: Line | undefined, measure: string): string
       why.push(`${msText(ms)} of ${msText(total)} went into ‘${phase}’, before the guest ran`)
   }
   const [major, theirs] = [middle(line, 'majorFaults') ?? 0, middle(without, 'majorFaults') ?? 0]
-  if (major > 100 && major > 1.1 * theirs)
+  if (faults === 0 && major > 100 && major > 1.1 * theirs)
     why.push(
       `${Math.round(major).toLocaleString('en-US')} faults waited for the disk, against ${Math.round(theirs).toLocaleString('en-US')}`,
     )
   const [read, theirRead] = [middle(line, 'deviceReadBytes'), middle(without, 'deviceReadBytes')]
-  if (read !== undefined && theirRead !== undefined && read > 2 ** 20 && read > 1.5 * theirRead)
+  if (read !== undefined && theirRead !== undefined && read > 4 * 2 ** 20 && read > 1.5 * theirRead)
     why.push(`it read ${bytesText(read)} from disk, against ${bytesText(theirRead)}`)
   const set = (middle(line, 'setReadOnlyPages') ?? 0) + (middle(line, 'setWrittenPages') ?? 0)
   const [unused, missed] = [middle(line, 'unusedPages') ?? 0, middle(line, 'missedPages') ?? 0]

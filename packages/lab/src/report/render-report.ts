@@ -29,7 +29,7 @@ export function renderReport(rows: ExperimentRows): string {
 <style>${reportCss}</style></head><body><main>
 ${[
   opening(rows, summary),
-  inShort(findings),
+  inShort(findings, summary),
   ...places(summary, findings),
   whatLost(findings),
   pictures(sets),
@@ -65,13 +65,16 @@ function opening({ header, cells }: ExperimentRows, { rounds, fixed }: Summary):
 ${nested}${cells.length === 0 ? '<p class="warn">No cell is finished yet.</p>' : ''}`
 }
 
-function inShort(findings: readonly PlaceFindings[]): string {
+function inShort(findings: readonly PlaceFindings[], { baseline, emulated }: Summary): string {
   const items = findings.flatMap(({ place, best }) =>
     best === null
       ? []
       : [`<li>${place === '' ? '' : `<b>${escapeHtml(place)}:</b> `}${escapeHtml(best)}</li>`],
   )
-  return items.length === 0 ? '' : `<h2>In short</h2><ul class="findings">${items.join('')}</ul>`
+  const against = emulated
+    ? ''
+    : `<p class="soft">Ratios are of medians, against <b>${escapeHtml(baseline)}</b>; in brackets their 95 % intervals.</p>`
+  return items.length === 0 ? '' : `<h2>In short</h2>${against}<ul class="findings">${items.join('')}</ul>`
 }
 
 /** Of the measures, what a table shows beside times and ratios, in this order. */
@@ -218,13 +221,13 @@ function pictures(sets: readonly RecordedSet[]): string {
       of.groups.length < 2
         ? ''
         : `<figure><img alt="when pages of ${escapeHtml(set.name)} were first touched" src="${dataUri(timePicture(set))}"><figcaption>${escapeHtml(set.name)}, by time: first violet, last yellow</figcaption></figure>`
-    return `<figure><img alt="classes of pages of ${escapeHtml(set.name)}" src="${dataUri(classPicture(set))}"><figcaption>${escapeHtml(set.name)}, by class. ${escapeHtml(text)}</figcaption></figure>${byTime}`
+    return `<div class="pictures"><figure><img alt="classes of pages of ${escapeHtml(set.name)}" src="${dataUri(classPicture(set))}"><figcaption>${escapeHtml(set.name)}, by class. ${escapeHtml(text)}</figcaption></figure>${byTime}</div>`
   })
   const left =
     sets.length > shown.length
       ? `<p class="soft">${sets.length - shown.length} more are in the rows.</p>`
       : ''
-  return `<h2>What was touched</h2><p class="soft">The guest’s memory, page by page from the upper left. ${legend}</p><div class="pictures">${figures.join('')}</div>${left}`
+  return `<h2>What was touched</h2><p class="soft">The guest’s memory, page by page from the upper left. ${legend}</p>${figures.join('')}${left}`
 }
 
 function overlapSection(sets: readonly RecordedSet[]): string {

@@ -28,9 +28,9 @@ figcaption{margin-top:.5rem;display:flex;flex-wrap:wrap;gap:.15rem 1rem}.key{whi
 .track{display:flex;height:1rem;background:var(--paper);border-radius:.2rem;overflow:hidden}.track i{display:block;height:100%;min-width:1px}
 ${Array.from({ length: 10 }, (_, n) => `.f${n}{background:var(--c${n})}`).join('')}
 details{border-top:1px solid var(--line);padding:.5rem 0}details>summary{cursor:pointer;font-weight:600;padding:.3rem 0}details>summary .soft{font-weight:400;display:block;margin-left:1.1rem}
-.pictures{display:grid;grid-template-columns:repeat(auto-fill,minmax(16rem,1fr));gap:1.2rem}.pictures figure{margin:0}.pictures img{width:100%;height:auto;image-rendering:pixelated;display:block;border-radius:.25rem;background:#fff}
+.pictures{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,19rem),1fr));gap:1.2rem;margin:.8rem 0 1.6rem}.pictures figure{margin:0}.pictures img{width:100%;height:auto;image-rendering:pixelated;display:block;border-radius:.25rem;background:#fff}
 .swatch{display:inline-block;width:.8rem;height:.8rem;border-radius:.15rem;margin-right:.35rem;vertical-align:-.05rem}
-.matrix td{text-align:center;min-width:3.2rem}.matrix th{max-width:11rem;overflow:hidden;text-overflow:ellipsis}
+.matrix td,.matrix thead th{text-align:center;min-width:3.2rem}.matrix table{min-width:0}.matrix th{max-width:11rem;overflow:hidden;text-overflow:ellipsis}
 ul.findings{padding-left:1.2rem;margin:.3rem 0}ul.findings li{margin:.25rem 0}
 dl{display:grid;grid-template-columns:max-content 1fr;gap:.15rem 1rem;font-size:.9rem}dt{color:var(--soft)}dd{margin:0;overflow-wrap:anywhere}code{font-size:.9em}
 @media(max-width:40rem){.bar{grid-template-columns:1fr auto;gap:0 .6rem}.bar b{text-align:left}.bar .track{grid-column:1/3;grid-row:2}.plot{grid-template-rows:11rem 1.6rem}h1{font-size:1.4rem}th:first-child{max-width:9.5rem;white-space:normal}}
