@@ -132,13 +132,13 @@ function placeTable(place: Place, summary: Summary): string {
         )[0]
   const head = [
     factor,
-    'rounds',
     name(measure),
-    'p90',
-    'p99',
     `of ${summary.baseline}`,
     ...(anyHere ? [`of ${summary.baselineHere} here`] : []),
+    'p90',
+    'p99',
     ...shown.map(name),
+    'rounds',
   ]
   return tableHtml(
     head,
@@ -153,13 +153,13 @@ function placeTable(place: Place, summary: Summary): string {
         .join(' '),
       cells: [
         line.name,
-        line.wrong === 0 ? String(line.rounds) : `${line.rounds}, ${line.wrong} wrong`,
-        ...([line.measures[measure]?.median, line.measures[measure]?.p90, line.measures[measure]?.p99].map(
-          (it) => measureText(measure, it),
-        ) as TableCell[]),
+        measureText(measure, line.measures[measure]?.median),
         ratioCell(line.ratio, line.baseline),
         ...(anyHere ? [line.ratioHere === null ? '' : intervalText(line.ratioHere)] : []),
+        measureText(measure, line.measures[measure]?.p90),
+        measureText(measure, line.measures[measure]?.p99),
         ...shown.map((it) => measureText(it, line.measures[it]?.median)),
+        line.wrong === 0 ? String(line.rounds) : `${line.rounds}, ${line.wrong} wrong`,
       ],
     })),
   )

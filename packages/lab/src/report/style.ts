@@ -11,9 +11,9 @@ h1{font-size:1.7rem;line-height:1.2;margin:1rem 0 .3rem}h2{font-size:1.25rem;mar
 p{margin:.4rem 0}.lead{font-size:1.1rem}.soft,figcaption,.small{color:var(--soft);font-size:.9rem}
 .warn{background:var(--warn);border-left:4px solid var(--warnline);padding:.6rem .9rem;border-radius:.2rem}
 .facts{display:flex;flex-wrap:wrap;gap:.3rem 1.2rem;margin:.8rem 0;padding:0;list-style:none;color:var(--soft);font-size:.9rem}.facts b{color:var(--ink);font-weight:600}
-.scroll{overflow-x:auto;margin:.6rem 0}table{border-collapse:collapse;min-width:100%;font-size:.9rem;font-variant-numeric:tabular-nums}
+.scroll{overflow-x:auto;margin:.6rem 0}table{border-collapse:separate;border-spacing:0;min-width:100%;font-size:.9rem;font-variant-numeric:tabular-nums}
 th,td{padding:.32rem .6rem;border-bottom:1px solid var(--line);text-align:right;white-space:nowrap;font-weight:400}
-thead th{color:var(--soft);font-size:.82rem;vertical-align:bottom;white-space:normal;min-width:4.2rem}
+thead th{color:var(--soft);font-size:.82rem;vertical-align:bottom;white-space:normal;min-width:5rem;line-height:1.25}
 th:first-child{text-align:left;position:sticky;left:0;background:var(--paper)}
 tr.baseline th:first-child,tr.baseline td{font-weight:600}tr.reference th,tr.reference td{color:var(--soft)}tr.wrong th:first-child{color:var(--bad)}tr.best th:first-child{color:var(--good);font-weight:600}
 .ratio{width:6.5rem;height:.7rem;vertical-align:middle;margin-left:.5rem}.ratio .one{stroke:var(--soft);stroke-width:1;opacity:.7}.ratio .whisker{stroke-width:2}.ratio circle{stroke:none}
@@ -33,5 +33,5 @@ details{border-top:1px solid var(--line);padding:.5rem 0}details>summary{cursor:
 .matrix td,.matrix thead th{text-align:center;min-width:3.2rem}.matrix table{min-width:0}.matrix th{max-width:11rem;overflow:hidden;text-overflow:ellipsis}
 ul.findings{padding-left:1.2rem;margin:.3rem 0}ul.findings li{margin:.25rem 0}
 dl{display:grid;grid-template-columns:max-content 1fr;gap:.15rem 1rem;font-size:.9rem}dt{color:var(--soft)}dd{margin:0;overflow-wrap:anywhere}code{font-size:.9em}
-@media(max-width:40rem){.bar{grid-template-columns:1fr auto;gap:0 .6rem}.bar b{text-align:left}.bar .track{grid-column:1/3;grid-row:2}.plot{grid-template-rows:11rem 1.6rem}h1{font-size:1.4rem}th:first-child{max-width:9.5rem;white-space:normal}}
+@media(max-width:40rem){.bar{grid-template-columns:1fr auto;gap:0 .6rem}.bar b{text-align:left}.bar .track{grid-column:1/3;grid-row:2}.plot{grid-template-rows:11rem 1.6rem}h1{font-size:1.4rem}tbody th:first-child{min-width:8rem;max-width:9.5rem;white-space:normal}}
 `
