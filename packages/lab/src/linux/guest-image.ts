@@ -30,7 +30,7 @@ export interface LinuxGuestOptions extends AptOptions {
 const guestModules = ['virtio_mmio', 'virtio_blk', 'virtio-rng', 'vmw_vsock_virtio_transport'] as const
 
 /** Changes of what is built below, other than of its inputs, count this up. */
-const guestImageVersion = 3
+const guestImageVersion = 4
 
 /** Builds (or finds in the cache) the guest: Debian's kernel for VMs, a root file system, and an agent on vsock. */
 export async function linuxGuest(options: LinuxGuestOptions = {}): Promise<LinuxGuest> {

@@ -102,6 +102,8 @@ async function compile(
     env: {
       LC_ALL: 'C',
       PYTHONHOME: join(root, 'usr'),
+      // Else what the compiler itself imports would be compiled on the way there, bound to the time of its source.
+      PYTHONDONTWRITEBYTECODE: '1',
       // Sets in constants are written in the order of their hashes.
       PYTHONHASHSEED: '0',
       LD_LIBRARY_PATH: libraryFolders(root).join(':'),
