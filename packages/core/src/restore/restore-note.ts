@@ -26,7 +26,7 @@ export interface RestoreNote {
   readonly prefetch: {
     /** Pages with data of the working set. */
     readonly pages: number
-    /** Of it, pages put into the VMM's page tables before the guest ran. */
+    /** Of it, pages put into the VMM's page tables ahead of the guest. */
     readonly prefaulted: { readonly readOnlyPages: number; readonly writtenPages: number }
     /** What was read from files ahead; null until that has ended, and where a page server does it. */
     readonly readBytes: number | null

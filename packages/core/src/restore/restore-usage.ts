@@ -36,8 +36,8 @@ export interface RestoreUsage {
 export interface PrefetchedPages {
   readonly pages: number
   /**
-   * Equal where page tables tell all. They do not tell whether a page was touched that was put there ahead (by the `paged` engine
-   * all, by `mapped` what lay in the page cache), or that was mapped along with a neighbour that was read
+   * Equal where page tables tell all. They do not tell whether a page was touched that was put there ahead (by the `paged` and the
+   * `mapped` engine all), or that was mapped along with a neighbour that was read
    * (docs/notes/mincore-overcount.md). A page that the kernel took back counts as untouched.
    */
   readonly unused: { readonly atLeast: number; readonly atMost: number }

@@ -147,7 +147,7 @@ describe.skipIf(process.arch !== 'x64')('a process that is made to call', () => 
     const pidfd = openPidfd(sleeper) as number
     const table = new SyscallTable()
     let injection = Injection.begin(holdSleeper())
-    expect(injection.runBeside(table), 'its libc is not musl').toBe(false)
+    expect(injection.runBeside(table), 'its libc is not musl').toBeUndefined()
     // So it is given what musl has.
     writeSync(code, Buffer.from('b80b0000000f054831ffb83c0000000f05'.padEnd(2 * pageBytes, '0'), 'hex'))
     const { numbers } = giveDescriptors(injection, pidfd, [code, counted])
@@ -159,7 +159,7 @@ describe.skipIf(process.arch !== 'x64')('a process that is made to call', () => 
     const ftruncate = 77
     for (let length = 1; length <= 20_000; length++) table.add(ftruncate, countedThere, length)
     injection = Injection.begin(holdSleeper())
-    expect(injection.runBeside(table)).toBe(true)
+    expect(injection.runBeside(table)).toBeGreaterThan(1)
     injection.end()
     letGo()
     await expect.poll(() => readdirSync(`/proc/${sleeper.pid}/task`)).toEqual([`${sleeper.pid}`])

@@ -200,12 +200,12 @@ export class Injection {
 
   /**
    * Starts a thread of the process that makes all calls of a table and is gone then, with its memory; what they return is lost.
-   * It takes no signals, and is not traced: it goes on after `end`. False where the process cannot have one (its libc is not
-   * musl, or clone is refused): nothing was done.
+   * It takes no signals, and is not traced: it goes on after `end`. Gives its id; undefined where the process cannot have one (its
+   * libc is not musl, or clone is refused): nothing was done.
    */
-  runBeside(table: SyscallTable): boolean {
+  runBeside(table: SyscallTable): number | undefined {
     const leave = findUnmapSelf(this.#tracee.identity.pid, this.#memory)
-    if (leave === undefined) return false
+    if (leave === undefined) return undefined
     const entries = table.bytes(0, table.length)
     const bytes = pageBytes + Math.ceil(entries.length / pageBytes) * pageBytes
     const memory = this.#mapCode(bytes, besideCode)
@@ -237,9 +237,10 @@ export class Injection {
     const end = this.#tracee.registers()
     if (end[rip] !== BigInt(memory + cloned.replaceAll(' ', '').length / 2))
       throw unknownState(`the clone stopped at 0x${end[rip]?.toString(16)}`)
-    if (BigInt.asIntN(64, end[rax] as bigint) > 0n) return true
+    const thread = Number(BigInt.asIntN(64, end[rax] as bigint))
+    if (thread > 0) return thread
     this.call('munmap', systemCall.munmap, [memory, bytes])
-    return false
+    return undefined
   }
 
   /** Waits for the trap that our own code raises. Anything else means that the thread does not do what it was told. */

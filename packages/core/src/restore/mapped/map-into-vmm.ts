@@ -39,8 +39,8 @@ export interface MapReport {
   readonly prefault: {
     readonly readOnlyPages: number
     readonly writtenPages: number
-    /** By a thread of the VMM: they come while it goes on, and nothing is known of refused calls. */
-    readonly beside: boolean
+    /** The thread of the VMM by which they come while it goes on; nothing is known of refused calls then. Null: they are there. */
+    readonly thread: number | null
     readonly refusedCalls: number
   }
   readonly stops: number
@@ -107,8 +107,9 @@ function map(tracee: Tracee, pidfd: number, files: readonly number[], order: Map
   const mappings = mapImage(injection, pidfd, files, order.map, regions)
   const mapped = performance.now()
   const { prefault, prefaultBeside } = order
-  const beside = prefaultBeside && prefault.length > 0 && injection.runBeside(besideCalls(prefault, regions))
-  const refusedCalls = beside ? 0 : prefaultNow(injection, regions, prefault)
+  const beside = prefaultBeside && prefault.length > 0
+  const thread = beside ? (injection.runBeside(besideCalls(prefault, regions)) ?? null) : null
+  const refusedCalls = thread === null ? prefaultNow(injection, regions, prefault) : 0
   const prefaulted = performance.now()
   injection.end()
   tracee.detach()
@@ -122,7 +123,7 @@ function map(tracee: Tracee, pidfd: number, files: readonly number[], order: Map
     prefault: {
       readOnlyPages: sum(({ readOnly }) => readOnly.pages),
       writtenPages: sum(({ written }) => written.pages),
-      beside,
+      thread,
       refusedCalls,
     },
     stops,

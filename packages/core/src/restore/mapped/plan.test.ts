@@ -3,6 +3,7 @@ import { describe, expect, test } from 'vitest'
 import { type ExtentMap, lookupPage, zeroSource } from '../../layer/extent-map.js'
 import { ExtentMapBuilder } from '../../layer/extent-map-builder.js'
 import { emptyPageSet, type PageSet, pageRange, pageSetFromPages, pagesOf } from '../../memory/page-set.js'
+import { minus } from '../../memory/page-set-algebra.js'
 import { systemCall } from '../../sys/injection.js'
 import { SyscallTable } from '../../sys/syscall-table.js'
 import type { WorkingSet } from '../../working-set/working-set.js'
@@ -193,20 +194,51 @@ describe('prefaulting', () => {
     ])
   })
 
+  const advise = (address: number, pages: number, advice: number) => [
+    systemCall.madvise,
+    address,
+    pages * pageBytes,
+    advice,
+  ]
+
   test('beside the guest reads nothing around what is asked for, and leaves memory as it was', () => {
-    const advise = (address: number, pages: number, advice: number) => [
-      systemCall.madvise,
-      address,
-      pages * pageBytes,
-      advice,
-    ]
-    expect(callsOf(besideCalls([{ readOnly: set(7), written: emptyPageSet }], regions))).toEqual([
+    expect(callsOf(besideCalls([{ readOnly: set(7), written: set(9, 10) }], regions))).toEqual([
       advise(0x1000_0000, 100, 1),
       advise(0x2000_0000, 100, 1),
+      advise(0x1000_0000 + 7 * pageBytes, 4, 3),
+      advise(0x1000_0000 + 9 * pageBytes, 2, 23),
       advise(0x1000_0000 + 7 * pageBytes, 1, 22),
       advise(0x1000_0000, 100, 0),
       advise(0x2000_0000, 100, 0),
     ])
+  })
+
+  test('beside the guest asks before it waits, and brings every page once, whatever the set', () => {
+    const one = [{ address: 0x1000_0000, firstPage: 0, pages: 20_000 }]
+    const anySet = fc
+      .uniqueArray(fc.nat(19_000), { maxLength: 400 })
+      .map((pages) => pageSetFromPages(pages.flatMap((page) => [page, page + 1])))
+    fc.assert(
+      fc.property(anySet, anySet, (readOnly, either) => {
+        const written = minus(either, readOnly)
+        const asked = new Set<number>()
+        const [read, copied] = [new Set<number>(), new Set<number>()]
+        for (const { args } of besideCalls([{ readOnly, written }], one).entries()) {
+          const [address = 0, length = 0, advice = 0] = args
+          const first = (address - 0x1000_0000) / pageBytes
+          for (let page = first; page < first + length / pageBytes; page++) {
+            if (advice === 3) asked.add(page)
+            if (advice < 22) continue
+            expect(asked.has(page)).toBe(true)
+            const brought = advice === 22 ? read : copied
+            expect(brought.has(page)).toBe(false)
+            brought.add(page)
+          }
+        }
+        expect([...copied].sort((a, b) => a - b)).toEqual([...pagesOf(written)])
+        for (const page of pagesOf(readOnly)) expect(read.has(page)).toBe(true)
+      }),
+    )
   })
 })
 

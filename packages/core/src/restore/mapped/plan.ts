@@ -1,6 +1,6 @@
 import { type ExtentMap, zeroSource } from '../../layer/extent-map.js'
-import { type PageSet, runsOf } from '../../memory/page-set.js'
-import { intersect, mergeGaps } from '../../memory/page-set-algebra.js'
+import { type PageRun, type PageSet, runsOf } from '../../memory/page-set.js'
+import { clip, intersect, mergeGaps, union } from '../../memory/page-set-algebra.js'
 import { pageSizeBytes } from '../../memory/units.js'
 import { systemCall } from '../../sys/injection.js'
 import { SyscallTable } from '../../sys/syscall-table.js'
@@ -15,6 +15,7 @@ const MAP_ANONYMOUS = 0x20
 const MAP_NORESERVE = 0x4000
 const MADV_NORMAL = 0
 const MADV_RANDOM = 1
+const MADV_WILLNEED = 3
 const MADV_NOHUGEPAGE = 15
 const MADV_POPULATE_READ = 22
 const MADV_POPULATE_WRITE = 23
@@ -115,9 +116,15 @@ export function addPrefaultCalls(
   advise(mergeGaps(readOnly, gapPages), MADV_POPULATE_READ)
 }
 
+/** The kernel's own read-ahead size (128 KiB); longer requests are cut there. */
+const requestPages = 32
+/** Requests on their way while others are waited for: 1 MiB of runs of five pages. */
+const windowRequests = 64
+
 /**
- * The same for a thread beside the guest. Until it is done a page that is not in the page cache is read by itself: others of the
- * set are on their way, and reading around (8 MiB, where a host is set so) would keep the disk from them.
+ * The same for a thread beside the guest, which asks for pages before it waits for them. Until it is done a page that is not in
+ * the page cache is read by itself: others of the set are on their way, and reading around (8 MiB, where a host is set so) would
+ * keep the disk from them.
  */
 export function besideCalls(steps: readonly PrefaultStep[], regions: readonly GuestRegion[]): SyscallTable {
   const table = new SyscallTable()
@@ -125,8 +132,33 @@ export function besideCalls(steps: readonly PrefaultStep[], regions: readonly Gu
     for (const { address, pages } of regions)
       table.add(systemCall.madvise, address, pages * pageSizeBytes, advice)
   }
+  const ask = (requests: readonly PageRun[] = []) => {
+    for (const { start, count } of requests)
+      forEachStretch(regions, start, count, (address, lengthBytes) =>
+        table.add(systemCall.madvise, address, lengthBytes, MADV_WILLNEED),
+      )
+  }
   adviseAll(MADV_RANDOM)
-  for (const step of steps) addPrefaultCalls(table, step, regions)
+  for (const { readOnly, written } of steps) {
+    const windows = windowsOf(mergeGaps(union(readOnly, written), gapPages))
+    ask(windows[0])
+    windows.forEach((requests, index) => {
+      ask(windows[index + 1])
+      const [first, last] = [requests[0], requests.at(-1)] as [PageRun, PageRun]
+      const within = (set: PageSet) => clip(set, first.start, last.start + last.count - first.start)
+      addPrefaultCalls(table, { readOnly: within(readOnly), written: within(written) }, regions)
+    })
+  }
   adviseAll(MADV_NORMAL)
   return table
+}
+
+function windowsOf(set: PageSet): PageRun[][] {
+  const windows: PageRun[][] = []
+  for (const { start, count } of runsOf(set))
+    for (let done = 0; done < count; done += requestPages) {
+      if (windows.length === 0 || windows.at(-1)?.length === windowRequests) windows.push([])
+      windows.at(-1)?.push({ start: start + done, count: Math.min(requestPages, count - done) })
+    }
+  return windows
 }
