@@ -1,27 +1,24 @@
 import { randomBytes } from 'node:crypto'
 import { homedir } from 'node:os'
 import { join, resolve } from 'node:path'
-import { isVarveError, VarveError } from '../errors.js'
-import { composeExtentMap, type ExtentMap, maxLayers, stackLayer, zeroMap } from '../layer/extent-map.js'
-import { extentMapFromBytes, extentMapToBytes, maxExtentMapBytes } from '../layer/extent-map-bytes.js'
-import { readLayer } from '../layer/layer-file.js'
-import type { Layer } from '../layer/layer-types.js'
+import { VarveError } from '../errors.js'
+import type { ExtentMap } from '../layer/extent-map.js'
+import { extentMapFromBytes, maxExtentMapBytes } from '../layer/extent-map-bytes.js'
 import { type FileLock, lock } from '../sys/file-lock.js'
 import { openForWriting, syncDirectory, syncFile } from '../sys/mutations.js'
-import type { ProcessIdentity } from '../sys/proc.js'
-import { assertWorkingSetName, assertWorkingSetOf, type WorkingSet } from '../working-set/working-set.js'
-import { writeWorkingSet } from '../working-set/working-set-file.js'
+import type { WorkingSet } from '../working-set/working-set.js'
 import { Blobs } from './blobs.js'
 import { readSmallFile } from './checked-json.js'
 import { collectGarbage } from './collect-garbage.js'
+import { commitSnapshot } from './commit-snapshot.js'
 import { createLayout, openLayout } from './create-store.js'
 import { annotations, mediaTypes } from './descriptors.js'
 import { exportSnapshots } from './export-store.js'
 import { checkStore } from './fsck.js'
 import { hashFile } from './hash-file.js'
 import { importSnapshots } from './import-store.js'
-import { assertChain, assertDraft, layerNotes, type StagedBlob } from './layer-chain.js'
-import { endLease, leaseToOther, leaseToSelf } from './leases.js'
+import { removeWorkingSet, saveWorkingSet } from './kept-working-sets.js'
+import type { StagedBlob } from './layer-chain.js'
 import {
   entriesOf,
   manifestFromJson,
@@ -29,6 +26,7 @@ import {
   type SnapshotManifest,
   storedPagesOf,
 } from './manifest.js'
+import { openSnapshot } from './open-snapshot.js'
 import {
   assertTag,
   findEntry,
@@ -38,7 +36,8 @@ import {
   type ReferenceIndex,
   withEntry,
 } from './reference-index.js'
-import { snapshotConfigFromJson, snapshotConfigToJson } from './snapshot-config.js'
+import { relayerSnapshot } from './relayer-snapshot.js'
+import { snapshotConfigFromJson } from './snapshot-config.js'
 import { makeStaging } from './staging.js'
 import { type StorePaths, storePaths } from './store-paths.js'
 import type {
@@ -145,58 +144,8 @@ export class LocalStore implements SnapshotStore {
     return extentMapFromBytes(await this.blobs.readSmall(extentMap.digest, maxExtentMapBytes), stored, path)
   }
 
-  async open(ref: string, options: WorkOptions = {}): Promise<OpenSnapshot> {
-    for (let attempt = 0; ; attempt++) {
-      const entry = await this.resolve(ref)
-      const lease = await leaseToSelf(this.paths.leases, entry.id, entry.manifest.digest)
-      try {
-        return await this.#openLeased(entry, () => endLease(lease), options)
-      } catch (error) {
-        await endLease(lease)
-        // gc may have been at it while the lease was written: it has put everything back, or the snapshot is gone for good.
-        if (!isVarveError(error, 'NOT_FOUND') || attempt > 0) throw error
-        await this.locked(async () => {}, options)
-      }
-    }
-  }
-
-  async #openLeased(
-    entry: SnapshotEntry,
-    close: () => Promise<void>,
-    options: WorkOptions,
-  ): Promise<OpenSnapshot> {
-    const description = await this.describeEntry(entry)
-    const { config, layers, extentMap, state, disks, workingSets } = description
-    for (const descriptor of [
-      ...layers,
-      extentMap,
-      state,
-      ...disks,
-      ...workingSets.map((it) => it.descriptor),
-    ])
-      await this.blobs.assertRight(descriptor, options)
-    const map = await this.readMap(description)
-    if (map.pages !== config.memoryPages)
-      throw new VarveError(
-        'IMAGE_MISMATCH',
-        `extent map ${extentMap.digest} has ${map.pages} pages, the config of ${entry.id} ${config.memoryPages}`,
-      )
-    const path = ({ digest }: Descriptor) => this.blobs.path(digest)
-    return {
-      ...description,
-      files: layers.map((layer) => ({ path: path(layer), storedPages: storedPagesOf(layer, path(layer)) })),
-      map,
-      statePath: path(state),
-      diskFiles: config.disks.map((disk, i) => ({ ...disk, path: path(disks[i] as Descriptor) })),
-      workingSetFiles: workingSets.map(({ name, descriptor }) => ({ name, path: path(descriptor) })),
-      flatPath: join(this.paths.flat, entry.id),
-      clonesDirectory: this.paths.clones,
-      stage: () => this.stage(),
-      leaseTo: async (other: ProcessIdentity) => {
-        await leaseToOther(this.paths.leases, other, entry.id, entry.manifest.digest)
-      },
-      [Symbol.asyncDispose]: close,
-    }
+  open(ref: string, options: WorkOptions = {}): Promise<OpenSnapshot> {
+    return openSnapshot(this, ref, options)
   }
 
   /** Runs short work with the store's lock held; readers go on meanwhile. */
@@ -228,90 +177,11 @@ export class LocalStore implements SnapshotStore {
     if (!bytes.equals(indexToJson(before))) await replaceFile(this.paths.index, bytes)
   }
 
-  async commit(
+  commit(
     draft: SnapshotDraft,
     options: WorkOptions & { readonly tags?: readonly string[] | undefined } = {},
   ): Promise<SnapshotEntry> {
-    const tags = (options.tags ?? []).map(assertTag)
-    const { config } = draft
-    await using staging = await this.stage()
-    const layer = await readLayer(draft.layerPath, options)
-    assertDraft(config, layer)
-    const own = await this.stageBlob(draft.layerPath, mediaTypes.layer, layerNotes(layer), options)
-    const state = await this.stageBlob(draft.statePath, mediaTypes.state, undefined, options)
-    const disks: StagedBlob[] = []
-    for (const disk of draft.disks) {
-      const notes = { [annotations.drive]: disk.drive }
-      if ('descriptor' in disk)
-        disks.push({ descriptor: { ...disk.descriptor, annotations: notes }, path: null })
-      else disks.push(await this.stageBlob(disk.path, mediaTypes.disk, notes, options))
-    }
-    const extras: StagedBlob[] = []
-    for (const { path, mediaType, annotations: notes } of draft.extras ?? [])
-      extras.push(await this.stageBlob(path, mediaType, notes, options))
-    const configBlob = await this.stageBytes(
-      staging,
-      'config',
-      snapshotConfigToJson(config),
-      mediaTypes.config,
-    )
-
-    for (;;) {
-      const parent = config.parent === null ? undefined : await this.#parentManifest(config.parent)
-      const below = parent === undefined ? [] : parent.manifest.layers
-      if (below.length >= maxLayers)
-        throw new VarveError('INVALID_ARGUMENT', `${config.parent} has ${below.length} layers already`, {
-          remedy: 'squash it: varve squash',
-        })
-      const lower = parent === undefined ? zeroMap(layer.index.pages) : await this.readMap(parent.manifest)
-      const map = stackLayer(lower, layer.index, below.length)
-      const extentMap = await this.stageBytes(
-        staging,
-        'map',
-        extentMapToBytes(map, below.length + 1),
-        mediaTypes.extentMap,
-      )
-      const manifest: SnapshotManifest = {
-        id: config.id,
-        createdAt: config.createdAt,
-        config: configBlob.descriptor,
-        layers: [...below, own.descriptor],
-        extentMap: extentMap.descriptor,
-        state: state.descriptor,
-        disks: disks.map(({ descriptor }) => descriptor),
-        workingSets: extras.filter(isWorkingSet).map(({ descriptor }) => descriptor),
-        others: extras.filter((it) => !isWorkingSet(it)).map(({ descriptor }) => descriptor),
-      }
-      const staged = [own, extentMap, state, ...disks, ...extras, configBlob]
-      const entry = await this.publish(
-        staging,
-        manifest,
-        staged,
-        options,
-        async (index, manifestDescriptor) => {
-          const now = parent && index.snapshots.find(({ id }) => id === parent.entry.id)
-          // Packed, squashed or removed since it was looked at: once more with what it is now.
-          if (parent !== undefined && now?.manifest.digest !== parent.entry.manifest.digest) return undefined
-          return {
-            id: config.id,
-            parent: config.parent,
-            tags,
-            createdAt: config.createdAt,
-            manifest: manifestDescriptor,
-          }
-        },
-      )
-      if (entry !== undefined) return entry
-    }
-  }
-
-  async #parentManifest(id: string): Promise<{ entry: SnapshotEntry; manifest: SnapshotManifest }> {
-    const entry = (await this.list()).find((it) => it.id === id)
-    if (entry === undefined)
-      throw new VarveError('IMAGE_MISMATCH', `the parent ${id} is not in ${this.location}`, {
-        remedy: 'import it, or take a base',
-      })
-    return { entry, manifest: (await this.readManifest(entry)).manifest }
+    return commitSnapshot(this, draft, options)
   }
 
   /** Hashes and syncs a file that lies in a staging directory. */
@@ -374,105 +244,25 @@ export class LocalStore implements SnapshotStore {
     })
   }
 
-  async relayer(
+  relayer(
     ref: string,
     layers: readonly (Descriptor | { readonly path: string })[],
     options: WorkOptions = {},
   ): Promise<SnapshotEntry> {
-    const entry = await this.resolve(ref)
-    const { manifest } = await this.readManifest(entry)
-    await using staging = await this.stage()
-    const files: Layer[] = []
-    const staged: StagedBlob[] = []
-    for (const layer of layers) {
-      const path = 'path' in layer ? layer.path : this.blobs.path(layer.digest)
-      const file = await readLayer(path, options)
-      files.push(file)
-      if ('path' in layer)
-        staged.push(await this.stageBlob(path, mediaTypes.layer, layerNotes(file), options))
-      else staged.push({ descriptor: { ...layer, annotations: layerNotes(file) }, path: null })
-    }
-    assertChain(files, entry.id)
-    const map = composeExtentMap(files.map(({ index }) => index))
-    const extentMap = await this.stageBytes(
-      staging,
-      'map',
-      extentMapToBytes(map, files.length),
-      mediaTypes.extentMap,
-    )
-    const changed: SnapshotManifest = {
-      ...manifest,
-      layers: staged.map(({ descriptor }) => descriptor),
-      extentMap: extentMap.descriptor,
-    }
-    const result = await this.publish(
-      staging,
-      changed,
-      [...staged, extentMap],
-      options,
-      async (index, descriptor) => {
-        const now = index.snapshots.find(({ id }) => id === entry.id)
-        if (now?.manifest.digest !== entry.manifest.digest) return undefined
-        return { ...now, manifest: descriptor }
-      },
-    )
-    if (result !== undefined) return result
-    throw new VarveError('IMAGE_MISMATCH', `snapshot ${entry.id} was changed or removed meanwhile`, {
-      remedy: 'try again',
-    })
+    return relayerSnapshot(this, ref, layers, options)
   }
 
-  async saveWorkingSet(
+  saveWorkingSet(
     ref: string,
     name: string,
     workingSet: WorkingSet,
     options: WorkOptions = {},
   ): Promise<SnapshotEntry> {
-    assertWorkingSetName(name)
-    const { id, config } = await this.describe(ref).then(({ entry, config: it }) => ({
-      id: entry.id,
-      config: it,
-    }))
-    assertWorkingSetOf(workingSet, id, config.memoryPages)
-    await using staging = await this.stage()
-    const path = join(staging.directory, 'working-set')
-    await writeWorkingSet(path, workingSet, options)
-    const blob = await this.stageBlob(path, mediaTypes.workingSet, { [annotations.name]: name }, options)
-    return await this.#changeWorkingSets(id, staging, [blob], options, (sets) => [
-      ...sets.filter(({ annotations: notes }) => notes?.[annotations.name] !== name),
-      blob.descriptor,
-    ])
+    return saveWorkingSet(this, ref, name, workingSet, options)
   }
 
-  async removeWorkingSet(ref: string, name: string, options: WorkOptions = {}): Promise<SnapshotEntry> {
-    const { entry, workingSets } = await this.describe(ref)
-    if (!workingSets.some((it) => it.name === name))
-      throw new VarveError('NOT_FOUND', `snapshot ${entry.id} has no working set named ${name}`)
-    await using staging = await this.stage()
-    return await this.#changeWorkingSets(entry.id, staging, [], options, (sets) =>
-      sets.filter(({ annotations: notes }) => notes?.[annotations.name] !== name),
-    )
-  }
-
-  /** A manifest with other working sets in place of the present one, whatever that is by then. */
-  async #changeWorkingSets(
-    id: string,
-    staging: Staging,
-    staged: readonly StagedBlob[],
-    options: WorkOptions,
-    change: (sets: readonly Descriptor[]) => readonly Descriptor[],
-  ): Promise<SnapshotEntry> {
-    for (;;) {
-      const entry = await this.resolve(id)
-      const { manifest } = await this.readManifest(entry)
-      const changed = { ...manifest, workingSets: change(manifest.workingSets) }
-      const result = await this.publish(staging, changed, staged, options, async (index, descriptor) => {
-        const now = index.snapshots.find((it) => it.id === id)
-        if (now === undefined) throw new VarveError('NOT_FOUND', `snapshot ${id} was removed meanwhile`)
-        return now.manifest.digest === entry.manifest.digest ? { ...now, manifest: descriptor } : undefined
-      })
-      if (result !== undefined) return result
-    }
+  removeWorkingSet(ref: string, name: string, options: WorkOptions = {}): Promise<SnapshotEntry> {
+    return removeWorkingSet(this, ref, name, options)
   }
 
   async tag(ref: string, tag: string): Promise<SnapshotEntry> {
@@ -542,5 +332,3 @@ export class LocalStore implements SnapshotStore {
     return importSnapshots(this, path, options)
   }
 }
-
-const isWorkingSet = ({ descriptor }: StagedBlob) => descriptor.mediaType === mediaTypes.workingSet

@@ -1,0 +1,61 @@
+import { join } from 'node:path'
+import { isVarveError, VarveError } from '../errors.js'
+import type { ProcessIdentity } from '../sys/proc.js'
+import { endLease, leaseToOther, leaseToSelf } from './leases.js'
+import type { LocalStore } from './local-store.js'
+import { storedPagesOf } from './manifest.js'
+import type { Descriptor, OpenSnapshot, SnapshotEntry, WorkOptions } from './store-types.js'
+
+/** A lease first, then the blobs, each checked once per place. */
+export async function openSnapshot(
+  store: LocalStore,
+  ref: string,
+  options: WorkOptions,
+): Promise<OpenSnapshot> {
+  for (let attempt = 0; ; attempt++) {
+    const entry = await store.resolve(ref)
+    const lease = await leaseToSelf(store.paths.leases, entry.id, entry.manifest.digest)
+    try {
+      return await openLeased(store, entry, () => endLease(lease), options)
+    } catch (error) {
+      await endLease(lease)
+      // gc may have been at it while the lease was written: it has put everything back, or the snapshot is gone for good.
+      if (!isVarveError(error, 'NOT_FOUND') || attempt > 0) throw error
+      await store.locked(async () => {}, options)
+    }
+  }
+}
+
+async function openLeased(
+  store: LocalStore,
+  entry: SnapshotEntry,
+  close: () => Promise<void>,
+  options: WorkOptions,
+): Promise<OpenSnapshot> {
+  const description = await store.describeEntry(entry)
+  const { config, layers, extentMap, state, disks, workingSets } = description
+  for (const descriptor of [...layers, extentMap, state, ...disks, ...workingSets.map((it) => it.descriptor)])
+    await store.blobs.assertRight(descriptor, options)
+  const map = await store.readMap(description)
+  if (map.pages !== config.memoryPages)
+    throw new VarveError(
+      'IMAGE_MISMATCH',
+      `extent map ${extentMap.digest} has ${map.pages} pages, the config of ${entry.id} ${config.memoryPages}`,
+    )
+  const path = ({ digest }: Descriptor) => store.blobs.path(digest)
+  return {
+    ...description,
+    files: layers.map((layer) => ({ path: path(layer), storedPages: storedPagesOf(layer, path(layer)) })),
+    map,
+    statePath: path(state),
+    diskFiles: config.disks.map((disk, i) => ({ ...disk, path: path(disks[i] as Descriptor) })),
+    workingSetFiles: workingSets.map(({ name, descriptor }) => ({ name, path: path(descriptor) })),
+    flatPath: join(store.paths.flat, entry.id),
+    clonesDirectory: store.paths.clones,
+    stage: () => store.stage(),
+    leaseTo: async (other: ProcessIdentity) => {
+      await leaseToOther(store.paths.leases, other, entry.id, entry.manifest.digest)
+    },
+    [Symbol.asyncDispose]: close,
+  }
+}
