@@ -76,7 +76,13 @@ describe('an experiment of one’s own', () => {
 
 test('micro: each engine’s guest answers right, and the counters tell how its pages came', async () => {
   const out = join(world.directory, 'micro')
-  const only = ['memoryMib=512', 'setMib=8', 'cache=warm', 'restore=warm VM,file,paged,mapped, set before']
+  const only = [
+    'memoryMib=512',
+    'setMib=8',
+    'clones=1',
+    'cache=warm',
+    'restore=warm VM,file,paged,mapped, set before',
+  ]
   const args = [...only.flatMap((it) => ['--only', it]), '--rounds', '1', '--out', out]
   const run = await varve(world, 'lab', 'run', 'micro', ...args, '--json')
   expect(run.stderr).not.toContain('[')
@@ -99,6 +105,9 @@ test('micro: each engine’s guest answers right, and the counters tell how its 
   expect(of('warm VM').minorFaults).toBeLessThan(0.1 * touched)
   expect(of('paged').uffdFaults).toBeGreaterThan(100)
   expect(of('vanilla').uffdFaults).toBeUndefined()
+  // Its own copies are what it wrote, and some of its own; the rest are pages of the file.
+  expect(of('vanilla').privateBytes).toBeLessThan(6 * 2 ** 20)
+  expect(of('vanilla').fileBytes).toBeGreaterThan(0.7 * touched * 4096)
   expect(of('mapped, set before').setReadOnlyPages).toBeGreaterThanOrEqual(0.8 * touched)
   expect(sets.map(({ name }) => name)).toEqual(['512 MiB guest, 8 MiB'])
   const told = await varve(world, 'lab', 'report', out)
@@ -108,6 +117,6 @@ test('micro: each engine’s guest answers right, and the counters tell how its 
 
 test('varve lab ls names the experiments with their number of cells', async () => {
   const { experiments } = (await varve(world, 'lab', 'ls', '--json')).json()
-  expect(experiments).toContainEqual(expect.objectContaining({ name: 'micro', guest: 'micro', cells: 144 }))
+  expect(experiments).toContainEqual(expect.objectContaining({ name: 'micro', guest: 'micro', cells: 166 }))
   for (const { question } of experiments) expect(question).toMatch(/\?$/)
 })

@@ -64,27 +64,32 @@ export const experiment = defineExperiment({
     memoryMib: [512, 2048],
     setMib: [8, 24, 100],
     cache: ['cold', 'warm'],
+    /** Asked for at once. */
+    clones: [1, 4, 16],
     restore: ['warm VM', 'cold boot', 'vanilla', ...engineSettingNames],
   },
-  // Neither restores anything, so there is nothing to be cold.
-  where: ({ cache, restore }) => cache === 'warm' || (restore !== 'warm VM' && restore !== 'cold boot'),
+  where: ({ memoryMib, setMib, cache, clones, restore }) =>
+    // Neither restores anything: there is nothing to be cold, or to be shared.
+    restore === 'warm VM' || restore === 'cold boot'
+      ? cache === 'warm' && clones === 1
+      : clones === 1 || (memoryMib === 512 && setMib === 24 && cache === 'warm'),
   // The ideal of the literature: a plain snapshot, all of it in the page cache.
   compare: { factor: 'restore', baseline: { restore: 'vanilla', cache: 'warm' } },
   rounds: 20,
-  warmUp: ({ cache, setMib }) => cache === 'warm' && setMib === 8,
+  warmUp: ({ cache, setMib, clones }) => cache === 'warm' && setMib === 8 && clones === 1,
   prepare: async (lab) => {
     const guests = await prepareEach(lab.factors.memoryMib, (memoryMib) =>
       prepareGuest(memoryMib, lab.factors.setMib, lab),
     )
     const launch = { binary: lab.binary, runtimeDirectory: lab.runtimeDirectory, signal: lab.signal }
     return {
-      measure: async ({ memoryMib, setMib, cache, restore }) => {
+      measure: async ({ memoryMib, setMib, cache, clones, restore }) => {
         const guest = guests.of(memoryMib)
         const work = guest.works.get(setMib) as Work
         const { store, snapshot, files } = guest
         if (cache === 'cold') dropFromCache(files)
         else bringIntoCache(files)
-        const common = { ...passes(work), watched: snapshot.statePath }
+        const common = { ...passes(work), clones, watched: snapshot.statePath }
         if (restore === 'cold boot') return measureBoot(memoryMib, work, common, launch)
         const vanilla = { ...common, start: () => restoreVanilla(snapshot, launch) }
         if (restore === 'warm VM') return measureVms({ ...vanilla, warm: (it) => vanilla.work(it) })

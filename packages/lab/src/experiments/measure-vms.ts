@@ -143,8 +143,9 @@ function memoryOf(pid: number): Record<string, number> {
   return {
     residentBytes,
     proportionalBytes,
-    privateBytes: privateCleanBytes + privateDirtyBytes,
-    sharedBytes,
+    privateBytes: privateDirtyBytes,
+    // Clean pages that only it has mapped are a file's: another clone would share them.
+    fileBytes: privateCleanBytes + sharedBytes,
   }
 }
 

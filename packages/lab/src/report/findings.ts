@@ -15,10 +15,13 @@ const lostBeyond = 1.1
 
 /** What the numbers say in words, by fixed rules: the same for any experiment that has these measures. */
 export function findingsOf(summary: Summary): PlaceFindings[] {
+  // Of times, less is better; of pages or bytes only the reader can say.
+  const timed = summary.measure.endsWith('Ms')
+  const best = summary.emulated ? fewestWaits : bestOf
   return summary.places.map((place) => ({
     place: place.name,
-    best: summary.emulated ? fewestWaits(place, summary) : bestOf(place, summary),
-    lost: lostOf(place, summary),
+    best: timed ? best(place, summary) : null,
+    lost: lostOf(place, { ...summary, emulated: summary.emulated || !timed }),
   }))
 }
 

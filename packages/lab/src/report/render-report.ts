@@ -99,7 +99,7 @@ function places(summary: Summary, findings: readonly PlaceFindings[]): string[] 
     const memory = memoryChart(place.lines)
     const content = [
       placeTable(place, summary),
-      `<h3>How the rounds spread</h3><p class="soft">The share of rounds in which ${escapeHtml(name(summary.measure))} was reached by a time: further left is better, steeper is steadier.</p>${cdfChart(place.lines, summary.measure)}`,
+      `<h3>How the rounds spread</h3><p class="soft">The share of rounds in which ${escapeHtml(name(summary.measure))} was at most so much: further left is ${summary.measure.endsWith('Ms') ? 'better' : 'less'}, steeper is steadier.</p>${cdfChart(place.lines, summary.measure)}`,
       phases === undefined
         ? ''
         : `<h3>Where the time goes</h3><p class="soft">Medians. Phases may overlap (a file is made ready while the VMM starts); then each is drawn as its share.</p>${phases}`,
@@ -123,13 +123,14 @@ function placeTable(place: Place, summary: Summary): string {
     (it) => it !== measure && lines.some(({ measures }) => measures[it] !== undefined),
   )
   const anyHere = lines.some(({ ratioHere }) => ratioHere !== null)
-  const best = summary.emulated
-    ? undefined
-    : lines
-        .filter((line) => !line.reference && line.wrong === 0 && !/^(warm VM|cold boot)/.test(line.name))
-        .sort(
-          (a, b) => (a.measures[measure]?.median ?? Infinity) - (b.measures[measure]?.median ?? Infinity),
-        )[0]
+  const best =
+    summary.emulated || !measure.endsWith('Ms')
+      ? undefined
+      : lines
+          .filter((line) => !line.reference && line.wrong === 0 && !/^(warm VM|cold boot)/.test(line.name))
+          .sort(
+            (a, b) => (a.measures[measure]?.median ?? Infinity) - (b.measures[measure]?.median ?? Infinity),
+          )[0]
   const head = [
     factor,
     name(measure),
