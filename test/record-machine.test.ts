@@ -133,6 +133,22 @@ test('a machine that came from nowhere, or was snapshotted since, has no image t
   await expect(recordMachine(machine, store, options)).rejects.toMatchObject(unreliable)
 })
 
+test('a machine with mapped layers is not recorded by its page tables, before its load or after', async () => {
+  const mapped = { ...launch(), engine: 'mapped' } as const
+  const options = { recorders: ['pagemap'] } as const
+  const unreliable = { code: 'RECORDER_UNRELIABLE', message: expect.stringContaining('comes from layers') }
+  await expect(restoreMachine(store, 'one', { ...mapped, record: options })).rejects.toMatchObject(unreliable)
+  const { machine } = await restoreMachine(store, 'one', mapped)
+  await using _machine = machine
+  await expect(recordMachine(machine, store, options)).rejects.toMatchObject(unreliable)
+  // What sees layers, and what was written, sees it here too.
+  await using recording = await recordMachine(machine, store, { recorders: ['mincore', 'diff'] })
+  await using console = MicroConsole.attach(machine.paths)
+  await console.write(writes, 3)
+  const { workingSet } = await recording.stop()
+  expect(minus(pageSetFromPages(touchedPages(writes)), workingSet.written).pages).toBe(0)
+})
+
 test('a snapshot taken meanwhile, or no log of writes, is found out by the diff recorder at its end', async () => {
   const { machine, recording } = await restoreMachine(store, 'one', {
     ...launch(),

@@ -60,7 +60,7 @@ export async function recordMachine(
       { remedy: 'restore the snapshot whose working set is wanted, and record that machine' },
     )
   await using snapshot = await store.open(snapshotId, { signal: options.signal })
-  return recordTarget(targetOf(machine, snapshot), options)
+  return await recordTarget(targetOf(machine, snapshot), options)
 }
 
 function targetOf(machine: RunningMachine | PausedMachine, snapshot: OpenSnapshot): ImageTarget {

@@ -28,7 +28,7 @@ export interface RecordPagemapOptions extends RecordOptions, GrowthOptions {
  * says whether that could be kept from happening, and else how many pages it can be. No cache is dropped.
  *
  * For VMs on file memory only. RECORDER_UNRELIABLE with a target of layers (pages that a page server put there look written,
- * all of them), and at the end where the VMM does not map the file. Needs the rights of ptrace(2) over the VMM.
+ * all of them; where the `mapped` engine mapped them, zero pages that were read do, and pages that it prefaulted look touched), and at the end where the VMM does not map the file. Needs the rights of ptrace(2) over the VMM.
  */
 export async function recordPagemap(
   target: RecordTarget,
@@ -40,7 +40,7 @@ export async function recordPagemap(
   if (target.map !== undefined || file === undefined)
     throw new VarveError(
       'RECORDER_UNRELIABLE',
-      `the memory of process ${target.vmm.pid} comes from ${target.files.length} layers through a page server: read pages look like written ones`,
+      `the memory of process ${target.vmm.pid} comes from layers: pages that a page server put there look written, and so do zeros that were only read where layers are mapped`,
       { remedy: 'restore with the file engine to record by pagemap' },
     )
   const source = openSource(target, file.path, options)

@@ -9,14 +9,8 @@ import { SyscallTable } from '../../sys/syscall-table.js'
 import type { WorkingSet } from '../../working-set/working-set.js'
 import { type GuestRegion, RegionCollector } from './guest-regions.js'
 import { flatMap, usedLayers } from './mappable-image.js'
-import {
-  addExtentCalls,
-  addPrefaultCalls,
-  addZeroCalls,
-  besideCalls,
-  prefaultOrder,
-  prefaultSteps,
-} from './plan.js'
+import { addExtentCalls, addPrefaultCalls, addZeroCalls, besideCalls } from './plan.js'
+import { prefaultOrder, prefaultSteps } from './prefault-order.js'
 
 const pageBytes = 4096
 const layers = 4

@@ -1,11 +1,9 @@
 import { type ExtentMap, zeroSource } from '../../layer/extent-map.js'
 import { type PageRun, type PageSet, runsOf } from '../../memory/page-set.js'
-import { clip, intersect, mergeGaps, union } from '../../memory/page-set-algebra.js'
+import { clip, mergeGaps, union } from '../../memory/page-set-algebra.js'
 import { pageSizeBytes } from '../../memory/units.js'
 import { systemCall } from '../../sys/injection.js'
 import { SyscallTable } from '../../sys/syscall-table.js'
-import { touchOrder, type WorkingSet } from '../../working-set/working-set.js'
-import { withNeighbours } from '../with-neighbours.js'
 import { forEachStretch, type GuestRegion } from './guest-regions.js'
 
 const PROT_READ_WRITE = 3
@@ -77,25 +75,8 @@ export interface PrefaultStep {
   readonly written: PageSet
 }
 
-/** A huge page's. */
-const blockPages = 512
 /** As `fillPageCache` reads: these pages are in the page cache, too. */
 const gapPages = 8
-
-/** A working set in about the order in which it should come, in few sets; every page once. */
-export function prefaultOrder(workingSet: WorkingSet): readonly PageSet[] {
-  return withNeighbours(touchOrder(workingSet), blockPages)
-}
-
-/** The same by class. */
-export function prefaultSteps(
-  { readOnly, written }: WorkingSet,
-  order: readonly PageSet[],
-): readonly PrefaultStep[] {
-  return order
-    .map((set) => ({ readOnly: intersect(set, readOnly), written: intersect(set, written) }))
-    .filter((step) => step.readOnly.pages + step.written.pages > 0)
-}
 
 /**
  * Written pages are copied privately, as the guest's first write would do, and before their neighbours come: a page that is mapped
