@@ -120,3 +120,26 @@ test('varve lab ls names the experiments with their number of cells', async () =
   expect(experiments).toContainEqual(expect.objectContaining({ name: 'micro', guest: 'micro', cells: 166 }))
   for (const { question } of experiments) expect(question).toMatch(/\?$/)
 })
+
+test('bench is micro, in a short form where that is asked for', async () => {
+  const out = join(world.directory, 'bench')
+  const only = ['--only', 'cache=warm', '--only', 'restore=vanilla']
+  const { status, json } = await varve(
+    world,
+    'bench',
+    '--quick',
+    '--rounds',
+    '1',
+    ...only,
+    '--out',
+    out,
+    '--json',
+  )
+  expect(status).toBe(0)
+  expect(json()).toMatchObject({ experiment: 'micro', cells: 1, wrong: 0 })
+  const { cells } = await readRows(join(out, 'rows.jsonl'))
+  expect(cells.map(({ cell }) => cell)).toEqual([
+    { memoryMib: 512, setMib: 24, cache: 'warm', restore: 'vanilla' },
+  ])
+  expect((await varve(world, 'bench', 'more')).status).toBe(2)
+})

@@ -112,6 +112,10 @@ export const verbs: Readonly<Record<string, Verb | VerbGroup>> = {
     summary: 'start several machines from a snapshot',
     load: () => import('./commands/clone.js'),
   },
+  bench: {
+    summary: 'measure every engine against Firecracker alone on this machine',
+    load: () => import('./commands/bench.js'),
+  },
   lab,
   squash: {
     summary: 'make one layer of several of a snapshot',

@@ -1,0 +1,30 @@
+import { positionals } from '../arguments.js'
+import type { Command } from '../command.js'
+import { command as run } from './lab/run.js'
+
+/** What a first look needs: one guest, one set, three rounds. */
+const quick = ['memoryMib=512', 'setMib=24']
+const quickRounds = '3'
+
+export const command: Command = {
+  usage: 'usage: varve bench [--quick] [--out DIR] [--rounds N] [--only FACTOR=VALUE,…] [options]',
+  options: { ...run.options, quick: { type: 'boolean' } },
+  help: `
+  --quick               a guest of 512 MiB, a working set of 24 MiB, three rounds: a few minutes
+  --out DIR, --rounds N, --only FACTOR=VALUE,…, --lab native|nested
+                        as for varve lab run
+
+How long from the request until a restored VM has touched its working set: every engine against
+Firecracker alone, side by side on this machine, with a guest that needs no image. The same as
+varve lab run micro; after Ctrl-C the same command goes on where it ended.
+
+Examples:
+  varve bench --quick
+  varve bench --only cache=cold --rounds 20 --out reports/cold`,
+  run: async (context) => {
+    positionals(context, [])
+    const { quick: isQuick, ...values } = context.values
+    const short = { rounds: quickRounds, ...values, only: [...quick, ...((values.only as string[]) ?? [])] }
+    await run.run({ ...context, positionals: ['micro'], values: isQuick === true ? short : values })
+  },
+}
