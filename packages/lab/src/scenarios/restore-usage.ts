@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
+import { readFileSync } from 'node:fs'
 import {
   connectMachine,
   engineNames,
@@ -41,28 +42,18 @@ interface Case {
   readonly engine: (typeof engineNames)[number]
   readonly prefetch: PrefetchMode
   readonly cache: 'cold' | 'warm'
-  /** What may be said of unused pages: of 1,200, 90 are touched. */
-  readonly unused: { readonly atLeast: number; readonly atMost: number }
+  /** Most that may be said to be unused: page tables do not tell of every page whether it was touched. */
+  readonly atMost: number
 }
 
-const exact = { atLeast: ofData - touchedPages, atMost: ofData - touchedPages }
+const untouched = ofData - touchedPages
 const cases: readonly Case[] = [
-  { engine: 'file', prefetch: 'before', cache: 'warm', unused: exact },
-  { engine: 'file', prefetch: 'concurrent', cache: 'cold', unused: exact },
+  { engine: 'file', prefetch: 'before', cache: 'warm', atMost: untouched },
+  { engine: 'file', prefetch: 'concurrent', cache: 'cold', atMost: untouched },
   // All of it is mapped ahead; that a page was touched shows where it was not to be written, and is a copy now.
-  {
-    engine: 'mapped',
-    prefetch: 'concurrent',
-    cache: 'cold',
-    unused: { atLeast: 0, atMost: ofData - touchedReadOnly },
-  },
-  {
-    engine: 'mapped',
-    prefetch: 'before',
-    cache: 'warm',
-    unused: { atLeast: 0, atMost: ofData - touchedReadOnly },
-  },
-  { engine: 'paged', prefetch: 'before', cache: 'warm', unused: { atLeast: 0, atMost: ofData } },
+  { engine: 'mapped', prefetch: 'before', cache: 'warm', atMost: ofData - touchedReadOnly },
+  { engine: 'mapped', prefetch: 'concurrent', cache: 'cold', atMost: ofData - touchedReadOnly },
+  { engine: 'paged', prefetch: 'before', cache: 'warm', atMost: ofData },
 ]
 
 async function usage(context: ScenarioContext): Promise<Facts> {
@@ -94,8 +85,10 @@ async function usage(context: ScenarioContext): Promise<Facts> {
     assert.deepEqual(byOrigin, { zero, flatFile: engine === 'file' ? cold : 0, layers: data })
     assert.equal((await without.usage()).prefetched, null)
   }
-  for (const { engine, prefetch, cache, unused } of cases) {
-    if (cache === 'cold') for (const path of [flatPath, ...files.map((it) => it.path)]) dropFromCache(path)
+  for (const { engine, prefetch, cache, atMost } of cases) {
+    for (const path of [flatPath, ...files.map((it) => it.path)])
+      if (cache === 'cold') dropFromCache(path)
+      else readFileSync(path)
     const restored = await restoreMachine(store, two, {
       engine,
       prefetch,
@@ -114,11 +107,17 @@ async function usage(context: ScenarioContext): Promise<Facts> {
     for (const pattern of touched) assert.equal(await console.write(pattern, 9), pattern.count)
     const after = await restored.usage()
     const what = `${engine}, ${prefetch}, ${cache}: ${JSON.stringify({ before, after })}`
-    assert.deepEqual(after.prefetched, { pages: ofData, unused }, what)
+    assert.equal(after.prefetched?.pages, ofData, what)
+    const { unused } = after.prefetched
+    assert.equal(unused.atMost, atMost, what)
+    assert.ok(unused.atLeast <= untouched, what)
+    if (engine === 'file') assert.equal(unused.atLeast, untouched, what)
     const faults = after.faults.minor + after.faults.major - before.faults.minor - before.faults.major
-    // A page that was put there to be written does not fault again, and one that is there to be read does, to be copied.
-    const expected = engine === 'paged' ? 0 : engine === 'mapped' ? touchedReadOnly : touchedPages
-    assert.ok(faults >= expected && faults <= expected + ownFaults, `${faults} faults; ${what}`)
+    // A page that was put there to be written does not fault again; one that is there to be read does, to be copied. Beside the
+    // guest a thread of the VMM still fetches pages, each with a fault at most.
+    const least = { file: touchedPages, mapped: touchedReadOnly, paged: 0 }[engine]
+    const most = touchedPages + ownFaults + (engine === 'mapped' && prefetch === 'concurrent' ? ofData : 0)
+    assert.ok(faults >= least && faults <= most, `${faults} faults; ${what}`)
     // Its own program, which is not in the set, the guest may have to have read.
     if (cache === 'warm') assert.equal(after.readBytes.vmm, before.readBytes.vmm, what)
     if (engine !== 'paged') {
