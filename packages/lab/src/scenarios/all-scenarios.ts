@@ -6,6 +6,7 @@ import { dirtyLogScenarios } from './dirty-log.js'
 import { generationsScenarios } from './generations.js'
 import { groundTruthScenario } from './ground-truth.js'
 import { jailedScenario } from './jailed.js'
+import { killedRestoreScenarios } from './killed-restore.js'
 import { layeredMemoryScenario } from './layered-memory.js'
 import { layeredRestoreScenarios } from './layered-restore.js'
 import { mappedEngineScenarios } from './mapped-engine.js'
@@ -31,6 +32,7 @@ export const scenarios: readonly Scenario[] = [
   layeredMemoryScenario,
   ...mappedEngineScenarios,
   pageServerDeathScenario,
+  ...killedRestoreScenarios,
   pageServerManyScenario,
   twoRegionsScenario,
   jailedScenario,
