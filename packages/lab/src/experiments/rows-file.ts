@@ -46,9 +46,11 @@ export class RowsFile implements AsyncDisposable {
   }
 
   static async open(path: string): Promise<RowsFile> {
-    const handle = await open(path, constants.O_RDWR | constants.O_CREAT, 0o600).catch((cause: Error) => {
-      throw new VarveError('PATH_INVALID', `cannot write ${path}: ${cause.message}`, { cause })
-    })
+    const handle = await open(path, constants.O_RDWR | constants.O_CREAT | constants.O_APPEND, 0o600).catch(
+      (cause: Error) => {
+        throw new VarveError('PATH_INVALID', `cannot write ${path}: ${cause.message}`, { cause })
+      },
+    )
     try {
       const bytes = await wholeFile(handle, path)
       // A header that was cut: nothing was measured yet.
@@ -104,11 +106,9 @@ export class RowsFile implements AsyncDisposable {
 
   async #append(row: Row): Promise<void> {
     const line = Buffer.from(`${JSON.stringify(row)}\n`)
-    const { size } = await this.#handle.stat()
-    for (let sent = 0; sent < line.length; ) {
-      const { bytesWritten } = await this.#handle.write(line, sent, line.length - sent, size + sent)
-      sent += bytesWritten
-    }
+    // Appended: a second run on the same file cannot write over this one's rows.
+    for (let sent = 0; sent < line.length; )
+      sent += (await this.#handle.write(line, sent, line.length - sent, null)).bytesWritten
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
