@@ -1,3 +1,4 @@
+import { escapeHtml } from '../report/html.js'
 import { median } from '../statistics/median.js'
 import type { DemoHeatMap, DemoRestore, DemoResult, PageClassName } from './demo-result.js'
 
@@ -111,7 +112,6 @@ function rows(head: readonly string[], body: readonly (readonly string[])[]): st
 const bar = (share: number) => `<div class="bar"><div style="width:${(share * 100).toFixed(1)}%"></div></div>`
 const count = (value: number) => value.toLocaleString('en-US')
 const ms = (value: number) => `${value < 10 ? value.toFixed(1) : Math.round(value)} ms`
-const escapeHtml = (text: string) => text.replace(/[&<>"]/g, (it) => `&#${it.charCodeAt(0)};`)
 
 const css = `
 :root{color-scheme:light dark;--ink:#1c2024;--paper:#fff;--line:#d9dee3;--bar:#5b7c99;--written:#c8553d;--read-only:#e0a458;--cold:#9fb8ad;--zero:#e8ebee}
