@@ -76,5 +76,7 @@ export interface EngineSetup {
  */
 export interface Engine {
   readonly name: EngineName
+  /** Starts what takes long to start and serves any snapshot: called first, where this engine was asked for. */
+  warmUp?(): void
   prepare(context: EngineContext): Promise<EngineSetup>
 }

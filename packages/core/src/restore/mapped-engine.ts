@@ -19,7 +19,7 @@ import type { Engine, Prefetch, PrefetchReport } from './engine.js'
 import { loadedAndMapped } from './mapped/loaded-and-mapped.js'
 import type { MapReport } from './mapped/map-into-vmm.js'
 import { type MappableImage, mappableImage } from './mapped/mappable-image.js'
-import { startMapping } from './mapped/mapper.js'
+import { startMapping, warmMapper } from './mapped/mapper.js'
 import { pagesByLayer } from './mapped/pages-by-layer.js'
 import type { PrefaultStep } from './mapped/plan.js'
 import { prefaultOrder, prefaultSteps } from './mapped/prefault-order.js'
@@ -35,6 +35,7 @@ const lookEveryMs = 2
  */
 export const mappedEngine: Engine = {
   name: 'mapped',
+  warmUp: warmMapper,
   prepare: async ({ snapshot, machine: launching, prefetch, phase, signal, onProgress }) => {
     const ready = planRestore(snapshot, prefetch, { signal, onProgress })
     const mapping = phase('attach', () =>

@@ -9,7 +9,7 @@ import { fileIdentity } from '../sys/proc.js'
 import { loadedAndMapped } from './mapped/loaded-and-mapped.js'
 import type { MapReport } from './mapped/map-into-vmm.js'
 import { mappingLimit, usedLayers } from './mapped/mappable-image.js'
-import { startMapping } from './mapped/mapper.js'
+import { startMapping, warmMapper } from './mapped/mapper.js'
 
 export interface RestoreLayeredMemoryOptions
   extends LaunchMachineOptions,
@@ -42,6 +42,7 @@ export async function restoreLayeredMemory(
       remedy: 'raise vm.max_map_count, or make one flat memory file of it',
     })
   const launching = launchMachine(options)
+  warmMapper()
   try {
     const { mapped } = await startMapping(async () => ({
       vmm: (await launching).identity,

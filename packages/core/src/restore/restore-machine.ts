@@ -129,11 +129,13 @@ export async function restoreMachine(
   const launching = phase('launch', () => launchMachine(options))
   // Whatever fails first is thrown below; this one may fail while nobody waits for it.
   launching.catch(() => {})
+  const { engine: asked = 'file' } = options
+  if (asked !== 'auto') engines[asked].warmUp?.()
   let recording: MachineRecording | undefined
   try {
     // While the VMM starts.
     await using snapshot = await phase('open', () => store.open(ref, { signal, onProgress }))
-    const { engine, reason } = await choice(options.engine ?? 'file', snapshot, randomAccess)
+    const { engine, reason } = await choice(asked, snapshot, randomAccess)
     const fitted =
       options.workingSet === undefined
         ? null

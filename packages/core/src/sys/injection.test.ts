@@ -19,7 +19,7 @@ import { Injection, systemCall } from './injection.js'
 import { errnoNumber } from './libc.js'
 import { killProcess, openPidfd } from './pidfd.js'
 import { isAlive, type ProcessIdentity, processIdentity } from './proc.js'
-import { Tracee } from './ptrace.js'
+import { register, Tracee } from './ptrace.js'
 import { SyscallTable } from './syscall-table.js'
 
 const getpid = 39
@@ -185,6 +185,20 @@ describe.skipIf(process.arch !== 'x64')('a process that is made to call', () => 
 })
 
 describe.skipIf(process.arch !== 'x64')('a process', () => {
+  test('that does not stand behind a system call is left as it is', () => {
+    const maps = mapsOf(sleeper)
+    const tracee = holdSleeper()
+    const registers = tracee.registers()
+    const elsewhere = registers.slice()
+    elsewhere[register.rip] = (registers[register.rip] as bigint) + 1n
+    tracee.setRegisters(elsewhere)
+    expect(() => Injection.begin(tracee)).toThrow('the thread is in no state that is known')
+    expect(tracee.registers()).toEqual(elsewhere)
+    tracee.setRegisters(registers)
+    letGo()
+    expect(mapsOf(sleeper)).toBe(maps)
+  })
+
   test('that is another one by now is not traced, nor one that has ended', () => {
     const other = { ...sleeper, startTime: sleeper.startTime + 1 }
     expect(() => Tracee.seize(other)).toThrow('there is no process')

@@ -102,6 +102,11 @@ class Mapper {
 const idle: Mapper[] = []
 const maxIdle = 4
 
+/** Has a mapper start now, unless one waits already. */
+export function warmMapper(): void {
+  if (!idle.some((mapper) => mapper.usable)) idle.push(new Mapper())
+}
+
 /**
  * Resolves once a mapper holds the VMM: the load may begin. `mapped` rejects where the VM was killed, or ended otherwise. The
  * mapper is started while `order` is being made.
