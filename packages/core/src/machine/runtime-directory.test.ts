@@ -93,6 +93,23 @@ test('where it is', () => {
   expect(runtimeDirectory({})).toBe(uid === 0 ? '/run/varve' : join(tmpdir(), `varve-${uid}`))
 })
 
+test('a VMM whose starter was killed before it came on record is ended; a shell in its directory is not', async () => {
+  const directory = claimMachineDirectory(runtime, 'web')
+  writeRecord(directory, recordOf('web', { owner: await dead() }))
+  const stdio = 'ignore'
+  const vmm = spawn(process.execPath, ['-e', 'setInterval(() => {}, 1000)', '--', '--id', 'web'], {
+    cwd: directory,
+    stdio,
+  })
+  const shell = spawn('sleep', ['600'], { cwd: directory, stdio })
+  children.push(vmm, shell)
+  const identities = [vmm, shell].map(({ pid }) => processIdentity(pid as number) as ProcessIdentity)
+  const ended = once(vmm, 'exit')
+  expect(listMachines(runtime)).toEqual([])
+  expect(await ended).toEqual([null, 'SIGKILL'])
+  expect(identities.map(isAlive)).toEqual([false, true])
+})
+
 describe('a claim', () => {
   test('makes a private directory once', () => {
     const directory = claimMachineDirectory(runtime, 'one')

@@ -9,6 +9,7 @@ import { killProcess } from '../sys/pidfd.js'
 import { isAlive, type ProcessIdentity, processIdentity } from '../sys/proc.js'
 import { forgetDeathNote, keepDeathNote, readDeathNote } from './death-note.js'
 import { isSameMachine, lookUpRecord, type MachineRecord, readRecord } from './machine-record.js'
+import { unrecordedVmms } from './unrecorded-vmm.js'
 
 /** $VARVE_RUNTIME_DIR, else $XDG_RUNTIME_DIR/varve, else /run/varve for root, else varve-UID in the temporary folder. */
 export function runtimeDirectory(env: NodeJS.ProcessEnv = process.env): string {
@@ -138,7 +139,7 @@ export function endAndRemove(directory: string, record: MachineRecord | undefine
     killProcess(record.process, 'SIGKILL')
     const deadline = performance.now() + endTimeoutMs
     while (isAlive(record.process) && performance.now() < deadline) sleepInThread(1)
-  }
+  } else for (const vmm of unrecordedVmms(directory)) killProcess(vmm, 'SIGKILL')
   for (const helper of record?.helpers ?? []) killProcess(helper, 'SIGKILL')
   if (record?.diskDirectory) rmSync(record.diskDirectory, { recursive: true, force: true })
   // Somebody else may have found this machine dead, removed it, and given its name to another.
