@@ -2,7 +2,6 @@ import {
   closeSync,
   existsSync,
   lstatSync,
-  mkdirSync,
   mkdtempSync,
   openSync,
   readdirSync,
@@ -25,37 +24,23 @@ import { residentPages } from '../packages/core/dist/sys/mincore.js'
 import { isAlive, openDescriptors, type ProcessIdentity } from '../packages/core/dist/sys/proc.js'
 import type { WorkingSet } from '../packages/core/dist/working-set/working-set.js'
 import {
+  allPages,
   ask,
+  eventually,
   handshakeText,
   imagePages,
   isZeroPage,
   memoryPageOf,
   memoryPages,
   openPageServerWorld,
+  optionsOf,
   ownRuntime,
   type PageServerWorld,
   pageBytes,
+  shuffled,
   wordOfPage,
+  words,
 } from './support/page-server-world.js'
-
-const allPages = [...Array(imagePages).keys()]
-
-/** The same "random" order in every run. */
-function shuffled<Value>(values: readonly Value[]): Value[] {
-  const result = [...values]
-  let seed = 12345
-  for (let index = result.length - 1; index > 0; index--) {
-    seed = (seed * 1103515245 + 12345) % 2 ** 31
-    const other = Math.floor((seed / 2 ** 31) * (index + 1))
-    ;[result[index], result[other]] = [result[other] as Value, result[index] as Value]
-  }
-  return result
-}
-
-async function words(world: PageServerWorld, imagePageNumbers: readonly number[]): Promise<number[]> {
-  const pages = imagePageNumbers.map(memoryPageOf)
-  return (await world.vmm.order<{ words: number[] }>({ op: 'words', pages })).words
-}
 
 /** The server gave this VM up: it was killed, with the reason in log and death.json. The server lives on. */
 async function expectRefusal(
@@ -69,12 +54,6 @@ async function expectRefusal(
   expect(world.death()?.reason).toBe('page-server-died')
   expect(world.death()?.detail).toContain(reason)
   expect(isAlive(server)).toBe(true)
-}
-
-/** As `startPageServer` wants it. */
-const optionsOf = ({ config, runtime }: PageServerWorld) => {
-  const { controlPath: _, prefetch: __, ...options } = config
-  return { ...options, runtime }
 }
 
 describe('serving', () => {
@@ -452,13 +431,6 @@ describe('a VM that cannot be served from the start is an error of the order, an
     await expect(dead.start()).rejects.toMatchObject({ code: 'MACHINE_EXITED' })
     expect(readdirSync(pageServerRoot(world.runtime).vms)).toEqual([])
   })
-
-  test('a control socket that is there already', async () => {
-    await using world = await openPageServerWorld()
-    mkdirSync(world.files.own)
-    writeFileSync(world.config.controlPath, '')
-    await expect(world.start()).rejects.toThrow('EADDRINUSE')
-  })
 })
 
 describe('the control socket', () => {
@@ -606,43 +578,6 @@ describe('one server for many VMs', () => {
   })
 })
 
-describe('life and death', () => {
-  test('SIGINT does nothing to the guard; SIGKILL of the server kills the VM', async () => {
-    await using world = await openPageServerWorld({}, { runtime: ownRuntime })
-    const { server, guard } = await world.start()
-    await world.attach()
-    process.kill((guard as ProcessIdentity).pid, 'SIGINT')
-    expect(await words(world, allPages)).toEqual(allPages.map(wordOfPage))
-    expect(isAlive(guard as ProcessIdentity)).toBe(true)
-    process.kill(server.pid, 'SIGKILL')
-    expect(await world.vmmEnded).toEqual({ code: null, signal: 'SIGKILL' })
-    await eventually(() => !isAlive(guard as ProcessIdentity))
-    expect(world.death()).toMatchObject({
-      reason: 'page-server-died',
-      detail: `process ${server.pid} ended while the VM depended on it; the VM was killed`,
-    })
-  })
-
-  test('a guard that dies is replaced, and the next one does its duty', async () => {
-    await using world = await openPageServerWorld({}, { runtime: ownRuntime })
-    const pageServer = await startPageServer(optionsOf(world))
-    const { guard } = await pageServer.processes()
-    await world.attach()
-    process.kill((guard as ProcessIdentity).pid, 'SIGKILL')
-    let next = guard as ProcessIdentity
-    await eventually(async () => {
-      next = (await pageServer.processes()).guard as ProcessIdentity
-      return next.pid !== guard?.pid
-    })
-    expect(isAlive(next)).toBe(true)
-    expect(await words(world, allPages)).toEqual(allPages.map(wordOfPage))
-    process.kill(pageServer.identity.pid, 'SIGKILL')
-    expect(await world.vmmEnded).toEqual({ code: null, signal: 'SIGKILL' })
-    expect(world.death()?.detail).toContain(`process ${pageServer.identity.pid} ended`)
-    await eventually(() => !isAlive(next))
-  })
-})
-
 describe('startPageServer', () => {
   test('gives counters and a recording; a call can be aborted; a server that is gone is a named error', async () => {
     await using world = await openPageServerWorld()
@@ -710,12 +645,4 @@ function processesNaming(directory: string): string[] {
       return false
     }
   })
-}
-
-/** Waits for what other processes do in their own time, within reason. */
-async function eventually(holds: () => boolean | Promise<boolean>): Promise<void> {
-  for (const end = performance.now() + 30_000; !(await holds()); ) {
-    if (performance.now() > end) throw new Error(`did not become true: ${holds}`)
-    await new Promise((resolve) => setTimeout(resolve, 5))
-  }
 }

@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { buildMicroGuest } from '@varve/lab'
@@ -160,6 +160,8 @@ describe('a detached machine that dies', () => {
     })
     const { identity } = machine
     machine.detach()
+    // Without this a successor would serve the machine on.
+    rmSync(join(machine.paths.directory, 'page-server', 'state.json'))
     process.kill(pageServer?.identity.pid as number, 'SIGKILL')
     while (isAlive(identity)) await sleep(5)
     const error = await failure(connect('served'))

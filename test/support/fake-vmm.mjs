@@ -52,6 +52,8 @@ async function obey() {
       registerMissing(userfaultfd, memory.address, memory.lengthBytes)
       return { address: memory.address }
     },
+    // One more, which no server can tell from the first.
+    secondUserfaultfd: () => ({ fd: createUserfaultfd(UFFD_FEATURE_EVENT_REMOVE) }),
     send: async ({ path, parts, descriptors, end }) => {
       const socket = connect(path)
       socket.on('error', () => {})
@@ -87,6 +89,10 @@ async function obey() {
       return {}
     },
     words: ({ pages }) => ({ words: pages.map(wordOf) }),
+    remove: ({ runs }) => {
+      for (const [start, count] of runs) discardPages(memory.address + start * pageBytes, count * pageBytes)
+      return {}
+    },
     balloon: async ({ runs, pages }) => {
       const worker = new Worker(new URL(import.meta.url), { workerData: { address: memory.address, runs } })
       let done = false

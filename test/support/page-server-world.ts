@@ -160,6 +160,7 @@ export async function openPageServerWorld(
     map,
     randomAccess: false,
     prefetch: null,
+    graduate: false,
     ...change,
   }
   const runtime = asked === ownRuntime ? directory : (asked ?? sharedRuntime)
@@ -221,4 +222,37 @@ export async function ask(path: string, text: string, answers: number): Promise<
   for await (const line of input) if (lines.push(JSON.parse(line)) === answers) break
   socket.destroy()
   return lines
+}
+
+export const allPages = [...Array(imagePages).keys()]
+
+/** The same "random" order in every run. */
+export function shuffled<Value>(values: readonly Value[]): Value[] {
+  const result = [...values]
+  let seed = 12345
+  for (let index = result.length - 1; index > 0; index--) {
+    seed = (seed * 1103515245 + 12345) % 2 ** 31
+    const other = Math.floor((seed / 2 ** 31) * (index + 1))
+    ;[result[index], result[other]] = [result[other] as Value, result[index] as Value]
+  }
+  return result
+}
+
+export async function words(world: PageServerWorld, imagePageNumbers: readonly number[]): Promise<number[]> {
+  const pages = imagePageNumbers.map(memoryPageOf)
+  return (await world.vmm.order<{ words: number[] }>({ op: 'words', pages })).words
+}
+
+/** As `startPageServer` wants it. */
+export const optionsOf = ({ config, runtime }: PageServerWorld) => {
+  const { controlPath: _, prefetch: __, ...options } = config
+  return { ...options, runtime }
+}
+
+/** Waits for what other processes do in their own time, within reason. */
+export async function eventually(holds: () => boolean | Promise<boolean>): Promise<void> {
+  for (const end = performance.now() + 30_000; !(await holds()); ) {
+    if (performance.now() > end) throw new Error(`did not become true: ${holds}`)
+    await new Promise((resolve) => setTimeout(resolve, 5))
+  }
 }

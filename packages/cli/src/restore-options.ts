@@ -16,6 +16,7 @@ export const restoreOptions = {
   experimental: { type: 'boolean' },
   'working-set': { type: 'string' },
   prefetch: { type: 'string' },
+  graduate: { type: 'boolean' },
   paused: { type: 'boolean' },
   'no-dirty-tracking': { type: 'boolean' },
 } as const satisfies OptionTable
@@ -32,6 +33,8 @@ export const restoreHelp = `  --engine file          one flat memory file, mappe
   --working-set SET      pages to bring before the guest asks for them: the name of a set kept in
                          the snapshot, REF:NAME of one that it descends from, or a file
   --prefetch MODE        concurrent (default): beside the guest; before: before the guest runs
+  --graduate             with paged: bring all other memory beside the guest, too; then the machine
+                         needs no page server any more
   --paused               do not resume the guest
   --no-dirty-tracking    no log of written pages; Diff snapshots then need Firecracker 1.13`
 
@@ -39,6 +42,7 @@ export interface RestoreChoices {
   readonly engine: (typeof engineChoices)[number]
   readonly experimental: boolean
   readonly resume: boolean
+  readonly graduate: boolean
   readonly trackDirtyPages: boolean
   readonly prefetch?: PrefetchMode
 }
@@ -49,6 +53,7 @@ export function restoreChoices({ values }: Pick<CommandContext, 'values'>): Rest
   return {
     engine: oneOf(engineChoices, 'engine', stringOption(values, 'engine') ?? 'file'),
     experimental: values.experimental === true,
+    graduate: values.graduate === true,
     resume: values.paused !== true,
     trackDirtyPages: values['no-dirty-tracking'] !== true,
     ...(mode === undefined ? {} : { prefetch: oneOf(prefetchModes, 'prefetch', mode) }),

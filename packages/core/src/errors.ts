@@ -44,7 +44,7 @@ export const errorRegistry = {
   GUEST_MEMORY: { exit: 4, summary: 'Guest memory does not hold what the guest was told to write.' },
   PAGE_SERVER_DIED: {
     exit: 5,
-    summary: 'The page server ended while a VM depended on it; the VM was killed.',
+    summary: 'The VM’s pages could not come any more; the VM was killed.',
   },
   PAGE_SERVER_PROTOCOL: { exit: 5, summary: 'A page-server peer broke the handshake or control protocol.' },
   COMMAND_FAILED: { exit: 5, summary: 'A command that Varve was told to run failed.' },

@@ -46,6 +46,8 @@ export interface EngineContext {
   /** No read-ahead where single pages are to be seen by a recorder. */
   readonly randomAccess: boolean
   readonly prefetch: Prefetch | null
+  /** Whether the VM is to need no process of ours in the end, where the engine's VMs need one. */
+  readonly graduate: boolean
   /** Times a named part of the restore for the report. */
   phase<T>(name: string, work: () => Promise<T>): Promise<T>
   readonly signal?: AbortSignal | undefined

@@ -8,7 +8,16 @@ const socketName = 'uffd.sock'
 /** A page server answers the guest's faults straight from the layers; nothing is flattened. */
 export const pagedEngine: Engine = {
   name: 'paged',
-  prepare: async ({ snapshot, machine: launching, runtime, randomAccess, prefetch, phase, signal }) => {
+  prepare: async ({
+    snapshot,
+    machine: launching,
+    runtime,
+    randomAccess,
+    prefetch,
+    graduate,
+    phase,
+    signal,
+  }) => {
     // Where none is there, it starts while Firecracker does.
     const server = phase('page server start', () => ensurePageServer(runtime, { signal }))
     server.catch(() => {})
@@ -25,6 +34,7 @@ export const pagedEngine: Engine = {
         map: snapshot.map,
         randomAccess,
         workingSet: prefetch?.workingSet,
+        graduate,
         signal,
       }),
     )

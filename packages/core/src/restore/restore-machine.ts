@@ -59,6 +59,11 @@ export interface RestoreOptions
   readonly workingSet?: WorkingSet | string
   /** Default `concurrent`. */
   readonly prefetch?: PrefetchMode
+  /**
+   * `paged`: bring all of memory beside the guest, demand first, after which the VM needs no page server
+   * (`pageServer.graduation`). Not with `record`. Default false; VMs of other engines depend on nobody anyway.
+   */
+  readonly graduate?: boolean
   /** `paged`: no read-ahead in the layers, so that a recorder sees single pages. Default false. */
   readonly randomAccess?: boolean
   /**
@@ -114,7 +119,7 @@ export async function restoreMachine(
   ref: string,
   options: RestoreOptions = {},
 ): Promise<Restored<RunningMachine | PausedMachine>> {
-  const { resume = true, randomAccess = false, signal, onProgress } = options
+  const { resume = true, randomAccess = false, graduate = false, signal, onProgress } = options
   const phasesMs: Record<string, number> = {}
   const start = performance.now()
   const phase = async <T>(name: string, work: () => Promise<T>): Promise<T> => {
@@ -158,6 +163,7 @@ export async function restoreMachine(
       runtime: options.runtimeDirectory ?? runtimeDirectory(),
       randomAccess,
       prefetch,
+      graduate,
       phase,
       signal,
       onProgress,

@@ -20,6 +20,7 @@ const madvise = declare<[number, number, number]>(
   'int madvise(uint64_t address, uint64_t length, int advice)',
 )
 const MADV_RANDOM = 1
+const MADV_WILLNEED = 3
 const MADV_DONTNEED = 4
 
 /** Memory of this process that the kernel may read or fill on our behalf. Valid until disposed; dispose once. */
@@ -59,6 +60,12 @@ function map(lengthBytes: number, protection: number, flags: number, fd: number)
 export function adviseRandomAccess(mapping: MemoryMapping): void {
   if (madvise(mapping.address, mapping.lengthBytes, MADV_RANDOM) !== 0)
     throw syscallError('madvise', errno(), `random access to ${mapping.lengthBytes} bytes`)
+}
+
+/** Starts reading a range of a mapped file into the page cache, without waiting for it. */
+export function adviseMappedWillNeed(address: number, lengthBytes: number): void {
+  if (madvise(address, lengthBytes, MADV_WILLNEED) !== 0)
+    throw syscallError('madvise', errno(), `reading ${lengthBytes} bytes ahead`)
 }
 
 /** Gives pages of anonymous memory back, as a balloon does; they read as zero afterwards. */

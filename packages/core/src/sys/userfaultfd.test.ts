@@ -148,6 +148,11 @@ describe('a removal', () => {
   test('waits for its event to be read; until then nothing can be installed; then the page is missing', async () => {
     using source = layer()
     expect(ops.copy(addressOf(7), source, 0, page)).toBe('installed')
+    const before = copyOut(30)
+    expect(nextEvents()).toEqual(['fault 30'])
+    expect(ops.removalPending()).toBe(false)
+    expect(ops.zero(addressOf(30), page)).toBe('installed')
+    await before
     const removed = new Promise<number>((resolve, reject) =>
       madvise.async(addressOf(7), 2 * page, MADV_DONTNEED, (error: Error | null, result: number) =>
         error ? reject(error) : resolve(result),
@@ -157,7 +162,9 @@ describe('a removal', () => {
     expect(ops.copy(addressOf(20), source, 0, page)).toBe('again')
     expect(ops.zero(addressOf(20), page)).toBe('again')
     expect(ops.zeroedBytes).toBe(0)
+    expect(ops.removalPending()).toBe(true)
     expect(nextEvents()).toEqual(['remove 7-9'])
+    expect(ops.removalPending()).toBe(false)
     expect(await removed).toBe(0)
     expect(ops.copy(addressOf(20), source, 0, page)).toBe('installed')
     const touched = copyOut(7)

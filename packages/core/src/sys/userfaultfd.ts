@@ -104,6 +104,7 @@ export class UserfaultOps {
   readonly #copy = new Uint32Array(10)
   readonly #zero = new Uint32Array(8)
   readonly #range = new Uint32Array(4)
+  readonly #nothing = new Uint32Array(10)
   readonly #protect = new Uint32Array(6)
 
   constructor(fd: number) {
@@ -192,9 +193,22 @@ export class UserfaultOps {
     return this.#failure('UFFDIO_ZEROPAGE', errno(), address, lengthBytes)
   }
 
+  /**
+   * Whether a removal waits to be read. (UFFDIO_COPY says EAGAIN then before it looks at anything else, and EINVAL to this
+   * empty one otherwise.)
+   */
+  removalPending(): boolean {
+    return ioctl(this.#fd, UFFDIO_COPY, this.#nothing) !== 0 && errno() === errnoNumber.EAGAIN
+  }
+
   /** Has writes to protected pages of a range reported, too: see `registerMissingAndWriteProtected`. */
   reportWrites(address: number, lengthBytes: number): void {
     registerMissingAndWriteProtected(this.#fd, address, lengthBytes)
+  }
+
+  /** Takes a range out of the userfaultfd: who waits there goes on as if it had never been in it. */
+  unregister(address: number, lengthBytes: number): void {
+    unregister(this.#fd, address, lengthBytes)
   }
 
   /** Wakes threads that wait in the range without installing anything. */

@@ -11,7 +11,9 @@ import { layeredMemoryScenario } from './layered-memory.js'
 import { layeredRestoreScenarios } from './layered-restore.js'
 import { mappedEngineScenarios } from './mapped-engine.js'
 import { pageServerDeathScenario } from './page-server-death.js'
+import { pageServerGraduationScenario } from './page-server-graduation.js'
 import { pageServerManyScenario } from './page-server-many.js'
+import { pageServerRecoveryScenario } from './page-server-recovery.js'
 import { prefetchScenario } from './prefetch.js'
 import { restoreUsageScenario } from './restore-usage.js'
 import type { Scenario } from './scenario.js'
@@ -33,7 +35,9 @@ export const scenarios: readonly Scenario[] = [
   ...mappedEngineScenarios,
   pageServerDeathScenario,
   ...killedRestoreScenarios,
+  pageServerGraduationScenario,
   pageServerManyScenario,
+  pageServerRecoveryScenario,
   twoRegionsScenario,
   jailedScenario,
   ...dirtyLogScenarios,

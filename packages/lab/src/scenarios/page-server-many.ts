@@ -5,8 +5,8 @@ import { median } from '../statistics/median.js'
 import { makeThreeLayers } from './layered-restore.js'
 import type { Facts, Scenario, ScenarioContext } from './scenario.js'
 
-const oneByOne = 5
-const together = 6
+const oneByOne = 3
+const together = 4
 /** Pages of the guest's own pattern, in all three layers. */
 const kept = [
   { pattern: { start: 1024, count: 1000, order: 3 }, seed: 1 },

@@ -30,6 +30,7 @@ const config: PageServerConfig = {
   map: extentMapFromJson(mapJson, [100, 45, 0]),
   randomAccess: true,
   prefetch: '/run/vm/page-server/working-set',
+  graduate: true,
 }
 const json = () => JSON.parse(pageServerConfigToJson(config)) as Record<string, unknown>
 
@@ -38,12 +39,12 @@ describe('a configuration', () => {
     const path = join(directory, 'config.json')
     writeFileSync(path, pageServerConfigToJson(config))
     expect(readPageServerConfig(path)).toEqual(config)
-    const ownerless = { ...config, socketOwner: null, randomAccess: false, prefetch: null }
+    const ownerless = { ...config, socketOwner: null, randomAccess: false, prefetch: null, graduate: false }
     writeFileSync(path, pageServerConfigToJson(ownerless))
     expect(readPageServerConfig(path)).toEqual(ownerless)
   })
 
-  test.each([2, 0, '1', null, { toString: 0, valueOf: 0 }])('version %j is unsupported', (version) => {
+  test.each([1, 3, 0, '1', null, { toString: 0, valueOf: 0 }])('version %j is unsupported', (version) => {
     expect(codeOf(() => pageServerConfig({ ...json(), version }))).toBe('FORMAT_UNSUPPORTED')
   })
 

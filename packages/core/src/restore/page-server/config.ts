@@ -18,6 +18,8 @@ export interface PageServerConfig {
   readonly randomAccess: boolean
   /** A working-set file whose pages are to be installed before they are asked for. */
   readonly prefetch: string | null
+  /** Bring everything else beside the guest, then leave the VM, which needs the server no more. */
+  readonly graduate: boolean
 }
 
 const format = 'varve-page-server'
@@ -25,7 +27,7 @@ const format = 'varve-page-server'
 const maxConfigBytes = 512 * 1024 * 1024
 
 export function pageServerConfigToJson(config: PageServerConfig): string {
-  return JSON.stringify({ format, version: 1, ...config, map: extentMapToJson(config.map) })
+  return JSON.stringify({ format, version: 2, ...config, map: extentMapToJson(config.map) })
 }
 
 export function readPageServerConfig(path: string): PageServerConfig {
@@ -43,10 +45,10 @@ export function readPageServerConfig(path: string): PageServerConfig {
 export function pageServerConfig(value: unknown): PageServerConfig {
   const it = object(value, 'configuration')
   if (it.format !== format) throw invalid(`format is ${JSON.stringify(it.format)}, not "${format}"`)
-  if (it.version !== 1)
+  if (it.version !== 2)
     throw new VarveError(
       'FORMAT_UNSUPPORTED',
-      `page-server configuration version ${JSON.stringify(it.version)} is not 1`,
+      `page-server configuration version ${JSON.stringify(it.version)} is not 2`,
     )
   const vmm = object(it.vmm, 'vmm')
   if (!Array.isArray(it.layers) || it.layers.length > maxLayers)
@@ -58,6 +60,7 @@ export function pageServerConfig(value: unknown): PageServerConfig {
   })
   const owner = it.socketOwner === null ? null : object(it.socketOwner, 'socketOwner')
   if (typeof it.randomAccess !== 'boolean') throw invalid('randomAccess is not true or false')
+  if (typeof it.graduate !== 'boolean') throw invalid('graduate is not true or false')
   return {
     vmm: {
       pid: whole(vmm.pid, 'vmm.pid', 2, 2 ** 31),
@@ -77,6 +80,7 @@ export function pageServerConfig(value: unknown): PageServerConfig {
     ),
     randomAccess: it.randomAccess,
     prefetch: it.prefetch === null ? null : text(it.prefetch, 'prefetch'),
+    graduate: it.graduate,
   }
 }
 

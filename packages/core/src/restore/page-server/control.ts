@@ -1,6 +1,5 @@
 import type { ProcessIdentity } from '../../sys/proc.js'
 import type { AfterRecorded } from '../../working-set/recording.js'
-import { counterNames } from './fault-loop.js'
 import { afterRecorded } from './fault-orders.js'
 import { type LineServer, startLineServer } from './line-server.js'
 
@@ -12,13 +11,14 @@ export interface ServingProcesses {
 }
 
 export interface ControlParts {
-  readonly counters: Float64Array
+  stats(): object
   processes(): ServingProcesses
   /** Both throw where the server cannot do it. */
   record(writes: boolean): Promise<object>
   recorded(next: AfterRecorded): Promise<object>
   /** The report, at once, or when there is an end of it, or after a while. */
   prefetched(wait: boolean): Promise<object>
+  graduation(wait: boolean): Promise<object>
   readonly stop: () => void
 }
 
@@ -29,7 +29,7 @@ export function startControl(path: string, parts: ControlParts): Promise<LineSer
     async ({ op, writes, next: asked, wait }) => {
       switch (op) {
         case 'stats':
-          return Object.fromEntries(counterNames.map((name, index) => [name, parts.counters[index]]))
+          return parts.stats()
         case 'record':
           if (typeof writes !== 'boolean') return { error: 'writes is not true or false' }
           return parts.record(writes)
@@ -40,6 +40,8 @@ export function startControl(path: string, parts: ControlParts): Promise<LineSer
         }
         case 'prefetched':
           return parts.prefetched(wait === true)
+        case 'graduation':
+          return parts.graduation(wait === true)
         case 'processes':
           return parts.processes()
         case 'stop':

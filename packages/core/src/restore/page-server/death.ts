@@ -1,7 +1,8 @@
-import { renameSync, writeFileSync } from 'node:fs'
+import { closeSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { signalPidfd } from '../../sys/pidfd.js'
+import { openPidfd, signalPidfd } from '../../sys/pidfd.js'
 import { pageServerFiles } from './page-server-files.js'
+import type { ServedVmEntry } from './served-vms.js'
 
 /** Ends a VM whose pages cannot come any more, and leaves the reason where whoever holds the machine looks for it. */
 export function killServedVm(directory: string, pidfd: number, detail: string): void {
@@ -16,5 +17,18 @@ export function killServedVm(directory: string, pidfd: number, detail: string): 
   } finally {
     // Whatever becomes of the note, the VM must not hang.
     signalPidfd(pidfd, 'SIGKILL')
+    // Nobody answers there any more.
+    rmSync(pageServerFiles(directory).control, { force: true })
+  }
+}
+
+/** The same for a VM that no server has; nothing where it has ended. */
+export function killUnserved({ vmm, directory }: ServedVmEntry, detail: string): void {
+  const pidfd = openPidfd(vmm)
+  if (pidfd === undefined) return
+  try {
+    killServedVm(directory, pidfd, detail)
+  } finally {
+    closeSync(pidfd)
   }
 }

@@ -72,7 +72,7 @@ async function start(runtime: string, signal: AbortSignal | undefined): Promise<
   const server = startProcess('page-server-main.js', order, root.serverLog)
   let guard: Started | undefined
   try {
-    const guarding: GuardOrder = { runtime: order.runtime, server: server.identity }
+    const guarding: GuardOrder = { ...order, server: server.identity }
     guard = startProcess('guard-main.js', guarding, root.guardLog)
     await Promise.all([said(server, 'ready', signal), said(guard, 'watching', signal)])
     await askPageServer(root.control, { op: 'guard', ...guard.identity }, { signal })

@@ -12,6 +12,7 @@ import {
 } from '../../sys/userfaultfd.js'
 import { counterNames, FaultLoop, type FaultOps } from './fault-loop.js'
 import type { ServedRegion } from './handshake.js'
+import { RemovedPages } from './removed-pages.js'
 
 const page = 4096
 
@@ -27,6 +28,10 @@ class RecordingOps implements FaultOps {
   readonly calls: string[] = []
   zeroedBytes = 0
   copiedBytes = 0
+
+  removalPending(): boolean {
+    return this.reads.some((events) => events.some((event) => 'remove' in event))
+  }
 
   readEvents(
     onPagefault: (address: number, flags: number) => void,
@@ -90,7 +95,17 @@ function setUp(parts: { map?: ExtentMap; regions?: readonly ServedRegion[]; arou
   const ops = new RecordingOps()
   const counters = new Float64Array(counterNames.length)
   const layers = [0, 1, 2].map((address) => ({ address, lengthBytes: 2000 * page }))
-  const loop = new FaultLoop({ ops, map, regions, layers, zeros, counters, around: false, ...parts })
+  const loop = new FaultLoop({
+    ops,
+    map,
+    regions,
+    layers,
+    zeros,
+    counters,
+    around: false,
+    removed: new RemovedPages(map.pages),
+    ...parts,
+  })
   const count = (name: (typeof counterNames)[number]) => counters[counterNames.indexOf(name)]
   const serve = (...reads: Event[][]) => {
     ops.reads.push(...reads)

@@ -10,6 +10,7 @@ import {
 } from '../../sys/userfaultfd.js'
 import { FaultRecord, type RecordedFaults } from './fault-record.js'
 import type { ServedRegion } from './handshake.js'
+import type { RemovedPages } from './removed-pages.js'
 
 /** Places in the shared counters; Float64Array, so that any thread can read them. */
 export const counterNames = [
@@ -48,7 +49,15 @@ const maxProtectTries = 1000
 /** The part of `UserfaultOps` that the loop needs. */
 export type FaultOps = Pick<
   UserfaultOps,
-  'readEvents' | 'copy' | 'copiedBytes' | 'zero' | 'wake' | 'zeroedBytes' | 'reportWrites' | 'writeProtect'
+  | 'readEvents'
+  | 'copy'
+  | 'copiedBytes'
+  | 'zero'
+  | 'wake'
+  | 'zeroedBytes'
+  | 'removalPending'
+  | 'reportWrites'
+  | 'writeProtect'
 >
 
 /**
@@ -66,8 +75,7 @@ export class FaultLoop {
   /** Each an address with the flags of its fault in the bits below the page. */
   readonly #deferred = new Float64Array(maxDeferred)
   #deferredCount = 0
-  /** One bit a page: given back by the guest (balloon), reads as zero from then on. */
-  #removed: Uint8Array | undefined
+  readonly #removed: RemovedPages
   #record: FaultRecord | undefined
   #broken = false
 
@@ -82,6 +90,7 @@ export class FaultLoop {
     readonly counters: Float64Array
     /** Whether neighbours are installed with a page. */
     readonly around: boolean
+    readonly removed: RemovedPages
   }) {
     this.#ops = parts.ops
     this.#regions = parts.regions
@@ -90,6 +99,7 @@ export class FaultLoop {
     this.#zeros = parts.zeros
     this.#counters = parts.counters
     this.#around = parts.around
+    this.#removed = parts.removed
   }
 
   /**
@@ -98,14 +108,25 @@ export class FaultLoop {
    */
   serve(maxReads: number): boolean {
     try {
+      if (this.#ops.removalPending()) this.#removed.expect()
       for (let reads = 0; reads < maxReads; reads++)
         if (this.#ops.readEvents(this.#onPagefault, this.#onRemove) === 0) break
+      this.#removed.settle()
       this.#retryDeferred()
       return this.#deferredCount > 0
     } catch (error) {
       this.#broken = true
       throw error
     }
+  }
+
+  /**
+   * Goes on where another server ended: what that had protected is so no more, and whoever waits for an answer to what that
+   * had read asks again.
+   */
+  takeOver(): void {
+    this.#unprotectAll()
+    for (const { address, pages } of this.#regions) this.#ops.wake(address, pages * pageSizeBytes)
   }
 
   /** A fault was read and could not be answered: who waits for that page waits for ever. */
@@ -187,11 +208,15 @@ export class FaultLoop {
 
   readonly #onRemove = (start: number, end: number): void => {
     // Firecracker removes within one region at a time, but nothing here depends on it.
-    for (const region of this.#regions) {
+    for (let index = this.#indexAt(start); index < this.#regions.length; index++) {
+      const region = this.#regions[index] as ServedRegion
+      if (region.address >= end) return
       const first = Math.max(start, region.address)
       const last = Math.min(end, region.address + region.pages * pageSizeBytes)
-      for (let address = first; address < last; address += pageSizeBytes)
-        this.#markRemoved(region.startPage + (address - region.address) / pageSizeBytes)
+      const pages = (last - first) / pageSizeBytes
+      if (pages <= 0) continue
+      this.#removed.add(pageOf(region, first), pages)
+      this.#count(counter.removedPages, pages)
     }
   }
 
@@ -200,7 +225,7 @@ export class FaultLoop {
     const run = this.#runAt(page)
     const start = this.#map.starts[run] as number
     const source = this.#map.sources[run] as number
-    if (source === zeroSource || this.#isRemoved(page)) {
+    if (source === zeroSource || this.#removed.has(page)) {
       const runEnd = source === zeroSource ? start + (this.#map.counts[run] as number) : page + 1
       const pages = Math.min(runEnd, region.startPage + region.pages, page + zeroWindowPages) - page
       // A page of zeros of its own can be protected; the kernel's shared one cannot, or not at once.
@@ -225,7 +250,7 @@ export class FaultLoop {
     layerPage: number,
   ): boolean {
     // Whoever records wants to see single pages, and what was removed is zero, whatever the layer has.
-    if (this.#record !== undefined || this.#removed !== undefined) return false
+    if (this.#record !== undefined || this.#removed.any) return false
     const window = page - (page % aroundPages)
     const first = Math.max(window, start, region.startPage)
     const pages = Math.min(window + aroundPages, end, region.startPage + region.pages) - first
@@ -264,6 +289,7 @@ export class FaultLoop {
       this.#ops.wake(address, pageSizeBytes)
     } else if (result === 'again') {
       this.#count(counter.retries, 1)
+      this.#removed.expect()
       this.#defer(address + flags)
     }
   }
@@ -288,7 +314,8 @@ export class FaultLoop {
     }
   }
 
-  #regionAt(address: number): ServedRegion {
+  /** The last region that begins at or before `address`, or the first. */
+  #indexAt(address: number): number {
     let low = 0
     let high = this.#regions.length - 1
     while (low < high) {
@@ -296,7 +323,11 @@ export class FaultLoop {
       if ((this.#regions[middle] as ServedRegion).address <= address) low = middle
       else high = middle - 1
     }
-    const region = this.#regions[low]
+    return low
+  }
+
+  #regionAt(address: number): ServedRegion {
+    const region = this.#regions[this.#indexAt(address)]
     if (region && address >= region.address && address < region.address + region.pages * pageSizeBytes)
       return region
     throw new VarveError('PAGE_SERVER_PROTOCOL', `fault at ${address}, outside every region`)
@@ -312,16 +343,6 @@ export class FaultLoop {
       else high = middle - 1
     }
     return low
-  }
-
-  #markRemoved(page: number): void {
-    this.#removed ??= new Uint8Array(Math.ceil(this.#map.pages / 8))
-    this.#removed[page >>> 3] = (this.#removed[page >>> 3] as number) | (1 << (page & 7))
-    this.#count(counter.removedPages, 1)
-  }
-
-  #isRemoved(page: number): boolean {
-    return this.#removed !== undefined && ((this.#removed[page >>> 3] as number) & (1 << (page & 7))) !== 0
   }
 
   #count(index: number, by: number): void {

@@ -10,6 +10,8 @@ export type FaultOrder =
   | ({ readonly kind: 'serve'; readonly vm: number } & FaultedVmParts)
   /** Leave it: its descriptor and its layers are of no more use to the thread once this is answered. */
   | { readonly kind: 'drop'; readonly vm: number }
+  /** Bring what nobody has asked for, then leave the VM: answered at once; `graduated` or `stranded` comes at the end. */
+  | { readonly kind: 'graduate'; readonly vm: number }
   /** Begin a recording; refused while one is on. */
   | { readonly kind: 'record'; readonly vm: number; readonly writes: boolean }
   /** Give what was recorded, and next: go on with it, begin the next period, or end it. */
@@ -27,6 +29,14 @@ export interface FaultedVmParts {
   readonly around: boolean
   /** Record from the first fault on: `writes` of it. */
   readonly record: boolean | null
+  /** Where removed pages are kept, what was kept there, and what to drop where they cannot be: see `removalLog`. */
+  readonly removed: {
+    readonly path: string
+    readonly known: Uint8Array | undefined
+    readonly statePath: string
+  }
+  /** Another server answered this VM's faults until it ended. */
+  readonly takeOver: boolean
 }
 
 export const afterRecorded: readonly AfterRecorded[] = ['go-on', 'again', 'stop']
@@ -37,5 +47,12 @@ export interface FaultAnswer {
   readonly error?: string
 }
 
-/** What the thread says: an answer to the oldest order, or that it gave up one VM. */
-export type FaultMessage = FaultAnswer | { readonly failed: number; readonly reason: string }
+/**
+ * What the thread says: an answer to the oldest order; that it gave up one VM; that one VM needs it no more, or cannot be brought
+ * so far and is served on.
+ */
+export type FaultMessage =
+  | FaultAnswer
+  | { readonly failed: number; readonly reason: string }
+  | { readonly graduated: number; readonly copiedPages: number }
+  | { readonly stranded: number; readonly reason: string }

@@ -8,6 +8,10 @@ import type { FaultWorkerData } from './fault-worker.js'
 export interface FaultThreadEvents {
   /** One VM cannot be served. Nobody answers its faults from now on; others are served on. */
   onVmFailure(vm: number, reason: string): void
+  /** This VM's memory is all there, and its own: the thread has left it. */
+  onGraduated(vm: number, copiedPages: number): void
+  /** It cannot be brought there; its faults are answered as before. */
+  onStranded(vm: number, reason: string): void
   /** Called once, with the reason, when the thread ends without having been told to. */
   onFailure(error: unknown): void
 }
@@ -20,7 +24,8 @@ export class FaultThread {
   /** Who waits for an answer, in the order of the orders. */
   readonly #waiting: ((answer: FaultAnswer) => void)[] = []
 
-  constructor({ onVmFailure, onFailure }: FaultThreadEvents) {
+  constructor(events: FaultThreadEvents) {
+    const { onFailure } = events
     this.#worker = new Worker(new URL('./fault-worker.js', import.meta.url), {
       workerData: { orderEvent: this.#orderEvent } satisfies FaultWorkerData,
     })
@@ -30,7 +35,9 @@ export class FaultThread {
     )
     this.#ready = once(this.#worker, 'message').then(() => {
       this.#worker.on('message', (message: FaultMessage) => {
-        if ('failed' in message) onVmFailure(message.failed, message.reason)
+        if ('failed' in message) events.onVmFailure(message.failed, message.reason)
+        else if ('graduated' in message) events.onGraduated(message.graduated, message.copiedPages)
+        else if ('stranded' in message) events.onStranded(message.stranded, message.reason)
         else this.#waiting.shift()?.(message)
       })
     })

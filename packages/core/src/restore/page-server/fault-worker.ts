@@ -7,6 +7,9 @@ import { Poller } from '../../sys/poll.js'
 import { UserfaultOps } from '../../sys/userfaultfd.js'
 import { FaultLoop } from './fault-loop.js'
 import type { FaultAnswer, FaultedVmParts, FaultMessage, FaultOrder } from './fault-orders.js'
+import { Graduation } from './graduation.js'
+import { RemovedPages } from './removed-pages.js'
+import { removalLog } from './vm-state.js'
 
 export interface FaultWorkerData {
   /** Polls readable when orders were posted. */
@@ -23,10 +26,15 @@ const retryMs = 1
 const readsAlone = 16
 const readsAmongMany = 4
 
+/** Turns between two pieces of those that are being brought, where somebody always asks for something. */
+const turnsAPiece = 64
+
 interface FaultedVm {
   readonly vm: number
   readonly userfaultfd: number
   readonly loop: FaultLoop
+  readonly graduation: Graduation
+  close(): void
   /** Faults wait to be tried again. */
   again: boolean
   failed: boolean
@@ -42,9 +50,13 @@ let vms: FaultedVm[] = []
 /** The order event, then the VMs in their order. */
 let poller = new Poller([orderEvent])
 let stopped = false
+let graduating = 0
+/** How long to wait for demand before the next piece. */
+let pace = 0
+let next = 0
 say({})
-for (let again = false; !stopped; ) {
-  poller.wait(again ? retryMs : -1)
+for (let again = false, turns = 0; !stopped; turns++) {
+  const ready = poller.wait(again ? retryMs : graduating === 0 ? -1 : pace)
   if (poller.readable(0)) {
     obeyAll()
     // A userfaultfd may be new to the poller, and is never read before it was polled.
@@ -60,6 +72,30 @@ for (let again = false; !stopped; ) {
     if (vm.failed) failures++
   }
   if (failures > 0) keep((vm) => !vm.failed)
+  // Demand comes first.
+  if (graduating > 0 && (ready === 0 || turns % turnsAPiece === 0)) pace = bringOne() ? 0 : retryMs
+}
+
+/** A piece for the next VM that is to graduate. False where all there is has to wait. */
+function bringOne(): boolean {
+  for (let tries = 0; tries < vms.length; tries++) {
+    const vm = vms[next++ % vms.length] as FaultedVm
+    if (!vm.graduation.going) continue
+    try {
+      const result = vm.graduation.step()
+      if (result === 'wait') continue
+      if (result === 'done') {
+        say({ graduated: vm.vm, copiedPages: vm.graduation.copiedPages })
+        keep((it) => it !== vm)
+      }
+    } catch (error) {
+      vm.graduation.strand()
+      say({ stranded: vm.vm, reason: (error as Error).message })
+      keep(() => true)
+    }
+    return true
+  }
+  return false
 }
 
 /** A VM that cannot be served is given up, alone. */
@@ -77,8 +113,10 @@ function serve(vm: FaultedVm, index: number): void {
 }
 
 function keep(which: (vm: FaultedVm) => boolean): void {
+  for (const vm of vms) if (!which(vm)) vm.close()
   vms = vms.filter(which)
   poller = new Poller([orderEvent, ...vms.map(({ userfaultfd }) => userfaultfd)])
+  graduating = vms.filter(({ graduation }) => graduation.going).length
 }
 
 function obeyAll(): void {
@@ -110,6 +148,10 @@ function obeyFor(of: FaultedVm | undefined, order: Exclude<FaultOrder, { kind: '
   switch (order.kind) {
     case 'serve':
       vms.push(faultedVm(order.vm, order))
+      keep(() => true)
+      return {}
+    case 'graduate':
+      of?.graduation.begin()
       keep(() => true)
       return {}
     case 'drop':
@@ -144,8 +186,14 @@ function refused(of: FaultedVm | undefined, error: Error): FaultAnswer {
   return { error: error.message }
 }
 
-function faultedVm(vm: number, { userfaultfd, record, ...parts }: FaultedVmParts): FaultedVm {
-  const loop = new FaultLoop({ ops: new UserfaultOps(userfaultfd), zeros, ...parts })
+function faultedVm(vm: number, parts: FaultedVmParts): FaultedVm {
+  const { userfaultfd, record, removed, takeOver, ...rest } = parts
+  const log = removalLog(removed.path, removed.statePath)
+  const pages = new RemovedPages(rest.map.pages, log, removed.known)
+  const ops = new UserfaultOps(userfaultfd)
+  const loop = new FaultLoop({ ops, zeros, removed: pages, ...rest })
+  const graduation = new Graduation({ ops, loop, removed: pages, ...rest })
   if (record !== null) loop.record(record)
-  return { vm, userfaultfd, loop, again: false, failed: false }
+  if (takeOver) loop.takeOver()
+  return { vm, userfaultfd, loop, graduation, close: log.close, again: false, failed: false }
 }

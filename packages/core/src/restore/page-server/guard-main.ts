@@ -1,31 +1,42 @@
-import { closeSync } from 'node:fs'
 import { openPidfd } from '../../sys/pidfd.js'
 import { Poller } from '../../sys/poll.js'
 import type { ProcessIdentity } from '../../sys/proc.js'
-import { killServedVm } from './death.js'
+import { findServedVms } from './find-served-vms.js'
+import { lockServer } from './lock-server.js'
 import { pageServerRoot } from './page-server-files.js'
+import type { PageServerOrder } from './page-server-main.js'
+import { dieTooOften } from './recent-deaths.js'
+import { runPageServer } from './run-page-server.js'
 import { listServedVms } from './served-vms.js'
 
 /** What the guard watches, as JSON in its first argument. */
-export interface GuardOrder {
+export interface GuardOrder extends PageServerOrder {
   readonly server: ProcessIdentity
-  /** The runtime directory whose VMs the server serves. */
-  readonly runtime: string
 }
+
+/** Until then the guard has nothing but its eyes open: what starts at the same time, the first restore above all, has the CPUs. */
+const restMs = 1000
 
 // Ctrl-C in the terminal is for the owner; VMs must not lose their guard by it.
 process.on('SIGINT', () => {})
 
-const { server, runtime } = JSON.parse(process.argv[2] ?? '') as GuardOrder
+const { server, ...order } = JSON.parse(process.argv[2] ?? '') as GuardOrder
+const { vms, deaths } = pageServerRoot(order.runtime)
 const serverFd = openPidfd(server)
 process.stdout.write('watching\n')
-// A process of its own with nothing else to do: it may sleep in poll, and no event loop stands in its way.
-if (serverFd !== undefined) new Poller([serverFd]).wait(-1)
+// A process with nothing else to do: it may sleep in poll, and no event loop stands in its way.
+const poller = serverFd === undefined ? undefined : new Poller([serverFd])
+const isDead = (waitMs: number) => poller === undefined || poller.wait(waitMs) > 0
 
-// A server that ends in good order serves nobody.
-for (const { vmm, directory } of listServedVms(pageServerRoot(runtime).vms)) {
-  const pidfd = openPidfd(vmm)
-  if (pidfd === undefined) continue
-  killServedVm(directory, pidfd, `process ${server.pid} ended while the VM depended on it; the VM was killed`)
-  closeSync(pidfd)
+const early = isDead(restMs)
+const ready = early ? undefined : runPageServer(order)
+await ready?.ready()
+if (!early) isDead(-1)
+// One that ends in good order serves nobody, and needs no successor.
+if (listServedVms(vms).length > 0 && lockServer(order.runtime)) {
+  const found = findServedVms(order.runtime, { before: server, tooOften: dieTooOften(deaths) })
+  await (ready ?? runPageServer(order)).open({ found, before: server })
+} else {
+  await ready?.stop()
+  process.exit()
 }

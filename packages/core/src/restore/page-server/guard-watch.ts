@@ -10,11 +10,13 @@ const restartMs = 1000
 
 /**
  * Keeps a guard beside the server. Who starts the server starts the first one, in parallel, and names it; where it dies, the
- * server starts the next. Only if both die within the same moment do VMs stand still unnoticed.
+ * server starts the next. Only if both die within the same moment do VMs stand still, until a server is
+ * started again.
  */
 export class GuardWatch {
   readonly #order: GuardOrder
   #guard: ProcessIdentity | null = null
+  #wanted = false
   #startedAt = Number.NEGATIVE_INFINITY
 
   constructor(order: GuardOrder) {
@@ -27,11 +29,18 @@ export class GuardWatch {
 
   watch(guard: ProcessIdentity): void {
     this.#guard = guard
+    this.#wanted = true
+  }
+
+  /** Nobody else starts the first one: the server took over, and its guard is what it was itself. */
+  begin(): void {
+    this.#wanted = true
+    this.check()
   }
 
   /** To be called often while VMs live. */
   check(): void {
-    if (this.#guard === null || isAlive(this.#guard)) return
+    if (!this.#wanted || (this.#guard !== null && isAlive(this.#guard))) return
     const now = performance.now()
     if (now - this.#startedAt < restartMs) return
     this.#startedAt = now

@@ -67,7 +67,8 @@ function region(element: unknown, index: number, imagePages: number): ServedRegi
   return result
 }
 
-function withoutOverlap(regions: ServedRegion[]): ServedRegion[] {
+/** Sorted by address. */
+export function withoutOverlap(regions: ServedRegion[]): ServedRegion[] {
   const check = (sorted: readonly ServedRegion[], startOf: (it: ServedRegion) => number, unit: number) => {
     for (let i = 1; i < sorted.length; i++) {
       const before = sorted[i - 1] as ServedRegion

@@ -1,5 +1,6 @@
-import { rmSync } from 'node:fs'
+import { renameSync, rmSync } from 'node:fs'
 import { createServer, type Socket } from 'node:net'
+import { dirname, join } from 'node:path'
 import { VarveError } from '../../errors.js'
 
 /** A request is one short JSON object. */
@@ -50,9 +51,13 @@ export function startLineServer(
     })
   })
   server.maxConnections = maxConnections
+  // A successor's socket takes the place of the one before at once: who asks meanwhile finds one or the other.
+  const draft = join(dirname(path), 'next.sock')
+  rmSync(draft, { force: true })
   return new Promise((resolve, reject) => {
     server.once('error', reject)
-    server.listen(path, () => {
+    server.listen(draft, () => {
+      renameSync(draft, path)
       resolve({
         close: () => {
           server.close()

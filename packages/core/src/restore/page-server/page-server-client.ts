@@ -1,4 +1,6 @@
+import { existsSync } from 'node:fs'
 import { connect } from 'node:net'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { type ErrorCode, errorRegistry, VarveError } from '../../errors.js'
 import type { FaultSource } from '../../working-set/recording.js'
 import type { ServingProcesses } from './control.js'
@@ -6,6 +8,7 @@ import type { CounterName } from './fault-loop.js'
 import { pageServerFiles } from './page-server-files.js'
 import type { ServedPrefetch } from './prefetch.js'
 import { recordedFromJson } from './recorded-answer.js'
+import { type GraduatedVm, readGraduated, type ServedGraduation } from './served-graduation.js'
 
 export type PageServerStats = Readonly<Record<CounterName, number>>
 
@@ -15,10 +18,14 @@ export interface PageServerClient extends FaultSource {
   /** Who serves the VM at the moment, and who guards that. */
   processes(options?: { readonly signal?: AbortSignal }): Promise<ServingProcesses>
   /** What fetching ahead did so far. With `wait`, once it has come to an end. INVALID_ARGUMENT where there is none. */
-  prefetched(options?: {
-    readonly wait?: boolean
-    readonly signal?: AbortSignal | undefined
-  }): Promise<ServedPrefetch>
+  prefetched(options?: WaitOptions): Promise<ServedPrefetch>
+  /** How far the VM is on its way to needing no server. With `wait`, once that has an end. INVALID_ARGUMENT where it is not to. */
+  graduation(options?: WaitOptions): Promise<ServedGraduation>
+}
+
+interface WaitOptions {
+  readonly wait?: boolean
+  readonly signal?: AbortSignal | undefined
 }
 
 /** A full trace of an image of 128 GiB is half of this. */
@@ -28,17 +35,33 @@ const answerTimeoutMs = 30_000
 
 /** The server of the VM in `directory`, whose image has `pages`. Nothing is asked yet. */
 export function pageServerClient(directory: string, pages: number): PageServerClient {
-  const path = pageServerFiles(directory).control
+  const { control: path, graduated } = pageServerFiles(directory)
+  /** Of a VM that the server has left the last answers lie in its directory. */
+  const ask = async (op: keyof GraduatedVm, { wait, signal }: WaitOptions = {}): Promise<unknown> => {
+    try {
+      return await askSuccessor(path, { op, ...(wait === undefined ? {} : { wait }) }, { signal })
+    } catch (error) {
+      const answers = isGone(error) ? readGraduated(graduated) : undefined
+      if (answers === undefined) throw error
+      if (answers[op] === null) throw new VarveError('INVALID_ARGUMENT', 'nothing was to be fetched ahead')
+      return answers[op]
+    }
+  }
+  /** With `wait` until it has come to an end. */
+  const report = async <Report extends { readonly state: string }>(
+    op: keyof GraduatedVm,
+    { wait = false, signal }: WaitOptions = {},
+  ): Promise<Report> => {
+    for (;;) {
+      const found = (await ask(op, { wait, signal })) as Report
+      if (!wait || (found.state !== 'waiting' && found.state !== 'running')) return found
+    }
+  }
   return {
-    stats: (ofCall) => askPageServer(path, { op: 'stats' }, ofCall) as Promise<PageServerStats>,
-    processes: (ofCall) => askPageServer(path, { op: 'processes' }, ofCall) as Promise<ServingProcesses>,
-    prefetched: async ({ wait = false, signal } = {}) => {
-      for (;;) {
-        const answer = await askPageServer(path, { op: 'prefetched', wait }, { signal })
-        const report = answer as ServedPrefetch
-        if (!wait || (report.state !== 'waiting' && report.state !== 'running')) return report
-      }
-    },
+    stats: (ofCall) => ask('stats', ofCall) as Promise<PageServerStats>,
+    processes: (ofCall) => askSuccessor(path, { op: 'processes' }, ofCall) as Promise<ServingProcesses>,
+    prefetched: (ofCall) => report<ServedPrefetch>('prefetched', ofCall),
+    graduation: (ofCall) => report<ServedGraduation>('graduation', ofCall),
     record: async ({ writes, signal }) => {
       const answer = await askPageServer(path, { op: 'record', writes }, { signal })
       return { fromTheFirst: (answer as { fromTheFirst?: unknown }).fromTheFirst === true }
@@ -48,10 +71,34 @@ export function pageServerClient(directory: string, pages: number): PageServerCl
   }
 }
 
+/** A successor listens within some 100 ms. */
+const takeOverMs = 2000
+
+/** A question that may be asked twice: where the server dies, its successor answers. */
+async function askSuccessor(
+  path: string,
+  request: Request,
+  options: { readonly signal?: AbortSignal | undefined } = {},
+): Promise<unknown> {
+  for (const deadline = performance.now() + takeOverMs; ; await sleep(5)) {
+    try {
+      return await askPageServer(path, request, options)
+    } catch (error) {
+      // Whoever ends in good order, or has to kill the VM, takes its socket away.
+      if (!isGone(error) || !existsSync(path) || performance.now() > deadline) throw error
+    }
+  }
+}
+
+interface Request {
+  readonly op: string
+  readonly [name: string]: unknown
+}
+
 /** One request, one answer. Errors: the server's own, TIMEOUT, INTERRUPTED, PAGE_SERVER_PROTOCOL. */
 export function askPageServer(
   path: string,
-  request: { readonly op: string; readonly [name: string]: unknown },
+  request: Request,
   { signal }: { readonly signal?: AbortSignal | undefined } = {},
 ): Promise<unknown> {
   const { op } = request

@@ -10,7 +10,13 @@ export function pageServerFiles(directory: string) {
     own,
     config: join(own, 'config.json'),
     workingSet: join(own, 'working-set'),
+    /** Regions and recording, once the VM has handed its memory over. */
+    state: join(own, 'state.json'),
+    /** Bits of the pages that the guest gave back. */
+    removed: join(own, 'removed'),
     control: join(own, 'control.sock'),
+    /** It needs the server no more: what was brought for that. */
+    graduated: join(own, 'graduated.json'),
     serverLog: join(own, 'server.log'),
   }
 }
@@ -30,5 +36,7 @@ export function pageServerRoot(runtime: string) {
     vms: join(own, 'vms'),
     serverLog: join(own, 'server.log'),
     guardLog: join(own, 'guard.log'),
+    /** When servers died, lately. */
+    deaths: join(own, 'deaths.json'),
   }
 }

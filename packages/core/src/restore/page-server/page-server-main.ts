@@ -1,5 +1,6 @@
-import { writeSync } from 'node:fs'
-import { PageServerProcess } from './page-server.js'
+import { findServedVms } from './find-served-vms.js'
+import { lockServer } from './lock-server.js'
+import { runPageServer } from './run-page-server.js'
 
 /** What the process is to do, as JSON in its first argument. */
 export interface PageServerOrder {
@@ -7,26 +8,12 @@ export interface PageServerOrder {
   readonly lingerMs: number
 }
 
-// Whatever goes wrong outside of a single VM, this process must end: VMs would wait for ever for one that lives on lame.
-process.on('uncaughtException', fail)
-// All that is made here, the sockets above all, is for the owner alone. A chmod afterwards could be led astray by a link
-// that a jailed VMM puts in a socket's place.
-process.umask(0o177)
-
-const { runtime, lingerMs } = JSON.parse(process.argv[2] ?? '') as PageServerOrder
-const server = new PageServerProcess({
-  runtime,
-  lingerMs,
-  // process.exit would hang while the fault thread sleeps in poll.
-  onEnd: () => void server.stop().finally(() => process.exit()),
-  onFailure: fail,
-})
-await server.open()
-process.stdout.write('ready\n')
-
-function fail(error: unknown): void {
-  const text = error instanceof Error ? (error.stack ?? error.message) : String(error)
-  writeSync(2, `page server: ${text}\n`)
-  // At once, and whatever the fault thread is doing: who guards the VMs takes it from here.
-  process.kill(process.pid, 'SIGKILL')
+const order = JSON.parse(process.argv[2] ?? '') as PageServerOrder
+if (lockServer(order.runtime)) {
+  // None, as a rule: some are left where a server and its guard were killed together.
+  await runPageServer(order).open({ found: findServedVms(order.runtime) })
+  process.stdout.write('ready\n')
+} else {
+  process.stderr.write('another process serves this directory\n')
+  process.exitCode = 1
 }

@@ -1,10 +1,11 @@
-import { existsSync, openSync, rmSync } from 'node:fs'
+import { closeSync, existsSync, rmSync } from 'node:fs'
 import { VarveError } from '../../errors.js'
-import { lockDescriptor } from '../../sys/file-lock.js'
 import { Poller } from '../../sys/poll.js'
-import { processIdentity } from '../../sys/proc.js'
-import { readPageServerConfig } from './config.js'
+import { type ProcessIdentity, processIdentity } from '../../sys/proc.js'
+import { type PageServerConfig, readPageServerConfig } from './config.js'
+import { killUnserved } from './death.js'
 import { FaultThread } from './fault-thread.js'
+import type { FoundVm } from './find-served-vms.js'
 import { GuardWatch } from './guard-watch.js'
 import { LayerMappings } from './layer-mappings.js'
 import { type LineRequest, startLineServer } from './line-server.js'
@@ -45,10 +46,13 @@ export class PageServerProcess {
     this.#root = pageServerRoot(options.runtime)
     const self = processIdentity(process.pid)
     if (self === undefined) throw new VarveError('HOST_UNSUPPORTED', '/proc is not mounted')
-    this.#guards = new GuardWatch({ server: self, runtime: options.runtime })
+    const { runtime, lingerMs } = options
+    this.#guards = new GuardWatch({ server: self, runtime, lingerMs })
     this.#parts = {
       faults: new FaultThread({
         onVmFailure: (vm, reason) => this.#vms.get(vm)?.fail(reason),
+        onGraduated: (vm, copiedPages) => this.#vms.get(vm)?.graduated(copiedPages),
+        onStranded: (vm, reason) => this.#vms.get(vm)?.stranded(reason),
         onFailure: options.onFailure,
       }),
       mappings: new LayerMappings(),
@@ -57,18 +61,30 @@ export class PageServerProcess {
     }
   }
 
-  /** ALREADY_EXISTS where another process serves this directory. */
-  async open(): Promise<void> {
-    // Held until the process ends, however it does.
-    const lock = openSync(this.#root.serverLock, 'a', 0o600)
-    if (!lockDescriptor(lock, this.#root.serverLock))
-      throw new VarveError('ALREADY_EXISTS', `another process serves ${this.#root.own}`)
-    await this.#parts.faults.ready()
-    // A server that was killed leaves its socket.
-    rmSync(this.#root.control, { force: true })
+  /** The thread that answers faults is there: what is left of `open` takes a few milliseconds. */
+  ready(): Promise<void> {
+    return this.#parts.faults.ready()
+  }
+
+  /** Begins to serve: first the VMs of a server that died, then orders. This process holds the lock (`lockServer`). */
+  async open({ found, before }: { found: readonly FoundVm[]; before?: ProcessIdentity }): Promise<void> {
+    await this.ready()
+    await Promise.all(found.map((vm) => this.#takeOver(vm)))
     await startLineServer(this.#root.control, (request) => this.#answer(request))
+    if (before !== undefined) this.#guards.begin()
     setInterval(() => this.#look(), lookMs)
     setTimeout(() => this.#parts.prefetches.warm(), 1000)
+  }
+
+  async #takeOver(found: FoundVm): Promise<void> {
+    try {
+      const vm = this.#add(found.config)
+      await vm.takeOver(found).catch((error: unknown) => vm.fail(error))
+    } catch (error) {
+      if (found.handshake !== null) closeSync(found.handshake.userfaultfd)
+      killUnserved(found.config, `the next page server could not take over: ${(error as Error).message}`)
+      removeServedVm(this.#root.vms, found.config.vmm)
+    }
   }
 
   async #answer({ op, config, pid, startTime }: LineRequest): Promise<object> {
@@ -93,22 +109,31 @@ export class PageServerProcess {
     try {
       // A VM that has ended still has its sockets here; the next one may be of the same name, in the same place.
       this.#sweep()
-      const vm = new ServedVm(this.#numbers++, readPageServerConfig(configPath), this.#parts)
-      this.#vms.set(vm.number, vm)
-      this.#watchVms()
-      void vm.ended.then(() => this.#forget(vm))
+      const config = readPageServerConfig(configPath)
+      // Before anybody can depend on it.
+      addServedVm(this.#root.vms, config)
       try {
-        // Before anybody can depend on it.
-        addServedVm(this.#root.vms, vm.config)
-        await vm.open()
+        const vm = this.#add(config)
+        await vm.open().catch(async (error: unknown) => {
+          await vm.end()
+          throw error
+        })
       } catch (error) {
-        await vm.end()
+        removeServedVm(this.#root.vms, config.vmm)
         throw error
       }
     } finally {
       this.#orders--
       this.#idleSince = performance.now()
     }
+  }
+
+  #add(config: PageServerConfig): ServedVm {
+    const vm = new ServedVm(this.#numbers++, config, this.#parts)
+    this.#vms.set(vm.number, vm)
+    this.#watchVms()
+    void vm.ended.then(() => this.#forget(vm))
+    return vm
   }
 
   #forget(vm: ServedVm): void {

@@ -20,11 +20,13 @@ import { Prefetch } from './prefetch.js'
 import type { PrefetchPool } from './prefetch-pool.js'
 import { type Handshake, receiveHandshake } from './receive-handshake.js'
 import { recordedToJson } from './recorded-answer.js'
+import { type ServedGraduation, writeGraduated } from './served-graduation.js'
 import { sharedMap } from './shared-map.js'
+import { readRemovedPages, writeVmState } from './vm-state.js'
 import { changedPages } from './wanted-pages.js'
 
-/** An answer that waits for the end of fetching ahead waits no longer; the owner then asks again. */
-const prefetchWaitMs = 5000
+/** An answer that waits for the end of something waits no longer; the owner then asks again. */
+const waitMs = 5000
 
 /** What the VMs of one server have in common. */
 export interface ServerParts {
@@ -32,6 +34,14 @@ export interface ServerParts {
   readonly mappings: LayerMappings
   readonly prefetches: PrefetchPool
   processes(): ServingProcesses
+}
+
+/** What is left of a VM whose server has died. */
+export interface TakenOver {
+  /** Null: it had not handed over its memory yet. */
+  readonly handshake: Handshake | null
+  /** As `VmState` says. */
+  readonly recording: boolean | null
 }
 
 type OrderForVm<Order> = Order extends { readonly vm: number } ? Omit<Order, 'vm'> : never
@@ -55,6 +65,14 @@ export class ServedVm {
   #handshake: Handshake | undefined
   /** Asked for before there was memory to record: `writes` of it. */
   #early: boolean | null = null
+  /** A recording was on when the server before this one died. */
+  #lost = false
+  #graduation: ServedGraduation = { state: 'waiting', failure: null, copiedPages: 0, ms: null }
+  #graduationBegan = 0
+  #graduationEnds: () => void = () => {}
+  readonly #graduationEnd = new Promise<void>((resolve) => {
+    this.#graduationEnds = resolve
+  })
   #ending = false
   #endsWith: () => void = () => {}
 
@@ -86,15 +104,28 @@ export class ServedVm {
 
   /** When this resolves, Firecracker may connect. On an error, `end` it. */
   async open(): Promise<void> {
+    await this.#openControl()
+    await this.#listen()
+  }
+
+  /** Goes on where another server ended. When this resolves, faults are answered again. On an error, `fail` it. */
+  async takeOver({ handshake, recording }: TakenOver): Promise<void> {
+    this.#lost = recording !== null
+    if (handshake === null) rmSync(this.config.socketPath, { force: true })
+    else await this.#serve(handshake, true)
+    await (handshake === null ? this.open() : this.#openControl())
+  }
+
+  async #openControl(): Promise<void> {
     this.#control = await startControl(this.config.controlPath, {
-      counters: this.#counters,
+      stats: () => this.#stats(),
       processes: () => this.#parts.processes(),
       record: (writes) => this.#record(writes),
       recorded: (next) => this.#recorded(next),
       prefetched: (wait) => this.#prefetched(wait),
+      graduation: (wait) => this.#graduationReport(wait),
       stop: () => this.fail('its owner had the page server stop'),
     })
-    await this.#listen()
   }
 
   #listen(): Promise<void> {
@@ -128,21 +159,79 @@ export class ServedVm {
     const { vmm, map } = this.config
     const handshake = await receiveHandshake(socket, vmm, map.pages)
     if (this.#ending) return closeSync(handshake.userfaultfd)
+    await this.#serve(handshake, false)
+  }
+
+  async #serve(handshake: Handshake, takeOver: boolean): Promise<void> {
+    const { map, randomAccess, directory } = this.config
+    const { state, removed } = pageServerFiles(directory)
     this.#handshake = handshake
     const record = this.#early
     this.#early = null
+    this.#keepState(record)
+    const known = readRemovedPages(removed, map.pages)
     const answer = await this.#order({
       kind: 'serve',
       ...handshake,
       map,
       layers: this.#layers.sources,
       counters: this.#counters,
-      around: !this.config.randomAccess,
+      around: !randomAccess,
+      removed: { path: removed, known, statePath: state },
       record,
+      takeOver,
     })
     if (answer.error !== undefined) throw new VarveError('PAGE_SERVER_PROTOCOL', answer.error)
-    // Not before the fault thread has it: whatever meets this one first, demand can be answered.
-    if (!this.#ending) this.#prefetch?.start(handshake)
+    // Not before the fault thread has it: whatever meets this one first, demand can be answered. What was removed must not
+    // be fetched.
+    if (!this.#ending && known === undefined) this.#prefetch?.start(handshake)
+    else void this.#prefetch?.stop()
+    if (this.config.graduate) void this.#graduate()
+  }
+
+  async #graduate(): Promise<void> {
+    await this.#prefetch?.ended
+    if (this.#ending) return
+    this.#graduationBegan = performance.now()
+    this.#graduation = { ...this.#graduation, state: 'running' }
+    await this.#order({ kind: 'graduate' })
+  }
+
+  /** The fault thread has left the VM, which is on its own now. */
+  graduated(copiedPages: number): void {
+    this.#endGraduation({ state: 'finished', failure: null, copiedPages })
+    // From here on no successor looks for it.
+    writeGraduated(pageServerFiles(this.config.directory).graduated, {
+      graduation: this.#graduation,
+      stats: this.#stats(),
+      prefetched: this.#prefetch?.report() ?? null,
+    })
+    void this.end()
+  }
+
+  /** It stays one that asks for its pages. */
+  stranded(failure: string): void {
+    this.#endGraduation({ state: 'failed', failure, copiedPages: 0 })
+  }
+
+  #stats(): object {
+    return Object.fromEntries(counterNames.map((name, index) => [name, this.#counters[index]]))
+  }
+
+  #endGraduation(end: Omit<ServedGraduation, 'ms'>): void {
+    this.#graduation = { ...end, ms: performance.now() - this.#graduationBegan }
+    this.#graduationEnds()
+  }
+
+  async #graduationReport(wait: boolean): Promise<object> {
+    if (!this.config.graduate) throw new VarveError('INVALID_ARGUMENT', 'this VM is not to graduate')
+    if (wait) await Promise.race([this.#graduationEnd, sleep(waitMs, undefined, { ref: false })])
+    return this.#graduation
+  }
+
+  #keepState(recording: boolean | null): void {
+    const { regions } = this.#handshake as Handshake
+    writeVmState(pageServerFiles(this.config.directory).state, { regions, recording })
   }
 
   #order(order: OrderForVm<FaultOrder>): Promise<FaultAnswer> {
@@ -150,6 +239,8 @@ export class ServedVm {
   }
 
   async #record(writes: boolean): Promise<object> {
+    if (this.config.graduate)
+      throw new VarveError('RECORDER_UNRELIABLE', 'this VM graduates: its pages come unasked')
     // Pages that are fetched ahead would not be seen, and would be installed without protection.
     if (this.#prefetch?.going === true)
       throw new VarveError(
@@ -162,8 +253,11 @@ export class ServedVm {
       this.#early = writes
       return { fromTheFirst: true }
     }
+    // Pages that it protects must not stay so should this server end.
+    this.#keepState(writes)
     const { error } = await this.#order({ kind: 'record', writes })
     if (error !== undefined) throw new VarveError('RECORDER_UNRELIABLE', error)
+    this.#lost = false
     return { fromTheFirst: false }
   }
 
@@ -171,7 +265,11 @@ export class ServedVm {
     const { layers, map, vmm } = this.config
     const { recorded: found, error } =
       this.#handshake === undefined ? this.#nothingYet(next) : await this.#order({ kind: 'recorded', next })
-    if (found === undefined) throw new VarveError('RECORDER_UNRELIABLE', error ?? 'nothing is recorded')
+    if (found === undefined) {
+      const lost = 'the recording was lost: the page server died, and another one took over'
+      throw new VarveError('RECORDER_UNRELIABLE', this.#lost ? lost : (error ?? 'nothing is recorded'))
+    }
+    if (next === 'stop' && this.#handshake !== undefined) this.#keepState(null)
     const memory = { pid: vmm.pid, regions: this.#handshake?.regions ?? [], map, layers }
     const wanted = found.wanted ?? emptyBitmap(0, 0)
     return recordedToJson(found, await changedPages(memory, wanted))
@@ -187,7 +285,7 @@ export class ServedVm {
   async #prefetched(wait: boolean): Promise<object> {
     const prefetch = this.#prefetch
     if (prefetch === undefined) throw new VarveError('INVALID_ARGUMENT', 'nothing is to be fetched ahead')
-    if (wait) await Promise.race([prefetch.ended, sleep(prefetchWaitMs, undefined, { ref: false })])
+    if (wait) await Promise.race([prefetch.ended, sleep(waitMs, undefined, { ref: false })])
     return prefetch.report()
   }
 
@@ -195,7 +293,7 @@ export class ServedVm {
   fail(error: unknown): void {
     if (this.#ending) return
     // One that has ended by itself needs no reason; its end is what cannot be served.
-    if (new Poller([this.pidfd]).wait(0) === 0) {
+    if (this.vmmLives) {
       const text = error instanceof Error ? (error.stack ?? error.message) : String(error)
       const { directory } = this.config
       try {
@@ -206,6 +304,10 @@ export class ServedVm {
       }
     }
     void this.end()
+  }
+
+  get vmmLives(): boolean {
+    return new Poller([this.pidfd]).wait(0) === 0
   }
 
   /** Leaves the VM alone: sockets at once, the rest as soon as no thread uses it. */

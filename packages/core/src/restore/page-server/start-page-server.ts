@@ -17,13 +17,16 @@ export interface PageServer extends PageServerClient {
   readonly identity: ProcessIdentity
 }
 
-export interface StartPageServerOptions extends Omit<PageServerConfig, 'controlPath' | 'prefetch'> {
+export interface StartPageServerOptions
+  extends Omit<PageServerConfig, 'controlPath' | 'prefetch' | 'graduate'> {
   /** The VM's directory: configuration and control socket go into `page-server` below it. */
   readonly directory: string
   /** The server of this runtime directory serves the VM; where there is none, one is started. */
   readonly runtime: string
   /** Its pages are installed from the handshake on, beside what is asked for. It must be of this image. */
   readonly workingSet?: WorkingSet | undefined
+  /** Bring all of memory beside the guest, and leave the VM then. Nothing can be recorded of such a VM. Default false. */
+  readonly graduate?: boolean | undefined
   readonly signal?: AbortSignal | undefined
 }
 
@@ -35,7 +38,7 @@ const maxTries = 3
  * before); the server's own about the configuration and the layers; those of `ensurePageServer`.
  */
 export async function startPageServer(options: StartPageServerOptions): Promise<PageServer> {
-  const { signal, workingSet, runtime, ...rest } = options
+  const { signal, workingSet, runtime, graduate = false, ...rest } = options
   // The server has a working directory of its own.
   const directory = resolve(options.directory)
   const files = pageServerFiles(directory)
@@ -48,6 +51,7 @@ export async function startPageServer(options: StartPageServerOptions): Promise<
     layers: options.layers.map(({ path, pages }) => ({ path: resolve(path), pages })),
     controlPath: assertSocketPath(files.control),
     prefetch: workingSet === undefined ? null : files.workingSet,
+    graduate,
   }
   writeFileSync(files.config, pageServerConfigToJson(config), { mode: 0o600 })
   const { server } = await orderService(runtime, files.config, signal)
