@@ -2,7 +2,11 @@ import { spawnSync } from 'node:child_process'
 import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
 import { pageSetFromPages } from '../packages/core/dist/memory/page-set.js'
-import { ensurePageServer } from '../packages/core/dist/restore/page-server/ensure-page-server.js'
+import type { ServingProcesses } from '../packages/core/dist/restore/page-server/control.js'
+import {
+  ensurePageServer,
+  handOverPageServer,
+} from '../packages/core/dist/restore/page-server/ensure-page-server.js'
 import type { PageServerClient } from '../packages/core/dist/restore/page-server/page-server-client.js'
 import { pageServerRoot } from '../packages/core/dist/restore/page-server/page-server-files.js'
 import { startPageServer } from '../packages/core/dist/restore/page-server/start-page-server.js'
@@ -152,6 +156,44 @@ describe('when the server is killed, its guard takes over', () => {
     kill(server)
     expect(await words(world, allPages)).toEqual(allPages.map(wordOfPage))
     expect((await pageServer.processes()).server).toEqual(next)
+  })
+})
+
+describe('when the server is to hand over to another', () => {
+  test('the VMs go on, under load, and are taken over again where that one is killed', async () => {
+    await using world = await openWorld()
+    await using other = await openPageServerWorld({}, { runtime: world.runtime })
+    const servers = [await startPageServer(optionsOf(world)), await startPageServer(optionsOf(other))]
+    await attached(world)
+    const before = (await servers[0]?.processes()) as ServingProcesses
+    const order = shuffled(allPages)
+    const read = words(world, order)
+    const after = await handOverPageServer(world.runtime)
+    expect(await read).toEqual(order.map(wordOfPage))
+    expect(after.server.pid).not.toBe(before.server.pid)
+    await eventually(() => !isAlive(before.server) && !isAlive(before.guard as ProcessIdentity))
+    for (const server of servers) expect(await server.processes()).toEqual(after)
+    // One that had not handed over its memory yet.
+    await other.attach()
+    expect(await words(other, order.slice(0, 1000))).toEqual(order.slice(0, 1000).map(wordOfPage))
+    kill(after.server)
+    expect(await words(other, order)).toEqual(order.map(wordOfPage))
+    expect([world.death(), other.death()]).toEqual([undefined, undefined])
+  })
+
+  test('a recording that is on keeps it from that, and goes on', async () => {
+    await using world = await openWorld()
+    const pageServer = await startPageServer(optionsOf(world))
+    await attached(world)
+    await pageServer.record({ writes: false })
+    await expect(handOverPageServer(world.runtime)).rejects.toMatchObject({ code: 'RECORDER_UNRELIABLE' })
+    const pages = allPages.filter((page) => wordOfPage(page) !== 0).slice(100, 150)
+    await words(world, pages)
+    const { touched } = await pageServer.recorded({ next: 'stop' })
+    expect(touched).toEqual(pageSetFromPages(pages))
+    const { server } = await handOverPageServer(world.runtime)
+    expect((await pageServer.processes()).server).toEqual(server)
+    expect(await words(world, allPages)).toEqual(allPages.map(wordOfPage))
   })
 })
 

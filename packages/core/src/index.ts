@@ -168,6 +168,7 @@ export {
 export { type FlattenedSnapshot, flattenSnapshot } from './restore/file-engine.js'
 export { type FittedWorkingSet, fitWorkingSet } from './restore/fit-working-set.js'
 export type { ServingProcesses } from './restore/page-server/control.js'
+export { handOverPageServer } from './restore/page-server/ensure-page-server.js'
 export type { PageServerStats } from './restore/page-server/page-server-client.js'
 export type { ServedPrefetch } from './restore/page-server/prefetch.js'
 export type { ServedGraduation } from './restore/page-server/served-graduation.js'

@@ -62,23 +62,48 @@ async function present(
   }
 }
 
-async function start(runtime: string, signal: AbortSignal | undefined): Promise<ServingProcesses> {
+/**
+ * Has another process serve the VMs of a runtime directory, of this version of Varve, without the guests noticing more than a pause:
+ * it starts first, then the present one leaves, then it takes over. Where none is there, one is started. Errors: as
+ * `ensurePageServer`; RECORDER_UNRELIABLE while a recording is on, MACHINE_STATE while a VM is being taken on; then nothing has changed.
+ */
+export async function handOverPageServer(
+  runtime: string,
+  { signal }: { readonly signal?: AbortSignal | undefined } = {},
+): Promise<ServingProcesses> {
+  const root = pageServerRoot(runtime)
+  const { server: after } = await ensurePageServer(runtime, { signal })
+  await using _starting = await lock(root.startLock, { signal })
+  return start(runtime, signal, after)
+}
+
+/** `after`: the server that shall leave once the new one and its guard stand by. */
+async function start(
+  runtime: string,
+  signal: AbortSignal | undefined,
+  after?: ProcessIdentity,
+): Promise<ServingProcesses> {
   const root = pageServerRoot(runtime)
   const wished = Number(process.env.VARVE_PAGE_SERVER_LINGER_MS)
-  const order: PageServerOrder = {
-    runtime: resolve(runtime),
-    lingerMs: wished > 0 ? wished : defaultLingerMs,
-  }
-  const server = startProcess('page-server-main.js', order, root.serverLog)
+  const order = { runtime: resolve(runtime), lingerMs: wished > 0 ? wished : defaultLingerMs }
+  const serving: PageServerOrder = after === undefined ? order : { ...order, after }
+  const server = startProcess('page-server-main.js', serving, root.serverLog)
   let guard: Started | undefined
   try {
     const guarding: GuardOrder = { ...order, server: server.identity }
     guard = startProcess('guard-main.js', guarding, root.guardLog)
-    await Promise.all([said(server, 'ready', signal), said(guard, 'watching', signal)])
-    await askPageServer(root.control, { op: 'guard', ...guard.identity }, { signal })
+    if (after !== undefined) {
+      await Promise.all([said(server, 'standing by', signal), said(guard, 'watching', signal)])
+      await askPageServer(root.control, { op: 'leave', ...server.identity }, { signal })
+      // There is no way back any more.
+      await said(server, 'ready', undefined)
+    } else await Promise.all([said(server, 'ready', signal), said(guard, 'watching', signal)])
+    await askPageServer(root.control, { op: 'guard', ...guard.identity }, {})
   } catch (error) {
     for (const started of [guard, server]) if (started) killProcess(started.identity, 'SIGKILL')
     throw error
+  } finally {
+    for (const started of [guard, server]) started?.child.stdout?.destroy()
   }
   return { server: server.identity, guard: guard.identity }
 }
@@ -95,6 +120,8 @@ function makePrivateDirectory(path: string): void {
 
 interface Started {
   readonly child: ChildProcess
+  /** What it has said on its standard output until now. */
+  heard: string
   readonly identity: ProcessIdentity
   readonly name: string
   readonly logPath: string
@@ -115,32 +142,31 @@ function startProcess(script: string, order: object, logPath: string): Started {
     child.once('error', () => {})
     const identity = child.pid === undefined ? undefined : processIdentity(child.pid)
     if (identity === undefined) throw new VarveError('LAUNCH_FAILED', `cannot start ${script}`)
-    return { child, identity, name: script.replace('-main.js', ''), logPath }
+    const started = { child, identity, name: script.replace('-main.js', ''), logPath, heard: '' }
+    child.stdout?.setEncoding('utf8').on('data', (part: string) => {
+      started.heard += part
+    })
+    return started
   } finally {
     closeSync(log)
   }
 }
 
 /** Waits for one word on standard output; the end of the process comes with the last words of its log. */
-function said(
-  { child, name, logPath }: Started,
-  word: string,
-  signal: AbortSignal | undefined,
-): Promise<void> {
+function said(started: Started, word: string, signal: AbortSignal | undefined): Promise<void> {
+  const { child, name, logPath } = started
   return new Promise((done, reject) => {
-    let text = ''
     const settle = (error?: VarveError) => {
       clearTimeout(timer)
       signal?.removeEventListener('abort', onAbort)
       child.off('exit', onExit)
-      // Read to here and no further: the process outlives this one.
-      child.stdout?.destroy()
+      child.stdout?.off('data', onData)
       if (error) reject(error)
       else done()
     }
-    const onExit = () => {
+    const onData = () => started.heard.includes(`${word}\n`) && settle()
+    const onExit = () =>
       settle(new VarveError('LAUNCH_FAILED', `the ${name} ended at its start: ${lastWords(logPath)}`))
-    }
     const onAbort = () =>
       settle(new VarveError('INTERRUPTED', `start of the ${name} was aborted`, { cause: signal?.reason }))
     const timer = setTimeout(
@@ -149,11 +175,9 @@ function said(
     )
     signal?.addEventListener('abort', onAbort)
     child.once('exit', onExit)
-    child.stdout?.setEncoding('utf8').on('data', (part: string) => {
-      text += part
-      if (text.includes(`${word}\n`)) settle()
-    })
+    child.stdout?.on('data', onData)
     if (signal?.aborted) onAbort()
+    else onData()
   })
 }
 

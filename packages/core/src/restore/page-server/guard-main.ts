@@ -8,6 +8,7 @@ import type { PageServerOrder } from './page-server-main.js'
 import { dieTooOften } from './recent-deaths.js'
 import { runPageServer } from './run-page-server.js'
 import { listServedVms } from './served-vms.js'
+import { hasSuccessor } from './successor.js'
 
 /** What the guard watches, as JSON in its first argument. */
 export interface GuardOrder extends PageServerOrder {
@@ -21,7 +22,7 @@ const restMs = 1000
 process.on('SIGINT', () => {})
 
 const { server, ...order } = JSON.parse(process.argv[2] ?? '') as GuardOrder
-const { vms, deaths } = pageServerRoot(order.runtime)
+const { vms, deaths, successor } = pageServerRoot(order.runtime)
 const serverFd = openPidfd(server)
 process.stdout.write('watching\n')
 // A process with nothing else to do: it may sleep in poll, and no event loop stands in its way.
@@ -32,8 +33,8 @@ const early = isDead(restMs)
 const ready = early ? undefined : runPageServer(order)
 await ready?.ready()
 if (!early) isDead(-1)
-// One that ends in good order serves nobody, and needs no successor.
-if (listServedVms(vms).length > 0 && lockServer(order.runtime)) {
+// One that ends in good order serves nobody, or has left its VMs to another, which has a guard of its own.
+if (!hasSuccessor(successor) && listServedVms(vms).length > 0 && lockServer(order.runtime)) {
   const found = findServedVms(order.runtime, { before: server, tooOften: dieTooOften(deaths) })
   await (ready ?? runPageServer(order)).open({ found, before: server })
 } else {

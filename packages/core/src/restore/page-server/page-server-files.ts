@@ -36,6 +36,8 @@ export function pageServerRoot(runtime: string) {
     vms: join(own, 'vms'),
     serverLog: join(own, 'server.log'),
     guardLog: join(own, 'guard.log'),
+    /** To whom the last server left that did so by order. */
+    successor: join(own, 'successor.json'),
     /** When servers died, lately. */
     deaths: join(own, 'deaths.json'),
   }

@@ -1,19 +1,29 @@
+import type { ProcessIdentity } from '../../sys/proc.js'
 import { findServedVms } from './find-served-vms.js'
-import { lockServer } from './lock-server.js'
+import { lockServer, lockServerAfter } from './lock-server.js'
 import { runPageServer } from './run-page-server.js'
 
 /** What the process is to do, as JSON in its first argument. */
 export interface PageServerOrder {
   readonly runtime: string
   readonly lingerMs: number
+  /** Stand by until this server leaves, then serve its VMs on. */
+  readonly after?: ProcessIdentity
 }
 
-const order = JSON.parse(process.argv[2] ?? '') as PageServerOrder
-if (lockServer(order.runtime)) {
-  // None, as a rule: some are left where a server and its guard were killed together.
-  await runPageServer(order).open({ found: findServedVms(order.runtime) })
-  process.stdout.write('ready\n')
-} else {
+const { after, ...order } = JSON.parse(process.argv[2] ?? '') as PageServerOrder
+if (after === undefined && !lockServer(order.runtime)) {
   process.stderr.write('another process serves this directory\n')
   process.exitCode = 1
+} else {
+  const server = runPageServer(order)
+  if (after !== undefined) {
+    await server.ready()
+    process.stdout.write('standing by\n')
+    await lockServerAfter(order.runtime, after)
+  }
+  // None, where nobody was here before; some, where a server left, or where it was killed together with its guard.
+  const found = findServedVms(order.runtime, after === undefined ? {} : { before: after })
+  await server.open({ found })
+  process.stdout.write('ready\n')
 }

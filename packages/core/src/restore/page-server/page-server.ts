@@ -13,9 +13,13 @@ import { pageServerRoot } from './page-server-files.js'
 import { PrefetchPool } from './prefetch-pool.js'
 import { ServedVm, type ServerParts } from './served-vm.js'
 import { addServedVm, removeServedVm } from './served-vms.js'
+import { nameSuccessor } from './successor.js'
 
 /** How soon the server notices that a VM, or its guard, has ended. Nothing waits for that. */
 const lookMs = 100
+
+/** Whoever starts a server names its guard within milliseconds, unless he is killed in between. */
+const nameGuardMs = 5000
 
 export interface PageServerOptions {
   /** The runtime directory whose VMs it serves. */
@@ -39,6 +43,7 @@ export class PageServerProcess {
   #numbers = 0
   /** Orders that are being carried out. */
   #orders = 0
+  #leaving = false
   #idleSince = performance.now()
 
   constructor(options: PageServerOptions) {
@@ -70,10 +75,15 @@ export class PageServerProcess {
   async open({ found, before }: { found: readonly FoundVm[]; before?: ProcessIdentity }): Promise<void> {
     await this.ready()
     await Promise.all(found.map((vm) => this.#takeOver(vm)))
-    await startLineServer(this.#root.control, (request) => this.#answer(request))
+    await startLineServer(
+      this.#root.control,
+      (request) => this.#answer(request),
+      () => this.#leaving && this.#options.onEnd(),
+    )
     if (before !== undefined) this.#guards.begin()
     setInterval(() => this.#look(), lookMs)
     setTimeout(() => this.#parts.prefetches.warm(), 1000)
+    setTimeout(() => this.#guards.guard ?? this.#guards.begin(), nameGuardMs)
   }
 
   async #takeOver(found: FoundVm): Promise<void> {
@@ -91,17 +101,36 @@ export class PageServerProcess {
     switch (op) {
       case 'serve':
         if (typeof config !== 'string') return { error: 'config is not a path' }
+        // No answer: whoever asks finds the connection closed in a moment, and turns to the successor.
+        if (this.#leaving) await new Promise(() => {})
         await this.#serve(config)
         return this.#parts.processes()
       case 'guard':
         if (!Number.isSafeInteger(pid) || !Number.isSafeInteger(startTime)) return { error: 'not a process' }
         this.#guards.watch({ pid: pid as number, startTime: startTime as number })
         return {}
+      case 'leave':
+        if (!Number.isSafeInteger(pid) || !Number.isSafeInteger(startTime)) return { error: 'not a process' }
+        return this.#leave({ pid: pid as number, startTime: startTime as number })
       case 'processes':
         return this.#parts.processes()
       default:
         return { error: `no operation ${JSON.stringify(op)}` }
     }
+  }
+
+  /** Ends without a word to its VMs, which only pause until the successor, which stands by, has the lock. */
+  async #leave(successor: ProcessIdentity): Promise<object> {
+    const recorded = [...this.#vms.values()].find((vm) => vm.recording)
+    if (recorded !== undefined)
+      throw new VarveError(
+        'RECORDER_UNRELIABLE',
+        `a recording of the VM in ${recorded.config.directory} is on, and would be lost; end it first`,
+      )
+    if (this.#orders > 0) throw new VarveError('MACHINE_STATE', 'a VM is just being taken on; try again')
+    nameSuccessor(this.#root.successor, successor)
+    this.#leaving = true
+    return {}
   }
 
   async #serve(configPath: string): Promise<void> {

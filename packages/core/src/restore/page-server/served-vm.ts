@@ -65,6 +65,7 @@ export class ServedVm {
   #handshake: Handshake | undefined
   /** Asked for before there was memory to record: `writes` of it. */
   #early: boolean | null = null
+  #recording = false
   /** A recording was on when the server before this one died. */
   #lost = false
   #graduation: ServedGraduation = { state: 'waiting', failure: null, copiedPages: 0, ms: null }
@@ -251,12 +252,14 @@ export class ServedVm {
       if (this.#early !== null)
         throw new VarveError('RECORDER_UNRELIABLE', 'a recording of this VM is on; end it first')
       this.#early = writes
+      this.#recording = true
       return { fromTheFirst: true }
     }
     // Pages that it protects must not stay so should this server end.
     this.#keepState(writes)
     const { error } = await this.#order({ kind: 'record', writes })
     if (error !== undefined) throw new VarveError('RECORDER_UNRELIABLE', error)
+    this.#recording = true
     this.#lost = false
     return { fromTheFirst: false }
   }
@@ -269,7 +272,10 @@ export class ServedVm {
       const lost = 'the recording was lost: the page server died, and another one took over'
       throw new VarveError('RECORDER_UNRELIABLE', this.#lost ? lost : (error ?? 'nothing is recorded'))
     }
-    if (next === 'stop' && this.#handshake !== undefined) this.#keepState(null)
+    if (next === 'stop') {
+      this.#recording = false
+      if (this.#handshake !== undefined) this.#keepState(null)
+    }
     const memory = { pid: vmm.pid, regions: this.#handshake?.regions ?? [], map, layers }
     const wanted = found.wanted ?? emptyBitmap(0, 0)
     return recordedToJson(found, await changedPages(memory, wanted))
@@ -304,6 +310,10 @@ export class ServedVm {
       }
     }
     void this.end()
+  }
+
+  get recording(): boolean {
+    return this.#recording
   }
 
   get vmmLives(): boolean {
