@@ -140,8 +140,10 @@ export class Page implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     const ended = new Promise((resolve) => this.#child.once('exit', resolve))
-    this.#child.kill('SIGKILL')
+    // Asked to, it ends its helpers first; killed, they would still write into its profile for a while.
+    this.#session = undefined
+    await this.call('Browser.close').catch(() => this.#child.kill('SIGKILL'))
     await ended
-    rmSync(this.#profile, { recursive: true, force: true, maxRetries: 5 })
+    rmSync(this.#profile, { recursive: true, force: true, maxRetries: 20 })
   }
 }
