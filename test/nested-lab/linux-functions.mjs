@@ -64,7 +64,10 @@ async function clone(hostname) {
       { clockMs, hostname, entropy: Buffer.from(hostname) },
       { timeoutMs: 60_000 },
     )
-    await agent.put('who', '#!/bin/sh\nhostname\ndate -u +%Y-%m-%dT%H:%M\ncat /run/mine\n')
+    await agent.put(
+      'who',
+      '#!/bin/sh\nhostname\ndate -u +%Y-%m-%dT%H:%M\n[ ! -e /run/mine ] || cat /run/mine\n',
+    )
     const { output } = await agent.invoke('who')
     const faults = []
     for (const fn of functions)
