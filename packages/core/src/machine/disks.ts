@@ -41,7 +41,7 @@ export const diskFile = (drive: string): string => `disk-${assertDriveId(drive)}
 
 /** Names that Varve itself gives in a VMM's working directory; some of them appear later than the disks. */
 const ownNames =
-  /^(machine\.json.*|steps\.lock|death\.json|page-server|(api|uffd|vsock)\.sock|console\.(in|log)|(firecracker|stderr)\.log)$/
+  /^(machine\.json.*|steps\.lock|death\.json|held-by\.json|page-server|(api|uffd|vsock)\.sock|console\.(in|log)|(firecracker|stderr)\.log)$/
 
 /** A disk's file name from a snapshot, which could come from anywhere. */
 export function assertDiskFile(file: string): string {

@@ -8,6 +8,7 @@ import { sleepInThread } from '../sys/file-lock.js'
 import { killProcess } from '../sys/pidfd.js'
 import { isAlive, type ProcessIdentity, processIdentity } from '../sys/proc.js'
 import { forgetDeathNote, keepDeathNote, readDeathNote } from './death-note.js'
+import { waitForRelease } from './held-machine.js'
 import { isSameMachine, lookUpRecord, type MachineRecord, readRecord } from './machine-record.js'
 import { unrecordedVmms } from './unrecorded-vmm.js'
 
@@ -145,6 +146,7 @@ export function endAndRemove(directory: string, record: MachineRecord | undefine
   // Somebody else may have found this machine dead, removed it, and given its name to another.
   const now = readRecord(directory)
   if (record !== undefined && now !== undefined && !isSameMachine(now, record)) return
+  waitForRelease(directory)
   if (record?.jail) {
     removeJail(record.jail.root)
     removeCgroups(record.jail.cgroups ?? [])

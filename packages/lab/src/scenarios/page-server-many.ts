@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { readFileSync } from 'node:fs'
 import { type PageServer, type RestoreReport, type RunningMachine, restoreMachine } from 'varve'
 import { MicroConsole } from '../micro/micro-console.js'
 import { median } from '../statistics/median.js'
@@ -33,7 +34,18 @@ async function many(context: ScenarioContext): Promise<Facts> {
   try {
     for (let count = 0; count < oneByOne; count++) await restore()
     await Promise.all(Array.from({ length: together }, restore))
-    return await useAll(clones)
+    const mapped = () => {
+      const { pid } = (clones[0] as Clone).pageServer.identity
+      return readFileSync(`/proc/${pid}/maps`, 'utf8')
+        .split('\n')
+        .filter((line) => line.includes('/blobs/')).length
+    }
+    const facts = await useAll(clones)
+    assert.equal(mapped(), 3, 'each layer is mapped once')
+    await Promise.all(clones.map(({ machine }) => machine.stop()))
+    // Whoever stops a machine may want to remove what it used.
+    assert.equal(mapped(), 0, 'no layer is mapped any more')
+    return facts
   } finally {
     await Promise.all(clones.map(({ machine }) => machine.stop()))
   }

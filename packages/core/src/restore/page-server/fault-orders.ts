@@ -21,6 +21,8 @@ export type FaultOrder =
 /** Typed arrays over shared memory: nothing large is copied on the way to the thread, where others' faults would wait for it. */
 export interface FaultedVmParts {
   readonly userfaultfd: number
+  /** Of the VMM. */
+  readonly pidfd: number
   readonly regions: readonly ServedRegion[]
   readonly map: ExtentMap
   readonly layers: readonly CopySource[]
@@ -48,11 +50,12 @@ export interface FaultAnswer {
 }
 
 /**
- * What the thread says: an answer to the oldest order; that it gave up one VM; that one VM needs it no more, or cannot be brought
+ * What the thread says: an answer to the oldest order; that it gave up one VM; that one has ended; that one VM needs it no more, or cannot be brought
  * so far and is served on.
  */
 export type FaultMessage =
   | FaultAnswer
   | { readonly failed: number; readonly reason: string }
+  | { readonly ended: number }
   | { readonly graduated: number; readonly copiedPages: number }
   | { readonly stranded: number; readonly reason: string }

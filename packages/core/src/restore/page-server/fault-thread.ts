@@ -8,6 +8,8 @@ import type { FaultWorkerData } from './fault-worker.js'
 export interface FaultThreadEvents {
   /** One VM cannot be served. Nobody answers its faults from now on; others are served on. */
   onVmFailure(vm: number, reason: string): void
+  /** The VMM has ended, whatever its reasons. */
+  onVmEnd(vm: number): void
   /** This VM's memory is all there, and its own: the thread has left it. */
   onGraduated(vm: number, copiedPages: number): void
   /** It cannot be brought there; its faults are answered as before. */
@@ -36,6 +38,7 @@ export class FaultThread {
     this.#ready = once(this.#worker, 'message').then(() => {
       this.#worker.on('message', (message: FaultMessage) => {
         if ('failed' in message) events.onVmFailure(message.failed, message.reason)
+        else if ('ended' in message) events.onVmEnd(message.ended)
         else if ('graduated' in message) events.onGraduated(message.graduated, message.copiedPages)
         else if ('stranded' in message) events.onStranded(message.stranded, message.reason)
         else this.#waiting.shift()?.(message)

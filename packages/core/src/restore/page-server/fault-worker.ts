@@ -32,12 +32,14 @@ const turnsAPiece = 64
 interface FaultedVm {
   readonly vm: number
   readonly userfaultfd: number
+  readonly pidfd: number
   readonly loop: FaultLoop
   readonly graduation: Graduation
   close(): void
   /** Faults wait to be tried again. */
   again: boolean
-  failed: boolean
+  /** Failed, or ended: to be left. */
+  over: boolean
 }
 
 const { orderEvent } = workerData as FaultWorkerData
@@ -47,7 +49,7 @@ const say = (message: FaultMessage) => port.postMessage(message)
 
 const zeros = mapAnonymous(pageSizeBytes)
 let vms: FaultedVm[] = []
-/** The order event, then the VMs in their order. */
+/** The order event, then the VMs' memories in their order, then their processes. */
 let poller = new Poller([orderEvent])
 let stopped = false
 let graduating = 0
@@ -63,15 +65,19 @@ for (let again = false, turns = 0; !stopped; turns++) {
     continue
   }
   again = false
-  let failures = 0
+  let over = 0
   for (let index = 0; index < vms.length; index++) {
     const vm = vms[index] as FaultedVm
-    if (!vm.again && !poller.readable(index + 1)) continue
-    serve(vm, index)
-    if (vm.again) again = true
-    if (vm.failed) failures++
+    if (poller.readable(1 + vms.length + index)) {
+      vm.over = true
+      say({ ended: vm.vm })
+    } else if (vm.again || poller.readable(1 + index)) {
+      serve(vm, index)
+      if (vm.again) again = true
+    }
+    if (vm.over) over++
   }
-  if (failures > 0) keep((vm) => !vm.failed)
+  if (over > 0) keep((vm) => !vm.over)
   // Demand comes first.
   if (graduating > 0 && (ready === 0 || turns % turnsAPiece === 0)) pace = bringOne() ? 0 : retryMs
 }
@@ -102,12 +108,12 @@ function bringOne(): boolean {
 function serve(vm: FaultedVm, index: number): void {
   try {
     // The kernel says so of a userfaultfd that is blocking or was never set up. A read of the former would sleep.
-    if (poller.broken(index + 1))
+    if (poller.broken(1 + index))
       throw new VarveError('PAGE_SERVER_PROTOCOL', 'the userfaultfd cannot be polled')
     vm.again = vm.loop.serve(vms.length === 1 ? readsAlone : readsAmongMany)
   } catch (error) {
     vm.again = false
-    vm.failed = true
+    vm.over = true
     say({ failed: vm.vm, reason: (error as Error).stack ?? String(error) })
   }
 }
@@ -115,7 +121,11 @@ function serve(vm: FaultedVm, index: number): void {
 function keep(which: (vm: FaultedVm) => boolean): void {
   for (const vm of vms) if (!which(vm)) vm.close()
   vms = vms.filter(which)
-  poller = new Poller([orderEvent, ...vms.map(({ userfaultfd }) => userfaultfd)])
+  poller = new Poller([
+    orderEvent,
+    ...vms.map(({ userfaultfd }) => userfaultfd),
+    ...vms.map(({ pidfd }) => pidfd),
+  ])
   graduating = vms.filter(({ graduation }) => graduation.going).length
 }
 
@@ -187,7 +197,7 @@ function refused(of: FaultedVm | undefined, error: Error): FaultAnswer {
 }
 
 function faultedVm(vm: number, parts: FaultedVmParts): FaultedVm {
-  const { userfaultfd, record, removed, takeOver, ...rest } = parts
+  const { userfaultfd, pidfd, record, removed, takeOver, ...rest } = parts
   const log = removalLog(removed.path, removed.statePath)
   const pages = new RemovedPages(rest.map.pages, log, removed.known)
   const ops = new UserfaultOps(userfaultfd)
@@ -195,5 +205,5 @@ function faultedVm(vm: number, parts: FaultedVmParts): FaultedVm {
   const graduation = new Graduation({ ops, loop, removed: pages, ...rest })
   if (record !== null) loop.record(record)
   if (takeOver) loop.takeOver()
-  return { vm, userfaultfd, loop, graduation, close: log.close, again: false, failed: false }
+  return { vm, userfaultfd, pidfd, loop, graduation, close: log.close, again: false, over: false }
 }

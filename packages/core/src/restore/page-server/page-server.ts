@@ -1,5 +1,6 @@
 import { closeSync, existsSync, rmSync } from 'node:fs'
 import { VarveError } from '../../errors.js'
+import { holdMachine, releaseMachine } from '../../machine/held-machine.js'
 import { Poller } from '../../sys/poll.js'
 import { type ProcessIdentity, processIdentity } from '../../sys/proc.js'
 import { type PageServerConfig, readPageServerConfig } from './config.js'
@@ -15,7 +16,7 @@ import { ServedVm, type ServerParts } from './served-vm.js'
 import { addServedVm, removeServedVm } from './served-vms.js'
 import { nameSuccessor } from './successor.js'
 
-/** How soon the server notices that a VM, or its guard, has ended. Nothing waits for that. */
+/** How soon the server notices that its guard has ended, or a VM that has not handed over its memory. */
 const lookMs = 100
 
 /** Whoever starts a server names its guard within milliseconds, unless he is killed in between. */
@@ -37,6 +38,7 @@ export class PageServerProcess {
   readonly #options: PageServerOptions
   readonly #root: ReturnType<typeof pageServerRoot>
   readonly #guards: GuardWatch
+  readonly #self: ProcessIdentity
   readonly #parts: ServerParts
   readonly #vms = new Map<number, ServedVm>()
   #poller = new Poller([])
@@ -51,11 +53,13 @@ export class PageServerProcess {
     this.#root = pageServerRoot(options.runtime)
     const self = processIdentity(process.pid)
     if (self === undefined) throw new VarveError('HOST_UNSUPPORTED', '/proc is not mounted')
+    this.#self = self
     const { runtime, lingerMs } = options
     this.#guards = new GuardWatch({ server: self, runtime, lingerMs })
     this.#parts = {
       faults: new FaultThread({
         onVmFailure: (vm, reason) => this.#vms.get(vm)?.fail(reason),
+        onVmEnd: (vm) => void this.#vms.get(vm)?.end(),
         onGraduated: (vm, copiedPages) => this.#vms.get(vm)?.graduated(copiedPages),
         onStranded: (vm, reason) => this.#vms.get(vm)?.stranded(reason),
         onFailure: options.onFailure,
@@ -108,6 +112,7 @@ export class PageServerProcess {
       case 'guard':
         if (!Number.isSafeInteger(pid) || !Number.isSafeInteger(startTime)) return { error: 'not a process' }
         this.#guards.watch({ pid: pid as number, startTime: startTime as number })
+        this.#idleSince = performance.now()
         return {}
       case 'leave':
         if (!Number.isSafeInteger(pid) || !Number.isSafeInteger(startTime)) return { error: 'not a process' }
@@ -158,7 +163,14 @@ export class PageServerProcess {
   }
 
   #add(config: PageServerConfig): ServedVm {
-    const vm = new ServedVm(this.#numbers++, config, this.#parts)
+    holdMachine(config.directory, this.#self)
+    let vm: ServedVm
+    try {
+      vm = new ServedVm(this.#numbers++, config, this.#parts)
+    } catch (error) {
+      releaseMachine(config.directory)
+      throw error
+    }
     this.#vms.set(vm.number, vm)
     this.#watchVms()
     void vm.ended.then(() => this.#forget(vm))
@@ -190,7 +202,9 @@ export class PageServerProcess {
   }
 
   #isOver(): boolean {
-    return performance.now() - this.#idleSince > this.#options.lingerMs || !existsSync(this.#root.own)
+    if (!existsSync(this.#root.own)) return true
+    // Whoever starts it is still busy with that as long as there is no guard.
+    return this.#guards.guard !== null && performance.now() - this.#idleSince > this.#options.lingerMs
   }
 
   async stop(): Promise<void> {

@@ -2,9 +2,11 @@ import { appendFileSync, closeSync, lchownSync, rmSync } from 'node:fs'
 import { createServer, type Server, type Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { VarveError } from '../../errors.js'
+import { releaseMachine } from '../../machine/held-machine.js'
 import { emptyBitmap } from '../../memory/page-bitmap.js'
 import { openPidfd } from '../../sys/pidfd.js'
 import { Poller } from '../../sys/poll.js'
+import { isAlive } from '../../sys/proc.js'
 import type { AfterRecorded } from '../../working-set/recording.js'
 import type { PageServerConfig } from './config.js'
 import { type ServingProcesses, startControl } from './control.js'
@@ -174,6 +176,7 @@ export class ServedVm {
     const answer = await this.#order({
       kind: 'serve',
       ...handshake,
+      pidfd: this.pidfd,
       map,
       layers: this.#layers.sources,
       counters: this.#counters,
@@ -317,7 +320,8 @@ export class ServedVm {
   }
 
   get vmmLives(): boolean {
-    return new Poller([this.pidfd]).wait(0) === 0
+    // A process that was killed counts as ended as soon as its first thread has, before its pidfd says so.
+    return new Poller([this.pidfd]).wait(0) === 0 && isAlive(this.config.vmm)
   }
 
   /** Leaves the VM alone: sockets at once, the rest as soon as no thread uses it. */
@@ -341,5 +345,6 @@ export class ServedVm {
     if (this.#handshake !== undefined) closeSync(this.#handshake.userfaultfd)
     closeSync(this.pidfd)
     this.#layers.release()
+    releaseMachine(this.config.directory)
   }
 }
