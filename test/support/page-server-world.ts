@@ -15,6 +15,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
+import { afterAll } from 'vitest'
 import { type ExtentMap, lookupPage } from '../../packages/core/dist/layer/extent-map.js'
 import { extentMapFromJson } from '../../packages/core/dist/layer/extent-map-json.js'
 import {
@@ -118,7 +119,7 @@ export const ownRuntime = 'own'
 
 const sharedRuntime = mkdtempSync(join(tmpdir(), 'varve-pages-runtime-'))
 /** The server sees that its directory is gone, and ends. */
-process.on('exit', () => rmSync(sharedRuntime, { recursive: true, force: true }))
+afterAll(() => rmSync(sharedRuntime, { recursive: true, force: true }))
 
 export async function openPageServerWorld(
   change: Partial<PageServerConfig> = {},
