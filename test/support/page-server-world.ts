@@ -162,6 +162,7 @@ export async function openPageServerWorld(
     randomAccess: false,
     prefetch: null,
     graduate: false,
+    faultCpu: null,
     ...change,
   }
   const runtime = asked === ownRuntime ? directory : (asked ?? sharedRuntime)

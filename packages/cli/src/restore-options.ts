@@ -6,7 +6,7 @@ import {
   VarveError,
   type WorkingSet,
 } from 'varve'
-import { stringOption } from './arguments.js'
+import { integerOption, stringOption } from './arguments.js'
 import type { CommandContext, OptionTable } from './command.js'
 import { loadWorkingSet } from './working-set-place.js'
 
@@ -17,6 +17,7 @@ export const restoreOptions = {
   'working-set': { type: 'string' },
   prefetch: { type: 'string' },
   graduate: { type: 'boolean' },
+  'fault-cpu': { type: 'string' },
   paused: { type: 'boolean' },
   'no-dirty-tracking': { type: 'boolean' },
 } as const satisfies OptionTable
@@ -35,6 +36,7 @@ export const restoreHelp = `  --engine file          one flat memory file, mappe
   --prefetch MODE        concurrent (default): beside the guest; before: before the guest runs
   --graduate             with paged: bring all other memory beside the guest, too; then the machine
                          needs no page server any more
+  --fault-cpu N          with paged: run the guest's vCPUs, and what answers their faults, on CPU N
   --paused               do not resume the guest
   --no-dirty-tracking    no log of written pages; Diff snapshots then need Firecracker 1.13`
 
@@ -43,6 +45,7 @@ export interface RestoreChoices {
   readonly experimental: boolean
   readonly resume: boolean
   readonly graduate: boolean
+  readonly faultCpu?: number
   readonly trackDirtyPages: boolean
   readonly prefetch?: PrefetchMode
 }
@@ -50,12 +53,14 @@ export interface RestoreChoices {
 /** USAGE for what names nothing. */
 export function restoreChoices({ values }: Pick<CommandContext, 'values'>): RestoreChoices {
   const mode = stringOption(values, 'prefetch')
+  const cpu = integerOption(values, 'fault-cpu')
   return {
     engine: oneOf(engineChoices, 'engine', stringOption(values, 'engine') ?? 'file'),
     experimental: values.experimental === true,
     graduate: values.graduate === true,
     resume: values.paused !== true,
     trackDirtyPages: values['no-dirty-tracking'] !== true,
+    ...(cpu === undefined ? {} : { faultCpu: cpu }),
     ...(mode === undefined ? {} : { prefetch: oneOf(prefetchModes, 'prefetch', mode) }),
   }
 }

@@ -48,6 +48,8 @@ export interface EngineContext {
   readonly prefetch: Prefetch | null
   /** Whether the VM is to need no process of ours in the end, where the engine's VMs need one. */
   readonly graduate: boolean
+  /** Where faults are to be answered, and the guest's vCPUs to run; undefined: anywhere. */
+  readonly faultCpu: number | undefined
   /** Times a named part of the restore for the report. */
   phase<T>(name: string, work: () => Promise<T>): Promise<T>
   readonly signal?: AbortSignal | undefined
@@ -64,7 +66,7 @@ export interface EngineSetup {
    * Awaits the load, beside which the engine still works. Where its own work failed, and the load for that, the error is its
    * own. What it gives belongs into the report.
    */
-  readonly besideLoad?: (load: Promise<unknown>) => Promise<MapReport>
+  readonly besideLoad?: (load: Promise<unknown>) => Promise<MapReport | null>
   readonly pageServer?: PageServer
   /** Goes on beside the guest in mode `concurrent`, has ended in mode `before`. Never rejects. */
   readonly prefetching?: Promise<PrefetchReport>

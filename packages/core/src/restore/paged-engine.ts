@@ -1,3 +1,4 @@
+import { placeThread, threadsNamed } from '../sys/affinity.js'
 import type { Engine, PrefetchReport } from './engine.js'
 import { ensurePageServer } from './page-server/ensure-page-server.js'
 import type { PageServerClient } from './page-server/page-server-client.js'
@@ -15,6 +16,7 @@ export const pagedEngine: Engine = {
     randomAccess,
     prefetch,
     graduate,
+    faultCpu,
     phase,
     signal,
   }) => {
@@ -35,10 +37,23 @@ export const pagedEngine: Engine = {
         randomAccess,
         workingSet: prefetch?.workingSet,
         graduate,
+        faultCpu,
         signal,
       }),
     )
-    const setup = { memory: { backend: 'Uffd', socketName }, memoryFiles: snapshot, pageServer } as const
+    const besideLoad = async (load: Promise<unknown>) => {
+      await load
+      // Threads of the vCPUs are there once it is loaded.
+      if (faultCpu !== undefined)
+        for (const thread of threadsNamed(machine.pid, 'fc_vcpu ')) placeThread(thread, [faultCpu])
+      return null
+    }
+    const setup = {
+      memory: { backend: 'Uffd', socketName },
+      memoryFiles: snapshot,
+      pageServer,
+      besideLoad,
+    } as const
     if (prefetch === null) return setup
     // The guest's memory is there only once it is being loaded.
     return {

@@ -64,6 +64,11 @@ export interface RestoreOptions
    * (`pageServer.graduation`). Not with `record`. Default false; VMs of other engines depend on nobody anyway.
    */
   readonly graduate?: boolean
+  /**
+   * `paged`: answer the guest's faults on this CPU, and run its vCPUs there, too: a fault between two CPUs costs several times as much.
+   * Several VMs' CPUs are shared by the one thread that answers. Default: anywhere.
+   */
+  readonly faultCpu?: number
   /** `paged`: no read-ahead in the layers, so that a recorder sees single pages. Default false. */
   readonly randomAccess?: boolean
   /**
@@ -164,6 +169,7 @@ export async function restoreMachine(
       randomAccess,
       prefetch,
       graduate,
+      faultCpu: options.faultCpu,
       phase,
       signal,
       onProgress,

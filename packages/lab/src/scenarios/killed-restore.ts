@@ -28,11 +28,14 @@ setInterval(() => {}, 1000)`
 
 async function killedRestore(context: ScenarioContext, engine: EngineName): Promise<Facts> {
   await makeThreeLayers(context)
-  const wholeMs = await untilKilled(context, engine, null)
+  // The first one starts what later ones find: the flat file, the page server, the mapper.
+  await untilKilled(context, engine, null)
+  let wholeMs = await untilKilled(context, engine, null)
   const outcomes = { during: 0, after: 0 }
   for (let kill = 0; kill < kills; kill++) {
     const ended = await untilKilled(context, engine, (wholeMs * overshoot * (kill + Math.random())) / kills)
     outcomes[ended === Number.POSITIVE_INFINITY ? 'during' : 'after']++
+    wholeMs = Math.min(wholeMs, ended)
     await nothingLeft(context)
   }
   assert.ok(outcomes.during > 0, JSON.stringify({ wholeMs, outcomes }))

@@ -58,6 +58,8 @@ async function oneKill(context: ScenarioContext, ref: string, run: number): Prom
   await using console = MicroConsole.attach(machine.paths)
   await console.ping()
   const checking = checkAll(console)
+  // What fails first is told; the console is closed then.
+  checking.catch(() => {})
   // Another moment in each run.
   let faultsBefore = 0
   while (faultsBefore < 20 + ((run * 37) % 400)) faultsBefore = (await pageServer.stats()).faults

@@ -31,6 +31,7 @@ const config: PageServerConfig = {
   randomAccess: true,
   prefetch: '/run/vm/page-server/working-set',
   graduate: true,
+  faultCpu: 3,
 }
 const json = () => JSON.parse(pageServerConfigToJson(config)) as Record<string, unknown>
 
@@ -39,7 +40,14 @@ describe('a configuration', () => {
     const path = join(directory, 'config.json')
     writeFileSync(path, pageServerConfigToJson(config))
     expect(readPageServerConfig(path)).toEqual(config)
-    const ownerless = { ...config, socketOwner: null, randomAccess: false, prefetch: null, graduate: false }
+    const ownerless = {
+      ...config,
+      socketOwner: null,
+      randomAccess: false,
+      prefetch: null,
+      graduate: false,
+      faultCpu: null,
+    }
     writeFileSync(path, pageServerConfigToJson(ownerless))
     expect(readPageServerConfig(path)).toEqual(ownerless)
   })
@@ -63,6 +71,8 @@ describe('a configuration', () => {
     ['an owner without group', { socketOwner: { uid: 0 } }],
     ['an owner below zero', { socketOwner: { uid: -1, gid: 0 } }],
     ['an undecided flag', { randomAccess: 1 }],
+    ['a CPU below zero', { faultCpu: -1 }],
+    ['a CPU that no kernel has', { faultCpu: 8192 }],
     ['no map', { map: undefined }],
     ['a map that leaves pages out', { map: { pages: 100, runs: [10, 0, 0] } }],
     ['a map that covers too much', { map: { pages: 100, runs: [101, -1, 0] } }],

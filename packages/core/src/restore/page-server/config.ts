@@ -2,6 +2,7 @@ import { readFileSync, statSync } from 'node:fs'
 import { VarveError } from '../../errors.js'
 import { type ExtentMap, maxLayers } from '../../layer/extent-map.js'
 import { type ExtentMapJson, extentMapFromJson, extentMapToJson } from '../../layer/extent-map-json.js'
+import { maxCpus } from '../../sys/affinity.js'
 import type { ProcessIdentity } from '../../sys/proc.js'
 
 /** What one page server serves; written and explained in docs/formats/page-server-protocol.md. */
@@ -20,6 +21,8 @@ export interface PageServerConfig {
   readonly prefetch: string | null
   /** Bring everything else beside the guest, then leave the VM, which needs the server no more. */
   readonly graduate: boolean
+  /** Where its faults are to be answered; null: anywhere. */
+  readonly faultCpu: number | null
 }
 
 const format = 'varve-page-server'
@@ -81,6 +84,7 @@ export function pageServerConfig(value: unknown): PageServerConfig {
     randomAccess: it.randomAccess,
     prefetch: it.prefetch === null ? null : text(it.prefetch, 'prefetch'),
     graduate: it.graduate,
+    faultCpu: it.faultCpu === null ? null : whole(it.faultCpu, 'faultCpu', 0, maxCpus - 1),
   }
 }
 

@@ -55,6 +55,8 @@ export interface FaultAnswer {
  */
 export type FaultMessage =
   | FaultAnswer
+  /** The first: its thread id. */
+  | { readonly thread: number }
   | { readonly failed: number; readonly reason: string }
   | { readonly ended: number }
   | { readonly graduated: number; readonly copiedPages: number }

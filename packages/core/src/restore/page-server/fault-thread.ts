@@ -1,6 +1,7 @@
 import { once } from 'node:events'
 import { Worker } from 'node:worker_threads'
 import { VarveError } from '../../errors.js'
+import { placeThread, threadCpus } from '../../sys/affinity.js'
 import { createEvent, raiseEvent } from '../../sys/eventfd.js'
 import type { FaultAnswer, FaultMessage, FaultOrder } from './fault-orders.js'
 import type { FaultWorkerData } from './fault-worker.js'
@@ -22,7 +23,10 @@ export interface FaultThreadEvents {
 export class FaultThread {
   readonly #worker: Worker
   readonly #orderEvent = createEvent()
-  readonly #ready: Promise<unknown>
+  readonly #ready: Promise<number>
+  /** Where each VM that asked for it wants its faults answered. */
+  readonly #places = new Map<number, number>()
+  readonly #anywhere = threadCpus(0)
   /** Who waits for an answer, in the order of the orders. */
   readonly #waiting: ((answer: FaultAnswer) => void)[] = []
 
@@ -35,14 +39,15 @@ export class FaultThread {
     this.#worker.once('exit', () =>
       onFailure(new VarveError('PAGE_SERVER_PROTOCOL', 'the fault thread ended')),
     )
-    this.#ready = once(this.#worker, 'message').then(() => {
+    this.#ready = once(this.#worker, 'message').then(([first]) => {
       this.#worker.on('message', (message: FaultMessage) => {
         if ('failed' in message) events.onVmFailure(message.failed, message.reason)
         else if ('ended' in message) events.onVmEnd(message.ended)
         else if ('graduated' in message) events.onGraduated(message.graduated, message.copiedPages)
         else if ('stranded' in message) events.onStranded(message.stranded, message.reason)
-        else this.#waiting.shift()?.(message)
+        else this.#waiting.shift()?.(message as FaultAnswer)
       })
+      return (first as { readonly thread: number }).thread
     })
   }
 
@@ -58,6 +63,23 @@ export class FaultThread {
       // The thread sleeps in poll, not in Node's event loop.
       raiseEvent(this.#orderEvent)
     })
+  }
+
+  /**
+   * Has a VM's faults answered on a CPU; null: it asks for none any more. Where VMs ask for several, the thread runs on all of
+   * these. INVALID_ARGUMENT (a CPU that is not there) changes nothing.
+   */
+  async place(vm: number, cpu: number | null): Promise<void> {
+    if (cpu === null) {
+      if (!this.#places.delete(vm)) return
+    } else this.#places.set(vm, cpu)
+    const thread = await this.#ready
+    try {
+      placeThread(thread, this.#places.size === 0 ? this.#anywhere : [...new Set(this.#places.values())])
+    } catch (error) {
+      this.#places.delete(vm)
+      throw error
+    }
   }
 
   async stop(): Promise<void> {

@@ -1,6 +1,7 @@
 import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads'
 import { VarveError } from '../../errors.js'
 import { pageSizeBytes } from '../../memory/units.js'
+import { threadId } from '../../sys/affinity.js'
 import { clearEvent } from '../../sys/eventfd.js'
 import { mapAnonymous } from '../../sys/memory-map.js'
 import { Poller } from '../../sys/poll.js'
@@ -56,7 +57,7 @@ let graduating = 0
 /** How long to wait for demand before the next piece. */
 let pace = 0
 let next = 0
-say({})
+say({ thread: threadId() })
 for (let again = false, turns = 0; !stopped; turns++) {
   const ready = poller.wait(again ? retryMs : graduating === 0 ? -1 : pace)
   if (poller.readable(0)) {

@@ -107,6 +107,7 @@ export class ServedVm {
 
   /** When this resolves, Firecracker may connect. On an error, `end` it. */
   async open(): Promise<void> {
+    await this.#place()
     await this.#openControl()
     await this.#listen()
   }
@@ -115,8 +116,17 @@ export class ServedVm {
   async takeOver({ handshake, recording }: TakenOver): Promise<void> {
     this.#lost = recording !== null
     if (handshake === null) rmSync(this.config.socketPath, { force: true })
-    else await this.#serve(handshake, true)
+    else {
+      await this.#serve(handshake, true)
+      // A CPU that is gone by now only costs time.
+      await this.#place().catch(() => {})
+    }
     await (handshake === null ? this.open() : this.#openControl())
+  }
+
+  async #place(): Promise<void> {
+    const { faultCpu } = this.config
+    if (faultCpu !== null) await this.#parts.faults.place(this.number, faultCpu)
   }
 
   async #openControl(): Promise<void> {
@@ -340,6 +350,7 @@ export class ServedVm {
     await Promise.all([
       this.#prefetch?.stop(),
       this.#handshake === undefined ? undefined : this.#order({ kind: 'drop' }),
+      this.#parts.faults.place(this.number, null),
     ])
     this.#connection?.destroy()
     if (this.#handshake !== undefined) closeSync(this.#handshake.userfaultfd)

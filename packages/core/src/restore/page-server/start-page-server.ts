@@ -18,7 +18,7 @@ export interface PageServer extends PageServerClient {
 }
 
 export interface StartPageServerOptions
-  extends Omit<PageServerConfig, 'controlPath' | 'prefetch' | 'graduate'> {
+  extends Omit<PageServerConfig, 'controlPath' | 'prefetch' | 'graduate' | 'faultCpu'> {
   /** The VM's directory: configuration and control socket go into `page-server` below it. */
   readonly directory: string
   /** The server of this runtime directory serves the VM; where there is none, one is started. */
@@ -27,6 +27,8 @@ export interface StartPageServerOptions
   readonly workingSet?: WorkingSet | undefined
   /** Bring all of memory beside the guest, and leave the VM then. Nothing can be recorded of such a VM. Default false. */
   readonly graduate?: boolean | undefined
+  /** Answer its faults on this CPU. Default: anywhere. */
+  readonly faultCpu?: number | null | undefined
   readonly signal?: AbortSignal | undefined
 }
 
@@ -38,7 +40,7 @@ const maxTries = 3
  * before); the server's own about the configuration and the layers; those of `ensurePageServer`.
  */
 export async function startPageServer(options: StartPageServerOptions): Promise<PageServer> {
-  const { signal, workingSet, runtime, graduate = false, ...rest } = options
+  const { signal, workingSet, runtime, graduate = false, faultCpu = null, ...rest } = options
   // The server has a working directory of its own.
   const directory = resolve(options.directory)
   const files = pageServerFiles(directory)
@@ -52,6 +54,7 @@ export async function startPageServer(options: StartPageServerOptions): Promise<
     controlPath: assertSocketPath(files.control),
     prefetch: workingSet === undefined ? null : files.workingSet,
     graduate,
+    faultCpu,
   }
   writeFileSync(files.config, pageServerConfigToJson(config), { mode: 0o600 })
   const { server } = await orderService(runtime, files.config, signal)
