@@ -42,4 +42,5 @@ export const pageServerGraduationScenario: Scenario = {
   name: 'page-server-graduation',
   claim: 'a VM that has graduated has all of its memory and outlives its page server',
   run: graduation,
+  nativeIsEnough: true,
 }

@@ -92,4 +92,5 @@ export const pageServerRecoveryScenario: Scenario = {
   name: 'page-server-recovery',
   claim: `a page server that is killed under load is succeeded within ${limitMs} ms, and the guest’s memory is right`,
   run: recovery,
+  nativeIsEnough: true,
 }

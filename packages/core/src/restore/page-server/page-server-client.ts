@@ -71,8 +71,8 @@ export function pageServerClient(directory: string, pages: number): PageServerCl
   }
 }
 
-/** A successor listens within some 100 ms. */
-const takeOverMs = 2000
+/** A successor listens within some 100 ms; on an emulated machine, where the guard itself is still starting, within seconds. */
+const takeOverMs = 15_000
 
 /** A question that may be asked twice: where the server dies, its successor answers. */
 async function askSuccessor(
