@@ -70,16 +70,21 @@ const reference = (start) => ({ engine: null, start })
 /** How each restores: `restoreMachine`'s options, or a function of its own. */
 const contenders = {
   vanilla: reference(vanilla),
+  // Where the VMM waits for the request.
+  'vanilla, launched ahead': { ...reference(vanilla), ahead: true },
   'vanilla Uffd, handler in C': reference(vanillaUffd),
   auto: { engine: 'auto' },
   'auto, set': { engine: 'auto', workingSet: 'set' },
   file: { engine: 'file' },
+  'file, launched ahead': { engine: 'file', ahead: true },
   'file, set before': { engine: 'file', workingSet: 'set', prefetch: 'before' },
   'file, set beside': { engine: 'file', workingSet: 'set', prefetch: 'concurrent' },
   paged: { engine: 'paged' },
   'paged, set before': { engine: 'paged', workingSet: 'set', prefetch: 'before' },
   'paged, set beside': { engine: 'paged', workingSet: 'set', prefetch: 'concurrent' },
+  'paged, on one CPU': { engine: 'paged', faultCpu: cpus().length - 1 },
   mapped: { engine: 'mapped' },
+  'mapped, launched ahead': { engine: 'mapped', ahead: true },
   'mapped, set before': { engine: 'mapped', workingSet: 'set', prefetch: 'before' },
   'mapped, set beside': { engine: 'mapped', workingSet: 'set', prefetch: 'concurrent' },
   // The same from layers in which the set's pages come first, in its order.
@@ -328,11 +333,15 @@ async function touch(guest, pass) {
 
 /** Restores, touches everything, and the same once more, warm. With `clones` so many at once: times are those of the last. */
 async function measure(name, context, clones = 1) {
+  const { ahead } = contenders[name]
+  const waiting = await Promise.all(
+    Array.from({ length: clones }, () => (ahead ? launchMachine(launch) : undefined)),
+  )
   const start = performance.now()
   const since = () => performance.now() - start
   const all = await Promise.all(
-    Array.from({ length: clones }, async () => {
-      const { machine, report, helper } = await restore(name, context)
+    waiting.map(async (launched) => {
+      const { machine, report, helper } = await restore(name, context, launched)
       const restoredMs = since()
       const guest = MicroConsole.attach(machine.paths)
       await guest.ping()
@@ -362,11 +371,16 @@ async function measure(name, context, clones = 1) {
   )
 }
 
-function restore(name, context) {
-  const { engine, start, packed: _packed, ...rest } = contenders[name]
+function restore(name, context, launched) {
+  const { engine, start, packed: _packed, ahead: _ahead, ...rest } = contenders[name]
   return engine === null
-    ? start(context)
-    : restoreMachine(context.store, 'it', { ...launch, engine, ...rest })
+    ? start(context, launched)
+    : restoreMachine(context.store, 'it', {
+        ...launch,
+        engine,
+        ...rest,
+        ...(launched && { machine: launched }),
+      })
 }
 
 /** Does work, then disposes of what it used, in order. */
@@ -379,8 +393,8 @@ async function during(resources, work) {
 }
 
 /** What one does without Varve's engines: a flat memory file, mapped by Firecracker. */
-async function vanilla({ flat, statePath }) {
-  const machine = await launchMachine(launch)
+async function vanilla({ flat, statePath }, launched) {
+  const machine = launched ?? (await launchMachine(launch))
   try {
     const running = await machine.loadAndResume({ statePath, memory: { backend: 'File', path: flat } })
     return { machine: running, report: { phasesMs: {} } }

@@ -55,6 +55,11 @@ export interface LoadOptions extends CallOptions {
 export class LaunchedMachine extends MachineHandle {
   readonly state = 'launched'
 
+  /** Neither booting nor loading was begun. */
+  get unused(): boolean {
+    return this.vm.state === 'launched'
+  }
+
   /** Configures the VMM and starts the guest. */
   async boot(spec: MachineSpec, options: CallOptions = {}): Promise<RunningMachine> {
     const trackDirtyPages = spec.trackDirtyPages ?? true

@@ -1,6 +1,6 @@
 import { lstatSync, mkdirSync, readdirSync, rmSync, statSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { VarveError } from '../errors.js'
 import { removeCgroups } from '../firecracker/jail-cgroups.js'
 import { removeJail } from '../firecracker/jailer.js'
@@ -19,6 +19,9 @@ export function runtimeDirectory(env: NodeJS.ProcessEnv = process.env): string {
   const uid = process.getuid?.() ?? 0
   return uid === 0 ? '/run/varve' : join(tmpdir(), `varve-${uid}`)
 }
+
+/** Whose machine has this directory. */
+export const runtimeOf = (machineDirectory: string): string => dirname(dirname(machineDirectory))
 
 const machinesDirectory = (runtime: string) => join(runtime, 'machines')
 

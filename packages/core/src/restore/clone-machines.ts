@@ -10,7 +10,7 @@ import { type Restored, type RestoreOptions, restoreMachine } from './restore-ma
 /** More VMM processes than one host should be asked for at once. */
 const mostClones = 4096
 
-export interface CloneOptions extends Omit<RestoreOptions, 'record' | 'beforeLoad'> {
+export interface CloneOptions extends Omit<RestoreOptions, 'record' | 'beforeLoad' | 'machine'> {
   /** How many restores run at a time. Default 4. */
   readonly parallel?: number
   /** What differs between clones: a tap device of its own, say. Wins over the other options. */

@@ -3,7 +3,7 @@ import { type LaunchMachineOptions, launchMachine } from '../machine/launch-mach
 import type { LaunchedMachine, LoadOptions } from '../machine/launched-machine.js'
 import type { PausedMachine } from '../machine/paused-machine.js'
 import type { RunningMachine } from '../machine/running-machine.js'
-import { runtimeDirectory } from '../machine/runtime-directory.js'
+import { runtimeDirectory, runtimeOf } from '../machine/runtime-directory.js'
 import type { OpenSnapshot, SnapshotStore } from '../store/store-types.js'
 import { presentPages, type WorkingSet } from '../working-set/working-set.js'
 import { chooseEngine, engineFacts } from './choose-engine.js'
@@ -46,6 +46,11 @@ const engines: Readonly<Record<EngineName, Engine>> = {
 export interface RestoreOptions
   extends LaunchMachineOptions,
     Pick<LoadOptions, 'trackDirtyPages' | 'networkOverrides' | 'vsockPath' | 'clockRealtime'> {
+  /**
+   * A VMM that was launched ahead (`launchMachine`), so that the restore need not wait for one. It is taken over, whatever
+   * comes of it; `name`, `binary`, `runtimeDirectory` and `jailer` are its own. Default: one is launched.
+   */
+  readonly machine?: LaunchedMachine
   /** Default `file`. */
   readonly engine?: (typeof engineChoices)[number]
   /** Needed for engines that are experiments (`patched`); EXPERIMENTAL without. */
@@ -136,7 +141,9 @@ export async function restoreMachine(
     }
   }
   assertAsked(options)
-  const launching = phase('launch', () => launchMachine(options))
+  const launching = options.machine
+    ? Promise.resolve(options.machine)
+    : phase('launch', () => launchMachine(options))
   // Whatever fails first is thrown below; this one may fail while nobody waits for it.
   launching.catch(() => {})
   const { engine: asked = 'file' } = options
@@ -165,7 +172,10 @@ export async function restoreMachine(
     } = await engines[engine].prepare({
       snapshot,
       machine: launching,
-      runtime: options.runtimeDirectory ?? runtimeDirectory(),
+      runtime:
+        options.machine === undefined
+          ? (options.runtimeDirectory ?? runtimeDirectory())
+          : runtimeOf(options.machine.paths.directory),
       randomAccess,
       prefetch,
       graduate,
@@ -253,7 +263,12 @@ export async function restoreMachine(
   }
 }
 
-function assertAsked({ engine, experimental = false }: RestoreOptions): void {
+function assertAsked({ engine, experimental = false, machine }: RestoreOptions): void {
+  // What runs in it, or is being loaded, must not be ended for this.
+  if (machine?.unused === false)
+    throw new VarveError('MACHINE_STATE', `restore: ${machine.id} was booted or loaded before`, {
+      remedy: 'launchMachine gives one that was not',
+    })
   if (!experimental && experimentalEngineNames.some((name) => name === engine))
     throw new VarveError(
       'EXPERIMENTAL',
