@@ -198,6 +198,7 @@ export { assertTag } from './store/reference-index.js'
 export type * from './store/store-types.js'
 export { onProcessEnd } from './sys/exit-hooks.js'
 export { dropPageCache } from './sys/fadvise.js'
+export { lockDescriptor } from './sys/file-lock.js'
 export {
   isAlive,
   type MemoryUse,

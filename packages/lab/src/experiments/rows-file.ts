@@ -1,7 +1,7 @@
 import { constants } from 'node:fs'
 import { type FileHandle, open } from 'node:fs/promises'
 import { isDeepStrictEqual } from 'node:util'
-import { VarveError } from 'varve'
+import { lockDescriptor, VarveError } from 'varve'
 import { type ParsedRows, parseRows, rowsLimits } from './parse-rows.js'
 import { cellKey } from './plan.js'
 import type { CellRow, ExperimentRows, HeaderRow, Row } from './rows.js'
@@ -52,6 +52,10 @@ export class RowsFile implements AsyncDisposable {
       },
     )
     try {
+      if (!lockDescriptor(handle.fd, path))
+        throw new VarveError('ALREADY_EXISTS', `another run writes ${path} at this moment`, {
+          remedy: 'let it end, or name another directory with --out',
+        })
       const bytes = await wholeFile(handle, path)
       // A header that was cut: nothing was measured yet.
       const rows = bytes.includes(0x0a) ? parseRows(bytes, path) : null

@@ -178,6 +178,15 @@ describe('writing rows', () => {
     expect(readFileSync(path)).toEqual(before)
   })
 
+  test('is one run’s at a time', async () => {
+    {
+      await using file = await RowsFile.open(path)
+      await file.begin(header)
+      await expect(RowsFile.open(path)).rejects.toThrow('another run writes')
+    }
+    expect(await write(cell(1, 'file', 8))).toHaveLength(1)
+  })
+
   test('leaves a file alone that holds something else', async () => {
     writeFileSync(path, 'my diary')
     await expect(RowsFile.open(path)).rejects.toMatchObject({ code: 'ALREADY_EXISTS' })
