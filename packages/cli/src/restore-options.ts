@@ -33,7 +33,8 @@ export const restoreHelp = `  --engine file          one flat memory file, mappe
                          experiment, Firecracker up to 1.10.1; needs --experimental
   --working-set SET      pages to bring before the guest asks for them: the name of a set kept in
                          the snapshot, REF:NAME of one that it descends from, or a file
-  --prefetch MODE        concurrent (default): beside the guest; before: before the guest runs
+  --prefetch MODE        concurrent (default): beside the guest; before: before the guest runs.
+                         With auto, by default not at all where the set is in the page cache
   --graduate             with paged: bring all other memory beside the guest, too; then the machine
                          needs no page server any more
   --fault-cpu N          with paged: run the guest's vCPUs, and what answers their faults, on CPU N

@@ -1,11 +1,16 @@
 import { statfs } from 'node:fs/promises'
 import { dirname } from 'node:path'
+import { availableMemory } from 'node:process'
 import { zeroSource } from '../layer/extent-map.js'
 import { checkPtrace } from '../machine/doctor.js'
+import { pageRange } from '../memory/page-set.js'
 import { pageSizeBytes } from '../memory/units.js'
 import type { OpenSnapshot } from '../store/store-types.js'
 import { probeReflink } from '../sys/reflink.js'
+import { presentPages, type WorkingSet } from '../working-set/working-set.js'
 import { hasFlatFile, isFlatBase } from './file-engine.js'
+import { mapperWaits } from './mapped/mapper.js'
+import { residentShare, samplePages } from './sampled-residency.js'
 
 /** What the choice depends on, as found on this host for this snapshot. */
 export interface EngineFacts {
@@ -18,62 +23,177 @@ export interface EngineFacts {
   readonly extents: number
   /** x86_64, and the rights of ptrace over Firecracker. */
   readonly canMap: boolean
+  /** This process has a mapper that waits for work; another takes some 150 ms to start. */
+  readonly mapperWaits: boolean
   /** A recorder wants to see single pages of layers. */
   readonly randomAccess: boolean
+  /** What the guest will touch: its working set where one was given, else all that has data. */
+  readonly needed: {
+    readonly isWorkingSet: boolean
+    readonly bytes: number
+    /** Shares of it that are in the page cache, 0 to 1; null where there is no such file, or this user cannot tell. */
+    readonly inFlatFile: number | null
+    readonly inLayers: number | null
+  }
+  /** Memory that this process could still get, its cgroup's limit included. */
+  readonly memoryBytes: number
 }
 
 export interface EngineChoice {
   readonly engine: 'file' | 'paged' | 'mapped'
   /** A clause for the report: what decided. */
   readonly reason: string
+  /** Whether bringing the working set is worth it, where one was given and nothing was said about when. */
+  readonly prefetch: boolean
 }
 
 /** Copying that takes well below a second where nothing is shared (0.5 GB/s, docs/results/compose.md). */
 const smallCopyBytes = 64 * 2 ** 20
 /** Beyond it the mapped engine would take a flat file itself. */
 const mappableExtents = 512
-const mib = (bytes: number) => `${Math.ceil(bytes / 2 ** 20)} MiB`
+/** So much more of what is needed in the layers than in the flat file outweighs what mapping costs. */
+const clearlyMore = 0.25
+/** Samples know no better; what is missing then, read-ahead brings. */
+const all = 0.95
 
-/**
- * A flat file costs least per fault and shares its pages between clones, so it wins wherever it is there or cheap to make; else
- * the layers are mapped as they are; else a page server reads them. docs/guides/engines.md has the figures behind this.
- */
-export function chooseEngine(facts: EngineFacts): EngineChoice {
-  const { dataBytes, freeBytes, extents, canMap } = facts
-  if (facts.randomAccess) return { engine: 'paged', reason: 'single pages of the layers are to be seen' }
-  if (facts.hasFlatFile) return { engine: 'file', reason: 'a flat memory file is there' }
-  if (facts.reflinks) return { engine: 'file', reason: 'a flat file shares its blocks with the layers' }
-  const fits = dataBytes <= freeBytes / 2
-  if (dataBytes <= smallCopyBytes && fits)
-    return { engine: 'file', reason: `a flat file takes a copy of ${mib(dataBytes)} only` }
-  if (canMap && extents <= mappableExtents)
-    return { engine: 'mapped', reason: `a flat file would take a copy of ${mib(dataBytes)}` }
-  if (fits && extents > mappableExtents)
-    return { engine: 'file', reason: `${extents} extents are too many to map` }
-  return {
-    engine: 'paged',
-    reason: fits
-      ? `a flat file would take a copy of ${mib(dataBytes)}, and this user may not trace Firecracker`
-      : `there is no room for a flat file of ${mib(dataBytes)}`,
-  }
+const mib = (bytes: number) => `${Math.ceil(bytes / 2 ** 20)} MiB`
+const percent = (share: number) => `${Math.round(share * 100)} %`
+
+const mayMap = ({ canMap, extents }: EngineFacts) => canMap && extents <= mappableExtents
+const fits = ({ dataBytes, freeBytes }: EngineFacts) => dataBytes <= freeBytes / 2
+/** By the page cache, where somebody could look. */
+const cached = ({ needed }: EngineFacts, share: number | null) =>
+  share === null
+    ? ''
+    : `, ${percent(share)} of ${needed.isWorkingSet ? 'the working set' : 'it'} in the page cache`
+
+interface Rule {
+  readonly engine: EngineChoice['engine']
+  readonly when: (facts: EngineFacts) => boolean
+  readonly why: (facts: EngineFacts) => string
 }
 
-/** Some hundred µs: a few system calls, no reads of data. */
-export async function engineFacts(snapshot: OpenSnapshot, randomAccess: boolean): Promise<EngineFacts> {
-  const { map, flatPath } = snapshot
+/**
+ * The first that applies. A flat file that is in the page cache costs least; else the layers are mapped as they are where they
+ * are what is cached, or where a working set makes up for the mapping; a flat file is made where that is cheap; and a page server
+ * reads layers that cannot be mapped. docs/guides/engines.md has the figures behind this.
+ */
+const rules: readonly Rule[] = [
+  {
+    engine: 'paged',
+    when: ({ randomAccess }) => randomAccess,
+    why: () => 'single pages of the layers are to be seen',
+  },
+  {
+    engine: 'mapped',
+    when: (facts) => {
+      const { inFlatFile, inLayers } = facts.needed
+      return (
+        facts.hasFlatFile &&
+        mayMap(facts) &&
+        inFlatFile !== null &&
+        (inLayers ?? 0) > inFlatFile + clearlyMore
+      )
+    },
+    why: ({ needed: { isWorkingSet, inLayers, inFlatFile } }) =>
+      `${percent(inLayers ?? 0)} of ${isWorkingSet ? 'the working set' : 'the image'} are in the page cache of the layers, ${percent(inFlatFile ?? 0)} in that of the flat file`,
+  },
+  {
+    engine: 'mapped',
+    when: (facts) =>
+      facts.hasFlatFile &&
+      mayMap(facts) &&
+      facts.mapperWaits &&
+      facts.needed.isWorkingSet &&
+      (facts.needed.inFlatFile ?? 1) < all,
+    why: ({ needed }) =>
+      `${mib(needed.bytes * (1 - (needed.inFlatFile ?? 0)))} of the working set are to be read, which is fastest from mapped layers`,
+  },
+  {
+    engine: 'file',
+    when: (facts) => facts.hasFlatFile,
+    why: (facts) => `a flat memory file is there${cached(facts, facts.needed.inFlatFile)}`,
+  },
+  {
+    engine: 'file',
+    when: ({ reflinks }) => reflinks,
+    why: () => 'a flat file shares its blocks with the layers',
+  },
+  {
+    engine: 'file',
+    when: (facts) => facts.dataBytes <= smallCopyBytes && fits(facts),
+    why: ({ dataBytes }) => `a flat file takes a copy of ${mib(dataBytes)} only`,
+  },
+  {
+    engine: 'mapped',
+    when: mayMap,
+    why: (facts) =>
+      `a flat file would take a copy of ${mib(facts.dataBytes)}${cached(facts, facts.needed.inLayers)}`,
+  },
+  {
+    engine: 'file',
+    when: (facts) => fits(facts) && facts.extents > mappableExtents,
+    why: ({ extents }) => `${extents} extents are too many to map`,
+  },
+  {
+    engine: 'file',
+    when: (facts) => fits(facts) && facts.needed.bytes > facts.memoryBytes,
+    why: ({ needed, memoryBytes }) =>
+      `a page server would make copies of ${mib(needed.bytes)}, and ${mib(memoryBytes)} of memory are available`,
+  },
+  {
+    engine: 'paged',
+    when: () => true,
+    why: (facts) =>
+      fits(facts)
+        ? `a flat file would take a copy of ${mib(facts.dataBytes)}, and this user may not trace Firecracker`
+        : `there is no room for a flat file of ${mib(facts.dataBytes)}`,
+  },
+]
+
+export function chooseEngine(facts: EngineFacts): EngineChoice {
+  const { engine, why } = rules.find(({ when }) => when(facts)) as Rule
+  const { isWorkingSet, inFlatFile, inLayers } = facts.needed
+  const share = engine === 'file' ? inFlatFile : inLayers
+  // A page server copies: it has work with any page, also with one that is in memory.
+  const prefetch = !isWorkingSet || engine === 'paged' || share === null || share < all
+  return { engine, reason: prefetch ? why(facts) : `${why(facts)}: nothing is brought ahead`, prefetch }
+}
+
+/** Some ms at most: metadata, and a few hundred questions about the page cache; no reads of data. */
+export async function engineFacts(
+  snapshot: OpenSnapshot,
+  { workingSet, randomAccess }: { readonly workingSet: WorkingSet | null; readonly randomAccess: boolean },
+): Promise<EngineFacts> {
+  const { map, files, flatPath } = snapshot
   const directory = dirname(flatPath)
-  const isThere = isFlatBase(snapshot) || (await hasFlatFile(snapshot))
+  const flatBase = isFlatBase(snapshot) ? files[0]?.path : undefined
+  const flat = flatBase ?? ((await hasFlatFile(snapshot)) ? flatPath : undefined)
   let dataPages = 0
   for (let run = 0; run < map.starts.length; run++)
     if (map.sources[run] !== zeroSource) dataPages += map.counts[run] as number
+  const set = workingSet === null ? pageRange(0, map.pages) : presentPages(workingSet)
+  const neededPages = workingSet === null ? dataPages : Math.min(set.pages, dataPages)
+  const samples = samplePages(map, set, neededPages)
   const { bavail, bsize } = await statfs(directory)
   return {
-    hasFlatFile: isThere,
+    hasFlatFile: flat !== undefined,
     dataBytes: dataPages * pageSizeBytes,
-    reflinks: !isThere && probeReflink(directory) === 'works',
+    reflinks: flat === undefined && probeReflink(directory) === 'works',
     freeBytes: bavail * bsize,
     extents: map.starts.length,
     canMap: process.arch === 'x64' && checkPtrace().status === 'ok',
+    mapperWaits: mapperWaits(),
     randomAccess,
+    needed: {
+      isWorkingSet: workingSet !== null,
+      bytes: neededPages * pageSizeBytes,
+      inFlatFile:
+        flat === undefined ? null : await residentShare(samples.map(({ page }) => ({ path: flat, page }))),
+      inLayers: await residentShare(
+        samples.map(({ source, storedPage }) => ({ path: files[source]?.path ?? '', page: storedPage })),
+      ),
+    },
+    memoryBytes: availableMemory(),
   }
 }

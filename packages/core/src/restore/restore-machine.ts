@@ -62,7 +62,7 @@ export interface RestoreOptions
    * an ancestor's image is translated; what does not belong to this image is IMAGE_MISMATCH.
    */
   readonly workingSet?: WorkingSet | string
-  /** Default `concurrent`. */
+  /** Default `concurrent`; with `auto`, not at all where the set is in the page cache. */
   readonly prefetch?: PrefetchMode
   /**
    * `paged`: bring all of memory beside the guest, demand first, after which the VM needs no page server
@@ -152,15 +152,24 @@ export async function restoreMachine(
   try {
     // While the VMM starts.
     await using snapshot = await phase('open', () => store.open(ref, { signal, onProgress }))
-    const { engine, reason } = await choice(asked, snapshot, randomAccess)
     const fitted =
       options.workingSet === undefined
         ? null
         : await phase('working set', () =>
             fitWorkingSet(store, snapshot, options.workingSet ?? '', { signal }),
           )
+    const workingSet = fitted?.workingSet ?? null
+    const chosen =
+      asked === 'auto'
+        ? await phase('choose', async () =>
+            chooseEngine(await engineFacts(snapshot, { workingSet, randomAccess })),
+          )
+        : { engine: asked, reason: null, prefetch: true }
+    const { engine, reason } = chosen
     const prefetch: Prefetch | null =
-      fitted === null ? null : { workingSet: fitted.workingSet, mode: options.prefetch ?? 'concurrent' }
+      workingSet !== null && (chosen.prefetch || options.prefetch !== undefined)
+        ? { workingSet, mode: options.prefetch ?? 'concurrent' }
+        : null
     const {
       memory,
       memoryFiles,
@@ -206,10 +215,9 @@ export async function restoreMachine(
     // Beside the load: one for a VM that ended is nobody's, and gc takes it.
     const leasing = snapshot.leaseTo(launched.identity)
     leasing.catch(() => {})
-    const workingSet = fitted?.workingSet ?? null
     const noting = noteRestore(
       { pid: launched.pid, directory: launched.paths.directory },
-      { engine, snapshot, memoryFiles, workingSet },
+      { engine, snapshot, memoryFiles, workingSet: prefetch?.workingSet ?? null },
     )
     const loading = phase<RunningMachine | PausedMachine>('load', () =>
       resume && !resumeAfterPrefetch ? launched.loadAndResume(load) : launched.load(load),
@@ -277,15 +285,6 @@ function assertAsked({ engine, experimental = false, machine }: RestoreOptions):
         remedy: 'read what docs/guides/engines.md says of it, then ask for it: experimental (--experimental)',
       },
     )
-}
-
-async function choice(
-  asked: (typeof engineChoices)[number],
-  snapshot: OpenSnapshot,
-  randomAccess: boolean,
-): Promise<{ readonly engine: EngineName; readonly reason: string | null }> {
-  if (asked === 'auto') return chooseEngine(await engineFacts(snapshot, randomAccess))
-  return { engine: asked, reason: null }
 }
 
 function sources(

@@ -102,9 +102,12 @@ class Mapper {
 const idle: Mapper[] = []
 const maxIdle = 4
 
+/** Whether one waits for work, or is being started for that. */
+export const mapperWaits = (): boolean => idle.some((mapper) => mapper.usable)
+
 /** Has a mapper start now, unless one waits already. */
 export function warmMapper(): void {
-  if (!idle.some((mapper) => mapper.usable)) idle.push(new Mapper())
+  if (!mapperWaits()) idle.push(new Mapper())
 }
 
 /**
