@@ -86,7 +86,7 @@ function orderFor({ identity, files }: LaunchedMachine): MapOrder {
     },
     layers: [{ path: layer, storedPages: 1 }],
     prefault: [],
-    prefaultBeside: false,
+    prefaultBudgetMs: null,
   }
 }
 

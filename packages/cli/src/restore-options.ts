@@ -16,6 +16,7 @@ export const restoreOptions = {
   experimental: { type: 'boolean' },
   'working-set': { type: 'string' },
   prefetch: { type: 'string' },
+  'prefetch-budget': { type: 'string' },
   graduate: { type: 'boolean' },
   'fault-cpu': { type: 'string' },
   paused: { type: 'boolean' },
@@ -35,6 +36,7 @@ export const restoreHelp = `  --engine file          one flat memory file, mappe
                          the snapshot, REF:NAME of one that it descends from, or a file
   --prefetch MODE        concurrent (default): beside the guest; before: before the guest runs.
                          With auto, by default not at all where the set is in the page cache
+  --prefetch-budget MS   with before: how long the guest waits at most; the rest comes beside it
   --graduate             with paged: bring all other memory beside the guest, too; then the machine
                          needs no page server any more
   --fault-cpu N          with paged: run the guest's vCPUs, and what answers their faults, on CPU N
@@ -49,18 +51,21 @@ export interface RestoreChoices {
   readonly faultCpu?: number
   readonly trackDirtyPages: boolean
   readonly prefetch?: PrefetchMode
+  readonly prefetchBudgetMs?: number
 }
 
 /** USAGE for what names nothing. */
 export function restoreChoices({ values }: Pick<CommandContext, 'values'>): RestoreChoices {
   const mode = stringOption(values, 'prefetch')
   const cpu = integerOption(values, 'fault-cpu')
+  const budget = integerOption(values, 'prefetch-budget')
   return {
     engine: oneOf(engineChoices, 'engine', stringOption(values, 'engine') ?? 'file'),
     experimental: values.experimental === true,
     graduate: values.graduate === true,
     resume: values.paused !== true,
     trackDirtyPages: values['no-dirty-tracking'] !== true,
+    ...(budget === undefined ? {} : { prefetchBudgetMs: budget }),
     ...(cpu === undefined ? {} : { faultCpu: cpu }),
     ...(mode === undefined ? {} : { prefetch: oneOf(prefetchModes, 'prefetch', mode) }),
   }

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { LaunchedMachine, MemorySource } from '../machine/launched-machine.js'
 import type { OpenSnapshot } from '../store/store-types.js'
 import type { RecordTarget } from '../working-set/recording.js'
@@ -17,7 +18,19 @@ export type PrefetchMode = (typeof prefetchModes)[number]
 export interface Prefetch {
   /** Of the image that is restored. */
   readonly workingSet: WorkingSet
-  readonly mode: PrefetchMode
+  /** How long the guest waits for it at most: 0 in mode `concurrent`, Infinity in mode `before` without a budget. */
+  readonly budgetMs: number
+}
+
+/** Waits for work, but not longer than that. */
+export async function atMost(work: Promise<unknown>, budgetMs: number): Promise<void> {
+  if (budgetMs === Number.POSITIVE_INFINITY) return void (await work)
+  const timer = new AbortController()
+  try {
+    await Promise.race([work, sleep(budgetMs, undefined, { signal: timer.signal })])
+  } finally {
+    timer.abort()
+  }
 }
 
 /** What a prefetch brought; `restoreUsage` tells how much of it was in vain. */
@@ -70,7 +83,7 @@ export interface EngineSetup {
   readonly pageServer?: PageServer
   /** Goes on beside the guest in mode `concurrent`, has ended in mode `before`. Never rejects. */
   readonly prefetching?: Promise<PrefetchReport>
-  /** Whether the guest must wait for `prefetching`, which needs the load to get on. */
+  /** Whether the guest must wait for `prefetching`, within its budget, which needs the load to get on. */
   readonly resumeAfterPrefetch?: boolean
 }
 

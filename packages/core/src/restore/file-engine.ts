@@ -6,7 +6,7 @@ import { minus } from '../memory/page-set-algebra.js'
 import type { OpenSnapshot } from '../store/store-types.js'
 import { touchOrder } from '../working-set/working-set.js'
 import { isIntact, publishDerived } from './derived-file.js'
-import type { Engine } from './engine.js'
+import { atMost, type Engine } from './engine.js'
 import { warmFiles } from './warm-files.js'
 
 export interface FlattenedSnapshot {
@@ -31,7 +31,7 @@ export const fileEngine: Engine = {
     const zero = pagesFrom(snapshot.map, zeroSource)
     const sets = touchOrder(prefetch.workingSet).map((set) => minus(set, zero))
     const prefetching = warmFiles([{ path, sets }], signal)
-    if (prefetch.mode === 'before') await phase('prefetch', () => prefetching)
+    if (prefetch.budgetMs > 0) await phase('prefetch', () => atMost(prefetching, prefetch.budgetMs))
     return { ...setup, prefetching }
   },
 }

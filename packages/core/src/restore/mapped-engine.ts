@@ -15,7 +15,7 @@ import type { PageSet } from '../memory/page-set.js'
 import { pageSizeBytes } from '../memory/units.js'
 import type { OpenSnapshot } from '../store/store-types.js'
 import { fileIdentity } from '../sys/proc.js'
-import type { Engine, Prefetch, PrefetchReport } from './engine.js'
+import { atMost, type Engine, type Prefetch, type PrefetchReport } from './engine.js'
 import { loadedAndMapped } from './mapped/loaded-and-mapped.js'
 import type { MapReport } from './mapped/map-into-vmm.js'
 import { type MappableImage, mappableImage } from './mapped/mappable-image.js'
@@ -40,10 +40,10 @@ export const mappedEngine: Engine = {
     const ready = planRestore(snapshot, prefetch, { signal, onProgress })
     const mapping = phase('attach', () =>
       startMapping(async () => {
-        const { image, prefault, prefaultBeside } = await ready
+        const { image, prefault, prefaultBudgetMs } = await ready
         const machine = await launching
         const memoryFile = makeMemoryFile(machine, snapshot.map.pages)
-        return { vmm: machine.identity, memoryFile, ...image, prefault, prefaultBeside }
+        return { vmm: machine.identity, memoryFile, ...image, prefault, prefaultBudgetMs }
       }),
     )
     // Awaited below, after what may fail first.
@@ -51,7 +51,8 @@ export const mappedEngine: Engine = {
     const { image, toRead } = await ready
     const reading = toRead === undefined ? undefined : warmFiles(toRead, signal)
     const { mapped } = await mapping
-    if (prefetch?.mode === 'before') await phase('prefetch', async () => reading)
+    if (reading !== undefined && prefetch !== null && prefetch.budgetMs > 0)
+      await phase('prefetch', () => atMost(reading, prefetch.budgetMs))
     const prefetching = reading && besideGuest(reading, mapped, launching)
     return {
       memory: { backend: 'File', localName: memoryName },
@@ -90,7 +91,7 @@ async function besideGuest(
 interface RestorePlan {
   readonly image: MappableImage
   readonly prefault: readonly PrefaultStep[]
-  readonly prefaultBeside: boolean
+  readonly prefaultBudgetMs: number | null
   /** Undefined without a working set. */
   readonly toRead: readonly WarmedFile[] | undefined
 }
@@ -101,13 +102,13 @@ async function planRestore(
   options: Parameters<typeof mappableImage>[1],
 ): Promise<RestorePlan> {
   const image = await mappableImage(snapshot, options)
-  if (prefetch === null) return { image, prefault: [], prefaultBeside: false, toRead: undefined }
-  const { workingSet, mode } = prefetch
+  if (prefetch === null) return { image, prefault: [], prefaultBudgetMs: null, toRead: undefined }
+  const { workingSet, budgetMs } = prefetch
   const order = prefaultOrder(workingSet)
   return {
     image,
     prefault: prefaultSteps(workingSet, order),
-    prefaultBeside: mode === 'concurrent',
+    prefaultBudgetMs: budgetMs === Number.POSITIVE_INFINITY ? null : budgetMs,
     toRead: filesOf(image, order),
   }
 }

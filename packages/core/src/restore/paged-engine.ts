@@ -59,7 +59,7 @@ export const pagedEngine: Engine = {
     return {
       ...setup,
       prefetching: prefetched(pageServer, signal),
-      resumeAfterPrefetch: prefetch.mode === 'before',
+      resumeAfterPrefetch: prefetch.budgetMs > 0,
     }
   },
 }

@@ -5,7 +5,7 @@ import { readStateFile } from '../firecracker/state-file/read-state-file.js'
 import { replaceRegions } from '../firecracker/state-file/replace-regions.js'
 import type { OpenSnapshot } from '../store/store-types.js'
 import { touchOrder } from '../working-set/working-set.js'
-import type { Engine } from './engine.js'
+import { atMost, type Engine } from './engine.js'
 import { pagesByLayer } from './mapped/pages-by-layer.js'
 import { composedFile } from './patched/composed-file.js'
 import { type PatchPlan, planPatch } from './patched/plan-patch.js'
@@ -32,7 +32,8 @@ export const patchedEngine: Engine = {
       prefetch === null
         ? undefined
         : warmFiles([{ path, sets: sets.flatMap((set) => pagesByLayer(plan.image, 1, set)) }], signal)
-    if (prefetch?.mode === 'before') await phase('prefetch', async () => prefetching)
+    if (prefetching !== undefined && prefetch !== null && prefetch.budgetMs > 0)
+      await phase('prefetch', () => atMost(prefetching, prefetch.budgetMs))
     const statePath = join((await launching).paths.directory, 'patched.state')
     writeFileSync(statePath, state, { mode: 0o600, flag: 'wx' })
     return {

@@ -49,7 +49,7 @@ export async function restoreLayeredMemory(
       memoryFile: fileIdentity(await stat(memoryPath, { bigint: true })),
       ...usedLayers(image.map, image.files),
       prefault: [],
-      prefaultBeside: false,
+      prefaultBudgetMs: null,
     }))
     const launched = await launching
     const load = { ...options, statePath, memory: { backend: 'File', path: memoryPath } } as const

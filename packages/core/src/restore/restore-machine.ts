@@ -8,6 +8,7 @@ import type { OpenSnapshot, SnapshotStore } from '../store/store-types.js'
 import { presentPages, type WorkingSet } from '../working-set/working-set.js'
 import { chooseEngine, engineFacts } from './choose-engine.js'
 import {
+  atMost,
   type Engine,
   type EngineName,
   engineNames,
@@ -32,6 +33,9 @@ import {
 } from './record-machine.js'
 import { pagesOfImage, type RestoreReport } from './restore-report.js'
 import { type RestoreUsage, restoreUsage } from './restore-usage.js'
+
+/** Who waits for an hour does not wait for a prefetch. */
+const mostBudgetMs = 3_600_000
 
 /** `auto`: whichever fits this snapshot on this host; the report says which, and why. */
 export const engineChoices = [...engineNames, ...experimentalEngineNames, 'auto'] as const
@@ -64,6 +68,11 @@ export interface RestoreOptions
   readonly workingSet?: WorkingSet | string
   /** Default `concurrent`; with `auto`, not at all where the set is in the page cache. */
   readonly prefetch?: PrefetchMode
+  /**
+   * With `before`: how long to wait for the working set at most, milliseconds; what has not come by then comes beside the guest.
+   * `mapped` waits so long for the disk, and again for the mapping of what came. Default: until all is there.
+   */
+  readonly prefetchBudgetMs?: number
   /**
    * `paged`: bring all of memory beside the guest, demand first, after which the VM needs no page server
    * (`pageServer.graduation`). Not with `record`. Default false; VMs of other engines depend on nobody anyway.
@@ -168,7 +177,7 @@ export async function restoreMachine(
     const { engine, reason } = chosen
     const prefetch: Prefetch | null =
       workingSet !== null && (chosen.prefetch || options.prefetch !== undefined)
-        ? { workingSet, mode: options.prefetch ?? 'concurrent' }
+        ? { workingSet, budgetMs: budgetOf(options) }
         : null
     const {
       memory,
@@ -233,7 +242,8 @@ export async function restoreMachine(
       noting.prefetched(it)
       return it
     })
-    if (resumeAfterPrefetch) await phase('prefetch', async () => prefetching)
+    if (prefetching !== undefined && resumeAfterPrefetch)
+      await phase('prefetch', () => atMost(prefetching, prefetch?.budgetMs ?? 0))
     if (resume && machine.state === 'paused') {
       const paused = machine
       machine = await phase('resume', () => paused.resume(signal === undefined ? {} : { signal }))
@@ -271,7 +281,18 @@ export async function restoreMachine(
   }
 }
 
-function assertAsked({ engine, experimental = false, machine }: RestoreOptions): void {
+function assertAsked({
+  engine,
+  experimental = false,
+  machine,
+  prefetch,
+  prefetchBudgetMs: budget,
+}: RestoreOptions): void {
+  if (budget !== undefined && !(prefetch === 'before' && budget > 0 && budget <= mostBudgetMs))
+    throw new VarveError(
+      'INVALID_ARGUMENT',
+      `prefetchBudgetMs ${budget}: a number above 0 and up to ${mostBudgetMs}, with prefetch 'before'`,
+    )
   // What runs in it, or is being loaded, must not be ended for this.
   if (machine?.unused === false)
     throw new VarveError('MACHINE_STATE', `restore: ${machine.id} was booted or loaded before`, {
@@ -286,6 +307,9 @@ function assertAsked({ engine, experimental = false, machine }: RestoreOptions):
       },
     )
 }
+
+const budgetOf = ({ prefetch = 'concurrent', prefetchBudgetMs }: RestoreOptions): number =>
+  prefetch === 'concurrent' ? 0 : (prefetchBudgetMs ?? Number.POSITIVE_INFINITY)
 
 function sources(
   machine: LaunchedMachine,

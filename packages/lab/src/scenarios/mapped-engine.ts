@@ -11,11 +11,11 @@ import {
   launchMachine,
   memoryUse,
   type PausedMachine,
-  type PrefetchMode,
   type ProcessIdentity,
   pageRange,
   pageSetFromRuns,
   pagesOf,
+  type RestoreOptions,
   type RunningMachine,
   restoreMachine,
   type WorkingSet,
@@ -96,13 +96,16 @@ async function mappedPrefault(context: ScenarioContext): Promise<Facts> {
     groups: [{ atMs: 1, set: pageRange(1024, 300) }],
     notes: {},
   }
-  const idle = async (set: WorkingSet | undefined, prefetch: PrefetchMode = 'before') => {
+  const idle = async (
+    set: WorkingSet | undefined,
+    when: Pick<RestoreOptions, 'prefetch' | 'prefetchBudgetMs'> = { prefetch: 'before' },
+  ) => {
     const { machine, report, prefetching } = await restoreMachine(store, two, {
       engine: 'mapped',
       binary,
       runtimeDirectory,
       resume: false,
-      ...(set === undefined ? {} : { workingSet: set, prefetch }),
+      ...(set === undefined ? {} : { workingSet: set, ...when }),
     })
     await using _machine = machine
     const failure = (await prefetching)?.failure ?? null
@@ -113,19 +116,29 @@ async function mappedPrefault(context: ScenarioContext): Promise<Facts> {
   const without = await idle(undefined)
   const withSet = await idle(workingSet)
   const all = { readOnlyPages: 1100, writtenPages: 200, refusedCalls: 0 }
-  assert.deepEqual([withSet.prefault, withSet.failure], [{ ...all, thread: null }, null])
-  const beside = await idle(workingSet, 'concurrent')
+  assert.deepEqual([withSet.prefault, withSet.failure], [{ ...all, besidePages: 0, thread: null }, null])
+  const beside = await idle(workingSet, { prefetch: 'concurrent' })
   const thread = beside.prefault?.thread ?? 0
   assert.ok(thread > 1)
-  assert.deepEqual([beside.prefault, beside.failure], [{ ...all, thread }, null])
-  assert.ok(Math.abs(beside.anonymousKib - withSet.anonymousKib) <= 64, 'by a thread it comes to the same')
-  assert.ok(beside.rssKib >= withSet.rssKib - 256)
+  assert.deepEqual([beside.prefault, beside.failure], [{ ...all, besidePages: 1300, thread }, null])
+  // Whatever came within the budget, and by the thread: all, none, or some of both.
+  const budgets = [60_000, 0.001, 0.5, 1, 2]
+  const split = []
+  for (const prefetchBudgetMs of budgets)
+    split.push(await idle(workingSet, { prefetch: 'before', prefetchBudgetMs }))
+  const besidePages = split.map(({ prefault }) => prefault?.besidePages)
+  assert.equal(besidePages[0], 0)
+  assert.ok((besidePages[1] ?? 0) > 0, 'at once it is over')
+  for (const it of [beside, ...split]) {
+    assert.ok(Math.abs(it.anonymousKib - withSet.anonymousKib) <= 64, 'by a thread it comes to the same')
+    assert.ok(it.rssKib >= withSet.rssKib - 256)
+  }
   const anonymous = withSet.anonymousKib - without.anonymousKib
   // Firecracker's own heap is in these figures, too.
   assert.ok(Math.abs(anonymous - 800) <= 64, `200 written pages took ${anonymous} KiB`)
   const mapped = withSet.rssKib - without.rssKib - anonymous
   assert.ok(mapped >= 4400 - 256, `1,100 read-only pages took ${mapped} KiB`)
-  return { without, with: withSet }
+  return { without, with: withSet, besidePages }
 }
 
 /** Threads without a name of their own: Firecracker's are its main one, `fc_api` and `fc_vcpu N`. */

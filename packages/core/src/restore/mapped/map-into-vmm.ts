@@ -13,7 +13,14 @@ import { Tracee } from '../../sys/ptrace.js'
 import { SyscallTable } from '../../sys/syscall-table.js'
 import { awaitMemory } from './await-memory.js'
 import type { GuestRegion } from './guest-regions.js'
-import { addExtentCalls, addPrefaultCalls, addZeroCalls, besideCalls, type PrefaultStep } from './plan.js'
+import {
+  addExtentCalls,
+  addPrefaultCalls,
+  addZeroCalls,
+  besideCalls,
+  type PrefaultStep,
+  windowsOf,
+} from './plan.js'
 
 export interface MapOrder {
   readonly vmm: ProcessIdentity
@@ -22,8 +29,11 @@ export interface MapOrder {
   readonly map: ExtentMap
   readonly layers: readonly LayerFile[]
   readonly prefault: readonly PrefaultStep[]
-  /** Bring them in by a thread of the VMM's own, beside the load and the guest, where that can be. */
-  readonly prefaultBeside: boolean
+  /**
+   * So long the VMM is held for them (milliseconds; null: for all); the rest is brought by a thread of its own, beside the load and
+   * the guest, where that can be.
+   */
+  readonly prefaultBudgetMs: number | null
 }
 
 /** What was done, in milliseconds and counts. */
@@ -39,6 +49,8 @@ export interface MapReport {
   readonly prefault: {
     readonly readOnlyPages: number
     readonly writtenPages: number
+    /** How many of these were left to that thread. */
+    readonly besidePages: number
     /** The thread of the VMM by which they come while it goes on; nothing is known of refused calls then. Null: they are there. */
     readonly thread: number | null
     readonly refusedCalls: number
@@ -106,14 +118,17 @@ function map(tracee: Tracee, pidfd: number, files: readonly number[], order: Map
   const injection = Injection.begin(tracee)
   const mappings = mapImage(injection, pidfd, files, order.map, regions)
   const mapped = performance.now()
-  const { prefault, prefaultBeside } = order
-  const beside = prefaultBeside && prefault.length > 0
-  const thread = beside ? (injection.runBeside(besideCalls(prefault, regions)) ?? null) : null
-  const refusedCalls = thread === null ? prefaultNow(injection, regions, prefault) : 0
+  const { prefault, prefaultBudgetMs } = order
+  const first = prefaultWithin(prefaultBudgetMs, injection, regions, prefault)
+  const beside = first.left.length > 0
+  const thread = beside ? (injection.runBeside(besideCalls(first.left, regions)) ?? null) : null
+  const rest = thread === null ? first.left : []
+  const refusedCalls = first.refusedCalls + prefaultNow(injection, regions, rest)
   const prefaulted = performance.now()
   injection.end()
   tracee.detach()
-  const sum = (of: (step: PrefaultStep) => number) => prefault.reduce((all, step) => all + of(step), 0)
+  const sum = (of: (step: PrefaultStep) => number, steps = prefault) =>
+    steps.reduce((all, step) => all + of(step), 0)
   return {
     regions: regions.length,
     mappings,
@@ -123,6 +138,8 @@ function map(tracee: Tracee, pidfd: number, files: readonly number[], order: Map
     prefault: {
       readOnlyPages: sum(({ readOnly }) => readOnly.pages),
       writtenPages: sum(({ written }) => written.pages),
+      besidePages:
+        thread === null ? 0 : sum(({ readOnly, written }) => readOnly.pages + written.pages, first.left),
       thread,
       refusedCalls,
     },
@@ -174,6 +191,23 @@ function checkMapped(table: SyscallTable): number {
     )
   }
   return mappings
+}
+
+/** As much as can be in that time, part by part; gives what is left. */
+function prefaultWithin(
+  budgetMs: number | null,
+  injection: Injection,
+  regions: readonly GuestRegion[],
+  steps: readonly PrefaultStep[],
+): { readonly refusedCalls: number; readonly left: readonly PrefaultStep[] } {
+  if (budgetMs === null) return { refusedCalls: prefaultNow(injection, regions, steps), left: [] }
+  if (budgetMs === 0) return { refusedCalls: 0, left: steps }
+  const until = performance.now() + budgetMs
+  const parts = steps.flatMap((step) => windowsOf(step).map((window) => window.step))
+  let [done, refusedCalls] = [0, 0]
+  while (done < parts.length && performance.now() < until)
+    refusedCalls += prefaultNow(injection, regions, parts.slice(done, ++done))
+  return { refusedCalls, left: parts.slice(done) }
 }
 
 /** Gives how many calls the kernel refused: that costs time later, and nothing else. */

@@ -14,7 +14,7 @@ const order = {
     sourcePages: Uint32Array.of(3, 0),
   },
   layers: [{ path: '/layers/a', storedPages: 8 }],
-  prefaultBeside: true,
+  prefaultBudgetMs: 7.5,
   prefault: [{ readOnly: pageSetFromPages([1, 2, 7]), written: pageSetFromPages([0]) }],
 }
 

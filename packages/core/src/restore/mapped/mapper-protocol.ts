@@ -27,7 +27,7 @@ interface OrderJson {
   readonly map: ExtentMapJson
   readonly layers: readonly LayerFile[]
   readonly prefault: readonly { readonly readOnly: number[]; readonly written: number[] }[]
-  readonly prefaultBeside: boolean
+  readonly prefaultBudgetMs: number | null
 }
 
 export function orderToJson({ map, prefault, ...rest }: MapOrder): string {

@@ -120,26 +120,34 @@ export function besideCalls(steps: readonly PrefaultStep[], regions: readonly Gu
       )
   }
   adviseAll(MADV_RANDOM)
-  for (const { readOnly, written } of steps) {
-    const windows = windowsOf(mergeGaps(union(readOnly, written), gapPages))
-    ask(windows[0])
-    windows.forEach((requests, index) => {
-      ask(windows[index + 1])
-      const [first, last] = [requests[0], requests.at(-1)] as [PageRun, PageRun]
-      const within = (set: PageSet) => clip(set, first.start, last.start + last.count - first.start)
-      addPrefaultCalls(table, { readOnly: within(readOnly), written: within(written) }, regions)
+  for (const step of steps) {
+    const windows = windowsOf(step)
+    ask(windows[0]?.requests)
+    windows.forEach((window, index) => {
+      ask(windows[index + 1]?.requests)
+      addPrefaultCalls(table, window.step, regions)
     })
   }
   adviseAll(MADV_NORMAL)
   return table
 }
 
-function windowsOf(set: PageSet): PageRun[][] {
+interface PrefaultWindow {
+  readonly requests: readonly PageRun[]
+  readonly step: PrefaultStep
+}
+
+/** A step in parts, ascending: what is asked of the disk for each, and what is done with it. */
+export function windowsOf({ readOnly, written }: PrefaultStep): readonly PrefaultWindow[] {
   const windows: PageRun[][] = []
-  for (const { start, count } of runsOf(set))
+  for (const { start, count } of runsOf(mergeGaps(union(readOnly, written), gapPages)))
     for (let done = 0; done < count; done += requestPages) {
       if (windows.length === 0 || windows.at(-1)?.length === windowRequests) windows.push([])
       windows.at(-1)?.push({ start: start + done, count: Math.min(requestPages, count - done) })
     }
-  return windows
+  return windows.map((requests) => {
+    const [first, last] = [requests[0], requests.at(-1)] as [PageRun, PageRun]
+    const within = (set: PageSet) => clip(set, first.start, last.start + last.count - first.start)
+    return { requests, step: { readOnly: within(readOnly), written: within(written) } }
+  })
 }
