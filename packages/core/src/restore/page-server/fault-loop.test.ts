@@ -164,13 +164,28 @@ describe('the neighbours of a page', () => {
     expect(count('copiedPages')).toBe(copied)
   })
 
-  test('stay away while somebody records, and once the guest has given memory back', () => {
+  test('stay away while somebody records', () => {
     const { ops, loop, serve } = setUp({ around: true })
     loop.record(false)
     serve([fault(20_042)])
     expect(ops.calls).toEqual(['copy 20042 layer0[42] 1'])
-    loop.stopRecording()
-    serve([remove(5_000, 5_001)], [fault(20_042)])
+  })
+
+  test.each([
+    { removed: [20_040, 20_041], copied: 'copy 20041 layer0[41] 3' },
+    { removed: [20_040, 20_042], copied: 'copy 20042 layer0[42] 2' },
+    { removed: [20_041, 20_042], copied: 'copy 20042 layer0[42] 2' },
+    { removed: [20_043, 20_050], copied: 'copy 20040 layer0[40] 3' },
+    { removed: [5_000, 5_001], copied: 'copy 20040 layer0[40] 4' },
+  ] as const)('end where the guest gave memory back: $removed', ({ removed, copied }) => {
+    const { ops, serve } = setUp({ around: true })
+    serve([remove(removed[0], removed[1])], [fault(20_042)])
+    expect(ops.calls).toEqual([copied])
+  })
+
+  test('on both sides of which the guest gave memory back are none', () => {
+    const { ops, serve } = setUp({ around: true })
+    serve([remove(20_041, 20_042), remove(20_043, 20_044)], [fault(20_042)])
     expect(ops.calls).toEqual(['copy 20042 layer0[42] 1'])
   })
 })
@@ -235,11 +250,11 @@ describe('a zero run', () => {
 })
 
 describe('a removed page', () => {
-  test('is zero from then on, alone and up to the end of what was removed', () => {
+  test('is zero from then on, with those behind it up to the end of what was removed', () => {
     const { ops, serve, count } = setUp()
     serve([remove(20_010, 20_012), fault(20_010), fault(20_011), fault(20_009), fault(20_012)])
     expect(ops.calls).toEqual([
-      'zero 20010 1',
+      'zero 20010 2',
       'zero 20011 1',
       'copy 20009 layer0[9] 1',
       'copy 20012 layer0[12] 1',
@@ -250,8 +265,16 @@ describe('a removed page', () => {
   test('a range over regions and the space between marks just their pages', () => {
     const { ops, serve, count } = setUp()
     serve([remove(4_000, 20_001), fault(20_000), fault(20_001), fault(5_700)])
-    expect(ops.calls).toEqual(['zero 20000 1', 'copy 20001 layer0[1] 1', 'zero 5700 1'])
+    // Image pages 1,700 to 1,999 were removed as the second region's end.
+    expect(ops.calls).toEqual(['zero 20000 1', 'copy 20001 layer0[1] 1', 'zero 5700 300'])
     expect(count('removedPages')).toBe(1001)
+  })
+
+  test('comes with no more than 2 MiB of those behind it', () => {
+    const image = extentMapFromJson({ pages: 2000, runs: [2000, 0, 0] }, [2000])
+    const { ops, serve } = setUp({ map: image })
+    serve([remove(20_000, 20_990)], [fault(20_100)], [fault(20_800)])
+    expect(ops.calls).toEqual(['zero 20100 512', 'zero 20800 190'])
   })
 })
 

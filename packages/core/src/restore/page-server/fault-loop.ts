@@ -226,8 +226,12 @@ export class FaultLoop {
     const start = this.#map.starts[run] as number
     const source = this.#map.sources[run] as number
     if (source === zeroSource || this.#removed.has(page)) {
-      const runEnd = source === zeroSource ? start + (this.#map.counts[run] as number) : page + 1
-      const pages = Math.min(runEnd, region.startPage + region.pages, page + zeroWindowPages) - page
+      const most = Math.min(region.startPage + region.pages, page + zeroWindowPages)
+      const runEnd =
+        source === zeroSource
+          ? Math.min(start + (this.#map.counts[run] as number), most)
+          : this.#removed.endOfRun(page, most)
+      const pages = runEnd - page
       // A page of zeros of its own can be protected; the kernel's shared one cannot, or not at once.
       if (this.#record?.writes === true) this.#copy(address, this.#zeros, 0, flags)
       else this.#zero(address, this.#record === undefined ? pages : 1, flags)
@@ -249,11 +253,19 @@ export class FaultLoop {
     layer: CopySource,
     layerPage: number,
   ): boolean {
-    // Whoever records wants to see single pages, and what was removed is zero, whatever the layer has.
-    if (this.#record !== undefined || this.#removed.any) return false
+    // Whoever records wants to see single pages.
+    if (this.#record !== undefined) return false
     const window = page - (page % aroundPages)
-    const first = Math.max(window, start, region.startPage)
-    const pages = Math.min(window + aroundPages, end, region.startPage + region.pages) - first
+    let first = Math.max(window, start, region.startPage)
+    let last = Math.min(window + aroundPages, end, region.startPage + region.pages) - 1
+    // What was removed is zero, whatever the layer has.
+    if (this.#removed.any)
+      for (let it = first; it <= last; it++)
+        if (this.#removed.has(it)) {
+          if (it < page) first = it + 1
+          else last = it - 1
+        }
+    const pages = last + 1 - first
     if (pages === 1) return false
     const address = region.address + (first - region.startPage) * pageSizeBytes
     const offset = (layerPage - (page - first)) * pageSizeBytes

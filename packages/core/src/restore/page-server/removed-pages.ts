@@ -36,6 +36,13 @@ export class RemovedPages {
     return this.#bits !== undefined && ((this.#bits[page >>> 3] as number) & (1 << (page & 7))) !== 0
   }
 
+  /** The first page from `page` on that was not removed, `most` at most. */
+  endOfRun(page: number, most: number): number {
+    let end = page
+    while (end < most && this.has(end)) end++
+    return end
+  }
+
   /** To be called before a removal is read: from then on the guest may rely on it. */
   expect(): void {
     if (!this.#underWay) this.#log.underWay(true)
