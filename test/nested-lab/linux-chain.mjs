@@ -1,10 +1,13 @@
 // Runs inside the nested lab: a Linux guest with a writable disk, a chain of three snapshots in a store, each restored: what
-// the guest's files and memory held then is what they hold again, and clones do not see each other's writes.
+// the guest's files and memory held then is what they hold again, and clones do not see each other's writes. One of the restored
+// guests has its balloon inflated and deflated on the way.
 import { createHash, randomBytes } from 'node:crypto'
 import { copyFileSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { open } from 'node:fs/promises'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { guestAgent, guestInLab } from '@varve/lab'
-import { bootMachine, captureSnapshot, listMachines, openLocalStore, restoreMachine } from 'varve'
+import { captureSnapshot, launchMachine, listMachines, openLocalStore, restoreMachine } from 'varve'
 
 const scratch = join(process.env.TMPDIR, `chain-${randomBytes(4).toString('hex')}`)
 mkdirSync(scratch, { mode: 0o700 })
@@ -24,8 +27,54 @@ const functions = {
     '#!/bin/sh\ncd /run/data && for f in [a-z]*.txt; do echo "$f $(cat $f)"; done\ncd /run && for f in *.memory; do echo "$f $(cat $f)"; done\n',
 }
 
+// `hold NAME PAGES` fills fresh pages, each with NAME and its number, and keeps them; `leave` gives them back to the guest's kernel,
+// which does not clear them. `right` counts the kept ones that are as they were, `fresh` fresh ones that come as zeros and hold what
+// is then written to them.
+const pageKeeper = `import mmap
+
+kept = {}
+
+
+def content(name, page):
+    return (name.ljust(8).encode() + page.to_bytes(8, "little")) * 256
+
+
+def filled(name, pages):
+    memory = mmap.mmap(-1, pages * 4096, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    zero = bytes(4096)
+    right = 0
+    for page in range(pages):
+        right += memory[page * 4096 : (page + 1) * 4096] == zero
+        memory[page * 4096 : (page + 1) * 4096] = content(name, page)
+    return memory, right
+
+
+def count(name, pages, memory):
+    return sum(memory[p * 4096 : (p + 1) * 4096] == content(name, p) for p in range(pages))
+
+
+def handle(data):
+    op, name, pages = data.decode().split()
+    pages = int(pages)
+    if op == "right":
+        return str(count(name, pages, kept[name]))
+    memory, right = filled(name, pages)
+    if op == "hold":
+        kept[name] = memory
+        return str(right)
+    with memory:
+        return str(min(right, count(name, pages, memory)))
+`
+const [heldPages, leftPages, freshPages, balloonMib] = [1024, 4096, 1024, 64]
+
+const pages = async (agent, op, name, count) =>
+  Number(text(await agent.invoke('pages', `${op} ${name} ${count}`, { timeoutMs: 60_000 })))
+const heldRight = (agent) => pages(agent, 'right', 'held', heldPages)
+
 const result = { captured: [], states: {}, expected: {} }
-const machine = await bootMachine({
+const launched = await launchMachine()
+await launched.api.putBalloon({ amount_mib: 0, deflate_on_oom: false })
+const machine = await launched.boot({
   kernel: guestInLab.kernel,
   initrd: guestInLab.initrd,
   bootArgs: guestInLab.bootArgs,
@@ -39,6 +88,8 @@ try {
   const agent = guestAgent(machine.vsockPath)
   await agent.ping({ timeoutMs: 90_000 })
   for (const [name, program] of Object.entries(functions)) await agent.put(name, program)
+  await agent.putFile('pages', 'pages.py', pageKeeper)
+  await agent.start('pages', { runtime: 'python', file: 'pages.py' })
   await agent.invoke('mount-data')
   let running = machine
   const capture = async (tag, parent) => {
@@ -67,6 +118,8 @@ try {
   await agent.invoke('keep', 'first.txt changed\n')
   await agent.invoke('drop', 'second.txt\n')
   await agent.invoke('keep', 'third.txt three\n')
+  await pages(agent, 'hold', 'held', heldPages)
+  await pages(agent, 'leave', 'left', leftPages)
   await capture('two', 'one')
 } finally {
   await machine.stop()
@@ -86,6 +139,84 @@ const blobs = async (tag) => {
   }
 }
 const before = await blobs('two')
+
+/** Pages of the newest layer of an image that are of those which the guest left. */
+async function leftIn(tag) {
+  const snapshot = await store.open(tag)
+  try {
+    const { map, files } = snapshot
+    const newest = files.length - 1
+    const file = await open(files[newest].path)
+    const found = []
+    for (const [run, start] of map.starts.entries()) {
+      if (map.sources[run] !== newest) continue
+      const { content } = await readPages(file, map.sourcePages[run], map.counts[run])
+      for (let at = 0; at < map.counts[run]; at++) if (isLeft(content, at)) found.push(start + at)
+    }
+    await file.close()
+    return found
+  } finally {
+    await snapshot[Symbol.asyncDispose]()
+  }
+}
+
+const readPages = async (file, first, count) => {
+  const content = Buffer.alloc(count * 4096)
+  await file.read(content, 0, content.length, first * 4096)
+  return { content }
+}
+const leftName = 'left'.padEnd(8)
+const isLeft = (content, at) => content.toString('latin1', at * 4096, at * 4096 + 8) === leftName
+
+/** Waits until the guest's own total is as expected: its driver takes the balloon's pages out of it. */
+async function memTotalBecomes(agent, fits) {
+  for (const deadline = Date.now() + 60_000; ; await sleep(200)) {
+    const { MemTotal } = (await agent.memory()).meminfoKib
+    if (fits(MemTotal)) return MemTotal
+    if (Date.now() > deadline) throw new Error(`the guest's MemTotal stays at ${MemTotal} KiB`)
+  }
+}
+
+/** The guest gives memory back, is captured, and takes the memory again. */
+async function balloon(clone, pageServer) {
+  const begin = performance.now()
+  const agent = guestAgent(clone.vsockPath)
+  const total = (await agent.memory()).meminfoKib.MemTotal
+  const before = await pageServer.stats()
+  await clone.api.patchBalloon({ amount_mib: balloonMib })
+  // Faults and removals at the same time.
+  const freshBeside = await pages(agent, 'fresh', 'beside', freshPages)
+  await memTotalBecomes(agent, (it) => it <= total - balloonMib * 1024)
+  const after = await pageServer.stats()
+  const paused = await clone.pause()
+  await captureSnapshot(paused, { store, tags: ['inflated'], parent: 'two' })
+  // All of memory, which has Firecracker ask for every page that is missing.
+  const [statePath, memoryPath] = ['full.state', 'full'].map((name) => join(scratch, name))
+  await paused.snapshot({ type: 'Full', statePath, memoryPath })
+  const running = await paused.resume()
+  const heldInflated = await heldRight(agent)
+  await running.api.patchBalloon({ amount_mib: 0 })
+  await memTotalBecomes(agent, (it) => it === total)
+  const freshAfter = await pages(agent, 'fresh', 'after', 2 * freshPages)
+  const full = await open(memoryPath)
+  const left = await leftIn('two')
+  const found = { zero: 0, left: 0, other: 0 }
+  for (const page of left) {
+    const { content } = await readPages(full, page, 1)
+    found[isLeft(content, 0) ? 'left' : content.every((byte) => byte === 0) ? 'zero' : 'other']++
+  }
+  await full.close()
+  result.balloon = {
+    removedPages: [before.removedPages, after.removedPages],
+    fresh: [freshBeside, freshAfter],
+    held: [heldInflated, await heldRight(agent)],
+    left: left.length,
+    found,
+    stats: await pageServer.stats(),
+    ms: Math.round(performance.now() - begin),
+  }
+}
+
 const restores = []
 for (const [tag, engine] of [
   // Each emulated restore takes some 10 s; the two clones below come from the newest by the file engine.
@@ -94,7 +225,7 @@ for (const [tag, engine] of [
   ['two', 'paged'],
   ['two', 'mapped'],
 ]) {
-  const { machine: clone } = await restoreMachine(store, tag, { engine })
+  const { machine: clone, pageServer } = await restoreMachine(store, tag, { engine })
   try {
     const agent = guestAgent(clone.vsockPath)
     const state = text(await agent.invoke('state', '', { timeoutMs: 60_000 }))
@@ -107,12 +238,13 @@ for (const [tag, engine] of [
       state,
       own: text(await agent.invoke('state')).includes(`clone.txt ${tag}-${engine}`),
     })
+    if (pageServer !== undefined) await balloon(clone, pageServer)
   } finally {
     await clone.stop()
   }
 }
-// Two at once from one snapshot.
-const clones = await Promise.all(['a', 'b'].map(() => restoreMachine(store, 'two', { engine: 'file' })))
+// Two at once from one snapshot, of the guest whose balloon was full.
+const clones = await Promise.all(['a', 'b'].map(() => restoreMachine(store, 'inflated', { engine: 'file' })))
 try {
   const agents = clones.map(({ machine: clone }) => guestAgent(clone.vsockPath))
   for (const [i, agent] of agents.entries()) {
@@ -121,7 +253,11 @@ try {
   }
   result.clones = []
   for (const agent of agents)
-    result.clones.push(/mine\.txt (\S+)/.exec(text(await agent.invoke('state')))?.[1])
+    result.clones.push({
+      mine: /mine\.txt (\S+)/.exec(text(await agent.invoke('state')))?.[1],
+      held: await heldRight(agent),
+      fresh: await pages(agent, 'fresh', 'clone', freshPages),
+    })
 } finally {
   for (const { machine: clone } of clones) await clone.stop()
 }

@@ -27,7 +27,13 @@ export interface LinuxGuestOptions extends AptOptions {
 }
 
 /** virtio-mmio devices are found by ACPI from Firecracker 1.8 on; kernels that build them in have less to insert. */
-const guestModules = ['virtio_mmio', 'virtio_blk', 'virtio-rng', 'vmw_vsock_virtio_transport'] as const
+const guestModules = [
+  'virtio_mmio',
+  'virtio_blk',
+  'virtio-rng',
+  'virtio_balloon',
+  'vmw_vsock_virtio_transport',
+] as const
 
 /** Changes of what is built below, other than of its inputs, count this up. */
 const guestImageVersion = 4
@@ -50,7 +56,9 @@ async function bootFiles(busybox: string, options: LinuxGuestOptions): Promise<s
   const abort = signal === undefined ? {} : { signal }
   const kernel = await kernelPackage(options)
   const { files, script } = guestStart(agentCommand)
-  const key = new BuildKey().text(`boot ${guestImageVersion} ${kernel.release} ${script}`)
+  const key = new BuildKey()
+    .text(`boot ${guestImageVersion} ${kernel.release} ${script}`)
+    .text(guestModules.join())
   for (const { path, content } of files) key.text(`${path} ${content}`)
   for (const file of [kernel.vmlinuz, busybox]) await key.file('input', file)
   return buildOnce('boot', key.value, async (directory) => {
