@@ -3,6 +3,7 @@ import { chainDepthScenario } from './chain-depth.js'
 import { coarseHolesScenario } from './coarse-holes.js'
 import { diffNoSpaceScenario } from './diff-no-space.js'
 import { dirtyLogScenarios } from './dirty-log.js'
+import { furtherDiffScenarios } from './further-diff.js'
 import { generationsScenarios } from './generations.js'
 import { groundTruthScenario } from './ground-truth.js'
 import { jailedScenario } from './jailed.js'
@@ -29,6 +30,7 @@ export const scenarios: readonly Scenario[] = [
   ...workflowScenarios,
   ...layeredRestoreScenarios,
   ...generationsScenarios,
+  ...furtherDiffScenarios,
   workingSetScenario,
   groundTruthScenario,
   layeredMemoryScenario,

@@ -2,7 +2,6 @@ import assert from 'node:assert/strict'
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs'
 import {
   cloneMachines,
-  compareImages,
   type EngineName,
   engineNames,
   flatten,
@@ -14,48 +13,27 @@ import {
   type ProcessIdentity,
   pageRange,
   pageSetFromRuns,
-  pagesOf,
   type RestoreOptions,
   type RunningMachine,
   restoreMachine,
   type WorkingSet,
 } from 'varve'
 import { MicroConsole } from '../micro/micro-console.js'
+import { furtherDiff } from './further-diff.js'
 import { makeThreeLayers } from './layered-restore.js'
 import { MicroVm, type Written } from './micro-vm.js'
-import { explainPages } from './named-pages.js'
 import type { Facts, Scenario, ScenarioContext } from './scenario.js'
 
 const memoryMib = 32
 const later: Written = { pattern: { start: 2000, count: 700, order: 5 }, seed: 9 }
 const still: Written = { pattern: { start: 1024, count: 900, order: 3 }, seed: 1 }
 
-/** A clone of layers writes, is captured and restored again: what KVM logs of mapped layers is what the guest wrote. */
 async function mappedChain(context: ScenarioContext): Promise<Facts> {
   const { two } = await makeThreeLayers(context)
   await using vm = await MicroVm.restore(context, two, 'mapped')
   const left = traces(vm.machine.pid)
   assert.deepEqual(left, { tracer: 0, layerDescriptors: [], executableWithoutFile: [], seccomp: 2 })
-  await vm.resume()
-  await vm.fill(later)
-  const { layer } = await vm.capture(context, 'three', { parent: two })
-  const full = { statePath: context.path('full.state'), memoryPath: context.path('full.memory') }
-  await (await vm.pause()).snapshot({ type: 'Full', ...full })
-  await using three = await context.store.open('three')
-  assert.deepEqual([...pagesOf(await compareImages(three, full.memoryPath))], [], 'the chain is the Full')
-  // Nothing but what was written: no page is logged because it was mapped.
-  const data = layer.index.counts.reduce((sum, count) => sum + count, 0)
-  assert.ok(data >= 700 && data < 720, `the Diff has ${data} pages`)
-  for (const engine of engineNames) {
-    await using again = await MicroVm.restore(context, 'three', engine)
-    await again.resume()
-    assert.equal(await again.verify(still, later), 1600)
-    const memoryPath = context.path(`again-${engine}`)
-    await (await again.pause()).snapshot({ type: 'Full', statePath: `${memoryPath}.state`, memoryPath })
-    const { unexplained } = explainPages(await compareImages(three, memoryPath), memoryMib)
-    assert.deepEqual([...pagesOf(unexplained)], [])
-  }
-  return { diffPages: data, extents: three.map.starts.length }
+  return await furtherDiff(context, vm, two, engineNames)
 }
 
 /** What a tracer could have left behind in a VMM. */
