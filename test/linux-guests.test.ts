@@ -9,7 +9,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 
 /** Fetching packages and building images, when nothing is cached. */
 const openTimeoutMs = 600_000
-const runTimeoutMs = 300_000
+const runTimeoutMs = 600_000
 /** The chain takes three minutes on two quiet cores. */
 const chainTimeoutMs = 480_000
 
