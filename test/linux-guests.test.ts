@@ -10,8 +10,6 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 /** Fetching packages and building images, when nothing is cached. */
 const openTimeoutMs = 600_000
 const runTimeoutMs = 600_000
-/** The chain takes three minutes on two quiet cores. */
-const chainTimeoutMs = 480_000
 
 const here = (name: string) => fileURLToPath(new URL(name, import.meta.url))
 
@@ -50,7 +48,7 @@ test(
       const { exitCode, stderr, result } = await lab.run({
         script: here('nested-lab/linux-chain.mjs'),
         files: { 'data.ext4': disk },
-        timeoutMs: chainTimeoutMs,
+        timeoutMs: runTimeoutMs,
       })
       expect({ exitCode, stderr }).toEqual({ exitCode: 0, stderr: '' })
       const { captured, expected, restores, balloon, clones, blobsIntact, fsck, machinesLeft } =
@@ -92,7 +90,7 @@ test(
       rmSync(folder, { recursive: true, force: true })
     }
   },
-  chainTimeoutMs,
+  runTimeoutMs,
 )
 
 interface Who {
