@@ -312,7 +312,8 @@ describe('clones', () => {
     }
     await refused(2, 'USAGE', 'clone', 'two', '-n', '0')
     const auto = await json('restore', 'two', '--name', 'chosen', '--engine', 'auto')
-    expect(auto).toMatchObject({ engine: 'file', reason: 'a flat memory file is there' })
+    expect(auto.engine).toBe('file')
+    expect(auto.reason).toMatch(/^a flat memory file is there, \d+ % of it in the page cache$/)
     await right('stop', 'chosen')
   })
 })

@@ -9,6 +9,8 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { guestAgent, guestInLab } from '@varve/lab'
 import { captureSnapshot, launchMachine, listMachines, openLocalStore, restoreMachine } from 'varve'
 
+// Emulated, a page server takes ten seconds to start: one for all restores here, and of the next script.
+process.env.VARVE_PAGE_SERVER_LINGER_MS = '600000'
 const scratch = join(process.env.TMPDIR, `chain-${randomBytes(4).toString('hex')}`)
 mkdirSync(scratch, { mode: 0o700 })
 const dataDisk = join(scratch, 'data.ext4')

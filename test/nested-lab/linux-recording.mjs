@@ -14,6 +14,8 @@ import {
   workingSetOf,
 } from 'varve'
 
+// Emulated, a page server takes ten seconds to start: one for all restores here, and of the next script.
+process.env.VARVE_PAGE_SERVER_LINGER_MS = '600000'
 const [stage, storeName] = process.argv.slice(2)
 /** The lab's disk stays from one script to the next. */
 const storePath = join(process.env.TMPDIR, storeName)

@@ -86,6 +86,8 @@ class Lines {
 const script = (load: string) => `
 import { readFileSync, writeSync } from 'node:fs'
 import { findExperiment, loadExperimentFile, runCells } from '@varve/lab'
+// Emulated, a page server takes ten seconds to start.
+process.env.VARVE_PAGE_SERVER_LINGER_MS = '600000'
 const { rounds, only, done, accelerator } = JSON.parse(readFileSync('job.json', 'utf8'))
 const { experiment } = ${load}
 const ascii = (text) => text.replace(/[^\\0-\\x7f]/g, (it) => '\\\\u' + it.charCodeAt(0).toString(16).padStart(4, '0'))
