@@ -85,17 +85,12 @@ async function usage(context: ScenarioContext): Promise<Facts> {
     assert.deepEqual(byOrigin, { zero, flatFile: engine === 'file' ? cold : 0, layers: data })
     assert.equal((await without.usage()).prefetched, null)
   }
-  for (const { engine, prefetch, cache, atMost } of cases) {
+  const touch = async ({ engine, prefetch, cache }: Case) => {
     for (const path of [flatPath, ...files.map((it) => it.path)])
       if (cache === 'cold') dropFromCache(path)
       else readFileSync(path)
-    const restored = await restoreMachine(store, two, {
-      engine,
-      prefetch,
-      binary,
-      runtimeDirectory,
-      workingSet,
-    })
+    const options = { engine, prefetch, binary, runtimeDirectory, workingSet }
+    const restored = await restoreMachine(store, two, options)
     const { machine, report } = restored
     await using _machine = machine
     await using console = MicroConsole.attach(machine.paths)
@@ -105,7 +100,14 @@ async function usage(context: ScenarioContext): Promise<Facts> {
     const fetched = await restored.prefetching
     const before = await restored.usage()
     for (const pattern of touched) assert.equal(await console.write(pattern, 9), pattern.count)
-    const after = await restored.usage()
+    return { fetched, before, after: await restored.usage() }
+  }
+  for (const it of cases) {
+    const { engine, prefetch, cache, atMost } = it
+    let run = await touch(it)
+    // The kernel may take pages out of its cache at any moment; what is read four times in a row is not the kernel's doing.
+    for (let again = 0; again < 3 && cache === 'warm' && readSome(run); again++) run = await touch(it)
+    const { fetched, before, after } = run
     const what = `${engine}, ${prefetch}, ${cache}: ${JSON.stringify({ before, after })}`
     assert.equal(after.prefetched?.pages, ofData, what)
     const { unused } = after.prefetched
@@ -118,8 +120,7 @@ async function usage(context: ScenarioContext): Promise<Facts> {
     const least = { file: touchedPages, mapped: touchedReadOnly, paged: 0 }[engine]
     const most = touchedPages + ownFaults + (engine === 'mapped' && prefetch === 'concurrent' ? ofData : 0)
     assert.ok(faults >= least && faults <= most, `${faults} faults; ${what}`)
-    // Its own program, which is not in the set, the guest may have to have read.
-    if (cache === 'warm') assert.equal(after.readBytes.vmm, before.readBytes.vmm, what)
+    if (cache === 'warm') assert.ok(!readSome(run), what)
     if (engine !== 'paged') {
       assert.equal(after.readBytes.prefetch, (fetched?.pages ?? 0) * 4096, what)
       assert.equal(after.readBytes.prefetch === 0, cache === 'warm', what)
@@ -127,6 +128,17 @@ async function usage(context: ScenarioContext): Promise<Facts> {
     found[`${engine}, ${prefetch}, ${cache}`] = after
   }
   return { found, foundAgain: await coldWithoutSet(context, two, flatPath) }
+}
+
+/** Whether anything came from the disk: to fetch pages, or while the guest worked. */
+function readSome({
+  before,
+  after,
+}: {
+  readonly before: RestoreUsage
+  readonly after: RestoreUsage
+}): boolean {
+  return after.readBytes.vmm !== before.readBytes.vmm || (after.readBytes.prefetch ?? 0) > 0
 }
 
 /** The VMM reads by itself what nobody brought; and another handle of the machine tells the same. */
