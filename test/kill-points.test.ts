@@ -4,6 +4,8 @@ import { promisify } from 'node:util'
 import { expect, test } from 'vitest'
 
 const script = fileURLToPath(new URL('../scripts/kill-points.mjs', import.meta.url))
+/** Each third change, whose kinds come in fours; the script without `--every` takes each (docs/results/kill-points.md). */
+const every = '3'
 /** All but flatten, pack and export, which write one file the same way that squash does; docs/results/kill-points.md has them. */
 const operations = [
   'create',
@@ -16,11 +18,15 @@ const operations = [
   'import',
 ]
 
-test('killed at any change it makes on disk, a process leaves a store that has lost nothing', async () => {
+test('killed at changes it makes on disk, a process leaves a store that has lost nothing', async () => {
   // It fails with exit status 1 and the list of problems on its standard output.
-  const { stdout } = await promisify(execFile)(process.execPath, [script, '--json', ...operations], {
-    maxBuffer: 64 * 1024 * 1024,
-  }).catch((error: { stdout?: string; message: string }) => {
+  const { stdout } = await promisify(execFile)(
+    process.execPath,
+    [script, '--json', '--every', every, ...operations],
+    {
+      maxBuffer: 64 * 1024 * 1024,
+    },
+  ).catch((error: { stdout?: string; message: string }) => {
     if (error.stdout === undefined || error.stdout === '') throw error
     return { stdout: error.stdout }
   })
@@ -30,7 +36,7 @@ test('killed at any change it makes on disk, a process leaves a store that has l
     problems: string[]
   }
   expect(problems).toEqual([])
-  expect(total).toBeGreaterThanOrEqual(300)
+  expect(total).toBeGreaterThanOrEqual(110)
   expect(rows.map(({ operation }) => operation)).toEqual(operations)
   // Each operation was met both before and after it took place.
   for (const { operation, points, done, undone } of rows) {

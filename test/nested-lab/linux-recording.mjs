@@ -1,5 +1,6 @@
 // Runs inside the nested lab, in two processes one after the other: `record NAME` makes a snapshot of a Linux guest with two
-// functions and records each of them twice with every recorder into a store; `use NAME` finds the sets again and restores with them.
+// functions and records each of them twice with every recorder into a store, with `record NAME quick` the shell's only once and not
+// by a page server; `use NAME` finds the sets again and restores with them.
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { guestAgent, guestInLab } from '@varve/lab'
@@ -16,7 +17,7 @@ import {
 
 // Emulated, a page server takes ten seconds to start: one for all restores here, and of the next script.
 process.env.VARVE_PAGE_SERVER_LINGER_MS = '600000'
-const [stage, storeName] = process.argv.slice(2)
+const [stage, storeName, quick] = process.argv.slice(2)
 /** The lab's disk stays from one script to the next. */
 const storePath = join(process.env.TMPDIR, storeName)
 const memoryMib = 192
@@ -60,7 +61,8 @@ const setups = [
   { engine: 'file', cache: 'dropped', recorders: ['mincore', 'pagemap', 'diff'], set: ['mincore', 'diff'] },
   { engine: 'paged', cache: null, recorders: ['faults', 'diff'], set: ['faults'] },
 ]
-const runs = [1, 2]
+const runsOf = (name, engine) =>
+  quick === undefined || name === 'report' ? [1, 2] : engine === 'file' ? [1] : []
 const nameOf = (name, recorders, run) => `${name}.${recorders.join('-')}.${run}`
 
 async function invoke(machine, name) {
@@ -125,7 +127,7 @@ async function record() {
   await machine.stop()
   for (const setup of setups)
     for (const name of Object.keys(functions))
-      for (const run of runs) {
+      for (const run of runsOf(name, setup.engine)) {
         const begin = performance.now()
         const { right, faults, recorded, saved } = await recordOnce(store, name, setup, run)
         result.sets.push(saved)

@@ -90,5 +90,5 @@ export const layeredRestoreScenarios: readonly Scenario[] = engineNames.map((eng
   claim: `a base and two Diffs come back through the ${engine} engine, byte-identical but for named pages`,
   run: (context: ScenarioContext) => layeredRestore(context, engine),
   // mapped-chain does the same and more.
-  ...(engine === 'mapped' ? { nativeIsEnough: true as const } : {}),
+  nativeIsEnough: true,
 }))

@@ -105,8 +105,8 @@ async function usage(context: ScenarioContext): Promise<Facts> {
   for (const it of cases) {
     const { engine, prefetch, cache, atMost } = it
     let run = await touch(it)
-    // The kernel may take pages out of its cache at any moment; what is read four times in a row is not the kernel's doing.
-    for (let again = 0; again < 3 && cache === 'warm' && readSome(run); again++) run = await touch(it)
+    // The kernel may take pages out of its cache at any moment; what is read each of nine times is not the kernel's doing.
+    for (let again = 0; again < 8 && cache === 'warm' && readSome(run); again++) run = await touch(it)
     const { fetched, before, after } = run
     const what = `${engine}, ${prefetch}, ${cache}: ${JSON.stringify({ before, after })}`
     assert.equal(after.prefetched?.pages, ofData, what)

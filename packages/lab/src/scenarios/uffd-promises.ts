@@ -86,6 +86,7 @@ async function waits(context: ScenarioContext): Promise<Facts> {
 export const uffdPromiseScenarios: readonly Scenario[] = [
   {
     name: 'uffd-load-faults',
+    nativeIsEnough: true,
     claim:
       'with Uffd the load itself faults, on named pages; memory is registered for missing pages and nothing else',
     run: loadFaults,
