@@ -105,7 +105,14 @@ onProcessEnd(removeAll)
 const handler = join(directory, 'uffd-handler')
 const piece = Buffer.allocUnsafe(4 * 2 ** 20)
 const binary = await findFirecracker({ signal })
-const launch = { binary, runtimeDirectory: join(directory, 'run'), signal }
+const launch = {
+  binary,
+  runtimeDirectory: join(directory, 'run'),
+  // Each time another one: Node warns where many listen to one.
+  get signal() {
+    return AbortSignal.any([signal])
+  },
+}
 const environment = {
   cpu: cpus()[0]?.model,
   cores: cpus().length,

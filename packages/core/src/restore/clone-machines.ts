@@ -49,6 +49,8 @@ export async function cloneMachines(
         clones[number - 1] = await restoreMachine(store, ref, {
           ...options,
           ...(name === undefined ? {} : { name: `${name}-${number}` }),
+          // One of its own: Node warns where many listen to one.
+          ...(signal && { signal: AbortSignal.any([signal]) }),
           ...each?.(number),
         })
         onProgress?.(`${++ready} of ${count} ready`)
