@@ -1,5 +1,5 @@
-// `npm test`: sets everything up, then runs every test, those in the nested lab beside the others: an emulator keeps one processor
-// busy and waits for nothing else. Arguments go to vitest, which then runs alone.
+// `npm test`: sets everything up, then runs every test in two lanes of about the same length, most of those in the nested lab beside
+// the others: an emulator keeps one processor busy and waits for nothing else. Arguments go to vitest, which then runs alone.
 import { spawn } from 'node:child_process'
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -8,17 +8,38 @@ import { bin, everything, root } from './setup.mjs'
 
 await everything({ nested: true })
 const given = process.argv.slice(2)
-const runs = given.length > 0 ? [given] : [['--project=nested'], ['--project=unit', '--project=real']]
+const scenarios = 'test/nested-scenarios.test.ts'
+const lanes =
+  given.length > 0
+    ? [[given]]
+    : [
+        [['--project=nested', `--exclude=${scenarios}`]],
+        [
+          ['--project=unit', '--project=real'],
+          ['--project=nested', scenarios],
+        ],
+      ]
 
+let stopped = false
 // A signal to this process group reaches the tests themselves; this process waits for their cleaning up.
-for (const name of ['SIGINT', 'SIGTERM']) process.on(name, () => {})
+for (const name of ['SIGINT', 'SIGTERM'])
+  process.on(name, () => {
+    stopped = true
+  })
 const directory = mkdtempSync(join(tmpdir(), 'varve-test-'))
-const ended = await Promise.all(runs.map((args, number) => vitest(args, join(directory, `${number}`))))
+const ended = (await Promise.all(lanes.map(inTurn))).flat()
 rmSync(directory, { recursive: true })
 
 const sum = (name) => ended.reduce((all, { counts }) => all + counts[name], 0)
 console.log(`${sum('passed')} passed, ${sum('failed')} failed, ${sum('skipped')} skipped`)
 process.exitCode = ended.find(({ status }) => status !== 0)?.status ?? 0
+
+async function inTurn(runs, lane) {
+  const done = []
+  for (const [number, args] of runs.entries())
+    if (!stopped) done.push(await vitest(args, join(directory, `${lane}-${number}`)))
+  return done
+}
 
 function vitest(args, summary) {
   const child = spawn(

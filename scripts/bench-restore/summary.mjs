@@ -37,8 +37,21 @@ export function placeOf({ memoryMib, setMib, clones, depth }) {
   return [`${memoryMib} MiB`, `set ${setMib} MiB`, ...more].join(', ')
 }
 
-/** A line for each contender in each place and cache state: medians, and the 99th percentile to the last page. */
+/** Vanilla's request to the last page, by place, cache state and round. */
+function vanillaOf(rows) {
+  const key = (row) => `${placeOf(row)}|${row.cache}|${row.round}`
+  const last = new Map(
+    rows.filter(({ contender }) => contender === 'vanilla').map((row) => [key(row), row.lastMs]),
+  )
+  return (row) => last.get(key(row))
+}
+
+/**
+ * A line for each contender in each place and cache state: medians, the 99th percentile to the last page, and the median of each
+ * round's ratio to vanilla in the same round and cache state.
+ */
 export function summarise(rows) {
+  const vanilla = vanillaOf(rows)
   const lines = [
     ...groupBy(withOverhead(rows), (row) => `${placeOf(row)}|${row.cache}|${row.contender}`).values(),
   ]
@@ -62,9 +75,17 @@ export function summarise(rows) {
         ),
       ),
       overheadMs: median('overheadMs'),
+      ofVanilla: ratio(group, vanilla),
       rssMib: median('rssMib'),
     }
   })
+}
+
+function ratio(group, vanilla) {
+  const ratios = group
+    .filter((row) => row.warmPassMs !== undefined && vanilla(row) !== undefined)
+    .map((row) => row.lastMs / vanilla(row))
+  return ratios.length === 0 ? undefined : quantile(ratios, 0.5)
 }
 
 /** Against vanilla with everything in the page cache: the ideal of the literature. */
@@ -78,8 +99,8 @@ export function table(rows) {
     out.push(
       `### ${place}`,
       '',
-      '| cache | contender | first answer | last page | p99 | overhead | of vanilla cached | RSS MiB |',
-      '|---|---|---:|---:|---:|---:|---:|---:|',
+      '| cache | contender | first answer | last page | p99 | of vanilla | overhead | of vanilla cached | RSS MiB |',
+      '|---|---|---:|---:|---:|---:|---:|---:|---:|',
       ...group.map((it) =>
         [
           '',
@@ -88,6 +109,7 @@ export function table(rows) {
           it.firstMs ?? '',
           it.lastMs,
           it.lastP99Ms,
+          it.ofVanilla === undefined ? '' : `${it.ofVanilla.toFixed(2)}×`,
           it.overheadMs ?? '',
           ideal === undefined || it.overheadMs === undefined ? '' : `${(it.overheadMs / ideal).toFixed(2)}×`,
           it.rssMib ?? '',

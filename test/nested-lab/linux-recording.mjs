@@ -1,6 +1,6 @@
 // Runs inside the nested lab, in two processes one after the other: `record NAME` makes a snapshot of a Linux guest with two
-// functions and records each of them twice with every recorder into a store, with `record NAME quick` the shell's only once and not
-// by a page server; `use NAME` finds the sets again and restores with them.
+// functions and records each of them twice with every recorder into a store, with `record NAME quick` the shell's only
+// once, and only Python's once by a page server; `use NAME` finds the sets again and restores with them.
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { guestAgent, guestInLab } from '@varve/lab'
@@ -62,7 +62,11 @@ const setups = [
   { engine: 'paged', cache: null, recorders: ['faults', 'diff'], set: ['faults'] },
 ]
 const runsOf = (name, engine) =>
-  quick === undefined || name === 'report' ? [1, 2] : engine === 'file' ? [1] : []
+  quick === undefined || (name === 'report' && engine === 'file')
+    ? [1, 2]
+    : name === 'report' || engine === 'file'
+      ? [1]
+      : []
 const nameOf = (name, recorders, run) => `${name}.${recorders.join('-')}.${run}`
 
 async function invoke(machine, name) {

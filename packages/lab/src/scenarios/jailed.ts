@@ -64,6 +64,7 @@ async function jailed(context: ScenarioContext): Promise<Facts> {
 
 export const jailedScenario: Scenario = {
   name: 'jailed',
+  nativeIsEnough: true,
   claim: 'under the jailer, as another user, layers are taken and come back through every engine',
   run: jailed,
 }

@@ -75,6 +75,7 @@ async function isTheImage(context: ScenarioContext, vm: MicroVm, ref: string): P
 
 export const twoRegionsScenario: Scenario = {
   name: 'two-regions',
+  nativeIsEnough: true,
   claim: 'a 4 GiB guest has two regions; layers of it, and a Diff of a clone, come back through every engine',
   run: twoRegions,
 }
