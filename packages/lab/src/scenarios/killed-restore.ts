@@ -9,6 +9,18 @@ import { MicroVm, type Written } from './micro-vm.js'
 import type { Facts, Scenario, ScenarioContext } from './scenario.js'
 
 const still: Written = { pattern: { start: 1024, count: 900, order: 3 }, seed: 1 }
+/** In the second region of a guest of 4 GiB. */
+const above: Written = { pattern: { start: 3400 * 256, count: 300, order: 2 }, seed: 2 }
+const ofClone: Written = { pattern: { start: 6000, count: 400, order: 7 }, seed: 5 }
+
+/** An image to be restored, and what its guest must hold then. */
+interface Image {
+  readonly ref: string
+  readonly holds: readonly Written[]
+}
+const chain: Image = { ref: 'two', holds: [still] }
+/** `VARVE_KILL_IMAGES=all`: a base alone, a child of a clone, and two regions, too. What is left does not depend on it, so far. */
+const allImages = process.env.VARVE_KILL_IMAGES === 'all'
 const kills = 5
 /** From before the VMM is there until after the guest runs, as the whole restore took. */
 const overshoot = 1.2
@@ -18,30 +30,59 @@ const endsWithinMs = 5000
 /** Says "begin" before a restore and "end" after it, and then waits to be killed. */
 const program = `
 const { openLocalStore, restoreMachine, findFirecracker } = await import(process.argv[1])
-const [, , location, runtimeDirectory, engine] = process.argv
+const [, , location, runtimeDirectory, engine, ref] = process.argv
 const store = await openLocalStore(location)
 const binary = await findFirecracker()
 process.stdout.write('begin\\n')
-await restoreMachine(store, 'two', { engine, binary, runtimeDirectory })
+await restoreMachine(store, ref, { engine, binary, runtimeDirectory })
 process.stdout.write('end\\n')
 setInterval(() => {}, 1000)`
 
 async function killedRestore(context: ScenarioContext, engine: EngineName): Promise<Facts> {
   await makeThreeLayers(context)
+  const images = allImages ? [chain, ...(await makeOthers(context))] : [chain]
+  const found: Record<string, Facts> = {}
+  for (const image of images) found[image.ref] = await killRestoresOf(context, engine, image)
+  return found
+}
+
+async function makeOthers(context: ScenarioContext): Promise<readonly Image[]> {
+  {
+    await using vm = await MicroVm.restore(context, 'two', 'file')
+    await vm.resume()
+    await vm.fill(ofClone)
+    await vm.capture(context, 'of-clone', { parent: 'two' })
+  }
+  await using vm = await MicroVm.boot(context, { memoryMib: 4096 })
+  await vm.fill(still, above)
+  await vm.capture(context, 'two-regions', { base: 'Diff' })
+  return [
+    { ref: 'base', holds: [still] },
+    { ref: 'of-clone', holds: [still, ofClone] },
+    { ref: 'two-regions', holds: [still, above] },
+  ]
+}
+
+async function killRestoresOf(
+  context: ScenarioContext,
+  engine: EngineName,
+  { ref, holds }: Image,
+): Promise<Facts> {
   // The first one starts what later ones find: the flat file, the page server, the mapper.
-  await untilKilled(context, engine, null)
-  let wholeMs = await untilKilled(context, engine, null)
+  await untilKilled(context, engine, ref, null)
+  let wholeMs = await untilKilled(context, engine, ref, null)
   const outcomes = { during: 0, after: 0 }
   for (let kill = 0; kill < kills; kill++) {
-    const ended = await untilKilled(context, engine, (wholeMs * overshoot * (kill + Math.random())) / kills)
+    const afterMs = (wholeMs * overshoot * (kill + Math.random())) / kills
+    const ended = await untilKilled(context, engine, ref, afterMs)
     outcomes[ended === Number.POSITIVE_INFINITY ? 'during' : 'after']++
     wholeMs = Math.min(wholeMs, ended)
     await nothingLeft(context)
   }
   assert.ok(outcomes.during > 0, JSON.stringify({ wholeMs, outcomes }))
-  await using vm = await MicroVm.restore(context, 'two', engine)
+  await using vm = await MicroVm.restore(context, ref, engine)
   await vm.resume()
-  assert.equal(await vm.verify(still), 900)
+  await vm.verify(...holds)
   return { wholeMs: Math.round(wholeMs), outcomes }
 }
 
@@ -49,10 +90,11 @@ async function killedRestore(context: ScenarioContext, engine: EngineName): Prom
 async function untilKilled(
   { runtimeDirectory, store }: ScenarioContext,
   engine: EngineName,
+  ref: string,
   afterMs: number | null,
 ): Promise<number> {
   const varve = import.meta.resolve('varve')
-  const args = ['--input-type=module', '-e', program, varve, store.location, runtimeDirectory, engine]
+  const args = ['--input-type=module', '-e', program, varve, store.location, runtimeDirectory, engine, ref]
   const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] })
   try {
     let begun = 0
