@@ -117,7 +117,7 @@ test('micro: each engine’s guest answers right, and the counters tell how its 
 
 test('varve lab ls names the experiments with their number of cells', async () => {
   const { experiments } = (await varve(world, 'lab', 'ls', '--json')).json()
-  expect(experiments).toContainEqual(expect.objectContaining({ name: 'micro', guest: 'micro', cells: 166 }))
+  expect(experiments).toContainEqual(expect.objectContaining({ name: 'micro', guest: 'micro', cells: 199 }))
   for (const { question } of experiments) expect(question).toMatch(/\?$/)
 })
 

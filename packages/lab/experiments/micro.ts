@@ -9,6 +9,7 @@ import {
   engineSettings,
   MicroConsole,
   measureVms,
+  type PreparedEach,
   pageWord,
   prepareEach,
   restoreBy,
@@ -31,7 +32,8 @@ import {
 
 /** Of what the guest writes while it is measured. */
 const writeSeed = 5
-const tag = 'three'
+/** Layers of the image that everything but the depth is measured on. */
+const usualDepth = 3
 
 interface Touch {
   readonly pattern: TouchPattern
@@ -49,11 +51,21 @@ interface Work {
 
 interface Guest extends AsyncDisposable {
   readonly store: SnapshotStore
+  /** By depth. */
+  readonly images: PreparedEach<number, Image>
+}
+
+interface Image extends AsyncDisposable {
+  readonly tag: string
   readonly snapshot: OpenSnapshot
   /** Everything that a restore may read. */
   readonly files: readonly string[]
+  /** By size of the set, MiB. */
   readonly works: ReadonlyMap<number, Work>
 }
+
+/** The one guest and set with which the number of clones and of layers is varied. */
+const isVaried = (memoryMib: number, setMib: number) => memoryMib === 512 && setMib === 24
 
 export const experiment = defineExperiment({
   name: 'micro',
@@ -66,27 +78,29 @@ export const experiment = defineExperiment({
     cache: ['cold', 'warm'],
     /** Asked for at once. */
     clones: [1, 4, 16],
+    /** Layers of the image. */
+    depth: [1, usualDepth, 8, 64],
     restore: ['warm VM', 'cold boot', 'vanilla', ...engineSettingNames],
   },
-  where: ({ memoryMib, setMib, cache, clones, restore }) =>
-    // Neither restores anything: there is nothing to be cold, or to be shared.
+  where: ({ memoryMib, setMib, cache, clones, depth, restore }) =>
+    // Neither restores anything: there is nothing to be cold, to be shared, or to lie in layers.
     restore === 'warm VM' || restore === 'cold boot'
-      ? cache === 'warm' && clones === 1
-      : clones === 1 || (memoryMib === 512 && setMib === 24 && cache === 'warm'),
+      ? cache === 'warm' && clones === 1 && depth === usualDepth
+      : (clones === 1 && depth === usualDepth) ||
+        (isVaried(memoryMib, setMib) && cache === 'warm' && (clones === 1 || depth === usualDepth)),
   // The ideal of the literature: a plain snapshot, all of it in the page cache.
   compare: { factor: 'restore', baseline: { restore: 'vanilla', cache: 'warm' } },
   rounds: 20,
-  warmUp: ({ cache, setMib, clones }) => cache === 'warm' && setMib === 8 && clones === 1,
+  warmUp: ({ cache, setMib, clones, depth }) =>
+    cache === 'warm' && setMib === 8 && clones === 1 && depth === usualDepth,
   prepare: async (lab) => {
-    const guests = await prepareEach(lab.factors.memoryMib, (memoryMib) =>
-      prepareGuest(memoryMib, lab.factors.setMib, lab),
-    )
+    const guests = await prepareEach(lab.factors.memoryMib, (memoryMib) => prepareGuest(memoryMib, lab))
     const launch = { binary: lab.binary, runtimeDirectory: lab.runtimeDirectory, signal: lab.signal }
     return {
-      measure: async ({ memoryMib, setMib, cache, clones, restore }) => {
-        const guest = guests.of(memoryMib)
-        const work = guest.works.get(setMib) as Work
-        const { store, snapshot, files } = guest
+      measure: async ({ memoryMib, setMib, cache, clones, depth, restore }) => {
+        const { store, images } = guests.of(memoryMib)
+        const { tag, snapshot, files, works } = images.of(depth)
+        const work = works.get(setMib) as Work
         if (cache === 'cold') dropFromCache(files)
         else bringIntoCache(files)
         const common = { ...passes(work), clones, watched: snapshot.statePath }
@@ -123,19 +137,18 @@ function touchesOf(memoryMib: number, setMib: number): readonly Touch[] {
   }))
 }
 
-/** A chain of three layers; three quarters of the guest hold data. */
-async function prepareGuest(
-  memoryMib: number,
-  setsMib: readonly number[],
-  lab: Omit<ExperimentLab, 'factors'>,
-): Promise<Guest> {
-  const { binary, runtimeDirectory, signal } = lab
-  const launch = { binary, runtimeDirectory, signal }
+/** One chain, three quarters of it data, with an image after each number of layers that is asked for. */
+async function prepareGuest(memoryMib: number, lab: MicroLab): Promise<Guest> {
+  const { binary, runtimeDirectory, signal, factors } = lab
+  const setsAt = (depth: number) =>
+    factors.setMib.filter((setMib) => depth === usualDepth || isVaried(memoryMib, setMib))
+  const depths = factors.depth.filter((depth) => setsAt(depth).length > 0)
   lab.say(`taking snapshots of a guest of ${memoryMib} MiB`)
   const store = await openLocalStore(`${lab.directory}/store-${memoryMib}`, { create: true })
-  const expected = new Map<number, bigint[]>()
+  /** What each pass reads in the image, by depth and size of the set. */
+  const expected = new Map<number, Map<number, bigint[]>>()
   {
-    const { machine, console: guest } = await bootMicroGuest({ memoryMib, ...launch })
+    const { machine, console: guest } = await bootMicroGuest({ memoryMib, binary, runtimeDirectory, signal })
     let running: RunningMachine = machine
     try {
       const area = { start: 1024, count: memoryMib * 256 - 2048 }
@@ -143,62 +156,88 @@ async function prepareGuest(
       // A word a page makes it data; filling them, word by word and emulated, takes a minute.
       for (let part = 0; part < 4; part++)
         await guest.write({ start: area.start + part * quarter, count: Math.floor(quarter * 0.75) }, 1)
-      let parent: string | undefined
-      for (const name of ['one', 'two', tag]) {
-        if (name === tag)
-          for (const setMib of setsMib) {
-            const values: bigint[] = []
-            for (const { pattern, writes } of touchesOf(memoryMib, setMib))
-              if (!writes) values.push((await guest.read(pattern, { signal })).value)
-            expected.set(setMib, values)
-          }
+      for (let depth = 1; depth <= Math.max(...depths); depth++) {
+        if (depth > 1) await guest.write({ start: area.start, count: 1000, stride: 120, order: 3 }, depth)
+        if (depths.includes(depth)) {
+          const values = new Map<number, bigint[]>()
+          for (const setMib of setsAt(depth))
+            values.set(
+              setMib,
+              await touch(
+                guest,
+                touchesOf(memoryMib, setMib).filter(({ writes }) => !writes),
+              ),
+            )
+          expected.set(depth, values)
+        }
         const paused = await running.pause()
-        await captureSnapshot(paused, { store, tags: [name], ...(parent === undefined ? {} : { parent }) })
-        parent = name
+        const parent = depth === 1 ? {} : { parent: tagOf(depth - 1) }
+        await captureSnapshot(paused, { store, tags: [tagOf(depth)], ...parent, signal })
         running = await paused.resume()
-        if (name !== tag)
-          await guest.write({ start: area.start, count: 3000, stride: 40, order: 3 }, name.length)
       }
     } finally {
       await guest[Symbol.asyncDispose]()
       await running.stop()
     }
   }
-  const works = new Map<number, Work>()
-  for (const setMib of setsMib) {
-    lab.say(`recording a working set of ${setMib} MiB`)
-    const touches = touchesOf(memoryMib, setMib)
-    const { machine, recording } = await restoreMachine(store, tag, {
-      ...launch,
-      engine: 'paged',
-      record: { recorders: ['faults'], maxMs: 120_000 },
-    })
-    await using _machine = machine
-    await using guest = MicroConsole.attach(machine.paths)
-    await touch(guest, touches)
-    if (recording === undefined) throw new Error('a recording that was asked for is not there')
-    const { workingSet } = await recording.stop()
-    const setName = `touches-${setMib}`
-    await store.saveWorkingSet(tag, setName, workingSet)
-    works.set(setMib, {
-      touches,
-      setName,
-      readOnlyPages: workingSet.readOnly.pages,
-      writtenPages: workingSet.written.pages,
-      expected: expected.get(setMib) ?? [],
-    })
+  const images = await prepareEach(depths, async (depth) => {
+    const tag = tagOf(depth)
+    const works = new Map<number, Work>()
+    for (const setMib of setsAt(depth)) {
+      const work = await recordWork(store, memoryMib, setMib, depth, lab)
+      works.set(setMib, { ...work, expected: expected.get(depth)?.get(setMib) ?? [] })
+    }
+    const snapshot = await store.open(tag)
+    const { path: flat } = await flattenSnapshot(snapshot)
+    return {
+      tag,
+      snapshot,
+      files: [flat, snapshot.statePath, ...snapshot.files.map(({ path }) => path)],
+      works,
+      [Symbol.asyncDispose]: () => snapshot[Symbol.asyncDispose](),
+    }
+  })
+  return { store, images, [Symbol.asyncDispose]: () => images[Symbol.asyncDispose]() }
+}
+
+const tagOf = (depth: number) => `depth-${depth}`
+
+/** Touches a set once, and keeps what the guest's faults say of it. */
+async function recordWork(
+  store: SnapshotStore,
+  memoryMib: number,
+  setMib: number,
+  depth: number,
+  lab: MicroLab,
+): Promise<Omit<Work, 'expected'>> {
+  const { binary, runtimeDirectory, signal } = lab
+  lab.say(`recording a working set of ${setMib} MiB, ${depth} layers`)
+  const tag = tagOf(depth)
+  const touches = touchesOf(memoryMib, setMib)
+  const { machine, recording } = await restoreMachine(store, tag, {
+    binary,
+    runtimeDirectory,
+    signal,
+    engine: 'paged',
+    record: { recorders: ['faults'], maxMs: 120_000 },
+  })
+  await using _machine = machine
+  await using guest = MicroConsole.attach(machine.paths)
+  await touch(guest, touches)
+  if (recording === undefined) throw new Error('a recording that was asked for is not there')
+  const { workingSet } = await recording.stop()
+  const setName = `touches-${setMib}`
+  await store.saveWorkingSet(tag, setName, workingSet)
+  if (depth === usualDepth) {
     await using snapshot = await store.open(tag)
     const zero = pagesFrom(snapshot.map, zeroSource)
     lab.keepSet(`${memoryMib} MiB guest, ${setMib} MiB`, { memoryMib, setMib }, workingSet, zero)
   }
-  const snapshot = await store.open(tag)
-  const { path: flat } = await flattenSnapshot(snapshot)
   return {
-    store,
-    snapshot,
-    files: [flat, snapshot.statePath, ...snapshot.files.map(({ path }) => path)],
-    works,
-    [Symbol.asyncDispose]: () => snapshot[Symbol.asyncDispose](),
+    touches,
+    setName,
+    readOnlyPages: workingSet.readOnly.pages,
+    writtenPages: workingSet.written.pages,
   }
 }
 
@@ -208,6 +247,11 @@ async function touch(guest: MicroConsole, touches: readonly Touch[]): Promise<bi
     if (writes) await guest.write(pattern, writeSeed)
     else values.push((await guest.read(pattern)).value)
   return values
+}
+
+/** What preparing needs of the lab and of the plan. */
+type MicroLab = Omit<ExperimentLab, 'factors'> & {
+  readonly factors: { readonly depth: readonly number[]; readonly setMib: readonly number[] }
 }
 
 const isEqual = (a: readonly bigint[], b: readonly bigint[]) =>

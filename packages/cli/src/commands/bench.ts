@@ -2,8 +2,8 @@ import { positionals } from '../arguments.js'
 import type { Command } from '../command.js'
 import { command as run } from './lab/run.js'
 
-/** What a first look needs: one guest, one set, one VM at a time, three rounds. */
-const quick = ['memoryMib=512', 'setMib=24', 'clones=1']
+/** What a first look needs: one guest, one set, one image, one VM at a time, three rounds. */
+const quick = ['memoryMib=512', 'setMib=24', 'clones=1', 'depth=3']
 const quickRounds = '3'
 
 export const command: Command = {
