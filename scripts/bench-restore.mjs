@@ -25,6 +25,7 @@ const {
   findFirecracker,
   flattenSnapshot,
   launchMachine,
+  loadOptionsOf,
   onProcessEnd,
   openLocalStore,
   pageSetFromPages,
@@ -34,6 +35,7 @@ const {
 } = await import('varve')
 const { bootMicroGuest, MicroConsole, touchedPages } = await import('@varve/lab')
 const { dropPageCache } = await import('../packages/core/dist/sys/fadvise.js')
+const { seededRandom, shuffled } = await import('../packages/lab/dist/statistics/random.js')
 
 const { values: options } = parseArgs({
   options: {
@@ -122,6 +124,7 @@ const environment = {
   node: process.version,
   rounds,
 }
+const random = seededRandom(1)
 const rows = []
 try {
   say(JSON.stringify(environment))
@@ -206,7 +209,7 @@ async function measureClones(memoryMib, setMib) {
   const snapshot = await store.open('it')
   await during([snapshot], async () => {
     const { path: flat } = await flattenSnapshot(snapshot)
-    const context = { store, flat, statePath: snapshot.statePath, pass: passOf(memoryMib, setMib) }
+    const context = { store, flat, load: loadOptionsOf(snapshot), pass: passOf(memoryMib, setMib) }
     const files = [flat, snapshot.statePath, ...snapshot.files.map(({ path }) => path)]
     drop(files)
     await interleaved(cloneCounts, async (clones, contender) => {
@@ -228,7 +231,7 @@ async function measureDepths(memoryMib, setMib) {
     contexts.set(depth, {
       store,
       flat,
-      statePath: snapshot.statePath,
+      load: loadOptionsOf(snapshot),
       pass: passOf(memoryMib, setMib),
       files: [flat, snapshot.statePath, ...snapshot.files.map(({ path }) => path)],
     })
@@ -242,14 +245,13 @@ async function measureDepths(memoryMib, setMib) {
   )
 }
 
-/** Each contender with each value once a round, each round beginning with another one. The first round does not count. */
+/** Each contender with each value once a round, in an order of its own: none always comes after the same other. The first round does not count. */
 async function interleaved(values, work) {
   const cells = values.flatMap((value) => plainNames.map((contender) => ({ value, contender })))
   const mine = []
   for (let round = 0; round <= rounds; round++)
-    for (let turn = 0; turn < cells.length; turn++) {
+    for (const { value, contender } of shuffled(cells, random)) {
       signal.throwIfAborted()
-      const { value, contender } = cells[(turn + round) % cells.length]
       const row = await work(value, contender)
       if (round > 0) mine.push({ contender, round, ...row })
     }
@@ -286,15 +288,14 @@ async function measureSet({ store, packed, snapshot, packedSnapshot, memoryMib, 
     drop(files)
     // A round that does not count: it compiles, and shows what fails.
     for (let round = 0; round <= rounds; round++)
-      for (let turn = 0; turn < names.length; turn++) {
+      for (const contender of shuffled(names, random)) {
         signal.throwIfAborted()
-        const contender = names[(turn + round) % names.length]
         if (cache === 'cold') drop(files)
         else warm(files)
         const row = await measure(contender, {
           store: contenders[contender].packed ? packed : store,
           flat,
-          statePath: snapshot.statePath,
+          load: loadOptionsOf(snapshot),
           pass,
         })
         if (round > 0) mine.push({ memoryMib, setMib, cache, contender, round, ...row })
@@ -400,10 +401,13 @@ async function during(resources, work) {
 }
 
 /** What one does without Varve's engines: a flat memory file, mapped by Firecracker. */
-async function vanilla({ flat, statePath }, launched) {
+async function vanilla({ flat, load }, launched) {
   const machine = launched ?? (await launchMachine(launch))
   try {
-    const running = await machine.loadAndResume({ statePath, memory: { backend: 'File', path: flat } })
+    const running = await machine.loadAndResume({
+      ...load,
+      memory: { backend: 'File', path: flat },
+    })
     return { machine: running, report: { phasesMs: {} } }
   } catch (error) {
     await machine.stop()
@@ -412,7 +416,7 @@ async function vanilla({ flat, statePath }, launched) {
 }
 
 /** The same through userfaultfd, answered by a loop like that of Firecracker's example handler. */
-async function vanillaUffd({ flat, statePath }) {
+async function vanillaUffd({ flat, load }) {
   const machine = await launchMachine(launch)
   const socket = machine.files.local('uffd.sock').hostPath
   const child = spawn(handler, [socket, flat, 'example'], { stdio: ['ignore', 'pipe', 'inherit'] })
@@ -426,7 +430,11 @@ async function vanillaUffd({ flat, statePath }) {
   try {
     await once(child.stdout, 'data')
     const memory = { backend: 'Uffd', socketName: 'uffd.sock' }
-    return { machine: await machine.loadAndResume({ statePath, memory }), report: { phasesMs: {} }, helper }
+    return {
+      machine: await machine.loadAndResume({ ...load, memory }),
+      report: { phasesMs: {} },
+      helper,
+    }
   } catch (error) {
     await machine.stop()
     await helper[Symbol.asyncDispose]()

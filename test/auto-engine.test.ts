@@ -88,20 +88,25 @@ test('the flat file where it is in the page cache, or nothing is', async () => {
   warm(flat, ...layers)
   expect(await auto()).toMatchObject({
     engine: 'file',
-    reason: expect.stringContaining('100 % of it in the page'),
+    // The kernel may take back a page at any time.
+    reason: expect.stringMatching(/, (9\d|100) % of it in the page cache/),
   })
   drop(flat, ...layers)
   expect(await auto()).toMatchObject({
     engine: 'file',
-    reason: expect.stringContaining('0 % of it in the page'),
+    reason: expect.stringMatching(/, 0 % of it in the page cache/),
   })
 })
 
 test('the layers where these are in the page cache, and the flat file is not', async () => {
   warm(...layers)
   drop(flat)
-  const reason = '100 % of the image are in the page cache of the layers, 0 % in that of the flat file'
-  expect(await auto()).toMatchObject({ engine: 'mapped', reason })
+  expect(await auto()).toMatchObject({
+    engine: 'mapped',
+    reason: expect.stringMatching(
+      /^(9\d|100) % of the image are in the page cache of the layers, 0 % in that of the flat file/,
+    ),
+  })
 })
 
 test('a working set is brought where it is not there, and not where it is, but on request', async () => {

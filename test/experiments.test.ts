@@ -139,7 +139,7 @@ test('bench is micro, in a short form where that is asked for', async () => {
   expect(json()).toMatchObject({ experiment: 'micro', cells: 1, wrong: 0 })
   const { cells } = await readRows(join(out, 'rows.jsonl'))
   expect(cells.map(({ cell }) => cell)).toEqual([
-    { memoryMib: 512, setMib: 24, cache: 'warm', clones: 1, restore: 'vanilla' },
+    { memoryMib: 512, setMib: 24, cache: 'warm', clones: 1, depth: 3, restore: 'vanilla' },
   ])
   expect((await varve(world, 'bench', 'more')).status).toBe(2)
 })

@@ -167,6 +167,7 @@ export {
 } from './restore/engine.js'
 export { type FlattenedSnapshot, flattenSnapshot } from './restore/file-engine.js'
 export { type FittedWorkingSet, fitWorkingSet } from './restore/fit-working-set.js'
+export { loadOptionsOf } from './restore/load-options.js'
 export type { ServingProcesses } from './restore/page-server/control.js'
 export { handOverPageServer } from './restore/page-server/ensure-page-server.js'
 export type { PageServerStats } from './restore/page-server/page-server-client.js'

@@ -2,7 +2,8 @@ import { mkdirSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs
 import { join } from 'node:path'
 import { lastWords } from '../firecracker/last-words.js'
 import { vmmPaths } from '../firecracker/vmm-paths.js'
-import { type MachineRecord, readSmallFile } from './machine-record.js'
+import { readSmallFile } from '../sys/small-file.js'
+import { type MachineRecord, maxRecordBytes } from './machine-record.js'
 
 /** Why a machine is gone that nobody stopped. */
 export interface DeathNote {
@@ -12,10 +13,12 @@ export interface DeathNote {
   readonly reason: string
 }
 
+const readText = (path: string) => readSmallFile(path, maxRecordBytes).toString('utf8')
+
 /** The guard of a page server leaves this file before it kills the VM. See docs/formats/page-server-protocol.md. */
 export function deathReason(directory: string): string | undefined {
   try {
-    const value = JSON.parse(readSmallFile(join(directory, 'death.json'))) as {
+    const value = JSON.parse(readText(join(directory, 'death.json'))) as {
       reason?: unknown
       detail?: unknown
     }
@@ -50,7 +53,7 @@ export function keepDeathNote(runtime: string, directory: string, record: Machin
 
 export function readDeathNote(runtime: string, id: string): DeathNote | undefined {
   try {
-    const value = JSON.parse(readSmallFile(notePath(runtime, id))) as DeathNote
+    const value = JSON.parse(readText(notePath(runtime, id))) as DeathNote
     return typeof value.reason === 'string' && typeof value.foundAt === 'string' ? value : undefined
   } catch {
     return undefined

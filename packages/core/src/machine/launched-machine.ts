@@ -47,6 +47,13 @@ export interface LoadOptions extends CallOptions {
   readonly networkOverrides?: Readonly<Record<string, string>>
   /** Other vsock socket. Firecracker 1.16.0 or newer; not needed where the path was relative. */
   readonly vsockPath?: string
+  /**
+   * The vsock path in the snapshot (`GET /vm/config` when it was taken); null where it has no vsock. Default: Firecracker is
+   * asked for it after the load, which takes a millisecond.
+   */
+  readonly savedVsockPath?: string | null
+  /** Which snapshot this is: what the log of written pages counts from, see `MachineRecord.snapshotId`. Default: not known. */
+  readonly snapshotId?: string
   /** Let the guest's clock jump to the host's. Firecracker 1.14.4, 1.15.1, 1.16.0 or newer, x86_64. */
   readonly clockRealtime?: boolean
 }
@@ -157,7 +164,7 @@ export class LaunchedMachine extends MachineHandle {
   }
 
   async #load(options: LoadOptions, resume: boolean): Promise<void> {
-    const { signal, trackDirtyPages = true } = options
+    const { signal, trackDirtyPages = true, snapshotId = null } = options
     const call = signal === undefined ? {} : { signal }
     await this.step('load', resume ? 'running' : 'paused', options, async () => {
       await this.#withDisks(options, async () => {
@@ -176,12 +183,18 @@ export class LaunchedMachine extends MachineHandle {
       })
       this.vm.updateRecord({
         dirtyTracking: trackDirtyPages,
-        vsockPath: await this.readVsockPath(call),
+        vsockPath: await this.#vsockOf(options, call),
+        snapshotId,
         // The load itself writes (VMGenID, device state), so memory is not quite the snapshot's even before the guest runs.
         ranSince: true,
         origin: { kind: 'load', from: options.statePath },
       })
     })
+  }
+
+  async #vsockOf(options: LoadOptions, call: CallOptions): Promise<string | null> {
+    const { savedVsockPath, vsockPath = savedVsockPath } = options
+    return vsockPath === undefined ? this.readVsockPath(call) : this.vsockOnHost(vsockPath)
   }
 
   /** Has the disks in place for `load`, and takes them away again where that fails. */

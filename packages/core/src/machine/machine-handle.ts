@@ -155,8 +155,11 @@ export abstract class MachineHandle implements AsyncDisposable {
 
   /** Host path of the vsock socket, from the VMM's own configuration. */
   protected async readVsockPath(options: CallOptions): Promise<string | null> {
-    const path = (await this.vm.api.vmConfig(options)).vsock?.uds_path
-    if (path === undefined) return null
+    return this.vsockOnHost((await this.vm.api.vmConfig(options)).vsock?.uds_path ?? null)
+  }
+
+  protected vsockOnHost(path: string | null): string | null {
+    if (path === null) return null
     const { jailRoot } = this.vm.process
     return jailRoot === undefined ? resolve(this.paths.directory, path) : join(jailRoot, resolve('/', path))
   }

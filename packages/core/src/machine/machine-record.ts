@@ -1,7 +1,8 @@
-import { closeSync, constants, fstatSync, openSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
+import { renameSync, writeFileSync } from 'node:fs'
 import { dirname, isAbsolute, join } from 'node:path'
 import { withShortLock } from '../sys/file-lock.js'
 import type { ProcessIdentity } from '../sys/proc.js'
+import { readSmallFile } from '../sys/small-file.js'
 
 /**
  * One VM as the runtime directory remembers it, so that later commands find it again. A pid alone is not an identity:
@@ -42,6 +43,9 @@ export interface MachineRecord {
   readonly ranSince: boolean
   readonly origin: { readonly kind: 'boot' | 'load'; readonly from: string }
 }
+
+/** What lies in a machine's own directory is a page long at most. */
+export const maxRecordBytes = 64 * 1024
 
 const recordPath = (directory: string) => join(directory, 'machine.json')
 
@@ -97,9 +101,9 @@ export type RecordLookup =
 export function lookUpRecord(directory: string): RecordLookup {
   let text: string
   try {
-    text = readSmallFile(recordPath(directory))
+    text = readSmallFile(recordPath(directory), maxRecordBytes).toString('utf8')
   } catch (error) {
-    const code = (error as NodeJS.ErrnoException).code
+    const code = ((error as Error).cause as NodeJS.ErrnoException | undefined)?.code
     return { state: code === 'ENOENT' || code === 'ENOTDIR' ? 'missing' : 'unknown' }
   }
   try {
@@ -115,20 +119,6 @@ export function lookUpRecord(directory: string): RecordLookup {
 export function readRecord(directory: string): MachineRecord | undefined {
   const found = lookUpRecord(directory)
   return found.state === 'known' ? found.record : undefined
-}
-
-const maxRecordBytes = 64 * 1024
-
-/** A file of this directory's own, which is a page long at most; another kind of file is an error. */
-export function readSmallFile(path: string): string {
-  const fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK)
-  try {
-    const stat = fstatSync(fd)
-    if (!stat.isFile() || stat.size > maxRecordBytes) throw new Error(`${path} is no small file`)
-    return readFileSync(fd, 'utf8')
-  } finally {
-    closeSync(fd)
-  }
 }
 
 function isRecord(value: MachineRecord): boolean {

@@ -1,4 +1,4 @@
-import { statfs } from 'node:fs/promises'
+import { statfsSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { availableMemory } from 'node:process'
 import { zeroSource } from '../layer/extent-map.js'
@@ -31,7 +31,10 @@ export interface EngineFacts {
   readonly needed: {
     readonly isWorkingSet: boolean
     readonly bytes: number
-    /** Shares of it that are in the page cache, 0 to 1; null where there is no such file, or this user cannot tell. */
+    /**
+     * Shares of it that are in the page cache, 0 to 1; null where there is no such file, or this user cannot tell. Of the layers also
+     * where the flat file has it all: nobody asks then.
+     */
     readonly inFlatFile: number | null
     readonly inLayers: number | null
   }
@@ -160,7 +163,7 @@ export function chooseEngine(facts: EngineFacts): EngineChoice {
   return { engine, reason: prefetch ? why(facts) : `${why(facts)}: nothing is brought ahead`, prefetch }
 }
 
-/** Some ms at most: metadata, and a few hundred questions about the page cache; no reads of data. */
+/** A millisecond: metadata, and at most 128 questions about the page cache; no reads of data. In this thread, as a restore waits for it. */
 export async function engineFacts(
   snapshot: OpenSnapshot,
   { workingSet, randomAccess }: { readonly workingSet: WorkingSet | null; readonly randomAccess: boolean },
@@ -175,7 +178,15 @@ export async function engineFacts(
   const set = workingSet === null ? pageRange(0, map.pages) : presentPages(workingSet)
   const neededPages = workingSet === null ? dataPages : Math.min(set.pages, dataPages)
   const samples = samplePages(map, set, neededPages)
-  const { bavail, bsize } = await statfs(directory)
+  const inFlatFile =
+    flat === undefined ? null : residentShare(samples.map(({ page }) => ({ path: flat, page })))
+  const inLayers =
+    (inFlatFile ?? 0) >= all
+      ? null
+      : residentShare(
+          samples.map(({ source, storedPage }) => ({ path: files[source]?.path ?? '', page: storedPage })),
+        )
+  const { bavail, bsize } = statfsSync(directory)
   return {
     hasFlatFile: flat !== undefined,
     dataBytes: dataPages * pageSizeBytes,
@@ -188,11 +199,8 @@ export async function engineFacts(
     needed: {
       isWorkingSet: workingSet !== null,
       bytes: neededPages * pageSizeBytes,
-      inFlatFile:
-        flat === undefined ? null : await residentShare(samples.map(({ page }) => ({ path: flat, page }))),
-      inLayers: await residentShare(
-        samples.map(({ source, storedPage }) => ({ path: files[source]?.path ?? '', page: storedPage })),
-      ),
+      inFlatFile,
+      inLayers,
     },
     memoryBytes: availableMemory(),
   }

@@ -36,7 +36,7 @@ export async function fillPageCache(
   await using handle = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK)
   const { fd } = handle
   using residency = openResidency(fd)
-  const seen = await canSeeResidency(path)
+  const seen = canSeeResidency(path)
   const resident = seen ? await residentBeside(residency, unionAll(sets)) : emptyPageSet
   const missing = sets.map((set) => minus(set, resident))
   const wanted = withNeighbours(missing, requestPages).map((set) => mergeGaps(set, gapPages))

@@ -20,6 +20,7 @@ import {
 } from './engine.js'
 import { fileEngine } from './file-engine.js'
 import { fitWorkingSet } from './fit-working-set.js'
+import { loadOptionsOf } from './load-options.js'
 import { mappedEngine } from './mapped-engine.js'
 import { noteRestore } from './note-restore.js'
 import type { PageServer } from './page-server/start-page-server.js'
@@ -211,19 +212,11 @@ export async function restoreMachine(
         recordTarget(target, signal === undefined ? record : { signal, ...record }),
       )
     const load: LoadOptions = {
-      ...loadOptions(options),
+      ...loadOptionsOf(snapshot),
+      ...askedOf(options),
       statePath,
       memory,
-      disks: snapshot.diskFiles.map(({ file, path, readOnly }) => ({
-        file,
-        source: path,
-        mode: readOnly ? 'link' : 'copy',
-      })),
-      diskDirectory: snapshot.clonesDirectory,
     }
-    // Beside the load: one for a VM that ended is nobody's, and gc takes it.
-    const leasing = snapshot.leaseTo(launched.identity)
-    leasing.catch(() => {})
     const noting = noteRestore(
       { pid: launched.pid, directory: launched.paths.directory },
       { engine, snapshot, memoryFiles, workingSet: prefetch?.workingSet ?? null },
@@ -232,7 +225,11 @@ export async function restoreMachine(
       resume && !resumeAfterPrefetch ? launched.loadAndResume(load) : launched.load(load),
     )
     loading.catch(() => {})
-    // While another process is busy with the load.
+    // The request goes out first: the rest is for while Firecracker is busy with it.
+    await new Promise(setImmediate)
+    // One for a VM that ended is nobody's, and gc takes it.
+    const leasing = snapshot.leaseTo(launched.identity)
+    leasing.catch(() => {})
     noting.loading()
     const pages = pagesOfImage(snapshot, memoryFiles, workingSet)
     const mapping = (await besideLoad?.(loading)) ?? null
@@ -248,7 +245,6 @@ export async function restoreMachine(
       const paused = machine
       machine = await phase('resume', () => paused.resume(signal === undefined ? {} : { signal }))
     }
-    machine.countFromSnapshot(snapshot.entry.id, 0)
     await leasing
     const report: RestoreReport = {
       engine,
@@ -320,7 +316,7 @@ function sources(
   return { vmm: machine.identity, machine, image: entry.id, pages: snapshot.map.pages, snapshot, files, map }
 }
 
-function loadOptions(options: RestoreOptions): Partial<LoadOptions> {
+function askedOf(options: RestoreOptions): Partial<LoadOptions> {
   const { trackDirtyPages, networkOverrides, vsockPath, clockRealtime, signal } = options
   return Object.fromEntries(
     Object.entries({ trackDirtyPages, networkOverrides, vsockPath, clockRealtime, signal }).filter(

@@ -10,8 +10,8 @@ export interface FilePage {
   readonly page: number
 }
 
-/** Half a microsecond each; a share is within 6 % of the truth 19 times of 20. */
-const mostSamples = 256
+/** Three microseconds each. 19 times of 20 a share is within 12 % of the truth, and where all are there, so are 95 % of all pages. */
+const mostSamples = 64
 
 /** A page of the image that has data, and where it lies. */
 export interface ImageSample {
@@ -20,7 +20,7 @@ export interface ImageSample {
   readonly storedPage: number
 }
 
-/** Of a set's pages that have data, `total` in all, some evenly spaced: at most 256, all of them where there are less. */
+/** Of a set's pages that have data, `total` in all, some evenly spaced: at most 64, all of them where there are less. */
 export function samplePages(map: ExtentMap, set: PageSet, total: number): readonly ImageSample[] {
   const step = Math.max(1, total / mostSamples)
   const samples: ImageSample[] = []
@@ -38,7 +38,7 @@ export function samplePages(map: ExtentMap, set: PageSet, total: number): readon
 }
 
 /** The share of these pages that is in the page cache, 0 to 1; null where this user cannot tell, or there are none. */
-export async function residentShare(pages: readonly FilePage[]): Promise<number | null> {
+export function residentShare(pages: readonly FilePage[]): number | null {
   const byFile = new Map<string, number[]>()
   for (const { path, page } of pages) {
     const ofFile = byFile.get(path)
@@ -48,7 +48,7 @@ export async function residentShare(pages: readonly FilePage[]): Promise<number 
   let found = 0
   try {
     for (const [path, ofFile] of byFile) {
-      if (!(await canSeeResidency(path))) return null
+      if (!canSeeResidency(path)) return null
       found += residentOf(path, ofFile)
     }
   } catch {

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { VarveError } from '../errors.js'
 import { readLayer, verifyLayer } from '../layer/layer-file.js'
 import { removeFile, renameFile } from '../sys/mutations.js'
-import { readSmallFile } from './checked-json.js'
+import { readSmallFile } from '../sys/small-file.js'
 import { digestOf, hexOf, maxSmallBytes, mediaTypes } from './descriptors.js'
 import { hashBytes, hashFile } from './hash-file.js'
 import { blobPath, type StorePaths } from './store-paths.js'
@@ -43,13 +43,13 @@ export class Blobs {
     await chmod(staged, 0o600)
     await renameFile(staged, this.path(digest))
     const placed = await this.stat(digest)
-    if (placed !== undefined) await this.#mark(digest, placed)
+    if (placed !== undefined) this.#mark(digest, placed)
   }
 
   /** A small blob, checked against its digest whatever the marks say. */
-  async readSmall(digest: Digest, maxBytes: number = maxSmallBytes): Promise<Buffer> {
+  readSmall(digest: Digest, maxBytes: number = maxSmallBytes): Buffer {
     const path = this.path(digest)
-    const bytes = await readSmallFile(path, maxBytes)
+    const bytes = readSmallFile(path, maxBytes)
     if (hashBytes(bytes) !== digest) throw damaged(path, bytes.length)
     return bytes
   }
@@ -80,7 +80,7 @@ export class Blobs {
         onProgress?.(`checking ${hexOf(digest).slice(0, 12)}, ${done >> 20} of ${total >> 20} MiB`),
     })
     if (found.digest === digest && found.size === size) {
-      if (before !== undefined) await this.#mark(digest, before)
+      if (before !== undefined) this.#mark(digest, before)
       return
     }
     await this.forget(digest)
@@ -106,8 +106,8 @@ export class Blobs {
     }
   }
 
-  async #mark(digest: Digest, found: BigIntStats): Promise<void> {
-    await replaceCachedFile(this.#markPath(digest), Buffer.from(markOf(found)))
+  #mark(digest: Digest, found: BigIntStats): void {
+    replaceCachedFile(this.#markPath(digest), Buffer.from(markOf(found)))
   }
 
   #markPath(digest: Digest): string {

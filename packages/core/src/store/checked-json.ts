@@ -1,32 +1,12 @@
-import { constants } from 'node:fs'
-import { open } from 'node:fs/promises'
 import { VarveError } from '../errors.js'
-import { readAt } from '../layer/memory-file.js'
+import { readSmallFile } from '../sys/small-file.js'
 
 /** Levels of nesting; what Varve writes has six at most. */
 const maxDepth = 32
 
 /** A JSON file that anybody may have written: a regular file, bounded before it is read, UTF-8, not too deep. */
-export async function readJsonFile(path: string, maxBytes: number): Promise<unknown> {
-  return parseJson(await readSmallFile(path, maxBytes), path)
-}
-
-/** A whole file that must be small. NOT_FOUND, PATH_INVALID, FORMAT_INVALID. */
-export async function readSmallFile(path: string, maxBytes: number): Promise<Buffer> {
-  const flags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK
-  await using handle = await open(path, flags).catch((error: NodeJS.ErrnoException) => {
-    const code = error.code === 'ENOENT' ? 'NOT_FOUND' : 'PATH_INVALID'
-    throw new VarveError(code, `cannot read ${path}: ${error.message}`, { cause: error, details: { path } })
-  })
-  const stat = await handle.stat()
-  if (!stat.isFile()) throw new VarveError('PATH_INVALID', `${path} is not a regular file`)
-  if (stat.size > maxBytes)
-    throw new VarveError('FORMAT_INVALID', `${path} has ${stat.size} bytes, more than ${maxBytes}`, {
-      details: { path, offset: maxBytes },
-    })
-  const bytes = Buffer.alloc(stat.size)
-  await readAt(handle, path, bytes, 0)
-  return bytes
+export function readJsonFile(path: string, maxBytes: number): unknown {
+  return parseJson(readSmallFile(path, maxBytes), path)
 }
 
 export function parseJson(bytes: Buffer, path: string): unknown {

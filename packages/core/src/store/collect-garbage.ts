@@ -4,8 +4,9 @@ import { join } from 'node:path'
 import { isVarveError, VarveError } from '../errors.js'
 import { throwIfAborted } from '../layer/throw-if-aborted.js'
 import { removeDirectory, removeFile, renameFile, syncDirectory } from '../sys/mutations.js'
+import { readSmallFile } from '../sys/small-file.js'
 import { statOrNone } from './blobs.js'
-import { parseJson, readSmallFile } from './checked-json.js'
+import { parseJson } from './checked-json.js'
 import { digestOf, hexOf, isDigest, maxSmallBytes, mediaTypes } from './descriptors.js'
 import { readLeases } from './leases.js'
 import type { LocalStore } from './local-store.js'
@@ -33,7 +34,7 @@ export async function collectGarbage(
   const tagged = new Set<Digest>()
   const needed = new Set<Digest>()
   for (const entry of kept) {
-    const found = await neededBy(store, entry.manifest)
+    const found = neededBy(store, entry.manifest)
     for (const digest of found) {
       needed.add(digest)
       if (entry.tags.length > 0) tagged.add(digest)
@@ -45,8 +46,7 @@ export async function collectGarbage(
       tagged.add(digest)
     }
   // A process may need a manifest that its snapshot no longer has (packed or squashed since).
-  for (const { manifest } of live)
-    for (const digest of await neededByLease(store, manifest)) needed.add(digest)
+  for (const { manifest } of live) for (const digest of neededByLease(store, manifest)) needed.add(digest)
 
   const unneeded = (await blobs.list()).filter((digest) => !needed.has(digest))
   let removedBytes = 0
@@ -82,10 +82,10 @@ export async function collectGarbage(
 }
 
 /** Everything a snapshot's manifest names, and itself. Where it cannot be read nothing may be removed. */
-async function neededBy(store: LocalStore, manifest: Descriptor): Promise<readonly Digest[]> {
+function neededBy(store: LocalStore, manifest: Descriptor): readonly Digest[] {
   try {
     const path = store.blobs.path(manifest.digest)
-    const read = manifestFromJson(await store.blobs.readSmall(manifest.digest), path)
+    const read = manifestFromJson(store.blobs.readSmall(manifest.digest), path)
     return [manifest.digest, read.config.digest, ...entriesOf(read).map(({ digest }) => digest)]
   } catch (cause) {
     throw new VarveError('FORMAT_INVALID', `gc cannot tell what is needed: ${(cause as Error).message}`, {
@@ -95,9 +95,9 @@ async function neededBy(store: LocalStore, manifest: Descriptor): Promise<readon
   }
 }
 
-async function neededByLease(store: LocalStore, manifest: Digest): Promise<readonly Digest[]> {
+function neededByLease(store: LocalStore, manifest: Digest): readonly Digest[] {
   try {
-    return await neededBy(store, { mediaType: mediaTypes.manifest, digest: manifest, size: 0 })
+    return neededBy(store, { mediaType: mediaTypes.manifest, digest: manifest, size: 0 })
   } catch (error) {
     // Its process found nothing there either.
     if (isVarveError((error as Error).cause, 'NOT_FOUND')) return []
@@ -119,7 +119,7 @@ async function neededByForeign(store: LocalStore, entry: unknown): Promise<Reado
       const size = (await store.blobs.stat(digest))?.size
       if (isJson && size !== undefined && size <= maxSmallBytes) {
         const path = store.blobs.path(digest)
-        queue.push(parseJson(await readSmallFile(path, maxSmallBytes), path))
+        queue.push(parseJson(readSmallFile(path, maxSmallBytes), path))
       }
     }
     queue.push(...Object.values(value))
@@ -147,7 +147,7 @@ async function putBackLeased(store: LocalStore, dropped: readonly SnapshotEntry[
       if ((await statOrNone(aside(digest))) !== undefined) await renameFile(aside(digest), blobs.path(digest))
     }
     await place(entry.manifest.digest)
-    for (const digest of await neededBy(store, entry.manifest)) await place(digest)
+    for (const digest of neededBy(store, entry.manifest)) await place(digest)
   }
   await store.updateIndex((now) => ({ ...now, snapshots: [...now.snapshots, ...back] }))
 }

@@ -90,7 +90,7 @@ export async function openLayout(paths: StorePaths): Promise<void> {
       remedy: 'the first snapshot makes one: varve snapshot create',
       details: { path: layout },
     })
-  const fields = new Fields(layout, await readJsonFile(layout, 4096))
+  const fields = new Fields(layout, readJsonFile(layout, 4096))
   const version = fields.text('imageLayoutVersion', /^\d+\.\d+\.\d+$/, 'a version')
   if (version !== layoutVersion)
     throw new VarveError('FORMAT_UNSUPPORTED', `${layout}: OCI layout ${version}, not ${layoutVersion}`, {

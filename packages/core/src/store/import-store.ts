@@ -6,7 +6,7 @@ import { extentMapFromBytes, maxExtentMapBytes } from '../layer/extent-map-bytes
 import { readLayer } from '../layer/layer-file.js'
 import { throwIfAborted } from '../layer/throw-if-aborted.js'
 import { createFile, syncDirectory, truncate, writeAt } from '../sys/mutations.js'
-import { readSmallFile } from './checked-json.js'
+import { readSmallFile } from '../sys/small-file.js'
 import { digestOf, hexOf, maxSmallBytes, mediaTypes } from './descriptors.js'
 import { assertChain, isMapOf, type StagedBlob } from './layer-chain.js'
 import type { LocalStore } from './local-store.js'
@@ -209,9 +209,9 @@ async function checkSnapshot(
 ): Promise<SnapshotManifest> {
   const path = placeOf(store, staged, entry.manifest.digest)
   await hashOnce(store, staged, entry.manifest, new Map(), options)
-  const manifest = manifestFromJson(await readSmallFile(path, maxSmallBytes), path)
+  const manifest = manifestFromJson(readSmallFile(path, maxSmallBytes), path)
   const configPath = placeOf(store, staged, manifest.config.digest)
-  const config = snapshotConfigFromJson(await readSmallFile(configPath, maxSmallBytes), configPath)
+  const config = snapshotConfigFromJson(readSmallFile(configPath, maxSmallBytes), configPath)
   if (manifest.id !== entry.id || config.id !== entry.id || config.disks.length !== manifest.disks.length)
     throw new VarveError('IMAGE_MISMATCH', `${path} and its config are not of snapshot ${entry.id}`, {
       details: { path, offset: 0 },
@@ -258,7 +258,7 @@ async function checkLayers(
   assertChain(layers, manifest.id)
   const path = placeOf(store, staged, manifest.extentMap.digest)
   const stored = manifest.layers.map((layer) => storedPagesOf(layer, path))
-  const map = extentMapFromBytes(await readSmallFile(path, maxExtentMapBytes), stored, path)
+  const map = extentMapFromBytes(readSmallFile(path, maxExtentMapBytes), stored, path)
   if (!isMapOf(map, layers))
     throw new VarveError('IMAGE_MISMATCH', `${path} is not the image that its layers make`, {
       details: { path, offset: 0 },

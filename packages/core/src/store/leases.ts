@@ -1,8 +1,9 @@
 import { randomBytes } from 'node:crypto'
-import { readdir, readFile } from 'node:fs/promises'
+import { readFileSync } from 'node:fs'
+import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { isVarveError, VarveError } from '../errors.js'
-import { removeFile } from '../sys/mutations.js'
+import { removeSmallFile } from '../sys/mutations.js'
 import { isAlive, type ProcessIdentity, processIdentity } from '../sys/proc.js'
 import { Fields, readJsonFile } from './checked-json.js'
 import { idPattern, isDigest } from './descriptors.js'
@@ -23,13 +24,13 @@ const format = 'varve-lease'
 let ownBootId: string | undefined
 
 /** A pid and a start time count from a boot; after another boot they name nobody. */
-async function bootId(): Promise<string> {
-  ownBootId ??= (await readFile('/proc/sys/kernel/random/boot_id', 'utf8')).trim()
+function bootId(): string {
+  ownBootId ??= readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim()
   return ownBootId
 }
 
 /** The lease of one opened snapshot in this process. */
-export async function leaseToSelf(directory: string, snapshot: string, manifest: Digest): Promise<Lease> {
+export function leaseToSelf(directory: string, snapshot: string, manifest: Digest): Lease {
   const self = processIdentity(process.pid)
   if (self === undefined) throw new VarveError('HOST_UNSUPPORTED', '/proc is not mounted')
   const path = join(directory, `${randomBytes(8).toString('hex')}.json`)
@@ -37,31 +38,31 @@ export async function leaseToSelf(directory: string, snapshot: string, manifest:
 }
 
 /** The one lease of another process, in place of what was leased to it before: a VM needs the parent of its next Diff. */
-export async function leaseToOther(
+export function leaseToOther(
   directory: string,
   other: ProcessIdentity,
   snapshot: string,
   manifest: Digest,
-): Promise<Lease> {
+): Lease {
   const path = join(directory, `process-${other.pid}-${other.startTime}.json`)
   return writeLease({ path, process: other, snapshot, manifest })
 }
 
-async function writeLease(lease: Lease): Promise<Lease> {
+function writeLease(lease: Lease): Lease {
   const { path, process: holder, snapshot, manifest } = lease
   const content = {
     format,
     version: 1,
-    boot: await bootId(),
+    boot: bootId(),
     process: { pid: holder.pid, startTime: holder.startTime },
     snapshot,
     manifest,
   }
-  await replaceCachedFile(path, Buffer.from(JSON.stringify(content)))
+  replaceCachedFile(path, Buffer.from(JSON.stringify(content)))
   return lease
 }
 
-export const endLease = ({ path }: Lease): Promise<void> => removeFile(path)
+export const endLease = ({ path }: Lease): void => removeSmallFile(path)
 
 /** The leases of living processes. Files that are no lease of this boot, or whose process has ended, are `stale`. */
 export async function readLeases(
@@ -69,13 +70,13 @@ export async function readLeases(
 ): Promise<{ readonly live: readonly Lease[]; readonly stale: readonly string[] }> {
   const live: Lease[] = []
   const stale: string[] = []
-  const boot = await bootId()
+  const boot = bootId()
   for (const name of await readdir(directory)) {
     const path = join(directory, name)
     // One that is just being written; left over after a crash it says nothing and costs nothing.
     if (!name.endsWith('.json')) continue
     try {
-      const fields = new Fields(path, await readJsonFile(path, maxLeaseBytes))
+      const fields = new Fields(path, readJsonFile(path, maxLeaseBytes))
       const holder = fields.object('process')
       const identity = {
         pid: holder.whole('pid', 1, 2 ** 31),

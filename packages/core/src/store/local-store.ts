@@ -6,9 +6,9 @@ import type { ExtentMap } from '../layer/extent-map.js'
 import { extentMapFromBytes, maxExtentMapBytes } from '../layer/extent-map-bytes.js'
 import { type FileLock, lock } from '../sys/file-lock.js'
 import { openForWriting, syncDirectory, syncFile } from '../sys/mutations.js'
+import { readSmallFile } from '../sys/small-file.js'
 import type { WorkingSet } from '../working-set/working-set.js'
 import { Blobs } from './blobs.js'
-import { readSmallFile } from './checked-json.js'
 import { collectGarbage } from './collect-garbage.js'
 import { commitSnapshot } from './commit-snapshot.js'
 import { createLayout, openLayout } from './create-store.js'
@@ -92,7 +92,7 @@ export class LocalStore implements SnapshotStore {
   }
 
   async index(): Promise<ReferenceIndex> {
-    return indexFromJson(await readSmallFile(this.paths.index, maxIndexBytes), this.paths.index)
+    return indexFromJson(readSmallFile(this.paths.index, maxIndexBytes), this.paths.index)
   }
 
   async list(): Promise<readonly SnapshotEntry[]> {
@@ -122,9 +122,9 @@ export class LocalStore implements SnapshotStore {
     entry: SnapshotEntry,
   ): Promise<{ readonly manifest: SnapshotManifest; readonly config: SnapshotConfig }> {
     const path = this.blobs.path(entry.manifest.digest)
-    const manifest = manifestFromJson(await this.blobs.readSmall(entry.manifest.digest), path)
+    const manifest = manifestFromJson(this.blobs.readSmall(entry.manifest.digest), path)
     const configPath = this.blobs.path(manifest.config.digest)
-    const config = snapshotConfigFromJson(await this.blobs.readSmall(manifest.config.digest), configPath)
+    const config = snapshotConfigFromJson(this.blobs.readSmall(manifest.config.digest), configPath)
     if (manifest.id !== entry.id || config.id !== entry.id)
       throw new VarveError('IMAGE_MISMATCH', `${path} is of snapshot ${manifest.id}, not ${entry.id}`, {
         details: { path, offset: 0 },
@@ -141,7 +141,7 @@ export class LocalStore implements SnapshotStore {
   async readMap({ layers, extentMap }: Pick<SnapshotManifest, 'layers' | 'extentMap'>): Promise<ExtentMap> {
     const path = this.blobs.path(extentMap.digest)
     const stored = layers.map((layer) => storedPagesOf(layer, path))
-    return extentMapFromBytes(await this.blobs.readSmall(extentMap.digest, maxExtentMapBytes), stored, path)
+    return extentMapFromBytes(this.blobs.readSmall(extentMap.digest, maxExtentMapBytes), stored, path)
   }
 
   open(ref: string, options: WorkOptions = {}): Promise<OpenSnapshot> {

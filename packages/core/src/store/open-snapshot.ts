@@ -14,11 +14,11 @@ export async function openSnapshot(
 ): Promise<OpenSnapshot> {
   for (let attempt = 0; ; attempt++) {
     const entry = await store.resolve(ref)
-    const lease = await leaseToSelf(store.paths.leases, entry.id, entry.manifest.digest)
+    const lease = leaseToSelf(store.paths.leases, entry.id, entry.manifest.digest)
     try {
-      return await openLeased(store, entry, () => endLease(lease), options)
+      return await openLeased(store, entry, async () => endLease(lease), options)
     } catch (error) {
-      await endLease(lease)
+      endLease(lease)
       // gc may have been at it while the lease was written: it has put everything back, or the snapshot is gone for good.
       if (!isVarveError(error, 'NOT_FOUND') || attempt > 0) throw error
       await store.locked(async () => {}, options)
@@ -54,7 +54,7 @@ async function openLeased(
     clonesDirectory: store.paths.clones,
     stage: () => store.stage(),
     leaseTo: async (other: ProcessIdentity) => {
-      await leaseToOther(store.paths.leases, other, entry.id, entry.manifest.digest)
+      leaseToOther(store.paths.leases, other, entry.id, entry.manifest.digest)
     },
     [Symbol.asyncDispose]: close,
   }

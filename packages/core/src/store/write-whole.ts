@@ -1,10 +1,28 @@
 import { randomBytes } from 'node:crypto'
 import { dirname } from 'node:path'
-import { createFile, removeFile, renameFile, syncDirectory, syncFile, writeAt } from '../sys/mutations.js'
+import {
+  createFile,
+  removeFile,
+  removeSmallFile,
+  renameFile,
+  replaceSmallFile,
+  syncDirectory,
+  syncFile,
+  writeAt,
+} from '../sys/mutations.js'
+
+const temporaryOf = (path: string) => `${path}.tmp-${randomBytes(6).toString('hex')}`
 
 /** Gives a file new content in one step: whoever reads it, or comes after a crash, finds the old or the new one. */
 export async function replaceFile(path: string, content: Uint8Array): Promise<void> {
-  await writeAside(path, content, true)
+  const temporary = temporaryOf(path)
+  try {
+    await writeNewFile(temporary, content)
+    await renameFile(temporary, path)
+  } catch (error) {
+    await removeFile(temporary)
+    throw error
+  }
   await syncDirectory(dirname(path))
 }
 
@@ -12,27 +30,16 @@ export async function replaceFile(path: string, content: Uint8Array): Promise<vo
 const attempts = 5
 
 /** The same for what may be lost in a crash of the host, but not be read half-written. */
-export async function replaceCachedFile(path: string, content: Uint8Array): Promise<void> {
-  for (let attempt = 1; ; attempt++)
+export function replaceCachedFile(path: string, content: Uint8Array): void {
+  for (let attempt = 1; ; attempt++) {
+    const temporary = temporaryOf(path)
     try {
-      return await writeAside(path, content, false)
+      replaceSmallFile(path, temporary, content)
+      return
     } catch (error) {
+      removeSmallFile(temporary)
       if ((error as NodeJS.ErrnoException).code !== 'ENOENT' || attempt === attempts) throw error
     }
-}
-
-async function writeAside(path: string, content: Uint8Array, durable: boolean): Promise<void> {
-  const temporary = `${path}.tmp-${randomBytes(6).toString('hex')}`
-  try {
-    {
-      await using file = await createFile(temporary)
-      writeAt(file, content, 0)
-      if (durable) await syncFile(file)
-    }
-    await renameFile(temporary, path)
-  } catch (error) {
-    await removeFile(temporary)
-    throw error
   }
 }
 

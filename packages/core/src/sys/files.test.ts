@@ -68,7 +68,7 @@ describe('extents', () => {
 describe('page cache', () => {
   test('mincore sees what was read after the cache was dropped', async () => {
     sparse([...Array(64).keys()])
-    expect(await canSeeResidency(join(directory, 'file'))).toBe(true)
+    expect(canSeeResidency(join(directory, 'file'))).toBe(true)
     dropPageCache(fd)
     expect(residentPages(fd).every((byte) => (byte & 1) === 0)).toBe(true)
     adviseRandom(fd)

@@ -1,5 +1,4 @@
-import { closeSync, constants, fstatSync, openSync } from 'node:fs'
-import { access } from 'node:fs/promises'
+import { accessSync, closeSync, constants, fstatSync, openSync } from 'node:fs'
 import { VarveError } from '../errors.js'
 import { declare, declareAsync, errno, errnoNumber, syscallError } from './libc.js'
 import { type MemoryMapping, mapFile } from './memory-map.js'
@@ -84,15 +83,17 @@ export function isResident(mapping: Pick<MemoryMapping, 'address' | 'lengthBytes
  * Whether mincore tells this process the truth about a file: since Linux 5.2 it reports everything resident to whoever
  * neither owns the file nor may write it.
  */
-export async function canSeeResidency(path: string): Promise<boolean> {
+export function canSeeResidency(path: string): boolean {
   const fd = openSync(path, 'r')
   try {
     if (fstatSync(fd).uid === process.geteuid?.()) return true
   } finally {
     closeSync(fd)
   }
-  return access(path, constants.W_OK).then(
-    () => true,
-    () => false,
-  )
+  try {
+    accessSync(path, constants.W_OK)
+    return true
+  } catch {
+    return false
+  }
 }

@@ -1,4 +1,4 @@
-import { constants, ftruncateSync, writeSync } from 'node:fs'
+import { closeSync, constants, ftruncateSync, openSync, renameSync, unlinkSync, writeSync } from 'node:fs'
 import { type FileHandle, link, mkdir, open, rename, rm, rmdir, unlink } from 'node:fs/promises'
 import { VarveError } from '../errors.js'
 import * as reflink from './reflink.js'
@@ -76,10 +76,11 @@ export interface WritableFile extends AsyncDisposable {
   readonly handle: FileHandle
 }
 
+const newFile = constants.O_RDWR | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW
+
 /** A new file (0600), opened for reading and writing; an existing one is EEXIST. */
 export async function createFile(path: string): Promise<WritableFile> {
-  const flags = constants.O_RDWR | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW
-  return writable(path, await change('create', path, () => open(path, flags, 0o600)))
+  return writable(path, await change('create', path, () => open(path, newFile, 0o600)))
 }
 
 /** An existing file for appending a footer or syncing. Symbolic links are ELOOP; a FIFO is not waited for. */
@@ -144,6 +145,31 @@ export async function syncDirectory(path: string): Promise<void> {
     await using handle = await open(path, constants.O_RDONLY | constants.O_DIRECTORY)
     await handle.sync()
   })
+}
+
+/**
+ * A small file whose content replaces another's in one step, by way of a new file beside it. Not synced. In this thread: 60 µs, where
+ * the thread pool takes half a millisecond.
+ */
+export function replaceSmallFile(path: string, temporary: string, bytes: Uint8Array): void {
+  const fd = change('create', temporary, () => openSync(temporary, newFile, 0o600))
+  try {
+    change('write', temporary, () => {
+      for (let done = 0; done < bytes.length; ) done += writeSync(fd, bytes, done, bytes.length - done, done)
+    })
+  } finally {
+    closeSync(fd)
+  }
+  change('rename', path, () => renameSync(temporary, path), temporary)
+}
+
+/** A missing file is fine. In this thread: for what takes no time to give back. */
+export function removeSmallFile(path: string): void {
+  try {
+    change('unlink', path, () => unlinkSync(path))
+  } catch (error) {
+    unlessMissing(error as NodeJS.ErrnoException)
+  }
 }
 
 /** rename(2): replaces an existing file in one step. */

@@ -40,7 +40,7 @@ export async function recordMincore(
     for (const file of target.files) {
       const { path } = file
       throwIfAborted(signal, 'the recording')
-      if (!(await canSeeResidency(path)))
+      if (!canSeeResidency(path))
         throw new VarveError(
           'RECORDER_UNRELIABLE',
           `the kernel hides from this user which pages of ${path} are in the page cache`,

@@ -2,6 +2,7 @@ import {
   flattenSnapshot,
   type LaunchMachineOptions,
   launchMachine,
+  loadOptionsOf,
   type OpenSnapshot,
   type RestoreOptions,
   restoreMachine,
@@ -51,14 +52,8 @@ export async function restoreVanilla(
   try {
     return {
       machine: await machine.loadAndResume({
-        statePath: snapshot.statePath,
+        ...loadOptionsOf(snapshot),
         memory: { backend: 'File', path },
-        disks: snapshot.diskFiles.map(({ file, path: source, readOnly }) => ({
-          file,
-          source,
-          mode: readOnly ? 'link' : 'copy',
-        })),
-        diskDirectory: snapshot.clonesDirectory,
       }),
     }
   } catch (error) {
