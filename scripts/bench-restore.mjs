@@ -371,6 +371,7 @@ async function measure(name, context, clones = 1) {
         lastMs: hundredths(most('lastMs')),
         warmPassMs: hundredths(performance.now() - again),
         rssMib: Math.round((residentBytes(machine.pid) ?? 0) / 2 ** 20),
+        ...(report.reason ? { reason: report.reason } : {}),
         phasesMs: Object.fromEntries(
           Object.entries(report.phasesMs).map(([key, ms]) => [key, hundredths(ms)]),
         ),
