@@ -1,10 +1,11 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { readFileSync, statSync, truncateSync, writeFileSync } from 'node:fs'
+import { readdirSync, readFileSync, statSync, truncateSync, writeFileSync } from 'node:fs'
+import { availableParallelism } from 'node:os'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import { bootMicroGuest } from '@varve/lab'
-import { captureSnapshot, isAlive, type LaunchedMachine, launchMachine } from 'varve'
+import { captureSnapshot, cloneMachines, isAlive, type LaunchedMachine, launchMachine } from 'varve'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { MapOrder } from '../packages/core/dist/restore/mapped/map-into-vmm.js'
 import { type MapperAnswer, orderToJson } from '../packages/core/dist/restore/mapped/mapper-protocol.js'
@@ -213,3 +214,33 @@ describe('a mapper', () => {
     expect(await mapper.next()).toMatchObject({ state: 'failed', error: { code: 'MACHINE_EXITED' } })
   })
 })
+
+test('many restores at once share a few mappers, which wait for more', async () => {
+  const { store, binary, runtimeDirectory } = world
+  const clones = await cloneMachines(store, 'base', 8, {
+    engine: 'mapped',
+    parallel: 8,
+    binary,
+    runtimeDirectory,
+  })
+  for (const { machine, report } of clones) {
+    expect(report.mapping?.mappings).toBeGreaterThan(0)
+    await machine.stop()
+  }
+  const mappers = childrenRunning('mapper-main.js')
+  expect(mappers).toBeGreaterThanOrEqual(1)
+  expect(mappers).toBeLessThanOrEqual(Math.min(4, availableParallelism()))
+})
+
+/** How many processes of this one have that word in their command line. */
+function childrenRunning(word: string): number {
+  return readdirSync('/proc').filter((pid) => {
+    if (!/^\d+$/.test(pid)) return false
+    try {
+      const parent = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]?.split(' ')[1]
+      return parent === `${process.pid}` && readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes(word)
+    } catch {
+      return false
+    }
+  }).length
+}

@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import type { Socket } from 'node:net'
+import { availableParallelism } from 'node:os'
 import { fileURLToPath } from 'node:url'
 import { VarveError } from '../../errors.js'
 import { describeExit } from '../../firecracker/vmm-exit.js'
@@ -12,13 +13,15 @@ import { failureFromJson, type MapperAnswer, orderToJson } from './mapper-protoc
  */
 class Mapper {
   readonly #child: ChildProcess
+  readonly #onEnd: (mapper: Mapper) => void
   #text = ''
   #lastWords = ''
   #answers: MapperAnswer[] = []
   #waiting: ((answer: MapperAnswer | Error) => void) | undefined
   #failed: Error | undefined
 
-  constructor() {
+  constructor(onEnd: (mapper: Mapper) => void) {
+    this.#onEnd = onEnd
     const script = fileURLToPath(new URL('mapper-main.js', import.meta.url))
     // Its own session: Ctrl-C in the terminal is for this process alone.
     this.#child = spawn(process.execPath, [script, `${process.pid}`], { detached: true, stdio: 'pipe' })
@@ -89,25 +92,29 @@ class Mapper {
 
   #fail(error: Error): void {
     this.#failed ??= error
+    this.#onEnd(this)
     this.#settle(this.#failed)
-  }
-
-  /** Ends it, where it waits for an order. */
-  close(): void {
-    this.#child.stdin?.end()
   }
 }
 
-/** Mappers that wait, some 40 MB each; `cloneMachines` has four restores at a time. */
+/** Some 40 MB each, and mapping is work for a CPU: whoever finds all of them busy waits for one, some 20 ms. */
+const mostMappers = Math.min(4, availableParallelism())
+const living = new Set<Mapper>()
 const idle: Mapper[] = []
-const maxIdle = 4
+const queue: ((mapper: Mapper) => void)[] = []
 
 /** Whether one waits for work, or is being started for that. */
 export const mapperWaits = (): boolean => idle.some((mapper) => mapper.usable)
 
 /** Has a mapper start now, unless one waits already. */
 export function warmMapper(): void {
-  if (!mapperWaits()) idle.push(new Mapper())
+  if (!mapperWaits() && living.size < mostMappers) idle.push(newMapper())
+}
+
+function newMapper(): Mapper {
+  const mapper = new Mapper((failed) => living.delete(failed))
+  living.add(mapper)
+  return mapper
 }
 
 /**
@@ -117,9 +124,11 @@ export function warmMapper(): void {
 export async function startMapping(
   order: () => Promise<MapOrder>,
 ): Promise<{ readonly mapped: Promise<MapReport> }> {
-  const mapper = takeMapper()
+  warmMapper()
+  const made = await order()
+  const mapper = await takeMapper()
   try {
-    mapper.send(await order())
+    mapper.send(made)
     await expectAnswer(mapper, 'attached')
   } catch (error) {
     giveBack(mapper)
@@ -143,13 +152,13 @@ async function expectAnswer<State extends MapperAnswer['state']>(
   return answer as Extract<MapperAnswer, { state: State }>
 }
 
-function takeMapper(): Mapper {
+async function takeMapper(): Promise<Mapper> {
   for (let mapper = idle.pop(); mapper !== undefined; mapper = idle.pop()) if (mapper.usable) return mapper
-  return new Mapper()
+  return living.size < mostMappers ? newMapper() : new Promise((resolve) => queue.push(resolve))
 }
 
 function giveBack(mapper: Mapper): void {
-  if (!mapper.usable) return
-  if (idle.length < maxIdle) idle.push(mapper)
-  else mapper.close()
+  const next = queue.shift()
+  if (next !== undefined) next(mapper.usable ? mapper : newMapper())
+  else if (mapper.usable) idle.push(mapper)
 }
