@@ -13,12 +13,16 @@ const groupBy = (rows, key) => {
 }
 const tenths = (value) => (value === undefined ? undefined : Math.round(value * 10) / 10)
 
-/** Overhead of a row: its request to the last page, less the same pass in a warm VM of the same group (its floor). */
+/**
+ * Overhead of a row: its request to the last page, less the same pass in a warm VM (its floor): the median of all contenders in the
+ * same place and cache state. Cold and warm are measured one after the other, between which a machine's speed can change.
+ */
 export function withOverhead(rows) {
+  const floorOf = (row) => `${placeOf(row)}|${row.cache}`
   const floors = new Map()
   for (const [key, group] of groupBy(
     rows.filter((row) => row.warmPassMs !== undefined),
-    placeOf,
+    floorOf,
   ))
     floors.set(
       key,
@@ -28,7 +32,7 @@ export function withOverhead(rows) {
       ),
     )
   return rows.map((row) =>
-    row.warmPassMs === undefined ? row : { ...row, overheadMs: row.lastMs - floors.get(placeOf(row)) },
+    row.warmPassMs === undefined ? row : { ...row, overheadMs: row.lastMs - floors.get(floorOf(row)) },
   )
 }
 
@@ -88,9 +92,9 @@ function ratio(group, vanilla) {
   return ratios.length === 0 ? undefined : quantile(ratios, 0.5)
 }
 
-/** Against vanilla with everything in the page cache: the ideal of the literature. */
+/** Against vanilla with everything in the page cache: the ideal of the literature. The fastest first. */
 export function table(rows) {
-  const lines = summarise(rows)
+  const lines = summarise(rows).sort((a, b) => a.cache.localeCompare(b.cache) || a.lastMs - b.lastMs)
   const out = []
   for (const [place, group] of groupBy(lines, (line) => line.place)) {
     const ideal = group.find(

@@ -105,12 +105,12 @@ const rules: readonly Rule[] = [
     engine: 'mapped',
     when: (facts) =>
       facts.hasFlatFile &&
-      mayMap(facts) &&
+      facts.canMap &&
       facts.mapperWaits &&
       facts.needed.isWorkingSet &&
       (facts.needed.inFlatFile ?? 1) < all,
     why: ({ needed }) =>
-      `${mib(needed.bytes * (1 - (needed.inFlatFile ?? 0)))} of the working set are to be read, which is fastest from mapped layers`,
+      `${mib(needed.bytes * (1 - (needed.inFlatFile ?? 0)))} of the working set are to be read, which is fastest into mapped memory`,
   },
   {
     engine: 'file',
@@ -157,7 +157,7 @@ const rules: readonly Rule[] = [
 export function chooseEngine(facts: EngineFacts): EngineChoice {
   const { engine, why } = rules.find(({ when }) => when(facts)) as Rule
   const { isWorkingSet, inFlatFile, inLayers } = facts.needed
-  const share = engine === 'file' ? inFlatFile : inLayers
+  const share = engine === 'file' || facts.extents > mappableExtents ? inFlatFile : inLayers
   // A page server copies: it has work with any page, also with one that is in memory.
   const prefetch = !isWorkingSet || engine === 'paged' || share === null || share < all
   return { engine, reason: prefetch ? why(facts) : `${why(facts)}: nothing is brought ahead`, prefetch }
