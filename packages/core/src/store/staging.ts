@@ -1,9 +1,8 @@
 import { randomBytes } from 'node:crypto'
 import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
-import { type FileLock, tryLock } from '../sys/file-lock.js'
+import { type FileLock, tryLock, tryLockExisting } from '../sys/file-lock.js'
 import { makeDirectory, removeDirectory } from '../sys/mutations.js'
-import { statOrNone } from './blobs.js'
 import type { Staging } from './store-types.js'
 
 const ownerFile = 'owner'
@@ -38,14 +37,10 @@ export async function deadStagings(directory: string): Promise<string[]> {
   const dead: string[] = []
   for (const name of await readdir(directory)) {
     const own = join(directory, name)
-    const owner = join(own, ownerFile)
-    if ((await statOrNone(owner)) === undefined) {
-      dead.push(own)
-      continue
-    }
-    const lock = await tryLock(owner)
-    if (lock === undefined) continue
-    await lock[Symbol.asyncDispose]()
+    // Its owner may be removing it just now: what would be made there would be in its way.
+    const owner = await tryLockExisting(join(own, ownerFile))
+    if (owner === undefined) continue
+    if (owner !== 'missing') await owner[Symbol.asyncDispose]()
     dead.push(own)
   }
   return dead

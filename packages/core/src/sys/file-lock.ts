@@ -24,7 +24,24 @@ const openFlags = constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW
 
 /** The lock on a file (made 0600 where it is missing), or undefined where somebody holds it. */
 export async function tryLock(path: string): Promise<FileLock | undefined> {
-  const handle = await open(path, openFlags, 0o600).catch((error: unknown) => refuse('create', path, error))
+  return lockOpened(
+    await open(path, openFlags, 0o600).catch((error: unknown) => refuse('create', path, error)),
+    path,
+  )
+}
+
+/** The same of a file that may be removed at any moment: it is not made again, nor is the directory missed that it was in. */
+export async function tryLockExisting(path: string): Promise<FileLock | 'missing' | undefined> {
+  const handle = await open(path, constants.O_RDWR | constants.O_NOFOLLOW).catch(
+    (error: NodeJS.ErrnoException) => {
+      if (error.code === 'ENOENT') return undefined
+      throw error
+    },
+  )
+  return handle === undefined ? 'missing' : lockOpened(handle, path)
+}
+
+async function lockOpened(handle: FileHandle, path: string): Promise<FileLock | undefined> {
   try {
     if (!lockNow(handle.fd, path)) {
       await handle.close()
