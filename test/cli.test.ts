@@ -178,6 +178,7 @@ describe('the command line itself', () => {
       'memory',
       'dirty-logging',
       'max-map-count',
+      'fault-around',
     ])
       expect(ids).toContain(id)
     const version = JSON.parse(

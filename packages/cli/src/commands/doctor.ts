@@ -11,8 +11,8 @@ export const command: Command = {
   --fetch    fetch the pinned Firecracker if none is found
 
 Checks the Firecracker binary and its version, /dev/kvm and what runs on it, userfaultfd, ptrace,
-reflinks in this directory, memory, how the host logs dirty pages, and the mapping limit. Exits 3 if
-something is lacking.
+reflinks in this directory, memory, how the host logs dirty pages, the mapping limit, and whether
+recordings can hold fault-around. Exits 3 if something is lacking.
 
 Example:
   varve doctor --json`,

@@ -7,6 +7,7 @@ import {
   parseFirecrackerVersion,
   supportedVersions,
 } from '../firecracker/version.js'
+import { faultAroundBytes, faultAroundObstacle } from '../sys/fault-around.js'
 import { probeKvm } from '../sys/kvm.js'
 import { probeUserfaultfd } from '../sys/probe-userfaultfd.js'
 import { probeReflink } from '../sys/reflink.js'
@@ -35,6 +36,7 @@ export async function checkHost(
     checkMemory(),
     checkDirtyLogging(),
     checkMapCount(),
+    checkFaultAround(),
     {
       id: 'kernel',
       status: 'ok',
@@ -202,6 +204,25 @@ function checkMapCount(): HostCheck {
     status: 'note',
     finding,
     remedy: `sysctl vm.max_map_count=${defaultMapCount}`,
+  }
+}
+
+/** Whether the pagemap recorder can count touched pages alone. */
+function checkFaultAround(): HostCheck {
+  const id = 'fault-around'
+  const obstacle = faultAroundObstacle()
+  if (obstacle === undefined)
+    return {
+      id,
+      status: 'ok',
+      finding: `reads map ${faultAroundBytes()} bytes of a file at once; a recording can hold that at one page`,
+    }
+  const { reason, remedy } = obstacle
+  return {
+    id,
+    status: 'note',
+    finding: `reads map up to ${faultAroundBytes()} bytes of a file at once, and a recording cannot change it (${reason}): the pagemap recorder, the default, finds up to six times the pages that were touched`,
+    remedy,
   }
 }
 

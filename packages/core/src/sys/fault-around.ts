@@ -17,6 +17,8 @@ export interface FaultAround extends Disposable {
   readonly held: boolean
   /** Why it could not be set. */
   readonly reason: string | undefined
+  /** The command, or the other way, that leads to touched pages alone. */
+  readonly remedy: string | undefined
 }
 
 interface Hold {
@@ -37,16 +39,19 @@ let hold: Hold | undefined
  * other processes from putting back what this one found, or the other way round.
  */
 export function holdFaultAround(path = faultAroundPath()): FaultAround {
-  if (path === undefined) return notHeld(defaultBytes, 'debugfs is not mounted')
+  if (path === undefined) return notHeld(defaultBytes, notMounted)
   if (hold === undefined || hold.path !== path) {
     let fd: number
     try {
       fd = openSync(path, constants.O_RDWR)
     } catch (error) {
-      return notHeld(readBytes(path), (error as Error).message)
+      return notHeld(readBytes(path), obstacleOf(path, error as NodeJS.ErrnoException))
     }
     try {
-      if (!lockDescriptor(fd, path)) throw new Error('another recording has set fault_around_bytes')
+      if (!lockDescriptor(fd, path)) {
+        closeSync(fd)
+        return notHeld(readBytes(path), heldByAnother(path))
+      }
       // By name, not through `fd`: files of debugfs have no position to read or write again from.
       const former = readFileSync(path, 'latin1').trim()
       writeFileSync(path, `${pageBytes}\n`)
@@ -55,7 +60,7 @@ export function holdFaultAround(path = faultAroundPath()): FaultAround {
       hold = made
     } catch (error) {
       closeSync(fd)
-      return notHeld(readBytes(path), (error as Error).message)
+      return notHeld(readBytes(path), obstacleOf(path, error as NodeJS.ErrnoException))
     }
   }
   const mine = hold
@@ -65,6 +70,7 @@ export function holdFaultAround(path = faultAroundPath()): FaultAround {
     bytes: pageBytes,
     held: true,
     reason: undefined,
+    remedy: undefined,
     [Symbol.dispose]: () => {
       if (disposed) return
       disposed = true
@@ -84,12 +90,50 @@ function release(it: Hold): void {
   }
 }
 
-const notHeld = (bytes: number, reason: string): FaultAround => ({
+const notHeld = (bytes: number, { reason, remedy }: FaultAroundObstacle): FaultAround => ({
   bytes,
   held: false,
   reason,
+  remedy,
   [Symbol.dispose]: () => {},
 })
+
+/** What keeps fault-around from being held, and what to do about it. */
+export interface FaultAroundObstacle {
+  readonly reason: string
+  readonly remedy: string
+}
+
+const otherRecorder = 'record with the faults recorder and the paged engine, which count single pages'
+
+const notMounted: FaultAroundObstacle = {
+  reason: 'debugfs is not mounted',
+  remedy: 'mount -t debugfs debugfs /sys/kernel/debug',
+}
+
+const heldByAnother = (path: string): FaultAroundObstacle => ({
+  reason: `another recording has set ${path}`,
+  remedy: 'record again when that recording has ended',
+})
+
+function obstacleOf(path: string, { code, message }: NodeJS.ErrnoException): FaultAroundObstacle {
+  if (code === 'EACCES') return { reason: `only root may set ${path}`, remedy: 'run as root' }
+  // debugfs refuses root with EPERM where kernel_lockdown(7) is on.
+  if (code === 'EPERM')
+    return { reason: `the kernel is locked down: it refuses to set ${path}`, remedy: otherRecorder }
+  return { reason: message, remedy: otherRecorder }
+}
+
+/** What would keep a recording from holding fault-around now; undefined where nothing does. Changes nothing. */
+export function faultAroundObstacle(path = faultAroundPath()): FaultAroundObstacle | undefined {
+  if (path === undefined) return notMounted
+  try {
+    closeSync(openSync(path, constants.O_RDWR))
+    return undefined
+  } catch (error) {
+    return obstacleOf(path, error as NodeJS.ErrnoException)
+  }
+}
 
 /** How many bytes a read fault maps now; the kernel's default where that cannot be read. */
 export function faultAroundBytes(path = faultAroundPath()): number {

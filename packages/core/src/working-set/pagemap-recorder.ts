@@ -25,7 +25,7 @@ export interface RecordPagemapOptions extends RecordOptions, GrowthOptions {
  * Records which pages of a flat memory file a VMM has mapped (/proc/PID/pagemap): a page of the file itself was read, a
  * private copy was written. It tells of this VM alone, whoever else has the file, and of everything since the VM was loaded,
  * also where the recording began later. What was mapped around the pages that were read is in `present`; `notes.faultAround`
- * says whether that could be kept from happening, and else how many pages it can be. No cache is dropped.
+ * says whether that could be kept from happening, and else how many pages it can be, why, and what to do; so does `warning`. No cache is dropped.
  *
  * For VMs on file memory only. RECORDER_UNRELIABLE with a target of layers (pages that a page server put there look written,
  * all of them; where the `mapped` engine mapped them, zero pages that were read do, and pages that it prefaulted look touched), and at the end where the VMM does not map the file. Needs the rights of ptrace(2) over the VMM.
@@ -103,6 +103,7 @@ class PagemapSource implements RecordingSource {
   /** Read pages that were there when the recording began, and so were mapped with any fault-around; null: not known yet. */
   #readBefore: number | null = 0
   #tooManyAtMost = 0
+  #foundPages = 0
   #vmmEnded = false
 
   constructor(
@@ -179,7 +180,7 @@ class PagemapSource implements RecordingSource {
       read = union(read, file)
       written = union(written, runs.anonymous.finish())
     }
-    if (!this.#vmmEnded) this.#tooManyAtMost = tooMany
+    if (!this.#vmmEnded) [this.#tooManyAtMost, this.#foundPages] = [tooMany, read.pages + written.pages]
     return { read, written }
   }
 
@@ -192,12 +193,24 @@ class PagemapSource implements RecordingSource {
           bytes: faultAround?.bytes ?? usualFaultAroundBytes,
           held,
           reason: faultAround?.reason ?? 'left alone, as asked for',
+          ...(faultAround?.remedy === undefined ? {} : { remedy: faultAround.remedy }),
           tooManyAtMost: this.#tooManyAtMost,
         }
     return {
       // What an ended VMM did after the last look was not seen.
       exact: { present: held && this.#readBefore === 0 && !this.#vmmEnded, written: !this.#vmmEnded },
       notes: { pagemap: pagemap.way, faultAround: around },
+      ...this.#warning(),
+    }
+  }
+
+  /** Where fault-around was to be held and could not be, and pages were mapped around others. */
+  #warning(): { readonly warning?: string } {
+    const { faultAround } = this.#means
+    if (faultAround === undefined || faultAround.held || this.#tooManyAtMost === 0) return {}
+    const [most, found] = [this.#tooManyAtMost, this.#foundPages].map((it) => it.toLocaleString('en-US'))
+    return {
+      warning: `up to ${most} of the ${found} pages found were perhaps not touched, only mapped around others: fault_around_bytes is ${faultAround.bytes} and could not be held at one page, as ${faultAround.reason}; ${faultAround.remedy}`,
     }
   }
 

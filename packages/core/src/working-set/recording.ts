@@ -127,7 +127,7 @@ export interface RecordedPages {
   readonly endedBy: RecordingEnd
   /** How often the recorder looked. */
   readonly scans: number
-  /** What makes the set doubtful, a sentence; null where nothing does. */
+  /** What makes the set doubtful, a sentence or two; null where nothing does. */
   readonly warning: string | null
   /** How it was recorded, as JSON. */
   readonly notes: Readonly<Record<string, Json>>

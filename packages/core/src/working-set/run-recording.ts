@@ -31,8 +31,8 @@ export interface RecordingSource {
   look(sinceBegin: () => number, last: boolean): Look | Promise<Look>
   /** Asked every so often whether a look is due. */
   readonly poll?: { readonly everyMs: number; due(): boolean }
-  /** Asked once, after the last look. */
-  describe(): Pick<RecordedPages, 'exact' | 'notes'>
+  /** Asked once, after the last look. `warning`: what makes this recorder's pages doubtful, a sentence. */
+  describe(): Pick<RecordedPages, 'exact' | 'notes'> & { readonly warning?: string }
   /** Releases what the source holds. Called once. */
   close(): void | Promise<void>
 }
@@ -161,10 +161,14 @@ class RunningRecording implements Recording {
 
   async #finish(endedBy: RecordingEnd): Promise<void> {
     const { recorder, sees, pages } = this.#source
-    const { exact, notes } = this.#source.describe()
+    const { exact, notes, warning } = this.#source.describe()
     const { warnShare = defaultWarnShare } = this.#options
     const found = Math.max(this.#present.pages, this.#written.pages)
     const share = found / pages
+    const tooLarge =
+      share > warnShare
+        ? `the set holds ${found} of the image's ${pages} pages (${Math.round(share * 100)} %): a restore gains little from it`
+        : undefined
     this.endedBy = endedBy
     this.#result = {
       recorder,
@@ -176,10 +180,7 @@ class RunningRecording implements Recording {
       windowMs: this.#sinceBegin(),
       endedBy,
       scans: this.scans,
-      warning:
-        share > warnShare
-          ? `the set holds ${found} of the image's ${pages} pages (${Math.round(share * 100)} %): a restore gains little from it`
-          : null,
+      warning: [warning, tooLarge].filter((it) => it !== undefined).join('. ') || null,
       notes,
     }
     await this.#close()

@@ -98,11 +98,12 @@ Examples:
         writtenPages: workingSet.written.pages,
         groups: workingSet.groups.length,
         windowMs: workingSet.windowMs,
-        recorders: recorded.map(({ recorder, exact, scans, endedBy }) => ({
+        recorders: recorded.map(({ recorder, exact, scans, endedBy, notes }) => ({
           recorder,
           exact,
           scans,
           endedBy,
+          notes,
         })),
         warnings,
       })
