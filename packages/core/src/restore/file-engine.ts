@@ -1,8 +1,8 @@
 import { join } from 'node:path'
 import { pagesFrom, zeroSource } from '../layer/extent-map.js'
 import { type FlattenResult, flatten } from '../layer/flatten.js'
-import type { Image } from '../layer/image-reader.js'
 import { minus } from '../memory/page-set-algebra.js'
+import { dataPagesOf } from '../store/manifest.js'
 import type { OpenSnapshot } from '../store/store-types.js'
 import { touchOrder } from '../working-set/working-set.js'
 import { isIntact, publishDerived } from './derived-file.js'
@@ -69,13 +69,22 @@ export function hasFlatFile({ flatPath, map }: OpenSnapshot): Promise<boolean> {
 }
 
 /**
- * Whether the first layer is the image by itself: every page of data lies there at its own place, so zero pages are holes or
- * zeros there too.
+ * Whether the first layer's file is the image by itself: every page of data lies there at its own place, and the layer has no
+ * data where a later layer says zero. The layer's descriptor tells how many pages of data it has; without that, only a layer
+ * that is alone is known to have no others.
  */
-export function isFlatBase({ map, files }: Image): boolean {
-  const { pages, starts, sources, sourcePages } = map
+export function isFlatBase({
+  map,
+  files,
+  layers,
+}: Pick<OpenSnapshot, 'map' | 'files' | 'layers'>): boolean {
+  const { pages, starts, counts, sources, sourcePages } = map
   if (files[0]?.storedPages !== pages) return false
-  for (let i = 0; i < starts.length; i++)
-    if (sources[i] !== zeroSource && (sources[i] !== 0 || sourcePages[i] !== starts[i])) return false
-  return true
+  let dataPages = 0
+  for (let i = 0; i < starts.length; i++) {
+    if (sources[i] === zeroSource) continue
+    if (sources[i] !== 0 || sourcePages[i] !== starts[i]) return false
+    dataPages += counts[i] as number
+  }
+  return files.length === 1 || dataPagesOf(layers[0]) === dataPages
 }

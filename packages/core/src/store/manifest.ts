@@ -103,3 +103,9 @@ export function storedPagesOf(descriptor: Descriptor, path: string): number {
     )
   return pages
 }
+
+/** Pages of data that a memory layer holds, as its descriptor says; undefined if it does not. */
+export function dataPagesOf(descriptor: Descriptor | undefined): number | undefined {
+  const text = descriptor?.annotations?.[annotations.dataPages] ?? ''
+  return /^\d{1,10}$/.test(text) ? Number(text) : undefined
+}

@@ -24,11 +24,13 @@ import { uffdPromiseScenarios } from './uffd-promises.js'
 import { workflowScenarios } from './workflows.js'
 import { workingSetScenario } from './working-set.js'
 import { writePeriodsScenario } from './write-periods.js'
+import { zeroingChildScenario } from './zeroing-child.js'
 
 /** Every end-to-end claim; all of them hold natively and in the nested lab. */
 export const scenarios: readonly Scenario[] = [
   ...workflowScenarios,
   ...layeredRestoreScenarios,
+  zeroingChildScenario,
   ...generationsScenarios,
   ...furtherDiffScenarios,
   workingSetScenario,
