@@ -171,7 +171,7 @@ export async function engineFacts(
   const { map, files, flatPath } = snapshot
   const directory = dirname(flatPath)
   const flatBase = isFlatBase(snapshot) ? files[0]?.path : undefined
-  const flat = flatBase ?? ((await hasFlatFile(snapshot)) ? flatPath : undefined)
+  const flat = flatBase ?? (hasFlatFile(snapshot) ? flatPath : undefined)
   let dataPages = 0
   for (let run = 0; run < map.starts.length; run++)
     if (map.sources[run] !== zeroSource) dataPages += map.counts[run] as number

@@ -1,7 +1,11 @@
-import { type BigIntStats, statSync } from 'node:fs'
+import { type BigIntStats, lstatSync } from 'node:fs'
+import { join } from 'node:path'
 import { VarveError } from '../errors.js'
 import { pageSizeBytes } from '../memory/units.js'
-import { createFile, removeFile, renameFile, writeAt } from '../sys/mutations.js'
+import type { OpenSnapshot, WorkOptions } from '../store/store-types.js'
+import { replaceCachedFile } from '../store/write-whole.js'
+import { lock } from '../sys/file-lock.js'
+import { renameFile } from '../sys/mutations.js'
 import { readSmallFile } from '../sys/small-file.js'
 
 /** Three numbers. */
@@ -10,27 +14,53 @@ const maxMarkBytes = 256
 const markPath = (path: string) => `${path}.mark`
 const markOf = ({ size, mtimeNs, ino }: BigIntStats) => `${size} ${mtimeNs} ${ino}\n`
 
+export interface DerivedFile<Made> {
+  /** What `make` gave; undefined if the file was there. */
+  readonly made?: Made
+}
+
 /**
- * Whether a file that was made from layers is as it was when it was made. One that was changed since, or whose making was cut
- * off before the mark, is removed.
+ * Has a file of the store that is made from layers: the one at `path` if it is as it was when it was made, else a new one. Processes
+ * that want it at the same time wait for the one that makes it. A file that is replaced stays whole for those that have it open.
  */
-export async function isIntact(path: string, pages: number): Promise<boolean> {
+export async function deriveFile<Made>(
+  { stage }: Pick<OpenSnapshot, 'stage'>,
+  { path, pages }: { readonly path: string; readonly pages: number },
+  make: (staged: string) => Promise<Made>,
+  { signal, onProgress }: WorkOptions = {},
+): Promise<DerivedFile<Made>> {
+  if (isIntact(path, pages)) return {}
+  await using _held = await lock(`${path}.lock`, {
+    signal,
+    onWait: () => onProgress?.('waiting for another process that makes the same file'),
+  })
+  if (isIntact(path, pages)) return {}
+  await using staging = await stage()
+  const staged = join(staging.directory, 'derived')
+  const made = await make(staged)
+  // The mark first: rename(2) changes nothing that it names, and until then it fits no file.
+  replaceCachedFile(markPath(path), Buffer.from(markOf(lstatSync(staged, { bigint: true }))))
+  await renameFile(staged, path)
+  return { made }
+}
+
+/**
+ * Whether a file that was made from layers is as it was when it was made. One that is not is left alone: another process may have it
+ * mapped, or be about to give it its mark.
+ */
+export function isIntact(path: string, pages: number): boolean {
   const found = statOf(path)
-  if (found === undefined) return false
-  if (
-    found.isFile() &&
+  return (
+    found?.isFile() === true &&
     found.size === BigInt(pages) * BigInt(pageSizeBytes) &&
     markAt(path) === markOf(found)
   )
-    return true
-  await removeFile(path)
-  return false
 }
 
 // Both in this thread: a restore waits for them.
 function statOf(path: string): BigIntStats | undefined {
   try {
-    return statSync(path, { bigint: true, throwIfNoEntry: false })
+    return lstatSync(path, { bigint: true, throwIfNoEntry: false })
   } catch (cause) {
     throw new VarveError('PATH_INVALID', `cannot use ${path}: ${(cause as Error).message}`, { cause })
   }
@@ -42,16 +72,4 @@ function markAt(path: string): string {
   } catch {
     return ''
   }
-}
-
-/** Gives a file that was made elsewhere in the store its name, and the mark. */
-export async function publishDerived(staged: string, path: string): Promise<void> {
-  await renameFile(staged, path)
-  const temporary = `${markPath(path)}.${process.pid}`
-  await removeFile(temporary)
-  {
-    await using file = await createFile(temporary)
-    writeAt(file, Buffer.from(markOf(statSync(path, { bigint: true }))), 0)
-  }
-  await renameFile(temporary, markPath(path))
 }

@@ -1,11 +1,10 @@
-import { join } from 'node:path'
 import { pagesFrom, zeroSource } from '../layer/extent-map.js'
 import { type FlattenResult, flatten } from '../layer/flatten.js'
 import { minus } from '../memory/page-set-algebra.js'
 import { dataPagesOf } from '../store/manifest.js'
 import type { OpenSnapshot } from '../store/store-types.js'
 import { touchOrder } from '../working-set/working-set.js'
-import { isIntact, publishDerived } from './derived-file.js'
+import { deriveFile, isIntact } from './derived-file.js'
 import { atMost, type Engine } from './engine.js'
 import { warmFiles } from './warm-files.js'
 
@@ -50,21 +49,21 @@ export async function flattenSnapshot(
   const { map, files, flatPath } = snapshot
   const [base] = files
   if (base !== undefined && isFlatBase(snapshot)) return { path: base.path, origin: 'base' }
-  if (await hasFlatFile(snapshot)) return { path: flatPath, origin: 'found' }
-  await using staging = await snapshot.stage()
-  const staged = join(staging.directory, 'flat')
-  const made = await flatten({ map, files }, staged, {
-    signal,
-    onProgress: (done, total) => onProgress?.(`flattening, ${done} of ${total} pages`),
-  })
-  // Another restore may have been faster: its file is as good, and a VM may have it mapped already.
-  if (await isIntact(flatPath, map.pages)) return { path: flatPath, origin: 'found' }
-  await publishDerived(staged, flatPath)
-  return { path: flatPath, origin: 'made', made }
+  const { made } = await deriveFile(
+    snapshot,
+    { path: flatPath, pages: map.pages },
+    (staged) =>
+      flatten({ map, files }, staged, {
+        signal,
+        onProgress: (done, total) => onProgress?.(`flattening, ${done} of ${total} pages`),
+      }),
+    { signal, onProgress },
+  )
+  return made === undefined ? { path: flatPath, origin: 'found' } : { path: flatPath, origin: 'made', made }
 }
 
 /** Whether an earlier restore left a flat file that is still good. */
-export function hasFlatFile({ flatPath, map }: OpenSnapshot): Promise<boolean> {
+export function hasFlatFile({ flatPath, map }: OpenSnapshot): boolean {
   return isIntact(flatPath, map.pages)
 }
 
@@ -73,11 +72,7 @@ export function hasFlatFile({ flatPath, map }: OpenSnapshot): Promise<boolean> {
  * data where a later layer says zero. The layer's descriptor tells how many pages of data it has; without that, only a layer
  * that is alone is known to have no others.
  */
-export function isFlatBase({
-  map,
-  files,
-  layers,
-}: Pick<OpenSnapshot, 'map' | 'files' | 'layers'>): boolean {
+export function isFlatBase({ map, files, layers }: Pick<OpenSnapshot, 'map' | 'files' | 'layers'>): boolean {
   const { pages, starts, counts, sources, sourcePages } = map
   if (files[0]?.storedPages !== pages) return false
   let dataPages = 0

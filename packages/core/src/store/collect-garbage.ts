@@ -60,7 +60,7 @@ export async function collectGarbage(
     removedBytes,
     removedSnapshots: dropped.map(({ id }) => id),
     removedStaging: stagings.length,
-    removedFlat: flats.filter((path) => !path.endsWith('.mark')).length,
+    removedFlat: flats.filter((path) => !/\.(mark|lock)$/.test(path)).length,
     leasedBlobs: [...needed].filter((digest) => !tagged.has(digest)).length,
   }
   if (dryRun) return report

@@ -81,6 +81,7 @@ async function assertRestores(
 
 export const zeroingChildScenario: Scenario = {
   name: 'zeroing-child',
-  claim: 'pages that a child only zeroes come back as zeros by every engine, and what is around them as it was',
+  claim:
+    'pages that a child only zeroes come back as zeros by every engine, and what is around them as it was',
   run: zeroingChild,
 }

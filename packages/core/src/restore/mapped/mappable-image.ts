@@ -28,8 +28,7 @@ export async function mappableImage(
 ): Promise<MappableImage> {
   const { map, files } = snapshot
   const runs = map.starts.length
-  const flat =
-    runs > mappingLimit() || (runs > cheapRuns && (isFlatBase(snapshot) || (await hasFlatFile(snapshot))))
+  const flat = runs > mappingLimit() || (runs > cheapRuns && (isFlatBase(snapshot) || hasFlatFile(snapshot)))
   if (!flat) return usedLayers(map, files)
   const { path } = await flattenSnapshot(snapshot, options)
   return { map: flatMap(map, cheapRuns), layers: [{ path, storedPages: map.pages }] }

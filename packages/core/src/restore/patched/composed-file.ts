@@ -1,9 +1,8 @@
 import { createHash } from 'node:crypto'
-import { join } from 'node:path'
 import type { ExtentMap } from '../../layer/extent-map.js'
 import { type FlattenOptions, flatten } from '../../layer/flatten.js'
 import type { OpenSnapshot } from '../../store/store-types.js'
-import { isIntact, publishDerived } from '../derived-file.js'
+import { deriveFile } from '../derived-file.js'
 
 /**
  * The file of a patch plan, made once and kept in the store beside flat files, until the snapshot is gone. Another division into
@@ -16,12 +15,12 @@ export async function composedFile(
 ): Promise<string> {
   const { files, flatPath } = snapshot
   const path = `${flatPath}.patched-${digest(composed, files)}`
-  if (await isIntact(path, composed.pages)) return path
-  await using staging = await snapshot.stage()
-  const staged = join(staging.directory, 'patched')
-  await flatten({ map: composed, files }, staged, options)
-  // Another restore may have been faster, and a VM may have its file mapped already.
-  if (!(await isIntact(path, composed.pages))) await publishDerived(staged, path)
+  await deriveFile(
+    snapshot,
+    { path, pages: composed.pages },
+    (staged) => flatten({ map: composed, files }, staged, options),
+    { signal: options.signal },
+  )
   return path
 }
 
