@@ -5,7 +5,15 @@ import { availableParallelism } from 'node:os'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import { bootMicroGuest } from '@varve/lab'
-import { captureSnapshot, cloneMachines, isAlive, type LaunchedMachine, launchMachine } from 'varve'
+import {
+  captureSnapshot,
+  cloneMachines,
+  isAlive,
+  type LaunchedMachine,
+  launchMachine,
+  pageRange,
+  restoreMachine,
+} from 'varve'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { MapOrder } from '../packages/core/dist/restore/mapped/map-into-vmm.js'
 import { type MapperAnswer, orderToJson } from '../packages/core/dist/restore/mapped/mapper-protocol.js'
@@ -244,3 +252,68 @@ function childrenRunning(word: string): number {
     }
   }).length
 }
+
+describe('a working set that comes alongside the load', () => {
+  const workingSet = async () => {
+    await using snapshot = await world.store.open('base')
+    const set = { readOnly: pageRange(100, 50), written: pageRange(200, 20) }
+    return {
+      image: snapshot.entry.id,
+      pages: memoryPages,
+      recordedAtMs: 0,
+      windowMs: 0,
+      ...set,
+      groups: [],
+      notes: {},
+    }
+  }
+
+  test('is waited for where Firecracker is not linked with musl, and the report says so', async () => {
+    const musl = Buffer.from('b80b0000000f054831ffb83c0000000f05', 'hex')
+    const code = readFileSync(world.binary.path)
+    const at = code.indexOf(musl)
+    expect(at).toBeGreaterThan(0)
+    // The same in other bytes: xor edi, edi.
+    Buffer.from('31ff90', 'hex').copy(code, at + 7)
+    const path = world.path('firecracker-of-another-libc')
+    writeFileSync(path, code, { mode: 0o700 })
+    const { runtimeDirectory } = world
+    const prefaultOf = async (binary: typeof world.binary) => {
+      const options = { engine: 'mapped' as const, binary, runtimeDirectory, workingSet: await workingSet() }
+      const { machine, report, prefetching } = await restoreMachine(world.store, 'base', options)
+      await using _machine = machine
+      expect(await prefetching).toMatchObject({ failure: null })
+      return report.mapping?.prefault
+    }
+    const counts = { readOnlyPages: 50, writtenPages: 20, refusedCalls: 0 }
+    expect(await prefaultOf({ ...world.binary, path })).toEqual({
+      ...counts,
+      besidePages: 0,
+      thread: null,
+      heldBecause: 'this Firecracker is not linked with musl',
+    })
+    expect(await prefaultOf(world.binary)).toEqual({
+      ...counts,
+      besidePages: 70,
+      thread: expect.any(Number),
+      heldBecause: null,
+    })
+  })
+
+  test('never costs a VM, however short the set', async () => {
+    const { binary, runtimeDirectory } = world
+    const set = await workingSet()
+    for (let round = 0; round < 40; round++) {
+      const restored = await restoreMachine(world.store, 'base', {
+        engine: 'mapped',
+        binary,
+        runtimeDirectory,
+        resume: false,
+        workingSet: { ...set, readOnly: pageRange(100, 1), written: pageRange(200, 0) },
+      })
+      await using machine = restored.machine
+      await restored.prefetching
+      expect(readdirSync(`/proc/${machine.pid}/task`).length).toBe(3)
+    }
+  })
+})

@@ -63,6 +63,9 @@ Examples:
       context.print(
         `working set  ${humanPages(report.workingSet.pages)}${report.workingSet.droppedPages > 0 ? `, ${humanPages(report.workingSet.droppedPages)} of it others here` : ''}${prefetched === null ? '' : `  ${count(prefetched.requests, 'request')} for ${humanPages(prefetched.pages)} in ${prefetched.ms.toFixed(1)} ms`}`,
       )
+    const heldBecause = report.mapping?.prefault.heldBecause ?? null
+    if (heldBecause !== null)
+      context.print(`held  the VM waited for its working set: ${heldBecause}, so that no thread can bring it`)
     for (const line of [...pageLines(report.pages), ...usageLines(used)]) context.print(line)
   },
 }

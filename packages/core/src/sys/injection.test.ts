@@ -57,6 +57,43 @@ function letGo(): void {
   traced = undefined
 }
 
+/** Gives the process the code that musl has, which a thread of ours ends by. */
+function giveUnmapSelf(): void {
+  const directory = mkdtempSync(join(tmpdir(), 'varve-injection-'))
+  const code = openSync(join(directory, 'code'), 'wx+')
+  writeSync(code, Buffer.from('b80b0000000f054831ffb83c0000000f05'.padEnd(2 * pageBytes, '0'), 'hex'))
+  const pidfd = openPidfd(sleeper) as number
+  const injection = Injection.begin(holdSleeper())
+  const { numbers, toClose } = giveDescriptors(injection, pidfd, [code])
+  injection.call('mmap', systemCall.mmap, [0, pageBytes, 5, 2, numbers[0] as number, 0])
+  for (const fd of toClose) injection.call('close', systemCall.close, [fd])
+  injection.end()
+  letGo()
+  for (const fd of [pidfd, code]) closeSync(fd)
+  rmSync(directory, { recursive: true })
+}
+
+/** The tracee as it is, but for a pause between the end of its `clone` and its next instruction. */
+function lateAfterClone(tracee: Tracee, pause: () => void): Tracee {
+  const go: Tracee['go'] = (how, signal) => {
+    if (how === 'on' && tracee.registers()[register.rax] === BigInt(systemCall.clone)) {
+      for (const op of ['entry', 'exit']) {
+        tracee.go('syscall')
+        expect(tracee.wait()).toEqual({ kind: 'syscall' })
+        expect(tracee.syscallInfo().op).toBe(op)
+      }
+      pause()
+    }
+    tracee.go(how, signal)
+  }
+  return new Proxy(tracee, {
+    get: (target, name) => {
+      const value: unknown = name === 'go' ? go : Reflect.get(target, name, target)
+      return typeof value === 'function' ? value.bind(target) : value
+    },
+  })
+}
+
 const mapsOf = ({ pid }: ProcessIdentity) => readFileSync(`/proc/${pid}/maps`, 'utf8')
 
 beforeEach(async () => {
@@ -142,32 +179,61 @@ describe.skipIf(process.arch !== 'x64')('a process that is made to call', () => 
 
   test('has calls made by a thread of its own, which leaves nothing behind', async () => {
     const directory = mkdtempSync(join(tmpdir(), 'varve-injection-'))
-    const open = (name: string) => openSync(join(directory, name), 'wx+')
-    const [code, counted] = [open('code'), open('counted')]
-    const pidfd = openPidfd(sleeper) as number
+    const counted = openSync(join(directory, 'counted'), 'wx+')
     const table = new SyscallTable()
     let injection = Injection.begin(holdSleeper())
-    expect(injection.runBeside(table), 'its libc is not musl').toBeUndefined()
-    // So it is given what musl has.
-    writeSync(code, Buffer.from('b80b0000000f054831ffb83c0000000f05'.padEnd(2 * pageBytes, '0'), 'hex'))
-    const { numbers } = giveDescriptors(injection, pidfd, [code, counted])
-    const [codeThere = -1, countedThere = -1] = numbers
-    injection.call('mmap', systemCall.mmap, [0, pageBytes, 5, 2, codeThere, 0])
+    expect(injection.runBeside(table)).toEqual({
+      thread: null,
+      refused: 'is not linked with musl',
+    })
+    injection.end()
+    letGo()
+    giveUnmapSelf()
+    const pidfd = openPidfd(sleeper) as number
+    injection = Injection.begin(holdSleeper())
+    const [countedThere = -1] = giveDescriptors(injection, pidfd, [counted]).numbers
     injection.end()
     letGo()
     const maps = mapsOf(sleeper)
     const ftruncate = 77
     for (let length = 1; length <= 20_000; length++) table.add(ftruncate, countedThere, length)
     injection = Injection.begin(holdSleeper())
-    expect(injection.runBeside(table)).toBeGreaterThan(1)
+    expect(injection.runBeside(table).thread).toBeGreaterThan(1)
     injection.end()
     letGo()
     await expect.poll(() => readdirSync(`/proc/${sleeper.pid}/task`)).toEqual([`${sleeper.pid}`])
     expect(fstatSync(counted).size).toBe(20_000)
     expect(mapsOf(sleeper)).toBe(maps)
     expect(stateOf(sleeper)).toBe('S')
-    for (const fd of [pidfd, code, counted]) closeSync(fd)
+    for (const fd of [pidfd, counted]) closeSync(fd)
     rmSync(directory, { recursive: true })
+  })
+
+  test('has left the memory of that thread before the thread unmaps it, however late it runs', async () => {
+    giveUnmapSelf()
+    const maps = mapsOf(sleeper)
+    const tracee = holdSleeper()
+    // The thread runs as soon as there is one; the process that made it stands still for that time.
+    const threads = () => readdirSync(`/proc/${sleeper.pid}/task`).length
+    let seen = false
+    const late = lateAfterClone(tracee, () => {
+      seen = threads() > 1
+      const until = Date.now() + 500
+      while (Date.now() < until && threads() > 1);
+    })
+    for (const calls of [1, 0, 300]) {
+      const table = new SyscallTable()
+      for (let call = 0; call < calls; call++) table.add(getpid)
+      seen = false
+      const injection = Injection.begin(late)
+      expect(injection.runBeside(table).thread).toBeGreaterThan(1)
+      expect(seen, 'the thread was there meanwhile').toBe(true)
+      injection.end()
+    }
+    letGo()
+    await expect.poll(threads).toBe(1)
+    expect(mapsOf(sleeper)).toBe(maps)
+    await expect.poll(() => stateOf(sleeper)).toBe('S')
   })
 
   test('is told of a call that fails, by name; and of its own end', () => {

@@ -15,6 +15,7 @@ export const systemCall = {
   recvmsg: 47,
   socketpair: 53,
   clone: 56,
+  futex: 202,
 } as const
 
 const PROT_READ = 1
@@ -56,21 +57,40 @@ const loop = '488b03 488b7b08 488b7310 488b5318 4c8b5320 4c8b4328 4c8b4b30 0f05 
 const loopCode = code(`${loop} cc`)
 
 /**
- * The same in a thread of its own, which gives back what it ran in by code that the process has (`findUnmapSelf`): r12 and r13
- * are that memory and its length, r14 the address to leave to.
+ * The same in a thread of its own, which unmaps the memory that it ran in by code that the process has (`findUnmapSelf`). The
+ * thread that makes it runs its first instructions in the same memory, so the new one waits, when it is done with the table, for
+ * a word that is set when the other one has left. r12 and r13 are that memory and its length, r14 the address to leave to, r15
+ * the word's.
  *
  * ```
- * 0f 05           syscall     clone        (the loop)
- * 48 85 c0        test rax, rax            4c 89 e7        mov  rdi, r12
- * 74 01           jz   the loop            4c 89 ee        mov  rsi, r13
- * cc              int3                     41 ff e6        jmp  r14
+ * 0f 05           syscall     clone        wait:
+ * 48 85 c0        test rax, rax            41 8b 07        mov  eax, [r15]
+ * 74 25           jz   the loop's cmp      85 c0           test eax, eax
+ * cc              int3                     75 16           jnz  leave
+ * (the loop)                               b8 ca 00 00 00  mov  eax, SYS_futex
+ *                                          4c 89 ff        mov  rdi, r15
+ * leave:                                   be 80 00 00 00  mov  esi, FUTEX_WAIT_PRIVATE
+ * 4c 89 e7        mov  rdi, r12            31 d2           xor  edx, edx     (while it is 0)
+ * 4c 89 ee        mov  rsi, r13            45 31 d2        xor  r10d, r10d   (without a time-out)
+ * 41 ff e6        jmp  r14                 0f 05           syscall
+ *                                          eb e3           jmp  wait
  * ```
  */
-const cloned = '0f05 4885c0 7401 cc'
-const besideCode = code(`${cloned} ${loop} 4c89e7 4c89ee 41ffe6`)
+const cloned = code('0f05 4885c0 7425 cc')
+const waitForWord = '418b07 85c0 7516 b8ca000000 4c89ff be80000000 31d2 4531d2 0f05 ebe3'
+const besideCode = Buffer.concat([cloned, code(`${loop} ${waitForWord} 4c89e7 4c89ee 41ffe6`)])
+/** Before the table of such a thread: its word, in a cache line of its own. */
+const wordBytes = 64
+// linux/futex.h
+const FUTEX_WAKE_PRIVATE = 1 | 128
 
 // sched.h: a thread as pthread_create makes it (CLONE_VM | FS | FILES | SIGHAND | THREAD | SYSVSEM), without anything of libc's.
 const threadFlags = 0x100 | 0x200 | 0x400 | 0x800 | 0x10000 | 0x40000
+
+/** A thread of the process's own, by its id; or why there is none: "the process …". */
+export type ThreadBeside =
+  | { readonly thread: number; readonly refused: null }
+  | { readonly thread: null; readonly refused: string }
 
 function code(hex: string): Buffer {
   return Buffer.from(hex.replaceAll(' ', ''), 'hex')
@@ -200,19 +220,19 @@ export class Injection {
 
   /**
    * Starts a thread of the process that makes all calls of a table and is gone then, with its memory; what they return is lost.
-   * It takes no signals, and is not traced: it goes on after `end`. Gives its id; undefined where the process cannot have one (its
-   * libc is not musl, or clone is refused): nothing was done.
+   * It takes no signals, and is not traced: it goes on after `end`. Where the process cannot have one nothing was done.
    */
-  runBeside(table: SyscallTable): number | undefined {
+  runBeside(table: SyscallTable): ThreadBeside {
     const leave = findUnmapSelf(this.#tracee.identity.pid, this.#memory)
-    if (leave === undefined) return undefined
+    if (leave === undefined) return { thread: null, refused: 'is not linked with musl' }
     const entries = table.bytes(0, table.length)
-    const bytes = pageBytes + Math.ceil(entries.length / pageBytes) * pageBytes
+    const bytes = pageBytes + Math.ceil((wordBytes + entries.length) / pageBytes) * pageBytes
     const memory = this.#mapCode(bytes, besideCode)
-    const start = memory + pageBytes
+    const word = memory + pageBytes
+    const start = word + wordBytes
     this.write(start, entries)
     const registers = this.#saved.slice()
-    const { rax, rdi, rsi, rdx, r10, r8, rbx, rbp, r12, r13, r14, rip, originalRax } = register
+    const { rax, rdi, rsi, rdx, r10, r8, rbx, rbp, r12, r13, r14, r15, rip, originalRax } = register
     const values = {
       [rax]: systemCall.clone,
       [rdi]: threadFlags,
@@ -226,6 +246,7 @@ export class Injection {
       [r12]: memory,
       [r13]: bytes,
       [r14]: leave,
+      [r15]: word,
       [rip]: memory,
       [originalRax]: -1,
     }
@@ -235,12 +256,18 @@ export class Injection {
     this.#tracee.go('on')
     this.#untilTrap('on')
     const end = this.#tracee.registers()
-    if (end[rip] !== BigInt(memory + cloned.replaceAll(' ', '').length / 2))
+    if (end[rip] !== BigInt(memory + cloned.length))
       throw unknownState(`the clone stopped at 0x${end[rip]?.toString(16)}`)
     const thread = Number(BigInt.asIntN(64, end[rax] as bigint))
-    if (thread > 0) return thread
+    if (thread > 0) {
+      // This thread stands, and its next instruction is elsewhere: the call that wakes the new one. Were either not to be
+      // reached, the process would be killed, by the caller or by the kernel (PTRACE_O_EXITKILL), and none waits for ever.
+      this.write(word, Buffer.of(1, 0, 0, 0))
+      this.call('futex', systemCall.futex, [word, FUTEX_WAKE_PRIVATE, 1])
+      return { thread, refused: null }
+    }
     this.call('munmap', systemCall.munmap, [memory, bytes])
-    return undefined
+    return { thread: null, refused: `cannot have another thread (${errnoName(-thread)})` }
   }
 
   /** Waits for the trap that our own code raises. Anything else means that the thread does not do what it was told. */

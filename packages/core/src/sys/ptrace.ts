@@ -39,6 +39,7 @@ const waitpid = declare<[number, Int32Array, number]>('int waitpid(int pid, int3
 
 /** struct user_regs_struct of x86_64 (sys/user.h): 64-bit words by their place. */
 export const register = {
+  r15: 0,
   r14: 1,
   r13: 2,
   r12: 3,

@@ -93,7 +93,7 @@ async function mappedPrefault(context: ScenarioContext): Promise<Facts> {
   }
   const without = await idle(undefined)
   const withSet = await idle(workingSet)
-  const all = { readOnlyPages: 1100, writtenPages: 200, refusedCalls: 0 }
+  const all = { readOnlyPages: 1100, writtenPages: 200, refusedCalls: 0, heldBecause: null }
   assert.deepEqual([withSet.prefault, withSet.failure], [{ ...all, besidePages: 0, thread: null }, null])
   const beside = await idle(workingSet, { prefetch: 'concurrent' })
   const thread = beside.prefault?.thread ?? 0

@@ -53,6 +53,11 @@ export interface MapReport {
     readonly besidePages: number
     /** The thread of the VMM by which they come while it goes on; nothing is known of refused calls then. Null: they are there. */
     readonly thread: number | null
+    /**
+     * Why the VMM was held for all pages although a thread was to bring them; null where it was not held for that. A thread
+     * needs a Firecracker that is linked with musl, as its releases are.
+     */
+    readonly heldBecause: string | null
     readonly refusedCalls: number
   }
   readonly stops: number
@@ -121,7 +126,9 @@ function map(tracee: Tracee, pidfd: number, files: readonly number[], order: Map
   const { prefault, prefaultBudgetMs } = order
   const first = prefaultWithin(prefaultBudgetMs, injection, regions, prefault)
   const beside = first.left.length > 0
-  const thread = beside ? (injection.runBeside(besideCalls(first.left, regions)) ?? null) : null
+  const { thread, refused } = beside
+    ? injection.runBeside(besideCalls(first.left, regions))
+    : { thread: null, refused: null }
   const rest = thread === null ? first.left : []
   const refusedCalls = first.refusedCalls + prefaultNow(injection, regions, rest)
   const prefaulted = performance.now()
@@ -141,6 +148,7 @@ function map(tracee: Tracee, pidfd: number, files: readonly number[], order: Map
       besidePages:
         thread === null ? 0 : sum(({ readOnly, written }) => readOnly.pages + written.pages, first.left),
       thread,
+      heldBecause: refused === null ? null : `this Firecracker ${refused}`,
       refusedCalls,
     },
     stops,
