@@ -113,6 +113,22 @@ describe('launching Firecracker', () => {
     expect(listMachines(world.runtimeDirectory)).toEqual([])
   })
 
+  test('a VMM that was killed is MACHINE_EXITED for a question as for a step, at once and later', async () => {
+    await using machine = await launchMachine({
+      name: 'gone',
+      binary: world.binary,
+      runtimeDirectory: world.runtimeDirectory,
+    })
+    process.kill(machine.pid, 'SIGKILL')
+    const outcome = { code: 'MACHINE_EXITED', message: expect.stringMatching(/gone ended .*SIGKILL/) }
+    await expect(machine.info()).rejects.toMatchObject(outcome)
+    await machine.exited
+    await expect(machine.info()).rejects.toMatchObject(outcome)
+    await expect(machine.disks()).rejects.toMatchObject(outcome)
+    await machine.stop()
+    await expect(machine.info()).rejects.toMatchObject({ code: 'MACHINE_EXITED' })
+  })
+
   test('a VMM that crashes is an error with its last words, not a hang', async () => {
     await using machine = await launch('crash')
     process.kill(machine.pid, 'SIGKILL')

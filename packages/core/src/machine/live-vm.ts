@@ -97,6 +97,12 @@ export class LiveVm {
     return this.#inTurn(name, () => this.#assertLives(name), run, signal)
   }
 
+  /** A question that changes nothing, and so waits for no step. */
+  async ask<T>(name: string, run: () => Promise<T>): Promise<T> {
+    this.#assertLives(name)
+    return await this.#untilExit(name, run)
+  }
+
   #inTurn<T>(name: string, check: () => void, run: () => Promise<T>, signal?: AbortSignal): Promise<T> {
     const result = this.#last.then(async () => {
       check()

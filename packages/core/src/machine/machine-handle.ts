@@ -84,13 +84,15 @@ export abstract class MachineHandle implements AsyncDisposable {
     return this.vm.exitedError()
   }
 
+  /** What Firecracker says of itself. Legal on any handle; MACHINE_EXITED where the VMM has ended. */
   info(options?: CallOptions): Promise<InstanceInfo> {
-    return this.vm.api.instanceInfo(options)
+    return this.vm.ask('info', () => this.vm.api.instanceInfo(options))
   }
 
   /** The files behind the guest's disks, by drive id; empty before boot or load. */
   async disks(options: CallOptions = {}): Promise<AttachedDisk[]> {
-    return disksOf(await this.vm.api.vmConfig(options), this.files, this.pid)
+    const config = await this.vm.ask('disks', () => this.vm.api.vmConfig(options))
+    return disksOf(config, this.files, this.pid)
   }
 
   /**
