@@ -25,6 +25,15 @@ const machines = async () =>
 const stateOf = async (id: string) => (await machines()).find((it) => it.id === id)?.state
 
 describe('machines outlive the command that started them', () => {
+  test('boot says of huge pages that they cannot be in a snapshot', async () => {
+    const spec = { kernel: world.path('micro.elf'), memoryMib: 32, vcpus: 1, name: 'huge', hugePages: true }
+    writeFileSync(world.path('huge.json'), JSON.stringify(spec))
+    // It boots or not, as the host has such pages or not.
+    const { stderr } = await varve(world, 'boot', '--spec', 'huge.json')
+    expect(stderr).toContain('hugePages: no snapshot can be taken of this machine')
+    await varve(world, 'stop', 'huge')
+  })
+
   test('boot, ps, pause, resume, stop', async () => {
     const boot = await varve(
       world,

@@ -47,6 +47,8 @@ Examples:
       ...(file === undefined ? {} : readMachineSpec(file)),
       ...fromFlags(values),
     })
+    if (spec.hugePages === true)
+      context.say('hugePages: no snapshot can be taken of this machine, as no engine could restore it')
     const machine = await context.progress('booting', () => bootMachine(spec, { signal }))
     const { id, pid, paths, vsockPath } = machine
     machine.detach()

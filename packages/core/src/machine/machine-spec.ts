@@ -42,7 +42,7 @@ export interface MachineSpec {
   readonly entropy?: boolean
   /** Log written pages from boot on, which Diff snapshots need. Default true. */
   readonly trackDirtyPages?: boolean
-  /** Back guest memory by 2 MiB pages. Such snapshots restore through Uffd only. */
+  /** Back guest memory by 2 MiB pages. No snapshot of such a machine is taken (MACHINE_STATE): no engine could restore it. */
   readonly hugePages?: boolean
 }
 

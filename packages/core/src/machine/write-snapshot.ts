@@ -4,6 +4,8 @@ import { featureAvailability } from '../firecracker/api-availability.js'
 import type { CallOptions } from '../firecracker/api-client.js'
 import { assertDiffSafe, hasSlotBug } from '../firecracker/diff-safety.js'
 import { requireAvailable } from '../firecracker/version.js'
+import { errnoName } from '../sys/libc.js'
+import { writeFailed } from '../sys/mutations.js'
 import type { LiveVm } from './live-vm.js'
 
 export interface SnapshotFiles {
@@ -75,7 +77,7 @@ export async function writeSnapshot(vm: LiveVm, options: SnapshotOptions): Promi
     memory.discard()
     // Also what was committed already.
     for (const path of [statePath, memoryPath]) rmSync(path, { force: true })
-    throw error
+    throw asWriteFailure(error, memoryPath) ?? error
   }
   // Guest memory is secret; Firecracker leaves the mode to the umask.
   for (const path of [statePath, memoryPath]) chmodSync(path, 0o600)
@@ -90,4 +92,12 @@ function logWasKept(error: unknown): boolean {
   if (isVarveError(error, 'API_REFUSED'))
     return !/(sync_all|flush) on the memory backing file/.test(error.message)
   return isVarveError(error, 'VERSION_UNSUPPORTED')
+}
+
+/** What Firecracker could not write, from its words: Rust ends those of an I/O error with `(os error 28)`. */
+function asWriteFailure(error: unknown, path: string): VarveError | undefined {
+  if (!isVarveError(error, 'API_REFUSED')) return undefined
+  const [, number] = /\(os error (\d+)\)/.exec(error.message) ?? []
+  if (number === undefined) return undefined
+  return writeFailed(errnoName(Number(number)), path, `snapshot to ${path}: ${error.message}`, error)
 }

@@ -21,12 +21,13 @@ import type {
   SnapshotStore,
   Staging,
 } from '../store/store-types.js'
-import { createFile, removeFile, writeAt } from '../sys/mutations.js'
+import { allocate, createFile, removeFile, writeAt } from '../sys/mutations.js'
 import { probeReflink } from '../sys/reflink.js'
 import type { RecordedPages } from '../working-set/recording.js'
 import { assertWorkingSetName } from '../working-set/working-set.js'
 import { writeWorkingSet } from '../working-set/working-set-file.js'
 import { workingSetOf } from '../working-set/working-set-of.js'
+import { assertCapturable, assertTags } from './assert-capturable.js'
 import { touchedSinceLoad } from './touched-since-load.js'
 
 export interface TakeOptions {
@@ -46,11 +47,13 @@ export interface TakeOptions {
    * RECORDER_UNRELIABLE for others, before anything is written.
    */
   readonly workingSet?: string | undefined
+  /** The tags of `seal`, where they are known: a bad one is refused before anything is written. */
+  readonly tags?: readonly string[] | undefined
   readonly signal?: AbortSignal | undefined
 }
 
 export interface SealSnapshotOptions {
-  /** Names to give it; a name that another snapshot has moves here. */
+  /** Names to give it; a name that another snapshot has moves here. Default: those that `takeSnapshot` was given. */
   readonly tags?: readonly string[] | undefined
   readonly signal?: AbortSignal | undefined
   readonly onProgress?: ((message: string) => void) | undefined
@@ -63,7 +66,10 @@ export interface TakenSnapshot extends AsyncDisposable {
   readonly createMs: number
   /** How long the copies of writable disks took after that, milliseconds. */
   readonly disksMs: number
-  /** Indexes, checks, syncs and commits; only then is it a snapshot. Whatever happens, nothing half-made is left. */
+  /**
+   * Indexes, checks, syncs and commits; only then is it a snapshot. A tag that is refused (INVALID_ARGUMENT) changes nothing:
+   * call it again with another. After any other failure nothing half-made is left, and the machine's next snapshot is a base.
+   */
   seal(options?: SealSnapshotOptions): Promise<CapturedSnapshot>
 }
 
@@ -78,8 +84,9 @@ export interface CapturedSnapshot {
 
 /**
  * Has Firecracker write a snapshot into the store's staging, and copies the disks that the guest may write to. Resume the
- * machine as soon as this returns, then `seal`. On failure nothing is left. Where Firecracker itself refused (no room, say) the
- * next Diff holds what this one would have; after that a failure costs the lineage, and the next snapshot is a base.
+ * machine as soon as this returns, then `seal`. On failure nothing is left. What can be known to be wrong is refused before
+ * Firecracker writes (`assertCapturable`). Where that or Firecracker itself refuses (no room, say) the next Diff holds what
+ * this one would have; after that a failure costs the lineage, and the next snapshot is a base.
  */
 export async function takeSnapshot(machine: PausedMachine, options: TakeOptions): Promise<TakenSnapshot> {
   const { store, signal } = options
@@ -87,13 +94,17 @@ export async function takeSnapshot(machine: PausedMachine, options: TakeOptions)
   const parent = options.parent === undefined ? undefined : await store.describe(options.parent)
   const attached = await machine.disks()
   const vmConfig = await machine.api.vmConfig(signal === undefined ? {} : { signal })
+  const asked = { machine: machine.id, vmConfig, parent, tags: options.tags ?? [] }
+  assertCapturable({ ...asked, workingSet: options.workingSet })
   const staging = await store.stage()
   try {
-    const [statePath, memoryPath, reservePath] = ['state', 'memory', 'reserve'].map((name) =>
-      join(staging.directory, name),
-    ) as [string, string, string]
-    await reserve(reservePath)
-    await assertDisksCanBeCopied(staging.directory, attached)
+    const [statePath, memoryPath] = ['state', 'memory'].map((name) => join(staging.directory, name)) as [
+      string,
+      string,
+    ]
+    const [forWritable, forReadOnly] = await bytesOfCopies(staging.directory, attached, parent)
+    const forDisks = await reserve(join(staging.directory, 'reserve-disks'), forWritable)
+    const forSeal = await reserve(join(staging.directory, 'reserve'), sealBytes + forReadOnly)
     const type = snapshotType(machine, parent, options.base ?? 'auto', staging.directory)
     if (type === 'Diff') assertFinePages(staging.directory)
     const touched =
@@ -107,6 +118,7 @@ export async function takeSnapshot(machine: PausedMachine, options: TakeOptions)
       ...(signal === undefined ? {} : { signal }),
     })
     const createMs = performance.now() - start
+    await forDisks.release()
     const writable = attached.filter(({ readOnly }) => !readOnly)
     for (const disk of writable) await stageDisk(disk, staging, signal)
     const disksMs = performance.now() - start - createMs
@@ -122,10 +134,11 @@ export async function takeSnapshot(machine: PausedMachine, options: TakeOptions)
       type,
       createMs,
       disksMs,
-      seal: async ({ tags = [], signal: sealSignal, onProgress } = {}) => {
+      seal: async ({ tags = asked.tags, signal: sealSignal, onProgress } = {}) => {
+        assertTags(tags)
         await using _staging = staging
         const id = randomBytes(16).toString('hex')
-        await removeFile(reservePath)
+        await forSeal.release()
         const layer = await sealMemory(type, memoryPath, {
           image: id,
           parent: parent?.entry.id ?? null,
@@ -228,38 +241,51 @@ function snapshotType(
   return complete && hasFinePages(directory) ? 'Diff' : 'Full'
 }
 
-/**
- * Room for what is written after Firecracker: footers, maps, the manifest. Held while Firecracker writes, so that a file system
- * that is too full says so to Firecracker, which then keeps its log of written pages, and not to us afterwards.
- */
-const reserveBytes = 2 * 2 ** 20
+/** Footers, maps, the manifest: what sealing writes besides copies of disks. */
+const sealBytes = 2 * 2 ** 20
 
-async function reserve(path: string): Promise<void> {
-  await using file = await createFile(path)
-  writeAt(file, Buffer.alloc(reserveBytes), 0)
+/**
+ * Holds room for what is written after Firecracker, while Firecracker writes: a file system that is too full says so to
+ * Firecracker, which then keeps its log of written pages, and not to us afterwards.
+ */
+async function reserve(path: string, lengthBytes: number): Promise<{ release(): Promise<void> }> {
+  if (lengthBytes > 0) {
+    await using file = await createFile(path)
+    if (!allocate(file, lengthBytes))
+      // Of more than this the file system was asked for its free room (`bytesOfCopies`).
+      writeAt(file, Buffer.alloc(Math.min(lengthBytes, sealBytes)), 0)
+  }
+  return { release: () => removeFile(path) }
 }
 
 /**
- * Disks are copied after Firecracker has written (it drains their queues then), when its log is cleared: what stands in the way
- * must be found before.
+ * Room that the copies of disks need: of those that the guest may write to, which are copied when Firecracker has written
+ * (it drains their queues then), and of the others, which are copied when sealing. What stands in the way of a copy must be
+ * found before Firecracker writes.
  */
-async function assertDisksCanBeCopied(directory: string, disks: readonly AttachedDisk[]): Promise<void> {
-  let neededBytes = 0
+async function bytesOfCopies(
+  directory: string,
+  disks: readonly AttachedDisk[],
+  parent: SnapshotDescription | undefined,
+): Promise<readonly [writable: number, readOnly: number]> {
+  let [writable, readOnly] = [0, 0]
   for (const disk of disks) {
     const found = await stat(hostFile(disk))
     if (!found.isFile())
       throw new VarveError('PATH_INVALID', `drive ${disk.drive} is ${disk.hostPath}, not a regular file`, {
         remedy: 'use disk image files; block devices are not copied into snapshots',
       })
-    if (!disk.readOnly) neededBytes += found.blocks * 512
+    if (!disk.readOnly) writable += found.blocks * 512
+    else if (blobOf(disk, parent) === undefined) readOnly += found.blocks * 512
   }
-  if (neededBytes === 0) return
+  // Copies that share blocks need none.
+  if (writable + readOnly === 0 || probeReflink(directory) === 'works') return [0, 0]
   const { bavail, bsize } = await statfs(directory)
   const freeBytes = bavail * bsize
-  if (neededBytes <= freeBytes || probeReflink(directory) === 'works') return
+  if (writable + readOnly <= freeBytes) return [writable, readOnly]
   throw new VarveError(
     'WRITE_FAILED',
-    `copies of the disks need ${neededBytes} bytes in ${directory}, ${freeBytes} are free`,
+    `copies of the disks need ${writable + readOnly} bytes in ${directory}, ${freeBytes} are free`,
     {
       remedy: 'make room there (`varve gc` removes what no snapshot needs), then try again',
       details: { path: directory, errno: 'ENOSPC' },

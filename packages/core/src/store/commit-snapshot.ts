@@ -16,7 +16,7 @@ export async function commitSnapshot(
   draft: SnapshotDraft,
   options: WorkOptions & { readonly tags?: readonly string[] | undefined },
 ): Promise<SnapshotEntry> {
-  const tags = (options.tags ?? []).map(assertTag)
+  const tags = [...new Set((options.tags ?? []).map(assertTag))]
   const { config } = draft
   await using staging = await store.stage()
   const layer = await readLayer(draft.layerPath, options)

@@ -61,13 +61,19 @@ const remedies: Readonly<Record<string, string>> = {
 export function refuse(kind: MutationKind, path: string, error: unknown): never {
   const { code, message, details } = error as NodeJS.ErrnoException & Partial<VarveError>
   const errno = String(code === 'SYSCALL_FAILED' ? details?.errno : code)
+  throw writeFailed(errno, path, `${kind} of ${path}: ${message}`, error) ?? error
+}
+
+/** WRITE_FAILED with the remedy where a file system gives this error (`ENOSPC`, say) by itself; undefined for any other. */
+export function writeFailed(
+  errno: string,
+  path: string,
+  message: string,
+  cause: unknown,
+): VarveError | undefined {
   const remedy = Object.hasOwn(remedies, errno) ? remedies[errno] : undefined
-  if (remedy === undefined) throw error
-  throw new VarveError('WRITE_FAILED', `${kind} of ${path}: ${message}`, {
-    cause: error,
-    remedy,
-    details: { path, errno },
-  })
+  if (remedy === undefined) return undefined
+  return new VarveError('WRITE_FAILED', message, { cause, remedy, details: { path, errno } })
 }
 
 /** A file being written, with the name that observers and messages know it by. */
@@ -128,6 +134,11 @@ export function copyFileRange(
   return change('copy', to.path, () =>
     reflink.copyFileRange(fromFd, fromOffset, to.handle.fd, toOffset, lengthBytes),
   )
+}
+
+/** As `allocate` of reflink.ts. */
+export function allocate(file: WritableFile, lengthBytes: number): boolean {
+  return change('write', file.path, () => reflink.allocate(file.handle.fd, lengthBytes))
 }
 
 /** As `punchHole` of reflink.ts. */

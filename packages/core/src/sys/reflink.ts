@@ -106,6 +106,17 @@ const fallocate = declare<[number, number, number, number]>(
   'int fallocate(int fd, int mode, int64_t offset, int64_t length)',
 )
 
+/**
+ * Takes the blocks for a file's first bytes, which read as zero: what is written there later needs no more room. False where
+ * the file system cannot do that.
+ */
+export function allocate(fd: number, lengthBytes: number): boolean {
+  if (fallocate(fd, 0, 0, lengthBytes) === 0) return true
+  const number = errno()
+  if (unsupported.has(number)) return false
+  throw syscallError('fallocate', number, `${lengthBytes} bytes`)
+}
+
 /** Gives a range's blocks back; it reads as zero then. False where the file system cannot do that. */
 export function punchHole(fd: number, offset: number, lengthBytes: number): boolean {
   if (fallocate(fd, PUNCH_HOLE_KEEP_SIZE, offset, lengthBytes) === 0) return true

@@ -32,7 +32,7 @@ async function noSpace(context: ScenarioContext): Promise<Facts> {
       (error: unknown) => error,
     ),
   )
-  assert.ok(isVarveError(failure, 'API_REFUSED'), String(failure))
+  assert.ok(isVarveError(failure, 'WRITE_FAILED'), String(failure))
   assert.match(failure.message, /No space left on device/)
 
   const again = context.path('again.memory')

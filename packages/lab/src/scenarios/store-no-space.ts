@@ -31,6 +31,7 @@ async function storeNoSpace(context: ScenarioContext): Promise<Facts> {
     fill(ballast)
     const full = await refusal(captureSnapshot(await vm.pause(), { store, parent: 'base' }))
     rmSync(ballast)
+    assert.deepEqual([full.code, full.details.errno], ['WRITE_FAILED', 'ENOSPC'])
     assert.match(full.message, /No space left on device|ENOSPC/)
     await vm.resume()
     assert.equal(await vm.verify(after), after.pattern.count, 'the guest goes on')
@@ -38,6 +39,7 @@ async function storeNoSpace(context: ScenarioContext): Promise<Facts> {
     remount(mount, 'ro')
     const readOnly = await refusal(captureSnapshot(await vm.pause(), { store, parent: 'base' }))
     remount(mount, 'rw')
+    assert.deepEqual([readOnly.code, readOnly.details.errno], ['WRITE_FAILED', 'EROFS'])
     assert.match(readOnly.message, /Read-only file system|EROFS/)
     await vm.resume()
 

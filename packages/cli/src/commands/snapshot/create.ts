@@ -69,10 +69,14 @@ Examples:
     const tags =
       tagsAsked.length > 0 || context.values['no-tag'] === true ? tagsAsked : [timeTag(name, entries)]
     const captured = await context.progress(`snapshot of ${name}`, (update) =>
-      capture(machine, take, {
-        keepPaused: context.values['keep-paused'] === true,
-        seal: { tags, signal, onProgress: update },
-      }),
+      capture(
+        machine,
+        { ...take, tags },
+        {
+          keepPaused: context.values['keep-paused'] === true,
+          seal: { tags, signal, onProgress: update },
+        },
+      ),
     )
     for (const { tag, from, last } of movedTags(entries, tags))
       context.say(

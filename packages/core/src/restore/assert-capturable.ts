@@ -1,0 +1,51 @@
+import { VarveError } from '../errors.js'
+import type { FullVmConfiguration } from '../firecracker/api-types.js'
+import { maxLayers } from '../layer/extent-map.js'
+import { imagePagesLimit } from '../layer/layer-index.js'
+import { pageSizeBytes } from '../memory/units.js'
+import { assertTag } from '../store/reference-index.js'
+import type { SnapshotDescription } from '../store/store-types.js'
+import { assertWorkingSetName } from '../working-set/working-set.js'
+
+export interface CaptureRequest {
+  /** For messages: the machine. */
+  readonly machine: string
+  readonly vmConfig: FullVmConfiguration
+  readonly parent: SnapshotDescription | undefined
+  readonly tags: readonly string[]
+  readonly workingSet: string | undefined
+}
+
+/**
+ * Refuses a capture that could not become a snapshot, or not one that can be restored. Firecracker clears its log of written
+ * pages when it has written a snapshot: a refusal after that would cost the pages of this Diff.
+ */
+export function assertCapturable({ machine, vmConfig, parent, tags, workingSet }: CaptureRequest): void {
+  assertTags(tags)
+  if (workingSet !== undefined) assertWorkingSetName(workingSet)
+  const { huge_pages: hugePages = 'None', mem_size_mib: memoryMib } = vmConfig['machine-config']
+  if (hugePages !== 'None')
+    throw new VarveError(
+      'MACHINE_STATE',
+      `${machine} has huge pages (${hugePages}): no engine can restore a snapshot of it, so that none is taken`,
+      { remedy: 'boot it without hugePages', details: { hugePages } },
+    )
+  const hotplugMib = vmConfig['memory-hotplug']?.total_size_mib ?? 0
+  const pages = ((memoryMib + hotplugMib) * 2 ** 20) / pageSizeBytes
+  if (pages > imagePagesLimit)
+    throw new VarveError(
+      'INVALID_ARGUMENT',
+      `${machine} has ${pages} pages of memory, a snapshot holds ${imagePagesLimit} at most`,
+    )
+  if (parent === undefined || parent.layers.length < maxLayers) return
+  const { id } = parent.entry
+  throw new VarveError(
+    'INVALID_ARGUMENT',
+    `the parent ${id} has ${parent.layers.length} layers, and a snapshot ${maxLayers} at most`,
+    { remedy: `squash it (varve squash ${id.slice(0, 12)} --all), or take a Full` },
+  )
+}
+
+export function assertTags(tags: readonly string[]): void {
+  for (const tag of tags) assertTag(tag)
+}
