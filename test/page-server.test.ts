@@ -268,7 +268,7 @@ describe('fetching ahead', () => {
     expect(stats.copiedPages + copiedPages).toBe(allPages.filter((page) => !isZeroPage(page)).length)
   })
 
-  test('beside a VM that gives pages back, those read as zero or as they were before, never as another page', async () => {
+  test('beside a VM that gives pages back, those read as zero, all others as in the image', async () => {
     await using world = await openPageServerWorld()
     const pageServer = await start(world)
     await world.attach()
@@ -282,9 +282,7 @@ describe('fetching ahead', () => {
     })
     expect(during).toEqual(kept.map(wordOfPage))
     const found = await words(world, removed)
-    expect(
-      found.filter((word, index) => word !== 0 && word !== wordOfPage(removed[index] as number)),
-    ).toEqual([])
+    expect(found.filter((word) => word !== 0)).toEqual([])
     expect(['finished', 'halted']).toContain((await pageServer.prefetched({ wait: true })).state)
   })
 

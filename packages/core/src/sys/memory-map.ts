@@ -22,6 +22,7 @@ const madvise = declare<[number, number, number]>(
 const MADV_RANDOM = 1
 const MADV_WILLNEED = 3
 const MADV_DONTNEED = 4
+const MADV_POPULATE_READ = 22
 
 /** Memory of this process that the kernel may read or fill on our behalf. Valid until disposed; dispose once. */
 export interface MemoryMapping extends Disposable {
@@ -66,6 +67,14 @@ export function adviseRandomAccess(mapping: MemoryMapping): void {
 export function adviseMappedWillNeed(address: number, lengthBytes: number): void {
   if (madvise(address, lengthBytes, MADV_WILLNEED) !== 0)
     throw syscallError('madvise', errno(), `reading ${lengthBytes} bytes ahead`)
+}
+
+/**
+ * Has a range of a mapped file in memory and in the page table, after a wait where it must be read. What cannot be had so (Linux
+ * before 5.14, a file that was cut off) is met when the range is read.
+ */
+export function populateForReading(address: number, lengthBytes: number): void {
+  madvise(address, lengthBytes, MADV_POPULATE_READ)
 }
 
 /** Gives pages of anonymous memory back, as a balloon does; they read as zero afterwards. */

@@ -9,6 +9,7 @@ import {
   type UserfaultOps,
 } from '../../sys/userfaultfd.js'
 import { FaultRecord, type RecordedFaults } from './fault-record.js'
+import type { FetchGate } from './fetch-gate.js'
 import type { ServedRegion } from './handshake.js'
 import type { RemovedPages } from './removed-pages.js'
 
@@ -76,6 +77,7 @@ export class FaultLoop {
   readonly #deferred = new Float64Array(maxDeferred)
   #deferredCount = 0
   readonly #removed: RemovedPages
+  readonly #gate: FetchGate | undefined
   #record: FaultRecord | undefined
   #broken = false
 
@@ -91,6 +93,8 @@ export class FaultLoop {
     /** Whether neighbours are installed with a page. */
     readonly around: boolean
     readonly removed: RemovedPages
+    /** Where another thread installs pages of this VM, too. */
+    readonly gate?: FetchGate | undefined
   }) {
     this.#ops = parts.ops
     this.#regions = parts.regions
@@ -100,6 +104,7 @@ export class FaultLoop {
     this.#counters = parts.counters
     this.#around = parts.around
     this.#removed = parts.removed
+    this.#gate = parts.gate
   }
 
   /**
@@ -107,6 +112,8 @@ export class FaultLoop {
    * remain that must be tried again soon.
    */
   serve(maxReads: number): boolean {
+    // Demand comes first: who fetches ahead waits until all of it is answered.
+    this.#gate?.beginReading()
     try {
       if (this.#ops.removalPending()) this.#removed.expect()
       for (let reads = 0; reads < maxReads; reads++)
@@ -117,6 +124,8 @@ export class FaultLoop {
     } catch (error) {
       this.#broken = true
       throw error
+    } finally {
+      this.#gate?.endReading()
     }
   }
 

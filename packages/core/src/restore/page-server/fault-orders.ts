@@ -2,6 +2,7 @@ import type { ExtentMap } from '../../layer/extent-map.js'
 import type { CopySource } from '../../sys/userfaultfd.js'
 import type { AfterRecorded } from '../../working-set/recording.js'
 import type { RecordedFaults } from './fault-record.js'
+import type { SharedWords } from './fetch-gate.js'
 import type { ServedRegion } from './handshake.js'
 
 /** What the server's main thread asks of the thread that answers faults; each gets one answer, in order. */
@@ -37,6 +38,8 @@ export interface FaultedVmParts {
     readonly known: Uint8Array | undefined
     readonly statePath: string
   }
+  /** Of the `FetchGate`, where another thread is to install a working set. */
+  readonly gate: SharedWords | null
   /** Another server answered this VM's faults until it ended. */
   readonly takeOver: boolean
 }

@@ -8,6 +8,7 @@ import { Poller } from '../../sys/poll.js'
 import { UserfaultOps } from '../../sys/userfaultfd.js'
 import { FaultLoop } from './fault-loop.js'
 import type { FaultAnswer, FaultedVmParts, FaultMessage, FaultOrder } from './fault-orders.js'
+import { FetchGate } from './fetch-gate.js'
 import { Graduation } from './graduation.js'
 import { RemovedPages } from './removed-pages.js'
 import { removalLog } from './vm-state.js'
@@ -198,11 +199,12 @@ function refused(of: FaultedVm | undefined, error: Error): FaultAnswer {
 }
 
 function faultedVm(vm: number, parts: FaultedVmParts): FaultedVm {
-  const { userfaultfd, pidfd, record, removed, takeOver, ...rest } = parts
+  const { userfaultfd, pidfd, record, removed, takeOver, gate: shared, ...rest } = parts
   const log = removalLog(removed.path, removed.statePath)
   const pages = new RemovedPages(rest.map.pages, log, removed.known)
   const ops = new UserfaultOps(userfaultfd)
-  const loop = new FaultLoop({ ops, zeros, removed: pages, ...rest })
+  const gate = shared === null ? undefined : new FetchGate(shared)
+  const loop = new FaultLoop({ ops, zeros, removed: pages, gate, ...rest })
   const graduation = new Graduation({ ops, loop, removed: pages, ...rest })
   if (record !== null) loop.record(record)
   if (takeOver) loop.takeOver()

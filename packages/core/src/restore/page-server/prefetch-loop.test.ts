@@ -20,6 +20,12 @@ class Ops implements PrefetchOps {
   copiedBytes = 0
   zeroedBytes = 0
 
+  readonly gate: { readonly held: boolean }
+
+  constructor(gate: { readonly held: boolean }) {
+    this.gate = gate
+  }
+
   copy(address: number, source: CopySource, offset: number, length: number): InstallResult {
     const from = source === staging ? 'staging' : 'layer'
     this.calls.push(`copy ${address / page} ${from}[${offset / page}] ${length / page}`)
@@ -37,6 +43,7 @@ class Ops implements PrefetchOps {
 
   /** As UFFDIO_COPY: it stops at a page that is there; EEXIST where that is the first, else EAGAIN with what was done. */
   #install(address: number, length: number): { result: InstallResult; done: number } {
+    expect(this.gate.held).toBe(true)
     const told = this.answers.shift()
     if (told !== undefined) return { result: told, done: 0 }
     for (let done = 0; done < length; done += page) {
@@ -48,7 +55,17 @@ class Ops implements PrefetchOps {
 }
 
 function setUp(plan: readonly PrefetchPiece[], options: { cold?: boolean; halted?: () => boolean } = {}) {
-  const ops = new Ops()
+  const gate = {
+    held: false,
+    beginCopy: () => {
+      gate.held = true
+    },
+    endCopy: () => {
+      gate.held = false
+    },
+  }
+  const ops = new Ops(gate)
+  const brought: string[] = []
   const counters = new Float64Array(prefetchCounterNames.length)
   let pauses = 0
   const read = (first: number, pages: number) => void ops.calls.push(`read ${first} ${pages}`)
@@ -61,10 +78,15 @@ function setUp(plan: readonly PrefetchPiece[], options: { cold?: boolean; halted
     counters,
     halted: options.halted ?? (() => false),
     pause: () => void pauses++,
+    gate,
+    bring: (address, length) => {
+      expect(gate.held).toBe(false)
+      brought.push(`${(address - mapped.address) / page} ${length / page}`)
+    },
   })
   const counts = () =>
     Object.fromEntries(prefetchCounterNames.map((name, index) => [name, counters[index] as number]))
-  return { ops, loop, counts, pauses: () => pauses }
+  return { ops, loop, counts, gate, brought, pauses: () => pauses }
 }
 const piece = (first: number, pages: number, sourcePage = first, source = 0): PrefetchPiece => ({
   page: first,
@@ -151,9 +173,27 @@ test('a layer out of the page cache is read with small gaps, as much as fits, an
     'read 5 1',
     'copy 20005 staging[0] 1',
     'read 1000 512',
-    'copy 20400 staging[0] 512',
+    ...Array.from({ length: 16 }, (_, n) => `copy ${20_400 + 32 * n} staging[${32 * n}] 32`),
   ])
   expect(counts().readBytes).toBe((31 + 1 + 1 + 1 + 512) * page)
+})
+
+test('what one call copies is little, and in memory before it: a fault waits for that call', () => {
+  const { loop, ops, brought } = setUp([piece(10, 70), zeros(300, 512)])
+  expect(loop.run()).toBe(true)
+  expect(brought).toEqual(['10 70'])
+  expect(ops.calls).toEqual([
+    'copy 20010 layer[10] 32',
+    'copy 20042 layer[42] 32',
+    'copy 20074 layer[74] 6',
+    'zero 20300 512',
+  ])
+})
+
+test('a removal that is read before a call begins is known within the gate', () => {
+  const { loop, ops, gate } = setUp([piece(10, 2), piece(20, 2)], { halted: () => gate.held })
+  expect(loop.run()).toBe(true)
+  expect(ops.calls).toEqual([])
 })
 
 test('halted, it installs nothing more and says so', () => {

@@ -1,6 +1,7 @@
 import { zeroSource } from '../../layer/extent-map.js'
 import { pageSizeBytes } from '../../memory/units.js'
 import type { CopySource, InstallResult, UserfaultOps } from '../../sys/userfaultfd.js'
+import type { FetchGate } from './fetch-gate.js'
 import type { ServedRegion } from './handshake.js'
 import { maxPiecePages, type PrefetchPiece } from './prefetch-plan.js'
 
@@ -37,6 +38,9 @@ export type PrefetchOps = Pick<UserfaultOps, 'copy' | 'copiedBytes' | 'zero' | '
 const maxGapPages = 32
 export const stagingPages = maxPiecePages
 
+/** 128 KiB: some 40 µs of copying, the longest that a fault waits for it. */
+const copyPages = 32
+
 /** An event that somebody reads within microseconds holds copies back; far more tries than that can take. */
 const maxTries = 5000
 
@@ -50,6 +54,8 @@ export class PrefetchLoop {
   readonly #counters: Float64Array
   readonly #halted: () => boolean
   readonly #pause: () => void
+  readonly #gate: Pick<FetchGate, 'beginCopy' | 'endCopy'>
+  readonly #bring: (address: number, lengthBytes: number) => void
 
   constructor(parts: {
     readonly ops: PrefetchOps
@@ -59,10 +65,14 @@ export class PrefetchLoop {
     /** Of `stagingPages`; what `read` fills. */
     readonly staging: CopySource
     readonly counters: Float64Array
-    /** Asked before every installation. */
+    /** Asked before every installation, within the gate. */
     readonly halted: () => boolean
     /** Lets others run for about a millisecond. */
     readonly pause: () => void
+    /** Shared with the fault loop. */
+    readonly gate: Pick<FetchGate, 'beginCopy' | 'endCopy'>
+    /** Has mapped pages of a layer in memory, reading them from the disk where they are not: no copy may wait for that. */
+    readonly bring: (address: number, lengthBytes: number) => void
   }) {
     this.#ops = parts.ops
     this.#byPage = [...parts.regions].sort((a, b) => a.startPage - b.startPage)
@@ -72,6 +82,8 @@ export class PrefetchLoop {
     this.#counters = parts.counters
     this.#halted = parts.halted
     this.#pause = parts.pause
+    this.#gate = parts.gate
+    this.#bring = parts.bring
     this.#counters[counter.plannedPages] = this.#plan.reduce((sum, { pages }) => sum + pages, 0)
   }
 
@@ -127,14 +139,13 @@ export class PrefetchLoop {
 
   #installAt(address: number, pages: number, from: CopySource | undefined, offset: number): void {
     const length = pages * pageSizeBytes
+    if (from !== undefined && from !== this.#staging) this.#bring(from.address + offset, length)
     let tries = 0
-    for (let done = 0; done < length && !this.#halted(); ) {
-      const left = length - done
+    for (let done = 0; done < length; ) {
+      const left = Math.min(length - done, (from === undefined ? maxPiecePages : copyPages) * pageSizeBytes)
+      const result = this.#call(address + done, from, offset + done, left)
+      if (result === 'halted') return
       this.#count(counter.requests, 1)
-      const result: InstallResult =
-        from === undefined
-          ? this.#ops.zero(address + done, left)
-          : this.#ops.copy(address + done, from, offset + done, left)
       const installed = result === 'installed' ? left : this.#partlyInstalled(from)
       this.#count(from === undefined ? counter.zeroPages : counter.copiedPages, installed / pageSizeBytes)
       done += installed
@@ -147,6 +158,24 @@ export class PrefetchLoop {
         if (++tries === maxTries) return
         this.#pause()
       }
+    }
+  }
+
+  /** One call, unless a removal was read before it. */
+  #call(
+    address: number,
+    from: CopySource | undefined,
+    offset: number,
+    length: number,
+  ): InstallResult | 'halted' {
+    this.#gate.beginCopy()
+    try {
+      if (this.#halted()) return 'halted'
+      return from === undefined
+        ? this.#ops.zero(address, length)
+        : this.#ops.copy(address, from, offset, length)
+    } finally {
+      this.#gate.endCopy()
     }
   }
 

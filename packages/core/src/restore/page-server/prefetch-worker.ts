@@ -3,11 +3,12 @@ import { parentPort } from 'node:worker_threads'
 import { VarveError } from '../../errors.js'
 import type { ExtentMap } from '../../layer/extent-map.js'
 import { pageSizeBytes } from '../../memory/units.js'
-import { mapAnonymous } from '../../sys/memory-map.js'
+import { mapAnonymous, populateForReading } from '../../sys/memory-map.js'
 import { isResident } from '../../sys/mincore.js'
 import { openDirect, readInto } from '../../sys/read-into.js'
 import { type CopySource, UserfaultOps } from '../../sys/userfaultfd.js'
 import { readWorkingSet } from '../../working-set/working-set-file.js'
+import { FetchGate, type SharedWords } from './fetch-gate.js'
 import type { ServedRegion } from './handshake.js'
 import { PrefetchLoop, type PrefetchSource, stagingPages } from './prefetch-loop.js'
 import { type PrefetchPiece, prefetchPlan } from './prefetch-plan.js'
@@ -22,6 +23,8 @@ export interface PrefetchTask {
   readonly counters: Float64Array
   /** Set to 1 to halt. */
   readonly halt: Int32Array
+  /** Of the `FetchGate`. */
+  readonly gate: SharedWords
   /** Of the fault loop: pages that the guest gave back. */
   readonly faultCounters: Float64Array
   readonly removedPages: number
@@ -140,5 +143,18 @@ function run({ task, plan, sources }: Ready, { userfaultfd, regions }: PrefetchO
   const halted = () => Atomics.load(halt, 0) !== 0 || (faultCounters[removedPages] as number) > 0
   const ops = new UserfaultOps(userfaultfd)
   const pause = () => Atomics.wait(never, 0, 0, 1)
-  return new PrefetchLoop({ ops, regions, plan, sources, staging, counters, halted, pause }).run()
+  const gate = new FetchGate(task.gate)
+  const bring = populateForReading
+  return new PrefetchLoop({
+    ops,
+    regions,
+    plan,
+    sources,
+    staging,
+    counters,
+    halted,
+    pause,
+    gate,
+    bring,
+  }).run()
 }

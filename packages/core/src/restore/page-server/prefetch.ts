@@ -1,4 +1,5 @@
 import { counterNames } from './fault-loop.js'
+import { FetchGate, type SharedWords } from './fetch-gate.js'
 import { type PrefetchCounterName, prefetchCounterNames } from './prefetch-loop.js'
 import type { PrefetchPool, PrefetchThread } from './prefetch-pool.js'
 import type { PrefetchEnd, PrefetchOrder, PrefetchTask } from './prefetch-worker.js'
@@ -21,6 +22,7 @@ export interface ServedPrefetch extends Readonly<Record<PrefetchCounterName, num
 export class Prefetch {
   readonly #counters = new Float64Array(new SharedArrayBuffer(prefetchCounterNames.length * 8))
   readonly #halt = new Int32Array(new SharedArrayBuffer(4))
+  readonly #gate = new FetchGate()
   readonly #thread: PrefetchThread
   #state: ServedPrefetch['state'] = 'waiting'
   #end: PrefetchEnd | undefined
@@ -28,10 +30,12 @@ export class Prefetch {
   /** Resolves once there is nothing more to come: the thread does not touch the VM's memory any more. */
   readonly ended: Promise<void>
 
-  constructor(pool: PrefetchPool, task: Omit<PrefetchTask, 'counters' | 'halt' | 'removedPages'>) {
+  constructor(pool: PrefetchPool, task: Omit<PrefetchTask, 'counters' | 'halt' | 'removedPages' | 'gate'>) {
     const removedPages = counterNames.indexOf('removedPages')
-    this.#thread = pool.take({ ...task, counters: this.#counters, halt: this.#halt, removedPages })
+    const shared = { counters: this.#counters, halt: this.#halt, gate: this.#gate.shared }
+    this.#thread = pool.take({ ...task, ...shared, removedPages })
     this.ended = this.#thread.end.then((end) => {
+      this.#gate.close()
       this.#end = end
       if (end.failure !== null) this.#state = 'failed'
       else this.#state = end.finished ? 'finished' : 'halted'
@@ -43,6 +47,11 @@ export class Prefetch {
     this.#ordered = true
     this.#state = 'running'
     this.#thread.order(order)
+  }
+
+  /** For the thread that answers faults. */
+  get gate(): SharedWords {
+    return this.#gate.shared
   }
 
   get going(): boolean {

@@ -193,6 +193,7 @@ export class ServedVm {
       around: !randomAccess,
       removed: { path: removed, known, statePath: state },
       record,
+      gate: this.#prefetch?.gate ?? null,
       takeOver,
     })
     if (answer.error !== undefined) throw new VarveError('PAGE_SERVER_PROTOCOL', answer.error)
