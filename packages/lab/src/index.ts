@@ -107,6 +107,7 @@ export { buildMicroGuest } from './micro/build-micro-guest.js'
 export { type ConsoleTransport, FileTailTransport, type TransportOptions } from './micro/console-transport.js'
 export {
   firecrackerBootPages,
+  firecrackerLoadPages,
   firstUsablePage,
   microGuestOwnPages,
   microMaxAddressBytes,

@@ -1,7 +1,14 @@
 import { createHash } from 'node:crypto'
+import { parseFirecrackerVersion } from 'varve'
 import { describe, expect, test } from 'vitest'
 import { buildMicroGuest } from './build-micro-guest.js'
-import { firecrackerBootPages, firstUsablePage, microGuestOwnPages, microMemoryMap } from './memory-map.js'
+import {
+  firecrackerBootPages,
+  firecrackerLoadPages,
+  firstUsablePage,
+  microGuestOwnPages,
+  microMemoryMap,
+} from './memory-map.js'
 
 const sha256 = (bytes: Uint8Array) => createHash('sha256').update(bytes).digest('hex')
 
@@ -40,7 +47,20 @@ describe('memory map', () => {
       next = start + count
     }
     expect(next).toBeLessThanOrEqual(firstUsablePage)
-    expect(Math.max(...firecrackerBootPages)).toBeLessThan(256)
+    expect(Math.max(...firecrackerBootPages(parseFirecrackerVersion('1.16.1')))).toBeLessThan(256)
+  })
+
+  test.each([
+    ['1.10.1', [223]],
+    ['1.13.2', [223]],
+    ['1.14.0', [222, 223]],
+    ['1.16.1', [222, 223]],
+    ['1.17.0', [222, 223]],
+    ['2.0.0', [222, 223]],
+  ])('Firecracker %s writes pages %j at boot, and again when it loads', (text, pages) => {
+    const version = parseFirecrackerVersion(text)
+    expect(firecrackerLoadPages(version)).toEqual(pages)
+    expect(firecrackerBootPages(version)).toEqual([0, 7, 9, 10, 11, 32, 159, 160, ...pages, 224])
   })
 
   test('one page table for each GiB of address space, at most 64', () => {

@@ -1,4 +1,4 @@
-import { pageSizeBytes } from 'varve'
+import { type FirecrackerVersion, pageSizeBytes } from 'varve'
 
 /**
  * Where the micro guest lives. Everything is in one area from 1 MiB on, which is below the first page that commands
@@ -47,9 +47,21 @@ export function microGuestOwnPages(topAddressBytes: number): OwnPages {
 }
 
 /**
- * Pages that Firecracker 1.12.1 writes before the guest's first instruction on x86_64, measured from the Diff of a
- * fresh VM without devices: docs/guides/micro-guest.md says what each holds.
+ * Pages that Firecracker writes before the guest's first instruction on x86_64, measured from the Diff of a fresh VM without devices:
+ * docs/guides/micro-guest.md says what each holds. From 1.14 on VMClock's page is one of them.
  */
-export const firecrackerBootPages: readonly number[] = [0, 7, 9, 10, 11, 32, 159, 160, 223, 224]
+export function firecrackerBootPages(version: FirecrackerVersion): readonly number[] {
+  const hasVmClock = version.major > 1 || version.minor >= 14
+  return [0, 7, 9, 10, 11, 32, 159, 160, ...(hasVmClock ? [vmClockPage] : []), vmGenIdPage, 224]
+}
+
+/** Where a machine without devices has them. */
+export const vmGenIdPage = 223
+export const vmClockPage = 222
+
+/** Pages that Firecracker writes on x86_64 while it loads a snapshot of a machine without devices: from 1.8 on, and from 1.14 on. */
+export function firecrackerLoadPages(version: FirecrackerVersion): readonly number[] {
+  return firecrackerBootPages(version).filter((page) => page === vmGenIdPage || page === vmClockPage)
+}
 
 export const addressOfPage = (page: number): number => page * pageSizeBytes

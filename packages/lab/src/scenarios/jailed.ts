@@ -67,4 +67,5 @@ export const jailedScenario: Scenario = {
   nativeIsEnough: true,
   claim: 'under the jailer, as another user, layers are taken and come back through every engine',
   run: jailed,
+  notApplicable: ({ path, jailerPath }) => (jailerPath === undefined ? `no jailer is next to ${path}` : null),
 }

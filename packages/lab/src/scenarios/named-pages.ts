@@ -1,11 +1,11 @@
 import { intersect, minus, type PageSet, pageSetFromPages, pageSetFromRuns, pagesOf, union } from 'varve'
-import { microGuestOwnPages } from '../micro/memory-map.js'
+import { microGuestOwnPages, vmClockPage, vmGenIdPage } from '../micro/memory-map.js'
 
 /**
  * Pages that Firecracker itself rewrites while it loads a snapshot, by guest page. On x86_64 it puts the VMGenID at
  * 0xDF000 (from 1.8), and from 1.14 the VMClock at 0xDE000.
  */
-export const rewrittenOnLoad = { VMGenID: 0xdf, VMClock: 0xde } as const
+export const rewrittenOnLoad = { VMGenID: vmGenIdPage, VMClock: vmClockPage } as const
 
 const rewritten = pageSetFromPages(Object.values(rewrittenOnLoad))
 

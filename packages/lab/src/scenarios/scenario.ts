@@ -33,6 +33,8 @@ export interface Scenario {
   /** The claim, as a sentence. */
   readonly claim: string
   readonly run: (context: ScenarioContext) => Promise<Facts>
+  /** Why the claim says nothing about this Firecracker, if so; it is not run then. */
+  readonly notApplicable?: (binary: FirecrackerBinary) => string | null
   /** It takes long where all is emulated, and shows nothing of the kind of KVM: once it ran natively, that is enough. */
   readonly nativeIsEnough?: true
 }
@@ -40,9 +42,12 @@ export interface Scenario {
 export interface ScenarioOutcome {
   readonly name: string
   readonly claim: string
+  /** It was run, and holds. */
   readonly ok: boolean
   readonly ms: number
   readonly facts?: Facts
+  /** It was not run: why. */
+  readonly notApplicable?: string
   readonly error?: string
 }
 
@@ -60,6 +65,9 @@ export async function runScenario(
   const takeBack = onProcessEnd(remove)
   try {
     const binary = await findFirecracker()
+    const notApplicable = scenario.notApplicable?.(binary) ?? null
+    if (notApplicable !== null)
+      return { name, claim, ok: false, ms: performance.now() - start, notApplicable }
     mkdirSync(join(directory, 'files'), { mode: 0o700 })
     const store = await openLocalStore(join(directory, 'store'), { create: true })
     const path = (file: string) => join(directory, 'files', file)

@@ -78,4 +78,8 @@ export const twoRegionsScenario: Scenario = {
   nativeIsEnough: true,
   claim: 'a 4 GiB guest has two regions; layers of it, and a Diff of a clone, come back through every engine',
   run: twoRegions,
+  notApplicable: ({ version: { major, minor, patch } }) =>
+    major === 1 && minor === 14 && patch < 2
+      ? 'Firecracker 1.14.0 and 1.14.1 write wrong Diffs of such a guest, and Varve refuses to take them'
+      : null,
 }
