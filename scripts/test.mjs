@@ -1,5 +1,6 @@
 // `npm test`: sets everything up, then runs every test in two lanes of about the same length, most of those in the nested lab beside
-// the others: an emulator keeps one processor busy and waits for nothing else. Arguments go to vitest, which then runs alone.
+// the others: an emulator keeps one processor busy and waits for nothing else. The other Node versions get a part of the tests
+// (test-nodes.mjs). Arguments go to vitest, which then runs alone.
 import { spawn } from 'node:child_process'
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -9,14 +10,19 @@ import { bin, everything, root } from './setup.mjs'
 await everything({ nested: true })
 const given = process.argv.slice(2)
 const scenarios = 'test/nested-scenarios.test.ts'
+const vitest = (...args) => [
+  bin('vitest'),
+  ['run', '--reporter=default', '--reporter=./scripts/summary-reporter.mjs', ...args],
+]
 const lanes =
   given.length > 0
-    ? [[given]]
+    ? [[vitest(...given)]]
     : [
-        [['--project=nested', `--exclude=${scenarios}`]],
+        [vitest('--project=nested', `--exclude=${scenarios}`)],
         [
-          ['--project=unit', '--project=real'],
-          ['--project=nested', scenarios],
+          vitest('--project=unit', '--project=real'),
+          [process.execPath, ['scripts/test-nodes.mjs', '--quick']],
+          vitest('--project=nested', scenarios),
         ],
       ]
 
@@ -36,24 +42,20 @@ process.exitCode = ended.find(({ status }) => status !== 0)?.status ?? 0
 
 async function inTurn(runs, lane) {
   const done = []
-  for (const [number, args] of runs.entries())
-    if (!stopped) done.push(await vitest(args, join(directory, `${lane}-${number}`)))
+  for (const [number, [file, args]] of runs.entries())
+    if (!stopped) done.push(await run(file, args, join(directory, `${lane}-${number}`)))
   return done
 }
 
-function vitest(args, summary) {
-  const child = spawn(
-    bin('vitest'),
-    ['run', '--reporter=default', '--reporter=./scripts/summary-reporter.mjs', ...args],
-    {
-      cwd: root,
-      stdio: ['ignore', 'inherit', 'inherit'],
-      env: { ...process.env, VARVE_TEST_SUMMARY: summary },
-    },
-  )
+function run(file, args, summary) {
+  const child = spawn(file, args, {
+    cwd: root,
+    stdio: ['ignore', 'inherit', 'inherit'],
+    env: { ...process.env, VARVE_TEST_SUMMARY: summary },
+  })
   return new Promise((resolve) => {
     child.once('error', (error) => {
-      console.error(`varve: cannot run vitest: ${error.message}`)
+      console.error(`varve: cannot run ${file}: ${error.message}`)
       resolve({ status: 1, counts: { passed: 0, failed: 1, skipped: 0 } })
     })
     child.once('exit', (code) => resolve({ status: code ?? 1, counts: countsIn(summary) }))

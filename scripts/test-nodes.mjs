@@ -1,0 +1,124 @@
+// `npm run test:nodes [-- [--quick] VERSION…]`: unit tests, and scenarios on real VMs, under the other Node versions (other-nodes.mjs);
+// `npm test` does so with --quick. A Node that cannot be had is told in capitals, and is a failure if $CI is set or its version given.
+import { spawn } from 'node:child_process'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { delimiter, dirname, join } from 'node:path'
+import { otherNode, otherNodes } from './other-nodes.mjs'
+import { everything, root } from './setup.mjs'
+
+/** What runs: unit tests below these folders, and these scenarios. An empty list means all of them. */
+const extents = {
+  whole: { unit: [], scenarios: [] },
+  // System calls, files, workers and processes, where versions of Node may differ. The scenarios restore by every engine, kill page
+  // servers, and record.
+  quick: {
+    unit: ['sys', 'store', 'restore/page-server', 'restore/mapped'].map((it) => `packages/core/src/${it}/`),
+    scenarios: ['mapped-chain', 'page-server-recovery', 'working-set'],
+  },
+}
+
+/** All unit tests take a minute and a half, all scenarios three, on two quiet cores. */
+const runTimeoutMs = 1_200_000
+
+const say = (text) => console.error(`varve: ${text}`)
+
+const quick = process.argv.includes('--quick')
+const wanted = process.argv.slice(2).filter((it) => it !== '--quick')
+const isWanted = ({ version }) => wanted.some((it) => version === it || version.startsWith(`${it}.`))
+const chosen = wanted.length === 0 ? otherNodes : otherNodes.filter(isWanted)
+if (chosen.length === 0 || chosen.length < wanted.length) {
+  const versions = otherNodes.map(({ version }) => version).join(', ')
+  say(
+    `usage: npm run test:nodes [-- [--quick] VERSION…], where VERSION is one of ${versions}, or its first number`,
+  )
+  process.exit(2)
+}
+
+let stopped = false
+// A signal to this process group reaches the tests themselves; this process waits until they have cleaned up.
+for (const name of ['SIGINT', 'SIGTERM'])
+  process.on(name, () => {
+    stopped = true
+  })
+
+const counts = { passed: 0, failed: 0, skipped: 0 }
+const found = chosen.flatMap((node) => {
+  try {
+    return [{ ...node, path: otherNode(node, { onProgress: say }) }]
+  } catch (error) {
+    counts[process.env.CI || wanted.length > 0 ? 'failed' : 'skipped']++
+    say(`NODE ${node.version} WAS NOT TESTED: ${error.message}`)
+    return []
+  }
+})
+if (found.length > 0) await everything({ nested: false })
+const directory = mkdtempSync(join(tmpdir(), 'varve-nodes-'))
+for (const node of found) await testUnder(node, extents[quick ? 'quick' : 'whole'])
+rmSync(directory, { recursive: true })
+say(`other Node versions: ${counts.passed} passed, ${counts.failed} failed, ${counts.skipped} skipped`)
+if (process.env.VARVE_TEST_SUMMARY) writeFileSync(process.env.VARVE_TEST_SUMMARY, JSON.stringify(counts))
+process.exitCode = stopped ? 130 : counts.failed > 0 ? 1 : 0
+
+async function testUnder({ version, path }, { unit, scenarios }) {
+  say(`unit tests under Node ${version}`)
+  const summary = join(directory, version)
+  const reporters = ['--reporter=dot', '--reporter=./scripts/summary-reporter.mjs']
+  await run(path, ['node_modules/vitest/vitest.mjs', 'run', '--project=unit', ...reporters, ...unit], summary)
+  add(readJson(summary))
+  say(`scenarios under Node ${version}`)
+  const output = await run(path, ['packages/lab/bin/run-scenarios.js', '--json', ...scenarios])
+  add(outcomesIn(output))
+}
+
+/** The Node under test is also what scripts find by the name `node`. Gives the standard output, unless it is shown. */
+function run(path, args, summary) {
+  if (stopped) return ''
+  const env = { ...process.env, PATH: `${dirname(path)}${delimiter}${process.env.PATH}` }
+  const child = spawn(path, args, {
+    cwd: root,
+    stdio: ['ignore', summary === undefined ? 'pipe' : 'inherit', 'inherit'],
+    env: summary === undefined ? env : { ...env, VARVE_TEST_SUMMARY: summary },
+    timeout: runTimeoutMs,
+  })
+  let output = ''
+  child.stdout?.setEncoding('utf8').on('data', (text) => {
+    output += text
+  })
+  return new Promise((resolve) => {
+    child.once('error', (error) => {
+      say(`cannot run ${path}: ${error.message}`)
+      resolve('')
+    })
+    child.once('close', () => resolve(output))
+  })
+}
+
+const oneFailure = { passed: 0, failed: 1, skipped: 0 }
+
+/** A run that ended before its summary failed. */
+function readJson(path) {
+  try {
+    return JSON.parse(readFileSync(path, 'utf8'))
+  } catch {
+    return oneFailure
+  }
+}
+
+function outcomesIn(output) {
+  let outcomes
+  try {
+    outcomes = JSON.parse(output)
+  } catch {
+    say(`the scenarios ended before they told what became of them: ${output.slice(-2000)}`)
+    return oneFailure
+  }
+  for (const { name, ok, ms, error } of outcomes)
+    say(`${ok ? 'ok    ' : 'FAILED'} ${name}  ${Math.round(ms)} ms${ok ? '' : `\n${error}`}`)
+  const passed = outcomes.filter(({ ok }) => ok).length
+  return { passed, failed: outcomes.length - passed, skipped: 0 }
+}
+
+function add(more) {
+  for (const name of Object.keys(counts)) counts[name] += more[name]
+}
