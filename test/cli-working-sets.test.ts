@@ -78,7 +78,7 @@ describe('recording', () => {
     expect([...pagesOf(presentPages(set))]).toEqual(expect.arrayContaining(told.read))
   })
 
-  test('by the faults that a page server answers: both exactly, and in order', async () => {
+  test('by the faults that a page server answers: in order, and phases apart', async () => {
     const work = ['--', 'sh', 'work.sh']
     const done = await json('ws', 'record', 'base', '--save', 'faults', '--recorders', 'faults', ...work)
     expect(done.recorders).toMatchObject([{ recorder: 'faults', exact: { present: true } }])
@@ -86,6 +86,11 @@ describe('recording', () => {
     const touched = [...pagesOf(presentPages(set))].filter((page) => page >= 1024)
     expect([...pagesOf(set.written)].filter((page) => page >= 1024)).toEqual(told.written)
     expect(touched).toEqual([...told.read, ...told.written])
+    // The guest read, did nothing for 0.3 s, and wrote.
+    const groupOf = (page: number) => set.groups.find((it) => [...pagesOf(it.set)].includes(page))
+    expect(told.read.map(groupOf)).toEqual(told.read.map(() => groupOf(1100)))
+    expect(told.written.map(groupOf)).toEqual(told.written.map(() => groupOf(2000)))
+    expect((groupOf(2000)?.atMs ?? 0) - (groupOf(1100)?.atMs ?? 0)).toBeGreaterThan(250)
     await refused(
       2,
       'INVALID_ARGUMENT',
@@ -97,6 +102,23 @@ describe('recording', () => {
       '--engine',
       'file',
       ...work,
+    )
+  })
+
+  test('a page that is written with the content that it had counts as read by faults, which says so', async () => {
+    // Word 0 of 20 pages gets the value that it has.
+    const same = `printf '\\030''1 write 1500 20 2 1 1 1\\n' >"$VARVE_CONSOLE"; sleep 0.3`
+    const list = ['--save', 'same', '--recorders', 'faults']
+    const { stdout } = await right('ws', 'record', 'base', ...list, '--', 'sh', '-c', same)
+    const set = await setNamed('base', 'same')
+    const rewritten = Array.from({ length: 20 }, (_, i) => 1500 + 2 * i)
+    expect([...pagesOf(set.readOnly)]).toEqual(expect.arrayContaining(rewritten))
+    expect([...pagesOf(set.written)].filter((page) => page >= 1024)).toEqual([])
+    expect(set.notes.exact).toEqual({ present: true, written: false })
+    const { unchanged } = (set.notes.how as { faults: { faults: { unchanged: number } } }).faults.faults
+    expect(unchanged).toBeGreaterThanOrEqual(20)
+    expect(stdout).toContain(
+      `${unchanged * 4}.0 KiB of the pages only read were asked for to be written and still hold what the image holds`,
     )
   })
 

@@ -235,6 +235,31 @@ describe('a Linux guest with a shell and a Python function, recorded', () => {
     for (const share of shares) expect(share).toBeGreaterThan(1 - slack.sameRun)
   })
 
+  test('a Diff holds pages that were only read where the guest did something else while they were fetched', () => {
+    const diffOf = (wanted: Partial<Who>) =>
+      recorded.rows.filter((row) =>
+        Object.entries({ ...wanted, recorder: 'diff' }).every(
+          ([key, value]) => row[key as keyof Who] === value,
+        ),
+      )
+    const [warm, dropped, paged] = [
+      diffOf({ function: 'hello', cache: 'warm' }),
+      diffOf({ function: 'hello', cache: 'dropped' }),
+      diffOf({ function: 'report', engine: 'paged' }),
+    ].map((rows) => {
+      expect(rows).toHaveLength(1)
+      return rows[0] as Row
+    }) as [Row, Row, Row]
+    // File memory in the page cache: there is no page to wait for. Dropped: there is, and the same work leaves a larger Diff.
+    expect(warm.faults.async).toBe(0)
+    expect(dropped.faults.async).toBeGreaterThan(0)
+    expect(dropped.written).toBeGreaterThan(warm.written as number)
+    // From a page server every page is waited for: the Diff holds most of what was touched.
+    const touched = recorded.rows.find(({ recorder }) => recorder === 'faults')?.present as number
+    expect(paged.faults.async).toBeGreaterThan(touched / 2)
+    expect(paged.written).toBeGreaterThan(0.8 * touched)
+  })
+
   test('recorders of other runs find what faults found', () => {
     const [warm, dropped] = (['warm', 'dropped'] as const).map((cache) => ({
       engine: 'file' as const,

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { emptyPageSet, pageSetFromPages } from '../memory/page-set.js'
+import { emptyPageSet, pageRange, pageSetFromPages } from '../memory/page-set.js'
 import { type ProcessIdentity, processIdentity } from '../sys/proc.js'
 import { recordFaults } from './faults-recorder.js'
 import type { AfterRecorded, FaultSource, FaultTrace, RecordTarget } from './recording.js'
@@ -70,6 +70,37 @@ test('groups are of so many pages in the order of their faults, with the time of
   expect(exact).toEqual({ present: true, written: true })
   expect(notes).toEqual({ faults: { fromTheFirst: true, unchanged: 0, ordered: 5 } })
   expect(next).toEqual(['go-on', 'stop'])
+})
+
+test('three phases a second apart are three groups, however few pages each touches', async () => {
+  const { target, faulted } = setUp()
+  await using recording = await recordFaults(target)
+  const phase = (first: number, ms: number) =>
+    Array.from({ length: 30 }, (_, index) => [first + index, ms + index] as [page: number, ms: number])
+  faulted([...phase(100, 1), ...phase(300, 1001), ...phase(200, 2001)])
+  expect((await recording.stop()).groups).toEqual([
+    { atMs: 1, set: pageRange(100, 30) },
+    { atMs: 1001, set: pageRange(300, 30) },
+    { atMs: 2001, set: pageRange(200, 30) },
+  ])
+})
+
+test('a pause of 50 ms ends a group, a shorter one does not; after it 1,024 pages count anew', async () => {
+  const { target, faulted } = setUp()
+  await using recording = await recordFaults(target, { rssGrowthPages: 3 })
+  faulted([
+    [1, 0],
+    [2, 49],
+    [3, 99],
+    [4, 100],
+    [5, 101],
+    [6, 102],
+  ])
+  expect((await recording.stop()).groups).toEqual([
+    { atMs: 0, set: pageRange(1, 2) },
+    { atMs: 99, set: pageRange(3, 3) },
+    { atMs: 102, set: pageRange(6, 1) },
+  ])
 })
 
 test('pages that were there before they were written, or come behind the end of the trace, are present too', async () => {

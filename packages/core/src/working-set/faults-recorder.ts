@@ -1,5 +1,5 @@
 import { isVarveError, VarveError } from '../errors.js'
-import { type PageSet, pageSetFromPages } from '../memory/page-set.js'
+import { pageSetFromPages } from '../memory/page-set.js'
 import { minus, union } from '../memory/page-set-algebra.js'
 import { isAlive } from '../sys/proc.js'
 import { type GrowthOptions, GrowthWatch } from './growth-watch.js'
@@ -22,18 +22,25 @@ export interface RecordFaultsOptions extends RecordOptions, GrowthOptions {
 
 /** As many pages as make a group of the other recorders. */
 const defaultGroupPages = 1024
+/**
+ * A pause between two faults that ends a group. Within one piece of work faults follow each other by what answering one takes,
+ * some 0.1 ms from memory and 10 ms from a slow disk. 50 ms without a fault is five of those: the guest computed or waited for
+ * something else, and what it touches then is its next phase.
+ */
+const pauseUs = 50_000
 /** The server keeps everything; looks on the way are for `maxPages` alone, and each takes the whole trace. */
 const looksApartPages = 16_384
 const pollMs = 50
 
 /**
  * Records which pages a VM touches first, in the order of its faults, and which it writes, as the VM's page server answers
- * them. Begun before the load, both are exact; begun later, `present` holds no page that was there already and was only read.
- * Groups are of `rssGrowthPages` pages.
+ * them. Begun before the load, the touched pages are exact; begun later, `present` holds no page that was there already and was only
+ * read. A group ends with `rssGrowthPages` pages, or where 50 ms passed without a fault.
  *
- * For VMs of the `paged` engine only (INVALID_ARGUMENT), and one recording at a time (RECORDER_UNRELIABLE). Pages that were asked
- * for as if to be written and hold what the image holds count as read: see `unchanged` of `FaultTrace`; `notes.faults` has
- * their number, and `exact.written` is then false. What was recorded ends with the VM.
+ * For VMs of the `paged` engine only (INVALID_ARGUMENT), and one recording at a time (RECORDER_UNRELIABLE). Written pages can be too
+ * few, never too many: a page that was missing when it was written, and then holds what the image holds, counts as read (see
+ * `unchanged` of `FaultTrace`). `notes.faults` has the number of such pages, and `exact.written` is true only where there are none;
+ * Firecracker's own writes at the load are usually among them. What was recorded ends with the VM.
  */
 export async function recordFaults(
   target: RecordTarget,
@@ -117,13 +124,17 @@ class FaultsSource implements RecordingSource {
 
   #newGroups({ pages, timesUs }: FaultTrace): WorkingSetGroup[] {
     const groups: WorkingSetGroup[] = []
-    for (; this.#grouped < pages.length; this.#grouped += this.#means.groupPages) {
-      const set: PageSet = pageSetFromPages(
-        pages.subarray(this.#grouped, this.#grouped + this.#means.groupPages),
-      )
-      groups.push({ atMs: Math.floor((timesUs[this.#grouped] as number) / 1000), set })
+    while (this.#grouped < pages.length) {
+      const first = this.#grouped
+      const most = Math.min(first + this.#means.groupPages, pages.length)
+      let end = first + 1
+      while (end < most && (timesUs[end] as number) - (timesUs[end - 1] as number) < pauseUs) end++
+      groups.push({
+        atMs: Math.floor((timesUs[first] as number) / 1000),
+        set: pageSetFromPages(pages.subarray(first, end)),
+      })
+      this.#grouped = end
     }
-    this.#grouped = pages.length
     return groups
   }
 

@@ -106,7 +106,10 @@ export interface RecordedPages {
   readonly recorder: RecorderName
   /** Every page that was touched; null where this recorder cannot tell. */
   readonly present: PageSet | null
-  /** Every page that was written, also with what it held before; null where this recorder cannot tell. Part of `present`. */
+  /**
+   * Every page that was written; null where this recorder cannot tell. Part of `present`. A page written with the content that it
+   * had is in it too, but not by `faults`, which then says that it is not exact.
+   */
   readonly written: PageSet | null
   /**
    * `present` in the order of first touch, coarsely: disjoint, none empty, their times not falling. Empty where the
@@ -117,7 +120,7 @@ export interface RecordedPages {
    * Whether that set is neither too large nor too small. `pagemap` and `diff` count from the load of the VM, whenever the
    * recording began; pages that Firecracker itself reads and writes are among them. Written is what the kernel saw written: a page
    * that a guest with interrupts on had to wait for counts as written, too (docs/notes/async-page-faults.md), so record with
-   * the page cache warm.
+   * the page cache warm. `faults` judges such a page by its content, and is exact only where none of them holds what the image holds.
    */
   readonly exact: { readonly present: boolean; readonly written: boolean }
   /** When it began: milliseconds since 1970, UTC. */

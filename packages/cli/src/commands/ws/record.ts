@@ -46,7 +46,9 @@ export const command: Command = {
   --recorders LIST   names with commas. pagemap (default) tells which pages are read and written;
                      mincore which came into the page cache, in more groups, with the page cache
                      dropped before; diff which were written, exactly (mincore needs it beside it);
-                     faults tells both exactly, and the order, from what the page server answers
+                     faults tells, from what the page server answers, exactly which pages are touched
+                     and in which order, and which are written but for those that then hold what
+                     the image holds: they count as only read, and it says how many there are
   --engine NAME      ${engineNames.join(', ')}; default file, for faults paged
   --max-pages N      end the recording once it has so many pages; default 1,048,576 (4 GiB)
 
@@ -110,7 +112,18 @@ Examples:
     context.print(
       `${ref || workingSet.image.slice(0, 12)}:${set}  ${humanPages(pages)} of ${humanPages(workingSet.pages)} touched: ${humanPages(workingSet.readOnly.pages)} only read, ${humanPages(workingSet.written.pages)} written`,
     )
+    const unchanged = unchangedPages(recorded)
+    if (unchanged > 0)
+      context.print(
+        `${humanPages(unchanged)} of the pages only read were asked for to be written and still hold what the image holds`,
+      )
   },
+}
+
+/** What the faults recorder cannot tell apart: pages only read, and pages written with the content that they had. */
+function unchangedPages(recorded: Done['recorded']): number {
+  const notes = recorded.find(({ recorder }) => recorder === 'faults')?.notes.faults
+  return (notes as { readonly unchanged: number } | undefined)?.unchanged ?? 0
 }
 
 /** The recorder must not end by its time before the work does. */
