@@ -199,7 +199,9 @@ export { assertTag } from './store/reference-index.js'
 export type * from './store/store-types.js'
 export { onProcessEnd } from './sys/exit-hooks.js'
 export { dropPageCache } from './sys/fadvise.js'
+export { type FaultAroundObstacle, faultAroundBytes, faultAroundObstacle } from './sys/fault-around.js'
 export { lockDescriptor } from './sys/file-lock.js'
+export { canSeeResidency, residentPages } from './sys/mincore.js'
 export {
   isAlive,
   type MemoryUse,

@@ -102,9 +102,9 @@ function checkKvm(): HostCheck {
  * Whether KVM here runs guest code in hardware. Software KVM (kvm-pvm) offers the same device but emulates privileged
  * code, and a Linux kernel does not get through its boot on it. aarch64 has no such software KVM.
  */
-export function hardwareVirtualisation(): boolean {
+export function hardwareVirtualisation(cpuinfo = read('/proc/cpuinfo') ?? ''): boolean {
   if (process.arch !== 'x64') return true
-  return /^flags\s*:.*\b(vmx|svm)\b/m.test(read('/proc/cpuinfo') ?? '')
+  return /^flags\s*:.*\b(vmx|svm)\b/m.test(cpuinfo)
 }
 
 function checkUserfaultfd(): HostCheck {

@@ -16,7 +16,7 @@ export function renderReport(result: DemoResult): string {
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>Varve: a layered restore</title><style>${css}</style></head><body><main>
 <h1>A layered restore</h1>
-<p>${escapeHtml(result.createdAt)}, ${result.lab} lab${result.lab === 'nested' ? ': its counts are exact, its times are not speeds' : ''}.
+<p>${escapeHtml(result.createdAt)}, ${result.lab} lab${result.lab === 'nested' ? ': its counts of pages are exact, its times are not speeds' : ''}.
 A guest of ${result.guest.memoryMib} MiB (${count(result.guest.pages)} pages) booted in ${ms(result.guest.bootMs)}.</p>
 <h2>Layers</h2>
 ${layers(result)}

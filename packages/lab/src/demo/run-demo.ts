@@ -130,7 +130,9 @@ function story(result: DemoResult): string {
       (it) =>
         `  ${it.engine.padEnd(6)} first answer ${ms(median(it.firstAnswerMs)).padStart(8)}   whole pass ${ms(median(it.wholePassMs)).padStart(8)}`,
     ),
-    ...(result.lab === 'nested' ? ['  (emulated: the counts are exact, the times are not speeds)'] : []),
+    ...(result.lab === 'nested'
+      ? ['  (emulated: the counts of pages are exact, the times are not speeds)']
+      : []),
     '',
     'Checked:',
     ...checks.map(({ what, result: found }) => `  ${what}: ${found}`),

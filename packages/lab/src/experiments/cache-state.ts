@@ -1,11 +1,54 @@
-import { closeSync, openSync, readSync } from 'node:fs'
-import { dropPageCache } from 'varve'
+import { closeSync, mkdtempSync, openSync, readSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { canSeeResidency, dropPageCache, residentPages, VarveError } from 'varve'
 
 const piece = Buffer.allocUnsafe(4 * 2 ** 20)
 
-/** Nothing of these files is in the page cache, but what somebody has mapped. */
+/** A page that is just being read or written back does not drop at once. */
+const [dropAttempts, dropPauseMs] = [5, 20]
+
+/**
+ * Drops these files from the page cache, and looks that they are gone: what is measured then is cold. HOST_UNSUPPORTED where pages stay
+ * (on a tmpfs or ramfs all do, and those that a process has mapped), or where the kernel does not let this user see them.
+ */
 export function dropFromCache(paths: readonly string[]): void {
-  for (const path of paths) withOpen(path, dropPageCache)
+  for (const path of paths)
+    withOpen(path, (fd) => {
+      if (!canSeeResidency(path))
+        throw notCold(`the kernel hides which pages of ${path} are in the page cache`)
+      let stayed = 0
+      let pages = 0
+      for (let attempt = 0; attempt < dropAttempts; attempt++) {
+        if (attempt > 0) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, dropPauseMs)
+        dropPageCache(fd)
+        const resident = residentPages(fd)
+        pages = resident.length
+        stayed = resident.reduce((sum, byte) => sum + (byte & 1), 0)
+        if (stayed === 0) return
+      }
+      throw notCold(`${stayed} of ${pages} pages of ${path} stay in the page cache`)
+    })
+}
+
+const notCold = (what: string) =>
+  new VarveError('HOST_UNSUPPORTED', `not cold: ${what}`, {
+    remedy: 'set TMPDIR to a directory on a disk, and have no other process map the files',
+  })
+
+/** Why files in a directory cannot be made cold; undefined where they can. Makes a small file there, and removes it. */
+export function whyNeverCold(directory: string): string | undefined {
+  const folder = mkdtempSync(join(directory, 'varve-cold-'))
+  try {
+    const path = join(folder, 'probe')
+    writeFileSync(path, Buffer.alloc(64 * 4096, 1), { mode: 0o600 })
+    dropFromCache([path])
+    return undefined
+  } catch (error) {
+    if (!(error instanceof VarveError)) throw error
+    return `files in ${directory} stay in the page cache`
+  } finally {
+    rmSync(folder, { recursive: true, force: true })
+  }
 }
 
 /** All of these files is in the page cache, as far as there is room. */

@@ -34,6 +34,9 @@ export function parseRows(bytes: Buffer, name: string): ParsedRows {
     const value = line.object(bytes.subarray(at, end))
     at = end + 1
     if (number === 1) header = line.header(value)
+    // Of another run, and perhaps of another machine or disk.
+    else if (value.kind === 'experiment')
+      throw line.invalid('it is a second header; one file has the rows of one')
     else if (value.kind === 'cell') cells.push(line.cell(value, header as HeaderRow))
     else if (value.kind === 'set') {
       if (sets.length >= rowsLimits.sets) throw line.invalid(`there are more than ${rowsLimits.sets} sets`)
@@ -127,6 +130,7 @@ class LineReader {
       cell: Object.fromEntries(names.map((it) => [it, cell[it] as FactorValue])),
       at: this.#whole(value.at, 'at'),
       tookMs: this.#finite(value.tookMs, 'tookMs'),
+      ...(value.load === undefined ? {} : { load: this.#finite(value.load, 'load') }),
       correct: value.correct,
       ...(value.failure === undefined ? {} : { failure: this.#text(value.failure, 'failure') }),
       measures: this.#numbers(value.measures, 'measures'),

@@ -1,7 +1,7 @@
 import { constants } from 'node:fs'
 import { type FileHandle, open } from 'node:fs/promises'
-import { isDeepStrictEqual } from 'node:util'
 import { lockDescriptor, VarveError } from 'varve'
+import { passing } from './environment.js'
 import { type ParsedRows, parseRows, rowsLimits } from './parse-rows.js'
 import { cellKey } from './plan.js'
 import type { CellRow, ExperimentRows, HeaderRow, Row } from './rows.js'
@@ -86,8 +86,11 @@ export class RowsFile implements AsyncDisposable {
         { remedy, details: { planThere: there.plan, planHere: header.plan } },
       )
     const differing = [...new Set([...Object.keys(there.environment), ...Object.keys(header.environment)])]
-      .filter((name) => !isDeepStrictEqual(there.environment[name], header.environment[name]))
-      .map((name) => `${name} (${there.environment[name]} there, ${header.environment[name]} here)`)
+      .filter((name) => !passing.has(name) && there.environment[name] !== header.environment[name])
+      .map(
+        (name) =>
+          `${name} (${there.environment[name] ?? 'not noted'} there, ${header.environment[name] ?? 'not noted'} here)`,
+      )
     if (differing.length > 0)
       throw new VarveError(
         'ALREADY_EXISTS',

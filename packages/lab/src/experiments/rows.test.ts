@@ -70,6 +70,9 @@ describe('a file of rows', () => {
     [lines(header, { ...cell(1, 'file', 8), round: -1 }), 'round is not a whole number'],
     [lines(header, { ...cell(1, 'file', 8), measures: { a: 'b' } }), 'measures.a is not a number'],
     [lines(header, { ...cell(1, 'file', 8), correct: 1 }), 'correct is not'],
+    [lines(header, { ...cell(1, 'file', 8), load: 'high' }), 'load is not a number'],
+    // Two files joined: rows of two disks, perhaps.
+    [lines(header, cell(1, 'file', 8), header), 'line 3: it is a second header'],
     [lines(header, { ...set, workingSet: '<script>' }), 'not base64'],
     [
       lines(header, {
@@ -164,6 +167,11 @@ describe('writing rows', () => {
     ['another plan', { plan: 'cd'.repeat(32) }, 'whose plan'],
     ['another kernel', { environment: { lab: 'native', kernel: '6.2' } }, 'kernel (6.1 there, 6.2 here)'],
     [
+      'another disk',
+      { environment: { lab: 'native', kernel: '6.1', readAheadKib: '128' } },
+      'readAheadKib (not noted there, 128 here)',
+    ],
+    [
       'another kind of lab',
       { environment: { lab: 'nested', kernel: '6.1' } },
       'lab (native there, nested here)',
@@ -176,6 +184,12 @@ describe('writing rows', () => {
     await expect(begin).rejects.toThrow(message)
     await expect(begin).rejects.toMatchObject({ code: 'ALREADY_EXISTS' })
     expect(readFileSync(path)).toEqual(before)
+  })
+
+  test('takes rows of another load of the machine, which is no other environment', async () => {
+    await write(cell(1, 'file', 8))
+    await using file = await RowsFile.open(path)
+    await file.begin({ ...header, environment: { ...header.environment, load: '7.00' } })
   })
 
   test('is one run’s at a time', async () => {

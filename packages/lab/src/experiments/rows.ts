@@ -25,6 +25,8 @@ export interface CellRow {
   readonly cell: Readonly<Record<string, FactorValue>>
   readonly at: number
   readonly tookMs: number
+  /** Of the machine, over a minute, when the measuring began. */
+  readonly load?: number
   readonly correct: boolean
   readonly failure?: string
   readonly measures: Readonly<Record<string, number>>

@@ -1,5 +1,6 @@
 import { AssertionError } from 'node:assert'
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
+import { loadavg } from 'node:os'
 import { join } from 'node:path'
 import {
   findFirecracker,
@@ -53,10 +54,17 @@ export async function runCells(experiment: Experiment, options: RunCellsOptions)
       .filter((it) => !done.has(doneKey(it))),
   )
   const binary = await findFirecracker({ signal })
-  await emit(headerOf(experiment, plan, describeEnvironment(binary, labKind)))
-  if (left.length === 0) return
   // Not os.tmpdir(): on many hosts /tmp is a tmpfs, whose pages are always in the page cache.
-  const directory = mkdtempSync(join(process.env.TMPDIR ?? '/var/tmp', 'varve-experiment-'))
+  const parent = process.env.TMPDIR ?? '/var/tmp'
+  const environment = describeEnvironment(binary, labKind, parent)
+  await emit(headerOf(experiment, plan, environment))
+  if (left.length === 0) return
+  if (environment.dropsCache === 'no')
+    await emit({
+      kind: 'say',
+      text: `${parent} is on ${environment.fileSystem}: its files stay in the page cache, so no cold cell can be measured; set TMPDIR to a directory on a disk`,
+    })
+  const directory = mkdtempSync(join(parent, 'varve-experiment-'))
   const remove = () => rmSync(directory, { recursive: true, force: true })
   const takeBack = onProcessEnd(remove)
   // Rows in their order, though `say` and `keepSet` do not wait.
@@ -127,7 +135,7 @@ async function measureCell(
   signal: AbortSignal,
 ): Promise<CellRow> {
   const start = performance.now()
-  const row = { kind: 'cell', round, cell, at: 0 } as const
+  const row = { kind: 'cell', round, cell, at: 0, load: rounded(loadavg()[0] ?? 0) } as const
   try {
     const { correct, measures, phasesMs = {} } = await prepared.measure(cell, { round, signal })
     return { ...row, tookMs: since(start), correct, measures: numbers(measures), phasesMs: numbers(phasesMs) }

@@ -1,6 +1,6 @@
 import { median } from '../statistics/median.js'
 import { escapeHtml } from './html.js'
-import type { Line } from './summarise.js'
+import type { Compared, Line } from './summarise.js'
 import { bytesText, measureText, msText, ratioText } from './units.js'
 
 /** Colours are CSS variables --c0 to --c9. */
@@ -169,11 +169,14 @@ export function memoryChart(lines: readonly Line[]): string | undefined {
   return bars.length === 0 ? undefined : barChart(bars, memoryParts, 'memory of one VM')
 }
 
-/** Where a ratio and its interval lie, between a quarter and four times (beyond that, at the edge), on a log scale. */
-export function ratioMark(ratio: number, interval: readonly [number, number] | null): string {
+/**
+ * Where a ratio and its interval (else its rounds) lie, between a quarter and four times (beyond that, at the edge), on a log scale. In
+ * colour only where a difference is shown.
+ */
+export function ratioMark({ ratio, interval, range, shown }: Compared): string {
   const at = (value: number) =>
     (50 + 50 * Math.max(-1, Math.min(1, Math.log2(Math.max(value, 1e-9)) / 2))).toFixed(1)
-  const [low, high] = interval ?? [ratio, ratio]
-  const tone = interval === null ? 'even' : high < 1 ? 'good' : low > 1 ? 'bad' : 'even'
+  const [low, high] = interval ?? range ?? [ratio, ratio]
+  const tone = shown === null ? 'even' : shown === 'less' ? 'good' : 'bad'
   return `<svg class="ratio ${tone}" viewBox="0 0 100 10" role="img" aria-label="${escapeHtml(ratioText(ratio))}"><path class="one" d="M50 0V10"/><path class="whisker" d="M${at(low)} 5H${at(high)}"/><circle cx="${at(ratio)}" cy="5" r="3"/></svg>`
 }

@@ -1,5 +1,5 @@
-import type { RatioOfMedians } from '../statistics/ratio-of-medians.js'
-import type { Line, Place, Summary } from './summarise.js'
+import { leastRounds, type PairedRatio } from '../statistics/paired-ratio.js'
+import type { Compared, Line, Place, Summary } from './summarise.js'
 import { bytesText, measureText, msText, ratioText } from './units.js'
 
 export interface PlaceFindings {
@@ -10,8 +10,11 @@ export interface PlaceFindings {
   readonly lost: readonly { readonly name: string; readonly by: string; readonly why: readonly string[] }[]
 }
 
-/** Slower than this, beyond doubt, is lost: what a user would mind. */
-const lostBeyond = 1.1
+/** What took more than this of doing without, and shows it, has lost: what a user would mind. */
+export const lostBeyond = 1.1
+
+/** Whether such a comparison is one of `lostOf`; the report gives this rule in words, above what it lists. */
+const isLost = ({ ratio, shown }: Compared): boolean => shown === 'more' && ratio > lostBeyond
 
 /** What the numbers say in words, by fixed rules: the same for any experiment that has these measures. */
 export function findingsOf(summary: Summary): PlaceFindings[] {
@@ -34,39 +37,58 @@ function bestOf(place: Place, { measure, baselineHere, baseline }: Summary): str
   const [best] = [...lines].sort((a, b) => (middle(a, measure) ?? 0) - (middle(b, measure) ?? 0))
   const value = middle(best, measure)
   if (best === undefined || value === undefined || lines.length < 2) return null
-  if (best.baseline) return `nothing beats ${best.name}, the baseline, with ${measureText(measure, value)}.`
+  if (best.baseline)
+    return `nothing has a lower median than ${best.name}, the baseline, with ${measureText(measure, value)}.`
   const ratios = [
-    ...(best.ratioHere === null ? [] : [`${intervalText(best.ratioHere)} of ${baselineHere} here`]),
-    ...(best.ratio === null ? [] : [`${intervalText(best.ratio)} of ${baseline}, ${verdict(best.ratio)}`]),
+    ...(best.ratioHere === null ? [] : [compared(best.ratioHere, `${baselineHere} here`)]),
+    ...(best.ratio === null ? [] : [compared(best.ratio, baseline)]),
   ]
-  return `${best.name} is first with ${measureText(measure, value)}${ratios.length === 0 ? '' : `: ${ratios.join('; ')}`}.`
+  return `${best.name} has the lowest median, ${measureText(measure, value)}${ratios.length === 0 ? '' : `: ${ratios.join('; ')}`}.`
 }
 
-/** What holds emulated too: how often the guest had to wait for a page. */
+const compared = (ratio: Compared, than: string) => `${intervalText(ratio)} of ${than} (${verdict(ratio)})`
+
+/**
+ * What says something emulated too: how often the guest had to wait for a page. With a set brought alongside that depends on who was
+ * first, so it is given with its spread.
+ */
 function fewestWaits(place: Place, { baselineHere, factor }: Summary): string | null {
   const lines = place.lines.filter((line) => isRestore(line) && line.wrong === 0)
   const without = lines.find((line) => String(line.cell[factor]) === baselineHere)
   const [best] = [...lines].sort((a, b) => waits(a) - waits(b))
   if (best === undefined || without === undefined || waits(without) === 0) return null
-  const text = (line: Line) => Math.round(waits(line)).toLocaleString('en-US')
+  const count = (value: number) => Math.round(value).toLocaleString('en-US')
+  const text = (line: Line) => {
+    const [least, most] = [waits(line, 'min'), waits(line, 'max')]
+    if (line.rounds < 2) return `${count(waits(line))} in one round`
+    return least === most
+      ? `${count(least)} in each of ${line.rounds} rounds`
+      : `${count(waits(line))} (${count(least)} to ${count(most)} in ${line.rounds} rounds)`
+  }
   if (best === without) return `no engine waits for fewer pages than ${baselineHere}, with ${text(best)}.`
   return `${best.name} waits for the fewest pages: ${text(best)}, from disk or page server, against ${text(without)} of ${baselineHere}.`
 }
 
 /** Newer kernels count a fault that a page server answers as a major one as well. */
-const waits = (line: Line): number =>
-  Math.max(middle(line, 'majorFaults') ?? 0, middle(line, 'uffdFaults') ?? 0)
+const waits = (line: Line, of: 'median' | 'min' | 'max' = 'median'): number =>
+  Math.max(line.measures.majorFaults?.[of] ?? 0, line.measures.uffdFaults?.[of] ?? 0)
 
-/** Words only as strong as the interval. */
-export function verdict({ ratio, interval }: RatioOfMedians): string {
-  if (interval === null) return 'by one round, which says little'
-  if (interval[1] < 1) return 'less beyond doubt'
-  if (interval[0] > 1) return 'more beyond doubt'
-  return ratio < 1 ? 'less, or by chance' : 'more, or by chance'
+/** Words only as strong as the test: docs/guides/experiments.md, Statistics. */
+export function verdict({ rounds, shown }: Compared): string {
+  if (shown !== null) return `${shown}, as ${rounds} rounds show`
+  const by = rounds === 1 ? '1 round' : `${rounds} rounds`
+  return rounds < leastRounds
+    ? `no verdict: ${by} of the ${leastRounds} that one takes`
+    : `no difference shown by ${by}`
 }
 
-export const intervalText = ({ ratio, interval }: RatioOfMedians): string =>
-  `${ratioText(ratio)}${interval === null ? '' : ` [${interval[0].toFixed(2)}–${interval[1].toFixed(2)}]`}`
+/** With the interval where there is one, else with the rounds that there are. */
+export function intervalText({ ratio, interval, range }: PairedRatio): string {
+  const [low, high] = interval ?? range ?? []
+  if (low === undefined || high === undefined) return ratioText(ratio)
+  const ends = `${low.toFixed(2)}–${high.toFixed(2)}`
+  return `${ratioText(ratio)} ${interval === null ? `(${ends})` : `[${ends}]`}`
+}
 
 function lostOf(
   place: Place,
@@ -86,13 +108,7 @@ function lostOf(
     if (emulated) continue
     const ratio = line.ratioHere ?? line.ratio
     // What all are held against cannot lose against itself, cold or warm.
-    if (
-      line === without ||
-      !isRestore(line) ||
-      ratio === null ||
-      (ratio.interval?.[0] ?? ratio.ratio) <= lostBeyond
-    )
-      continue
+    if (line === without || !isRestore(line) || ratio === null || !isLost(ratio)) continue
     const than = line.ratioHere === null ? baseline : baselineHere
     found.push({
       name: line.name,

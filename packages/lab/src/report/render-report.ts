@@ -1,7 +1,8 @@
 import { classColours, type PageClass } from 'varve'
 import type { ExperimentRows } from '../experiments/rows.js'
+import { leastRounds } from '../statistics/paired-ratio.js'
 import { cdfChart, memoryChart, phaseChart, ratioMark } from './charts.js'
-import { findingsOf, intervalText, type PlaceFindings } from './findings.js'
+import { findingsOf, intervalText, lostBeyond, type PlaceFindings } from './findings.js'
 import { escapeHtml, type Markup, type TableCell, tableHtml } from './html.js'
 import {
   classPicture,
@@ -48,24 +49,38 @@ function opening({ header, cells }: ExperimentRows, { rounds, fixed }: Summary):
   const wrong = cells.filter(({ correct }) => !correct).length
   const nested =
     of.lab === 'nested'
-      ? `<p class="warn"><b>From the nested lab${of.accelerator === 'tcg' ? ', emulated' : ''}: its times are not speeds.</b> Counts (faults, bytes, pages) are exact; times only say what happened in which order, and may even turn round on real hardware.</p>`
+      ? `<p class="warn"><b>From the nested lab${of.accelerator === 'tcg' ? ', emulated' : ''}: its times are not speeds.</b> Counts of pages are those of any machine; times only say what happened in which order, and may even turn round on real hardware. How often a guest waits (faults of the disk and of the page server) and what is read depends on who is first where a set is brought alongside the guest: those counts vary from run to run.</p>`
       : ''
   const facts = [
     ['cells', cells.length.toLocaleString('en-US')],
     ['rounds', String(rounds)],
     ['wrong or failed', String(wrong)],
     ['Firecracker', of.firecracker ?? '?'],
-    ['KVM', of.kvm ?? '?'],
+    // Rows of Varve 0.1.0 from an emulated lab say ‘hardware’, for the processor that QEMU plays.
+    ['KVM', of.accelerator === 'tcg' && of.kvm === 'hardware' ? 'emulated by QEMU' : (of.kvm ?? '?')],
+    ['disk', diskText(of)],
+    ...loadFact(cells),
     ['CPU', `${of.cpus ?? '?'} × ${of.cpu ?? '?'}`],
     ['kernel', of.kernel ?? '?'],
     ...Object.entries(fixed).map(([name, value]) => ['always', factorText(name, value)]),
   ]
   return `<h1>${escapeHtml(experiment)}</h1><p class="lead">${escapeHtml(question)}</p>
 <ul class="facts"><li>${escapeHtml(startedAt.slice(0, 16).replace('T', ' '))} UTC</li>${facts.map(([name = '', value = '']) => `<li>${escapeHtml(name)} <b>${escapeHtml(value)}</b></li>`).join('')}</ul>
-${nested}${cells.length === 0 ? '<p class="warn">No cell is finished yet.</p>' : ''}`
+${nested}${of.dropsCache === 'no' ? '<p class="warn"><b>Nothing here is cold.</b> The files lay on a file system whose pages stay in the page cache; cells that were to be cold failed.</p>' : ''}${cells.length === 0 ? '<p class="warn">No cell is finished yet.</p>' : ''}`
 }
 
-function inShort(findings: readonly PlaceFindings[], { baseline, emulated }: Summary): string {
+function diskText({ fileSystem, device, readAheadKib }: ExperimentRows['header']['environment']): string {
+  if (fileSystem === undefined) return 'not noted'
+  return `${fileSystem} on ${device}, read-ahead ${readAheadKib} KiB`
+}
+
+function loadFact(cells: ExperimentRows['cells']): [string, string][] {
+  const loads = cells.flatMap(({ load }) => load ?? [])
+  if (loads.length === 0) return []
+  return [['load meanwhile', `${Math.min(...loads).toFixed(1)} to ${Math.max(...loads).toFixed(1)}`]]
+}
+
+function inShort(findings: readonly PlaceFindings[], { baseline, emulated, judged }: Summary): string {
   const items = findings.flatMap(({ place, best }) =>
     best === null
       ? []
@@ -73,9 +88,14 @@ function inShort(findings: readonly PlaceFindings[], { baseline, emulated }: Sum
   )
   const against = emulated
     ? ''
-    : `<p class="soft">Ratios are of medians, against <b>${escapeHtml(baseline)}</b>; in brackets their 95 % intervals.</p>`
+    : `<p class="soft">Ratios are medians of the rounds’ ratios, against <b>${escapeHtml(baseline)}</b>; in square brackets their 95 % intervals, in round ones all rounds, where they are fewer than ${leastRounds}. ${judgedText(judged)}</p>`
   return items.length === 0 ? '' : `<h2>In short</h2>${against}<ul class="findings">${items.join('')}</ul>`
 }
+
+const judgedText = (judged: number) =>
+  judged === 0
+    ? `No ratio has the ${leastRounds} rounds that a verdict takes.`
+    : `A difference is <i>shown</i> if it would come by chance, in any of this report’s ${judged} ratios, in at most 1 of 20 such reports.`
 
 /** Of the measures, what a table shows beside times and ratios, in this order. */
 const tableMeasures = [
@@ -178,7 +198,7 @@ function ratioCell(ratio: Line['ratio'], baseline: boolean): TableCell {
   if (baseline) return '1×'
   if (ratio === null) return '–'
   return {
-    html: `${escapeHtml(intervalText(ratio))}${ratioMark(ratio.ratio, ratio.interval)}`,
+    html: `${escapeHtml(intervalText(ratio))}${ratioMark(ratio)}`,
   } satisfies Markup
 }
 
@@ -194,7 +214,7 @@ function whatLost(findings: readonly PlaceFindings[]): string {
         )
         .join('')}</ul>`,
   )
-  return `<h2>What lost, and why</h2><p class="soft">What took more than 1.1× of doing without Varve in the same place, with 95 % confidence, or was not right. Reasons are read off the counters by fixed rules.</p>${items.join('')}`
+  return `<h2>What lost, and why</h2><p class="soft">What took more than ${lostBeyond}× of doing without Varve in the same place (median of the rounds’ ratios) where a difference is shown, or was not right. Reasons are read off the counters by fixed rules.</p>${items.join('')}`
 }
 
 const classMeaning: Readonly<Record<PageClass, string>> = {
@@ -248,10 +268,11 @@ function overlapSection(sets: readonly RecordedSet[]): string {
   return `<h2>How alike the sets are</h2><p class="soft">Jaccard: pages in both ÷ pages in either. 1 means that a set recorded once would have been exactly right the other time.${sets.length > mostCompared ? ` The first ${mostCompared} of an image.` : ''}</p>${tables.join('')}`
 }
 
-function howToRead({ measure, baseline, baselineHere }: Summary): string {
+function howToRead({ measure, baseline, baselineHere, judged }: Summary): string {
   return `<h2>How to read this</h2><ul class="findings small">
 <li><b>${escapeHtml(name(measure))}</b> is the median of all rounds; p90 and p99 are nearest-rank, so with few rounds p99 is the worst one. No round is left out.</li>
-<li><b>of ${escapeHtml(baseline)}</b> is the ratio of medians against that baseline, with its 95 % bootstrap interval, paired by round. Green lies below 1 beyond doubt, red above; grey may be chance. The mark runs from ¼ to 4.</li>
+<li><b>of ${escapeHtml(baseline)}</b> is the median of the ratios against that baseline in the same round. In square brackets: the interval that holds the true median ratio in at least 95 of 100 such experiments, for this ratio alone. Fewer than ${leastRounds} rounds have no such interval: in round brackets are the smallest and the largest ratio. The mark runs from ¼ to 4.</li>
+<li>A mark is green (less) or red (more) if a difference is <b>shown</b>: the interval leaves out 1, and a test of all ${judged} ratios of this report together (randomisation within rounds, step-down max T) keeps the chance of any wrong verdict at 5 %. The others are grey: <i>no difference shown</i>. That does not say that there is none; more rounds find smaller ones.</li>
 <li>Lines in grey are from another place, shown for comparison; <b>of ${escapeHtml(baselineHere)} here</b> is against ${escapeHtml(baselineHere)} in the same place.</li>
 <li>Faults are of the VMM: <i>minor</i> found its page in memory, <i>major</i> waited for a disk, <i>uffd</i> was served by the page server. Where every instruction is emulated in software, the guest’s own work is slow and hides differences.</li>
 <li>Everything here is made from <code>rows.jsonl</code> (docs/formats/experiment-rows-v1.md); <code>rows.csv</code> has the same numbers.</li></ul>`

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import type { CellRow, ExperimentRows, HeaderRow } from '../experiments/rows.js'
 import { rowsToCsv } from './csv.js'
-import { findingsOf } from './findings.js'
+import { findingsOf, intervalText, verdict } from './findings.js'
 import { renderReport } from './render-report.js'
 import { factorText, summarise } from './summarise.js'
 import { textSummary } from './text-summary.js'
@@ -44,17 +44,26 @@ const rounds = (
   }))
 }
 
-const cells = [
-  ...rounds('warm', 'warm VM', [50, 51, 52]),
-  ...rounds('warm', 'vanilla', [100, 102, 104], {
-    also: { majorFaults: 0, privateBytes: 4096, fileBytes: 8192 },
-  }),
-  ...rounds('warm', 'paged', [300, 310, 320], { also: { uffdFaults: 2000 } }),
-  ...rounds('warm', 'mapped', [80, 81, 82]),
-  ...rounds('cold', 'vanilla', [400, 404, 408], { also: { majorFaults: 1500 } }),
-  ...rounds('cold', 'paged', [900, 909, 918], { also: { uffdFaults: 2000, majorFaults: 0 } }),
-  ...rounds('cold', 'mapped', [200, 202, 204], { also: { majorFaults: 100 } }),
+/** Six rounds around a median; `even` ones a little longer, so that not all ratios are one. */
+const six = (median: number, even = 0) =>
+  [-3, 3, -2, 2, -1, 1].map((percent, n) => median * (1 + percent / 100) * (n % 2 === 0 ? 1 : 1 + even))
+
+const cellsOf = (of: (median: number, even?: number) => readonly number[]) => [
+  ...rounds('warm', 'warm VM', of(51)),
+  ...rounds('warm', 'vanilla', of(102), { also: { majorFaults: 0, privateBytes: 4096, fileBytes: 8192 } }),
+  ...rounds('warm', 'paged', of(310), { also: { uffdFaults: 2000 } }),
+  ...rounds('warm', 'mapped', of(81, 0.02)),
+  ...rounds('cold', 'vanilla', of(404), { also: { majorFaults: 1500 } }),
+  ...rounds('cold', 'paged', of(909), { also: { uffdFaults: 2000, majorFaults: 0 } }),
+  ...rounds('cold', 'mapped', of(202), { also: { majorFaults: 100 } }),
 ]
+const cells = cellsOf(six)
+/** The same, but three rounds only. */
+const few: ExperimentRows = {
+  header,
+  cells: cellsOf((median) => six(median).slice(0, 3).map(Math.round)),
+  sets: [],
+}
 const rows: ExperimentRows = { header, cells, sets: [] }
 
 const emulated: ExperimentRows = {
@@ -78,8 +87,8 @@ describe('a summary', () => {
 
   test('holds each line against the baseline, and against what is like it in its place', () => {
     expect(line(0, 'mapped').ratio?.ratio).toBeCloseTo(202 / 102)
-    expect(line(0, 'mapped').ratioHere).toEqual({ ratio: 0.5, interval: [0.5, 0.5], rounds: 3 })
-    expect(line(1, 'mapped').ratio?.ratio).toBeCloseTo(81 / 102)
+    expect(line(0, 'mapped').ratioHere).toMatchObject({ ratio: 0.5, interval: [0.5, 0.5], rounds: 6 })
+    expect(line(1, 'mapped').ratio?.ratio).toBeCloseTo((81 / 102) * 1.01)
     // In the baseline's own place both are the same.
     expect(line(1, 'mapped').ratioHere).toBeNull()
     expect(line(1, 'vanilla')).toMatchObject({ baseline: true, ratio: null, reference: false })
@@ -102,8 +111,27 @@ describe('a summary', () => {
     })
     const summary = summarise({ ...rows, cells: [...cells, ...failed] })
     const found = summary.places[1]?.lines.find(({ name }) => name === 'mapped')
-    expect(found).toMatchObject({ rounds: 5, wrong: 2, failure: 'HOST_UNSUPPORTED: no ptrace' })
-    expect(found?.values).toEqual([80, 81, 82])
+    expect(found).toMatchObject({ rounds: 8, wrong: 2, failure: 'HOST_UNSUPPORTED: no ptrace' })
+    expect(found?.values).toEqual(six(81, 0.02))
+  })
+
+  test('shows differences of six rounds on either side, and none of three, however large', () => {
+    expect(line(0, 'mapped').ratioHere?.shown).toBe('less')
+    expect(line(0, 'paged').ratioHere?.shown).toBe('more')
+    const lines = summarise(few).places.flatMap((place) => place.lines)
+    expect(lines.flatMap(({ ratio, ratioHere }) => [ratio?.shown ?? null, ratioHere?.shown ?? null])).toEqual(
+      lines.flatMap(() => [null, null]),
+    )
+    expect(lines.find(({ name }) => name === 'paged')?.ratioHere).toMatchObject({
+      interval: null,
+      rounds: 3,
+    })
+  })
+
+  test('judges every ratio once, though two places show the baseline', () => {
+    // Four against vanilla, warm; two against vanilla, cold; and vanilla, cold, itself.
+    expect(summarise(rows).judged).toBe(3 + 3 + 2)
+    expect(summarise(few).judged).toBe(0)
   })
 
   test('of factors: the unit is the end of the name', () => {
@@ -118,23 +146,68 @@ describe('findings', () => {
 
   test('name the first, and against what', () => {
     expect(warm?.best).toBe(
-      'mapped is first with 81.0 ms: 0.79× [0.79–0.80] of vanilla, cache warm, less beyond doubt.',
+      'mapped has the lowest median, 81.8 ms: 0.80× [0.79–0.81] of vanilla, cache warm (less, as 6 rounds show).',
     )
-    expect(cold?.best).toMatch(/^mapped is first with 202 ms: 0\.50× \[0\.50–0\.50\] of vanilla here; 1\.98×/)
+    expect(cold?.best).toBe(
+      'mapped has the lowest median, 202 ms: 0.50× [0.50–0.50] of vanilla here (less, as 6 rounds show); 1.98× [1.98–1.98] of vanilla, cache warm (more, as 6 rounds show).',
+    )
+  })
+
+  test('say plainly that nothing is shown, and by how many rounds', () => {
+    const [, there] = findingsOf(summarise(few))
+    expect(there?.best).toBe(
+      'mapped has the lowest median, 79.0 ms: 0.79× (0.79–0.80) of vanilla, cache warm (no verdict: 3 rounds of the 6 that one takes).',
+    )
+    const like = rounds('warm', 'mapped', six(102).reverse())
+    const others = cells.filter(({ cell }) => cell.cache !== 'warm' || cell.restore !== 'mapped')
+    const alike = summarise({ ...rows, cells: [...others, ...like] })
+    const ratio = alike.places[1]?.lines.find(({ name }) => name === 'mapped')?.ratio
+    expect(ratio && `${intervalText(ratio)}, ${verdict(ratio)}`).toBe(
+      '1.00× [0.96–1.04], no difference shown by 6 rounds',
+    )
   })
 
   test('name what lost, and the counter that tells why', () => {
     expect(warm?.lost.map(({ name }) => name)).toEqual(['paged'])
-    expect(warm?.lost[0]?.by).toMatch(/^3\.04× \[.*\] of vanilla, cache warm$/)
+    expect(warm?.lost[0]?.by).toBe('3.04× [3.04–3.04] of vanilla, cache warm')
     expect(warm?.lost[0]?.why[0]).toMatch(/^2,000 faults went to the page server and back/)
     expect(cold?.lost.map(({ name }) => name)).toEqual(['paged'])
   })
 
-  test('of an emulated run name waits, which are exact, and not times, which are not', () => {
+  test('list as lost by one rule, the one that the report gives: above 1.1×, and shown', () => {
+    const with_ = (factor: number, spread: readonly number[]) =>
+      rounds(
+        'warm',
+        'mapped',
+        six(102).map((it, n) => it * factor * (1 + (spread[n] ?? 0))),
+      )
+    const others = cells.filter(({ cell }) => cell.cache !== 'warm' || cell.restore !== 'mapped')
+    const lostBy = (more: readonly CellRow[]) =>
+      findingsOf(summarise({ ...rows, cells: [...others, ...more] }))[1]?.lost.map(({ name }) => name)
+    const steady = [0, 0.01, 0, 0.01, 0, 0.01]
+    const wild = [-0.5, 0.5, -0.4, 0.6, 0, 0.1]
+    expect(lostBy(with_(1.2, steady))).toEqual(['paged', 'mapped'])
+    // Shown, but not above 1.1×; above it, but not shown; above it by three rounds.
+    expect(lostBy(with_(1.05, steady))).toEqual(['paged'])
+    expect(lostBy(with_(1.2, wild))).toEqual(['paged'])
+    expect(lostBy(with_(1.2, steady).slice(0, 3))).toEqual(['paged'])
+    expect(renderReport(rows)).toContain(
+      'took more than 1.1× of doing without Varve in the same place (median of the rounds’ ratios) where a difference is shown',
+    )
+  })
+
+  test('of an emulated run name waits, with their spread, and not times', () => {
     const [there, here] = findingsOf(summarise(emulated))
     expect(there?.best).toBe(
-      'mapped waits for the fewest pages: 100, from disk or page server, against 1,500 of vanilla.',
+      'mapped waits for the fewest pages: 100 in each of 6 rounds, from disk or page server, against 1,500 in each of 6 rounds of vanilla.',
     )
+    const alongside = [31, 54, 40].map((majorFaults, n) => ({
+      ...(rounds('cold', 'mapped', [1], { also: { majorFaults } })[0] as CellRow),
+      round: n + 1,
+    }))
+    const others = cells.filter(({ cell }) => cell.cache !== 'cold' || cell.restore !== 'mapped')
+    const [varied] = findingsOf(summarise({ ...emulated, cells: [...others, ...alongside] }))
+    expect(varied?.best).toContain('mapped waits for the fewest pages: 40 (31 to 54 in 3 rounds)')
     // In the warm place vanilla waits for none.
     expect(here?.best).toBeNull()
     expect([there?.lost, here?.lost]).toEqual([[], []])
@@ -153,6 +226,32 @@ describe('a report', () => {
   test('warns that nested times are not speeds, and a native one does not', () => {
     expect(renderReport(emulated)).toContain('its times are not speeds')
     expect(renderReport(rows)).not.toContain('not speeds')
+    expect(renderReport(emulated)).not.toContain('are exact')
+  })
+
+  test('says emulated where guest code was, in rows that call it hardware too', () => {
+    const kvm = (environment: Readonly<Record<string, string>>) =>
+      /<li>KVM <b>(.*?)<\/b>/.exec(renderReport({ ...rows, header: { ...header, environment } }))?.[1]
+    expect(kvm({ lab: 'nested', accelerator: 'tcg', kvm: 'hardware' })).toBe('emulated by QEMU')
+    expect(kvm({ lab: 'nested', accelerator: 'tcg', kvm: 'emulated by QEMU (SVM)' })).toBe(
+      'emulated by QEMU (SVM)',
+    )
+    expect(kvm({ lab: 'native', kvm: 'hardware (VMX)' })).toBe('hardware (VMX)')
+  })
+
+  test('names the disk, its read-ahead and the load, and warns where nothing was cold', () => {
+    const disk = { fileSystem: 'ext4', device: '7:0 /dev/loop0', readAheadKib: '128', dropsCache: 'yes' }
+    const report = renderReport({
+      ...rows,
+      header: { ...header, environment: { ...header.environment, ...disk } },
+      cells: cells.map((row, n) => ({ ...row, load: n })),
+    })
+    expect(report).toContain('<li>disk <b>ext4 on 7:0 /dev/loop0, read-ahead 128 KiB</b>')
+    expect(report).toContain(`<li>load meanwhile <b>0.0 to ${cells.length - 1}.0</b>`)
+    expect(report).not.toContain('Nothing here is cold')
+    const never = { ...rows, header: { ...header, environment: { ...disk, dropsCache: 'no' } } }
+    expect(renderReport(never)).toContain('Nothing here is cold')
+    expect(renderReport(rows)).toContain('<li>disk <b>not noted</b>')
   })
 
   test('shows a file that says anything as text, and loads nothing', () => {
@@ -191,13 +290,16 @@ describe('a report', () => {
 test('CSV has a line a cell, and no formulas', () => {
   const [first = '', ...rest] = rowsToCsv({
     ...rows,
-    cells: [{ ...(cells[0] as CellRow), failure: '=1+1, "quoted"' }, ...cells.slice(1)],
+    cells: [
+      { ...(rounds('warm', 'warm VM', [50])[0] as CellRow), at: 0, failure: '=1+1, "quoted"' },
+      ...cells.slice(1),
+    ],
   }).split('\r\n')
   expect(first).toBe(
-    'at,round,memoryMib,cache,restore,correct,failure,tookMs,restoredMs,firstMs,totalMs,majorFaults,privateBytes,fileBytes,uffdFaults,phase load ms',
+    'at,round,memoryMib,cache,restore,correct,failure,tookMs,load,restoredMs,firstMs,totalMs,majorFaults,privateBytes,fileBytes,uffdFaults,phase load ms',
   )
   expect(rest).toHaveLength(cells.length + 1)
-  expect(rest[0]).toBe(`${cells[0]?.at},1,512,warm,warm VM,true,"'=1+1, ""quoted""",50,10,12,50,,,,,8`)
+  expect(rest[0]).toBe(`0,1,512,warm,warm VM,true,"'=1+1, ""quoted""",50,,10,12,50,,,,,8`)
 })
 
 test('the summary for a terminal has no escapes of the file', () => {

@@ -3,9 +3,16 @@ import { cellKey } from '../experiments/plan.js'
 import type { CellRow, ExperimentRows } from '../experiments/rows.js'
 import { type Described, describeValues } from '../statistics/describe-values.js'
 import { median } from '../statistics/median.js'
-import { type RatioOfMedians, ratioOfMedians } from '../statistics/ratio-of-medians.js'
+import { leastRounds, type PairedRatio, pairedRatio } from '../statistics/paired-ratio.js'
+import { type Comparison, type Shown, shownDifferences } from '../statistics/shown-differences.js'
 
 export type CellValues = Readonly<Record<string, FactorValue>>
+
+/** A ratio, and what may be said of it beside all others of the report. */
+export interface Compared extends PairedRatio {
+  /** The side for which a difference is shown, at 5 % for all comparisons of the report together. */
+  readonly shown: Shown
+}
 
 /** One contender in one place: all rounds of a cell. */
 export interface Line {
@@ -22,9 +29,9 @@ export interface Line {
   /** Medians, in the order of the phases. */
   readonly phasesMs: Readonly<Record<string, number>>
   /** Main measure against the experiment's baseline; null for the baseline itself, or without values. */
-  readonly ratio: RatioOfMedians | null
+  readonly ratio: Compared | null
   /** Against the baseline's contender in this place, where that is another cell. */
-  readonly ratioHere: RatioOfMedians | null
+  readonly ratioHere: Compared | null
   /** It is from another place, for comparison: the baseline, and what only runs there. */
   readonly reference: boolean
   readonly baseline: boolean
@@ -49,6 +56,8 @@ export interface Summary {
   readonly fixed: CellValues
   readonly places: readonly Place[]
   readonly rounds: number
+  /** How many ratios have rounds enough for a verdict: all are judged together. */
+  readonly judged: number
   /** All was emulated, and the measure is a time: then counts tell more. */
   readonly emulated: boolean
 }
@@ -73,6 +82,7 @@ export function summarise({ header, cells }: ExperimentRows): Summary {
     ),
   )
   const rowsOf = (cell: CellValues) => groups.get(cellKey(cell)) ?? []
+  const comparisons = new ComparisonsOf()
   const line = (rows: readonly CellRow[], place: CellValues, reference: boolean): Line => {
     const cell = rows[0]?.cell ?? {}
     const baseline = { ...cell, ...compare.baseline }
@@ -88,7 +98,8 @@ export function summarise({ header, cells }: ExperimentRows): Summary {
       )
     const against = (other: CellValues) => {
       const [ours, theirs] = [byRound(good), byRound(rowsOf(other))]
-      return ours.size === 0 || theirs.size === 0 ? null : ratioOfMedians(ours, theirs)
+      if (ours.size === 0 || theirs.size === 0) return null
+      return comparisons.add(`${cellKey(cell)} ${cellKey(other)}`, { ours, theirs })
     }
     const elsewhere = varying.filter((name) => cell[name] !== place[name])
     return {
@@ -116,6 +127,31 @@ export function summarise({ header, cells }: ExperimentRows): Summary {
     const key = JSON.stringify(varying.map((name) => rows[0]?.cell[name]))
     places.set(key, [...(places.get(key) ?? []), rows])
   }
+  const built = [...places.values()].map((groupsHere) => {
+    const first = groupsHere[0]?.[0]?.cell ?? {}
+    const values = Object.fromEntries(varying.map((name) => [name, first[name] as FactorValue]))
+    const home = { ...values, ...compare.baseline }
+    const isHome = varying.every((name) => home[name] === values[name])
+    const names = new Set(groupsHere.map((rows) => rows[0]?.cell[compare.factor]))
+    const guests = isHome
+      ? []
+      : inOrder.filter((rows) => {
+          const cell = rows[0]?.cell ?? {}
+          const contender = cell[compare.factor]
+          return (
+            varying.every((name) => cell[name] === home[name]) &&
+            (contender === compare.baseline[compare.factor] || !names.has(contender))
+          )
+        })
+    return {
+      name: varying.map((name) => factorText(name, values[name] as FactorValue)).join(', '),
+      values,
+      lines: [
+        ...guests.map((rows) => line(rows, values, true)),
+        ...groupsHere.map((rows) => line(rows, values, false)),
+      ],
+    }
+  })
   return {
     factor: compare.factor,
     measure,
@@ -126,31 +162,34 @@ export function summarise({ header, cells }: ExperimentRows): Summary {
     fixed,
     emulated: header.environment.accelerator === 'tcg' && measure.endsWith('Ms'),
     rounds: Math.max(0, ...cells.map(({ round }) => round)),
-    places: [...places.values()].map((groupsHere) => {
-      const first = groupsHere[0]?.[0]?.cell ?? {}
-      const values = Object.fromEntries(varying.map((name) => [name, first[name] as FactorValue]))
-      const home = { ...values, ...compare.baseline }
-      const isHome = varying.every((name) => home[name] === values[name])
-      const names = new Set(groupsHere.map((rows) => rows[0]?.cell[compare.factor]))
-      const guests = isHome
-        ? []
-        : inOrder.filter((rows) => {
-            const cell = rows[0]?.cell ?? {}
-            const contender = cell[compare.factor]
-            return (
-              varying.every((name) => cell[name] === home[name]) &&
-              (contender === compare.baseline[compare.factor] || !names.has(contender))
-            )
-          })
-      return {
-        name: varying.map((name) => factorText(name, values[name] as FactorValue)).join(', '),
-        values,
-        lines: [
-          ...guests.map((rows) => line(rows, values, true)),
-          ...groupsHere.map((rows) => line(rows, values, false)),
-        ],
-      }
-    }),
+    // After all lines are made: each verdict depends on how many there are.
+    judged: comparisons.judge(),
+    places: built,
+  }
+}
+
+/** The comparisons that a report shows, each once, and the verdicts on all of them. */
+class ComparisonsOf {
+  readonly #all = new Map<
+    string,
+    { readonly of: Comparison; readonly compared: Compared & { shown: Shown } }
+  >()
+
+  /** `shown` is set by `judge`. */
+  add(key: string, of: Comparison): Compared {
+    const there = this.#all.get(key)
+    if (there !== undefined) return there.compared
+    const compared = { ...pairedRatio(of.ours, of.theirs), shown: null }
+    this.#all.set(key, { of, compared })
+    return compared
+  }
+
+  /** Gives how many there are to judge. */
+  judge(): number {
+    const enough = [...this.#all.values()].filter(({ compared }) => compared.rounds >= leastRounds)
+    const shown = shownDifferences(enough.map(({ of }) => of))
+    for (const [index, { compared }] of enough.entries()) compared.shown = shown[index] ?? null
+    return enough.length
   }
 }
 

@@ -16,7 +16,11 @@ export function textSummary(rows: ExperimentRows): string {
           const text = [
             `  ${line.name.padEnd(22)}`,
             measureText(measure, line.measures[measure]?.median).padStart(10),
-            line.baseline ? 'the baseline' : line.ratio === null ? '' : intervalText(line.ratio),
+            line.baseline
+              ? 'the baseline'
+              : line.ratio === null
+                ? ''
+                : `${intervalText(line.ratio)}${line.ratio.shown === null ? '' : `, ${line.ratio.shown}`}`,
             line.wrong > 0 ? `${line.wrong} of ${line.rounds} wrong` : '',
           ]
           return text.filter((it) => it !== '').join('  ')

@@ -1,10 +1,9 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { describeValues } from './describe-values.js'
-import { median } from './median.js'
+import { pairedRatio } from './paired-ratio.js'
 import { nearestRank } from './quantile.js'
 import { seededRandom, shuffled } from './random.js'
-import { ratioOfMedians } from './ratio-of-medians.js'
 
 const rounds = (values: readonly number[]) => new Map(values.map((value, round) => [round, value]))
 const someValues = fc.array(fc.integer({ min: -1000, max: 1000 }), { minLength: 1, maxLength: 50 })
@@ -85,64 +84,75 @@ describe('seeded numbers', () => {
   })
 })
 
-describe('the ratio of medians', () => {
-  test('of two rounds has an interval that can be counted out', () => {
-    // Resamples of the rounds (1,1) and (3,1): medians 1, 2, 2, 3 over 1, so a quarter each for 1 and 3.
-    const ours = rounds([1, 3])
-    const theirs = rounds([1, 1])
-    expect(ratioOfMedians(ours, theirs)).toEqual({ ratio: 2, interval: [1, 3], rounds: 2 })
-    expect(ratioOfMedians(ours, theirs, { confidence: 0.4 }).interval).toEqual([2, 2])
+describe('a ratio by round', () => {
+  test('is the median of the ratios, between all of six rounds', () => {
+    const theirs = rounds([1, 1, 1, 1, 1, 1])
+    expect(pairedRatio(rounds([3, 1, 2, 4, 6, 5]), theirs)).toEqual({
+      ratio: 3.5,
+      interval: [1, 6],
+      range: [1, 6],
+      rounds: 6,
+    })
   })
 
-  test('of three rounds has the quantiles of all 27 resamples', () => {
-    const values = [1, 2, 4]
-    const medians: number[] = []
-    for (const a of values) for (const b of values) for (const c of values) medians.push(median([a, b, c]))
-    const exact = [nearestRank(medians, 0.2), nearestRank(medians, 0.8)]
-    // 1 and 4 are the median of 7 of 27 each: 26 %.
-    expect(exact).toEqual([1, 4])
-    expect(ratioOfMedians(rounds(values), rounds([1, 1, 1]), { confidence: 0.6 }).interval).toEqual(exact)
-    expect(ratioOfMedians(rounds(values), rounds([1, 1, 1]), { confidence: 0.4 }).interval).toEqual([2, 2])
+  // Tables of the binomial distribution: of n coins at most k show heads in at most 2.5 %.
+  test.each([
+    [6, 0],
+    [8, 0],
+    [9, 1],
+    [12, 2],
+    [20, 5],
+    [100, 39],
+  ])('of %i rounds its interval leaves out %i at each end', (n, outside) => {
+    const values = Array.from({ length: n }, (_, index) => index + 1)
+    const theirs = rounds(values.map(() => 1))
+    expect(pairedRatio(rounds(values), theirs).interval).toEqual([outside + 1, n - outside])
   })
 
-  test('pairs by round: what slows a whole round down does not widen the interval', () => {
-    const slow = [1, 7, 3, 40, 2, 5, 9, 100, 4]
-    const paired = ratioOfMedians(rounds(slow.map((it) => 2 * it)), rounds(slow))
-    expect(paired).toEqual({ ratio: 2, interval: [2, 2], rounds: 9 })
-    const unpaired = ratioOfMedians(rounds(slow.map((it) => 2 * it)), rounds([...slow].reverse()))
-    const [low, high] = unpaired.interval as readonly [number, number]
-    expect(high / low).toBeGreaterThan(2)
+  test('of very many rounds is found as well', () => {
+    const values = Array.from({ length: 5000 }, (_, index) => index + 1)
+    const [low, high] = pairedRatio(rounds(values), rounds(values.map(() => 1))).interval as [number, number]
+    // 2,500 ± 1.96 × √5000 ÷ 2.
+    expect(Math.abs(low - 2431)).toBeLessThan(3)
+    expect(Math.abs(high - 2570)).toBeLessThan(3)
   })
 
-  test('has an interval only where two rounds have both', () => {
-    expect(ratioOfMedians(rounds([4]), rounds([2]))).toEqual({ ratio: 2, interval: null, rounds: 1 })
+  test('has no interval below six rounds, and no range where no round has both', () => {
+    expect(pairedRatio(rounds([4, 6, 5, 5, 5]), rounds([2, 2, 2, 2, 2]))).toEqual({
+      ratio: 2.5,
+      interval: null,
+      range: [2, 3],
+      rounds: 5,
+    })
     const apart = new Map([
       [7, 1],
       [8, 1],
     ])
-    expect(ratioOfMedians(rounds([4, 4]), apart)).toEqual({ ratio: 4, interval: null, rounds: 0 })
+    expect(pairedRatio(rounds([4, 4]), apart)).toEqual({ ratio: 4, interval: null, range: null, rounds: 0 })
   })
 
-  test('is the same for the same seed, and refuses a confidence that is none', () => {
-    const [ours, theirs] = [rounds([3, 1, 4, 1, 5, 9, 2, 6]), rounds([2, 7, 1, 8, 2, 8, 1, 8])]
-    expect(ratioOfMedians(ours, theirs)).toEqual(ratioOfMedians(ours, theirs))
-    for (const confidence of [0, 1, Number.NaN])
-      expect(() => ratioOfMedians(ours, theirs, { confidence })).toThrow(/confidence/)
+  test('pairs by round: what slows a whole round down does not widen the interval', () => {
+    const slow = [1, 7, 3, 40, 2, 5, 9, 100, 4]
+    expect(pairedRatio(rounds(slow.map((it) => 2 * it)), rounds(slow)).interval).toEqual([2, 2])
   })
 
-  test('has an interval that holds the truth about as often as it says', () => {
-    // 300 experiments of 20 rounds; ours is twice theirs but for noise of its own and of the round, some of it far out.
-    const random = seededRandom(42)
+  test('of zeros is 1 against zero, and beyond all others against something', () => {
+    expect(pairedRatio(rounds([0, 0, 5]), rounds([0, 3, 0])).ratio).toBe(1)
+    expect(pairedRatio(rounds([5]), rounds([0])).ratio).toBe(Number.POSITIVE_INFINITY)
+  })
+
+  test.each([6, 9, 20])('of %i rounds has an interval that holds the truth as often as it says', (n) => {
+    const random = seededRandom(n)
     const noise = () => (random() < 0.05 ? 5 : 1) * (0.9 + 0.2 * random())
     let held = 0
-    for (let experiment = 0; experiment < 300; experiment++) {
-      const base = Array.from({ length: 20 }, noise)
-      const ours = rounds(base.map((it) => 2 * it * (0.95 + 0.1 * random())))
-      const theirs = rounds(base.map((it) => it * (0.95 + 0.1 * random())))
-      const [low, high] = ratioOfMedians(ours, theirs, { resamples: 300, seed: experiment })
-        .interval as readonly [number, number]
+    for (let experiment = 0; experiment < 1000; experiment++) {
+      const base = Array.from({ length: n }, noise)
+      const [low, high] = pairedRatio(
+        rounds(base.map((it) => 2 * it * noise())),
+        rounds(base.map((it) => it * noise())),
+      ).interval as readonly [number, number]
       if (low <= 2 && 2 <= high) held++
     }
-    expect(held / 300).toBeGreaterThan(0.9)
+    expect(held / 1000).toBeGreaterThanOrEqual(0.95)
   })
 })

@@ -30,8 +30,9 @@ export const command: Command = {
 
 Measures every cell of the experiment once a round, each round in another order. After Ctrl-C, or
 anything else, the same command goes on where it ended: finished cells are kept. Rows of another
-plan, or from another environment, are not mixed with: that is refused. Times from the nested lab
-are not speeds; counts are exact.
+plan, or from another environment (kernel, CPU, disk, read-ahead, …), are not mixed with: that is
+refused. Times from the nested lab are not speeds. Its counts of pages are those of any machine;
+counts of faults and bytes vary from run to run where a set is brought alongside the guest.
 
 Examples:
   varve lab run quick
@@ -70,7 +71,8 @@ Examples:
     if (json) context.printJson(result)
     else {
       context.print(`${written.summary}\n\nReport: ${written.report}\nRows:   ${done.rowsPath}`)
-      if (done.lab === 'nested') context.say('From the nested lab: counts are exact, times are not speeds.')
+      if (done.lab === 'nested')
+        context.say('From the nested lab: times are not speeds; counts of pages are those of any machine.')
     }
     if (wrong.length > 0)
       throw new VarveError(
