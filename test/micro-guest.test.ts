@@ -177,7 +177,7 @@ describe('commands', () => {
     const { console } = guest
     const signal = AbortSignal.timeout(20)
     const error = await failure(console.sum({ start: 512, count: 500 }, { signal }))
-    expect(error.code).toBe('INTERRUPTED')
+    expect(error.code).toBe('TIMEOUT')
     await console.ping()
     expect((await failure(console.sum({ start: 512, count: 500 }, { timeoutMs: 20 }))).code).toBe(
       'GUEST_PROTOCOL',

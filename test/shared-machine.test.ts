@@ -101,7 +101,7 @@ describe('two handles of one machine, as two processes have them', () => {
     await using machine = await boot('turns')
     const lock = await tryLock(join(machine.paths.directory, 'steps.lock'))
     const ended = await failure(machine.pause({ signal: AbortSignal.timeout(50) }))
-    expect(ended.code).toBe('INTERRUPTED')
+    expect(ended.code).toBe('TIMEOUT')
     const pause = machine.pause()
     expect(await Promise.race([pause, sleep(50).then(() => 'waiting')])).toBe('waiting')
     expect((await machine.info()).state).toBe('Running')

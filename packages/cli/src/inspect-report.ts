@@ -6,6 +6,7 @@ import {
   isStateFile,
   type Layer,
   type MemoryFileReport,
+  notFound,
   readLayer,
   type StateFileReport,
   VarveError,
@@ -35,7 +36,7 @@ const maxEntries = 1000
  */
 export async function inspectReport(path: string, options: InspectOptions = {}): Promise<InspectReport> {
   const stat = statSync(path, { throwIfNoEntry: false })
-  if (stat === undefined) throw new VarveError('NOT_FOUND', `${path} does not exist`)
+  if (stat === undefined) throw notFound('file', `${path} does not exist`)
   if (stat.isDirectory()) return inspectDirectory(path, options)
   const nothing = { path, layer: undefined, state: undefined, memory: undefined, notes: [] }
   if (isLayer(path, stat.size)) return { ...nothing, layer: await readLayer(path, options) }
@@ -100,7 +101,7 @@ async function findState(directory: string, files: readonly string[]): Promise<s
   for (const name of files) if (await isStateFile(join(directory, name))) found.push(name)
   if (found.length === 1) return join(directory, found[0] as string)
   throw found.length === 0
-    ? new VarveError('NOT_FOUND', `${directory} holds no Firecracker state file`)
+    ? notFound('file', `${directory} holds no Firecracker state file`)
     : new VarveError('INVALID_ARGUMENT', `${directory} holds several state files: ${found.join(', ')}`, {
         remedy: 'name one of them',
       })

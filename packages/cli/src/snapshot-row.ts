@@ -4,6 +4,7 @@ import {
   type SnapshotDescription,
   type SnapshotEntry,
   type SnapshotStore,
+  throwIfAborted,
   VarveError,
   type WorkOptions,
 } from 'varve'
@@ -34,7 +35,7 @@ export async function snapshotRows(
   const rows: SnapshotRow[] = []
   // One after the other: a store may hold more snapshots than a process may open files.
   for (const entry of entries) {
-    signal?.throwIfAborted()
+    throwIfAborted(signal, 'the list')
     onProgress?.(`${rows.length} of ${count(entries.length, 'snapshot')}`)
     rows.push(await snapshotRow(store, entry))
   }

@@ -1,6 +1,7 @@
 import {
   fitWorkingSet,
   isVarveError,
+  notFound,
   type OpenSnapshot,
   readWorkingSet,
   type SnapshotStore,
@@ -40,7 +41,7 @@ function fileOf({ workingSetFiles }: OpenSnapshot, ref: string, name: string): s
   const found = workingSetFiles.find((it) => it.name === name)
   if (found !== undefined) return found.path
   const names = workingSetFiles.map((it) => it.name).join(', ')
-  throw new VarveError('NOT_FOUND', `snapshot ${ref} has no working set ${name}`, {
+  throw notFound('working set', `snapshot ${ref} has no working set ${name}`, {
     remedy: names === '' ? 'it has none; varve ws record makes one' : `it has ${names}`,
   })
 }

@@ -1,3 +1,4 @@
+export { abortError, throwIfAborted } from './abort-error.js'
 export { cacheDirectory } from './cache-directory.js'
 export * from './errors.js'
 export { type ApiClient, type CallOptions, connectApi } from './firecracker/api-client.js'
@@ -147,6 +148,7 @@ export {
   unionAll,
 } from './memory/page-set-algebra.js'
 export * from './memory/units.js'
+export { type NotFoundKind, notFound, notFoundKinds, pathError } from './not-found.js'
 export {
   type CapturedSnapshot,
   captureSnapshot,

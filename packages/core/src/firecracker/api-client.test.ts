@@ -147,6 +147,6 @@ describe('API client', () => {
     expect((await failure(client.instanceInfo())).code).toBe('API_TRANSPORT')
     expect((await failure(client.vmConfig())).code).toBe('API_TRANSPORT')
     const error = await failure(client.machineConfig({ signal: AbortSignal.timeout(50) }))
-    expect(isVarveError(error, 'INTERRUPTED')).toBe(true)
+    expect(isVarveError(error, 'TIMEOUT')).toBe(true)
   })
 })

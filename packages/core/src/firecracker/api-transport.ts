@@ -1,4 +1,5 @@
 import { Agent, type IncomingMessage, request } from 'node:http'
+import { abortError } from '../abort-error.js'
 import { VarveError } from '../errors.js'
 
 /** Firecracker's largest answers are MMDS contents and vm/config; far below this. */
@@ -53,7 +54,7 @@ function exchange(
     const fail = (cause: Error) =>
       reject(
         signal?.aborted
-          ? new VarveError('INTERRUPTED', `${method} ${path} was aborted`, { cause: signal.reason })
+          ? abortError(signal, `${method} ${path}`)
           : new VarveError('API_TRANSPORT', `${method} ${path} on ${socketPath}: ${cause.message}`, {
               cause,
             }),

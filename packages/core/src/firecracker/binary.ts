@@ -12,8 +12,9 @@ import {
 } from 'node:fs'
 import { writeFile } from 'node:fs/promises'
 import { delimiter, join, resolve } from 'node:path'
+import { throwIfAborted } from '../abort-error.js'
 import { cacheDirectory } from '../cache-directory.js'
-import { isVarveError, VarveError } from '../errors.js'
+import { VarveError } from '../errors.js'
 import { type CommandOptions, runCommand } from './run-command.js'
 import { type FirecrackerVersion, formatFirecrackerVersion, parseFirecrackerVersion } from './version.js'
 
@@ -142,7 +143,7 @@ async function download(target: string, options: FindBinaryOptions): Promise<Bin
         verify(join(work, 'firecracker'), pinnedRelease.sha256.firecracker)
         verify(join(work, 'jailer'), pinnedRelease.sha256.jailer)
       } catch (error) {
-        if (options.signal?.aborted || isVarveError(error, 'INTERRUPTED')) throw error
+        throwIfAborted(options.signal, 'fetching Firecracker')
         tried.push(`${origin}: ${error instanceof Error ? error.message : String(error)}`)
         continue
       }

@@ -1,5 +1,6 @@
 import { existsSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { throwIfAborted } from '../abort-error.js'
 import { VarveError } from '../errors.js'
 import { type ApiClient, connectApi } from './api-client.js'
 import { describeExit } from './vmm-exit.js'
@@ -31,7 +32,7 @@ export async function firstAnswer(
       await sleep(pollMs, undefined, { signal: stop })
     }
   } catch (error) {
-    if (signal?.aborted) throw new VarveError('INTERRUPTED', 'launch was aborted', { cause: signal.reason })
+    throwIfAborted(signal, 'the launch')
     if (vmm.exit)
       throw new VarveError(
         'LAUNCH_FAILED',

@@ -1,4 +1,5 @@
 import { execFile } from 'node:child_process'
+import { abortError } from '../abort-error.js'
 import { VarveError } from '../errors.js'
 
 export interface CommandOptions {
@@ -30,8 +31,7 @@ export function runCommand(
       },
       (error, stdout, stderr) => {
         if (!error) return resolve(stdout)
-        if (signal?.aborted)
-          return reject(new VarveError('INTERRUPTED', `${file} was aborted`, { cause: signal.reason }))
+        if (signal?.aborted) return reject(abortError(signal, file))
         if (error.killed === true && error.signal === 'SIGKILL')
           return reject(
             new VarveError('TIMEOUT', `${file} did not end within ${timeoutMs} ms and was ended`, {

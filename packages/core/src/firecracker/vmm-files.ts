@@ -3,6 +3,7 @@ import { lstatSync, rmSync } from 'node:fs'
 import { lchown, link, realpath, rename, stat, symlink } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { VarveError } from '../errors.js'
+import { notFound } from '../not-found.js'
 import { copyWithHoles } from '../sys/copy-with-holes.js'
 
 export interface FileOptions {
@@ -122,7 +123,8 @@ const fresh = () => randomBytes(6).toString('hex')
 
 async function existing(hostPath: string): Promise<string> {
   const found = await real(resolve(hostPath))
-  if (found === undefined) throw new VarveError('NOT_FOUND', `there is no file ${hostPath}`)
+  if (found === undefined)
+    throw notFound('file', `there is no file ${hostPath}`, { details: { path: hostPath } })
   return found
 }
 

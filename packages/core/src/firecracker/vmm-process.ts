@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { chownSync, closeSync, constants, openSync } from 'node:fs'
+import { throwIfAborted } from '../abort-error.js'
 import { VarveError } from '../errors.js'
 import { makeFifo } from '../sys/fifo.js'
 import { killProcess } from '../sys/pidfd.js'
@@ -51,7 +52,7 @@ export interface VmmProcess {
  */
 export async function launchVmm(options: LaunchOptions): Promise<{ process: VmmProcess; api: ApiClient }> {
   const { binary, id, directory, jailer, signal, startTimeoutMs: timeoutMs = 30_000 } = options
-  if (signal?.aborted) throw new VarveError('INTERRUPTED', 'launch was aborted', { cause: signal.reason })
+  throwIfAborted(signal, 'the launch')
   const jailRoot = jailer === undefined ? undefined : jailRootOf(jailer, binary, id)
   const paths = vmmPaths(directory, jailRoot)
   const { file, args } = commandLine(options)

@@ -1,5 +1,6 @@
 import { connect, type Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { throwIfAborted } from '../abort-error.js'
 import { VarveError } from '../errors.js'
 
 export interface ConnectVsockOptions {
@@ -52,8 +53,7 @@ export async function connectVsock(
     }
   } catch (error) {
     if (error instanceof VarveError) throw error
-    if (signal?.aborted)
-      throw new VarveError('INTERRUPTED', `connecting to ${name} was aborted`, { cause: signal.reason })
+    throwIfAborted(signal, `connecting to ${name}`)
     throw new VarveError('TIMEOUT', `${name}: no vsock connection within ${timeoutMs} ms`, {
       cause: last ?? error,
     })
@@ -66,7 +66,7 @@ export async function connectVsock(
 
 function handshake(udsPath: string, port: number, ends: AbortSignal): Promise<Socket> {
   return new Promise((resolve, reject) => {
-    ends.throwIfAborted()
+    throwIfAborted(ends, `connecting to ${udsPath}`)
     const socket = connect(udsPath)
     let answer = Buffer.alloc(0)
     const settle = () => {

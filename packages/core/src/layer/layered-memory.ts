@@ -3,6 +3,7 @@ import { type FileHandle, open } from 'node:fs/promises'
 import { dirname, join, resolve } from 'node:path'
 import { VarveError } from '../errors.js'
 import { pageSizeBytes } from '../memory/units.js'
+import { pathError } from '../not-found.js'
 import { copyWithHoles } from '../sys/copy-with-holes.js'
 import {
   linkFile,
@@ -148,8 +149,7 @@ async function openRegular(path: string): Promise<FileHandle> {
   // O_NONBLOCK: opening a FIFO somebody put there must fail below, not wait for a writer.
   const flags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK
   const handle = await open(path, flags).catch((error: NodeJS.ErrnoException) => {
-    const code = error.code === 'ENOENT' ? 'NOT_FOUND' : 'PATH_INVALID'
-    throw new VarveError(code, `cannot open ${path}: ${error.message}`, { cause: error })
+    throw pathError(error, `cannot open ${path}: ${error.message}`, { details: { path } })
   })
   if ((await handle.stat()).isFile()) return handle
   await handle.close()

@@ -3,6 +3,7 @@ import { type FileHandle, open } from 'node:fs/promises'
 import { VarveError } from '../errors.js'
 import { pageSetLimit } from '../memory/page-set.js'
 import { pageSizeBytes } from '../memory/units.js'
+import { pathError } from '../not-found.js'
 import type { LayerFile } from './layer-types.js'
 
 /** An open memory file (one page after the other, no header) and how many pages it holds. */
@@ -38,8 +39,7 @@ async function openPages(path: string, pagesOf: (sizeBytes: number) => number): 
   // O_NONBLOCK: opening a FIFO somebody put there must fail below, not wait for a writer.
   const flags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK
   const handle = await open(path, flags).catch((error: NodeJS.ErrnoException) => {
-    const code = error.code === 'ENOENT' ? 'NOT_FOUND' : 'PATH_INVALID'
-    throw new VarveError(code, `cannot open memory file ${path}: ${error.message}`, { cause: error })
+    throw pathError(error, `cannot open memory file ${path}: ${error.message}`, { details: { path } })
   })
   try {
     const stat = await handle.stat()

@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { VarveError } from '../errors.js'
+import { pathError } from '../not-found.js'
 import {
   createFile,
   linkFile,
@@ -53,8 +54,10 @@ async function assertAbsent(path: string): Promise<void> {
 async function createTemporary(temporary: string, path: string): Promise<WritableFile> {
   return createFile(temporary).catch((error: NodeJS.ErrnoException) => {
     if (error.code === undefined) throw error
-    const code = error.code === 'ENOENT' ? 'NOT_FOUND' : 'PATH_INVALID'
-    throw new VarveError(code, `cannot write in the directory of ${path}: ${error.message}`, { cause: error })
+    throw pathError(error, `cannot write in the directory of ${path}: ${error.message}`, {
+      kind: 'directory',
+      details: { path },
+    })
   })
 }
 

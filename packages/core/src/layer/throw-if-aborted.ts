@@ -1,7 +1,6 @@
-import { VarveError } from '../errors.js'
+import { abortError } from '../abort-error.js'
 
-/** INTERRUPTED where the signal is set; `what` is the thing that was worked on. */
+/** `abortError` if the signal is aborted; `what` is the thing that is worked on. */
 export function throwIfAborted(signal: AbortSignal | undefined, what: string): void {
-  if (signal?.aborted === true)
-    throw new VarveError('INTERRUPTED', `work on ${what} was interrupted`, { cause: signal.reason })
+  if (signal?.aborted === true) throw abortError(signal, `work on ${what}`)
 }

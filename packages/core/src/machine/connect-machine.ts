@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
+import { abortError } from '../abort-error.js'
 import { VarveError } from '../errors.js'
 import { adoptVmm } from '../firecracker/adopt-vmm.js'
 import { connectApi } from '../firecracker/api-client.js'
@@ -49,8 +50,7 @@ export async function stopMachine(id: string, options: FindOptions = {}): Promis
   killProcess(record.process, 'SIGKILL')
   const deadline = performance.now() + endTimeoutMs
   while (isAlive(record.process)) {
-    if (signal?.aborted)
-      throw new VarveError('INTERRUPTED', `the wait for the end of ${id} was ended`, { cause: signal.reason })
+    if (signal?.aborted) throw abortError(signal, `the wait for the end of ${id}`)
     if (performance.now() > deadline)
       throw new VarveError(
         'TIMEOUT',

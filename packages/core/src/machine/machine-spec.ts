@@ -1,5 +1,6 @@
 import { readFileSync, statSync } from 'node:fs'
 import { VarveError } from '../errors.js'
+import { pathError } from '../not-found.js'
 import { assertDriveId, drivesOf } from './disks.js'
 import { assertMachineId } from './runtime-directory.js'
 
@@ -60,12 +61,10 @@ export function readMachineSpec(path: string): MachineSpec {
     value = JSON.parse(readFileSync(path, 'utf8'))
   } catch (cause) {
     if (cause instanceof VarveError) throw cause
-    const missing = (cause as NodeJS.ErrnoException).code === 'ENOENT'
-    throw new VarveError(
-      missing ? 'NOT_FOUND' : 'FORMAT_INVALID',
-      `machine spec ${path}: ${(cause as Error).message}`,
-      { cause },
-    )
+    const message = `machine spec ${path}: ${(cause as Error).message}`
+    if ((cause as NodeJS.ErrnoException).code === undefined)
+      throw new VarveError('FORMAT_INVALID', message, { cause })
+    throw pathError(cause, message)
   }
   return machineSpec(value)
 }

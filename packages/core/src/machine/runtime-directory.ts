@@ -4,6 +4,7 @@ import { dirname, join } from 'node:path'
 import { VarveError } from '../errors.js'
 import { removeCgroups } from '../firecracker/jail-cgroups.js'
 import { removeJail } from '../firecracker/jailer.js'
+import { notFound } from '../not-found.js'
 import { sleepInThread } from '../sys/file-lock.js'
 import { killProcess } from '../sys/pidfd.js'
 import { isAlive, type ProcessIdentity, processIdentity } from '../sys/proc.js'
@@ -101,11 +102,11 @@ export function findMachine(id: string, runtime: string = runtimeDirectory()): R
   if (found) return found
   const note = isMachineId(id) ? readDeathNote(runtime, id) : undefined
   if (note !== undefined)
-    throw new VarveError('NOT_FOUND', `machine ${id} has ended: ${note.reason}`, {
+    throw notFound('machine', `machine ${id} has ended: ${note.reason}`, {
       remedy: 'boot or restore it again',
       details: { ...note },
     })
-  throw new VarveError('NOT_FOUND', `no machine named ${id}`, { remedy: 'list machines: varve ps' })
+  throw notFound('machine', `no machine named ${id}`, { remedy: 'list machines: varve ps' })
 }
 
 /** A directory whose record never came must be this old before it counts as left over from a crash. */

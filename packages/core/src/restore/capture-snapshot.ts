@@ -11,6 +11,7 @@ import type { Layer } from '../layer/layer-types.js'
 import { type AttachedDisk, copyDisk } from '../machine/disks.js'
 import type { PausedMachine } from '../machine/paused-machine.js'
 import { pageSizeBytes } from '../memory/units.js'
+import { notFound } from '../not-found.js'
 import { annotations, mediaTypes } from '../store/descriptors.js'
 import type {
   Descriptor,
@@ -330,7 +331,7 @@ async function stageDisk(
 
 function hostFile({ drive, file, hostPath }: AttachedDisk): string {
   if (hostPath !== null) return hostPath
-  throw new VarveError('NOT_FOUND', `the file of drive ${drive}, ${file}, is no longer where it was opened`, {
+  throw notFound('file', `the file of drive ${drive}, ${file}, is no longer where it was opened`, {
     remedy: 'put it back, or detach the drive',
   })
 }

@@ -1,4 +1,4 @@
-import { VarveError } from '../errors.js'
+import { notFound } from '../not-found.js'
 import type { OpenSnapshot, SnapshotStore, WorkOptions } from '../store/store-types.js'
 import { type ImagePlaces, translateWorkingSet } from '../working-set/translate.js'
 import { assertWorkingSetOf, type WorkingSet } from '../working-set/working-set.js'
@@ -43,7 +43,7 @@ async function readNamed(
   const file = workingSetFiles.find((it) => it.name === name)
   if (file !== undefined) return readWorkingSet(file.path, { signal })
   const names = workingSetFiles.map((it) => it.name).join(', ')
-  throw new VarveError('NOT_FOUND', `snapshot ${entry.id} has no working set ${name}`, {
+  throw notFound('working set', `snapshot ${entry.id} has no working set ${name}`, {
     remedy: names === '' ? 'it has none: record one' : `it has ${names}`,
   })
 }

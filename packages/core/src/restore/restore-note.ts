@@ -6,6 +6,7 @@ import type { ImageId } from '../layer/layer-types.js'
 import { type PageSet, pageSetLimit } from '../memory/page-set.js'
 import { minus } from '../memory/page-set-algebra.js'
 import { pageSetFromJson, pageSetToJson } from '../memory/page-set-json.js'
+import { notFound } from '../not-found.js'
 import type { PageFaults } from '../sys/proc.js'
 import type { WorkingSet } from '../working-set/working-set.js'
 import type { EngineName, MemoryFiles } from './engine.js'
@@ -53,8 +54,7 @@ export function writeRestoreNote(directory: string, note: RestoreNote): void {
 /** NOT_FOUND, FORMAT_INVALID. */
 export function readRestoreNote(directory: string, id: string): RestoreNote {
   const note = read(notePath(directory)) as RestoreNote | undefined
-  if (note === undefined)
-    throw new VarveError('NOT_FOUND', `${id} was not restored from a snapshot, or has ended`)
+  if (note === undefined) throw notFound('machine', `${id} was not restored from a snapshot, or has ended`)
   if (note.format !== 'varve-restore' || note.version !== 1)
     throw new VarveError('FORMAT_INVALID', `${notePath(directory)} is not of this version`)
   return note

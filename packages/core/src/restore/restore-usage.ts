@@ -1,7 +1,7 @@
-import { VarveError } from '../errors.js'
 import type { ImageId } from '../layer/layer-types.js'
 import type { PausedMachine } from '../machine/paused-machine.js'
 import type { RunningMachine } from '../machine/running-machine.js'
+import { notFound } from '../not-found.js'
 import { faultAroundBytes } from '../sys/fault-around.js'
 import { Pagemap } from '../sys/pagemap.js'
 import { diskReadBytes, type PageFaults, pageFaults } from '../sys/proc.js'
@@ -59,7 +59,7 @@ export async function restoreUsage(
   const served = prefetch === null ? undefined : await server?.prefetched(call)
   const readBytes = diskReadBytes(pid)
   const faults = pageFaults(pid)
-  if (faults === null) throw new VarveError('NOT_FOUND', `${id} has ended`)
+  if (faults === null) throw notFound('machine', `${id} has ended`)
   return {
     engine,
     snapshot,

@@ -3,6 +3,7 @@ import { chmod, lstat, readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { VarveError } from '../errors.js'
 import { readLayer, verifyLayer } from '../layer/layer-file.js'
+import { notFound } from '../not-found.js'
 import { removeFile, renameFile } from '../sys/mutations.js'
 import { readSmallFile } from '../sys/small-file.js'
 import { digestOf, hexOf, maxSmallBytes, mediaTypes } from './descriptors.js'
@@ -61,7 +62,7 @@ export class Blobs {
     // Synchronous, as a restore asks this of every layer: ~20 µs each, where promises cost ~300 µs.
     const found = lstatSync(path, { bigint: true, throwIfNoEntry: false })
     if (found === undefined)
-      throw new VarveError('NOT_FOUND', `blob ${path} is missing`, {
+      throw notFound('blob', `blob ${path} is missing`, {
         remedy: 'import the snapshot again; varve fsck lists all that is missing',
         details: { path, digest },
       })
@@ -132,7 +133,7 @@ async function nameTheChunk(path: string, signal: AbortSignal | undefined): Prom
   try {
     await verifyLayer(await readLayer(path, { signal }), { signal })
   } catch (error) {
-    if (!(error instanceof VarveError) || error.code === 'INTERRUPTED') throw error
+    if (!(error instanceof VarveError) || signal?.aborted) throw error
     throw new VarveError('CHECKSUM_MISMATCH', error.message, {
       cause: error,
       remedy: damageRemedy,

@@ -1,6 +1,7 @@
 import { lstat, mkdir, readdir } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { isVarveError, VarveError } from '../errors.js'
+import { notFound, pathError } from '../not-found.js'
 import { lock } from '../sys/file-lock.js'
 import { makeDirectory, syncDirectory } from '../sys/mutations.js'
 import { statOrNone } from './blobs.js'
@@ -74,9 +75,8 @@ async function makeMissing(directory: string): Promise<boolean> {
 export async function openLayout(paths: StorePaths): Promise<void> {
   const { directory, layout } = paths
   const stat = await lstat(directory).catch((cause: NodeJS.ErrnoException) => {
-    const code = cause.code === 'ENOENT' ? 'NOT_FOUND' : 'PATH_INVALID'
-    throw new VarveError(code, `no store at ${directory}: ${cause.message}`, {
-      cause,
+    throw pathError(cause, `no store at ${directory}: ${cause.message}`, {
+      kind: 'store',
       remedy: 'the first snapshot makes one: varve snapshot create',
     })
   })
@@ -86,7 +86,7 @@ export async function openLayout(paths: StorePaths): Promise<void> {
       remedy: `chmod 700 ${directory}`,
     })
   if ((await statOrNone(layout)) === undefined)
-    throw new VarveError('NOT_FOUND', `${directory} is no store: it has no oci-layout`, {
+    throw notFound('store', `${directory} is no store: it has no oci-layout`, {
       remedy: 'the first snapshot makes one: varve snapshot create',
       details: { path: layout },
     })

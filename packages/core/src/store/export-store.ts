@@ -6,6 +6,7 @@ import { VarveError } from '../errors.js'
 import { readAt } from '../layer/memory-file.js'
 import { publishFile } from '../layer/publish-file.js'
 import { throwIfAborted } from '../layer/throw-if-aborted.js'
+import { notFound } from '../not-found.js'
 import { dataExtents } from '../sys/extents.js'
 import { type WritableFile, writeAt } from '../sys/mutations.js'
 import { assertWorkingSetOf } from '../working-set/working-set.js'
@@ -89,7 +90,7 @@ async function hotPagesOf(
   const { entry } = snapshot
   const file = snapshot.workingSetFiles.find((it) => it.name === name)
   if (file === undefined)
-    throw new VarveError('NOT_FOUND', `snapshot ${entry.id} has no working set named ${name}`, {
+    throw notFound('working set', `snapshot ${entry.id} has no working set named ${name}`, {
       remedy: 'varve ws ls lists them',
     })
   const workingSet = await readWorkingSet(file.path, options)

@@ -55,7 +55,7 @@ export async function checkStore(store: LocalStore, options: WorkOptions = {}): 
       await store.blobs.verify(descriptor, options)
       bytes += descriptor.size
     } catch (error) {
-      if (isVarveError(error, 'INTERRUPTED')) throw error
+      if (options.signal?.aborted) throw error
       wrong.add(digest)
       const path = store.blobs.path(digest)
       const already = findings.some((finding) => finding.path === path)
@@ -69,7 +69,7 @@ export async function checkStore(store: LocalStore, options: WorkOptions = {}): 
     try {
       await checkLinks(store, entry, manifest, options)
     } catch (error) {
-      if (isVarveError(error, 'INTERRUPTED')) throw error
+      if (options.signal?.aborted) throw error
       report(problem(error, store.blobs.path(manifest.extentMap.digest)), [entry.id])
     }
   }

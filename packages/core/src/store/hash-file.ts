@@ -5,6 +5,7 @@ import { setImmediate } from 'node:timers/promises'
 import { VarveError } from '../errors.js'
 import { readAt } from '../layer/memory-file.js'
 import { throwIfAborted } from '../layer/throw-if-aborted.js'
+import { pathError } from '../not-found.js'
 import { dataExtents } from '../sys/extents.js'
 import { digestOf } from './descriptors.js'
 import type { Digest } from './store-types.js'
@@ -25,8 +26,7 @@ export async function hashFile(
 ): Promise<{ readonly digest: Digest; readonly size: number }> {
   const flags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK
   await using handle = await open(path, flags).catch((error: NodeJS.ErrnoException) => {
-    const code = error.code === 'ENOENT' ? 'NOT_FOUND' : 'PATH_INVALID'
-    throw new VarveError(code, `cannot read ${path}: ${error.message}`, { cause: error, details: { path } })
+    throw pathError(error, `cannot read ${path}: ${error.message}`, { details: { path } })
   })
   const stat = await handle.stat()
   if (!stat.isFile()) throw new VarveError('PATH_INVALID', `${path} is not a regular file`)

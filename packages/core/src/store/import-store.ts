@@ -5,6 +5,7 @@ import { VarveError } from '../errors.js'
 import { extentMapFromBytes, maxExtentMapBytes } from '../layer/extent-map-bytes.js'
 import { readLayer } from '../layer/layer-file.js'
 import { throwIfAborted } from '../layer/throw-if-aborted.js'
+import { pathError } from '../not-found.js'
 import { createFile, syncDirectory, truncate, writeAt } from '../sys/mutations.js'
 import { readSmallFile } from '../sys/small-file.js'
 import { digestOf, hexOf, maxSmallBytes, mediaTypes } from './descriptors.js'
@@ -86,8 +87,7 @@ async function unpack(
 ): Promise<{ readonly index: ReferenceIndex; readonly staged: ReadonlyMap<Digest, string> }> {
   await using archive = await open(path, constants.O_RDONLY | constants.O_NONBLOCK).catch(
     (cause: NodeJS.ErrnoException) => {
-      const code = cause.code === 'ENOENT' ? 'NOT_FOUND' : 'PATH_INVALID'
-      throw new VarveError(code, `cannot read archive ${path}: ${cause.message}`, { cause })
+      throw pathError(cause, `cannot read archive ${path}: ${cause.message}`, { details: { path } })
     },
   )
   const found = await archive.stat()

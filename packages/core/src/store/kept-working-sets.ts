@@ -1,5 +1,5 @@
 import { join } from 'node:path'
-import { VarveError } from '../errors.js'
+import { notFound } from '../not-found.js'
 import { assertWorkingSetName, assertWorkingSetOf, type WorkingSet } from '../working-set/working-set.js'
 import { writeWorkingSet } from '../working-set/working-set-file.js'
 import { annotations, mediaTypes } from './descriptors.js'
@@ -38,7 +38,7 @@ export async function removeWorkingSet(
 ): Promise<SnapshotEntry> {
   const { entry, workingSets } = await store.describe(ref)
   if (!workingSets.some((it) => it.name === name))
-    throw new VarveError('NOT_FOUND', `snapshot ${entry.id} has no working set named ${name}`)
+    throw notFound('working set', `snapshot ${entry.id} has no working set named ${name}`)
   await using staging = await store.stage()
   return await changeWorkingSets(store, entry.id, staging, [], options, (sets) =>
     sets.filter(({ annotations: notes }) => notes?.[annotations.name] !== name),
@@ -60,7 +60,7 @@ async function changeWorkingSets(
     const changed = { ...manifest, workingSets: change(manifest.workingSets) }
     const result = await store.publish(staging, changed, staged, options, async (index, descriptor) => {
       const now = index.snapshots.find((it) => it.id === id)
-      if (now === undefined) throw new VarveError('NOT_FOUND', `snapshot ${id} was removed meanwhile`)
+      if (now === undefined) throw notFound('snapshot', `snapshot ${id} was removed meanwhile`)
       return now.manifest.digest === entry.manifest.digest ? { ...now, manifest: descriptor } : undefined
     })
     if (result !== undefined) return result

@@ -4,6 +4,7 @@ import { join, resolve } from 'node:path'
 import { VarveError } from '../errors.js'
 import type { ExtentMap } from '../layer/extent-map.js'
 import { extentMapFromBytes, maxExtentMapBytes } from '../layer/extent-map-bytes.js'
+import { notFound } from '../not-found.js'
 import { type FileLock, lock } from '../sys/file-lock.js'
 import { openForWriting, syncDirectory, syncFile } from '../sys/mutations.js'
 import { readSmallFile } from '../sys/small-file.js'
@@ -239,7 +240,7 @@ export class LocalStore implements SnapshotStore {
 
   async #assertThere({ digest }: Descriptor): Promise<void> {
     if ((await this.blobs.stat(digest)) !== undefined) return
-    throw new VarveError('NOT_FOUND', `blob ${this.blobs.path(digest)} is missing`, {
+    throw notFound('blob', `blob ${this.blobs.path(digest)} is missing`, {
       remedy: 'varve fsck says which snapshots need it',
     })
   }
@@ -277,7 +278,7 @@ export class LocalStore implements SnapshotStore {
     return this.#changeEntry(
       (index) => {
         const entry = index.snapshots.find(({ tags }) => tags.includes(tag))
-        if (entry === undefined) throw new VarveError('NOT_FOUND', `no tag ${tag} in ${this.location}`)
+        if (entry === undefined) throw notFound('tag', `no tag ${tag} in ${this.location}`)
         return entry
       },
       ({ tags }) => tags.filter((it) => it !== tag),

@@ -1,4 +1,5 @@
 import { VarveError } from '../errors.js'
+import { notFound } from '../not-found.js'
 import { Fields, parseJson } from './checked-json.js'
 import { annotations, descriptorFromJson, idPattern, mediaTypes, timePattern } from './descriptors.js'
 import { hashBytes } from './hash-file.js'
@@ -132,7 +133,7 @@ export function findEntry({ snapshots }: ReferenceIndex, ref: string, location: 
         .join(', ')}`,
     })
   if (entry !== undefined) return entry
-  throw new VarveError('NOT_FOUND', `no snapshot ${JSON.stringify(ref)} in ${location}`, {
+  throw notFound('snapshot', `no snapshot ${JSON.stringify(ref)} in ${location}`, {
     remedy: 'list them: varve snapshot ls',
   })
 }

@@ -1,7 +1,9 @@
 import { constants, readSync } from 'node:fs'
 import { type FileHandle, open } from 'node:fs/promises'
 import { setImmediate } from 'node:timers/promises'
+import { throwIfAborted } from '../abort-error.js'
 import { VarveError } from '../errors.js'
+import { pathError } from '../not-found.js'
 import { dataExtents } from './extents.js'
 import {
   cloneRange,
@@ -63,11 +65,8 @@ async function openSource(path: string): Promise<FileHandle> {
   // Non-blocking: a FIFO in this place must not hold up whoever copies.
   const handle = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK).catch(
     (error: NodeJS.ErrnoException) => {
-      throw new VarveError(
-        error.code === 'ENOENT' ? 'NOT_FOUND' : 'PATH_INVALID',
-        `cannot copy ${path}: ${error.code === 'ELOOP' ? 'it is a symbolic link' : error.message}`,
-        { cause: error },
-      )
+      const reason = error.code === 'ELOOP' ? 'it is a symbolic link' : error.message
+      throw pathError(error, `cannot copy ${path}: ${reason}`, { details: { path } })
     },
   )
   if ((await handle.stat()).isFile()) return handle
@@ -126,8 +125,7 @@ function readAndWrite(from: number, to: WritableFile, offset: number, lengthByte
 }
 
 function assertGoing(signal: AbortSignal | undefined, source: string): void {
-  if (signal?.aborted === true)
-    throw new VarveError('INTERRUPTED', `the copy of ${source} was interrupted`, { cause: signal.reason })
+  throwIfAborted(signal, `the copy of ${source}`)
 }
 
 function failure(source: string, target: string, cause: Error): VarveError {

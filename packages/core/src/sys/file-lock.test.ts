@@ -68,6 +68,7 @@ describe('within a process', () => {
 
   test('an abort ends the wait, before it and in it', async () => {
     await using _held = await lock(path)
+    await expect(lock(path, { signal: AbortSignal.timeout(20) })).rejects.toMatchObject({ code: 'TIMEOUT' })
     await expect(lock(path, { signal: AbortSignal.abort() })).rejects.toMatchObject({ code: 'INTERRUPTED' })
     const aborter = new AbortController()
     const waiting = lock(path, { signal: aborter.signal, onWait: () => setImmediate(() => aborter.abort()) })
@@ -94,10 +95,10 @@ describe('between processes', () => {
     expect(held.path).toBe(path)
   })
 
-  test('an abort ends the wait for another process', async () => {
+  test('a timeout of the signal ends the wait for another process', async () => {
     const holder = await otherHolder()
     await expect(lock(path, { signal: AbortSignal.timeout(30) })).rejects.toMatchObject({
-      code: 'INTERRUPTED',
+      code: 'TIMEOUT',
     })
     expect(holder.exitCode).toBeNull()
   })

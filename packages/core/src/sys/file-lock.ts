@@ -1,6 +1,7 @@
 import { closeSync, constants, openSync } from 'node:fs'
 import { type FileHandle, open } from 'node:fs/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { abortError } from '../abort-error.js'
 import { VarveError } from '../errors.js'
 import { declare, errno, errnoNumber, syscallError } from './libc.js'
 import { refuse } from './mutations.js'
@@ -72,24 +73,20 @@ function lockNow(fd: number, path: string): boolean {
 }
 
 /**
- * Waits for the lock, looking every few milliseconds: flock(2) has no wait that an abort could end. INTERRUPTED where the
- * signal ends the wait.
+ * Waits for the lock, looking every few milliseconds: flock(2) has no wait that an abort could end. If
+ * the signal ends the wait: `abortError`.
  */
 export async function lock(
   path: string,
   { signal, onWait }: { readonly signal?: AbortSignal | undefined; readonly onWait?: () => void } = {},
 ): Promise<FileLock> {
   for (let attempt = 0; ; attempt++) {
-    if (signal?.aborted) throw interrupted(path, signal)
+    if (signal?.aborted) throw abortError(signal, `the wait for the lock ${path}`)
     const lock = await tryLock(path)
     if (lock !== undefined) return lock
     if (attempt === 0) onWait?.()
     await sleep(Math.min(2 + attempt, 20), undefined, signal === undefined ? {} : { signal }).catch(() => {})
   }
-}
-
-function interrupted(path: string, signal: AbortSignal): VarveError {
-  return new VarveError('INTERRUPTED', `the wait for the lock ${path} was ended`, { cause: signal.reason })
 }
 
 /** Others hold such a lock for some 100 µs; only a holder that was stopped (SIGSTOP) keeps it for longer. */

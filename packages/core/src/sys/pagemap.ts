@@ -1,6 +1,7 @@
 import { closeSync, openSync, readSync } from 'node:fs'
 import koffi from 'koffi'
 import { VarveError } from '../errors.js'
+import { notFound } from '../not-found.js'
 import { declare, errno, errnoNumber, syscallError } from './libc.js'
 
 const pageBytes = 4096
@@ -52,7 +53,7 @@ export class Pagemap implements Disposable {
     } catch (error) {
       const { code, message } = error as NodeJS.ErrnoException
       if (code === 'ENOENT' || code === 'ESRCH')
-        throw new VarveError('NOT_FOUND', `there is no process ${pid}`, { cause: error })
+        throw notFound('process', `there is no process ${pid}`, { cause: error })
       throw new VarveError('HOST_UNSUPPORTED', `cannot read ${this.#path}: ${message}`, {
         remedy: 'be the user that the process runs as, or root',
         cause: error,

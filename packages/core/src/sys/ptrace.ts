@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { VarveError } from '../errors.js'
+import { notFound } from '../not-found.js'
 import { declare, errno, errnoNumber, syscallError } from './libc.js'
 import { isAlive, type ProcessIdentity } from './proc.js'
 
@@ -101,7 +102,7 @@ export class Tracee {
           remedy: 'use another engine',
         },
       )
-    if (!isAlive(identity)) throw new VarveError('NOT_FOUND', `there is no process ${identity.pid}`)
+    if (!isAlive(identity)) throw notFound('process', `there is no process ${identity.pid}`)
     const filtered = hasSeccompFilters(identity.pid)
     const options = PTRACE_O_TRACESYSGOOD | PTRACE_O_EXITKILL | (filtered ? PTRACE_O_SUSPEND_SECCOMP : 0)
     if (ptrace(PTRACE_SEIZE, identity.pid, 0, options) !== 0) throw seizeError(identity, filtered, errno())
@@ -110,7 +111,7 @@ export class Tracee {
     if (isAlive(identity)) return tracee
     tracee.interrupt()
     if (tracee.wait().kind !== 'ended') tracee.detach()
-    throw new VarveError('NOT_FOUND', `process ${identity.pid} is another one now`)
+    throw notFound('process', `process ${identity.pid} is another one now`)
   }
 
   #request(name: string, request: number, data = 0): void {
@@ -214,7 +215,7 @@ function hasSeccompFilters(pid: number): boolean {
 }
 
 function seizeError({ pid }: ProcessIdentity, filtered: boolean, number: number): VarveError {
-  if (number === errnoNumber.ESRCH) return new VarveError('NOT_FOUND', `there is no process ${pid}`)
+  if (number === errnoNumber.ESRCH) return notFound('process', `there is no process ${pid}`)
   const rights = filtered ? 'CAP_SYS_PTRACE, and CAP_SYS_ADMIN as it has seccomp filters' : 'CAP_SYS_PTRACE'
   return new VarveError(
     'HOST_UNSUPPORTED',

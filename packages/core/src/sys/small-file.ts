@@ -1,5 +1,6 @@
 import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs'
 import { VarveError } from '../errors.js'
+import { pathError } from '../not-found.js'
 
 /**
  * A whole file that anybody may have written: a regular file and no symbolic link, bounded before it is read. What is cut off
@@ -32,11 +33,6 @@ function openRegular(path: string): number {
     // O_NONBLOCK: opening a FIFO somebody put there must fail above, not wait for a writer.
     return openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK)
   } catch (cause) {
-    const { code, message } = cause as NodeJS.ErrnoException
-    throw new VarveError(
-      code === 'ENOENT' ? 'NOT_FOUND' : 'PATH_INVALID',
-      `cannot read ${path}: ${message}`,
-      { cause, details: { path } },
-    )
+    throw pathError(cause, `cannot read ${path}: ${(cause as Error).message}`, { details: { path } })
   }
 }

@@ -1,4 +1,4 @@
-import { isVarveError, VarveError } from '../errors.js'
+import { VarveError } from '../errors.js'
 import { pageSetFromPages } from '../memory/page-set.js'
 import { minus, union } from '../memory/page-set-algebra.js'
 import { isAlive } from '../sys/proc.js'
@@ -57,7 +57,7 @@ export async function recordFaults(
   const watch = new GrowthWatch(vmm, { rssGrowthPages: Math.max(groupPages, looksApartPages), pollMs })
   const { fromTheFirst } = await faults.record({ writes, signal }).catch(async (error: unknown) => {
     // The server may have begun, and nobody would end it.
-    if (isVarveError(error, 'INTERRUPTED')) await faults.recorded({ next: 'stop' }).catch(() => {})
+    if (signal?.aborted) await faults.recorded({ next: 'stop' }).catch(() => {})
     throw error
   })
   return runRecording(new FaultsSource(target, faults, { watch, writes, groupPages, fromTheFirst }), options)

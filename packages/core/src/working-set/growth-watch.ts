@@ -1,5 +1,6 @@
 import { VarveError } from '../errors.js'
 import { pageSizeBytes } from '../memory/units.js'
+import { notFound } from '../not-found.js'
 import { isAlive, type ProcessIdentity, residentBytes } from '../sys/proc.js'
 
 /** FaaSnap's values: a look whenever the VMM has grown by 4 MiB, checked every 4 ms. */
@@ -31,7 +32,7 @@ export class GrowthWatch {
         'INVALID_ARGUMENT',
         `rssGrowthPages ${rssGrowthPages} and pollMs ${pollMs} must be 1 or more`,
       )
-    if (!isAlive(vmm)) throw new VarveError('NOT_FOUND', `there is no process ${vmm.pid} to record`)
+    if (!isAlive(vmm)) throw notFound('process', `there is no process ${vmm.pid} to record`)
     this.#vmm = vmm
     this.#growthPages = rssGrowthPages
     this.everyMs = pollMs

@@ -4,6 +4,7 @@ import { emptyPageSet, type PageSet } from '../memory/page-set.js'
 import { minus, union } from '../memory/page-set-algebra.js'
 import { RunBuilder } from '../memory/run-builder.js'
 import { pageSizeBytes } from '../memory/units.js'
+import { pathError } from '../not-found.js'
 import { type FaultAround, holdFaultAround } from '../sys/fault-around.js'
 import { isMappingOf, type Mapping, mappingsOf } from '../sys/mappings.js'
 import { Pagemap } from '../sys/pagemap.js'
@@ -75,8 +76,8 @@ function statOf(path: string): BigIntStats {
   try {
     return statSync(path, { bigint: true })
   } catch (error) {
-    throw new VarveError('NOT_FOUND', `cannot use memory file ${path}: ${(error as Error).message}`, {
-      cause: error,
+    throw pathError(error, `cannot use memory file ${path}: ${(error as Error).message}`, {
+      details: { path },
     })
   }
 }

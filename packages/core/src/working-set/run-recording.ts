@@ -1,3 +1,4 @@
+import { abortError } from '../abort-error.js'
 import { VarveError } from '../errors.js'
 import { emptyPageSet, type PageSet } from '../memory/page-set.js'
 import { minus, union } from '../memory/page-set-algebra.js'
@@ -103,11 +104,7 @@ class RunningRecording implements Recording {
   }
 
   readonly #onAbort = (): void => {
-    this.#fail(
-      new VarveError('INTERRUPTED', 'work on the recording was interrupted', {
-        cause: this.#options.signal?.reason,
-      }),
-    )
+    this.#fail(abortError(this.#options.signal, 'work on the recording'))
   }
 
   /** The first failure ends the recording; the next call throws it. */

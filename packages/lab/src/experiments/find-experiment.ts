@@ -1,7 +1,7 @@
 import { readdirSync, statSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
-import { VarveError } from 'varve'
+import { notFound, VarveError } from 'varve'
 import type { Experiment } from './experiment.js'
 
 export interface FoundExperiment {
@@ -26,7 +26,7 @@ export async function findExperiment(nameOrPath: string): Promise<FoundExperimen
   if (/\/|\.[mc]?[jt]s$/.test(nameOrPath)) return loadExperimentFile(resolve(nameOrPath))
   const names = shippedExperiments()
   if (!names.includes(nameOrPath))
-    throw new VarveError('NOT_FOUND', `no experiment is named ${JSON.stringify(nameOrPath)}`, {
+    throw notFound('experiment', `no experiment is named ${JSON.stringify(nameOrPath)}`, {
       remedy: `one of ${names.join(', ')}, or the path of a file`,
     })
   return { experiment: (await loadExperimentFile(`${shipped}${nameOrPath}.js`)).experiment }
@@ -35,7 +35,7 @@ export async function findExperiment(nameOrPath: string): Promise<FoundExperimen
 /** The `experiment` that a module exports, by that name or as its default. Runs the module's code. */
 export async function loadExperimentFile(path: string): Promise<FoundExperiment> {
   if (statSync(path, { throwIfNoEntry: false })?.isFile() !== true)
-    throw new VarveError('NOT_FOUND', `${path} is not a file`)
+    throw notFound('file', `${path} is not a file`)
   let module: Readonly<Record<string, unknown>>
   try {
     module = (await import(pathToFileURL(path).href)) as typeof module

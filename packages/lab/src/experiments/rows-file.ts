@@ -1,6 +1,6 @@
 import { constants } from 'node:fs'
 import { type FileHandle, open } from 'node:fs/promises'
-import { lockDescriptor, VarveError } from 'varve'
+import { lockDescriptor, pathError, VarveError } from 'varve'
 import { passing } from './environment.js'
 import { type ParsedRows, parseRows, rowsLimits } from './parse-rows.js'
 import { cellKey } from './plan.js'
@@ -14,11 +14,7 @@ export const doneKey = ({ round, cell }: Pick<CellRow, 'round' | 'cell'>): strin
 export async function readRows(path: string): Promise<ExperimentRows> {
   await using handle = await open(path, constants.O_RDONLY | constants.O_NONBLOCK).catch(
     (error: NodeJS.ErrnoException) => {
-      throw new VarveError(
-        error.code === 'ENOENT' ? 'NOT_FOUND' : 'PATH_INVALID',
-        `cannot read ${path}: ${error.message}`,
-        { cause: error },
-      )
+      throw pathError(error, `cannot read ${path}: ${error.message}`, { details: { path } })
     },
   )
   return parseRows(await wholeFile(handle, path), path)

@@ -8,6 +8,7 @@ import {
   onProcessEnd,
   type PageSet,
   runsOf,
+  throwIfAborted,
   VarveError,
   workingSetToBytes,
 } from 'varve'
@@ -92,13 +93,13 @@ export async function runCells(experiment: Experiment, options: RunCellsOptions)
     await using prepared = await experiment.prepare(lab)
     const warmUps = plan.cells.filter((cell) => experiment.warmUp?.(cell) ?? false)
     for (const cell of warmUps) {
-      signal.throwIfAborted()
+      throwIfAborted(signal, experiment.name)
       send({ kind: 'say', text: `warming up, ${cellText(cell)}` })
       await measureCell(prepared, cell, 0, signal)
     }
     const start = performance.now()
     for (const [index, { round, cell }] of left.entries()) {
-      signal.throwIfAborted()
+      throwIfAborted(signal, experiment.name)
       send({
         kind: 'progress',
         done: done.size + index,
@@ -117,8 +118,7 @@ export async function runCells(experiment: Experiment, options: RunCellsOptions)
     }
     await flush()
   } catch (error) {
-    if (signal.aborted)
-      throw new VarveError('INTERRUPTED', `${experiment.name}: interrupted`, { cause: error })
+    throwIfAborted(signal, experiment.name)
     throw error
   } finally {
     takeBack()
@@ -140,7 +140,7 @@ async function measureCell(
     const { correct, measures, phasesMs = {} } = await prepared.measure(cell, { round, signal })
     return { ...row, tookMs: since(start), correct, measures: numbers(measures), phasesMs: numbers(phasesMs) }
   } catch (error) {
-    signal.throwIfAborted()
+    throwIfAborted(signal, 'the cell')
     // A mistake in the experiment is no result of it.
     if (!(error instanceof VarveError) && !(error instanceof AssertionError)) throw error
     const failure = `${error instanceof VarveError ? `${error.code}: ` : ''}${error.message}`.slice(0, 2000)

@@ -1,4 +1,4 @@
-import { VarveError } from 'varve'
+import { notFound } from 'varve'
 import { aes } from './aes.js'
 import { compression } from './compression.js'
 import type { LabFunction } from './function-types.js'
@@ -32,7 +32,7 @@ export const labFunctions: readonly LabFunction[] = [
 export function labFunction(name: string): LabFunction {
   const found = labFunctions.find((it) => it.name === name)
   if (found !== undefined) return found
-  throw new VarveError('NOT_FOUND', `there is no lab function ${JSON.stringify(name)}`, {
+  throw notFound('lab function', `there is no lab function ${JSON.stringify(name)}`, {
     remedy: `take one of ${labFunctions.map((it) => it.name).join(', ')}`,
   })
 }

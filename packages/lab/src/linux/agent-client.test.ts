@@ -202,7 +202,7 @@ describe('guestAgent', () => {
   test('an abort signal ends a call', async () => {
     await guest(afterPing(answered('half').subarray(0, -1)))
     const pending = guestAgent(path).invoke('hello', '', { signal: AbortSignal.timeout(50) })
-    await expect(pending).rejects.toMatchObject({ code: 'INTERRUPTED' })
+    await expect(pending).rejects.toMatchObject({ code: 'TIMEOUT' })
   })
 
   test.each(['', 'Hello', '-x', 'a/b', '../a', 'a b', 'x'.repeat(33)])(

@@ -1,4 +1,4 @@
-import { isVarveError, VarveError } from 'varve'
+import { abortError, isVarveError, VarveError } from 'varve'
 import type { FunctionRuntime } from '../functions/function-types.js'
 import { agentHostname, agentPort, functionFileName, functionName, maxEntropyBytes } from './agent-bounds.js'
 import { ConnectionLost, exchange, provenConnection } from './agent-connection.js'
@@ -115,8 +115,7 @@ export function guestAgent(vsockPath: string, port: number = agentPort): GuestAg
       }
     } catch (error) {
       const told = `${what} over ${vsockPath}`
-      if (signal?.aborted)
-        throw new VarveError('INTERRUPTED', `${told} was aborted`, { cause: signal.reason })
+      if (signal?.aborted) throw abortError(signal, told)
       if (timeout.aborted)
         throw new VarveError('TIMEOUT', `${told}: no answer within ${timeoutMs} ms`, { cause: error })
       if (isVarveError(error, 'GUEST_PROTOCOL'))

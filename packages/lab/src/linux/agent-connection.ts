@@ -1,5 +1,5 @@
 import type { Socket } from 'node:net'
-import { connectVsock, type ErrorCode, VarveError } from 'varve'
+import { connectVsock, type ErrorCode, throwIfAborted, VarveError } from 'varve'
 import { type AgentFrame, AgentFrameReader, encodeAgentFrame } from './agent-frames.js'
 
 /** A connection that goes dead after its handshake is given up after this long; a slow (emulated) guest needs ~1 s. */
@@ -29,7 +29,7 @@ export async function provenConnection(
 ): Promise<ProvenConnection> {
   const ping = encodeAgentFrame({ op: 'ping' }, Buffer.alloc(0))
   for (;;) {
-    ends.throwIfAborted()
+    throwIfAborted(ends, `connecting to ${vsockPath}`)
     let socket: Socket | undefined
     try {
       socket = await connectVsock(vsockPath, port, { signal: ends, attempts: 1, timeoutMs: pingTimeoutMs })
@@ -38,7 +38,7 @@ export async function provenConnection(
     } catch (error) {
       socket?.destroy()
       if (error instanceof VarveError && !transient.includes(error.code)) throw error
-      ends.throwIfAborted()
+      throwIfAborted(ends, `connecting to ${vsockPath}`)
     }
     await new Promise((done) => setTimeout(done, retryDelayMs))
   }

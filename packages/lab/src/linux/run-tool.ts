@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process'
-import { VarveError } from 'varve'
+import { abortError, VarveError } from 'varve'
 
 export interface ToolOptions {
   readonly cwd?: string
@@ -39,7 +39,7 @@ export function runTool(file: string, args: readonly string[], options: ToolOpti
     const fail = (cause: unknown, what: string) =>
       reject(
         signal?.aborted
-          ? new VarveError('INTERRUPTED', `${line} was aborted`, { cause: signal.reason })
+          ? abortError(signal, line)
           : new VarveError('HOST_UNSUPPORTED', `${line} failed: ${what}`, { cause }),
       )
     child.on('error', (error) => fail(error, error.message))

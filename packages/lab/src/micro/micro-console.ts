@@ -1,5 +1,5 @@
 import { randomInt } from 'node:crypto'
-import { VarveError, type VmmPaths } from 'varve'
+import { throwIfAborted, VarveError, type VmmPaths } from 'varve'
 import { type ConsoleTransport, FileTailTransport } from './console-transport.js'
 import { cancelByte } from './guest-console.js'
 import {
@@ -204,7 +204,7 @@ export class MicroConsole implements AsyncDisposable {
       } catch (error) {
         if (error instanceof VarveError) throw error
         const what = `micro guest, ${text.slice(0, 80)}`
-        if (signal?.aborted) throw new VarveError('INTERRUPTED', `${what}: aborted`, { cause: error })
+        throwIfAborted(signal, what)
         throw new VarveError('GUEST_PROTOCOL', `${what}: no answer within ${timeoutMs} ms`, { cause: error })
       }
     })

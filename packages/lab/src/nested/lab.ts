@@ -3,7 +3,7 @@ import { mkdirSync, statSync } from 'node:fs'
 import { open } from 'node:fs/promises'
 import type { Socket } from 'node:net'
 import { join, resolve } from 'node:path'
-import { isVarveError, VarveError } from 'varve'
+import { abortError, isVarveError, pathError, VarveError } from 'varve'
 import type { Accelerator } from './accelerator.js'
 import { consoleTail } from './console-log.js'
 import { Job, type LabRunResult, withResolvers } from './job.js'
@@ -76,7 +76,7 @@ export class NestedLab implements AsyncDisposable {
   async run(options: LabRunOptions): Promise<LabRunResult> {
     const { timeoutMs = 120_000, signal } = options
     if (this.#failure) throw this.#failure
-    if (signal?.aborted) throw new VarveError('INTERRUPTED', 'a run was aborted', { cause: signal.reason })
+    if (signal?.aborted) throw abortError(signal, 'a run')
     const id = ++this.#lastJob
     const output = resolve(options.outputDirectory ?? join(this.#directory, `output-${id}`))
     mkdirSync(output, { recursive: true, mode: 0o700 })
@@ -177,8 +177,7 @@ export class NestedLab implements AsyncDisposable {
       () => stop.reject(this.#error('TIMEOUT', `${what} did not end within ${timeoutMs} ms${lastWords()}`)),
       timeoutMs,
     )
-    const onAbort = () =>
-      stop.reject(new VarveError('INTERRUPTED', `${what} was aborted`, { cause: signal?.reason }))
+    const onAbort = () => stop.reject(abortError(signal, what))
     signal?.addEventListener('abort', onAbort)
     if (signal?.aborted) onAbort()
     try {
@@ -197,7 +196,7 @@ export class NestedLab implements AsyncDisposable {
 
   async #sendFile(job: number, path: string, source: string, isOver: () => boolean): Promise<void> {
     const file = await open(source).catch((cause: unknown) => {
-      throw new VarveError('NOT_FOUND', `${source} cannot be read: ${String(cause)}`, { cause })
+      throw pathError(cause, `${source} cannot be read: ${String(cause)}`)
     })
     try {
       const executable = (statSync(source).mode & 0o111) !== 0

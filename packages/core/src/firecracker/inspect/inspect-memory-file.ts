@@ -1,4 +1,5 @@
 import type { FileHandle } from 'node:fs/promises'
+import { throwIfAborted } from '../../abort-error.js'
 import { VarveError } from '../../errors.js'
 import { type PageSet, pageSetLimit, runsOf } from '../../memory/page-set.js'
 import { clip, complement, union } from '../../memory/page-set-algebra.js'
@@ -110,8 +111,7 @@ async function scan(
     const end = Math.ceil(endBytes / pageSizeBytes)
     let page = Math.max(nextPage, Math.floor(startBytes / pageSizeBytes))
     while (page < end) {
-      if (signal?.aborted)
-        throw new VarveError('INTERRUPTED', `work on ${path} was interrupted`, { cause: signal.reason })
+      throwIfAborted(signal, `work on ${path}`)
       const count = Math.min(chunkPages, end - page)
       const chunk = buffer.subarray(0, count * pageSizeBytes)
       // The last page of a file may be cut short; what is not there counts as zero.

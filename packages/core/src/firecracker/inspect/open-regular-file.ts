@@ -1,14 +1,14 @@
 import { constants } from 'node:fs'
 import { type FileHandle, open } from 'node:fs/promises'
 import { VarveError } from '../../errors.js'
+import { pathError } from '../../not-found.js'
 
 /** For reading; symbolic links are followed. NOT_FOUND or PATH_INVALID if it is not there or is no regular file. */
 export async function openRegularFile(path: string): Promise<{ handle: FileHandle; stat: Stat }> {
   // O_NONBLOCK: a FIFO must be refused below, not waited for.
   const handle = await open(path, constants.O_RDONLY | constants.O_NONBLOCK).catch(
     (cause: NodeJS.ErrnoException) => {
-      const code = cause.code === 'ENOENT' ? 'NOT_FOUND' : 'PATH_INVALID'
-      throw new VarveError(code, `cannot open ${path}: ${cause.message}`, { cause })
+      throw pathError(cause, `cannot open ${path}: ${cause.message}`, { details: { path } })
     },
   )
   try {

@@ -3,6 +3,7 @@ import { isVarveError, VarveError } from '../../errors.js'
 import type { ExtentMap } from '../../layer/extent-map.js'
 import type { LayerFile } from '../../layer/layer-types.js'
 import { pageSizeBytes } from '../../memory/units.js'
+import { notFound, pathError } from '../../not-found.js'
 import { maxPassedDescriptors } from '../../sys/fd-passing.js'
 import { giveDescriptors } from '../../sys/inject-descriptors.js'
 import { Injection, systemCall } from '../../sys/injection.js'
@@ -70,7 +71,7 @@ export interface MapReport {
  */
 export function mapIntoVmm(order: MapOrder, attached: () => void): MapReport {
   const pidfd = openPidfd(order.vmm)
-  if (pidfd === undefined) throw new VarveError('NOT_FOUND', `there is no process ${order.vmm.pid}`)
+  if (pidfd === undefined) throw notFound('process', `there is no process ${order.vmm.pid}`)
   const files: number[] = []
   try {
     for (const layer of order.layers) files.push(openLayer(layer))
@@ -104,9 +105,7 @@ function openLayer({ path, storedPages }: LayerFile): number {
   try {
     fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK)
   } catch (error) {
-    throw new VarveError('NOT_FOUND', `cannot open layer ${path}: ${(error as Error).message}`, {
-      cause: error,
-    })
+    throw pathError(error, `cannot open layer ${path}: ${(error as Error).message}`, { details: { path } })
   }
   const stat = fstatSync(fd)
   if (stat.isFile() && stat.size >= storedPages * pageSizeBytes) return fd

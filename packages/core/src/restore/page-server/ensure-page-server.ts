@@ -3,6 +3,7 @@ import { closeSync, lstatSync, mkdirSync, openSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
+import { abortError } from '../../abort-error.js'
 import { isVarveError, VarveError } from '../../errors.js'
 import { assertSocketPath } from '../../firecracker/vmm-files.js'
 import { lock } from '../../sys/file-lock.js'
@@ -167,8 +168,7 @@ function said(started: Started, word: string, signal: AbortSignal | undefined): 
     const onData = () => started.heard.includes(`${word}\n`) && settle()
     const onExit = () =>
       settle(new VarveError('LAUNCH_FAILED', `the ${name} ended at its start: ${lastWords(logPath)}`))
-    const onAbort = () =>
-      settle(new VarveError('INTERRUPTED', `start of the ${name} was aborted`, { cause: signal?.reason }))
+    const onAbort = () => settle(abortError(signal, `the start of the ${name}`))
     const timer = setTimeout(
       () => settle(new VarveError('TIMEOUT', `the ${name} was not ready within ${startTimeoutMs} ms`)),
       startTimeoutMs,

@@ -83,7 +83,7 @@ async function settled(answer: Promise<object>): Promise<object> {
   try {
     return await answer
   } catch (error) {
-    const code = error instanceof VarveError ? { code: error.code } : {}
-    return { error: (error as Error).message, ...code }
+    const known = error instanceof VarveError ? { code: error.code, kind: error.details.kind } : {}
+    return { error: (error as Error).message, ...known }
   }
 }

@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs'
 import { connect } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { abortError } from '../../abort-error.js'
 import { type ErrorCode, errorRegistry, VarveError } from '../../errors.js'
 import type { FaultSource } from '../../working-set/recording.js'
 import type { ServingProcesses } from './control.js'
@@ -103,16 +104,18 @@ export function askPageServer(
 ): Promise<unknown> {
   const { op } = request
   return new Promise((resolve, reject) => {
-    const fail = (detail: string, { cause, code = 'PAGE_SERVER_PROTOCOL', gone = false }: Failure = {}) => {
-      const details = gone ? { gone } : {}
+    const fail = (
+      detail: string,
+      { cause, code = 'PAGE_SERVER_PROTOCOL', kind, gone = false }: Failure = {},
+    ) => {
+      const details = { ...(gone ? { gone } : {}), ...(kind === undefined ? {} : { kind }) }
       settle(() => reject(new VarveError(code, `${op} on ${path}: ${detail}`, { cause, details })))
     }
     const timer = setTimeout(
       () => settle(() => reject(new VarveError('TIMEOUT', `${op}: no answer in ${answerTimeoutMs} ms`))),
       answerTimeoutMs,
     )
-    const onAbort = () =>
-      settle(() => reject(new VarveError('INTERRUPTED', `${op} was aborted`, { cause: signal?.reason })))
+    const onAbort = () => settle(() => reject(abortError(signal, op)))
     const settle = (how: () => void) => {
       clearTimeout(timer)
       signal?.removeEventListener('abort', onAbort)
@@ -130,14 +133,14 @@ export function askPageServer(
       if (length > maxAnswerBytes) return fail(`answer exceeds ${maxAnswerBytes} bytes`)
       if (!part.includes('\n')) return
       const text = parts.join('')
-      let answer: { error?: unknown; code?: unknown } | null
+      let answer: { error?: unknown; code?: unknown; kind?: unknown } | null
       try {
         answer = JSON.parse(text.slice(0, text.indexOf('\n'))) as typeof answer
       } catch (cause) {
         return fail('the answer is not JSON', { cause })
       }
-      const { error, code } = answer ?? { error: 'null' }
-      if (error !== undefined) fail(String(error), knownCode(code))
+      const { error, code, kind } = answer ?? { error: 'null' }
+      if (error !== undefined) fail(String(error), knownCode(code, kind))
       else settle(() => resolve(answer))
     })
     signal?.addEventListener('abort', onAbort)
@@ -148,12 +151,14 @@ export function askPageServer(
 interface Failure {
   readonly cause?: unknown
   readonly code?: ErrorCode
+  readonly kind?: string
   readonly gone?: boolean
 }
 
 /** Nobody listens there, or who did has ended without an answer. */
 export const isGone = (error: unknown): boolean => error instanceof VarveError && error.details.gone === true
 
-function knownCode(code: unknown): Failure {
-  return typeof code === 'string' && Object.hasOwn(errorRegistry, code) ? { code: code as ErrorCode } : {}
+function knownCode(code: unknown, kind: unknown): Failure {
+  if (typeof code !== 'string' || !Object.hasOwn(errorRegistry, code)) return {}
+  return { code: code as ErrorCode, ...(typeof kind === 'string' ? { kind } : {}) }
 }

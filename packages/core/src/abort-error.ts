@@ -1,0 +1,32 @@
+import { VarveError } from './errors.js'
+
+/**
+ * The error of work that an aborted signal ended: TIMEOUT if the signal says that time was up (`AbortSignal.timeout`, or an
+ * abort with a TIMEOUT of Varve), else INTERRUPTED. The abort's reason is the `cause`, and `details.reason` is its text.
+ * `work` is what was ended, as a noun: "the launch".
+ */
+export function abortError(signal: AbortSignal | undefined, work: string): VarveError {
+  const reason: unknown = signal?.reason
+  const timedOut = isTimeout(reason)
+  return new VarveError(
+    timedOut ? 'TIMEOUT' : 'INTERRUPTED',
+    timedOut ? `${work} did not end before the caller's signal timed out` : `${work} was interrupted`,
+    { cause: reason, details: { reason: textOf(reason) } },
+  )
+}
+
+/** Throws `abortError` if the signal is aborted. */
+export function throwIfAborted(signal: AbortSignal | undefined, work: string): void {
+  if (signal?.aborted === true) throw abortError(signal, work)
+}
+
+function isTimeout(reason: unknown): boolean {
+  if (reason instanceof VarveError) return reason.code === 'TIMEOUT'
+  return reason instanceof Error && reason.name === 'TimeoutError'
+}
+
+/** A reason may be anything; a caller's object is not printed, as it may hold what is not for logs. */
+function textOf(reason: unknown): string {
+  if (reason instanceof Error) return `${reason.name}: ${reason.message}`
+  return typeof reason === 'string' ? reason : typeof reason
+}

@@ -1,0 +1,34 @@
+import { VarveError, type VarveErrorOptions } from './errors.js'
+
+/** What a NOT_FOUND error is about: its `details.kind`. A blob is a file of a store: a layer, map, state or disk. */
+export const notFoundKinds = [
+  'snapshot',
+  'working set',
+  'tag',
+  'store',
+  'blob',
+  'machine',
+  'process',
+  'file',
+  'directory',
+  'experiment',
+  'lab function',
+] as const
+export type NotFoundKind = (typeof notFoundKinds)[number]
+
+/** The only maker of NOT_FOUND errors, so that each says in `details.kind` what was not found. */
+export function notFound(kind: NotFoundKind, message: string, options: VarveErrorOptions = {}): VarveError {
+  return new VarveError('NOT_FOUND', message, { ...options, details: { kind, ...options.details } })
+}
+
+/** For a path that could not be opened or read: NOT_FOUND if there is nothing, else PATH_INVALID. */
+export function pathError(
+  cause: unknown,
+  message: string,
+  { kind = 'file', ...options }: VarveErrorOptions & { readonly kind?: NotFoundKind } = {},
+): VarveError {
+  const { code } = cause as NodeJS.ErrnoException
+  return code === 'ENOENT'
+    ? notFound(kind, message, { cause, ...options })
+    : new VarveError('PATH_INVALID', message, { cause, ...options })
+}
