@@ -129,7 +129,7 @@ describe('looking at them', () => {
     await right('snapshot', 'create', 'side', '--tag', 'side')
     await right('stop', 'side')
     const tree = await text('snapshot', 'ls', '--tree')
-    expect(tree).toMatch(/^base .*\n├ side .*\none .*\ntwo, latest .*\n/m)
+    expect(tree).toMatch(/^base .*\n├ side .*\n└ one .*\n {2}two, latest .*\n/m)
   })
 
   test('log', async () => {
@@ -217,6 +217,19 @@ describe('looking at them', () => {
     expect(deep.layers[2].changedPages).toBe((await json('snapshot', 'diff', 'one', 'two')).pages)
     expect(await text('du')).toMatch(/^LAYER OF +LAYOUT +USED BY +ON DISK +DATA +ZERO +INHERITED\n/)
     expect(await text('du', '--explain')).toMatch(/ DUPLICATE +CHANGED\n(.|\n)*\ntotal /)
+  })
+
+  test('du has flat copies, too', async () => {
+    await right('restore', 'two', '--engine', 'file', '--name', 'flat')
+    await right('stop', 'flat')
+    const { copies } = await json('du', 'two')
+    expect(copies).toEqual([
+      expect.objectContaining({ snapshot: ids.two, kind: 'flat', sizeBytes: 8192 * 4096 }),
+    ])
+    const { blocks } = statSync(copies[0].path)
+    expect(copies[0].diskBytes).toBe(blocks * 512)
+    expect(await text('du')).toMatch(/^FLAT COPY OF +KIND +ON DISK +SIZE\n(.|\n)*^[0-9a-f]{12} +flat +/m)
+    expect((await json('du', 'one')).copies).toEqual([])
   })
 
   test('tags', async () => {

@@ -20,8 +20,52 @@ const row = (id: string, parent: string | null, more: Partial<SnapshotRow> = {})
 const drawn = (rows: readonly SnapshotRow[]) => snapshotTree(rows).map(({ row: { id }, mark }) => mark + id)
 
 describe('tree', () => {
-  test('a line is no staircase', () => {
-    expect(drawn([row('a', null), row('b', 'a'), row('c', 'b')])).toEqual(['a', 'b', 'c'])
+  test('a line is no staircase, and only its first snapshot looks like a root', () => {
+    expect(drawn([row('a', null), row('b', 'a')])).toEqual(['a', '└ b'])
+    expect(drawn([row('a', null), row('b', 'a'), row('c', 'b')])).toEqual(['a', '└ b', '  c'])
+  })
+
+  test('two children, the last one drawn as a child too', () => {
+    expect(drawn([row('a', null), row('b', 'a'), row('c', 'a')])).toEqual(['a', '├ c', '└ b'])
+  })
+
+  test('side lines of a side line, and of the main one', () => {
+    const rows = [
+      row('base', null),
+      row('try', 'base'),
+      row('try-a', 'try'),
+      row('try-b', 'try'),
+      row('day-1', 'base'),
+      row('day-1x', 'day-1'),
+      row('day-1x2', 'day-1x'),
+      row('day-2', 'day-1'),
+      row('day-3', 'day-2'),
+      row('day-4', 'day-3'),
+    ]
+    expect(drawn(rows)).toEqual([
+      'base',
+      '├ try',
+      '│ ├ try-b',
+      '│ try-a',
+      '└ day-1',
+      '  ├ day-1x',
+      '  │ day-1x2',
+      '  day-2',
+      '  day-3',
+      '  day-4',
+    ])
+  })
+
+  test('however deep the branches, a name keeps room', () => {
+    const rows = [row('s0', null)]
+    // Each has a side child that goes on, and a longer line that keeps the side child from being the main one.
+    for (let i = 1; i < 40; i++) {
+      rows.push(row(`s${i}`, `s${i - 1}`))
+      for (let j = 0; j < 100 - 2 * i; j++)
+        rows.push(row(`m${i}-${j}`, j === 0 ? `s${i - 1}` : `m${i}-${j - 1}`))
+    }
+    const marks = snapshotTree(rows).map(({ mark }) => mark.length)
+    expect(Math.max(...marks)).toBe(16)
   })
 
   test('side lines are set in, and the longest goes on', () => {
@@ -40,9 +84,9 @@ describe('tree', () => {
       '├ try-1',
       '├ try-2',
       '│ try-2b',
-      'day-1',
-      'day-2',
-      'day-3',
+      '└ day-1',
+      '  day-2',
+      '  day-3',
       'other',
     ])
     expect(
@@ -53,18 +97,20 @@ describe('tree', () => {
   })
 
   test('a snapshot whose parent is gone begins a tree', () => {
-    expect(drawn([row('b', 'gone'), row('c', 'b')])).toEqual(['b', 'c'])
+    expect(drawn([row('b', 'gone'), row('c', 'b')])).toEqual(['b', '└ c'])
   })
 
   test('parents that lead round in a circle are shown once each', () => {
-    expect(drawn([row('a', 'b'), row('b', 'a'), row('c', null)]).sort()).toEqual(['a', 'b', 'c'])
+    expect(drawn([row('a', 'b'), row('b', 'a'), row('c', null)])).toEqual(['c', 'a', '└ b'])
   })
 
   test('every snapshot is there once, below its parent, however many there are', () => {
     fc.assert(
       fc.property(fc.array(fc.nat(), { maxLength: 60 }), (parents) => {
         const rows = parents.map((n, i) => row(`s${i}`, i === 0 || n % 7 === 0 ? null : `s${n % i}`))
-        const order = snapshotTree(rows).map((it) => it.row.id)
+        const tree = snapshotTree(rows)
+        for (const { mark, root } of tree) expect(mark === '').toBe(root)
+        const order = tree.map((it) => it.row.id)
         expect([...order].sort()).toEqual(rows.map(({ id }) => id).sort())
         for (const { id, parent } of rows)
           if (parent !== null) expect(order.indexOf(id)).toBeGreaterThan(order.indexOf(parent))
@@ -74,7 +120,7 @@ describe('tree', () => {
 
   test('60,000 in a line', () => {
     const rows = Array.from({ length: 60_000 }, (_, i) => row(`s${i}`, i === 0 ? null : `s${i - 1}`))
-    expect(drawn(rows).at(-1)).toBe('s59999')
+    expect(drawn(rows).at(-1)).toBe('  s59999')
   })
 })
 

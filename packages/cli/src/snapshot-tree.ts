@@ -13,16 +13,17 @@ const maxIndent = 8
 
 /**
  * The rows in the order of a tree, each with what to draw before its name. A parent comes right before its children.
- * The child with the longest line below it stays in its parent's column, after the others, so that a long history is
- * not a staircase:
+ * Only a snapshot that begins a tree stands in the first column. Below it, the child with the longest line stays in its
+ * parent's column, after the others, so that a long history is not a staircase:
  *
  * ```
  * base
  * ├ try-1
  * ├ try-2
  * │ try-2b
- * day-1
- * day-2
+ * └ day-1
+ *   ├ try-3
+ *   day-2
  * ```
  */
 export function snapshotTree(rows: readonly SnapshotRow[]): readonly TreeRow[] {
@@ -44,22 +45,23 @@ export function snapshotTree(rows: readonly SnapshotRow[]): readonly TreeRow[] {
   // Parents that lead round in a circle hang from no root: whoever of them comes first begins a tree then.
   for (const root of [...(children.get(null) ?? []), ...rows]) {
     // A stack of its own: a line of 60,000 snapshots is deeper than the call stack.
-    const stack = [{ row: root, indent: 0, first: true }]
+    // `bars` is what stands before whatever comes below in the same column.
+    const stack = [{ row: root, mark: '', bars: '', isRoot: true }]
     for (let next = stack.pop(); next !== undefined; next = stack.pop()) {
-      const { row, indent, first } = next
+      const { row, mark, bars, isRoot } = next
       if (placed.has(row.id)) continue
-      const bars = '│ '.repeat(Math.max(0, Math.min(indent, maxIndent) - (first ? 1 : 0)))
-      placed.set(row.id, {
-        row,
-        mark: indent > 0 && first ? `${bars}├ ` : bars,
-        root: indent === 0 && first,
-      })
+      placed.set(row.id, { row, mark, root: isRoot })
       const below = children.get(row.id) ?? []
       const longest = longestOf(below)
       if (longest === undefined) continue
-      stack.push({ row: longest, indent, first: false })
+      const side = bars.slice(0, 2 * (maxIndent - 1))
+      stack.push({
+        row: longest,
+        ...(isRoot ? { mark: '└ ', bars: '  ' } : { mark: bars, bars }),
+        isRoot: false,
+      })
       for (const it of below.filter((other) => other !== longest).reverse())
-        stack.push({ row: it, indent: indent + 1, first: true })
+        stack.push({ row: it, mark: `${side}├ `, bars: `${side}│ `, isRoot: false })
     }
   }
   return [...placed.values()]

@@ -1,4 +1,4 @@
-import type { LayerUsage } from 'varve'
+import type { DerivedCopy, LayerUsage } from 'varve'
 import { VarveError } from 'varve'
 import type { Command } from '../command.js'
 import { otherBlobs } from '../other-blobs.js'
@@ -19,6 +19,9 @@ INHERITED (taken over from the parent). With --explain, DUPLICATE is data whose 
 in the store has, too; CHANGED is what differs from the parent. The rest of DATA and ZERO was
 written with what had been there before.
 
+FLAT COPIES are what restores by the file engine left: the memory of a snapshot as one file. They
+are made again when needed; varve gc removes those of snapshots that are gone.
+
 Examples:
   varve du
   varve du monday --explain
@@ -29,15 +32,20 @@ Examples:
     const { signal, values } = context
     const explain = values.explain === true
     const store = await openStore(context)
-    const { layers, others } = await context.progress('reading layers', async (onProgress) => {
+    const { layers, others, copies } = await context.progress('reading layers', async (onProgress) => {
       const options = { signal, onProgress, deep: explain, ...(ref === undefined ? {} : { ref }) }
-      return { layers: await store.usage(options), others: await otherBlobs(store, ref) }
+      return {
+        layers: await store.usage(options),
+        others: await otherBlobs(store, ref),
+        copies: await store.derivedCopies(ref === undefined ? {} : { ref }),
+      }
     })
     const totals = totalsOf(layers)
-    if (context.json) return context.printJson({ store: store.location, layers, totals, others })
+    if (context.json) return context.printJson({ store: store.location, layers, totals, others, copies })
     context.print(
       sections([
         render(layers, totals, explain),
+        copies.length > 0 && renderCopies(copies),
         `disks, states, maps and manifests: ${count(others.blobs, 'blob')} with ${humanBytes(others.bytes)}`,
       ]),
     )
@@ -59,6 +67,23 @@ function totalsOf(layers: readonly LayerUsage[]) {
     duplicatePages: sumKnown(({ duplicatePages }) => duplicatePages),
     changedPages: sumKnown(({ changedPages }) => changedPages),
   }
+}
+
+function renderCopies(copies: readonly DerivedCopy[]): string {
+  const total = copies.reduce((sum, { diskBytes }) => sum + diskBytes, 0)
+  return table(
+    [
+      ['FLAT COPY OF', 'KIND', 'ON DISK', 'SIZE'],
+      ...copies.map((it) => [
+        shortId(it.snapshot),
+        it.kind,
+        humanBytes(it.diskBytes),
+        humanBytes(it.sizeBytes),
+      ]),
+      ['total', '', humanBytes(total), ''],
+    ],
+    { right: [2, 3] },
+  )
 }
 
 function render(layers: readonly LayerUsage[], totals: Totals, explain: boolean): string {

@@ -13,6 +13,7 @@ import { Blobs } from './blobs.js'
 import { collectGarbage } from './collect-garbage.js'
 import { commitSnapshot } from './commit-snapshot.js'
 import { createLayout, openLayout } from './create-store.js'
+import { measureCopies } from './derived-copies.js'
 import { annotations, mediaTypes } from './descriptors.js'
 import { exportSnapshots } from './export-store.js'
 import { checkStore } from './fsck.js'
@@ -42,6 +43,7 @@ import { snapshotConfigFromJson } from './snapshot-config.js'
 import { makeStaging } from './staging.js'
 import { type StorePaths, storePaths } from './store-paths.js'
 import type {
+  DerivedCopy,
   Descriptor,
   FsckReport,
   GcReport,
@@ -319,6 +321,10 @@ export class LocalStore implements SnapshotStore {
     options: WorkOptions & { readonly ref?: string; readonly deep?: boolean } = {},
   ): Promise<readonly LayerUsage[]> {
     return measureUsage(this, options)
+  }
+
+  derivedCopies(options: { readonly ref?: string } = {}): Promise<readonly DerivedCopy[]> {
+    return measureCopies(this, options)
   }
 
   exportTo(

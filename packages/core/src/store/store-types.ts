@@ -164,6 +164,17 @@ export interface LayerUsage {
   readonly changedPages: number | null
 }
 
+/** A file that a store keeps besides the blobs, so that restores of a snapshot are fast. It can be made again at any time. */
+export interface DerivedCopy {
+  readonly snapshot: ImageId
+  /** `flat`: the memory as one file. `patched`: what the experimental engine of that name composes. */
+  readonly kind: 'flat' | 'patched'
+  readonly path: string
+  readonly sizeBytes: number
+  /** Bytes on disk (blocks); on XFS and Btrfs they may be shared with layers. */
+  readonly diskBytes: number
+}
+
 /**
  * A place that keeps snapshots. The local store is one; a registry or a bucket can be another one and must pass the same
  * conformance suite. References (`ref`) are a tag, an id, or the beginning of an id (6 digits or more).
@@ -193,6 +204,8 @@ export interface SnapshotStore {
   usage(
     options?: WorkOptions & { readonly ref?: string; readonly deep?: boolean },
   ): Promise<readonly LayerUsage[]>
+  /** The flat copies that restores left, of one snapshot or of the whole store. */
+  derivedCopies(options?: { readonly ref?: string }): Promise<readonly DerivedCopy[]>
   /**
    * Gives a snapshot other layers for the same image (after squash, pack or rebase). `layers` are descriptors already in
    * the store or sealed staged files, base first; the extent map is computed from them.
