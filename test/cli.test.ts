@@ -157,8 +157,14 @@ describe('the command line itself', () => {
   test.each([
     [['frobnicate'], 2, 'USAGE'],
     [['boot', '--frobnicate'], 2, 'USAGE'],
-    [['boot'], 2, 'INVALID_ARGUMENT'],
-    [['boot', '--kernel', 'absent.elf'], 5, 'API_REFUSED'],
+    [['boot'], 2, 'USAGE'],
+    [['boot', '--kernel', 'absent.elf'], 6, 'NOT_FOUND'],
+    [['boot', '--kernel', 'spec.json'], 4, 'FORMAT_INVALID'],
+    [['boot', '--kernel', '.'], 2, 'PATH_INVALID'],
+    [['boot', '--kernel', 'micro.elf', '--memory', '0'], 2, 'INVALID_ARGUMENT'],
+    [['boot', '--kernel', 'micro.elf', '--vcpus', '33'], 2, 'INVALID_ARGUMENT'],
+    [['boot', '--kernel', 'micro.elf', '--root-disk', 'absent.img'], 6, 'NOT_FOUND'],
+    [['boot', '--kernel', 'micro.elf', '--initrd', 'absent'], 6, 'NOT_FOUND'],
     [['pause', 'nobody'], 6, 'NOT_FOUND'],
     [['restore', 'nothing'], 6, 'NOT_FOUND'],
     [['snapshot', 'create', 'nobody'], 6, 'NOT_FOUND'],
@@ -172,6 +178,21 @@ describe('the command line itself', () => {
     expect(plain.stdout).toBe('')
     const json = await varve(world, ...args, '--json')
     expect(JSON.parse(json.stderr).error.code).toBe(code)
+    expect(await machines()).toEqual([])
+  })
+
+  test.each([
+    [[], /no kernel to boot was named \[USAGE\]\n {2}try: --kernel FILE/],
+    [['--kernel', 'absent.elf'], /^varve: --kernel: kernel absent\.elf cannot be read/],
+    [['--kernel', 'spec.json'], /^varve: --kernel: kernel spec\.json is no kernel/],
+    [['--kernel', 'micro.elf', '--memory', '0'], /^varve: --memory: memoryMib is 0; /],
+    [
+      ['--kernel', 'micro.elf', '--disk', 'data=absent.img'],
+      /^varve: --disk: disk data absent\.img cannot be read/,
+    ],
+  ] as const)('boot %j names the option, and launches nothing', async (args, message) => {
+    const { stderr } = await varve(world, 'boot', ...args)
+    expect(stderr).toMatch(message)
     expect(await machines()).toEqual([])
   })
 

@@ -1,4 +1,4 @@
-import { closeSync, constants, openSync, readdirSync, readSync, statSync } from 'node:fs'
+import { closeSync, constants, openSync, readdirSync, readSync, type Stats, statSync } from 'node:fs'
 import { join } from 'node:path'
 import {
   inspectMemoryFile,
@@ -7,6 +7,7 @@ import {
   type Layer,
   type MemoryFileReport,
   notFound,
+  pathError,
   readLayer,
   type StateFileReport,
   VarveError,
@@ -35,8 +36,7 @@ const maxEntries = 1000
  * memory file.
  */
 export async function inspectReport(path: string, options: InspectOptions = {}): Promise<InspectReport> {
-  const stat = statSync(path, { throwIfNoEntry: false })
-  if (stat === undefined) throw notFound('file', `${path} does not exist`)
+  const stat = statOf(path)
   if (stat.isDirectory()) return inspectDirectory(path, options)
   const nothing = { path, layer: undefined, state: undefined, memory: undefined, notes: [] }
   if (isLayer(path, stat.size)) return { ...nothing, layer: await readLayer(path, options) }
@@ -63,14 +63,41 @@ async function inspectDirectory(directory: string, options: InspectOptions): Pro
 
 /** A layer ends in a trailer of 128 bytes that begins with its magic (docs/formats/layer-v1.md). */
 function isLayer(path: string, sizeBytes: number): boolean {
-  if (sizeBytes < 128 || !statSync(path).isFile()) return false
-  const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK)
+  if (sizeBytes < 128 || !statOf(path).isFile()) return false
+  let fd: number | undefined
   try {
+    fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK)
     const magic = Buffer.alloc(8)
     readSync(fd, magic, 0, magic.length, sizeBytes - 128)
     return magic.toString('latin1') === 'VARVELYR'
+  } catch (cause) {
+    throw pathError(cause, `cannot read ${path}: ${(cause as Error).message}`, { details: { path } })
   } finally {
-    closeSync(fd)
+    if (fd !== undefined) closeSync(fd)
+  }
+}
+
+/** Links are followed. NOT_FOUND, PATH_INVALID (a name that is too long, links in a circle, no permission). */
+function statOf(path: string): Stats {
+  try {
+    return statSync(path)
+  } catch (cause) {
+    throw pathError(cause, `cannot look at ${shortened(path)}: ${reasonOf(cause)}`, { details: { path } })
+  }
+}
+
+/** The whole of a very long name helps no reader. */
+const shortened = (path: string): string => (path.length <= 300 ? path : `${path.slice(0, 300)}…`)
+
+/** Node's message has the path in it again. */
+const reasonOf = (cause: unknown): string => (cause as Error).message.split(', ')[0] ?? ''
+
+/** A name that cannot be looked at is none of the snapshot's files. */
+function isRegularFile(path: string): boolean {
+  try {
+    return statSync(path).isFile()
+  } catch {
+    return false
   }
 }
 
@@ -84,14 +111,16 @@ function regularFiles(directory: string): string[] {
         remedy: 'name the state file',
       },
     )
-  return entries.filter((name) => statSync(join(directory, name), { throwIfNoEntry: false })?.isFile()).sort()
+  return entries.filter((name) => isRegularFile(join(directory, name))).sort()
 }
 
 function list(directory: string): string[] {
   try {
     return readdirSync(directory)
   } catch (cause) {
-    throw new VarveError('PATH_INVALID', `cannot list ${directory}: ${(cause as Error).message}`, { cause })
+    throw pathError(cause, `cannot list ${directory}: ${(cause as Error).message}`, {
+      details: { path: directory },
+    })
   }
 }
 
@@ -114,7 +143,7 @@ function findMemory(
   notes: string[],
 ): string | undefined {
   if (files.includes('memory')) return join(directory, 'memory')
-  const fitting = files.filter((name) => statSync(join(directory, name)).size === state.memoryFileBytes)
+  const fitting = files.filter((name) => statOf(join(directory, name)).size === state.memoryFileBytes)
   if (fitting.length === 1) return join(directory, fitting[0] as string)
   notes.push(
     fitting.length === 0

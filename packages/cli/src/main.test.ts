@@ -21,6 +21,25 @@ const all = Object.entries(verbs).flatMap(([name, entry]) =>
     : [{ name, verb: entry }],
 )
 
+describe('a place that cannot be read', () => {
+  const long = 'x'.repeat(5000)
+  test.each([
+    ['inspect', long, 'PATH_INVALID'],
+    ['inspect', '/proc/self/mem', 'PATH_INVALID'],
+    ['inspect', '/proc/self/fd/9999', 'NOT_FOUND'],
+    ['inspect', '/proc/1/../self/root/dev/null', 'PATH_INVALID'],
+    ['inspect', '/proc/self/task', 'NOT_FOUND'],
+    ['lab report', long, 'PATH_INVALID'],
+    ['lab report', '/proc/self/mem', 'FORMAT_INVALID'],
+  ])('%s %.30s is %s', async (verb, place, code) => {
+    const { status, stdout, stderr } = await varve(...verb.split(' '), place, '--json')
+    expect([stdout, status]).toEqual(['', { NOT_FOUND: 6, PATH_INVALID: 2, FORMAT_INVALID: 4 }[code]])
+    const { error } = JSON.parse(stderr)
+    expect(error.code).toBe(code)
+    expect(error.message.length).toBeLessThan(500)
+  })
+})
+
 describe('help', () => {
   test('names every verb and every group', async () => {
     const { status, stdout, stderr } = await varve('help')

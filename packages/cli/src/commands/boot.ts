@@ -1,4 +1,4 @@
-import { bootMachine, type DiskSpec, machineSpec, readMachineSpec, VarveError } from 'varve'
+import { bootMachine, type DiskSpec, type MachineSpec, machineSpec, readMachineSpec, VarveError } from 'varve'
 import { integerOption, listOption, positionals, stringOption } from '../arguments.js'
 import type { Command, OptionValues } from '../command.js'
 
@@ -22,7 +22,7 @@ export const command: Command = {
   help: `
   --spec FILE            machine spec as JSON (fields of MachineSpec); flags override it
   --name NAME            1-32 of a-z, 0-9, '-'; default a random one
-  --kernel FILE          uncompressed ELF kernel
+  --kernel FILE          uncompressed kernel: vmlinux on x86_64, Image on aarch64
   --initrd FILE
   --append TEXT          kernel command line (default "console=ttyS0 reboot=k panic=1")
   --memory MIB           guest memory in MiB (default 128)
@@ -41,15 +41,18 @@ Examples:
     positionals(context, [])
     const { values, signal } = context
     const file = stringOption(values, 'spec')
-    const spec = machineSpec({
-      memoryMib: 128,
-      vcpus: 1,
-      ...(file === undefined ? {} : readMachineSpec(file)),
-      ...fromFlags(values),
+    const fromFile: Partial<MachineSpec> = file === undefined ? {} : readMachineSpec(file)
+    const flags = fromFlags(values)
+    if (flags.kernel === undefined && fromFile.kernel === undefined)
+      throw new VarveError('USAGE', 'no kernel to boot was named', {
+        remedy: '--kernel FILE, or --spec FILE with a "kernel"',
+      })
+    const machine = await namingOptions(flags, () => {
+      const spec = machineSpec({ memoryMib: 128, vcpus: 1, ...fromFile, ...flags })
+      if (spec.hugePages === true)
+        context.say('hugePages: no snapshot can be taken of this machine, as no engine could restore it')
+      return context.progress('booting', () => bootMachine(spec, { signal }))
     })
-    if (spec.hugePages === true)
-      context.say('hugePages: no snapshot can be taken of this machine, as no engine could restore it')
-    const machine = await context.progress('booting', () => bootMachine(spec, { signal }))
     const { id, pid, paths, vsockPath } = machine
     machine.detach()
     if (context.json)
@@ -64,6 +67,40 @@ Examples:
       `${id}  pid ${pid}  console ${paths.consoleOutput}${vsockPath === null ? '' : `  vsock ${vsockPath}`}`,
     )
   },
+}
+
+/** The options that set a field of the spec. */
+const optionOf: Readonly<Record<string, string>> = {
+  name: '--name',
+  kernel: '--kernel',
+  initrd: '--initrd',
+  bootArgs: '--append',
+  memoryMib: '--memory',
+  vcpus: '--vcpus',
+  rootDisk: '--root-disk',
+  disks: '--disk',
+  vsockCid: '--vsock-cid',
+  network: '--tap',
+}
+
+/** An error about a field says by which option it was given. */
+async function namingOptions<T>(
+  flags: Readonly<Record<string, unknown>>,
+  boot: () => Promise<T>,
+): Promise<T> {
+  try {
+    return await boot()
+  } catch (cause) {
+    const field = cause instanceof VarveError ? cause.details.field : undefined
+    if (!(cause instanceof VarveError) || typeof field !== 'string' || flags[field] === undefined) throw cause
+    const { code, message, remedy, details } = cause
+    const option = optionOf[field] ?? field
+    throw new VarveError(code, `${option}: ${message}`, {
+      cause,
+      details: { ...details, option },
+      ...(remedy === undefined ? {} : { remedy }),
+    })
+  }
 }
 
 function fromFlags(values: OptionValues): Record<string, unknown> {

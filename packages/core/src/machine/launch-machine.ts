@@ -4,6 +4,7 @@ import { jailCgroups } from '../firecracker/jail-cgroups.js'
 import type { JailerOptions } from '../firecracker/jailer.js'
 import { formatFirecrackerVersion } from '../firecracker/version.js'
 import { launchVmm } from '../firecracker/vmm-process.js'
+import { assertBootable } from './assert-bootable.js'
 import { LaunchedMachine } from './launched-machine.js'
 import { LiveVm } from './live-vm.js'
 import { type MachineRecord, writeRecord } from './machine-record.js'
@@ -75,14 +76,21 @@ export async function launchMachine(options: LaunchMachineOptions = {}): Promise
   }
 }
 
-/** Launches and boots in one step. */
+/**
+ * Launches and boots in one step. What is wrong with `spec` is found before anything is launched (`assertBootable`):
+ * INVALID_ARGUMENT, NOT_FOUND, PATH_INVALID or FORMAT_INVALID, with the field in `details.field`.
+ */
 export async function bootMachine(
   spec: MachineSpec,
   options: LaunchMachineOptions = {},
 ): Promise<RunningMachine> {
+  const { signal } = options
+  const binary = options.binary ?? (await findFirecracker(signal === undefined ? {} : { signal }))
+  assertBootable(spec, binary.version)
   const launched = await launchMachine({
     ...(spec.name === undefined ? {} : { name: spec.name }),
     ...options,
+    binary,
   })
   try {
     return await launched.boot(spec, options.signal === undefined ? {} : { signal: options.signal })

@@ -3,6 +3,7 @@ import { apiAvailability } from '../firecracker/api-availability.js'
 import type { CallOptions } from '../firecracker/api-client.js'
 import type { SnapshotLoad } from '../firecracker/api-types.js'
 import { isAvailable } from '../firecracker/version.js'
+import { assertBootable } from './assert-bootable.js'
 import { type DiskSource, diskFile, drivesOf, PlacedFiles, placeDisks, privateName } from './disks.js'
 import { MachineHandle } from './machine-handle.js'
 import { defaultBootArgs, type MachineSpec, vsockFileName } from './machine-spec.js'
@@ -67,10 +68,11 @@ export class LaunchedMachine extends MachineHandle {
     return this.vm.state === 'launched'
   }
 
-  /** Configures the VMM and starts the guest. */
+  /** Configures the VMM and starts the guest. A spec that is found wrong beforehand (`assertBootable`) leaves it as it is. */
   async boot(spec: MachineSpec, options: CallOptions = {}): Promise<RunningMachine> {
     const trackDirtyPages = spec.trackDirtyPages ?? true
     await this.step('boot', 'running', options, async () => {
+      assertBootable(spec, this.firecrackerVersion)
       const placed = new PlacedFiles()
       try {
         await this.#configure(spec, trackDirtyPages, placed, options)

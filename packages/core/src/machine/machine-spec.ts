@@ -23,7 +23,7 @@ export interface NetworkSpec {
 export interface MachineSpec {
   /** Machine name, 1–32 of a–z, 0–9 and '-'. Default: a random one. */
   readonly name?: string
-  /** Uncompressed ELF kernel (x86_64). */
+  /** Uncompressed kernel: an ELF file on x86_64, an Image on aarch64. */
   readonly kernel: string
   readonly initrd?: string
   /** Default: `console=ttyS0 reboot=k panic=1`. */
@@ -122,6 +122,8 @@ function invalid(name: string, value: unknown, expected: string): VarveError {
   return new VarveError(
     'INVALID_ARGUMENT',
     `${name} is ${JSON.stringify(value)?.slice(0, 100)}; it must be ${expected}`,
+    // "spec.kernel" and "disks[].path" are about the fields kernel and disks.
+    { details: { field: name.replace(/^spec\./, '').split(/[.[]/)[0] } },
   )
 }
 

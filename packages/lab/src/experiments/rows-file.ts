@@ -126,7 +126,9 @@ async function wholeFile(handle: FileHandle, path: string): Promise<Buffer> {
     throw new VarveError('FORMAT_INVALID', `${path} has more than ${rowsLimits.fileBytes} bytes`)
   const bytes = Buffer.alloc(stat.size)
   for (let read = 0; read < bytes.length; ) {
-    const { bytesRead } = await handle.read(bytes, read, bytes.length - read, read)
+    const { bytesRead } = await handle.read(bytes, read, bytes.length - read, read).catch((cause: Error) => {
+      throw pathError(cause, `cannot read ${path}: ${cause.message}`, { details: { path } })
+    })
     if (bytesRead === 0) return bytes.subarray(0, read)
     read += bytesRead
   }

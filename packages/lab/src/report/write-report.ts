@@ -1,5 +1,6 @@
 import { mkdirSync, renameSync, statSync, writeFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
+import { pathError } from 'varve'
 import type { ExperimentRows } from '../experiments/rows.js'
 import { rowsToCsv } from './csv.js'
 import { renderReport } from './render-report.js'
@@ -30,9 +31,18 @@ function put(path: string, text: string): string {
   return path
 }
 
-/** The rows of a directory that `runExperiment` wrote to, or a file itself. */
+/** The rows of a directory that `runExperiment` wrote to, or a file itself. PATH_INVALID if it cannot be looked at. */
 export function rowsPathOf(place: string): string {
-  return statSync(place, { throwIfNoEntry: false })?.isDirectory() === true
-    ? join(place, 'rows.jsonl')
-    : place
+  try {
+    const isDirectory = statSync(place, { throwIfNoEntry: false })?.isDirectory() === true
+    return isDirectory ? join(place, 'rows.jsonl') : place
+  } catch (cause) {
+    throw pathError(
+      cause,
+      `cannot look at ${place.slice(0, 300)}: ${(cause as NodeJS.ErrnoException).code}`,
+      {
+        details: { path: place },
+      },
+    )
+  }
 }

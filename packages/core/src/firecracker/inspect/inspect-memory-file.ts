@@ -115,7 +115,7 @@ async function scan(
       const count = Math.min(chunkPages, end - page)
       const chunk = buffer.subarray(0, count * pageSizeBytes)
       // The last page of a file may be cut short; what is not there counts as zero.
-      chunk.fill(0, await readFully(handle, chunk, page * pageSizeBytes))
+      chunk.fill(0, await readFully({ handle, path }, chunk, page * pageSizeBytes))
       for (let i = 0; i < count; i++) (isZero(chunk, i * pageSizeBytes) ? zero : data).add(page + i, 1)
       page += count
       scannedBytes += count * pageSizeBytes

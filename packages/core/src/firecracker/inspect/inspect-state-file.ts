@@ -21,7 +21,7 @@ export async function inspectStateFile(path: string): Promise<StateFileReport> {
         `${path} has ${stat.sizeBytes} bytes; a state file has at most ${maxStateFileBytes}`,
       )
     const bytes = new Uint8Array(stat.sizeBytes)
-    const length = await readFully(handle, bytes, 0)
+    const length = await readFully({ handle, path }, bytes, 0)
     const state = withPath(path, () => readStateFile(bytes.subarray(0, length)))
     return { path, ...state, explanation: explainRegions(state) }
   } finally {
@@ -34,7 +34,7 @@ export async function isStateFile(path: string): Promise<boolean> {
   const { handle } = await openRegularFile(path)
   try {
     const start = new Uint8Array(magicProbeBytes)
-    return probeMagic(start.subarray(0, await readFully(handle, start, 0))) !== undefined
+    return probeMagic(start.subarray(0, await readFully({ handle, path }, start, 0))) !== undefined
   } finally {
     await handle.close()
   }

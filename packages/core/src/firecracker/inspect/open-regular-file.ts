@@ -27,11 +27,22 @@ export interface Stat {
   readonly allocatedBytes: number
 }
 
-/** Fills `buffer` from `offset` as far as the file goes, and gives how far that was. */
-export async function readFully(handle: FileHandle, buffer: Uint8Array, offset: number): Promise<number> {
+/**
+ * Fills `buffer` from `offset` as far as the file goes, and gives how far that was. PATH_INVALID if it cannot be read: files of
+ * /proc open well and fail then, and so does a bad disk.
+ */
+export async function readFully(
+  { handle, path }: { readonly handle: FileHandle; readonly path: string },
+  buffer: Uint8Array,
+  offset: number,
+): Promise<number> {
   let done = 0
   while (done < buffer.length) {
-    const { bytesRead } = await handle.read(buffer, done, buffer.length - done, offset + done)
+    const { bytesRead } = await handle
+      .read(buffer, done, buffer.length - done, offset + done)
+      .catch((cause: Error) => {
+        throw pathError(cause, `cannot read ${path}: ${cause.message}`, { details: { path } })
+      })
     if (bytesRead === 0) break
     done += bytesRead
   }

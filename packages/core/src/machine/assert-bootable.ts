@@ -1,0 +1,38 @@
+import { accessSync, constants, statSync } from 'node:fs'
+import { VarveError } from '../errors.js'
+import { assertKernelImage } from '../firecracker/kernel-image.js'
+import type { FirecrackerVersion } from '../firecracker/version.js'
+import { pathError } from '../not-found.js'
+import { drivesOf } from './disks.js'
+import { type MachineSpec, machineSpec } from './machine-spec.js'
+
+/**
+ * Finds before a launch what Firecracker would refuse after it: fields out of range (INVALID_ARGUMENT), and files that are missing,
+ * of the wrong kind or not accessible (NOT_FOUND, PATH_INVALID, FORMAT_INVALID). `details.field` names the field.
+ */
+export function assertBootable(spec: MachineSpec, version: FirecrackerVersion): void {
+  machineSpec(spec)
+  assertKernelImage(spec.kernel, version)
+  if (spec.initrd !== undefined) assertAccess('initrd', 'initrd', spec.initrd, constants.R_OK)
+  for (const { id, path, readOnly, root } of drivesOf(spec))
+    assertAccess(
+      root ? 'root disk' : `disk ${id}`,
+      root ? 'rootDisk' : 'disks',
+      path,
+      readOnly ? constants.R_OK : constants.R_OK | constants.W_OK,
+    )
+}
+
+function assertAccess(name: string, field: string, path: string, mode: number): void {
+  const details = { path, field }
+  try {
+    const stat = statSync(path)
+    if (!stat.isFile() && !(stat.isBlockDevice() && field !== 'initrd'))
+      throw new VarveError('PATH_INVALID', `${name} ${path} is not a regular file`, { details })
+    accessSync(path, mode)
+  } catch (cause) {
+    if (cause instanceof VarveError) throw cause
+    const rights = mode === constants.R_OK ? 'read' : 'read and written'
+    throw pathError(cause, `${name} ${path} cannot be ${rights}: ${(cause as Error).message}`, { details })
+  }
+}
