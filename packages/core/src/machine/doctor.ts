@@ -12,7 +12,7 @@ import { probeKvm } from '../sys/kvm.js'
 import { probeUserfaultfd } from '../sys/probe-userfaultfd.js'
 import { probeReflink } from '../sys/reflink.js'
 import { recallLinuxVerdict } from './linux-verdict.js'
-import { runtimeDirectory } from './runtime-directory.js'
+import { assertUsableRuntime, runtimeDirectory } from './runtime-directory.js'
 
 export interface HostCheck {
   readonly id: string
@@ -42,7 +42,7 @@ export async function checkHost(
       status: 'ok',
       finding: `Linux ${release()}, ${cpus().length} CPUs, ${cpus()[0]?.model ?? 'unknown'}`,
     },
-    { id: 'runtime', status: 'ok', finding: `machines are recorded in ${runtimeDirectory()}` },
+    checkRuntime(runtimeDirectory(options.env)),
   ]
 }
 
@@ -65,6 +65,19 @@ async function checkBinary(options: FindBinaryOptions): Promise<HostCheck> {
       finding: error.message,
       remedy: error.remedy ?? 'set $FIRECRACKER to a Firecracker binary',
     }
+  }
+}
+
+/** With the words of a launch there. */
+function checkRuntime(runtime: string): HostCheck {
+  const id = 'runtime'
+  try {
+    assertUsableRuntime(runtime)
+    return { id, status: 'ok', finding: `machines are recorded in ${runtime}` }
+  } catch (error) {
+    if (!(error instanceof VarveError)) throw error
+    const { message, remedy = 'set $VARVE_RUNTIME_DIR to a directory of your own' } = error
+    return { id, status: 'lack', finding: `no machine can be launched: ${message}`, remedy }
   }
 }
 

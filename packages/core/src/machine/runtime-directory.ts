@@ -1,6 +1,15 @@
-import { lstatSync, mkdirSync, readdirSync, rmSync, statSync } from 'node:fs'
+import {
+  accessSync,
+  constants,
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  rmSync,
+  statSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
-import { dirname, join } from 'node:path'
+import { dirname, join, resolve } from 'node:path'
 import { VarveError } from '../errors.js'
 import { removeCgroups } from '../firecracker/jail-cgroups.js'
 import { removeJail } from '../firecracker/jailer.js'
@@ -41,7 +50,12 @@ export function assertMachineId(id: string): string {
 export function claimMachineDirectory(runtime: string, id: string): string {
   const machines = machinesDirectory(runtime)
   const directory = join(machines, assertMachineId(id))
-  mkdirSync(machines, { recursive: true, mode: 0o700 })
+  try {
+    mkdirSync(machines, { recursive: true, mode: 0o700 })
+  } catch (error) {
+    assertUsableRuntime(runtime)
+    throw error
+  }
   assertPrivate(runtime)
   assertPrivate(machines)
   for (let attempt = 0; ; attempt++) {
@@ -67,6 +81,33 @@ function assertPrivate(directory: string): void {
     throw new VarveError('PATH_INVALID', `${directory} is not a directory of uid ${uid} with mode 0700`, {
       remedy: `remove it, chmod 700 it, or set $VARVE_RUNTIME_DIR`,
     })
+}
+
+/**
+ * What a launch would refuse of a runtime directory, without making anything: PATH_INVALID if it is not private, or could not
+ * be made.
+ */
+export function assertUsableRuntime(runtime: string): void {
+  for (const directory of [runtime, machinesDirectory(runtime)]) {
+    if (existsSync(directory)) assertPrivate(directory)
+    else assertCreatable(directory)
+  }
+}
+
+function assertCreatable(directory: string): void {
+  let above = dirname(resolve(directory))
+  while (!existsSync(above)) above = dirname(above)
+  try {
+    accessSync(above, constants.W_OK | constants.X_OK)
+    if (statSync(above).isDirectory()) return
+  } catch {}
+  throw new VarveError(
+    'PATH_INVALID',
+    `${directory} cannot be made: ${above} is no directory that you may write to`,
+    {
+      remedy: 'set $VARVE_RUNTIME_DIR to a directory of your own',
+    },
+  )
 }
 
 export interface RecordedMachine {
