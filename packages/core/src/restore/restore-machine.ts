@@ -6,6 +6,7 @@ import type { RunningMachine } from '../machine/running-machine.js'
 import { runtimeDirectory, runtimeOf } from '../machine/runtime-directory.js'
 import type { OpenSnapshot, SnapshotStore } from '../store/store-types.js'
 import { presentPages, type WorkingSet } from '../working-set/working-set.js'
+import { deviceCheck } from './check-devices.js'
 import { chooseEngine, engineFacts } from './choose-engine.js'
 import {
   atMost,
@@ -115,8 +116,9 @@ export interface Restored<Machine> {
 }
 
 /**
- * Starts a machine from a snapshot in a store. Disks that the guest may write to are copied for it. On any failure nothing
- * is left running. Errors: NOT_FOUND, FORMAT_INVALID, IMAGE_MISMATCH, CHECKSUM_MISMATCH (the snapshot), LOAD_FAILED
+ * Starts a machine from a snapshot in a store. Disks that the guest may write to are copied for it. What of this host its state
+ * file names must be what its config names (IMAGE_MISMATCH; docs/guides/layers.md says what that leaves). On any failure
+ * nothing is left running. Errors: NOT_FOUND, FORMAT_INVALID, IMAGE_MISMATCH, CHECKSUM_MISMATCH (the snapshot), LOAD_FAILED
  * (Firecracker’s words), and those of `launchMachine`.
  */
 export function restoreMachine(
@@ -221,8 +223,12 @@ export async function restoreMachine(
       { pid: launched.pid, directory: launched.paths.directory },
       { engine, snapshot, memoryFiles, workingSet: prefetch?.workingSet ?? null },
     )
+    const check = deviceCheck(snapshot, options)
+    check?.beforeLoad(launched)
     const loading = phase<RunningMachine | PausedMachine>('load', () =>
-      resume && !resumeAfterPrefetch ? launched.loadAndResume(load) : launched.load(load),
+      resume && !resumeAfterPrefetch && check === undefined
+        ? launched.loadAndResume(load)
+        : launched.load(load),
     )
     loading.catch(() => {})
     // The request goes out first: the rest is for while Firecracker is busy with it.
@@ -234,6 +240,7 @@ export async function restoreMachine(
     const pages = pagesOfImage(snapshot, memoryFiles, workingSet)
     const mapping = (await besideLoad?.(loading)) ?? null
     let machine = await loading
+    await (check && phase('check', () => check.afterLoad(machine, signal === undefined ? {} : { signal })))
     noting.loaded(mapping)
     const prefetching = fetching?.then((it) => {
       noting.prefetched(it)

@@ -1,0 +1,41 @@
+import { readFileSync } from 'node:fs'
+import type { LaunchedMachine } from '../machine/launched-machine.js'
+import type { MachineHandle } from '../machine/machine-handle.js'
+import type { OpenSnapshot } from '../store/store-types.js'
+import { openFileIdentities } from '../sys/proc.js'
+import {
+  assertLoadedDeclared,
+  assertStateDeclared,
+  type DeviceOverrides,
+  declaredDevices,
+} from './declared-devices.js'
+
+/** Of one restore: that the snapshot uses of this host what its config says, and nothing else. */
+export interface DeviceCheck {
+  beforeLoad(machine: LaunchedMachine): void
+  /** With the guest paused, before it has run an instruction. */
+  afterLoad(machine: MachineHandle, options: { readonly signal?: AbortSignal }): Promise<void>
+}
+
+/** Those that this process found right. A state file has one digest, so that it need not be looked at each time. */
+const seen = new Set<string>()
+const maxSeen = 4096
+
+/** Undefined where this process has restored the same state file with the same devices before. */
+export function deviceCheck(snapshot: OpenSnapshot, overrides: DeviceOverrides): DeviceCheck | undefined {
+  const declared = declaredDevices(snapshot, overrides)
+  const key = JSON.stringify([snapshot.state.digest, declared.disks, declared.vsockPath, declared.taps])
+  if (seen.has(key)) return undefined
+  let openBefore: ReadonlySet<string> = new Set()
+  return {
+    beforeLoad: ({ pid }) => {
+      assertStateDeclared(readFileSync(snapshot.statePath), declared)
+      openBefore = openFileIdentities(pid)
+    },
+    afterLoad: async (machine, options) => {
+      await assertLoadedDeclared(machine, await machine.api.vmConfig(options), declared, openBefore)
+      if (seen.size >= maxSeen) seen.clear()
+      seen.add(key)
+    },
+  }
+}
