@@ -141,7 +141,7 @@ async function isDone(store, operation, directory) {
     case 'pack':
       return (await layers('base'))[0].annotations['dev.varve.stored-pages'] !== '64'
     case 'flatten':
-      return existsSync(join(directory, 'store/varve/flat', `${(await store.resolve('one')).id}.mark`))
+      return existsSync(join(directory, 'store/varve/flat', (await store.resolve('one')).id))
     case 'gc':
       return (await store.list()).length === 4
     case 'export':

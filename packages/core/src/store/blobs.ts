@@ -49,10 +49,12 @@ export class Blobs {
 
   /** A small blob, checked against its digest whatever the marks say. */
   readSmall(digest: Digest, maxBytes: number = maxSmallBytes): Buffer {
-    const path = this.path(digest)
-    const bytes = readSmallFile(path, maxBytes)
-    if (hashBytes(bytes) !== digest) throw damaged(path, bytes.length)
-    return bytes
+    return readChecked(this.path(digest), digest, maxBytes)
+  }
+
+  /** The same of a blob that gc has put aside. */
+  readAside(digest: Digest): Buffer {
+    return readChecked(join(this.#paths.garbage, hexOf(digest)), digest, maxSmallBytes)
   }
 
   /** That a blob is there, has its size and, unless this was seen before and nothing changed since, the right bytes. */
@@ -114,6 +116,12 @@ export class Blobs {
   #markPath(digest: Digest): string {
     return join(this.#paths.verified, hexOf(digest))
   }
+}
+
+function readChecked(path: string, digest: Digest, maxBytes: number): Buffer {
+  const bytes = readSmallFile(path, maxBytes)
+  if (hashBytes(bytes) !== digest) throw damaged(path, bytes.length)
+  return bytes
 }
 
 const damageRemedy = 'import the snapshot again, or remove it; varve fsck lists all that is damaged'

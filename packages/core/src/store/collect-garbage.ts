@@ -1,168 +1,189 @@
 import { readdir, stat } from 'node:fs/promises'
 import { uptime } from 'node:os'
 import { join } from 'node:path'
-import { isVarveError, VarveError } from '../errors.js'
 import { throwIfAborted } from '../layer/throw-if-aborted.js'
-import { removeDirectory, removeFile, renameFile, syncDirectory } from '../sys/mutations.js'
-import { readSmallFile } from '../sys/small-file.js'
+import { removeFile, renameSmallFile, syncDirectory } from '../sys/mutations.js'
+import { type HeldDirectory, holdOwnDirectory } from '../sys/own-directory.js'
 import { statOrNone } from './blobs.js'
-import { parseJson } from './checked-json.js'
-import { digestOf, hexOf, isDigest, maxSmallBytes, mediaTypes } from './descriptors.js'
+import { assertOwnDirectories } from './create-store.js'
+import { digestOf, hexOf } from './descriptors.js'
+import { gcTurn, inShortTurns } from './gc-turn.js'
 import { readLeases } from './leases.js'
+import { leftOvers, removeLeftOvers } from './left-overs.js'
 import type { LocalStore } from './local-store.js'
-import { entriesOf, manifestFromJson } from './manifest.js'
-import { deadStagings } from './staging.js'
-import type { Descriptor, Digest, GcReport, SnapshotEntry, WorkOptions } from './store-types.js'
+import { NeededBlobs } from './needed-blobs.js'
+import type { Digest, GcReport, SnapshotEntry, WorkOptions } from './store-types.js'
 
 /**
- * Removes what no tag and no lease needs. The caller holds the store's lock; readers do not wait: what they may just be
- * leasing is put aside first, and put back where a lease for it appeared (docs/formats/store-v1.md, "Rules of reading").
+ * Removes what no tag and no lease needs. Readers and writers go on meanwhile: the store's lock is held for milliseconds at a time,
+ * and what a reader may just be leasing is put aside first, and put back if a lease for it appeared (docs/formats/store-v1.md,
+ * "Collecting garbage").
  */
 export async function collectGarbage(
   store: LocalStore,
   { dryRun = false, signal, onProgress }: WorkOptions & { readonly dryRun?: boolean },
 ): Promise<GcReport> {
-  const { paths, blobs } = store
-  if (!dryRun) await takeBack(store)
-  const index = await store.index()
-  const { live, stale } = await readLeases(paths.leases)
-  const leased = new Set(live.map(({ snapshot }) => snapshot))
-  const dropped = index.snapshots.filter(({ id, tags }) => tags.length === 0 && !leased.has(id))
-  const kept = index.snapshots.filter((entry) => !dropped.includes(entry))
-
-  onProgress?.('finding what is needed')
-  const tagged = new Set<Digest>()
-  const needed = new Set<Digest>()
-  for (const entry of kept) {
-    const found = neededBy(store, entry.manifest)
-    for (const digest of found) {
-      needed.add(digest)
-      if (entry.tags.length > 0) tagged.add(digest)
-    }
-  }
-  for (const foreign of index.foreign)
-    for (const digest of await neededByForeign(store, foreign)) {
-      needed.add(digest)
-      tagged.add(digest)
-    }
-  // A process may need a manifest that its snapshot no longer has (packed or squashed since).
-  for (const { manifest } of live) for (const digest of neededByLease(store, manifest)) needed.add(digest)
-
-  const unneeded = (await blobs.list()).filter((digest) => !needed.has(digest))
+  const options = { signal, onProgress }
+  // Again, since the store may have been open for a month: what is removed must be the store's.
+  assertOwnDirectories(store.paths)
+  if (dryRun) return await lookOnly(store, options)
+  await using _turn = await gcTurn(store.paths, options)
+  using garbage = holdOwnDirectory(store.paths.garbage)
+  using blobs = holdOwnDirectory(store.paths.blobs)
+  await takeBack(store, { garbage, blobs }, options)
+  const { unneeded, droppable, needed, leasedBlobs } = await look(store, options)
+  // References first: from here on no reader finds what goes.
+  const dropped = await dropReferences(store, droppable, options)
+  throwIfAborted(signal, 'gc')
+  await setAside(store, unneeded, needed, { garbage, blobs }, options)
+  const back = await putBackLeased(store, dropped, { garbage, blobs }, options)
+  const names = garbage.names()
+  onProgress?.(`removing ${names.length} blobs`)
   let removedBytes = 0
-  for (const digest of unneeded) removedBytes += Number((await blobs.stat(digest))?.blocks ?? 0n) * 512
-  const stagings = await deadStagings(paths.staging)
-  const flats = await unneededFlats(store, kept)
-  const marks = await unneededMarks(store, unneeded)
-  const clones = await leftClones(paths.clones)
-  const report: GcReport = {
+  let removedBlobs = 0
+  for (const name of names) {
+    removedBytes += Number((await statOrNone(garbage.at(name).reached))?.blocks ?? 0n) * 512
+    if (isHex(name)) removedBlobs++
+    await removeFile(garbage.at(name))
+  }
+  const left = await leftOvers(store, await leftClones(store.paths.clones))
+  await removeLeftOvers(store, left)
+  await syncDirectory(store.paths.blobs)
+  return {
+    removedBlobs,
+    removedBytes,
+    removedSnapshots: dropped.filter((it) => !back.includes(it)).map(({ id }) => id),
+    removedStaging: left.stagings.length,
+    removedFlat: left.flats.filter((name) => !/\.(mark|lock)$/.test(name)).length,
+    leasedBlobs,
+  }
+}
+
+interface Held {
+  readonly garbage: HeldDirectory
+  readonly blobs: HeldDirectory
+}
+
+const isHex = (name: string) => /^[0-9a-f]{64}$/.test(name)
+
+/** What a gc would find now. */
+async function look(store: LocalStore, { onProgress }: WorkOptions) {
+  const index = await store.index()
+  const { live } = await readLeases(store.paths.leases)
+  const leased = new Set(live.map(({ snapshot }) => snapshot))
+  const droppable = index.snapshots.filter(({ id, tags }) => tags.length === 0 && !leased.has(id))
+  onProgress?.('finding what is needed')
+  const needed = new NeededBlobs(store)
+  await needed.addIndex({ ...index, snapshots: index.snapshots.filter(({ tags }) => tags.length > 0) })
+  const tagged = needed.all.size
+  await needed.addIndex({ ...index, snapshots: index.snapshots.filter((it) => !droppable.includes(it)) })
+  for (const lease of live) needed.addLease(lease)
+  const unneeded = (await store.blobs.list()).filter((digest) => !needed.has(digest))
+  return { unneeded, droppable, needed, leasedBlobs: needed.all.size - tagged }
+}
+
+async function lookOnly(store: LocalStore, options: WorkOptions): Promise<GcReport> {
+  const { unneeded, droppable, leasedBlobs } = await look(store, options)
+  const ids = new Set(droppable.map(({ id }) => id))
+  const left = await leftOvers(store, await leftClones(store.paths.clones), ids)
+  let removedBytes = 0
+  for (const digest of unneeded) removedBytes += Number((await store.blobs.stat(digest))?.blocks ?? 0n) * 512
+  return {
     removedBlobs: unneeded.length,
     removedBytes,
-    removedSnapshots: dropped.map(({ id }) => id),
-    removedStaging: stagings.length,
-    removedFlat: flats.filter((path) => !/\.(mark|lock)$/.test(path)).length,
-    leasedBlobs: [...needed].filter((digest) => !tagged.has(digest)).length,
+    removedSnapshots: [...ids],
+    removedStaging: left.stagings.length,
+    removedFlat: left.flats.filter((name) => !/\.(mark|lock)$/.test(name)).length,
+    leasedBlobs,
   }
-  if (dryRun) return report
-
-  // References first: from here on nobody finds what goes.
-  if (dropped.length > 0) {
-    const gone = new Set(dropped.map(({ id }) => id))
-    await store.updateIndex((now) => ({ ...now, snapshots: now.snapshots.filter(({ id }) => !gone.has(id)) }))
-  }
-  throwIfAborted(signal, 'gc')
-  for (const digest of unneeded) await renameFile(blobs.path(digest), join(paths.garbage, hexOf(digest)))
-  await putBackLeased(store, dropped)
-  onProgress?.(`removing ${unneeded.length} blobs`)
-  for (const name of await readdir(paths.garbage)) await removeFile(join(paths.garbage, name))
-  for (const path of [...stagings, ...clones]) await removeDirectory(path)
-  for (const path of [...flats, ...marks, ...stale, ...(await leftTemporaries(store))]) await removeFile(path)
-  await syncDirectory(paths.blobs)
-  return report
-}
-
-/** Everything a snapshot's manifest names, and itself. Where it cannot be read nothing may be removed. */
-function neededBy(store: LocalStore, manifest: Descriptor): readonly Digest[] {
-  try {
-    const path = store.blobs.path(manifest.digest)
-    const read = manifestFromJson(store.blobs.readSmall(manifest.digest), path)
-    return [manifest.digest, read.config.digest, ...entriesOf(read).map(({ digest }) => digest)]
-  } catch (cause) {
-    throw new VarveError('FORMAT_INVALID', `gc cannot tell what is needed: ${(cause as Error).message}`, {
-      cause,
-      remedy: 'varve fsck says what is wrong; remove the tags of a snapshot that is lost, then gc again',
-    })
-  }
-}
-
-function neededByLease(store: LocalStore, manifest: Digest): readonly Digest[] {
-  try {
-    return neededBy(store, { mediaType: mediaTypes.manifest, digest: manifest, size: 0 })
-  } catch (error) {
-    // Its process found nothing there either.
-    if (isVarveError((error as Error).cause, 'NOT_FOUND')) return []
-    throw error
-  }
-}
-
-/** What another tool's entry leads to: every descriptor in every JSON document from there on. */
-async function neededByForeign(store: LocalStore, entry: unknown): Promise<ReadonlySet<Digest>> {
-  const found = new Set<Digest>()
-  const queue: unknown[] = [entry]
-  while (queue.length > 0) {
-    const value = queue.pop()
-    if (typeof value !== 'object' || value === null) continue
-    const { digest, mediaType } = value as Record<string, unknown>
-    if (isDigest(digest) && !found.has(digest)) {
-      found.add(digest)
-      const isJson = typeof mediaType === 'string' && mediaType.endsWith('+json')
-      const size = (await store.blobs.stat(digest))?.size
-      if (isJson && size !== undefined && size <= maxSmallBytes) {
-        const path = store.blobs.path(digest)
-        queue.push(parseJson(readSmallFile(path, maxSmallBytes), path))
-      }
-    }
-    queue.push(...Object.values(value))
-  }
-  return found
 }
 
 /** After a gc that was cut off, garbage may hold what is needed again: all goes back, and is judged anew. */
-async function takeBack(store: LocalStore): Promise<void> {
-  const { paths, blobs } = store
-  const names = (await readdir(paths.garbage)).filter((name) => /^[0-9a-f]{64}$/.test(name))
-  for (const name of names) await renameFile(join(paths.garbage, name), blobs.path(digestOf(name)))
-  if (names.length > 0) await syncDirectory(paths.blobs)
-}
-
-/** Whoever wrote a lease before this look finds everything again; whoever comes later finds nothing, and looks once more. */
-async function putBackLeased(store: LocalStore, dropped: readonly SnapshotEntry[]): Promise<void> {
-  const { paths, blobs } = store
-  const { live } = await readLeases(paths.leases)
-  const back = dropped.filter(({ id }) => live.some(({ snapshot }) => snapshot === id))
-  if (back.length === 0) return
-  const aside = (digest: Digest) => join(paths.garbage, hexOf(digest))
-  for (const entry of back) {
-    const place = async (digest: Digest) => {
-      if ((await statOrNone(aside(digest))) !== undefined) await renameFile(aside(digest), blobs.path(digest))
-    }
-    await place(entry.manifest.digest)
-    for (const digest of neededBy(store, entry.manifest)) await place(digest)
+async function takeBack(store: LocalStore, { garbage, blobs }: Held, options: WorkOptions): Promise<void> {
+  const names = garbage.names().filter(isHex)
+  const there = new Set(blobs.names())
+  const putBack = (name: string) => {
+    // A blob that was written anew meanwhile may be the whole one of the two.
+    if (!there.has(name)) renameSmallFile(garbage.at(name), blobs.at(name))
   }
-  await store.updateIndex((now) => ({ ...now, snapshots: [...now.snapshots, ...back] }))
+  const begin = async () => {
+    for (const name of blobs.names()) there.add(name)
+  }
+  await inShortTurns(store, names, { begin, each: putBack }, options)
+  if (names.length > 0) await syncDirectory(store.paths.blobs)
 }
 
-async function unneededFlats({ paths }: LocalStore, kept: readonly SnapshotEntry[]): Promise<string[]> {
-  const ids = new Set(kept.map(({ id }) => id))
-  const names = await readdir(paths.flat)
-  return names.filter((name) => !ids.has(name.split('.')[0] ?? '')).map((name) => join(paths.flat, name))
+/** Gives the entries that were without a tag still when they went. */
+async function dropReferences(
+  store: LocalStore,
+  droppable: readonly SnapshotEntry[],
+  options: WorkOptions,
+): Promise<readonly SnapshotEntry[]> {
+  if (droppable.length === 0) return []
+  const ids = new Set(droppable.map(({ id }) => id))
+  let dropped: readonly SnapshotEntry[] = []
+  await store.locked(
+    () =>
+      store.updateIndex((now) => {
+        dropped = now.snapshots.filter(({ id, tags }) => ids.has(id) && tags.length === 0)
+        return { ...now, snapshots: now.snapshots.filter((it) => !dropped.includes(it)) }
+      }),
+    options,
+  )
+  return dropped
 }
 
-async function unneededMarks({ paths, blobs }: LocalStore, unneeded: readonly Digest[]): Promise<string[]> {
-  const there = new Set((await blobs.list()).map(hexOf))
-  for (const digest of unneeded) there.delete(hexOf(digest))
-  const names = await readdir(paths.verified)
-  return names.filter((name) => !there.has(name)).map((name) => join(paths.verified, name))
+/** Moves blobs to the garbage, but for those that the index has come to need since they were looked at. */
+async function setAside(
+  store: LocalStore,
+  unneeded: readonly Digest[],
+  needed: NeededBlobs,
+  { garbage, blobs }: Held,
+  options: WorkOptions,
+): Promise<void> {
+  let seen = ''
+  const begin = async () => {
+    const found = await statOrNone(store.paths.index)
+    const state = `${found?.ino} ${found?.mtimeNs} ${found?.size}`
+    if (state !== seen) await needed.addIndex(await store.index())
+    seen = state
+  }
+  const each = (digest: Digest) => {
+    if (!needed.has(digest)) renameSmallFile(blobs.at(hexOf(digest)), garbage.at(hexOf(digest)))
+  }
+  await inShortTurns(store, unneeded, { begin, each }, options)
+}
+
+/**
+ * A reader that wrote its lease before this look finds everything again: blobs of the manifest that its lease names, and the
+ * reference. One that comes later finds nothing, waits for the end of this gc, and looks once more.
+ */
+async function putBackLeased(
+  store: LocalStore,
+  dropped: readonly SnapshotEntry[],
+  { garbage, blobs }: Held,
+  options: WorkOptions,
+): Promise<readonly SnapshotEntry[]> {
+  const { live } = await readLeases(store.paths.leases)
+  const back = dropped.filter(({ id }) => live.some(({ snapshot }) => snapshot === id))
+  const needed = new NeededBlobs(store)
+  await needed.addIndex({ snapshots: back, foreign: [] })
+  for (const lease of live) needed.addLease(lease)
+  const names = garbage.names().filter((name) => isHex(name) && needed.has(digestOf(name)))
+  const there = new Set(names.length > 0 ? blobs.names() : [])
+  for (const name of names) if (!there.has(name)) renameSmallFile(garbage.at(name), blobs.at(name))
+  if (names.length > 0) await syncDirectory(store.paths.blobs)
+  if (back.length > 0)
+    await store.locked(
+      () =>
+        store.updateIndex((now) => {
+          // An import may have brought one of them again meanwhile.
+          const missing = back.filter(({ id }) => !now.snapshots.some((it) => it.id === id))
+          return { ...now, snapshots: [...now.snapshots, ...missing] }
+        }),
+      options,
+    )
+  return back
 }
 
 /** Copies that went with their machines, had this host not gone down: older than its boot. */
@@ -174,14 +195,5 @@ async function leftClones(directory: string): Promise<string[]> {
     const found = await stat(path).catch(() => undefined)
     if (found !== undefined && found.ctimeMs < bootedAt) left.push(path)
   }
-  return left
-}
-
-/** Half-written files beside those that are replaced whole; see `replaceCachedFile` for who may be writing one just now. */
-async function leftTemporaries({ paths }: LocalStore): Promise<string[]> {
-  const left: string[] = []
-  for (const directory of [paths.directory, paths.leases, paths.verified, paths.flat])
-    for (const name of await readdir(directory))
-      if (/\.tmp-[0-9a-f]{12}$/.test(name)) left.push(join(directory, name))
   return left
 }

@@ -4,6 +4,7 @@ import { isVarveError, VarveError } from '../errors.js'
 import { notFound, pathError } from '../not-found.js'
 import { lock } from '../sys/file-lock.js'
 import { makeDirectory, syncDirectory } from '../sys/mutations.js'
+import { assertOwnDirectory } from '../sys/own-directory.js'
 import { statOrNone } from './blobs.js'
 import { Fields, readJsonFile } from './checked-json.js'
 import { emptyIndex, indexToJson } from './reference-index.js'
@@ -16,6 +17,7 @@ const layoutVersion = '1.0.0'
 export async function createLayout(paths: StorePaths): Promise<void> {
   await mkdir(dirname(paths.directory), { recursive: true })
   if (await makeMissing(paths.directory)) await syncDirectory(dirname(paths.directory))
+  assertOwnDirectory(paths.directory)
   if ((await statOrNone(paths.layout)) !== undefined && (await statOrNone(paths.index)) !== undefined) {
     await makeOwnDirectories(paths)
     return
@@ -42,19 +44,23 @@ export async function createLayout(paths: StorePaths): Promise<void> {
 const ownNames = /^(oci-layout|index\.json|blobs|varve)(\.tmp-[0-9a-f]+)?$/
 
 async function makeOwnDirectories(paths: StorePaths): Promise<void> {
-  const { blobs, staging, leases, garbage, verified, flat, clones } = paths
-  for (const directory of [
-    dirname(blobs),
-    blobs,
-    dirname(staging),
-    staging,
-    leases,
-    garbage,
-    verified,
-    flat,
-    clones,
-  ])
+  for (const directory of ownDirectories(paths)) {
     await makeMissing(directory)
+    // Before anything is made in it: where a link leads is not the store's.
+    assertOwnDirectory(directory)
+  }
+}
+
+/** That all of a store's directories are real, and this user's alone. PATH_INVALID. */
+export function assertOwnDirectories(paths: StorePaths): void {
+  for (const directory of ownDirectories(paths)) assertOwnDirectory(directory)
+}
+
+/** Outer ones first. */
+function ownDirectories({ directory, blobs, staging, ...paths }: StorePaths): readonly string[] {
+  const { leases, garbage, verified, flat, clones } = paths
+  const outer = [directory, dirname(blobs), dirname(staging)]
+  return [...outer, blobs, staging, leases, garbage, verified, flat, clones]
 }
 
 async function makeMissing(directory: string): Promise<boolean> {
@@ -71,20 +77,16 @@ async function makeMissing(directory: string): Promise<boolean> {
   }
 }
 
-/** That there is a store, of a known version, which only its owner can write to. */
+/** That there is a store, of a known version, in directories that are real, and this user's alone. */
 export async function openLayout(paths: StorePaths): Promise<void> {
   const { directory, layout } = paths
-  const stat = await lstat(directory).catch((cause: NodeJS.ErrnoException) => {
+  await lstat(directory).catch((cause: NodeJS.ErrnoException) => {
     throw pathError(cause, `no store at ${directory}: ${cause.message}`, {
       kind: 'store',
       remedy: 'the first snapshot makes one: varve snapshot create',
     })
   })
-  if (!stat.isDirectory()) throw new VarveError('PATH_INVALID', `${directory} is not a directory`)
-  if ((stat.mode & 0o022) !== 0)
-    throw new VarveError('PATH_INVALID', `others may write to ${directory}, which holds guests' memory`, {
-      remedy: `chmod 700 ${directory}`,
-    })
+  assertOwnDirectory(directory)
   if ((await statOrNone(layout)) === undefined)
     throw notFound('store', `${directory} is no store: it has no oci-layout`, {
       remedy: 'the first snapshot makes one: varve snapshot create',

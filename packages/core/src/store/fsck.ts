@@ -9,6 +9,7 @@ import { removeFile } from '../sys/mutations.js'
 import { hexOf } from './descriptors.js'
 import { assertChain, isMapOf } from './layer-chain.js'
 import { readLeases } from './leases.js'
+import { isTemporary } from './left-overs.js'
 import type { LocalStore } from './local-store.js'
 import { entriesOf, type SnapshotManifest } from './manifest.js'
 import { emptyIndex, type ReferenceIndex } from './reference-index.js'
@@ -155,5 +156,5 @@ async function findGarbage(
     if (!ids.has(name.split('.')[0] ?? '')) garbage(join(paths.flat, name), 'a flat image of no snapshot')
   for (const directory of [paths.directory, paths.leases, paths.verified])
     for (const name of await readdir(directory))
-      if (/\.tmp-[0-9a-f]{12}$/.test(name)) garbage(join(directory, name), 'half-written')
+      if (isTemporary(name)) garbage(join(directory, name), 'half-written')
 }

@@ -56,6 +56,9 @@ export async function importSnapshots(
   for (const manifest of manifests) await checkLayers(store, staged, manifest, options)
   // Awaited here: staging goes when this function returns.
   return await store.locked(async () => {
+    // First: a gc may have taken away what the archive left out and the store had.
+    for (const { descriptor, path: source } of hashed.values())
+      if (source === null) await store.assertThere(descriptor)
     for (const [digest, { path: source }] of hashed)
       if (source !== null) await store.blobs.publish(source, digest)
     await syncDirectory(store.paths.blobs)

@@ -68,7 +68,7 @@ export function defaultStoreDirectory(env: NodeJS.ProcessEnv = process.env): str
 
 /**
  * Opens the store in a directory; `create` makes one where there is nothing yet. NOT_FOUND, FORMAT_INVALID (something else is
- * there), FORMAT_UNSUPPORTED, PATH_INVALID (others may write there).
+ * there), FORMAT_UNSUPPORTED, PATH_INVALID (a directory of it is a link, another user's, or open to others).
  */
 export async function openLocalStore(
   directory: string,
@@ -231,7 +231,7 @@ export class LocalStore implements SnapshotStore {
         staged.filter(({ path }) => path !== null).map(({ descriptor }) => descriptor.digest),
       )
       for (const descriptor of entriesOf(manifest))
-        if (!fresh.has(descriptor.digest)) await this.#assertThere(descriptor)
+        if (!fresh.has(descriptor.digest)) await this.assertThere(descriptor)
       for (const { path, descriptor } of [...staged, blob])
         if (path !== null) await this.blobs.publish(path, descriptor.digest)
       await syncDirectory(this.paths.blobs)
@@ -240,10 +240,12 @@ export class LocalStore implements SnapshotStore {
     }, options)
   }
 
-  async #assertThere({ digest }: Descriptor): Promise<void> {
+  /** To be asked under the lock of what a new manifest takes over: outside of it, a gc may come in between. */
+  async assertThere({ digest }: Descriptor): Promise<void> {
     if ((await this.blobs.stat(digest)) !== undefined) return
     throw notFound('blob', `blob ${this.blobs.path(digest)} is missing`, {
-      remedy: 'varve fsck says which snapshots need it',
+      remedy:
+        'import the snapshot again from an archive that has it; varve fsck says which snapshots need it',
     })
   }
 
@@ -310,7 +312,7 @@ export class LocalStore implements SnapshotStore {
   }
 
   gc(options: WorkOptions & { readonly dryRun?: boolean } = {}): Promise<GcReport> {
-    return this.locked(() => collectGarbage(this, options), options)
+    return collectGarbage(this, options)
   }
 
   fsck(options: WorkOptions = {}): Promise<FsckReport> {

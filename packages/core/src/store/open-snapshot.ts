@@ -1,6 +1,7 @@
 import { join } from 'node:path'
 import { isVarveError, VarveError } from '../errors.js'
 import type { ProcessIdentity } from '../sys/proc.js'
+import { gcTurn } from './gc-turn.js'
 import { endLease, leaseToOther, leaseToSelf } from './leases.js'
 import type { LocalStore } from './local-store.js'
 import { storedPagesOf } from './manifest.js'
@@ -18,10 +19,13 @@ export async function openSnapshot(
     try {
       return await openLeased(store, entry, async () => endLease(lease), options)
     } catch (error) {
-      endLease(lease)
-      // gc may have been at it while the lease was written: it has put everything back, or the snapshot is gone for good.
-      if (!isVarveError(error, 'NOT_FOUND') || attempt > 0) throw error
-      await store.locked(async () => {}, options)
+      try {
+        if (!isVarveError(error, 'NOT_FOUND') || attempt > 0) throw error
+        // gc may have been at it while the lease was written: when it is done it has put everything back, or the snapshot is gone.
+        await using _turn = await gcTurn(store.paths, options)
+      } finally {
+        endLease(lease)
+      }
     }
   }
 }

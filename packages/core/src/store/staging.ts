@@ -16,6 +16,7 @@ export async function makeStaging(directory: string): Promise<Staging> {
     owner = await tryLock(join(own, ownerFile))
     if (owner === undefined) throw new Error(`${own} is locked by somebody else`)
   } catch (error) {
+    await owner?.[Symbol.asyncDispose]()
     await removeDirectory(own)
     throw error
   }
@@ -26,8 +27,12 @@ export async function makeStaging(directory: string): Promise<Staging> {
     [Symbol.asyncDispose]: async () => {
       if (ended) return
       ended = true
-      await removeDirectory(own)
-      await held[Symbol.asyncDispose]()
+      try {
+        await removeDirectory(own)
+      } finally {
+        // What could not be removed is left over from here on, and gc tries again.
+        await held[Symbol.asyncDispose]()
+      }
     },
   }
 }

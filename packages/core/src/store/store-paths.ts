@@ -9,6 +9,8 @@ export interface StorePaths {
   readonly index: string
   readonly blobs: string
   readonly lock: string
+  /** Held by a gc, from begin to end. */
+  readonly gc: string
   readonly staging: string
   readonly leases: string
   readonly garbage: string
@@ -25,6 +27,7 @@ export function storePaths(directory: string): StorePaths {
     index: join(directory, 'index.json'),
     blobs: join(directory, 'blobs', 'sha256'),
     lock: own('lock'),
+    gc: own('gc'),
     staging: own('staging'),
     leases: own('leases'),
     garbage: own('garbage'),

@@ -1,6 +1,7 @@
 import { closeSync, constants, ftruncateSync, openSync, renameSync, unlinkSync, writeSync } from 'node:fs'
-import { type FileHandle, link, mkdir, open, rename, rm, rmdir, unlink } from 'node:fs/promises'
+import { type FileHandle, link, mkdir, open, rename, rmdir, unlink } from 'node:fs/promises'
 import { VarveError } from '../errors.js'
+import { type HeldName, walkForRemoval } from './own-directory.js'
 import * as reflink from './reflink.js'
 
 /**
@@ -183,9 +184,19 @@ export function removeSmallFile(path: string): void {
   }
 }
 
+/** By its path, or by a directory that is held open. */
+type Place = string | HeldName
+const nameOf = (place: Place) => (typeof place === 'string' ? place : place.path)
+const wayTo = (place: Place) => (typeof place === 'string' ? place : place.reached)
+
 /** rename(2): replaces an existing file in one step. */
-export async function renameFile(from: string, to: string): Promise<void> {
-  await change('rename', to, () => rename(from, to), from)
+export async function renameFile(from: Place, to: Place): Promise<void> {
+  await change('rename', nameOf(to), () => rename(wayTo(from), wayTo(to)), nameOf(from))
+}
+
+/** The same in this thread: 15 µs, where the thread pool takes ten times as long. For many in a row. */
+export function renameSmallFile(from: Place, to: Place): void {
+  change('rename', nameOf(to), () => renameSync(wayTo(from), wayTo(to)), nameOf(from))
 }
 
 /** link(2): an existing name is EEXIST. */
@@ -194,8 +205,8 @@ export async function linkFile(from: string, to: string): Promise<void> {
 }
 
 /** A missing file is fine. */
-export async function removeFile(path: string): Promise<void> {
-  await change('unlink', path, () => unlink(path)).catch(unlessMissing)
+export async function removeFile(place: Place): Promise<void> {
+  await change('unlink', nameOf(place), () => unlink(wayTo(place))).catch(unlessMissing)
 }
 
 /** A new private directory (0700); an existing one is EEXIST. */
@@ -203,9 +214,10 @@ export async function makeDirectory(path: string): Promise<void> {
   await change('mkdir', path, () => mkdir(path, { mode: 0o700 }))
 }
 
-/** With all its content; a missing one is fine. */
-export async function removeDirectory(path: string): Promise<void> {
-  await change('rmdir', path, () => rm(path, { recursive: true, force: true }))
+/** With all its content; links are removed and not followed; a missing one is fine. */
+export async function removeDirectory(place: Place): Promise<void> {
+  const held = { path: nameOf(place), reached: wayTo(place) }
+  await change('rmdir', held.path, () => walkForRemoval(held, { file: unlink, empty: rmdir }))
 }
 
 /** Only where it is empty; false where it is not. */

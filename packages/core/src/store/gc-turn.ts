@@ -1,0 +1,35 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import { throwIfAborted } from '../layer/throw-if-aborted.js'
+import { type FileLock, lock } from '../sys/file-lock.js'
+import type { LocalStore } from './local-store.js'
+import type { StorePaths } from './store-paths.js'
+import type { WorkOptions } from './store-types.js'
+
+/** Held by a gc from begin to end: no two run at once. A reader that missed a blob takes it, to look again when gc is done. */
+export function gcTurn(paths: StorePaths, { signal, onProgress }: WorkOptions): Promise<FileLock> {
+  return lock(paths.gc, { signal, onWait: () => onProgress?.('waiting for a gc of another process') })
+}
+
+/** The longest that gc keeps the store's lock: a capture waits for it while its guest stands still. */
+const batchMs = 5
+/** Longer than a process that waits for a lock sleeps between two looks (20 ms, sys/file-lock.ts): it gets its turn. */
+const pauseMs = 25
+
+/** Does something to each item with the store's lock held, a few milliseconds at a time. `begin` comes first in each batch. */
+export async function inShortTurns<T>(
+  store: LocalStore,
+  items: readonly T[],
+  { begin, each }: { readonly begin: () => Promise<void>; readonly each: (item: T) => void },
+  options: WorkOptions,
+): Promise<void> {
+  for (let next = 0; next < items.length; ) {
+    if (next > 0) await sleep(pauseMs)
+    throwIfAborted(options.signal, 'gc')
+    await store.locked(async () => {
+      await begin()
+      const until = performance.now() + batchMs
+      do each(items[next++] as T)
+      while (next < items.length && performance.now() < until)
+    }, options)
+  }
+}

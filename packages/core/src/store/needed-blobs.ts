@@ -1,0 +1,106 @@
+import { isVarveError, VarveError } from '../errors.js'
+import { readSmallFile } from '../sys/small-file.js'
+import { parseJson } from './checked-json.js'
+import { isDigest, maxSmallBytes } from './descriptors.js'
+import type { LocalStore } from './local-store.js'
+import { entriesOf, manifestFromJson } from './manifest.js'
+import type { ReferenceIndex } from './reference-index.js'
+import type { Digest } from './store-types.js'
+
+/** What references and leases need. It only grows, and a manifest, which never changes, is read once. */
+export class NeededBlobs {
+  readonly #store: LocalStore
+  readonly #digests = new Set<Digest>()
+  readonly #manifests = new Set<Digest>()
+  readonly #foreign = new Set<string>()
+
+  constructor(store: LocalStore) {
+    this.#store = store
+  }
+
+  has(digest: Digest): boolean {
+    return this.#digests.has(digest)
+  }
+
+  get all(): ReadonlySet<Digest> {
+    return this.#digests
+  }
+
+  /** All that an index names. FORMAT_INVALID if that cannot be read: then nothing may be removed. */
+  async addIndex({ snapshots, foreign }: ReferenceIndex): Promise<void> {
+    for (const { manifest } of snapshots) this.#addManifest(manifest.digest)
+    for (const entry of foreign) {
+      const key = JSON.stringify(entry)
+      if (this.#foreign.has(key)) continue
+      for (const digest of await neededByForeign(this.#store, entry)) this.#digests.add(digest)
+      this.#foreign.add(key)
+    }
+  }
+
+  /** What a process needs by its lease: a manifest that its snapshot may no longer have (packed or squashed since). */
+  addLease({ manifest }: { readonly manifest: Digest }): void {
+    try {
+      this.#addManifest(manifest)
+    } catch (error) {
+      // Its process found nothing there either.
+      if (!isVarveError((error as Error).cause, 'NOT_FOUND')) throw error
+    }
+  }
+
+  #addManifest(digest: Digest): void {
+    if (this.#manifests.has(digest)) return
+    for (const needed of neededBy(this.#store, digest)) this.#digests.add(needed)
+    this.#manifests.add(digest)
+  }
+}
+
+/** Everything a manifest names, and itself; it may have been put aside. */
+function neededBy({ blobs }: LocalStore, manifest: Digest): readonly Digest[] {
+  try {
+    const bytes = readWherever(
+      () => blobs.readSmall(manifest),
+      () => blobs.readAside(manifest),
+    )
+    const read = manifestFromJson(bytes, blobs.path(manifest))
+    return [manifest, read.config.digest, ...entriesOf(read).map(({ digest }) => digest)]
+  } catch (cause) {
+    throw new VarveError('FORMAT_INVALID', `gc cannot tell what is needed: ${(cause as Error).message}`, {
+      cause,
+      remedy: 'varve fsck says what is wrong; import the snapshot again, or remove its tags, then gc again',
+    })
+  }
+}
+
+function readWherever(...places: readonly (() => Buffer)[]): Buffer {
+  let missing: unknown
+  for (const read of places)
+    try {
+      return read()
+    } catch (error) {
+      if (!isVarveError(error, 'NOT_FOUND')) throw error
+      missing ??= error
+    }
+  throw missing
+}
+
+/** What another tool's entry leads to: every descriptor in every JSON document from there on. */
+async function neededByForeign(store: LocalStore, entry: unknown): Promise<ReadonlySet<Digest>> {
+  const found = new Set<Digest>()
+  const queue: unknown[] = [entry]
+  while (queue.length > 0) {
+    const value = queue.pop()
+    if (typeof value !== 'object' || value === null) continue
+    const { digest, mediaType } = value as Record<string, unknown>
+    if (isDigest(digest) && !found.has(digest)) {
+      found.add(digest)
+      const isJson = typeof mediaType === 'string' && mediaType.endsWith('+json')
+      const size = (await store.blobs.stat(digest))?.size
+      if (isJson && size !== undefined && size <= maxSmallBytes) {
+        const path = store.blobs.path(digest)
+        queue.push(parseJson(readSmallFile(path, maxSmallBytes), path))
+      }
+    }
+    queue.push(...Object.values(value))
+  }
+  return found
+}

@@ -1,0 +1,105 @@
+import { closeSync, constants, fstatSync, lstatSync, openSync, readdirSync } from 'node:fs'
+import { join } from 'node:path'
+import { VarveError } from '../errors.js'
+
+/** A name in a directory that is held open. A link that replaces the directory later leads no change elsewhere. */
+export interface HeldName {
+  /** For messages and observers. */
+  readonly path: string
+  /** The way there by the open directory. */
+  readonly reached: string
+}
+
+export interface HeldDirectory extends Disposable {
+  readonly path: string
+  names(): string[]
+  at(name: string): HeldName
+}
+
+/** Refuses a directory that is a link, that another user owns, or that others may use. PATH_INVALID with the remedy. */
+export function assertOwnDirectory(path: string): void {
+  let stat: ReturnType<typeof lstatSync>
+  try {
+    stat = lstatSync(path)
+  } catch (cause) {
+    throw new VarveError('PATH_INVALID', `cannot use ${path}: ${(cause as Error).message}`, { cause })
+  }
+  assertOwn(path, stat)
+}
+
+function assertOwn(path: string, stat: ReturnType<typeof lstatSync> & object): void {
+  const refusal = (what: string, remedy: string) =>
+    new VarveError('PATH_INVALID', `${path} ${what}`, { remedy, details: { path } })
+  if (!stat.isDirectory())
+    throw refusal(
+      stat.isSymbolicLink() ? 'is a symbolic link' : 'is not a directory',
+      'put a directory of your own in its place',
+    )
+  const uid = process.geteuid?.()
+  // For root as well: the owner could exchange the directory's content while root works in it.
+  if (uid !== undefined && stat.uid !== uid)
+    throw refusal(
+      `belongs to user ${stat.uid}, not to user ${uid} who runs this process`,
+      `run as user ${stat.uid}, or use a directory of your own`,
+    )
+  if ((Number(stat.mode) & 0o077) !== 0)
+    throw refusal(
+      `has mode ${(Number(stat.mode) & 0o777).toString(8)}: other users may use what is in it`,
+      `chmod 700 ${path}`,
+    )
+}
+
+/** Opens a directory that `assertOwnDirectory` accepts, without following a link. */
+export function holdOwnDirectory(path: string): HeldDirectory {
+  assertOwnDirectory(path)
+  const held = holdDirectory({ path, reached: path })
+  try {
+    assertOwn(path, fstatSync(held.fd))
+    return held
+  } catch (error) {
+    held[Symbol.dispose]()
+    throw error
+  }
+}
+
+/** Any directory; ELOOP or ENOTDIR if the name is a link. */
+function holdDirectory({ path, reached }: HeldName): HeldDirectory & { readonly fd: number } {
+  const fd = openSync(reached, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW)
+  const way = `/proc/self/fd/${fd}`
+  return {
+    path,
+    fd,
+    names: () => readdirSync(way),
+    at: (name) => ({ path: join(path, name), reached: `${way}/${name}` }),
+    [Symbol.dispose]: () => closeSync(fd),
+  }
+}
+
+/** Deeper ones are not Varve's, and each level keeps a descriptor open. */
+const maxDepth = 64
+
+/**
+ * Gives every file below a directory to `removeFile` and every directory, once it is empty, to `removeEmpty`; the directory itself
+ * comes last. Links are removed, never followed. A name that is missing by then is no error.
+ */
+export async function walkForRemoval(
+  place: HeldName,
+  remove: {
+    readonly file: (path: string) => Promise<void>
+    readonly empty: (path: string) => Promise<void>
+  },
+  depth = 0,
+): Promise<void> {
+  try {
+    if (!lstatSync(place.reached).isDirectory()) return await remove.file(place.reached)
+    if (depth > maxDepth)
+      throw new VarveError('PATH_INVALID', `${place.path} is more than ${maxDepth} directories deep`)
+    {
+      using directory = holdDirectory(place)
+      for (const name of directory.names()) await walkForRemoval(directory.at(name), remove, depth + 1)
+    }
+    await remove.empty(place.reached)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
+  }
+}
