@@ -1,0 +1,49 @@
+import { writeFileSync } from 'node:fs'
+import { cpus, release } from 'node:os'
+
+const titles = {
+  restores: 'restores and stops by one process (`file` and `mapped` in turn)',
+  served: 'restores and stops by one page server',
+  captures:
+    'captures of one VM: the last 7 tags kept, gc after every 4, a squash after every 12, the VM restored anew after every 48',
+}
+
+export function showSoak(results, problems) {
+  for (const { phase, count, seconds, gauges } of results) {
+    console.log(`${phase}: ${count} in ${seconds} s`)
+    for (const { name, first, half, last, rise, allowed, flat } of gauges)
+      console.log(
+        `  ${name.padEnd(20)} ${String(first).padStart(8)} ${String(half).padStart(8)} ${String(last).padStart(8)}  rise ${rise} of ${allowed} allowed${flat ? '' : '  NOT FLAT'}`,
+      )
+  }
+  console.log(problems.length === 0 ? 'all flat' : problems.join('\n'))
+}
+
+/** docs/results/soak.md and soak.jsonl. */
+export function writeSoak(rows, results, problems) {
+  const at = (name) => new URL(`../../docs/results/${name}`, import.meta.url)
+  writeFileSync(at('soak.jsonl'), rows.map((row) => `${JSON.stringify(row)}\n`).join(''))
+  const tables = results.map(
+    ({ phase, count, seconds, samples, gauges }) => `## ${count} ${titles[phase]}
+
+${seconds} s, ${samples} samples.
+
+| gauge | first | half | last | rise over the second half | allowed |
+|---|---|---|---|---|---|
+${gauges.map(({ name, first, half, last, rise, allowed }) => `| ${name} | ${first} | ${half} | ${last} | ${rise} | ${allowed} |`).join('\n')}
+`,
+  )
+  writeFileSync(
+    at('soak.md'),
+    `# Long life
+
+\`npm run soak -- --write\` (Node ${process.versions.node}, Linux ${release()}, ${cpus().length} CPUs ${cpus()[0]?.model}): real VMs, micro guests of 16 MiB, every
+tenth of which checks its memory. Rows: [soak.jsonl](soak.jsonl). \`self\` is the process that restores, \`server\` the page server; the others are
+entries of directories of the runtime directory and of the store. "Rise" is that of a straight line through the samples of the second half (least
+squares), from its begin to its end. All samples are taken with no VM alive but for the captures, which have one; V8 collects before each.
+
+${problems.length === 0 ? 'Every gauge is flat.' : `Not flat: ${problems.join('; ')}.`}
+
+${tables.join('\n')}`,
+  )
+}

@@ -1,0 +1,36 @@
+import { readdirSync, readlinkSync } from 'node:fs'
+
+/** What this process has open: how many of each kind, files by their path. */
+export function ownDescriptors() {
+  const counts = {}
+  for (const fd of readdirSync('/proc/self/fd')) {
+    let target
+    try {
+      target = readlinkSync(`/proc/self/fd/${fd}`)
+    } catch {
+      // The descriptor of the listing itself.
+      continue
+    }
+    const kind = target.startsWith('/') ? target : target.replace(/\[\d+\]$/, '')
+    counts[kind] = (counts[kind] ?? 0) + 1
+  }
+  return counts
+}
+
+/** Each idle mapper has three socket pairs to this process. */
+const socketsOfMapper = 3
+
+/**
+ * What is open now and was not at the beginning, after everything was stopped. Mappers wait for the next restore and are no leak;
+ * so is not one event queue that libuv opens when it is first needed.
+ */
+export function leakedDescriptors(before, now, mappers) {
+  const leaked = []
+  for (const [kind, count] of Object.entries(now)) {
+    const allowed = (before[kind] ?? 0) + (kind === 'socket:' ? socketsOfMapper * mappers : 0) + extra(kind)
+    if (count > allowed) leaked.push(`${count} of ${kind}, ${allowed} expected`)
+  }
+  return leaked
+}
+
+const extra = (kind) => (kind === 'anon_inode:inotify' || kind === 'anon_inode:[io_uring]' ? 1 : 0)

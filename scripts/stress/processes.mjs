@@ -1,0 +1,67 @@
+import { readdirSync, readFileSync, readlinkSync } from 'node:fs'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { processIdentity } from 'varve'
+import { markName } from './run.mjs'
+
+/** Living processes of a run but for this one: marked in their environment, or at work in the run's directory. */
+export function processesOf(directory) {
+  const found = []
+  for (const name of readdirSync('/proc')) {
+    const pid = Number(name)
+    if (!Number.isInteger(pid) || pid === process.pid) continue
+    if (!belongs(pid, directory)) continue
+    const identity = processIdentity(pid)
+    if (identity !== undefined) found.push({ ...identity, command: commandOf(pid) })
+  }
+  return found
+}
+
+function belongs(pid, directory) {
+  try {
+    const environment = readFileSync(`/proc/${pid}/environ`, 'latin1').split('\0')
+    if (environment.includes(`${markName}=${directory}`)) return true
+    return readlinkSync(`/proc/${pid}/cwd`).startsWith(`${directory}/`)
+  } catch {
+    // It has ended, is a kernel thread, or belongs to another user.
+    return false
+  }
+}
+
+export function commandOf(pid) {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, 'latin1').replaceAll('\0', ' ').trim().slice(0, 300)
+  } catch {
+    return '(ended)'
+  }
+}
+
+/** Waits until no process of the run lives for which `counts` holds; gives those that still do after `ms`. */
+export async function waitForEnd(directory, ms, counts = () => true) {
+  for (const deadline = performance.now() + ms; ; await sleep(50)) {
+    const left = processesOf(directory).filter(counts)
+    if (left.length === 0 || performance.now() > deadline) return left
+  }
+}
+
+/** A process with its parent, and what its first thread sleeps on. */
+export function stateOf({ pid, command }) {
+  const read = (name) => {
+    try {
+      return readFileSync(`/proc/${pid}/${name}`, 'latin1')
+    } catch {
+      return ''
+    }
+  }
+  const stat = read('stat')
+  const [state, parent] = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
+  return `${pid} (child of ${parent}) ${state} ${read('wchan')}: ${command}`
+}
+
+/** Command lines of the children of a process. */
+export function childrenOf(pid) {
+  const found = []
+  for (const thread of readdirSync(`/proc/${pid}/task`))
+    for (const child of readFileSync(`/proc/${pid}/task/${thread}/children`, 'utf8').split(' '))
+      if (child !== '') found.push(commandOf(child))
+  return found
+}
