@@ -196,7 +196,8 @@ export async function openPageServerWorld(
       for (const child of children) child.kill('SIGKILL')
       await Promise.all(children.map(ended))
       const left = readdirSync(directory).filter((name) => name.endsWith('.new'))
-      rmSync(directory, { recursive: true })
+      // Its own page server may still be ending.
+      rmSync(directory, { recursive: true, maxRetries: 20, retryDelay: 20 })
       if (left.length > 0) throw new Error(`left behind: ${left.join(', ')}`)
     },
   }

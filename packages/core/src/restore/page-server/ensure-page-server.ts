@@ -1,23 +1,18 @@
-import { type ChildProcess, spawn } from 'node:child_process'
-import { closeSync, lstatSync, mkdirSync, openSync } from 'node:fs'
+import { lstatSync, mkdirSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { fileURLToPath } from 'node:url'
-import { abortError } from '../../abort-error.js'
 import { isVarveError, VarveError } from '../../errors.js'
 import { assertSocketPath } from '../../firecracker/vmm-files.js'
 import { lock } from '../../sys/file-lock.js'
 import { killProcess } from '../../sys/pidfd.js'
-import { type ProcessIdentity, processIdentity } from '../../sys/proc.js'
+import type { ProcessIdentity } from '../../sys/proc.js'
 import type { ServingProcesses } from './control.js'
 import type { GuardOrder } from './guard-main.js'
-import { askPageServer, isGone } from './page-server-client.js'
+import { anotherServes } from './lock-server.js'
+import { askPageServer, isAnswer, isGone } from './page-server-client.js'
 import { pageServerRoot } from './page-server-files.js'
 import type { PageServerOrder } from './page-server-main.js'
-import { readLogEnd } from './read-log.js'
-
-/** Node and koffi start in some 150 ms; an emulated host needs seconds. */
-const startTimeoutMs = 60_000
+import { type Started, said, startProcess, startTimeoutMs } from './started-process.js'
 
 /** A server that serves nobody ends after so long: clones come in bursts, and two idle processes take some 100 MB. */
 const defaultLingerMs = 10_000
@@ -44,7 +39,7 @@ export async function ensurePageServer(
       return await start(runtime, signal)
     } catch (error) {
       // A guard may be taking over: it has the lock, and will listen in a moment.
-      const taken = isVarveError(error, 'LAUNCH_FAILED') && error.message.includes('another process serves')
+      const taken = isVarveError(error, 'LAUNCH_FAILED') && error.details.status === anotherServes
       if (!taken || performance.now() > deadline) throw error
       await sleep(20)
     }
@@ -67,6 +62,7 @@ async function present(
  * Has another process serve the VMs of a runtime directory, of this version of Varve, without the guests noticing more than a pause:
  * it starts first, then the present one leaves, then it takes over. Where none is there, one is started. Errors: as
  * `ensurePageServer`; RECORDER_UNRELIABLE while a recording is on, MACHINE_STATE while a VM is being taken on; then nothing has changed.
+ * LAUNCH_FAILED may also mean that the new process died after the present one had left: a guard of either then serves the VMs.
  */
 export async function handOverPageServer(
   runtime: string,
@@ -90,18 +86,28 @@ async function start(
   const serving: PageServerOrder = after === undefined ? order : { ...order, after }
   const server = startProcess('page-server-main.js', serving, root.serverLog)
   let guard: Started | undefined
+  // VMs may depend on the new server.
+  let serves = false
   try {
     const guarding: GuardOrder = { ...order, server: server.identity }
     guard = startProcess('guard-main.js', guarding, root.guardLog)
     if (after !== undefined) {
       await Promise.all([said(server, 'standing by', signal), said(guard, 'watching', signal)])
-      await askPageServer(root.control, { op: 'leave', ...server.identity }, { signal })
-      // There is no way back any more.
+      // From here on there is no way back, unless the old server says that it stays.
+      serves = true
+      await askPageServer(root.control, { op: 'leave', ...server.identity }, { signal }).catch(
+        (error: unknown) => {
+          if (isAnswer(error)) serves = false
+          throw error
+        },
+      )
       await said(server, 'ready', undefined)
     } else await Promise.all([said(server, 'ready', signal), said(guard, 'watching', signal)])
+    serves = true
     await askPageServer(root.control, { op: 'guard', ...guard.identity }, {})
   } catch (error) {
-    for (const started of [guard, server]) if (started) killProcess(started.identity, 'SIGKILL')
+    // Never the guard: it ends by itself where it is not needed, and where the server has VMs and has died it is all that they have.
+    if (!serves) killProcess(server.identity, 'SIGKILL')
     throw error
   } finally {
     for (const started of [guard, server]) started?.child.stdout?.destroy()
@@ -117,75 +123,4 @@ function makePrivateDirectory(path: string): void {
     throw new VarveError('PATH_INVALID', `${path} is not this user’s alone (0700)`, {
       remedy: 'remove it, chmod 700 it, or set $VARVE_RUNTIME_DIR',
     })
-}
-
-interface Started {
-  readonly child: ChildProcess
-  /** What it has said on its standard output until now. */
-  heard: string
-  readonly identity: ProcessIdentity
-  readonly name: string
-  readonly logPath: string
-}
-
-function startProcess(script: string, order: object, logPath: string): Started {
-  // Anew for each: what is in it is the last words of this one.
-  const log = openSync(logPath, 'w', 0o600)
-  try {
-    const path = fileURLToPath(new URL(script, import.meta.url))
-    const child = spawn(process.execPath, [path, JSON.stringify(order)], {
-      detached: true,
-      // It outlives whoever started it, and must keep nobody's directory in use.
-      cwd: '/',
-      stdio: ['ignore', 'pipe', log],
-    })
-    child.unref()
-    child.once('error', () => {})
-    const identity = child.pid === undefined ? undefined : processIdentity(child.pid)
-    if (identity === undefined) throw new VarveError('LAUNCH_FAILED', `cannot start ${script}`)
-    const started = { child, identity, name: script.replace('-main.js', ''), logPath, heard: '' }
-    child.stdout?.setEncoding('utf8').on('data', (part: string) => {
-      started.heard += part
-    })
-    return started
-  } finally {
-    closeSync(log)
-  }
-}
-
-/** Waits for one word on standard output; the end of the process comes with the last words of its log. */
-function said(started: Started, word: string, signal: AbortSignal | undefined): Promise<void> {
-  const { child, name, logPath } = started
-  return new Promise((done, reject) => {
-    const settle = (error?: VarveError) => {
-      clearTimeout(timer)
-      signal?.removeEventListener('abort', onAbort)
-      child.off('exit', onExit)
-      child.stdout?.off('data', onData)
-      if (error) reject(error)
-      else done()
-    }
-    const onData = () => started.heard.includes(`${word}\n`) && settle()
-    const onExit = () =>
-      settle(new VarveError('LAUNCH_FAILED', `the ${name} ended at its start: ${lastWords(logPath)}`))
-    const onAbort = () => settle(abortError(signal, `the start of the ${name}`))
-    const timer = setTimeout(
-      () => settle(new VarveError('TIMEOUT', `the ${name} was not ready within ${startTimeoutMs} ms`)),
-      startTimeoutMs,
-    )
-    signal?.addEventListener('abort', onAbort)
-    child.once('exit', onExit)
-    child.stdout?.on('data', onData)
-    if (signal?.aborted) onAbort()
-    else onData()
-  })
-}
-
-/** The runtime directory may be gone already, and the log with it. */
-function lastWords(logPath: string): string {
-  try {
-    return readLogEnd(logPath).trim().slice(-2000)
-  } catch (error) {
-    return (error as Error).message
-  }
 }

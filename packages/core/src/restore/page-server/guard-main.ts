@@ -2,13 +2,11 @@ import { openPidfd } from '../../sys/pidfd.js'
 import { Poller } from '../../sys/poll.js'
 import type { ProcessIdentity } from '../../sys/proc.js'
 import { findServedVms } from './find-served-vms.js'
-import { lockServer } from './lock-server.js'
 import { pageServerRoot } from './page-server-files.js'
 import type { PageServerOrder } from './page-server-main.js'
 import { dieTooOften } from './recent-deaths.js'
 import { runPageServer } from './run-page-server.js'
-import { listServedVms } from './served-vms.js'
-import { hasSuccessor } from './successor.js'
+import { takeTurn } from './take-turn.js'
 
 /** What the guard watches, as JSON in its first argument. */
 export interface GuardOrder extends PageServerOrder {
@@ -22,7 +20,7 @@ const restMs = 1000
 process.on('SIGINT', () => {})
 
 const { server, ...order } = JSON.parse(process.argv[2] ?? '') as GuardOrder
-const { vms, deaths, successor } = pageServerRoot(order.runtime)
+const { deaths } = pageServerRoot(order.runtime)
 const serverFd = openPidfd(server)
 process.stdout.write('watching\n')
 // A process with nothing else to do: it may sleep in poll, and no event loop stands in its way.
@@ -33,8 +31,8 @@ const early = isDead(restMs)
 const ready = early ? undefined : runPageServer(order)
 await ready?.ready()
 if (!early) isDead(-1)
-// One that ends in good order serves nobody, or has left its VMs to another, which has a guard of its own.
-if (!hasSuccessor(successor) && listServedVms(vms).length > 0 && lockServer(order.runtime)) {
+// A server that ends in good order serves no VM any more, or has left its VMs to another.
+if (await takeTurn(order.runtime)) {
   const found = findServedVms(order.runtime, { before: server, tooOften: dieTooOften(deaths) })
   await (ready ?? runPageServer(order)).open({ found, before: server })
 } else {

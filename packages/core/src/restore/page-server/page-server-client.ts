@@ -104,11 +104,7 @@ export function askPageServer(
 ): Promise<unknown> {
   const { op } = request
   return new Promise((resolve, reject) => {
-    const fail = (
-      detail: string,
-      { cause, code = 'PAGE_SERVER_PROTOCOL', kind, gone = false }: Failure = {},
-    ) => {
-      const details = { ...(gone ? { gone } : {}), ...(kind === undefined ? {} : { kind }) }
+    const fail = (detail: string, { cause, code = 'PAGE_SERVER_PROTOCOL', ...details }: Failure = {}) => {
       settle(() => reject(new VarveError(code, `${op} on ${path}: ${detail}`, { cause, details })))
     }
     const timer = setTimeout(
@@ -140,7 +136,7 @@ export function askPageServer(
         return fail('the answer is not JSON', { cause })
       }
       const { error, code, kind } = answer ?? { error: 'null' }
-      if (error !== undefined) fail(String(error), knownCode(code, kind))
+      if (error !== undefined) fail(String(error), { ...knownCode(code, kind), answered: true })
       else settle(() => resolve(answer))
     })
     signal?.addEventListener('abort', onAbort)
@@ -152,10 +148,17 @@ interface Failure {
   readonly cause?: unknown
   readonly code?: ErrorCode
   readonly kind?: string
-  readonly gone?: boolean
+  /** Nothing listens there, or it has ended without an answer. */
+  readonly gone?: true
+  /** The server itself refused. */
+  readonly answered?: true
 }
 
-/** Nobody listens there, or who did has ended without an answer. */
+/** The server itself refused the request: it was not carried out. */
+export const isAnswer = (error: unknown): boolean =>
+  error instanceof VarveError && error.details.answered === true
+
+/** Nothing listens there, or the server has ended without an answer. */
 export const isGone = (error: unknown): boolean => error instanceof VarveError && error.details.gone === true
 
 function knownCode(code: unknown, kind: unknown): Failure {

@@ -1,6 +1,6 @@
 import type { ProcessIdentity } from '../../sys/proc.js'
 import { findServedVms } from './find-served-vms.js'
-import { lockServer, lockServerAfter } from './lock-server.js'
+import { anotherServes, lockServer, lockServerAfter } from './lock-server.js'
 import { runPageServer } from './run-page-server.js'
 
 /** What the process is to do, as JSON in its first argument. */
@@ -14,7 +14,7 @@ export interface PageServerOrder {
 const { after, ...order } = JSON.parse(process.argv[2] ?? '') as PageServerOrder
 if (after === undefined && !lockServer(order.runtime)) {
   process.stderr.write('another process serves this directory\n')
-  process.exitCode = 1
+  process.exitCode = anotherServes
 } else {
   const server = runPageServer(order)
   if (after !== undefined) {

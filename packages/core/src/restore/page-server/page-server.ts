@@ -144,6 +144,16 @@ export class PageServerProcess {
       // A VM that has ended still has its sockets here; the next one may be of the same name, in the same place.
       this.#sweep()
       const config = readPageServerConfig(configPath)
+      // The answer to an order may be lost with the server that carried it out; then the order comes again.
+      const served = this.#vmOf(config.vmm)
+      if (served !== undefined) {
+        if (served.config.directory !== config.directory)
+          throw new VarveError(
+            'ALREADY_EXISTS',
+            `process ${config.vmm.pid} is served in ${served.config.directory}`,
+          )
+        return await served.opened
+      }
       // Before anybody can depend on it.
       addServedVm(this.#root.vms, config)
       try {
@@ -160,6 +170,12 @@ export class PageServerProcess {
       this.#orders--
       this.#idleSince = performance.now()
     }
+  }
+
+  #vmOf(vmm: ProcessIdentity): ServedVm | undefined {
+    return [...this.#vms.values()].find(
+      ({ config }) => config.vmm.pid === vmm.pid && config.vmm.startTime === vmm.startTime,
+    )
   }
 
   #add(config: PageServerConfig): ServedVm {

@@ -76,6 +76,7 @@ export class ServedVm {
   readonly #graduationEnd = new Promise<void>((resolve) => {
     this.#graduationEnds = resolve
   })
+  #opened = Promise.resolve()
   #ending = false
   #endsWith: () => void = () => {}
 
@@ -106,7 +107,17 @@ export class ServedVm {
   }
 
   /** When this resolves, Firecracker may connect. On an error, `end` it. */
-  async open(): Promise<void> {
+  open(): Promise<void> {
+    this.#opened = this.#open()
+    return this.#opened
+  }
+
+  /** As `open` did; at once where the VM was taken over. */
+  get opened(): Promise<void> {
+    return this.#opened
+  }
+
+  async #open(): Promise<void> {
     await this.#place()
     await this.#openControl()
     await this.#listen()
