@@ -1,6 +1,7 @@
 import {
   chownSync,
   existsSync,
+  linkSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
@@ -158,9 +159,31 @@ describe('in a jail', () => {
     const files = jailFiles(inside, owner)
     symlinkSync(user, join(inside, 'link'))
     symlinkSync(directory, join(inside, 'folder'))
-    for (const path of ['link', '/link', 'folder/user'])
+    for (const path of ['link', '/link', 'folder/user']) {
       await expect(files.locate(path)).rejects.toMatchObject({ code: 'PATH_INVALID' })
+      await expect(files.open(path)).rejects.toMatchObject({ code: 'ELOOP' })
+    }
     expect(await files.locate('absent')).toBeUndefined()
+    await expect(files.open('absent')).rejects.toMatchObject({ code: 'ENOENT' })
+    writeFileSync(join(inside, 'file'), 'inside')
+    for (const path of ['file', '/file', '../../file']) {
+      await using handle = await files.open(path)
+      expect(await handle.readFile('utf8')).toBe('inside')
+    }
+  })
+
+  test('an output that is a directory, or another name of a file, does not come out', async () => {
+    const files = jailFiles(inside, owner)
+    const output = files.output(join(directory, 'out'))
+    mkdirSync(join(inside, output.vmmPath))
+    await expect(output.commit()).rejects.toMatchObject({ code: 'PATH_INVALID' })
+    output.discard()
+    const second = files.output(join(directory, 'out'))
+    linkSync(user, join(inside, second.vmmPath))
+    await expect(second.commit()).rejects.toMatchObject({ code: 'PATH_INVALID' })
+    second.discard()
+    expect(existsSync(join(directory, 'out'))).toBe(false)
+    expect(readFileSync(user, 'utf8')).toBe('the user’s')
   })
 })
 

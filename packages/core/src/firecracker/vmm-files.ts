@@ -1,10 +1,11 @@
 import { randomBytes } from 'node:crypto'
-import { lstatSync, rmSync } from 'node:fs'
-import { lchown, link, realpath, rename, stat, symlink } from 'node:fs/promises'
-import { join, resolve } from 'node:path'
+import { closeSync, constants, fstatSync, rmSync, unlinkSync } from 'node:fs'
+import { type FileHandle, lchown, link, open, realpath, stat, symlink } from 'node:fs/promises'
+import { join, relative, resolve } from 'node:path'
 import { VarveError } from '../errors.js'
 import { notFound } from '../not-found.js'
 import { copyWithHoles } from '../sys/copy-with-holes.js'
+import { descriptorPath, linkDescriptor, openHandleBeneath, openPathBeneath } from '../sys/open-beneath.js'
 
 export interface FileOptions {
   readonly signal?: AbortSignal | undefined
@@ -19,7 +20,9 @@ export type Placement = 'shared' | 'read-only' | 'copy'
 /**
  * How Firecracker sees the host's files. Without a jailer every path is the host's own. In a jail, inputs are linked
  * (or copied, where the jail's user does not own them) under its root, and outputs are moved out of it. A jail's root
- * belongs to a user who is not trusted: nothing that this process does there follows a symbolic link.
+ * belongs to a user who is not trusted, and who may change all in it at any moment: nothing that this process does there
+ * follows a symbolic link, wherever in a path it is (`openBeneath`), and names of one part, which are all that it gives there itself,
+ * are never removed with what is below them.
  */
 export interface VmmFiles {
   /** Path, as Firecracker must be told it, of an existing host file that it only reads. */
@@ -36,8 +39,13 @@ export interface VmmFiles {
    * NOT_FOUND, PATH_INVALID (the file cannot be shared with a jail), ALREADY_EXISTS (the name), those of copyWithHoles.
    */
   place(name: string, hostPath: string, how: Placement, options?: FileOptions): Promise<void>
-  /** The host file that a path of Firecracker's leads to, without links; undefined where there is none. */
+  /**
+   * The host file that a path of Firecracker's leads to, without links; undefined where there is none. In a jail that can be
+   * another file a moment later: it is for people and for comparisons; `open` is for its content.
+   */
   locate(vmmPath: string): Promise<string | undefined>
+  /** Opens what is there for reading, and in a jail nothing else than what is in the jail. Errors as open(2) gives them. */
+  open(vmmPath: string): Promise<FileHandle>
 }
 
 /** `sun_path` holds 108 bytes with the terminating zero (unix(7)). */
@@ -72,6 +80,7 @@ export function hostFiles(workingDirectory: string): VmmFiles {
       else await symlink(source, place).catch(nameTaken(place))
     },
     locate: (vmmPath) => real(resolve(workingDirectory, vmmPath)),
+    open: (vmmPath) => open(resolve(workingDirectory, vmmPath), constants.O_RDONLY | constants.O_NONBLOCK),
   }
 }
 
@@ -102,8 +111,8 @@ export function jailFiles(root: string, owner: { readonly uid: number; readonly 
       const { hostPath: inside, vmmPath } = local(`out-${fresh()}`)
       return {
         vmmPath,
-        commit: () => moveOut(inside, resolve(hostPath)),
-        discard: () => rmSync(inside, { force: true }),
+        commit: () => moveOut(root, vmmPath, resolve(hostPath)),
+        discard: () => dropName(inside),
       }
     },
     local,
@@ -115,6 +124,7 @@ export function jailFiles(root: string, owner: { readonly uid: number; readonly 
         throw new VarveError('PATH_INVALID', `${vmmPath} in the jail ${root} is a symbolic link`)
       return found
     },
+    open: (vmmPath) => openHandleBeneath(root, relative('/', resolve('/', vmmPath))),
   }
 }
 
@@ -161,22 +171,46 @@ async function linkFor(
   }
 }
 
-/** Out of the jail, and into the hands of whoever runs this. */
-async function moveOut(from: string, to: string): Promise<void> {
+/**
+ * Out of the jail, and into the hands of whoever runs this. The file that is looked at is the one that comes out: its user can put
+ * another under that name at any moment, a directory or a second name of another file as well.
+ */
+async function moveOut(root: string, name: string, to: string): Promise<void> {
+  const from = join(root, name)
+  const failed = (cause: Error) =>
+    new VarveError('PATH_INVALID', `cannot move ${from} to ${to}: ${cause.message}`, { cause })
+  let fd: number
   try {
-    await rename(from, to)
+    fd = openPathBeneath(root, name)
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'EXDEV')
-      throw new VarveError('PATH_INVALID', `cannot move ${from} to ${to}: ${(error as Error).message}`, {
-        cause: error,
-      })
-    await copyWithHoles(from, to)
-    rmSync(from)
+    throw failed(error as Error)
   }
-  // Looked at here, where the jail's user can no longer exchange it.
-  if (!lstatSync(to).isFile()) {
-    rmSync(to, { force: true, recursive: true })
-    throw new VarveError('PATH_INVALID', `Firecracker left no regular file at ${from}`)
+  try {
+    const stat = fstatSync(fd)
+    if (!stat.isFile() || stat.nlink !== 1)
+      throw new VarveError('PATH_INVALID', `Firecracker left no regular file of one name at ${from}`)
+    try {
+      linkDescriptor(fd, to)
+    } catch (error) {
+      if (!mayBeCopied.has((error as NodeJS.ErrnoException).code ?? '')) throw failed(error as Error)
+      const content = () => open(descriptorPath(fd), constants.O_RDONLY | constants.O_NONBLOCK)
+      await copyWithHoles({ path: from, open: content }, to)
+    }
+  } finally {
+    closeSync(fd)
   }
+  dropName(from)
   await lchown(to, process.getuid?.() ?? 0, process.getgid?.() ?? 0)
 }
+
+/** A name in a jail. A directory that its user has put there stays until the jail is removed. */
+function dropName(path: string): void {
+  try {
+    unlinkSync(path)
+  } catch {
+    // Nothing depends on it.
+  }
+}
+
+/** Of another file system, or one without further names. */
+const mayBeCopied = new Set(['EXDEV', 'EPERM', 'EMLINK', 'EOPNOTSUPP'])

@@ -1,10 +1,11 @@
 import { randomBytes } from 'node:crypto'
-import { mkdir, rm, stat } from 'node:fs/promises'
+import { type FileHandle, mkdir, rm, stat, unlink } from 'node:fs/promises'
 import { dirname, join, resolve } from 'node:path'
 import { VarveError } from '../errors.js'
 import type { FullVmConfiguration } from '../firecracker/api-types.js'
 import { assertResourceId } from '../firecracker/resource-id.js'
 import type { Placement, VmmFiles } from '../firecracker/vmm-files.js'
+import { notFound, pathError } from '../not-found.js'
 import { type CopyResult, copyWithHoles } from '../sys/copy-with-holes.js'
 import { fileIdentity, openFileIdentities } from '../sys/proc.js'
 import type { DiskSpec, MachineSpec } from './machine-spec.js'
@@ -18,6 +19,8 @@ export interface AttachedDisk {
   /** The host file, without links; null where the file that Firecracker has open is no longer at that path. */
   readonly hostPath: string | null
   readonly readOnly: boolean
+  /** Device and inode of the file that Firecracker has open: what may be at that path later is compared with it. */
+  readonly identity: string | null
   /** Size of the file; 0 where it is gone, and of a block device. */
   readonly sizeBytes: number
 }
@@ -86,13 +89,21 @@ export const privateName = (directory: string, machine: string): string =>
 /** Files that were put somewhere, and the way back. What links lead to stays. */
 export class PlacedFiles {
   readonly #paths: string[] = []
+  readonly #directories: string[] = []
 
   add(path: string): void {
     this.#paths.push(path)
   }
 
+  /** One of this process's own, which goes with its content. */
+  addDirectory(path: string): void {
+    this.#directories.push(path)
+  }
+
   async remove(): Promise<void> {
-    for (const path of this.#paths.splice(0)) await rm(path, { recursive: true, force: true })
+    // Only the name: a jailed VMM could have a directory there by now, and exchange what is below it while that is removed.
+    for (const path of this.#paths.splice(0)) await unlink(path).catch(() => {})
+    for (const path of this.#directories.splice(0)) await rm(path, { recursive: true, force: true })
   }
 }
 
@@ -113,7 +124,7 @@ export async function placeDisks(
         cause,
       })
     })
-    placed.add(copies)
+    placed.addDirectory(copies)
   }
   const place = async (file: string, source: string, how: Placement) => {
     await files.place(file, source, how, { signal })
@@ -156,6 +167,7 @@ export async function disksOf(
       drive,
       file,
       hostPath: current ? (found as string) : null,
+      identity: current ? fileIdentity(now) : null,
       readOnly: ro === true,
       sizeBytes: current ? Number(now.size) : 0,
     })
@@ -174,9 +186,51 @@ export async function copyDisk(
   options: { readonly signal?: AbortSignal | undefined } = {},
 ): Promise<CopyResult> {
   const found = await stat(source).catch(() => undefined)
-  if (found?.isBlockDevice())
-    throw new VarveError('PATH_INVALID', `${source} is a block device; only disk files can be copied`, {
-      remedy: 'keep the disk in a file, or attach the device read-only',
-    })
+  if (found?.isBlockDevice()) throw blockDevice(source)
   return copyWithHoles(source, target, options)
+}
+
+/**
+ * The same for a disk of a machine. What is copied is the file that Firecracker had open when `disks` was asked, and nothing
+ * that was put in its place since: a jailed VMM may do that. NOT_FOUND where it is no longer there.
+ */
+export async function copyAttachedDisk(
+  files: VmmFiles,
+  disk: AttachedDisk,
+  target: string,
+  options: { readonly signal?: AbortSignal | undefined } = {},
+): Promise<CopyResult> {
+  const path = disk.hostPath ?? disk.file
+  return copyWithHoles({ path, open: () => openAttached(files, disk) }, target, options)
+}
+
+/** A disk's file, opened for reading. */
+export async function openAttached(files: VmmFiles, disk: AttachedDisk): Promise<FileHandle> {
+  const { drive, file, hostPath, identity } = disk
+  const gone = (cause?: unknown) =>
+    notFound('file', `the file of drive ${drive}, ${file}, is no longer where it was opened`, {
+      remedy: 'put it back, or detach the drive',
+      ...(cause === undefined ? {} : { cause }),
+    })
+  if (hostPath === null) throw gone()
+  const handle = await files.open(file).catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') throw gone(error)
+    const reason = error.code === 'ELOOP' ? 'it is a symbolic link, or behind one' : error.message
+    throw pathError(error, `cannot open ${hostPath}: ${reason}`, { details: { path: hostPath } })
+  })
+  try {
+    const stat = await handle.stat({ bigint: true })
+    if (stat.isBlockDevice()) throw blockDevice(hostPath)
+    if (fileIdentity(stat) !== identity) throw gone()
+    return handle
+  } catch (error) {
+    await handle.close()
+    throw error
+  }
+}
+
+function blockDevice(path: string): VarveError {
+  return new VarveError('PATH_INVALID', `${path} is a block device; only disk files can be copied`, {
+    remedy: 'keep the disk in a file, or attach the device read-only',
+  })
 }

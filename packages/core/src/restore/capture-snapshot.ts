@@ -1,17 +1,18 @@
 import { randomBytes } from 'node:crypto'
-import { stat, statfs } from 'node:fs/promises'
+import type { Stats } from 'node:fs'
+import { statfs } from 'node:fs/promises'
 import { cpus, machine as hardwareName, release } from 'node:os'
 import { join } from 'node:path'
 import { isVarveError, VarveError } from '../errors.js'
 import type { FullVmConfiguration } from '../firecracker/api-types.js'
 import { formatFirecrackerVersion } from '../firecracker/version.js'
+import type { VmmFiles } from '../firecracker/vmm-files.js'
 import { assertFinePages, hasFinePages } from '../layer/index-memory-file.js'
 import { type SealOptions, sealLayer, sealPacked } from '../layer/layer-file.js'
 import type { Layer } from '../layer/layer-types.js'
-import { type AttachedDisk, copyDisk } from '../machine/disks.js'
+import { type AttachedDisk, copyAttachedDisk, openAttached } from '../machine/disks.js'
 import type { PausedMachine } from '../machine/paused-machine.js'
 import { pageSizeBytes } from '../memory/units.js'
-import { notFound } from '../not-found.js'
 import { annotations, mediaTypes } from '../store/descriptors.js'
 import type {
   Descriptor,
@@ -103,7 +104,7 @@ export async function takeSnapshot(machine: PausedMachine, options: TakeOptions)
       string,
       string,
     ]
-    const [forWritable, forReadOnly] = await bytesOfCopies(staging.directory, attached, parent)
+    const [forWritable, forReadOnly] = await bytesOfCopies(staging.directory, machine.files, attached, parent)
     const forDisks = await reserve(join(staging.directory, 'reserve-disks'), forWritable)
     const forSeal = await reserve(join(staging.directory, 'reserve'), sealBytes + forReadOnly)
     const type = snapshotType(machine, parent, options.base ?? 'auto', staging.directory)
@@ -121,7 +122,7 @@ export async function takeSnapshot(machine: PausedMachine, options: TakeOptions)
     const createMs = performance.now() - start
     await forDisks.release()
     const writable = attached.filter(({ readOnly }) => !readOnly)
-    for (const disk of writable) await stageDisk(disk, staging, signal)
+    for (const disk of writable) await stageDisk(machine.files, disk, staging, signal)
     const disksMs = performance.now() - start - createMs
     const host = {
       cpu: cpus()[0]?.model ?? 'unknown',
@@ -151,7 +152,7 @@ export async function takeSnapshot(machine: PausedMachine, options: TakeOptions)
           const kept = disk.readOnly ? blobOf(disk, parent) : undefined
           if (kept !== undefined) disks.push({ drive: disk.drive, descriptor: kept })
           else {
-            if (disk.readOnly) await stageDisk(disk, staging, sealSignal)
+            if (disk.readOnly) await stageDisk(machine.files, disk, staging, sealSignal)
             disks.push({ drive: disk.drive, path: stagedDisk(staging, disk) })
           }
         }
@@ -266,12 +267,13 @@ async function reserve(path: string, lengthBytes: number): Promise<{ release(): 
  */
 async function bytesOfCopies(
   directory: string,
+  files: VmmFiles,
   disks: readonly AttachedDisk[],
   parent: SnapshotDescription | undefined,
 ): Promise<readonly [writable: number, readOnly: number]> {
   let [writable, readOnly] = [0, 0]
   for (const disk of disks) {
-    const found = await stat(hostFile(disk))
+    const found = await statOf(files, disk)
     if (!found.isFile())
       throw new VarveError('PATH_INVALID', `drive ${disk.drive} is ${disk.hostPath}, not a regular file`, {
         remedy: 'use disk image files; block devices are not copied into snapshots',
@@ -322,18 +324,17 @@ function assertLineage(machine: PausedMachine, { id }: SnapshotEntry): void {
 const stagedDisk = (staging: Staging, { drive }: AttachedDisk) => join(staging.directory, `disk-${drive}`)
 
 async function stageDisk(
+  files: VmmFiles,
   disk: AttachedDisk,
   staging: Staging,
   signal: AbortSignal | undefined,
 ): Promise<void> {
-  await copyDisk(hostFile(disk), stagedDisk(staging, disk), { signal })
+  await copyAttachedDisk(files, disk, stagedDisk(staging, disk), { signal })
 }
 
-function hostFile({ drive, file, hostPath }: AttachedDisk): string {
-  if (hostPath !== null) return hostPath
-  throw notFound('file', `the file of drive ${drive}, ${file}, is no longer where it was opened`, {
-    remedy: 'put it back, or detach the drive',
-  })
+async function statOf(files: VmmFiles, disk: AttachedDisk): Promise<Stats> {
+  await using handle = await openAttached(files, disk)
+  return await handle.stat()
 }
 
 /** A restored machine reads a read-only disk from the store's own blob: the same bytes, so not copied and hashed again. */

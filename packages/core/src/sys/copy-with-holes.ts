@@ -31,6 +31,13 @@ const copyChunkBytes = 4 * 1024 * 1024
 /** Sharing blocks costs microseconds an extent, but the kernel first writes out what is dirty in the range. */
 const cloneChunkBytes = 64 * 1024 * 1024
 
+/** A file to copy that is not opened by its path, or not by that alone. The path is for messages. */
+export interface CopySource {
+  readonly path: string
+  /** Opens it for reading, not waiting for a FIFO. */
+  open(): Promise<FileHandle>
+}
+
 /**
  * Copies a regular file into a new one (0600): by sharing its blocks where the file system can, else extent by extent,
  * holes as holes and zero data as zero data (in a Diff the two mean different things, and usual copies turn the one into
@@ -40,13 +47,14 @@ const cloneChunkBytes = 64 * 1024 * 1024
  * SYSCALL_FAILED.
  */
 export async function copyWithHoles(
-  source: string,
+  from: string | CopySource,
   target: string,
   { signal }: { readonly signal?: AbortSignal | undefined } = {},
 ): Promise<CopyResult> {
+  const source = typeof from === 'string' ? from : from.path
   assertGoing(signal, source)
-  await using from = await openSource(source)
-  const { size: sizeBytes } = await from.stat()
+  await using handle = await openSource(typeof from === 'string' ? byPath(from) : from)
+  const { size: sizeBytes } = await handle.stat()
   const to = await createFile(target).catch((error: NodeJS.ErrnoException) => {
     throw error.code === 'EEXIST'
       ? new VarveError('ALREADY_EXISTS', `${target} exists and is not overwritten`, { cause: error })
@@ -54,21 +62,26 @@ export async function copyWithHoles(
   })
   try {
     await using _close = to
-    return { method: await copyContent(from, to, sizeBytes, () => assertGoing(signal, source)), sizeBytes }
+    return { method: await copyContent(handle, to, sizeBytes, () => assertGoing(signal, source)), sizeBytes }
   } catch (error) {
     await removeFile(target)
     throw error instanceof VarveError ? error : failure(source, target, error as Error)
   }
 }
 
-async function openSource(path: string): Promise<FileHandle> {
+const byPath = (path: string): CopySource => ({
+  path,
   // Non-blocking: a FIFO in this place must not hold up whoever copies.
-  const handle = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK).catch(
-    (error: NodeJS.ErrnoException) => {
-      const reason = error.code === 'ELOOP' ? 'it is a symbolic link' : error.message
-      throw pathError(error, `cannot copy ${path}: ${reason}`, { details: { path } })
-    },
-  )
+  open: () => open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK),
+})
+
+async function openSource(source: CopySource): Promise<FileHandle> {
+  const { path } = source
+  const handle = await source.open().catch((error: NodeJS.ErrnoException) => {
+    if (error instanceof VarveError) throw error
+    const reason = error.code === 'ELOOP' ? 'it is a symbolic link' : error.message
+    throw pathError(error, `cannot copy ${path}: ${reason}`, { details: { path } })
+  })
   if ((await handle.stat()).isFile()) return handle
   await handle.close()
   throw new VarveError('PATH_INVALID', `cannot copy ${path}: it is not a regular file`)
