@@ -7,6 +7,7 @@ import {
   captureSnapshot,
   connectMachine,
   isAlive,
+  type LaunchedMachine,
   type LaunchMachineOptions,
   launchMachine,
   listMachines,
@@ -119,8 +120,8 @@ describe('two handles of one machine, as two processes have them', () => {
 })
 
 describe('a detached machine that dies', () => {
-  async function dead(name: string, note?: object) {
-    const machine = await launch(name)
+  async function dead(it: string | LaunchedMachine, note?: object) {
+    const machine = typeof it === 'string' ? await launch(it) : it
     const { identity, paths } = machine
     if (note) writeFileSync(join(paths.directory, 'death.json'), JSON.stringify(note))
     machine.detach()
@@ -177,15 +178,34 @@ describe('a detached machine that dies', () => {
     expect(error.message).toContain('[crashed:')
   })
 
-  test('its old handle leaves a new machine of that name alone', async () => {
-    const old = await dead('twice')
+  test('its old handles leave a new machine of that name alone', async () => {
+    const first = await launch('twice')
+    const old = await connect('twice')
+    const directory = old.paths.directory
+    await dead(first)
     await using machine = await launch('twice')
-    expect(machine.paths.directory).toBe(old.paths.directory)
+    expect(machine.paths.directory).toBe(directory)
     old.countFromSnapshot('d'.repeat(32), 0)
     await old.stop()
     expect(isAlive(machine.identity)).toBe(true)
     expect(machine.snapshotId).toBeNull()
     expect((await machine.info()).state).toBe('Not started')
+  })
+})
+
+describe('a handle that was detached', () => {
+  test('takes no step, and ends nothing: not by stop, nor when it goes out of scope', async () => {
+    {
+      await using running = await boot('let-go')
+      running.detach()
+      for (const step of [() => running.pause(), () => running.stop(), async () => running.detach()]) {
+        const error = await failure(step())
+        expect(error.code).toBe('MACHINE_STATE')
+        expect(error.message).toContain('let-go was detached')
+      }
+    }
+    await using again = await connect('let-go')
+    expect(again.state).toBe('running')
   })
 })
 

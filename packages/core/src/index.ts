@@ -203,6 +203,8 @@ export { onProcessEnd } from './sys/exit-hooks.js'
 export { dropPageCache } from './sys/fadvise.js'
 export { type FaultAroundObstacle, faultAroundBytes, faultAroundObstacle } from './sys/fault-around.js'
 export { lockDescriptor } from './sys/file-lock.js'
+export type { Holder } from './sys/holder.js'
+export type { LifeLock } from './sys/life-lock.js'
 export { canSeeResidency, residentPages } from './sys/mincore.js'
 export {
   isAlive,

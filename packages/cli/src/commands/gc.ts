@@ -25,11 +25,14 @@ Examples:
       store.gc({ signal: context.signal, onProgress, dryRun }),
     )
     if (context.json) return context.printJson({ store: store.location, dryRun, ...report })
-    const { removedBlobs, removedBytes, removedSnapshots, removedStaging, removedFlat, leasedBlobs } = report
+    const { removedBlobs, removedBytes, removedSnapshots, leasedBlobs } = report
+    const { removedStaging, removedFlat, removedLeases, removedClones } = report
     const parts = [
       removedSnapshots.length > 0 && count(removedSnapshots.length, 'snapshot'),
       removedBlobs > 0 && `${count(removedBlobs, 'blob')} with ${humanBytes(removedBytes)}`,
       removedFlat > 0 && count(removedFlat, 'flat file'),
+      removedLeases > 0 && `${count(removedLeases, 'lease')} of processes that have ended`,
+      removedClones > 0 && `the disks of ${count(removedClones, 'machine')} that have ended`,
       removedStaging > 0 && `what ${count(removedStaging, 'command')} left unfinished`,
     ].filter((it) => it !== false)
     for (const id of removedSnapshots) context.print(`snapshot ${shortId(id)}`)

@@ -7,11 +7,12 @@ const tailLines = 4
 
 /** The last lines of stderr and of Firecracker's own log, for error messages. */
 export function lastWords(paths: Pick<VmmPaths, 'standardError' | 'log'>): string {
-  const parts = [paths.standardError, paths.log].map(tail).filter((text) => text !== '')
+  const parts = [paths.standardError, paths.log].map(lastLines).filter((text) => text !== '')
   return parts.join(' | ') || 'it left no message'
 }
 
-function tail(path: string): string {
+/** Of a text file that may be anything; empty if it cannot be read. */
+export function lastLines(path: string): string {
   let fd: number
   try {
     // The log may lie in a jail: its user must not have a link followed, nor a FIFO waited for.

@@ -17,6 +17,12 @@ export interface VmmPaths {
 export const apiSocketName = 'api.sock'
 export const logName = 'firecracker.log'
 
+/**
+ * In the VM's directory, and locked (flock) for as long as the VMM lives: the VMM inherits the locked descriptor as its standard error,
+ * one of the three that the jailer leaves open.
+ */
+export const standardErrorName = 'stderr.log'
+
 /** PATH_INVALID where a socket's path would be too long. */
 export function vmmPaths(directory: string, jailRoot?: string): VmmPaths {
   const local = jailRoot ?? directory
@@ -25,7 +31,7 @@ export function vmmPaths(directory: string, jailRoot?: string): VmmPaths {
     apiSocket: assertSocketPath(join(local, apiSocketName)),
     consoleInput: join(directory, 'console.in'),
     consoleOutput: join(directory, 'console.log'),
-    standardError: join(directory, 'stderr.log'),
+    standardError: join(directory, standardErrorName),
     log: join(local, logName),
   }
 }

@@ -3,6 +3,7 @@ import { chownSync, closeSync, constants, openSync } from 'node:fs'
 import { throwIfAborted } from '../abort-error.js'
 import { VarveError } from '../errors.js'
 import { makeFifo } from '../sys/fifo.js'
+import { lockForLife } from '../sys/life-lock.js'
 import { killProcess } from '../sys/pidfd.js'
 import { type ProcessIdentity, processIdentity } from '../sys/proc.js'
 import type { ApiClient } from './api-client.js'
@@ -98,6 +99,11 @@ function spawnVmm(
     descriptors.push(fd)
     return fd
   }
+  const openLocked = (path: string, flags: number) => {
+    const fd = open(path, flags)
+    if (lockForLife(fd, path)) return fd
+    throw new VarveError('LAUNCH_FAILED', `${path} is locked: another VMM works in ${options.directory}`)
+  }
   try {
     // Firecracker up to 1.10 does not create its log file.
     open(paths.log, O_WRONLY | O_CREAT | O_APPEND)
@@ -110,7 +116,8 @@ function spawnVmm(
         // Read-write, so that the FIFO never reports end of file; non-blocking is what Firecracker sets anyway.
         open(paths.consoleInput, O_RDWR | O_NONBLOCK),
         open(paths.consoleOutput, O_WRONLY | O_CREAT | O_APPEND),
-        open(paths.standardError, O_WRONLY | O_CREAT | O_APPEND),
+        // The lock goes with the descriptor: once ours is closed, the VMM alone has it, until it ends.
+        openLocked(paths.standardError, O_WRONLY | O_CREAT | O_APPEND),
       ],
     })
   } finally {

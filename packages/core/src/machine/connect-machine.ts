@@ -4,12 +4,14 @@ import { VarveError } from '../errors.js'
 import { adoptVmm } from '../firecracker/adopt-vmm.js'
 import { connectApi } from '../firecracker/api-client.js'
 import { killProcess } from '../sys/pidfd.js'
-import { isAlive } from '../sys/proc.js'
+import { forgetDeathNote } from './death-note.js'
+import { assertNamedHere, endAndRemove } from './end-machine.js'
 import { LaunchedMachine } from './launched-machine.js'
 import { LiveVm, type MachineState } from './live-vm.js'
+import { vmmLives } from './machine-life.js'
 import { PausedMachine } from './paused-machine.js'
 import { RunningMachine } from './running-machine.js'
-import { endAndRemove, findMachine, runtimeDirectory } from './runtime-directory.js'
+import { findMachine, runtimeDirectory } from './runtime-directory.js'
 
 export interface FindOptions {
   /** Default: `runtimeDirectory()`. */
@@ -27,6 +29,7 @@ export async function connectMachine(
   options: FindOptions = {},
 ): Promise<RunningMachine | PausedMachine | LaunchedMachine> {
   const { directory, record } = findMachine(id, options.runtimeDirectory ?? runtimeDirectory())
+  assertNamedHere(record)
   const process = adoptVmm(record.process, directory, record.jail ?? undefined)
   const call = options.signal === undefined ? {} : { signal: options.signal }
   const api = await connectApi(process.paths.apiSocket, call)
@@ -46,10 +49,12 @@ const endTimeoutMs = 10_000
 /** Ends a recorded machine, whether or not its VMM still answers, and removes what belongs to it. */
 export async function stopMachine(id: string, options: FindOptions = {}): Promise<void> {
   const { signal } = options
-  const { directory, record } = findMachine(id, options.runtimeDirectory ?? runtimeDirectory())
+  const runtime = options.runtimeDirectory ?? runtimeDirectory()
+  const { directory, record } = findMachine(id, runtime)
+  assertNamedHere(record)
   killProcess(record.process, 'SIGKILL')
   const deadline = performance.now() + endTimeoutMs
-  while (isAlive(record.process)) {
+  while (vmmLives(directory, record)) {
     if (signal?.aborted) throw abortError(signal, `the wait for the end of ${id}`)
     if (performance.now() > deadline)
       throw new VarveError(
@@ -59,4 +64,6 @@ export async function stopMachine(id: string, options: FindOptions = {}): Promis
     await sleep(2)
   }
   endAndRemove(directory, record)
+  // Its owner may have found it dead meanwhile; but it was stopped.
+  forgetDeathNote(runtime, record)
 }

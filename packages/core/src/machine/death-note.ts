@@ -1,16 +1,22 @@
-import { mkdirSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
-import { lastWords } from '../firecracker/last-words.js'
-import { vmmPaths } from '../firecracker/vmm-paths.js'
+import { existsSync, mkdirSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import { lastLines, lastWords } from '../firecracker/last-words.js'
+import { type VmmPaths, vmmPaths } from '../firecracker/vmm-paths.js'
 import { readSmallFile } from '../sys/small-file.js'
 import { type MachineRecord, maxRecordBytes } from './machine-record.js'
 
 /** Why a machine is gone that nobody stopped. */
 export interface DeathNote {
   readonly id: string
+  /** As in its record: tells it from another machine of that name. */
+  readonly createdAt: string
   /** UTC, ISO 8601: when it was found dead. */
   readonly foundAt: string
   readonly reason: string
+  /** Its page server or that one's guard killed it, as its pages could not come. */
+  readonly killed: boolean
+  /** The last lines that the guest wrote to its serial port; empty if there are none. */
+  readonly console: string
 }
 
 const readText = (path: string) => readSmallFile(path, maxRecordBytes).toString('utf8')
@@ -34,14 +40,43 @@ const notePath = (runtime: string, id: string) => join(notesDirectory(runtime), 
 /** Old notes are of no interest, and there is one more for each detached machine that dies. */
 const maxNotes = 100
 
+/** What can be known about the end of a VMM from its files, or from the note that was kept of them. */
+export interface Death {
+  /** Why its page server or that one's guard killed it; null if they did not. */
+  readonly killed: string | null
+  /** Firecracker's. */
+  readonly words: string
+  /** The guest's, on its serial port. */
+  readonly console: string
+}
+
+export function lookAtDeath(paths: VmmPaths, record: MachineRecord): Death {
+  const { directory } = paths
+  if (existsSync(directory))
+    return {
+      killed: deathReason(directory) ?? null,
+      words: lastWords(paths),
+      console: lastLines(paths.consoleOutput),
+    }
+  const note = readDeathNote(dirname(dirname(directory)), record.id)
+  if (note?.createdAt !== record.createdAt) return { killed: null, words: 'it left no message', console: '' }
+  return { killed: note.killed ? note.reason : null, words: note.reason, console: note.console }
+}
+
 /**
- * Keeps the reason of a dead machine beside the machines, before its directory is removed: whoever looks for it later
- * shall learn what became of it. The first note of a machine stands.
+ * Keeps the reason of a dead machine beside the machines, before its directory is removed: its owner, and whoever looks for the machine
+ * later, can learn what became of it. The first note of a machine stands.
  */
 export function keepDeathNote(runtime: string, directory: string, record: MachineRecord): void {
-  const reason =
-    deathReason(directory) ?? `Firecracker ended: ${lastWords(vmmPaths(directory, record.jail?.root))}`
-  const note: DeathNote = { id: record.id, foundAt: new Date().toISOString(), reason }
+  const { killed, words, console } = lookAtDeath(vmmPaths(directory, record.jail?.root), record)
+  const note: DeathNote = {
+    id: record.id,
+    createdAt: record.createdAt,
+    foundAt: new Date().toISOString(),
+    reason: killed ?? `Firecracker ended: ${words}`,
+    killed: killed !== null,
+    console,
+  }
   try {
     mkdirSync(notesDirectory(runtime), { recursive: true, mode: 0o700 })
     writeFileSync(notePath(runtime, record.id), JSON.stringify(note), { mode: 0o600, flag: 'wx' })
@@ -60,8 +95,16 @@ export function readDeathNote(runtime: string, id: string): DeathNote | undefine
   }
 }
 
+/** Only of that machine, not of another one that had its name. */
+export function forgetDeathNote(
+  runtime: string,
+  { id, createdAt }: Pick<MachineRecord, 'id' | 'createdAt'>,
+): void {
+  if (readDeathNote(runtime, id)?.createdAt === createdAt) dropDeathNote(runtime, id)
+}
+
 /** A new machine of that name is not the dead one. */
-export function forgetDeathNote(runtime: string, id: string): void {
+export function dropDeathNote(runtime: string, id: string): void {
   rmSync(notePath(runtime, id), { force: true })
 }
 

@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto'
-import { type FileHandle, mkdir, rm, stat, unlink } from 'node:fs/promises'
+import { mkdirSync, renameSync, rmSync } from 'node:fs'
+import { type FileHandle, rm, stat, unlink } from 'node:fs/promises'
 import { dirname, join, resolve } from 'node:path'
 import { VarveError } from '../errors.js'
 import type { FullVmConfiguration } from '../firecracker/api-types.js'
@@ -7,6 +8,8 @@ import { assertResourceId } from '../firecracker/resource-id.js'
 import type { Placement, VmmFiles } from '../firecracker/vmm-files.js'
 import { notFound, pathError } from '../not-found.js'
 import { type CopyResult, copyWithHoles } from '../sys/copy-with-holes.js'
+import type { Holder } from '../sys/holder.js'
+import { lifeOfHolder, writeHolder } from '../sys/holder-file.js'
 import { fileIdentity, openFileIdentities } from '../sys/proc.js'
 import type { DiskSpec, MachineSpec } from './machine-spec.js'
 
@@ -44,7 +47,7 @@ export const diskFile = (drive: string): string => `disk-${assertDriveId(drive)}
 
 /** Names that Varve itself gives in a VMM's working directory; some of them appear later than the disks. */
 const ownNames =
-  /^(machine\.json.*|steps\.lock|death\.json|held-by\.json|page-server|(api|uffd|vsock)\.sock|console\.(in|log)|(firecracker|stderr)\.log)$/
+  /^(machine\.json.*|\.varve-.*|owner\.lock|steps\.lock|death\.json|held-by\.json|page-server|(api|uffd|vsock)\.sock|console\.(in|log)|(firecracker|stderr)\.log)$/
 
 /** A disk's file name from a snapshot, which could come from anywhere. */
 export function assertDiskFile(file: string): string {
@@ -115,15 +118,20 @@ export async function placeDisks(
   files: VmmFiles,
   disks: readonly DiskSource[],
   placed: PlacedFiles,
-  { copies, signal }: { readonly copies: string | null; readonly signal: AbortSignal | undefined },
+  {
+    copies,
+    holder,
+    signal,
+  }: {
+    readonly copies: string | null
+    /** To whom `copies` belongs. */
+    readonly holder: Holder
+    readonly signal: AbortSignal | undefined
+  },
 ): Promise<void> {
   for (const { file } of disks) assertDiskFile(file)
   if (copies !== null) {
-    await mkdir(copies, { mode: 0o700 }).catch((cause: Error) => {
-      throw new VarveError('PATH_INVALID', `cannot keep disks in ${dirname(copies)}: ${cause.message}`, {
-        cause,
-      })
-    })
+    makeHeldDirectory(copies, holder)
     placed.addDirectory(copies)
   }
   const place = async (file: string, source: string, how: Placement) => {
@@ -137,6 +145,29 @@ export async function placeDisks(
       await copyWithHoles(source, join(copies, file), { signal })
       await place(file, join(copies, file), 'shared')
     }
+}
+
+/** gc removes every draft that it meets: its maker makes another. */
+const attempts = 5
+
+/** A new private directory that says whose it is from before it has its name on, so that gc never takes it for left over. */
+function makeHeldDirectory(directory: string, holder: Holder): void {
+  for (let attempt = 1; ; attempt++) {
+    const draft = `${directory}.tmp-${randomBytes(6).toString('hex')}`
+    try {
+      mkdirSync(draft, { mode: 0o700 })
+      writeHolder(draft, holder)
+      renameSync(draft, directory)
+      // gc may have begun to remove it under its old name.
+      if (lifeOfHolder(directory) === 'unknown') writeHolder(directory, holder)
+      return
+    } catch (cause) {
+      rmSync(draft, { recursive: true, force: true })
+      if ((cause as NodeJS.ErrnoException).code === 'ENOENT' && attempt < attempts) continue
+      const why = (cause as Error).message
+      throw new VarveError('PATH_INVALID', `cannot keep disks in ${dirname(directory)}: ${why}`, { cause })
+    }
+  }
 }
 
 /**

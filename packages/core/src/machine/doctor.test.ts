@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, expect, test } from 'vitest'
 import { checkHost } from './doctor.js'
+import type { MachineRecord } from './machine-record.js'
 import { claimMachineDirectory } from './runtime-directory.js'
 
 const folder = mkdtempSync(join(tmpdir(), 'varve-doctor-'))
@@ -39,7 +40,7 @@ test.each(['open', 'inside', 'file', 'file/below', 'link'])(
     const check = await runtimeCheck(name)
     let refusal: unknown
     try {
-      claimMachineDirectory(join(folder, name), 'one')
+      claimMachineDirectory(join(folder, name), { id: 'one' } as MachineRecord)
     } catch (error) {
       refusal = error
     }

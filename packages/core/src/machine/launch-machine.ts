@@ -4,13 +4,16 @@ import { jailCgroups } from '../firecracker/jail-cgroups.js'
 import type { JailerOptions } from '../firecracker/jailer.js'
 import { formatFirecrackerVersion } from '../firecracker/version.js'
 import { launchVmm } from '../firecracker/vmm-process.js'
+import { ownIdentity } from '../sys/holder.js'
 import { assertBootable } from './assert-bootable.js'
+import { endAndRemove } from './end-machine.js'
 import { LaunchedMachine } from './launched-machine.js'
 import { LiveVm } from './live-vm.js'
-import { type MachineRecord, writeRecord } from './machine-record.js'
+import { ofThisHost } from './machine-life.js'
+import { type MachineRecord, noLeases, writeRecord } from './machine-record.js'
 import type { MachineSpec } from './machine-spec.js'
 import type { RunningMachine } from './running-machine.js'
-import { claimMachineDirectory, endAndRemove, ownIdentity, runtimeDirectory } from './runtime-directory.js'
+import { claimMachineDirectory, runtimeDirectory } from './runtime-directory.js'
 
 export interface LaunchMachineOptions {
   /** 1–32 of a–z, 0–9 and '-'. Default: a random name. */
@@ -31,12 +34,12 @@ export async function launchMachine(options: LaunchMachineOptions = {}): Promise
   const { signal, jailer } = options
   const binary = options.binary ?? (await findFirecracker(signal === undefined ? {} : { signal }))
   const id = options.name ?? `vm-${randomBytes(4).toString('hex')}`
-  const directory = claimMachineDirectory(options.runtimeDirectory ?? runtimeDirectory(), id)
   let record: MachineRecord = {
     format: 'varve-machine',
     version: 1,
     id,
     createdAt: new Date().toISOString(),
+    ...ofThisHost(),
     process: null,
     owner: ownIdentity(),
     helpers: [],
@@ -45,13 +48,14 @@ export async function launchMachine(options: LaunchMachineOptions = {}): Promise
     vsockPath: null,
     jail: null,
     diskDirectory: null,
+    leases: noLeases,
     snapshotId: null,
     snapshotsTaken: 0,
     ranSince: false,
     origin: { kind: 'boot', from: '' },
   }
+  const { directory, owner } = claimMachineDirectory(options.runtimeDirectory ?? runtimeDirectory(), record)
   try {
-    writeRecord(directory, record)
     const { process, api } = await launchVmm({
       binary,
       id,
@@ -69,9 +73,10 @@ export async function launchMachine(options: LaunchMachineOptions = {}): Promise
       record = { ...record, jail: { ...record.jail, cgroups: jailCgroups(process.identity.pid, id) } }
       writeRecord(directory, record)
     }
-    return new LaunchedMachine(new LiveVm(process, api, record, 'launched'))
+    return new LaunchedMachine(new LiveVm(process, api, record, 'launched', owner))
   } catch (error) {
     endAndRemove(directory, record)
+    owner.release()
     throw error
   }
 }

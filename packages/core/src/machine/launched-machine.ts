@@ -3,6 +3,7 @@ import { apiAvailability } from '../firecracker/api-availability.js'
 import type { CallOptions } from '../firecracker/api-client.js'
 import type { SnapshotLoad } from '../firecracker/api-types.js'
 import { isAvailable } from '../firecracker/version.js'
+import { removeSmallFile } from '../sys/mutations.js'
 import { assertBootable } from './assert-bootable.js'
 import { type DiskSource, diskFile, drivesOf, PlacedFiles, placeDisks, privateName } from './disks.js'
 import { MachineHandle } from './machine-handle.js'
@@ -55,6 +56,11 @@ export interface LoadOptions extends CallOptions {
   readonly savedVsockPath?: string | null
   /** Which snapshot this is: what the log of written pages counts from, see `MachineRecord.snapshotId`. Default: not known. */
   readonly snapshotId?: string
+  /**
+   * Called while Firecracker loads: leases the snapshot to the VM (`OpenSnapshot.leaseTo`), and gives the path of the lease, which goes
+   * with the machine. A later snapshot's lease joins it (`countFromSnapshot`).
+   */
+  readonly lease?: () => Promise<string>
   /** Let the guest's clock jump to the host's. Firecracker 1.14.4, 1.15.1, 1.16.0 or newer, x86_64. */
   readonly clockRealtime?: boolean
 }
@@ -169,11 +175,19 @@ export class LaunchedMachine extends MachineHandle {
     const { signal, trackDirtyPages = true, snapshotId = null } = options
     const call = signal === undefined ? {} : { signal }
     await this.step('load', resume ? 'running' : 'paused', options, async () => {
+      let leasing: Promise<string> | undefined
       await this.#withDisks(options, async () => {
         const body = await this.#loadBody(options, trackDirtyPages, resume)
         try {
-          await this.vm.api.loadSnapshot(body, call)
+          const loading = this.vm.api.loadSnapshot(body, call)
+          loading.catch(() => {})
+          // The request goes out first.
+          await new Promise(setImmediate)
+          leasing = options.lease?.()
+          leasing?.catch(() => {})
+          await loading
         } catch (error) {
+          await this.#endLease(leasing)
           if (!isVarveError(error, 'API_REFUSED')) throw error
           // Past its first checks a failed load ends Firecracker; a VMM in between is of no use either.
           await this.vm.stop()
@@ -183,15 +197,23 @@ export class LaunchedMachine extends MachineHandle {
           })
         }
       })
-      this.vm.updateRecord({
+      const lease = (await leasing) ?? null
+      const vsockPath = await this.#vsockOf(options, call)
+      this.vm.updateLeases(lease, () => ({
         dirtyTracking: trackDirtyPages,
-        vsockPath: await this.#vsockOf(options, call),
+        vsockPath,
         snapshotId,
+        leases: { memory: lease, log: lease },
         // The load itself writes (VMGenID, device state), so memory is not quite the snapshot's even before the guest runs.
         ranSince: true,
         origin: { kind: 'load', from: options.statePath },
-      })
+      }))
     })
+  }
+
+  async #endLease(leasing: Promise<string> | undefined): Promise<void> {
+    const path = await leasing?.catch(() => undefined)
+    if (path !== undefined) removeSmallFile(path)
   }
 
   async #vsockOf(options: LoadOptions, call: CallOptions): Promise<string | null> {
@@ -208,7 +230,7 @@ export class LaunchedMachine extends MachineHandle {
     // Recorded first, so that whoever ends this machine removes it.
     if (copies !== null) this.vm.updateRecord({ diskDirectory: copies })
     try {
-      await placeDisks(this.files, disks, placed, { copies, signal })
+      await placeDisks(this.files, disks, placed, { copies, holder: this.vm.holder, signal })
       await load()
     } catch (error) {
       await placed.remove()

@@ -5,9 +5,13 @@ import { describeExit, type VmmExit } from '../firecracker/vmm-exit.js'
 import type { VmmProcess } from '../firecracker/vmm-process.js'
 import { onProcessEnd } from '../sys/exit-hooks.js'
 import { type FileLock, lock } from '../sys/file-lock.js'
-import { deathReason, readDeathNote } from './death-note.js'
-import { changeRecord, currentRecord, type MachineRecord } from './machine-record.js'
-import { endAndRemove, ownIdentity } from './runtime-directory.js'
+import type { Holder } from '../sys/holder.js'
+import type { HeldLife } from '../sys/life-lock.js'
+import { type Death, forgetDeathNote, lookAtDeath } from './death-note.js'
+import { endAndRemove } from './end-machine.js'
+import { changeLeases } from './machine-leases.js'
+import { vmmHolder } from './machine-life.js'
+import { changeRecord, currentRecord, type MachineLeases, type MachineRecord } from './machine-record.js'
 
 export type MachineState = 'launched' | 'running' | 'paused'
 
@@ -29,17 +33,48 @@ export class LiveVm {
   #last: Promise<unknown> = Promise.resolve()
   #takeBackHook: (() => void) | undefined
   #ending: Promise<VmmExit> | undefined
+  #detached = false
+  #owner: HeldLife | undefined
+  /** Looked at once, as the directory goes with the machine. */
+  #death: Death | undefined
   readonly #ended = new AbortController()
 
-  constructor(process: VmmProcess, api: ApiClient, record: MachineRecord, state: MachineState) {
+  /** `owner`: the lock of this process as the machine's owner, if it is. */
+  constructor(
+    process: VmmProcess,
+    api: ApiClient,
+    record: MachineRecord,
+    state: MachineState,
+    owner?: HeldLife,
+  ) {
     this.process = process
     this.api = api
     this.#record = record
     this.#state = state
-    void process.exited.then(() => this.#ended.abort())
-    const self = ownIdentity()
-    if (record.owner?.pid === self.pid && record.owner.startTime === self.startTime)
+    this.#owner = owner
+    void process.exited.then(() => this.#exited())
+    if (owner !== undefined)
       this.#takeBackHook = onProcessEnd(() => endAndRemove(this.process.paths.directory, this.#record))
+  }
+
+  /** Nothing of a machine stays after its VMM, as nothing but this process knows that it was here. */
+  #exited(): void {
+    this.#death = lookAtDeath(this.process.paths, this.#record)
+    this.#ended.abort()
+    if (this.#owner === undefined || this.#ending !== undefined) return
+    try {
+      endAndRemove(this.process.paths.directory, this.currentRecord, { note: true })
+      this.#disown()
+    } catch {
+      // The next listing, or the end of this process, tries again.
+    }
+  }
+
+  #disown(): void {
+    this.#takeBackHook?.()
+    this.#takeBackHook = undefined
+    this.#owner?.release()
+    this.#owner = undefined
   }
 
   /** As this process knows it: what never changes, and what only it changes. */
@@ -50,6 +85,13 @@ export class LiveVm {
   get currentRecord(): MachineRecord {
     this.#record = currentRecord(this.process.paths.directory, this.#record) ?? this.#record
     return this.#record
+  }
+  /** The VMM, as what belongs to it (a lease, say) names it. */
+  get holder(): Holder {
+    return vmmHolder(this.process.paths.directory, { ...this.#record, process: this.process.identity })
+  }
+  get detached(): boolean {
+    return this.#detached
   }
   get state(): MachineState {
     return this.#state
@@ -64,6 +106,14 @@ export class LiveVm {
       this.#record,
       typeof change === 'function' ? change : () => change,
     )
+  }
+
+  /** As `changeLeases` of machine-leases.ts. */
+  updateLeases(
+    offered: string | null,
+    change: (now: MachineRecord) => Partial<MachineRecord> & { readonly leases: MachineLeases },
+  ): void {
+    this.#record = changeLeases(this.process.paths.directory, this.#record, offered, change)
   }
 
   /**
@@ -131,6 +181,14 @@ export class LiveVm {
   }
 
   #assertLives(name: string): void {
+    if (this.#detached)
+      throw new VarveError(
+        'MACHINE_STATE',
+        `${name}: ${this.#record.id} was detached; this handle has ended`,
+        {
+          remedy: `connectMachine(${JSON.stringify(this.#record.id)}) gives another one`,
+        },
+      )
     if (this.#ending || this.process.exit) throw this.#exitError(name)
   }
 
@@ -174,22 +232,15 @@ export class LiveVm {
   #exitError(name: string, cause?: unknown): VarveError {
     const { id } = this.#record
     const options = cause === undefined ? {} : { cause }
-    const reason = this.#deathReason()
-    if (reason !== undefined)
-      return new VarveError('PAGE_SERVER_DIED', `${name}: machine ${id} was killed: ${reason}`, options)
+    const { killed, words, console } = this.#death ?? lookAtDeath(this.process.paths, this.#record)
+    if (killed !== null)
+      return new VarveError('PAGE_SERVER_DIED', `${name}: machine ${id} was killed: ${killed}`, options)
     if (this.#ending) return new VarveError('MACHINE_EXITED', `${name}: machine ${id} was stopped`, options)
     const how = this.process.exit ? describeExit(this.process.exit) : 'still ending'
-    return new VarveError(
-      'MACHINE_EXITED',
-      `${name}: Firecracker of ${id} ended (${how}): ${this.process.lastWords()}`,
-      options,
-    )
-  }
-
-  /** Whoever listed machines since may have removed the directory, and kept the reason. */
-  #deathReason(): string | undefined {
-    const { directory } = this.process.paths
-    return deathReason(directory) ?? readDeathNote(dirname(dirname(directory)), this.#record.id)?.reason
+    return new VarveError('MACHINE_EXITED', `${name}: Firecracker of ${id} ended (${how}): ${words}`, {
+      ...options,
+      details: { console },
+    })
   }
 
   /** Why the VM is gone, as an error; for callers that wait on the guest rather than on the API. */
@@ -198,8 +249,12 @@ export class LiveVm {
     return this.#exitError('wait')
   }
 
-  /** Ends the VMM and everything that serves it, and removes its directory. Safe to repeat, legal in any state. */
-  stop(): Promise<VmmExit> {
+  /**
+   * Ends the VMM and what serves it alone, and removes its directory, copies of disks and leases. Safe to repeat, legal in any state;
+   * MACHINE_STATE once it was detached.
+   */
+  async stop(): Promise<VmmExit> {
+    if (this.#detached) this.#assertLives('stop')
     this.#ending ??= this.#end()
     return this.#ending
   }
@@ -207,17 +262,20 @@ export class LiveVm {
   async #end(): Promise<VmmExit> {
     const exit = await this.process.kill()
     this.api[Symbol.dispose]()
-    endAndRemove(this.process.paths.directory, this.currentRecord)
-    this.#takeBackHook?.()
+    const { directory } = this.process.paths
+    endAndRemove(directory, this.currentRecord)
+    // Another process may have found it dead meanwhile; but it was stopped.
+    forgetDeathNote(dirname(dirname(directory)), this.#record)
+    this.#disown()
     return exit
   }
 
   /** From now on the VM outlives this process; `connectMachine` finds it again. */
   detach(): void {
-    if (this.#ending || this.process.exit) throw this.#exitError('detach')
+    this.#assertLives('detach')
     this.updateRecord({ owner: null })
-    this.#takeBackHook?.()
-    this.#takeBackHook = undefined
+    this.#detached = true
+    this.#disown()
     this.process.unref()
     this.api[Symbol.dispose]()
   }

@@ -6,6 +6,7 @@ import type { FirecrackerVersion } from '../firecracker/version.js'
 import type { VmmExit } from '../firecracker/vmm-exit.js'
 import type { VmmFiles } from '../firecracker/vmm-files.js'
 import type { VmmPaths } from '../firecracker/vmm-paths.js'
+import type { Holder } from '../sys/holder.js'
 import type { ProcessIdentity } from '../sys/proc.js'
 import { type AttachedDisk, disksOf } from './disks.js'
 import type { LiveVm, MachineState } from './live-vm.js'
@@ -34,6 +35,10 @@ export abstract class MachineHandle implements AsyncDisposable {
   }
   get identity(): ProcessIdentity {
     return this.vm.process.identity
+  }
+  /** The VMM as the holder of leases: any process can tell from it whether the VMM still lives. */
+  get holder(): Holder {
+    return this.vm.holder
   }
   get firecrackerVersion(): FirecrackerVersion {
     return this.vm.api.version
@@ -122,32 +127,42 @@ export abstract class MachineHandle implements AsyncDisposable {
     return this.vm.stepAside('takeDiff', run, signal)
   }
 
-  /** Names a process that serves this VM and must end with it. */
+  /** Names a process that serves this VM alone, and is to be killed with it. */
   addHelper(helper: ProcessIdentity & { readonly role: string }): void {
     const { pid, startTime, role } = helper
     this.vm.updateRecord(({ helpers }) => ({ helpers: [...helpers, { pid, startTime, role }] }))
   }
 
   /**
-   * Says which snapshot the present log of written pages counts from. For those who give snapshots their identity;
-   * `taken` is `snapshotsTaken` as it was right after that snapshot, and a later one makes the call do nothing.
+   * Says which snapshot the present log of written pages counts from. For those who give snapshots their identity; `taken` is
+   * `snapshotsTaken` as it was right after that snapshot, and a later one makes the call do nothing. `lease` is the path of the VM's lease
+   * on that snapshot. It takes the place of the one that the log counted from, which ends unless the VM's memory comes from there; if
+   * the call does nothing, `lease` ends.
    */
-  countFromSnapshot(id: string, taken: number): void {
-    this.vm.updateRecord((now) => (now.snapshotsTaken === taken ? { snapshotId: id } : {}))
+  countFromSnapshot(id: string, taken: number, lease: string | null = null): void {
+    this.vm.updateLeases(lease, ({ snapshotsTaken, leases }) =>
+      snapshotsTaken === taken ? { snapshotId: id, leases: { ...leases, log: lease } } : { leases },
+    )
   }
 
-  /** Kills the VMM and its helpers, removes its directory. Legal in any state, also on an old handle; repeatable. */
+  /**
+   * Kills the VMM and its helpers; removes its directory, copies of disks and leases. Legal in any state, also on an old handle;
+   * repeatable. MACHINE_STATE on a handle that was detached.
+   */
   stop(): Promise<VmmExit> {
     return this.vm.stop()
   }
 
-  /** The VM now outlives this process; find it again with `connectMachine(id)`. The handle is of no use afterwards. */
+  /**
+   * The VM now outlives this process; find it again with `connectMachine(id)`. Afterwards the steps of each handle are MACHINE_STATE, and
+   * disposing it does nothing.
+   */
   detach(): void {
     this.vm.detach()
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.stop()
+    if (!this.vm.detached) await this.stop()
   }
 
   protected step<T>(name: string, to: MachineState, options: CallOptions, run: () => Promise<T>): Promise<T> {

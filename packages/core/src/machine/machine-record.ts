@@ -13,11 +13,20 @@ export interface MachineRecord {
   readonly version: 1
   readonly id: string
   readonly createdAt: string
+  /**
+   * The boot and the PID namespace that pids of this record count in (`Holder`). Null in a record of an older version, which locked
+   * nothing: its pids and start times alone decide whether its processes live.
+   */
+  readonly boot: string | null
+  readonly pidNamespace: string | null
   /** The VMM; null between the making of the directory and the start of the process. */
   readonly process: ProcessIdentity | null
   /** The process that must outlive the VM; null once the VM was detached and lives on its own. */
   readonly owner: ProcessIdentity | null
-  /** Processes that serve this VM and end with it (page server, guard). */
+  /**
+   * Processes of this VM alone that a program has named with `addHelper`: whoever ends the machine kills them. The page server and its
+   * guard are not among them: they serve all VMs of the runtime directory, and see by themselves that one has ended.
+   */
   readonly helpers: readonly (ProcessIdentity & { readonly role: string })[]
   readonly firecrackerVersion: string
   readonly dirtyTracking: boolean
@@ -32,6 +41,8 @@ export interface MachineRecord {
   } | null
   /** Directory with this VM's private copies of disks, where they are kept elsewhere; goes with the machine. */
   readonly diskDirectory: string | null
+  /** Leases of the VM in a snapshot store; they go with the machine. */
+  readonly leases: MachineLeases
   /**
    * The snapshot that the log of written pages counts from: restored from it, or taken last. Null where that is not
    * known, and then no Diff can be a child of anything.
@@ -43,6 +54,20 @@ export interface MachineRecord {
   readonly ranSince: boolean
   readonly origin: { readonly kind: 'boot' | 'load'; readonly from: string }
 }
+
+/** Paths of lease files. The two can be the same file. */
+export interface MachineLeases {
+  /** On the snapshot that the VM's memory comes from. Null if it comes from none, or not from there any more. */
+  readonly memory: string | null
+  /** On the snapshot that the log of written pages counts from, which the next Diff builds on. */
+  readonly log: string | null
+}
+
+export const noLeases: MachineLeases = { memory: null, log: null }
+
+export const leasePaths = ({ memory, log }: MachineLeases): readonly string[] => [
+  ...new Set([memory, log].filter((path) => path !== null)),
+]
 
 /** What lies in a machine's own directory is a page long at most. */
 export const maxRecordBytes = 64 * 1024
@@ -109,7 +134,7 @@ export function lookUpRecord(directory: string): RecordLookup {
   try {
     const value = JSON.parse(text) as MachineRecord
     if (value.format === 'varve-machine' && value.version === 1 && isRecord(value))
-      return { state: 'known', record: { ...value, diskDirectory: value.diskDirectory ?? null } }
+      return { state: 'known', record: withDefaults(value) }
   } catch {
     // Not JSON: unknown.
   }
@@ -121,19 +146,35 @@ export function readRecord(directory: string): MachineRecord | undefined {
   return found.state === 'known' ? found.record : undefined
 }
 
+/** Fields that came later. */
+const withDefaults = (value: MachineRecord): MachineRecord => ({
+  ...value,
+  boot: value.boot ?? null,
+  pidNamespace: value.pidNamespace ?? null,
+  diskDirectory: value.diskDirectory ?? null,
+  leases: { memory: value.leases?.memory ?? null, log: value.leases?.log ?? null },
+})
+
 function isRecord(value: MachineRecord): boolean {
-  const identity = (it: ProcessIdentity | null) =>
-    it === null || (Number.isSafeInteger(it.pid) && it.pid > 1 && Number.isSafeInteger(it.startTime))
+  const identity = (it: ProcessIdentity | null, least = 2) =>
+    it === null || (Number.isSafeInteger(it.pid) && it.pid >= least && Number.isSafeInteger(it.startTime))
   // What is named here is removed with all that is in it.
   const folder = (it: unknown) =>
     it === null || (typeof it === 'string' && isAbsolute(it) && dirname(it) !== '/')
+  const text = (it: unknown) => it === null || typeof it === 'string'
+  const lease = (it: unknown) => folder(it) && (it === null || `${it}`.endsWith('.json'))
   return (
     typeof value.id === 'string' &&
     folder(value.jail?.root ?? null) &&
     folder(value.diskDirectory ?? null) &&
+    lease(value.leases?.memory ?? null) &&
+    lease(value.leases?.log ?? null) &&
+    text(value.boot ?? null) &&
+    text(value.pidNamespace ?? null) &&
     (value.jail?.cgroups ?? []).every(folder) &&
     identity(value.process) &&
-    identity(value.owner) &&
+    // Never signalled; in a container it can be the first process.
+    identity(value.owner, 1) &&
     Array.isArray(value.helpers) &&
     value.helpers.every((helper) => helper !== null && identity(helper))
   )

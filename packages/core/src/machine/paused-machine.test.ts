@@ -5,9 +5,9 @@ import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { adoptVmm } from '../firecracker/adopt-vmm.js'
 import { connectApi } from '../firecracker/api-client.js'
+import { ownIdentity } from '../sys/holder.js'
 import { LiveVm } from './live-vm.js'
 import { PausedMachine } from './paused-machine.js'
-import { ownIdentity } from './runtime-directory.js'
 
 // A server that answers as Firecracker does, for releases that are not installed.
 let directory: string
@@ -43,6 +43,9 @@ async function pausedOn(version: string, config: object): Promise<PausedMachine>
     process: self,
     owner: null,
     helpers: [],
+    boot: null,
+    pidNamespace: null,
+    leases: { memory: null, log: null },
     firecrackerVersion: version,
     dirtyTracking: true,
     vsockPath: null,

@@ -15,16 +15,12 @@ import {
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { ownIdentity } from '../sys/holder.js'
+import { holdLife } from '../sys/life-lock.js'
 import { isAlive, type ProcessIdentity, processIdentity } from '../sys/proc.js'
-import { changeRecord, type MachineRecord, readRecord, writeRecord } from './machine-record.js'
-import {
-  claimMachineDirectory,
-  endAndRemove,
-  findMachine,
-  listMachines,
-  ownIdentity,
-  runtimeDirectory,
-} from './runtime-directory.js'
+import { endAndRemove } from './end-machine.js'
+import { changeRecord, type MachineRecord, readRecord } from './machine-record.js'
+import { claimMachineDirectory, findMachine, listMachines, runtimeDirectory } from './runtime-directory.js'
 
 let runtime: string
 const children: ChildProcess[] = []
@@ -57,6 +53,9 @@ function recordOf(id: string, change: Partial<MachineRecord> = {}): MachineRecor
     version: 1,
     id,
     createdAt: new Date().toISOString(),
+    // As an older version writes them: pids and start times decide, and stand-ins for VMMs need no locks.
+    boot: null,
+    pidNamespace: null,
     process: null,
     owner: ownIdentity(),
     helpers: [],
@@ -65,6 +64,7 @@ function recordOf(id: string, change: Partial<MachineRecord> = {}): MachineRecor
     vsockPath: null,
     jail: null,
     diskDirectory: null,
+    leases: { memory: null, log: null },
     snapshotId: null,
     snapshotsTaken: 0,
     ranSince: false,
@@ -73,14 +73,19 @@ function recordOf(id: string, change: Partial<MachineRecord> = {}): MachineRecor
   }
 }
 
+/** Its owner's lock is given up at once: owners of these tests are named by pid. */
+function claim(id: string, record: MachineRecord = recordOf(id)): string {
+  const { directory, owner } = claimMachineDirectory(runtime, record)
+  owner.release()
+  return directory
+}
+
 function machine(
   id: string,
   change: Partial<MachineRecord> = {},
 ): { directory: string; record: MachineRecord } {
-  const directory = claimMachineDirectory(runtime, id)
   const record = recordOf(id, change)
-  writeRecord(directory, record)
-  return { directory, record }
+  return { directory: claim(id, record), record }
 }
 
 const ids = () => listMachines(runtime).map(({ record }) => record.id)
@@ -94,8 +99,7 @@ test('where it is', () => {
 })
 
 test('a VMM whose starter was killed before it came on record is ended; a shell in its directory is not', async () => {
-  const directory = claimMachineDirectory(runtime, 'web')
-  writeRecord(directory, recordOf('web', { owner: await dead() }))
+  const directory = claim('web', recordOf('web', { owner: await dead() }))
   const stdio = 'ignore'
   const vmm = spawn(process.execPath, ['-e', 'setInterval(() => {}, 1000)', '--', '--id', 'web'], {
     cwd: directory,
@@ -112,32 +116,32 @@ test('a VMM whose starter was killed before it came on record is ended; a shell 
 
 describe('a claim', () => {
   test('makes a private directory once', () => {
-    const directory = claimMachineDirectory(runtime, 'one')
+    const directory = claim('one')
     expect(statSync(directory).mode & 0o777).toBe(0o700)
-    expect(() => claimMachineDirectory(runtime, 'one')).toThrow('a machine named one exists')
+    expect(() => claim('one')).toThrow('a machine named one exists')
   })
 
   test.each(['', 'A', '-a', 'a/b', '..', 'a'.repeat(33), 'a\n'])('%j is no name', (id) => {
-    expect(() => claimMachineDirectory(runtime, id)).toThrow('is not 1–32')
+    expect(() => claim(id)).toThrow('is not 1–32')
     expect(readdirSync(runtime)).toEqual([])
   })
 
   test('is refused where others can look in, or a link leads elsewhere', () => {
     chmodSync(runtime, 0o750)
-    expect(() => claimMachineDirectory(runtime, 'one')).toThrow('mode 0700')
+    expect(() => claim('one')).toThrow('mode 0700')
     chmodSync(runtime, 0o700)
     rmSync(join(runtime, 'machines'), { recursive: true })
     mkdirSync(join(runtime, 'elsewhere'), { mode: 0o700 })
     symlinkSync(join(runtime, 'elsewhere'), join(runtime, 'machines'))
-    expect(() => claimMachineDirectory(runtime, 'one')).toThrow('is not a directory')
+    expect(() => claim('one')).toThrow('is not a directory')
     expect(() => listMachines(runtime)).toThrow('is not a directory')
   })
 
   test('takes the name of a dead machine', async () => {
     const { directory } = machine('one', { owner: null, process: await dead() })
     writeFileSync(join(directory, 'old'), '')
-    expect(claimMachineDirectory(runtime, 'one')).toBe(directory)
-    expect(readdirSync(directory)).toEqual([])
+    expect(claim('one')).toBe(directory)
+    expect(readdirSync(directory).sort()).toEqual(['machine.json', 'owner.lock'])
   })
 })
 
@@ -173,10 +177,17 @@ describe('a listing', () => {
     expect(() => findMachine('orphan', runtime)).toThrow('no machine named orphan')
   })
 
-  test('leaves what its living owner has yet to look at', async () => {
-    const { directory } = machine('ended', { process: await dead() })
-    listMachines(runtime)
-    expect(existsSync(directory)).toBe(true)
+  test('removes a machine that died under its living owner, which can ask why', async () => {
+    const diskDirectory = join(runtime, 'disks')
+    const lease = join(runtime, 'lease.json')
+    mkdirSync(diskDirectory)
+    writeFileSync(lease, '')
+    const process = await dead()
+    const { directory } = machine('ended', { process, diskDirectory, leases: { memory: lease, log: null } })
+    writeFileSync(join(directory, 'stderr.log'), 'no such kernel\n')
+    expect(ids()).toEqual([])
+    expect([directory, diskDirectory, lease].map((path) => existsSync(path))).toEqual(Array(3).fill(false))
+    expect(() => findMachine('ended', runtime)).toThrow('has ended: Firecracker ended: no such kernel')
   })
 
   test('removes a detached machine that died, and keeps why', async () => {
@@ -187,7 +198,7 @@ describe('a listing', () => {
     expect(() => findMachine('detached', runtime)).toThrow('has ended: page-server-died: process 7')
     // A name that is no name is only not found.
     expect(() => findMachine('../ended/detached', runtime)).toThrow('no machine named')
-    claimMachineDirectory(runtime, 'detached')
+    claim('detached')
     expect(() => findMachine('detached', runtime)).toThrow('no machine named detached')
   })
 
@@ -201,13 +212,15 @@ describe('a listing', () => {
     expect(() => findMachine('dead-102', runtime)).toThrow('has ended: Firecracker ended: it left no message')
   })
 
-  test('removes a directory without a record only when it is old', () => {
-    const directory = claimMachineDirectory(runtime, 'unrecorded')
+  test('removes a directory without a record, unless something in it lives', () => {
+    const directory = claim('unrecorded')
+    rmSync(join(directory, 'machine.json'))
+    const vmm = holdLife(join(directory, 'stderr.log'))
     expect(ids()).toEqual([])
     expect(existsSync(directory)).toBe(true)
-    utimesSync(directory, 0, 0)
+    vmm?.release()
     expect(ids()).toEqual([])
-    expect(existsSync(directory)).toBe(false)
+    expect(readdirSync(join(runtime, 'machines'))).toEqual([])
   })
 
   test.each([
@@ -226,12 +239,12 @@ describe('a listing', () => {
     ['a relative folder', JSON.stringify(recordOf('strange', { diskDirectory: 'x' }))],
     ['too much', JSON.stringify({ ...recordOf('strange'), more: 'x'.repeat(65536) })],
   ])('leaves alone a record of %s', (_, text) => {
-    const directory = claimMachineDirectory(runtime, 'strange')
+    const directory = claim('strange')
     writeFileSync(join(directory, 'machine.json'), text)
     utimesSync(directory, 0, 0)
     expect(ids()).toEqual([])
     expect(existsSync(directory)).toBe(true)
-    expect(() => claimMachineDirectory(runtime, 'strange')).toThrow('exists')
+    expect(() => claim('strange')).toThrow('exists')
   })
 
   test('reads a record that knows nothing of disk directories yet', () => {

@@ -1,26 +1,13 @@
-import {
-  accessSync,
-  constants,
-  existsSync,
-  lstatSync,
-  mkdirSync,
-  readdirSync,
-  rmSync,
-  statSync,
-} from 'node:fs'
+import { accessSync, constants, existsSync, lstatSync, mkdirSync, readdirSync, statSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join, resolve } from 'node:path'
 import { VarveError } from '../errors.js'
-import { removeCgroups } from '../firecracker/jail-cgroups.js'
-import { removeJail } from '../firecracker/jailer.js'
 import { notFound } from '../not-found.js'
-import { sleepInThread } from '../sys/file-lock.js'
-import { killProcess } from '../sys/pidfd.js'
-import { isAlive, type ProcessIdentity, processIdentity } from '../sys/proc.js'
-import { forgetDeathNote, keepDeathNote, readDeathNote } from './death-note.js'
-import { waitForRelease } from './held-machine.js'
-import { isSameMachine, lookUpRecord, type MachineRecord, readRecord } from './machine-record.js'
-import { unrecordedVmms } from './unrecorded-vmm.js'
+import type { ProcessIdentity } from '../sys/proc.js'
+import { type ClaimedDirectory, claimDirectory, isDraft, removeLeftDraft } from './claim-directory.js'
+import { readDeathNote } from './death-note.js'
+import { isAside, removeAside, removeIfStale } from './end-machine.js'
+import { type MachineRecord, readRecord } from './machine-record.js'
 
 /** $VARVE_RUNTIME_DIR, else $XDG_RUNTIME_DIR/varve, else /run/varve for root, else varve-UID in the temporary folder. */
 export function runtimeDirectory(env: NodeJS.ProcessEnv = process.env): string {
@@ -46,10 +33,10 @@ export function assertMachineId(id: string): string {
   return id
 }
 
-/** Makes the private directory of a new machine (0700). ALREADY_EXISTS where a live machine has the name. */
-export function claimMachineDirectory(runtime: string, id: string): string {
+/** Makes the private directory of a new machine (0700), with its record. ALREADY_EXISTS where a live machine has the name. */
+export function claimMachineDirectory(runtime: string, record: MachineRecord): ClaimedDirectory {
   const machines = machinesDirectory(runtime)
-  const directory = join(machines, assertMachineId(id))
+  const directory = join(machines, assertMachineId(record.id))
   try {
     mkdirSync(machines, { recursive: true, mode: 0o700 })
   } catch (error) {
@@ -58,26 +45,14 @@ export function claimMachineDirectory(runtime: string, id: string): string {
   }
   assertPrivate(runtime)
   assertPrivate(machines)
-  for (let attempt = 0; ; attempt++) {
-    try {
-      mkdirSync(directory, { mode: 0o700 })
-      forgetDeathNote(runtime, id)
-      return directory
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
-      if (attempt > 0 || !removeIfStale(runtime, directory))
-        throw new VarveError('ALREADY_EXISTS', `a machine named ${id} exists`, {
-          remedy: `choose another name, or stop it: varve stop ${id}`,
-        })
-    }
-  }
+  return claimDirectory(runtime, directory, record)
 }
 
 /** In a shared temporary folder somebody else could have made our directory first: only a private one of ours will do. */
 function assertPrivate(directory: string): void {
-  const stat = lstatSync(directory)
+  const stat = lstatSync(directory, { throwIfNoEntry: false })
   const uid = process.getuid?.()
-  if (!stat.isDirectory() || stat.uid !== uid || (stat.mode & 0o077) !== 0)
+  if (!stat?.isDirectory() || stat.uid !== uid || (stat.mode & 0o077) !== 0)
     throw new VarveError('PATH_INVALID', `${directory} is not a directory of uid ${uid} with mode 0700`, {
       remedy: `remove it, chmod 700 it, or set $VARVE_RUNTIME_DIR`,
     })
@@ -115,26 +90,49 @@ export interface RecordedMachine {
   readonly record: MachineRecord & { readonly process: ProcessIdentity }
 }
 
-/** Live machines by name. Stale ones (VMM gone, or owner gone without detaching) are ended and removed on the way. */
+/**
+ * Live machines by name. Stale ones are ended and removed on the way, with their disks and leases: those whose VMM has ended, and those
+ * whose owner has ended without detaching them. Errors: PATH_INVALID (the runtime directory).
+ */
 export function listMachines(runtime: string = runtimeDirectory()): RecordedMachine[] {
-  let names: string[]
-  try {
-    names = readdirSync(machinesDirectory(runtime)).sort()
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return []
-    throw error
-  }
+  const machines = machinesDirectory(runtime)
+  const names = namesIn(machines)
+  if (names === undefined) return []
   // Records name processes to kill and folders to remove: only our own are to be believed.
   assertPrivate(runtime)
-  assertPrivate(machinesDirectory(runtime))
+  assertPrivate(machines)
   const found: RecordedMachine[] = []
   for (const name of names) {
-    const directory = join(machinesDirectory(runtime), name)
-    if (removeIfStale(runtime, directory)) continue
+    const directory = join(machines, name)
+    if (isAside(directory)) removeAside(directory)
+    else if (isDraft(directory)) removeLeftDraft(directory)
+    if (!isMachineId(name) || isEnded(runtime, directory)) continue
     const record = readRecord(directory)
     if (record?.process) found.push({ directory, record: { ...record, process: record.process } })
   }
   return found
+}
+
+function namesIn(machines: string): string[] | undefined {
+  try {
+    return readdirSync(machines).sort()
+  } catch (cause) {
+    const { code, message } = cause as NodeJS.ErrnoException
+    if (code === 'ENOENT') return undefined
+    throw new VarveError('PATH_INVALID', `cannot list the machines in ${machines}: ${message}`, {
+      cause,
+      remedy: 'make it a directory that this user can read, or set $VARVE_RUNTIME_DIR',
+    })
+  }
+}
+
+/** A machine that has ended is not listed, even if this process may not remove what is left of it. */
+function isEnded(runtime: string, directory: string): boolean {
+  try {
+    return removeIfStale(runtime, directory)
+  } catch {
+    return true
+  }
 }
 
 /** NOT_FOUND says what became of a machine that was found dead lately. */
@@ -148,61 +146,4 @@ export function findMachine(id: string, runtime: string = runtimeDirectory()): R
       details: { ...note },
     })
   throw notFound('machine', `no machine named ${id}`, { remedy: 'list machines: varve ps' })
-}
-
-/** A directory whose record never came must be this old before it counts as left over from a crash. */
-const unrecordedGraceMs = 60_000
-
-function removeIfStale(runtime: string, directory: string): boolean {
-  const found = lookUpRecord(directory)
-  // It may be of a later Varve, and its machine may live.
-  if (found.state === 'unknown') return false
-  if (found.state === 'missing') {
-    const age = Date.now() - (statSync(directory, { throwIfNoEntry: false })?.mtimeMs ?? 0)
-    if (age < unrecordedGraceMs) return false
-    endAndRemove(directory, undefined)
-    return true
-  }
-  const { record } = found
-  const ownerGone = record.owner !== null && !isAlive(record.owner)
-  const vmmGone = record.process !== null && !isAlive(record.process)
-  // An owner that lives cleans up by itself, and may still want to read the logs.
-  if (!ownerGone && !(vmmGone && record.owner === null)) return false
-  if (!ownerGone) keepDeathNote(runtime, directory, record)
-  endAndRemove(directory, record)
-  return true
-}
-
-/** SIGKILL takes effect within milliseconds, but a VMM with much memory needs a while to give it back. */
-const endTimeoutMs = 1000
-
-/**
- * SIGKILLs what the record names and removes the machine's files. Safe to repeat; synchronous, for exit hooks. The VMM
- * goes first: a guard that sees the page server end before it would report that as the cause.
- */
-export function endAndRemove(directory: string, record: MachineRecord | undefined): void {
-  if (record?.process) {
-    killProcess(record.process, 'SIGKILL')
-    const deadline = performance.now() + endTimeoutMs
-    while (isAlive(record.process) && performance.now() < deadline) sleepInThread(1)
-  } else for (const vmm of unrecordedVmms(directory)) killProcess(vmm, 'SIGKILL')
-  for (const helper of record?.helpers ?? []) killProcess(helper, 'SIGKILL')
-  if (record?.diskDirectory) rmSync(record.diskDirectory, { recursive: true, force: true })
-  // Somebody else may have found this machine dead, removed it, and given its name to another.
-  const now = readRecord(directory)
-  if (record !== undefined && now !== undefined && !isSameMachine(now, record)) return
-  waitForRelease(directory)
-  if (record?.jail) {
-    removeJail(record.jail.root)
-    removeCgroups(record.jail.cgroups ?? [])
-  }
-  // A process that is just ending may still write its last words there.
-  rmSync(directory, { recursive: true, force: true, maxRetries: 3 })
-}
-
-export function ownIdentity(): ProcessIdentity {
-  const identity = processIdentity(process.pid)
-  if (!identity)
-    throw new VarveError('HOST_UNSUPPORTED', '/proc is not mounted', { remedy: 'mount -t proc proc /proc' })
-  return identity
 }

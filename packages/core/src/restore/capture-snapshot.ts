@@ -176,8 +176,7 @@ export async function takeSnapshot(machine: PausedMachine, options: TakeOptions)
           touched === undefined ? [] : [await stageWorkingSet(touched, config, staging)]
         const draft = { config, layerPath: layer.path, statePath, disks, extras }
         const entry = await store.commit(draft, { tags, signal: sealSignal, onProgress })
-        machine.countFromSnapshot(id, taken)
-        await leaseToVmm(store, id, machine)
+        machine.countFromSnapshot(id, taken, await leaseToVmm(store, id, machine))
         return { entry, layer, type, createMs, disksMs }
       },
       [Symbol.asyncDispose]: () => staging[Symbol.asyncDispose](),
@@ -343,7 +342,7 @@ function blobOf({ hostPath }: AttachedDisk, parent: SnapshotDescription | undefi
 }
 
 /** The VM needs the snapshot as the parent of its next Diff: gc must leave it alone while the VM lives. */
-async function leaseToVmm(store: SnapshotStore, id: string, machine: PausedMachine): Promise<void> {
+async function leaseToVmm(store: SnapshotStore, id: string, machine: PausedMachine): Promise<string> {
   await using snapshot = await store.open(id)
-  await snapshot.leaseTo(machine.identity)
+  return await snapshot.leaseTo(machine.holder)
 }

@@ -24,6 +24,7 @@ import { fitWorkingSet } from './fit-working-set.js'
 import { loadOptionsOf } from './load-options.js'
 import { mappedEngine } from './mapped-engine.js'
 import { noteRestore } from './note-restore.js'
+import { endLeaseOfGraduated } from './page-server/served-graduation.js'
 import type { PageServer } from './page-server/start-page-server.js'
 import { pagedEngine } from './paged-engine.js'
 import { patchedEngine } from './patched-engine.js'
@@ -218,6 +219,8 @@ export async function restoreMachine(
       ...askedOf(options),
       statePath,
       memory,
+      // It ends with the VM.
+      lease: () => snapshot.leaseTo(launched.holder),
     }
     const noting = noteRestore(
       { pid: launched.pid, directory: launched.paths.directory },
@@ -233,13 +236,11 @@ export async function restoreMachine(
     loading.catch(() => {})
     // The request goes out first: the rest is for while Firecracker is busy with it.
     await new Promise(setImmediate)
-    // One for a VM that ended is nobody's, and gc takes it.
-    const leasing = snapshot.leaseTo(launched.identity)
-    leasing.catch(() => {})
     noting.loading()
     const pages = pagesOfImage(snapshot, memoryFiles, workingSet)
     const mapping = (await besideLoad?.(loading)) ?? null
     let machine = await loading
+    if (graduate) endLeaseOfGraduated(launched.paths.directory)
     await (check && phase('check', () => check.afterLoad(machine, signal === undefined ? {} : { signal })))
     noting.loaded(mapping)
     const prefetching = fetching?.then((it) => {
@@ -252,7 +253,6 @@ export async function restoreMachine(
       const paused = machine
       machine = await phase('resume', () => paused.resume(signal === undefined ? {} : { signal }))
     }
-    await leasing
     const report: RestoreReport = {
       engine,
       reason,

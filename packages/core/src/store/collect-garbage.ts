@@ -1,15 +1,13 @@
-import { readdir, stat } from 'node:fs/promises'
-import { uptime } from 'node:os'
-import { join } from 'node:path'
 import { throwIfAborted } from '../layer/throw-if-aborted.js'
 import { removeFile, renameSmallFile, syncDirectory } from '../sys/mutations.js'
 import { type HeldDirectory, holdOwnDirectory } from '../sys/own-directory.js'
 import { statOrNone } from './blobs.js'
+import { leftClones } from './clone-directories.js'
 import { assertOwnDirectories } from './create-store.js'
 import { digestOf, hexOf } from './descriptors.js'
 import { gcTurn, inShortTurns } from './gc-turn.js'
 import { readLeases } from './leases.js'
-import { leftOvers, removeLeftOvers } from './left-overs.js'
+import { isTemporary, leftOvers, removeLeftOvers } from './left-overs.js'
 import type { LocalStore } from './local-store.js'
 import { NeededBlobs } from './needed-blobs.js'
 import type { Digest, GcReport, SnapshotEntry, WorkOptions } from './store-types.js'
@@ -55,6 +53,8 @@ export async function collectGarbage(
     removedSnapshots: dropped.filter((it) => !back.includes(it)).map(({ id }) => id),
     removedStaging: left.stagings.length,
     removedFlat: left.flats.filter((name) => !/\.(mark|lock)$/.test(name)).length,
+    removedLeases: left.leases.filter((name) => !isTemporary(name)).length,
+    removedClones: left.clones.length,
     leasedBlobs,
   }
 }
@@ -94,6 +94,8 @@ async function lookOnly(store: LocalStore, options: WorkOptions): Promise<GcRepo
     removedSnapshots: [...ids],
     removedStaging: left.stagings.length,
     removedFlat: left.flats.filter((name) => !/\.(mark|lock)$/.test(name)).length,
+    removedLeases: left.leases.filter((name) => !isTemporary(name)).length,
+    removedClones: left.clones.length,
     leasedBlobs,
   }
 }
@@ -184,16 +186,4 @@ async function putBackLeased(
       options,
     )
   return back
-}
-
-/** Copies that went with their machines, had this host not gone down: older than its boot. */
-async function leftClones(directory: string): Promise<string[]> {
-  const bootedAt = Date.now() - uptime() * 1000
-  const left: string[] = []
-  for (const name of await readdir(directory)) {
-    const path = join(directory, name)
-    const found = await stat(path).catch(() => undefined)
-    if (found !== undefined && found.ctimeMs < bootedAt) left.push(path)
-  }
-  return left
 }

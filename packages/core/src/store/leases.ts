@@ -1,91 +1,91 @@
-import { randomBytes } from 'node:crypto'
-import { readFileSync } from 'node:fs'
+import { createHash, randomBytes } from 'node:crypto'
 import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
-import { isVarveError, VarveError } from '../errors.js'
+import { isVarveError } from '../errors.js'
+import { bootId, type Holder, holderFromJson, holderLives, ownIdentity, pidNamespace } from '../sys/holder.js'
+import { type HeldLife, lifeLockAt, lookAtLife } from '../sys/life-lock.js'
 import { removeSmallFile } from '../sys/mutations.js'
-import { isAlive, type ProcessIdentity, processIdentity } from '../sys/proc.js'
 import { Fields, readJsonFile } from './checked-json.js'
 import { idPattern, isDigest } from './descriptors.js'
 import type { Digest } from './store-types.js'
-import { replaceCachedFile } from './write-whole.js'
+import { replaceCachedFile, writeHeldFile } from './write-whole.js'
 
-/** A promise to a process that a snapshot's blobs stay as long as it lives. */
+/**
+ * A promise to a process that the blobs of a snapshot's manifest stay as long as the process lives. A process can have any number:
+ * a VM has one on the snapshot that its memory comes from, and one on the snapshot that its next Diff counts from.
+ */
 export interface Lease {
   readonly path: string
-  readonly process: ProcessIdentity
   readonly snapshot: string
   readonly manifest: Digest
 }
 
-const maxLeaseBytes = 4096
+/** Of this process, which has the lease file locked. */
+export interface OwnLease extends Lease {
+  end(): void
+}
+
+const maxLeaseBytes = 16 * 1024
 const format = 'varve-lease'
+/** In place of another file: the lease file itself is what the holder has locked. */
+const itself = 'this file'
 
-let ownBootId: string | undefined
-
-/** A pid and a start time count from a boot; after another boot they name nobody. */
-function bootId(): string {
-  ownBootId ??= readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim()
-  return ownBootId
-}
-
-/** The lease of one opened snapshot in this process. */
-export function leaseToSelf(directory: string, snapshot: string, manifest: Digest): Lease {
-  const self = processIdentity(process.pid)
-  if (self === undefined) throw new VarveError('HOST_UNSUPPORTED', '/proc is not mounted')
+/** The lease of one opened snapshot in this process. It ends with the process, if not before. */
+export function leaseToSelf(directory: string, snapshot: string, manifest: Digest): OwnLease {
   const path = join(directory, `${randomBytes(8).toString('hex')}.json`)
-  return writeLease({ path, process: self, snapshot, manifest })
+  const holder = { boot: bootId(), pidNamespace: pidNamespace(), process: ownIdentity() }
+  const held: HeldLife = writeHeldFile(path, leaseBytes(holder, itself, snapshot, manifest))
+  return {
+    ...{ path, snapshot, manifest },
+    end: () => {
+      removeSmallFile(path)
+      held.release()
+    },
+  }
 }
 
-/** The one lease of another process, in place of what was leased to it before: a VM needs the parent of its next Diff. */
-export function leaseToOther(
-  directory: string,
-  other: ProcessIdentity,
+/**
+ * A lease of another process, in a file of its own for each snapshot and manifest: none ever replaces one that its holder still needs.
+ * The same lease again is the same file.
+ */
+export function leaseToOther(directory: string, other: Holder, snapshot: string, manifest: Digest): Lease {
+  const path = join(directory, `${nameOf(other)}-${snapshot}-${manifest.slice(-12)}.json`)
+  replaceCachedFile(path, leaseBytes(other, other.lock, snapshot, manifest))
+  return { path, snapshot, manifest }
+}
+
+/** Equal for equal holders alone. */
+function nameOf({ boot, pidNamespace: namespace, process: { pid, startTime } }: Holder): string {
+  const hash = createHash('sha256').update(JSON.stringify([boot, namespace, pid, startTime]))
+  return `process-${pid}-${hash.digest('hex').slice(0, 12)}`
+}
+
+function leaseBytes(
+  { boot, pidNamespace: namespace, process: { pid, startTime } }: Omit<Holder, 'lock'>,
+  lock: Holder['lock'] | typeof itself,
   snapshot: string,
   manifest: Digest,
-): Lease {
-  const path = join(directory, `process-${other.pid}-${other.startTime}.json`)
-  return writeLease({ path, process: other, snapshot, manifest })
+): Buffer {
+  const holder = { boot, pidNamespace: namespace, process: { pid, startTime }, lock }
+  return Buffer.from(JSON.stringify({ format, version: 1, ...holder, snapshot, manifest }))
 }
 
-function writeLease(lease: Lease): Lease {
-  const { path, process: holder, snapshot, manifest } = lease
-  const content = {
-    format,
-    version: 1,
-    boot: bootId(),
-    process: { pid: holder.pid, startTime: holder.startTime },
-    snapshot,
-    manifest,
-  }
-  replaceCachedFile(path, Buffer.from(JSON.stringify(content)))
-  return lease
-}
-
-export const endLease = ({ path }: Lease): void => removeSmallFile(path)
-
-/** The leases of living processes. Files that are no lease of this boot, or whose process has ended, are `stale`. */
+/** The leases of living processes. Files that are no lease, or whose process has ended, are `stale`. */
 export async function readLeases(
   directory: string,
 ): Promise<{ readonly live: readonly Lease[]; readonly stale: readonly string[] }> {
   const live: Lease[] = []
   const stale: string[] = []
-  const boot = bootId()
   for (const name of await readdir(directory)) {
     const path = join(directory, name)
     // One that is just being written; left over after a crash it says nothing and costs nothing.
     if (!name.endsWith('.json')) continue
     try {
-      const fields = new Fields(path, readJsonFile(path, maxLeaseBytes))
-      const holder = fields.object('process')
-      const identity = {
-        pid: holder.whole('pid', 1, 2 ** 31),
-        startTime: holder.whole('startTime', 0, Number.MAX_SAFE_INTEGER),
-      }
+      const value = readJsonFile(path, maxLeaseBytes)
+      const fields = new Fields(path, value)
       const manifest = fields.raw('manifest')
       const snapshot = fields.text('snapshot', idPattern, 'an id')
-      if (fields.raw('boot') === boot && isAlive(identity) && isDigest(manifest))
-        live.push({ path, process: identity, snapshot, manifest })
+      if (isDigest(manifest) && leaseLives(path, value)) live.push({ path, snapshot, manifest })
       else stale.push(path)
     } catch (error) {
       // Ended between the listing and the reading.
@@ -95,4 +95,16 @@ export async function readLeases(
     }
   }
   return { live, stale }
+}
+
+function leaseLives(path: string, value: unknown): boolean {
+  const { lock, pidNamespace: namespace = pidNamespace() } = value as Record<string, unknown>
+  if (lock === itself) {
+    const own = lifeLockAt(path)
+    // Whoever may not open it cannot tell, and then it counts; a missing one has just ended.
+    return own !== null && lookAtLife(own) !== 'free'
+  }
+  // Without a lock and a namespace it is of an older version, whose pids were all of one namespace.
+  const holder = holderFromJson({ ...(value as object), lock, pidNamespace: namespace })
+  return holder !== undefined && holderLives(holder)
 }

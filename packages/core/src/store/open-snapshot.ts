@@ -1,8 +1,8 @@
 import { join } from 'node:path'
 import { isVarveError, VarveError } from '../errors.js'
-import type { ProcessIdentity } from '../sys/proc.js'
+import type { Holder } from '../sys/holder.js'
 import { gcTurn } from './gc-turn.js'
-import { endLease, leaseToOther, leaseToSelf } from './leases.js'
+import { leaseToOther, leaseToSelf } from './leases.js'
 import type { LocalStore } from './local-store.js'
 import { storedPagesOf } from './manifest.js'
 import type { Descriptor, OpenSnapshot, SnapshotEntry, WorkOptions } from './store-types.js'
@@ -17,14 +17,14 @@ export async function openSnapshot(
     const entry = await store.resolve(ref)
     const lease = leaseToSelf(store.paths.leases, entry.id, entry.manifest.digest)
     try {
-      return await openLeased(store, entry, async () => endLease(lease), options)
+      return await openLeased(store, entry, async () => lease.end(), options)
     } catch (error) {
       try {
         if (!isVarveError(error, 'NOT_FOUND') || attempt > 0) throw error
         // gc may have been at it while the lease was written: when it is done it has put everything back, or the snapshot is gone.
         await using _turn = await gcTurn(store.paths, options)
       } finally {
-        endLease(lease)
+        lease.end()
       }
     }
   }
@@ -57,9 +57,8 @@ async function openLeased(
     flatPath: join(store.paths.flat, entry.id),
     clonesDirectory: store.paths.clones,
     stage: () => store.stage(),
-    leaseTo: async (other: ProcessIdentity) => {
-      leaseToOther(store.paths.leases, other, entry.id, entry.manifest.digest)
-    },
+    leaseTo: async (other: Holder) =>
+      leaseToOther(store.paths.leases, other, entry.id, entry.manifest.digest).path,
     [Symbol.asyncDispose]: close,
   }
 }

@@ -1,6 +1,6 @@
 import type { ExtentMap } from '../layer/extent-map.js'
 import type { ImageId, LayerFile } from '../layer/layer-types.js'
-import type { ProcessIdentity } from '../sys/proc.js'
+import type { Holder } from '../sys/holder.js'
 import type { WorkingSet } from '../working-set/working-set.js'
 
 /** `sha256:` and 64 lower-case hexadecimal digits. */
@@ -80,10 +80,10 @@ export interface OpenSnapshot extends AsyncDisposable, SnapshotDescription {
   /** Directory on the store's file system where clones keep private copies of disks. */
   readonly clonesDirectory: string
   /**
-   * Leases the snapshot to another process too (a VMM that outlives this one), until that one ends, in place of what was
-   * leased to it before.
+   * Leases what was opened to another process too (a VMM that outlives this one), alongside all that is leased to it already, until it
+   * ends. Gives the path of the lease: removing that file ends the lease before.
    */
-  leaseTo(process: ProcessIdentity): Promise<void>
+  leaseTo(other: Holder): Promise<string>
 }
 
 /** A private directory within the store's file system; removed when disposed, and by gc once its process is gone. */
@@ -120,6 +120,10 @@ export interface GcReport {
   readonly removedSnapshots: readonly ImageId[]
   readonly removedStaging: number
   readonly removedFlat: number
+  /** Leases of processes that have ended. */
+  readonly removedLeases: number
+  /** Copies of disks whose machines have ended. */
+  readonly removedClones: number
   /** Blobs that no tag keeps but a lease does. */
   readonly leasedBlobs: number
 }

@@ -1,7 +1,10 @@
 import { randomBytes } from 'node:crypto'
 import { dirname } from 'node:path'
+import { lockDescriptor } from '../sys/file-lock.js'
+import { type HeldLife, heldLife } from '../sys/life-lock.js'
 import {
   createFile,
+  publishSmallFile,
   removeFile,
   removeSmallFile,
   renameFile,
@@ -31,11 +34,26 @@ const attempts = 5
 
 /** The same for what may be lost in a crash of the host, but not be read half-written. */
 export function replaceCachedFile(path: string, content: Uint8Array): void {
+  again(path, (temporary) => replaceSmallFile(path, temporary, content))
+}
+
+/** A small file that this process has locked from before it has its name on, until it is released. */
+export function writeHeldFile(path: string, content: Uint8Array): HeldLife {
+  return again(path, (temporary) =>
+    heldLife(
+      publishSmallFile(path, temporary, content, (fd) => {
+        if (!lockDescriptor(fd, temporary)) throw new Error(`${temporary} is locked by another process`)
+      }),
+      path,
+    ),
+  )
+}
+
+function again<T>(path: string, write: (temporary: string) => T): T {
   for (let attempt = 1; ; attempt++) {
     const temporary = temporaryOf(path)
     try {
-      replaceSmallFile(path, temporary, content)
-      return
+      return write(temporary)
     } catch (error) {
       removeSmallFile(temporary)
       if ((error as NodeJS.ErrnoException).code !== 'ENOENT' || attempt === attempts) throw error

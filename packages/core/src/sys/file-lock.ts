@@ -7,6 +7,7 @@ import { declare, errno, errnoNumber, syscallError } from './libc.js'
 import { refuse } from './mutations.js'
 
 // sys/file.h
+const LOCK_SH = 1
 const LOCK_EX = 2
 const LOCK_NB = 4
 
@@ -63,9 +64,12 @@ const held = (handle: FileHandle, path: string): FileLock => ({
   [Symbol.asyncDispose]: () => handle.close(),
 })
 
-function lockNow(fd: number, path: string): boolean {
+/** A shared lock until the file is closed; false where a process holds the exclusive one. */
+export const flockShared = (fd: number, path: string): boolean => lockNow(fd, path, LOCK_SH)
+
+function lockNow(fd: number, path: string, kind: number = LOCK_EX): boolean {
   for (;;) {
-    if (flock(fd, LOCK_EX | LOCK_NB) === 0) return true
+    if (flock(fd, kind | LOCK_NB) === 0) return true
     const number = errno()
     if (number === errnoNumber.EAGAIN) return false
     if (number !== errnoNumber.EINTR) throw syscallError('flock', number, path)

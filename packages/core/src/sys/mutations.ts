@@ -164,15 +164,28 @@ export async function syncDirectory(path: string): Promise<void> {
  * the thread pool takes half a millisecond.
  */
 export function replaceSmallFile(path: string, temporary: string, bytes: Uint8Array): void {
+  closeSync(publishSmallFile(path, temporary, bytes))
+}
+
+/** The same, of a file that stays open: `prepare` has its descriptor (a lock, say) before the file has its name. */
+export function publishSmallFile(
+  path: string,
+  temporary: string,
+  bytes: Uint8Array,
+  prepare: (fd: number) => void = () => {},
+): number {
   const fd = change('create', temporary, () => openSync(temporary, newFile, 0o600))
   try {
+    prepare(fd)
     change('write', temporary, () => {
       for (let done = 0; done < bytes.length; ) done += writeSync(fd, bytes, done, bytes.length - done, done)
     })
-  } finally {
+    change('rename', path, () => renameSync(temporary, path), temporary)
+    return fd
+  } catch (error) {
     closeSync(fd)
+    throw error
   }
-  change('rename', path, () => renameSync(temporary, path), temporary)
 }
 
 /** A missing file is fine. In this thread: for what takes no time to give back. */

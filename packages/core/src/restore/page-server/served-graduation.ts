@@ -1,5 +1,7 @@
-import { readFileSync, renameSync, writeFileSync } from 'node:fs'
+import { existsSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
 import { VarveError } from '../../errors.js'
+import { endMemoryLease } from '../../machine/machine-leases.js'
+import { pageServerFiles } from './page-server-files.js'
 
 /** How far a VM is on its way to needing no page server. */
 export interface ServedGraduation {
@@ -37,4 +39,12 @@ export function readGraduated(path: string): GraduatedVm | undefined {
     if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return undefined
     throw new VarveError('FORMAT_INVALID', `${path}: ${(cause as Error).message}`, { cause })
   }
+}
+
+/**
+ * Ends the lease on the snapshot that the VM's memory came from, if the VM has graduated. To be called once the lease is on record: a
+ * small VM can graduate before that, and its page server then finds no lease to end.
+ */
+export function endLeaseOfGraduated(directory: string): void {
+  if (existsSync(pageServerFiles(directory).graduated)) endMemoryLease(directory)
 }

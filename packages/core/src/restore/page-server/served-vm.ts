@@ -3,6 +3,7 @@ import { createServer, type Server, type Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { VarveError } from '../../errors.js'
 import { releaseMachine } from '../../machine/held-machine.js'
+import { endMemoryLease } from '../../machine/machine-leases.js'
 import { emptyBitmap } from '../../memory/page-bitmap.js'
 import { openPidfd } from '../../sys/pidfd.js'
 import { Poller } from '../../sys/poll.js'
@@ -232,6 +233,11 @@ export class ServedVm {
       stats: this.#stats(),
       prefetched: this.#prefetch?.report() ?? null,
     })
+    try {
+      endMemoryLease(this.config.directory)
+    } catch {
+      // Then it ends with the VM.
+    }
     void this.end()
   }
 

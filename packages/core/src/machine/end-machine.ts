@@ -1,0 +1,173 @@
+import { randomBytes } from 'node:crypto'
+import { renameSync, rmSync } from 'node:fs'
+import { basename, dirname, join } from 'node:path'
+import { VarveError } from '../errors.js'
+import { removeCgroups } from '../firecracker/jail-cgroups.js'
+import { removeJail } from '../firecracker/jailer.js'
+import { sleepInThread } from '../sys/file-lock.js'
+import { isNamedHere } from '../sys/holder.js'
+import { removeSmallFile } from '../sys/mutations.js'
+import { killProcess } from '../sys/pidfd.js'
+import type { ProcessIdentity } from '../sys/proc.js'
+import { keepDeathNote } from './death-note.js'
+import { lockMachineDirectory } from './directory-lock.js'
+import { waitForRelease } from './held-machine.js'
+import { anythingLives, ownerLives, vmmHasEnded, vmmLives } from './machine-life.js'
+import { isSameMachine, leasePaths, lookUpRecord, type MachineRecord } from './machine-record.js'
+import { unrecordedVmms } from './unrecorded-vmm.js'
+
+/** How long another process may take to end the same machine: it waits for the VMM and for the page server in turn. */
+const busyTimeoutMs = 10_000
+
+/**
+ * SIGKILLs what the record names and removes the machine's files, leases and copies of disks. Safe to repeat; synchronous, for exit
+ * hooks. A directory whose machine is another one by now is left alone. `note`: keep the reason of the end, if there is none yet.
+ */
+export function endAndRemove(
+  directory: string,
+  record: MachineRecord,
+  { note = false }: { readonly note?: boolean } = {},
+): void {
+  const lock = lockMachineDirectory(directory, busyTimeoutMs)
+  if (lock.state === 'busy')
+    throw new VarveError(
+      'TIMEOUT',
+      `another process has been ending machine ${record.id} for ${busyTimeoutMs} ms`,
+      { remedy: 'look which process has its directory open, and try again' },
+    )
+  if (lock.state === 'missing') {
+    endProcesses(directory, record)
+    removeBelongings(record)
+    removeJailOf(record)
+    return
+  }
+  try {
+    const found = lookUpRecord(directory)
+    const now = found.state === 'known' ? found.record : record
+    if (!isSameMachine(now, record)) {
+      // The machine has ended, and its name belongs to another one.
+      endProcesses(directory, record)
+      removeBelongings(record)
+      return
+    }
+    if (note) keepDeathNote(dirname(dirname(directory)), directory, now)
+    endLocked(directory, now)
+  } finally {
+    lock.release()
+  }
+}
+
+/**
+ * Ends a machine whose VMM has ended, or whose owner has ended without detaching it, and removes what belongs to it. False if the machine
+ * lives, or nothing tells. Never waits for another process that is ending it already: that machine is as good as gone.
+ */
+export function removeIfStale(runtime: string, directory: string, waitMs = 0): boolean {
+  if (!mayBeStale(directory)) return false
+  const lock = lockMachineDirectory(directory, waitMs)
+  if (lock.state !== 'held') return true
+  try {
+    // Judged again: by now another process may have ended that machine, and a new one have its name.
+    const found = lookUpRecord(directory)
+    if (!isStale(directory, found)) return false
+    if (found.state === 'known') {
+      const { record } = found
+      if (record.owner === null || ownerLives(directory, record, record.owner))
+        keepDeathNote(runtime, directory, record)
+      endLocked(directory, record)
+    } else {
+      for (const vmm of unrecordedVmms(directory)) killProcess(vmm, 'SIGKILL')
+      removeNamed(directory)
+    }
+    return true
+  } finally {
+    lock.release()
+  }
+}
+
+const mayBeStale = (directory: string): boolean => isStale(directory, lookUpRecord(directory))
+
+function isStale(directory: string, found: ReturnType<typeof lookUpRecord>): boolean {
+  // It may be of a later Varve, and its machine may live.
+  if (found.state === 'unknown') return false
+  // A directory has its record before it has its name: this one is left over from an older version, or damaged.
+  if (found.state === 'missing') return !anythingLives(directory)
+  const { record } = found
+  if (isRecorded(record) && vmmHasEnded(directory, record)) return true
+  const ownerGone = record.owner !== null && !ownerLives(directory, record, record.owner)
+  return ownerGone && canBeKilledHere(record)
+}
+
+/** Pids of another PID namespace name nothing here, or another process. */
+const canBeKilledHere = (record: MachineRecord): boolean =>
+  record.boot === null ||
+  isNamedHere({ boot: record.boot, pidNamespace: record.pidNamespace ?? '' }) ||
+  record.process === null
+
+/** HOST_UNSUPPORTED where the record's pids name nothing. */
+export function assertNamedHere(record: MachineRecord): void {
+  if (canBeKilledHere(record)) return
+  throw new VarveError(
+    'HOST_UNSUPPORTED',
+    `machine ${record.id} runs in another PID namespace, ${record.pidNamespace}`,
+    { remedy: 'run this command in the container that the machine was started in' },
+  )
+}
+
+const isRecorded = (record: MachineRecord): record is MachineRecord & { readonly process: ProcessIdentity } =>
+  record.process !== null
+
+function endLocked(directory: string, record: MachineRecord): void {
+  if (isRecorded(record) && vmmLives(directory, record)) assertNamedHere(record)
+  endProcesses(directory, record)
+  removeBelongings(record)
+  waitForRelease(directory)
+  removeJailOf(record)
+  removeNamed(directory)
+}
+
+/** SIGKILL takes effect within milliseconds, but a VMM with much memory needs a while to give it back. */
+const endTimeoutMs = 1000
+
+/** The VMM goes first: a guard that sees the page server end before it would report that as the cause. */
+function endProcesses(directory: string, record: MachineRecord): void {
+  if (!canBeKilledHere(record)) return
+  if (isRecorded(record)) {
+    killProcess(record.process, 'SIGKILL')
+    const deadline = performance.now() + endTimeoutMs
+    while (vmmLives(directory, record) && performance.now() < deadline) sleepInThread(1)
+  } else for (const vmm of unrecordedVmms(directory)) killProcess(vmm, 'SIGKILL')
+  for (const helper of record.helpers) killProcess(helper, 'SIGKILL')
+}
+
+/** What lies elsewhere, under names that no other machine gets. */
+function removeBelongings({ diskDirectory, leases }: MachineRecord): void {
+  if (diskDirectory !== null) rmSync(diskDirectory, { recursive: true, force: true })
+  for (const path of leasePaths(leases)) removeSmallFile(path)
+}
+
+function removeJailOf({ jail }: MachineRecord): void {
+  if (jail === null) return
+  removeJail(jail.root)
+  removeCgroups(jail.cgroups ?? [])
+}
+
+const endedPrefix = '.ended-'
+
+/** From the rename on, the machine's name is free. The caller holds the lock on the directory. */
+function removeNamed(directory: string): void {
+  const aside = join(dirname(directory), `${endedPrefix}${randomBytes(8).toString('hex')}`)
+  renameSync(directory, aside)
+  removeAside(aside)
+}
+
+/** Directories that their machines have lost already, by the name alone. */
+export const isAside = (directory: string): boolean => basename(directory).startsWith(endedPrefix)
+
+export function removeAside(directory: string): void {
+  try {
+    // A process that is just ending may still write its last words there.
+    rmSync(directory, { recursive: true, force: true, maxRetries: 3 })
+  } catch {
+    // The next listing tries again; nothing looks for what is in it.
+  }
+}
