@@ -22,7 +22,7 @@ const {
   recordTogether,
   restoreMachine,
 } = await import('varve')
-const { bootMicroGuest, MicroConsole } = await import('@varve/lab')
+const { bootMicroGuest, bringIntoCache, dropFromCache, MicroConsole } = await import('@varve/lab')
 const { adviseRandom, dropPageCache } = await import('../packages/core/dist/sys/fadvise.js')
 const { residentPages } = await import('../packages/core/dist/sys/mincore.js')
 
@@ -136,19 +136,10 @@ async function runOnce({ store, launch }, { engine, cache, recorders }) {
   }
 }
 
+/** Where pages stay that are to be dropped, this throws: nothing warm is given out as cold. */
 function prepareCache(path, cache) {
-  const fd = fs.openSync(path, 'r')
-  try {
-    if (cache === 'dropped') dropPageCache(fd)
-    else readWhole(fd)
-  } finally {
-    fs.closeSync(fd)
-  }
-}
-
-function readWhole(fd) {
-  const buffer = Buffer.alloc(2 ** 20)
-  for (let at = 0; fs.readSync(fd, buffer, 0, buffer.length, at) > 0; at += buffer.length);
+  if (cache === 'dropped') dropFromCache([path])
+  else bringIntoCache([path])
 }
 
 /** A sparse file of 1 GiB, of which known pages are in the page cache; JavaScript and C take turns. */

@@ -5,16 +5,18 @@
 //   --cache LIST     cold,warm (default both)         --engines LIST names as in the table, ';' between; default all
 //   --clones LIST    at once, default 1,4,16          --depth LIST   layers, default 1,8,64
 //   --rounds N       default 20                       --quick        512 MiB, 24 MiB, 5 rounds
+//   --loop-disk KIB  snapshots on ext4 with this read-ahead, on a loop device without a page cache of its own; default /var/tmp
 //   --rows FILE      raw rows as JSON lines           --report FILE  table and CDF plots as one HTML file
-// A Markdown table goes to standard error.
+// A Markdown table goes to standard error. What is to be cold is looked at: it ends where pages stay in the page cache.
 
 import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { closeSync, mkdtempSync, openSync, readSync, rmSync, statSync, writeFileSync } from 'node:fs'
-import { arch, cpus, release } from 'node:os'
+import { cpus, loadavg } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
+import { openLoopDisk } from './bench-restore/loop-disk.mjs'
 import { cdfPlots } from './bench-restore/plots.mjs'
 import { summarise, table } from './bench-restore/summary.mjs'
 import { build } from './setup.mjs'
@@ -33,8 +35,11 @@ const {
   residentBytes,
   restoreMachine,
 } = await import('varve')
-const { bootMicroGuest, MicroConsole, touchedPages } = await import('@varve/lab')
-const { dropPageCache } = await import('../packages/core/dist/sys/fadvise.js')
+const { bootMicroGuest, bringIntoCache, dropFromCache, MicroConsole, touchedPages } = await import(
+  '@varve/lab'
+)
+const { describeEnvironment } = await import('../packages/lab/dist/experiments/environment.js')
+const { deviceReadBytes } = await import('../packages/lab/dist/experiments/process-counters.js')
 const { seededRandom, shuffled } = await import('../packages/lab/dist/statistics/random.js')
 
 const { values: options } = parseArgs({
@@ -48,6 +53,7 @@ const { values: options } = parseArgs({
     engines: { type: 'string' },
     rounds: { type: 'string' },
     quick: { type: 'boolean' },
+    'loop-disk': { type: 'string' },
     rows: { type: 'string' },
     report: { type: 'string' },
   },
@@ -101,8 +107,13 @@ const names = (options.engines?.split(';') ?? Object.keys(contenders)).filter(
 /** Where many restores run at once, or from many layers: each engine in its simplest form. */
 const plainNames = names.filter((name) => contenders[name].workingSet === undefined)
 
-const directory = mkdtempSync('/var/tmp/varve-bench-')
-const removeAll = () => rmSync(directory, { recursive: true, force: true })
+const base = mkdtempSync('/var/tmp/varve-bench-')
+const disk = options['loop-disk'] === undefined ? undefined : openLoopDisk(base, Number(options['loop-disk']))
+const directory = disk?.path ?? base
+const removeAll = () => {
+  disk?.close()
+  rmSync(base, { recursive: true, force: true })
+}
 onProcessEnd(removeAll)
 const handler = join(directory, 'uffd-handler')
 const piece = Buffer.allocUnsafe(4 * 2 ** 20)
@@ -115,15 +126,7 @@ const launch = {
     return AbortSignal.any([signal])
   },
 }
-const environment = {
-  cpu: cpus()[0]?.model,
-  cores: cpus().length,
-  kernel: release(),
-  arch: arch(),
-  firecracker: binary.version,
-  node: process.version,
-  rounds,
-}
+const environment = { ...describeEnvironment(binary, { kind: 'native' }, directory), rounds }
 const random = seededRandom(1)
 const rows = []
 try {
@@ -167,7 +170,8 @@ async function makeChain(memoryMib, layers) {
   await during([guest, machine], async () => {
     const quarter = Math.floor(area.count / 4)
     for (let part = 0; part < 4; part++)
-      await guest.fill({ start: area.start + part * quarter, count: Math.floor(quarter * 0.75) }, 1)
+      // A word a page makes it data; filling them, word by word and emulated, takes a minute.
+      await guest.write({ start: area.start + part * quarter, count: Math.floor(quarter * 0.75) }, 1)
     let running = machine
     for (let layer = 1; layer <= layers; layer++) {
       if (layer > 1)
@@ -193,13 +197,15 @@ async function measureGuest(memoryMib) {
   for (const setMib of sets) {
     const pass = passOf(memoryMib, setMib)
     await recordSet(store, pass)
-    const packed = await packedStore(store, `${memoryMib}-${setMib}`)
+    const packed = names.some((name) => contenders[name].packed)
+      ? await packedStore(store, `${memoryMib}-${setMib}`)
+      : store
     const snapshot = await store.open('it')
     const packedSnapshot = await packed.open('it')
     await during([snapshot, packedSnapshot], () =>
       measureSet({ store, packed, snapshot, packedSnapshot, memoryMib, setMib, pass }),
     )
-    rmSync(packed.location, { recursive: true })
+    if (packed !== store) rmSync(packed.location, { recursive: true })
   }
 }
 
@@ -345,6 +351,9 @@ async function measure(name, context, clones = 1) {
   const waiting = await Promise.all(
     Array.from({ length: clones }, () => (ahead ? launchMachine(launch) : undefined)),
   )
+  const read = () => deviceReadBytes(context.flat) ?? 0
+  const readBefore = read()
+  const [load] = loadavg()
   const start = performance.now()
   const since = () => performance.now() - start
   const all = await Promise.all(
@@ -358,6 +367,7 @@ async function measure(name, context, clones = 1) {
       return { machine, report, helper, guest, restoredMs, firstMs, lastMs: since() }
     }),
   )
+  const readMib = Math.round(((read() - readBefore) / 2 ** 20) * 10) / 10
   return during(
     all.flatMap(({ guest, machine, helper }) => [guest, machine, ...(helper ? [helper] : [])]),
     async () => {
@@ -370,6 +380,8 @@ async function measure(name, context, clones = 1) {
         firstMs: hundredths(most('firstMs')),
         lastMs: hundredths(most('lastMs')),
         warmPassMs: hundredths(performance.now() - again),
+        readMib,
+        load: hundredths(load),
         rssMib: Math.round((residentBytes(machine.pid) ?? 0) / 2 ** 20),
         ...(report.reason ? { reason: report.reason } : {}),
         phasesMs: Object.fromEntries(
@@ -452,18 +464,11 @@ function compileHandler() {
 }
 
 function drop(files) {
-  for (const path of files) withOpen(path, (fd) => dropPageCache(fd))
+  dropFromCache([...new Set(files)])
 }
 
 function warm(files) {
-  for (const path of files)
-    withOpen(path, (fd) => {
-      for (let at = 0; ; ) {
-        const read = readSync(fd, piece, 0, piece.length, at)
-        if (read === 0) return
-        at += read
-      }
-    })
+  bringIntoCache(files)
 }
 
 /** As many bytes as the working set has, in one go, from where the file has data; the page cache dropped before. */

@@ -8,6 +8,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { startVarve, varve } from './support/cli.js'
 import { openWorld, type World } from './support/world.js'
 
+const cold = fileURLToPath(new URL('support/cold.experiment.mjs', import.meta.url))
 const boots = fileURLToPath(new URL('support/boots.experiment.mjs', import.meta.url))
 
 let world: World
@@ -58,6 +59,51 @@ describe('an experiment of one’s own', () => {
     expect(other.status).toBe(2)
     expect(other.stderr).toContain('whose plan')
     expect((await readRows(rowsPath)).cells).toEqual(cells)
+  })
+
+  test('of three rounds shows no difference, whatever they took', async () => {
+    const out = join(world.directory, 'three')
+    const run = await varve(world, 'lab', 'run', boots, '--out', out, '--rounds', '3')
+    expect(run.stdout).toMatch(/^ {2}128 +[\d.]+ ms {2}[\d.]+× \([\d.]+–[\d.]+\)$/m)
+    expect(run.stdout).toMatch(/no verdict: 3 rounds of the 6 that one takes|nothing has a lower median/)
+    const report = readFileSync(join(out, 'report.html'), 'utf8')
+    expect(report).toContain('No ratio has the 6 rounds that a verdict takes.')
+    expect(report).not.toMatch(/class="ratio (good|bad)"/)
+  })
+
+  test('that is to be cold where files stay in memory fails as not cold, and says so before', async () => {
+    const on = async (parent: string, out: string) => {
+      process.env.TMPDIR = parent
+      const run = await varve(world, 'lab', 'run', cold, '--out', join(world.directory, out), '--json')
+      delete process.env.TMPDIR
+      const { header, cells } = await readRows(join(world.directory, out, 'rows.jsonl'))
+      return { run, environment: header.environment, cells }
+    }
+    const disk = await on('/var/tmp', 'cold-on-disk')
+    expect(disk.cells).toMatchObject([{ correct: true }])
+    expect(disk.environment.dropsCache).toBe('yes')
+    const memory = await on('/dev/shm', 'cold-in-memory')
+    expect(memory.run.status).not.toBe(0)
+    expect(memory.run.stderr).toContain('/dev/shm is on tmpfs: its files stay in the page cache')
+    expect(memory.environment).toMatchObject({ fileSystem: 'tmpfs', dropsCache: 'no' })
+    expect(memory.cells).toMatchObject([
+      { correct: false, measures: {}, failure: expect.stringContaining('not cold: 10 of 10 pages') },
+    ])
+    // The rows of one disk do not go on with those of another.
+    process.env.TMPDIR = '/dev/shm'
+    const mixed = await varve(
+      world,
+      'lab',
+      'run',
+      cold,
+      '--out',
+      join(world.directory, 'cold-on-disk'),
+      '--rounds',
+      '2',
+    )
+    delete process.env.TMPDIR
+    expect(mixed.status).toBe(2)
+    expect(mixed.stderr).toMatch(/another environment: fileSystem \(\w+ there, tmpfs here\)/)
   })
 
   test('is found by its path, and what is none is refused', async () => {

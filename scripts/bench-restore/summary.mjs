@@ -81,6 +81,7 @@ export function summarise(rows) {
       overheadMs: median('overheadMs'),
       ofVanilla: ratio(group, vanilla),
       rssMib: median('rssMib'),
+      readMib: median('readMib'),
     }
   })
 }
@@ -103,8 +104,8 @@ export function table(rows) {
     out.push(
       `### ${place}`,
       '',
-      '| cache | contender | first answer | last page | p99 | of vanilla | overhead | of vanilla cached | RSS MiB |',
-      '|---|---|---:|---:|---:|---:|---:|---:|---:|',
+      '| cache | contender | first answer | last page | p99 | of vanilla | overhead | of vanilla cached | RSS MiB | read MiB |',
+      '|---|---|---:|---:|---:|---:|---:|---:|---:|---:|',
       ...group.map((it) =>
         [
           '',
@@ -117,6 +118,7 @@ export function table(rows) {
           it.overheadMs ?? '',
           ideal === undefined || it.overheadMs === undefined ? '' : `${(it.overheadMs / ideal).toFixed(2)}×`,
           it.rssMib ?? '',
+          it.readMib ?? '',
           '',
         ]
           .join(' | ')

@@ -83,8 +83,8 @@ export function verdict({ rounds, shown }: Compared): string {
 }
 
 /** With the interval where there is one, else with the rounds that there are. */
-export function intervalText({ ratio, interval, range }: PairedRatio): string {
-  const [low, high] = interval ?? range ?? []
+export function intervalText({ ratio, interval, range, rounds }: PairedRatio): string {
+  const [low, high] = interval ?? (rounds > 1 ? range : null) ?? []
   if (low === undefined || high === undefined) return ratioText(ratio)
   const ends = `${low.toFixed(2)}–${high.toFixed(2)}`
   return `${ratioText(ratio)} ${interval === null ? `(${ends})` : `[${ends}]`}`
