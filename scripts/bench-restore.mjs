@@ -342,7 +342,10 @@ async function recordSet(store, pass) {
 }
 
 async function touch(guest, pass) {
-  for (const { pattern, writes } of pass) await (writes ? guest.write(pattern, 5) : guest.read(pattern))
+  // A scattered pass over a disk that reads little around each fault takes its time on a busy machine.
+  const timeoutMs = 120_000
+  for (const { pattern, writes } of pass)
+    await (writes ? guest.write(pattern, 5, { timeoutMs }) : guest.read(pattern, { timeoutMs }))
 }
 
 /** Restores, touches everything, and the same once more, warm. With `clones` so many at once: times are those of the last. */
