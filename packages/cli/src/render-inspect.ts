@@ -47,7 +47,7 @@ function renderState(state: StateFileReport): string {
       `snapshot version ${state.snapshotVersion} in ${state.encoding}, ${state.arch}, CRC-64 ${state.crc64} right`,
     ],
     ['written by', `Firecracker ${state.firecracker}`],
-    ['memory', `${vmInfo.memSizeMib} MiB, huge pages ${vmInfo.hugePages}`],
+    ['memory', `${vmInfo.memSizeMib} MiB, huge pages ${hugePagesText(state)}`],
     ['cpu', `SMT ${vmInfo.smt ? 'on' : 'off'}, template ${vmInfo.cpuTemplate}`],
     ['kernel', printable(vmInfo.kernelPath)],
     ['initrd', printable(vmInfo.initrdPath ?? 'none')],
@@ -67,6 +67,12 @@ function renderState(state: StateFileReport): string {
     ]),
   ])
   return [machine, '', `${regions}\nFile offsets are ${offsets}.`, ...state.explanation].join('\n')
+}
+
+function hugePagesText({ vmInfo, snapshotVersion }: StateFileReport): string {
+  return vmInfo.hugePages === 'not known'
+    ? `not known: this Varve does not know how snapshot version ${snapshotVersion} names them`
+    : vmInfo.hugePages
 }
 
 function renderMemory(

@@ -12,7 +12,7 @@ import {
 } from './bitcode-buffers.js'
 import type { ByteReader } from './byte-reader.js'
 import type { ByteWriter } from './byte-writer.js'
-import { cpuTemplates, hugePageSettings, type StateFileArch } from './formats.js'
+import { cpuTemplates, hugePageSettings, type StateFileArch, type StateFormat } from './formats.js'
 import { type MemoryRegion, maxRegions, maxSlots } from './regions.js'
 import { maxCapModifiers, type VmInfo } from './vm-info.js'
 
@@ -23,10 +23,15 @@ function readVariant<const Name>(reader: ByteReader, names: readonly Name[], wha
   return reader.pick(names, reader.u8(what), what, at)
 }
 
+function unknownVariant(reader: ByteReader, what: string): 'not known' {
+  reader.u8(what)
+  return 'not known'
+}
+
 const readOptionalText = (reader: ByteReader, what: string): string | undefined =>
   readVariant(reader, [false, true], `presence of ${what}`) ? readText(reader, what) : undefined
 
-export function readVmInfo(reader: ByteReader, arch: StateFileArch): VmInfo {
+export function readVmInfo(reader: ByteReader, arch: StateFileArch, { hugePagesKnown }: StateFormat): VmInfo {
   return {
     memSizeMib: readU64s(reader, 1, 'mem_size_mib')[0] as number,
     smt: readBools(reader, 1, 'smt')[0] as boolean,
@@ -34,7 +39,9 @@ export function readVmInfo(reader: ByteReader, arch: StateFileArch): VmInfo {
     kernelPath: readText(reader, 'kernel path'),
     initrdPath: readOptionalText(reader, 'initrd path'),
     bootArgs: readOptionalText(reader, 'boot arguments'),
-    hugePages: readVariant(reader, hugePageSettings, 'huge_pages'),
+    hugePages: hugePagesKnown
+      ? readVariant(reader, hugePageSettings, 'huge_pages')
+      : unknownVariant(reader, 'huge_pages'),
   }
 }
 

@@ -17,6 +17,8 @@ export interface StateFormat {
   readonly hasCapModifiers: boolean
   /** Firecracker refuses a list that does not ascend. */
   readonly ascending: boolean
+  /** Which number means which setting of huge_pages; where it does not, the setting is read as "not known". */
+  readonly hugePagesKnown: boolean
   /** Firecracker refuses a larger file. */
   readonly maxFileBytes: number
 }
@@ -32,6 +34,7 @@ const offsets = {
   record: 'offset',
   hasCapModifiers: false,
   ascending: true,
+  hugePagesKnown: true,
   maxFileBytes: bincodeMaxBytes,
 } as const
 const plain = { ...offsets, record: 'plain', hasCapModifiers: true, ascending: false } as const
@@ -40,6 +43,7 @@ const columns = {
   record: 'slots',
   hasCapModifiers: true,
   ascending: false,
+  hugePagesKnown: true,
   maxFileBytes: bitcodeMaxBytes,
 } as const
 
@@ -55,6 +59,13 @@ export const stateFormats: readonly StateFormat[] = [
   { ...plain, snapshotVersion: '8.0.0', firecracker: '1.13.0 to 1.13.2' },
   { ...columns, snapshotVersion: '9.0.0', firecracker: '1.15.0 or 1.15.1' },
   { ...columns, snapshotVersion: '10.0.0', firecracker: '1.16.0 or 1.16.1' },
+  // Read from the sources before its release: huge_pages gets a value in the middle.
+  {
+    ...columns,
+    snapshotVersion: '11.0.0',
+    firecracker: '1.17 (not released when this Varve was made)',
+    hugePagesKnown: false,
+  },
 ]
 
 /** The layouts that a version text can mean, one but for 8.0.0. As in Firecracker, the patch number does not matter. */
@@ -85,4 +96,4 @@ export const cpuTemplates: Readonly<Record<StateFileArch, readonly string[]>> = 
 }
 
 export const hugePageSettings = ['None', '2M'] as const
-export type HugePageSetting = (typeof hugePageSettings)[number]
+export type HugePageSetting = (typeof hugePageSettings)[number] | 'not known'

@@ -29,6 +29,41 @@ const versions: Readonly<Record<string, readonly [version: string, encoding: str
   '1.16.1': ['10.0.0', 'bitcode'],
 }
 
+describe('11.0.0, which no released Firecracker writes', () => {
+  // The prefix is that of 10.0.0 but for the version and the number of huge_pages.
+  const file = new Uint8Array(readFileSync(join(firecracker, '1.16.1/two-regions/state')))
+  const ten = readStateFile(file)
+  const at = Buffer.from(file).indexOf('10.0.0')
+  const eleven = file.slice()
+  eleven.set(Buffer.from('11.0.0'), at)
+  // The lengths of no capability modifiers stand between huge_pages and the region list.
+  const hugePagesAt = ten.regionList.start - 2
+
+  test.each([0, 1, 2])('regions and memory are read, huge_pages %i is not known', (number) => {
+    expect(eleven[hugePagesAt]).toBe(0)
+    const bytes = eleven.slice()
+    bytes[hugePagesAt] = number
+    writeCrc(bytes)
+    const read = readStateFile(bytes)
+    expect(read).toMatchObject({
+      snapshotVersion: '11.0.0',
+      firecracker: expect.stringContaining('not released'),
+      regions: ten.regions,
+      memoryFileBytes: ten.memoryFileBytes,
+    })
+    expect(read.vmInfo).toEqual({ ...ten.vmInfo, hugePages: 'not known' })
+  })
+
+  test('12.0.0 is refused, and the versions that are known are named', () => {
+    const bytes = file.slice()
+    bytes.set(Buffer.from('12.0.0'), at)
+    writeCrc(bytes)
+    expect(() => readStateFile(bytes)).toThrow(
+      /12\.0\.0 in bitcode is not known; known are .*10\.0\.0, 11\.0\.0/,
+    )
+  })
+})
+
 describe('golden state files', () => {
   test('are all there', () => {
     expect(paths.map((path) => relative(firecracker, path))).toEqual([

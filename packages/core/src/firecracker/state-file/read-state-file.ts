@@ -71,14 +71,15 @@ export function readStateFile(bytes: Uint8Array): StateFile {
   const snapshotVersion =
     encoding === 'bincode' ? bincode.readString(reader, 'version') : readText(reader, 'version')
   const formats = formatsOf(snapshotVersion, encoding)
-  const [{ hasCapModifiers, maxFileBytes }] = formats as [StateFormat]
+  const [first] = formats as [StateFormat]
+  const { hasCapModifiers, maxFileBytes } = first
   if (bytes.length > maxFileBytes)
     throw new VarveError(
       'FORMAT_INVALID',
       `state file of ${bytes.length} bytes is larger than ${maxFileBytes}, the most for ${snapshotVersion}`,
       { details: { offset: maxFileBytes, sizeBytes: bytes.length } },
     )
-  const vmInfo = parts.readVmInfo(reader, arch)
+  const vmInfo = parts.readVmInfo(reader, arch, first)
   const capModifiers = hasCapModifiers ? parts.readCapModifiers(reader) : undefined
   const start = byteOffset(reader.position)
   const { format, regions } = chooseFormat(reader, formats, arch, vmInfo)

@@ -25,7 +25,7 @@ export function seedStateFiles(goldenFolder: string): Uint8Array[] {
           kernelPath: 'vmlinux',
           initrdPath: 'initrd',
           bootArgs: undefined,
-          hugePages: 'None',
+          hugePages: format.hugePagesKnown ? 'None' : 'not known',
         },
         capModifiers: ['12', '!7'],
         regions: [

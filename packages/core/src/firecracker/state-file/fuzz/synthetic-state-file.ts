@@ -57,7 +57,7 @@ function bincode({ format, arch, vmInfo, capModifiers = [], regions }: Synthetic
     string(vmInfo.kernelPath),
     option(vmInfo.initrdPath),
     option(vmInfo.bootArgs),
-    u32(hugePageSettings.indexOf(vmInfo.hugePages)),
+    u32(vmInfo.hugePages === 'not known' ? 2 : hugePageSettings.indexOf(vmInfo.hugePages)),
     ...(format.hasCapModifiers ? [u64(capModifiers.length), ...capModifiers.map(string)] : []),
     u64(regions.length),
     ...regions.flatMap(({ guestAddress, sizeBytes, fileOffset, type, plugged = [true] }) => {
@@ -104,7 +104,8 @@ function bitcode({ format, arch, vmInfo, capModifiers = [], regions }: Synthetic
     texts([vmInfo.kernelPath]),
     option(vmInfo.initrdPath),
     option(vmInfo.bootArgs),
-    u8(hugePageSettings.indexOf(vmInfo.hugePages)),
+    // Any number may stand for a setting that is not known.
+    u8(vmInfo.hugePages === 'not known' ? 2 : hugePageSettings.indexOf(vmInfo.hugePages)),
     lengths([capModifiers.length]),
     ...(capModifiers.length > 0 ? [texts(capModifiers)] : []),
     lengths([regions.length]),
