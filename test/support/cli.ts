@@ -33,6 +33,7 @@ export function startVarve(
       VARVE_RUNTIME_DIR: world.runtimeDirectory,
       VARVE_STORE: world.store.location,
       FIRECRACKER: world.binary.path,
+      ...world.env,
     },
     stdio: ['ignore', 'pipe', 'pipe'],
   })

@@ -15,6 +15,8 @@ export interface World extends AsyncDisposable {
   readonly runtimeDirectory: string
   readonly binary: FirecrackerBinary
   readonly store: SnapshotStore
+  /** Variables for commands that run in it, besides those that lead them to it. */
+  readonly env?: Readonly<Record<string, string>>
   path(name: string): string
 }
 

@@ -5,11 +5,12 @@ export { type ApiClient, type CallOptions, connectApi } from './firecracker/api-
 export type * as api from './firecracker/api-types.js'
 export {
   type BinaryOrigin,
+  type ChosenFirecracker,
   describeOrigin,
   type FindBinaryOptions,
   type FirecrackerBinary,
   findFirecracker,
-  pinnedRelease,
+  findFirecrackerFor,
 } from './firecracker/binary.js'
 export { explainRegions } from './firecracker/inspect/explain-regions.js'
 export {
@@ -27,6 +28,8 @@ export {
   type StateFileReport,
 } from './firecracker/inspect/inspect-state-file.js'
 export type { JailerOptions } from './firecracker/jailer.js'
+export { type PinnedRelease, pinnedRelease, pinnedReleases } from './firecracker/pinned-releases.js'
+export { loadsSnapshotsOf } from './firecracker/snapshot-series.js'
 export { checkCrc, crc64Jones, writeCrc } from './firecracker/state-file/crc64.js'
 export { type StateFileArch, type StateFormat, stateFormats } from './firecracker/state-file/formats.js'
 export { readStateFile, type StateFile } from './firecracker/state-file/read-state-file.js'
@@ -158,6 +161,7 @@ export {
   takeSnapshot,
 } from './restore/capture-snapshot.js'
 export { chooseEngine, type EngineChoice, type EngineFacts, engineFacts } from './restore/choose-engine.js'
+export type { VmmOfRestore } from './restore/choose-vmm.js'
 export { type CloneOptions, cloneMachines } from './restore/clone-machines.js'
 export {
   type EngineName,

