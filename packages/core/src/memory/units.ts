@@ -24,3 +24,6 @@ export function guestAddress(value: number): GuestAddress {
     throw new VarveError('INVALID_ARGUMENT', `guest address ${value} is not a safe non-negative integer`)
   return value as GuestAddress
 }
+
+/** Whole MiB, for messages. (`>> 20` is wrong from 2 GiB on: it sees 32 bits.) */
+export const wholeMib = (bytes: number): number => Math.floor(bytes / 2 ** 20)

@@ -3,8 +3,9 @@ import { chmod, lstat, readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { VarveError } from '../errors.js'
 import { readLayer, verifyLayer } from '../layer/layer-file.js'
+import { wholeMib } from '../memory/units.js'
 import { notFound } from '../not-found.js'
-import { removeFile, renameFile } from '../sys/mutations.js'
+import { removeDirectory, removeFile, renameFile } from '../sys/mutations.js'
 import { readSmallFile } from '../sys/small-file.js'
 import { digestOf, hexOf, maxSmallBytes, mediaTypes } from './descriptors.js'
 import { hashBytes, hashFile } from './hash-file.js'
@@ -42,6 +43,8 @@ export class Blobs {
     const there = await this.stat(digest)
     if (there !== undefined && this.#isMarked(digest, there)) return
     await chmod(staged, 0o600)
+    // rename(2) replaces anything else that has the name.
+    if (there?.isDirectory()) await removeDirectory(this.path(digest))
     await renameFile(staged, this.path(digest))
     const placed = await this.stat(digest)
     if (placed !== undefined) this.#mark(digest, placed)
@@ -80,7 +83,7 @@ export class Blobs {
     const found = await hashFile(path, {
       signal,
       onProgress: (done, total) =>
-        onProgress?.(`checking ${hexOf(digest).slice(0, 12)}, ${done >> 20} of ${total >> 20} MiB`),
+        onProgress?.(`checking ${hexOf(digest).slice(0, 12)}, ${wholeMib(done)} of ${wholeMib(total)} MiB`),
     })
     if (found.digest === digest && found.size === size) {
       if (before !== undefined) this.#mark(digest, before)

@@ -1,5 +1,5 @@
 import { throwIfAborted } from '../layer/throw-if-aborted.js'
-import { removeFile, renameSmallFile, syncDirectory } from '../sys/mutations.js'
+import { removeDirectory, removeFile, renameSmallFile, syncDirectory } from '../sys/mutations.js'
 import { type HeldDirectory, holdOwnDirectory } from '../sys/own-directory.js'
 import { statOrNone } from './blobs.js'
 import { leftClones } from './clone-directories.js'
@@ -40,9 +40,10 @@ export async function collectGarbage(
   let removedBytes = 0
   let removedBlobs = 0
   for (const name of names) {
-    removedBytes += Number((await statOrNone(garbage.at(name).reached))?.blocks ?? 0n) * 512
+    const found = await statOrNone(garbage.at(name).reached)
+    removedBytes += Number(found?.blocks ?? 0n) * 512
     if (isHex(name)) removedBlobs++
-    await removeFile(garbage.at(name))
+    await (found?.isDirectory() ? removeDirectory : removeFile)(garbage.at(name))
   }
   const left = await leftOvers(store, await leftClones(store.paths.clones))
   await removeLeftOvers(store, left)

@@ -6,6 +6,7 @@ import { VarveError } from '../errors.js'
 import { readAt } from '../layer/memory-file.js'
 import { publishFile } from '../layer/publish-file.js'
 import { throwIfAborted } from '../layer/throw-if-aborted.js'
+import { wholeMib } from '../memory/units.js'
 import { notFound } from '../not-found.js'
 import { dataExtents } from '../sys/extents.js'
 import { type WritableFile, writeAt } from '../sys/mutations.js'
@@ -64,7 +65,7 @@ export async function exportSnapshots(
       out.addFile('oci-layout', Buffer.from('{"imageLayoutVersion":"1.0.0"}'))
       out.addFile('index.json', indexToJson(index))
       for (const [i, { digest }] of blobs.entries()) {
-        onProgress?.(`blob ${i + 1} of ${blobs.length}, ${out.bytes >> 20} MiB written`)
+        onProgress?.(`blob ${i + 1} of ${blobs.length}, ${wholeMib(out.bytes)} MiB written`)
         await out.addBlob(`blobs/sha256/${hexOf(digest)}`, staged.get(digest) ?? store.blobs.path(digest))
       }
       out.add(endOfArchive)

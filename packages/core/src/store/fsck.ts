@@ -7,7 +7,7 @@ import type { Layer } from '../layer/layer-types.js'
 import { throwIfAborted } from '../layer/throw-if-aborted.js'
 import { removeFile } from '../sys/mutations.js'
 import { hexOf } from './descriptors.js'
-import { assertChain, isMapOf } from './layer-chain.js'
+import { assertChain, assertLayerNotes, isMapOf } from './layer-chain.js'
 import { readLeases } from './leases.js'
 import { isTemporary } from './left-overs.js'
 import type { LocalStore } from './local-store.js'
@@ -116,7 +116,11 @@ async function checkLinks(
   options: WorkOptions,
 ): Promise<void> {
   const layers: Layer[] = []
-  for (const { digest } of manifest.layers) layers.push(await readLayer(store.blobs.path(digest), options))
+  for (const descriptor of manifest.layers) {
+    const layer = await readLayer(store.blobs.path(descriptor.digest), options)
+    assertLayerNotes(descriptor, layer)
+    layers.push(layer)
+  }
   assertChain(layers, entry.id)
   const map = await store.readMap(manifest)
   if (!isMapOf(map, layers)) {

@@ -19,6 +19,17 @@ export function layerNotes({ image, storedPages, index }: Layer): Readonly<Recor
   }
 }
 
+/** That a layer is what its descriptor says of it: the `file` engine counts on the number of data pages. */
+export function assertLayerNotes({ annotations: notes = {} }: Descriptor, layer: Layer): void {
+  for (const [name, value] of Object.entries(layerNotes(layer)))
+    if (Object.hasOwn(notes, name) && notes[name] !== value)
+      throw new VarveError(
+        'IMAGE_MISMATCH',
+        `the descriptor of layer ${layer.path} says ${name} ${JSON.stringify(notes[name])?.slice(0, 100)}, the layer ${value}`,
+        { details: { path: layer.path, offset: 0 } },
+      )
+}
+
 /** That the sealed layer is the one that the config tells of. */
 export function assertDraft(config: SnapshotConfig, layer: Layer): void {
   if (layer.image !== config.id || layer.parent !== config.parent || layer.index.pages !== config.memoryPages)

@@ -4,6 +4,7 @@ import { join, resolve } from 'node:path'
 import { VarveError } from '../errors.js'
 import type { ExtentMap } from '../layer/extent-map.js'
 import { extentMapFromBytes, maxExtentMapBytes } from '../layer/extent-map-bytes.js'
+import { wholeMib } from '../memory/units.js'
 import { notFound } from '../not-found.js'
 import { type FileLock, lock } from '../sys/file-lock.js'
 import { openForWriting, syncDirectory, syncFile } from '../sys/mutations.js'
@@ -200,7 +201,7 @@ export class LocalStore implements SnapshotStore {
     }
     const { digest, size } = await hashFile(path, {
       signal,
-      onProgress: (done, total) => onProgress?.(`${done >> 20} of ${total >> 20} MiB hashed`),
+      onProgress: (done, total) => onProgress?.(`${wholeMib(done)} of ${wholeMib(total)} MiB hashed`),
     })
     return { descriptor: { mediaType, digest, size, ...(notes ? { annotations: notes } : {}) }, path }
   }

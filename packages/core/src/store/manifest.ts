@@ -71,6 +71,8 @@ export function manifestFromJson(bytes: Buffer, path: string): SnapshotManifest 
   const layers = of(mediaTypes.layer)
   if (layers.length < 1 || layers.length > maxLayers)
     throw fields.refusal('layers', `${layers.length} memory layers`, `1 to ${maxLayers}`)
+  const twice = layers.find(({ digest }, at) => layers.findIndex((it) => it.digest === digest) !== at)
+  if (twice !== undefined) throw fields.refusal('layers', twice.digest, 'named once')
   const known: readonly string[] = [
     mediaTypes.layer,
     mediaTypes.extentMap,

@@ -1,0 +1,189 @@
+import { join } from 'node:path'
+import { isVarveError, VarveError } from '../errors.js'
+import { extentMapFromBytes, maxExtentMapBytes } from '../layer/extent-map-bytes.js'
+import { readLayer } from '../layer/layer-file.js'
+import type { Layer } from '../layer/layer-types.js'
+import { throwIfAborted } from '../layer/throw-if-aborted.js'
+import { wholeMib } from '../memory/units.js'
+import { readSmallFile } from '../sys/small-file.js'
+import type { ArchivedBlob, ArchiveReader } from './archive-reader.js'
+import { hexOf, maxSmallBytes, mediaTypes } from './descriptors.js'
+import { assertChain, assertLayerNotes, isMapOf } from './layer-chain.js'
+import type { LocalStore } from './local-store.js'
+import { entriesOf, manifestFromJson, type SnapshotManifest, storedPagesOf } from './manifest.js'
+import { snapshotConfigFromJson } from './snapshot-config.js'
+import type { Descriptor, Digest, SnapshotEntry, Staging, WorkOptions } from './store-types.js'
+
+/** The largest that a manifest, config or map may be; other blobs are as large as their descriptors say. */
+const largest: Readonly<Record<string, number>> = {
+  [mediaTypes.manifest]: maxSmallBytes,
+  [mediaTypes.config]: maxSmallBytes,
+  [mediaTypes.extentMap]: maxExtentMapBytes,
+}
+
+interface ImportedBlob {
+  readonly descriptor: Descriptor
+  /** Just unpacked, in staging. */
+  readonly path: string
+}
+
+/**
+ * The blobs of an import, each once: unpacked and hashed, or found in the store. Sizes are compared before anything is written, so
+ * that an archive costs no more than its descriptors say.
+ */
+export class ImportedBlobs {
+  readonly #store: LocalStore
+  readonly #archive: ArchiveReader
+  readonly #archived: ReadonlyMap<Digest, ArchivedBlob>
+  readonly #staging: Staging
+  readonly #options: WorkOptions
+  readonly #staged = new Map<Digest, ImportedBlob>()
+  readonly #takenOver = new Map<Digest, Descriptor>()
+  #readBytes = 0
+
+  constructor(
+    store: LocalStore,
+    archive: ArchiveReader,
+    archived: ReadonlyMap<Digest, ArchivedBlob>,
+    staging: Staging,
+    options: WorkOptions,
+  ) {
+    this.#store = store
+    this.#archive = archive
+    this.#archived = archived
+    this.#staging = staging
+    this.#options = options
+  }
+
+  get staged(): Iterable<ImportedBlob> {
+    return this.#staged.values()
+  }
+
+  /** What the archive left out, since the store has it. */
+  get takenOver(): Iterable<Descriptor> {
+    return this.#takenOver.values()
+  }
+
+  /** All blobs of a snapshot, and that they belong together: a restore believes it. */
+  async takeSnapshot(entry: SnapshotEntry): Promise<void> {
+    await this.#take(entry.manifest)
+    const manifest = this.#readManifest(entry)
+    await this.#take(manifest.config)
+    this.#checkConfig(entry, manifest)
+    for (const descriptor of entriesOf(manifest)) await this.#take(descriptor)
+    await this.#checkLayers(manifest)
+  }
+
+  /** That a snapshot of the store is whole, with what the archive brings in place of what the store has. */
+  async assertSound(entry: SnapshotEntry): Promise<void> {
+    const here = async (descriptor: Descriptor) => {
+      if (!this.#staged.has(descriptor.digest)) await this.#store.blobs.verify(descriptor, this.#options)
+    }
+    await here(entry.manifest)
+    const manifest = this.#readManifest(entry)
+    for (const descriptor of [manifest.config, ...entriesOf(manifest)]) await here(descriptor)
+    this.#checkConfig(entry, manifest)
+    await this.#checkLayers(manifest)
+  }
+
+  /** Also what no snapshot names: an archive that is damaged anywhere cannot be believed. It is not kept. */
+  async checkTheRest(): Promise<void> {
+    for (const [digest, { entry }] of this.#archived) {
+      if (this.#staged.has(digest)) continue
+      // A hole of any length would have to be hashed. What Varve writes besides snapshots has none.
+      if (entry.isSparse)
+        throw this.#refusal(digest, `is sparse (${entry.sizeBytes} bytes), and no snapshot names it`)
+      await this.#unpack({ mediaType: mediaTypes.hotPages, digest, size: entry.sizeBytes })
+    }
+  }
+
+  /** Reads the copies that the store has of what is staged: a damaged one loses its mark, and is replaced when that is published. */
+  async compareWithStore(): Promise<void> {
+    for (const { descriptor } of this.#staged.values())
+      try {
+        if ((await this.#store.blobs.stat(descriptor.digest)) !== undefined)
+          await this.#store.blobs.verify(descriptor, this.#options)
+      } catch (error) {
+        if (!(error instanceof VarveError) || isVarveError(error, 'INTERRUPTED')) throw error
+        await this.#store.blobs.forget(descriptor.digest)
+      }
+  }
+
+  async #take(descriptor: Descriptor): Promise<void> {
+    const { digest, mediaType, size } = descriptor
+    const known = this.#staged.get(digest)?.descriptor ?? this.#takenOver.get(digest)
+    if (known !== undefined && known.size === size) return
+    if (known !== undefined || size > (largest[mediaType] ?? size))
+      throw this.#refusal(digest, `cannot have the ${size} bytes that its descriptor says`)
+    if (this.#archived.has(digest))
+      this.#staged.set(digest, { descriptor, path: await this.#unpack(descriptor) })
+    else {
+      await this.#store.blobs.assertRight(descriptor, this.#options)
+      this.#takenOver.set(digest, descriptor)
+    }
+  }
+
+  /** Puts a blob of the archive into staging. CHECKSUM_MISMATCH if it is not what its descriptor says. */
+  async #unpack({ digest, mediaType, size }: Descriptor): Promise<string> {
+    const { signal, onProgress } = this.#options
+    const blob = this.#archived.get(digest) as ArchivedBlob
+    if (blob.entry.sizeBytes !== size)
+      throw this.#refusal(digest, `has ${blob.entry.sizeBytes} bytes, its descriptor says ${size}`)
+    const path = join(this.#staging.directory, hexOf(digest))
+    await this.#archive.unpack(blob, path, signal)
+    this.#readBytes += blob.entry.storedBytes
+    onProgress?.(`${wholeMib(this.#readBytes)} of ${wholeMib(this.#archive.sizeBytes)} MiB read`)
+    const found = (await this.#store.stageBlob(path, mediaType, undefined, this.#options)).descriptor
+    if (found.digest === digest && found.size === size) return path
+    throw this.#refusal(digest, `has ${found.size} bytes with SHA-256 ${hexOf(found.digest)}`)
+  }
+
+  #refusal(digest: Digest, detail: string): VarveError {
+    return new VarveError('CHECKSUM_MISMATCH', `blob ${hexOf(digest)} of the archive ${detail}`, {
+      remedy: 'export it again',
+      details: { path: `blobs/sha256/${hexOf(digest)}`, offset: 0 },
+    })
+  }
+
+  /** Where a blob is: just unpacked, or in the store already. */
+  #placeOf(digest: Digest): string {
+    return this.#staged.get(digest)?.path ?? this.#store.blobs.path(digest)
+  }
+
+  #readManifest({ id, manifest: { digest } }: SnapshotEntry): SnapshotManifest {
+    const path = this.#placeOf(digest)
+    const manifest = manifestFromJson(readSmallFile(path, maxSmallBytes), path)
+    if (manifest.id === id) return manifest
+    throw new VarveError('IMAGE_MISMATCH', `${path} is of snapshot ${manifest.id}, not ${id}`, {
+      details: { path, offset: 0 },
+    })
+  }
+
+  #checkConfig({ id }: SnapshotEntry, manifest: SnapshotManifest): void {
+    const path = this.#placeOf(manifest.config.digest)
+    const config = snapshotConfigFromJson(readSmallFile(path, maxSmallBytes), path)
+    if (config.id === id && config.disks.length === manifest.disks.length) return
+    throw new VarveError('IMAGE_MISMATCH', `config ${path} is not of the manifest of snapshot ${id}`, {
+      details: { path, offset: 0 },
+    })
+  }
+
+  /** That the layers lie on each other, are what their descriptors say, and make the map. */
+  async #checkLayers(manifest: SnapshotManifest): Promise<void> {
+    const layers: Layer[] = []
+    for (const descriptor of manifest.layers) {
+      throwIfAborted(this.#options.signal, this.#archive.path)
+      const layer = await readLayer(this.#placeOf(descriptor.digest), this.#options)
+      assertLayerNotes(descriptor, layer)
+      layers.push(layer)
+    }
+    assertChain(layers, manifest.id)
+    const path = this.#placeOf(manifest.extentMap.digest)
+    const stored = manifest.layers.map((layer) => storedPagesOf(layer, path))
+    const map = extentMapFromBytes(readSmallFile(path, maxExtentMapBytes), stored, path)
+    if (!isMapOf(map, layers))
+      throw new VarveError('IMAGE_MISMATCH', `${path} is not the image that its layers make`, {
+        details: { path, offset: 0 },
+      })
+  }
+}
