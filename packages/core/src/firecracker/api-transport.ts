@@ -1,6 +1,7 @@
 import { Agent, type IncomingMessage, request } from 'node:http'
 import { abortError } from '../abort-error.js'
 import { VarveError } from '../errors.js'
+import { connectSocket } from '../sys/connect-socket.js'
 
 /** Firecracker's largest answers are MMDS contents and vm/config; far below this. */
 const maxResponseBytes = 4 * 1024 * 1024
@@ -28,6 +29,8 @@ export interface ApiTransport extends Disposable {
 
 export function openApiTransport(socketPath: string): ApiTransport {
   const agent = new Agent({ keepAlive: true, maxSockets: 1 })
+  // Not through a link, which a jailed VMM can put in place of its socket.
+  agent.createConnection = () => connectSocket(socketPath)
   return {
     exchange: (method, path, body, options = {}) =>
       exchange(agent, socketPath, method, path, body, options.signal),

@@ -1,7 +1,8 @@
-import { connect, type Socket } from 'node:net'
+import type { Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { throwIfAborted } from '../abort-error.js'
 import { VarveError } from '../errors.js'
+import { connectSocket } from '../sys/connect-socket.js'
 
 export interface ConnectVsockOptions {
   readonly signal?: AbortSignal
@@ -67,7 +68,7 @@ export async function connectVsock(
 function handshake(udsPath: string, port: number, ends: AbortSignal): Promise<Socket> {
   return new Promise((resolve, reject) => {
     throwIfAborted(ends, `connecting to ${udsPath}`)
-    const socket = connect(udsPath)
+    const socket = connectSocket(udsPath)
     let answer = Buffer.alloc(0)
     const settle = () => {
       ends.removeEventListener('abort', onAbort)

@@ -1,0 +1,25 @@
+import { closeSync, constants, openSync } from 'node:fs'
+import { connect, type Socket } from 'node:net'
+
+// fcntl.h; Node does not name it.
+const O_PATH = 0o10000000
+
+/**
+ * Connects to a Unix socket that is at this path itself: connect(2) would follow a link there, which a jailed VMM could
+ * have put in place of its socket, to any socket of the host. Errors come as the socket's `error` event, as those of
+ * `net.connect` do; a link is ECONNREFUSED.
+ */
+export function connectSocket(path: string): Socket {
+  let fd: number
+  try {
+    fd = openSync(path, O_PATH | constants.O_NOFOLLOW)
+  } catch (error) {
+    // So that all errors come the same way.
+    return connect(path).destroy(error as Error)
+  }
+  // The kernel resolves this name to the very file that was opened, whatever has its name by then.
+  const socket = connect(`/proc/self/fd/${fd}`)
+  // net.connect calls connect(2) for a path before it returns: the descriptor has done its work.
+  closeSync(fd)
+  return socket
+}
