@@ -6,6 +6,7 @@ import { makeFifo } from '../sys/fifo.js'
 import { lockForLife } from '../sys/life-lock.js'
 import { killProcess } from '../sys/pidfd.js'
 import { type ProcessIdentity, processIdentity } from '../sys/proc.js'
+import { withUmask } from '../sys/umask.js'
 import type { ApiClient } from './api-client.js'
 import type { FirecrackerBinary } from './binary.js'
 import { firstAnswer } from './first-answer.js'
@@ -108,18 +109,23 @@ function spawnVmm(
     // Firecracker up to 1.10 does not create its log file.
     open(paths.log, O_WRONLY | O_CREAT | O_APPEND)
     if (options.jailer) chownSync(paths.log, options.jailer.uid, options.jailer.gid)
-    return spawn(file, [...args], {
-      cwd: options.directory,
-      // Its own session: Ctrl-C in the terminal must not kill the VMM before Varve has stopped it properly.
-      detached: true,
-      stdio: [
-        // Read-write, so that the FIFO never reports end of file; non-blocking is what Firecracker sets anyway.
-        open(paths.consoleInput, O_RDWR | O_NONBLOCK),
-        open(paths.consoleOutput, O_WRONLY | O_CREAT | O_APPEND),
-        // The lock goes with the descriptor: once ours is closed, the VMM alone has it, until it ends.
-        openLocked(paths.standardError, O_WRONLY | O_CREAT | O_APPEND),
-      ],
-    })
+    const stdio = [
+      // Read-write, so that the FIFO never reports end of file; non-blocking is what Firecracker sets anyway.
+      open(paths.consoleInput, O_RDWR | O_NONBLOCK),
+      open(paths.consoleOutput, O_WRONLY | O_CREAT | O_APPEND),
+      // The lock goes with the descriptor: once ours is closed, the VMM alone has it, until it ends.
+      openLocked(paths.standardError, O_WRONLY | O_CREAT | O_APPEND),
+    ]
+    const start = () =>
+      spawn(file, [...args], {
+        cwd: options.directory,
+        // Its own session: Ctrl-C in the terminal must not kill the VMM before Varve has stopped it properly.
+        detached: true,
+        stdio,
+      })
+    // Firecracker leaves the modes of its files to the umask, and it writes guest memory into directories of the caller's choice. A child can
+    // get a umask from its parent alone: `spawn` has no option for it, and there is no shell in between.
+    return withUmask(0o077, start)
   } finally {
     for (const fd of descriptors) closeSync(fd)
   }

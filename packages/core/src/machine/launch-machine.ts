@@ -28,7 +28,8 @@ export interface LaunchMachineOptions {
 
 /**
  * Starts a Firecracker process with a private directory of its own. It ends with this process (also on Ctrl-C) unless
- * it is detached. Errors: BINARY_NOT_FOUND, LAUNCH_FAILED, ALREADY_EXISTS (the name), PATH_INVALID, TIMEOUT.
+ * it is detached. What it creates, snapshots above all, is for its user alone (umask 077); to start it so, this process has that umask for
+ * the millisecond or two of the start. Errors: BINARY_NOT_FOUND, LAUNCH_FAILED, ALREADY_EXISTS (the name), PATH_INVALID, TIMEOUT.
  */
 export async function launchMachine(options: LaunchMachineOptions = {}): Promise<LaunchedMachine> {
   const { signal, jailer } = options
