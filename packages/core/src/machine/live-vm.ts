@@ -9,6 +9,7 @@ import type { Holder } from '../sys/holder.js'
 import type { HeldLife } from '../sys/life-lock.js'
 import { type Death, forgetDeathNote, lookAtDeath } from './death-note.js'
 import { endAndRemove } from './end-machine.js'
+import { warnIfGoesAtLogout } from './login-session.js'
 import { changeLeases } from './machine-leases.js'
 import { vmmHolder } from './machine-life.js'
 import { changeRecord, currentRecord, type MachineLeases, type MachineRecord } from './machine-record.js'
@@ -278,6 +279,7 @@ export class LiveVm {
     this.#disown()
     this.process.unref()
     this.api[Symbol.dispose]()
+    warnIfGoesAtLogout(dirname(dirname(this.process.paths.directory)))
   }
 }
 

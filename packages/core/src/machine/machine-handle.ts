@@ -155,7 +155,8 @@ export abstract class MachineHandle implements AsyncDisposable {
 
   /**
    * The VM now outlives this process; find it again with `connectMachine(id)`. Afterwards the steps of each handle are MACHINE_STATE, and
-   * disposing it does nothing.
+   * disposing it does nothing. Where logind removes the runtime directory at logout, the process warns (VARVE_GOES_AT_LOGOUT): the VM would
+   * run on, and not be found.
    */
   detach(): void {
     this.vm.detach()

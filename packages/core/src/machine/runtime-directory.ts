@@ -9,7 +9,11 @@ import { readDeathNote } from './death-note.js'
 import { isAside, removeAside, removeIfStale } from './end-machine.js'
 import { type MachineRecord, readRecord } from './machine-record.js'
 
-/** $VARVE_RUNTIME_DIR, else $XDG_RUNTIME_DIR/varve, else /run/varve for root, else varve-UID in the temporary folder. */
+/**
+ * $VARVE_RUNTIME_DIR, else $XDG_RUNTIME_DIR/varve, else /run/varve for root, else varve-UID in the temporary folder. logind removes
+ * $XDG_RUNTIME_DIR at logout unless the user lingers: to detach machines for longer, `loginctl enable-linger`, or set
+ * $VARVE_RUNTIME_DIR.
+ */
 export function runtimeDirectory(env: NodeJS.ProcessEnv = process.env): string {
   if (env.VARVE_RUNTIME_DIR) return env.VARVE_RUNTIME_DIR
   if (env.XDG_RUNTIME_DIR) return join(env.XDG_RUNTIME_DIR, 'varve')

@@ -1,0 +1,40 @@
+import { existsSync, realpathSync } from 'node:fs'
+import { userInfo } from 'node:os'
+import { join } from 'node:path'
+
+/** Where logind keeps users' runtime directories, and which users linger (logind.conf(5), loginctl(1)). */
+const logind = { sessions: '/run/user', lingering: '/var/lib/systemd/linger' }
+
+/**
+ * Whether logind removes a runtime directory when its user's last session ends: it lies in the user's own ($XDG_RUNTIME_DIR), and the user
+ * does not linger. A VM that was detached then runs on, and no command finds it any more.
+ */
+export function goesAtLogout(
+  runtime: string,
+  { sessions = logind.sessions, lingering = logind.lingering, user = userInfo().username } = {},
+): boolean {
+  return isBelow(realPath(runtime), realPath(sessions)) && !existsSync(join(lingering, user))
+}
+
+const isBelow = (path: string, directory: string) => path.startsWith(`${directory}/`)
+
+function realPath(path: string): string {
+  try {
+    return realpathSync(path)
+  } catch {
+    return path
+  }
+}
+
+/** Once for each runtime directory: a program may detach many machines. */
+const warned = new Set<string>()
+
+/** A warning of the process (code VARVE_GOES_AT_LOGOUT), since the VM itself is well. */
+export function warnIfGoesAtLogout(runtime: string, places?: Parameters<typeof goesAtLogout>[1]): void {
+  if (warned.has(runtime) || !goesAtLogout(runtime, places)) return
+  warned.add(runtime)
+  process.emitWarning(
+    `${runtime} is removed when you log out; a detached machine then runs on, and varve does not find it. To keep it: loginctl enable-linger, or set $VARVE_RUNTIME_DIR to a directory that stays`,
+    { type: 'VarveWarning', code: 'VARVE_GOES_AT_LOGOUT' },
+  )
+}
