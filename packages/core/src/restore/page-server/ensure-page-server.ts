@@ -12,6 +12,8 @@ import { anotherServes } from './lock-server.js'
 import { askPageServer, isAnswer, isGone } from './page-server-client.js'
 import { pageServerRoot } from './page-server-files.js'
 import type { PageServerOrder } from './page-server-main.js'
+import { copyProgram, programsLock, removeUnusedPrograms } from './program-copy.js'
+import { programsDirectory } from './programs-directory.js'
 import { type Started, said, startProcess, startTimeoutMs } from './started-process.js'
 
 /** A server that serves nobody ends after so long: clones come in bursts, and two idle processes take some 100 MB. */
@@ -84,13 +86,18 @@ async function start(
   const wished = Number(process.env.VARVE_PAGE_SERVER_LINGER_MS)
   const order = { runtime: resolve(runtime), lingerMs: wished > 0 ? wished : defaultLingerMs }
   const serving: PageServerOrder = after === undefined ? order : { ...order, after }
-  const server = startProcess('page-server-main.js', serving, root.serverLog)
+  const programs = programsDirectory(root.own)
+  makePrivateDirectory(programs)
+  // Until the new processes hold it themselves.
+  await using _programs = await lock(programsLock(programs), { signal })
+  const folder = copyProgram(programs)
+  const server = startProcess(folder, 'page-server-main.js', serving, root.serverLog)
   let guard: Started | undefined
   // VMs may depend on the new server.
   let serves = false
   try {
     const guarding: GuardOrder = { ...order, server: server.identity }
-    guard = startProcess('guard-main.js', guarding, root.guardLog)
+    guard = startProcess(folder, 'guard-main.js', guarding, root.guardLog)
     if (after !== undefined) {
       await Promise.all([said(server, 'standing by', signal), said(guard, 'watching', signal)])
       // From here on there is no way back, unless the old server says that it stays.
@@ -105,6 +112,7 @@ async function start(
     } else await Promise.all([said(server, 'ready', signal), said(guard, 'watching', signal)])
     serves = true
     await askPageServer(root.control, { op: 'guard', ...guard.identity }, {})
+    removeUnusedPrograms(programs)
   } catch (error) {
     // Never the guard: it ends by itself where it is not needed, and where the server has VMs and has died it is all that they have.
     if (!serves) killProcess(server.identity, 'SIGKILL')

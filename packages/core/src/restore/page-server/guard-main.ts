@@ -4,6 +4,7 @@ import type { ProcessIdentity } from '../../sys/proc.js'
 import { findServedVms } from './find-served-vms.js'
 import { pageServerRoot } from './page-server-files.js'
 import type { PageServerOrder } from './page-server-main.js'
+import { holdOwnProgram, leaveOwnProgram } from './program-copy.js'
 import { dieTooOften } from './recent-deaths.js'
 import { runPageServer } from './run-page-server.js'
 import { takeTurn } from './take-turn.js'
@@ -15,6 +16,8 @@ export interface GuardOrder extends PageServerOrder {
 
 /** Until then the guard has nothing but its eyes open: what starts at the same time, the first restore above all, has the CPUs. */
 const restMs = 1000
+
+holdOwnProgram()
 
 // Ctrl-C in the terminal is for the owner; VMs must not lose their guard by it.
 process.on('SIGINT', () => {})
@@ -37,5 +40,6 @@ if (await takeTurn(order.runtime)) {
   await (ready ?? runPageServer(order)).open({ found, before: server })
 } else {
   await ready?.stop()
+  leaveOwnProgram()
   process.exit()
 }

@@ -46,8 +46,10 @@ export class GuardWatch {
     this.#startedAt = now
     const log = openSync(pageServerRoot(this.#order.runtime).guardLog, 'a', 0o600)
     const script = fileURLToPath(new URL('guard-main.js', import.meta.url))
-    const child = spawn(process.execPath, [script, JSON.stringify(this.#order)], {
+    // The program that this process runs, also where its file was removed or replaced.
+    const child = spawn('/proc/self/exe', [script, JSON.stringify(this.#order)], {
       detached: true,
+      argv0: process.argv0,
       cwd: '/',
       stdio: ['ignore', 'ignore', log],
     })

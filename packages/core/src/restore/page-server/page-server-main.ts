@@ -1,6 +1,7 @@
 import type { ProcessIdentity } from '../../sys/proc.js'
 import { findServedVms } from './find-served-vms.js'
 import { anotherServes, lockServer, lockServerAfter } from './lock-server.js'
+import { holdOwnProgram } from './program-copy.js'
 import { runPageServer } from './run-page-server.js'
 
 /** What the process is to do, as JSON in its first argument. */
@@ -10,6 +11,8 @@ export interface PageServerOrder {
   /** Stand by until this server leaves, then serve its VMs on. */
   readonly after?: ProcessIdentity
 }
+
+holdOwnProgram()
 
 const { after, ...order } = JSON.parse(process.argv[2] ?? '') as PageServerOrder
 if (after === undefined && !lockServer(order.runtime)) {

@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { closeSync, openSync } from 'node:fs'
-import { fileURLToPath } from 'node:url'
+import { join } from 'node:path'
 import { abortError } from '../../abort-error.js'
 import { VarveError } from '../../errors.js'
 import { type ProcessIdentity, processIdentity } from '../../sys/proc.js'
@@ -19,12 +19,12 @@ export interface Started {
   readonly logPath: string
 }
 
-export function startProcess(script: string, order: object, logPath: string): Started {
+/** `folder` has the script. */
+export function startProcess(folder: string, script: string, order: object, logPath: string): Started {
   // Anew for each: what is in it is the last words of this one.
   const log = openSync(logPath, 'w', 0o600)
   try {
-    const path = fileURLToPath(new URL(script, import.meta.url))
-    const child = spawn(process.execPath, [path, JSON.stringify(order)], {
+    const child = spawn(process.execPath, [join(folder, script), JSON.stringify(order)], {
       detached: true,
       // It outlives whoever started it, and must keep nobody's directory in use.
       cwd: '/',
