@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process'
-import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { buildMicroGuest } from '@varve/lab'
 import {
@@ -43,7 +43,11 @@ function ip(...args: string[]): void {
 }
 
 /** A snapshot whose state file was changed before it got its digest: all else is as Firecracker and Varve made it. */
-async function makeSnapshot(tag: string, change: (state: Buffer) => Buffer): Promise<void> {
+async function makeSnapshot(
+  tag: string,
+  change: (state: Buffer) => Buffer,
+  vsock = 'vsock.sock',
+): Promise<void> {
   await using machine = await bootMachine(
     {
       kernel: world.path('micro.elf'),
@@ -58,7 +62,13 @@ async function makeSnapshot(tag: string, change: (state: Buffer) => Buffer): Pro
     },
     { binary: world.binary, runtimeDirectory: world.runtimeDirectory },
   )
-  const taken = await takeSnapshot(await machine.pause(), { store: world.store })
+  const paused = await machine.pause()
+  const { vmConfig } = paused.api
+  paused.api.vmConfig = async (options) => ({
+    ...(await vmConfig(options)),
+    vsock: { guest_cid: 3, uds_path: vsock },
+  })
+  const taken = await takeSnapshot(paused, { store: world.store })
   const staging = world.path('store/varve/staging')
   const [directory] = readdirSync(staging)
   const path = join(staging, directory as string, 'state')
@@ -104,6 +114,7 @@ describe('a state file that names what the config does not', () => {
       expect(machine.unused, 'Firecracker was not asked to load it').toBe(true)
     }
     expect(readFileSync(victim, 'utf8')).toBe('secret')
+    rmSync(victim)
   })
 
   test('a disk of the snapshot itself, for writing, which it may only read', async () => {
@@ -163,6 +174,20 @@ describe('a state file that names what the config does not', () => {
 })
 
 describe('a state file that names what the config does', () => {
+  test('is refused where that is a vsock socket elsewhere, unless the caller names it', async () => {
+    const path = padded('/tmp/w', 'vsock.sock'.length)
+    await makeSnapshot('elsewhere', (state) => replaced(state, 'vsock.sock', path), path)
+    await expect(restore('elsewhere', await launch())).rejects.toMatchObject({
+      code: 'PATH_INVALID',
+      details: { path },
+    })
+    expect(existsSync('/tmp/w')).toBe(false)
+    const { machine } = await restore('elsewhere', await launch(), { vsockPath: path })
+    expect(machine.vsockPath).toBe('/tmp/w')
+    await machine.stop()
+    rmSync('/tmp/w', { force: true })
+  })
+
   test('is restored by every engine, with the next restore of it in one request', async () => {
     for (const engine of ['file', 'mapped', 'paged'] as const)
       for (const round of [1, 2]) {

@@ -47,7 +47,10 @@ export interface LoadOptions extends CallOptions {
   readonly trackDirtyPages?: boolean
   /** Other tap devices, by interface id. Firecracker 1.12.0 or newer. */
   readonly networkOverrides?: Readonly<Record<string, string>>
-  /** Other vsock socket. Firecracker 1.16.0 or newer; not needed where the path was relative. */
+  /**
+   * Other vsock socket. Firecracker 1.16.0 or newer; not needed where the path was relative. `restoreMachine` takes the snapshot's own
+   * path too, with any version: one that leads out of the VM's directory is used only if it is named here.
+   */
   readonly vsockPath?: string
   /**
    * The vsock path in the snapshot (`GET /vm/config` when it was taken); null where it has no vsock. Default: Firecracker is

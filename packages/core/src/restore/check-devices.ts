@@ -5,6 +5,7 @@ import type { OpenSnapshot } from '../store/store-types.js'
 import { openFileIdentities } from '../sys/proc.js'
 import {
   assertLoadedDeclared,
+  assertOwnSocket,
   assertStateDeclared,
   type DeviceOverrides,
   declaredDevices,
@@ -21,9 +22,17 @@ export interface DeviceCheck {
 const seen = new Set<string>()
 const maxSeen = 4096
 
-/** Undefined where this process has restored the same state file with the same devices before. */
-export function deviceCheck(snapshot: OpenSnapshot, overrides: DeviceOverrides): DeviceCheck | undefined {
+/**
+ * Undefined where this process has restored the same state file with the same devices before. PATH_INVALID where the
+ * machine would bind its vsock socket elsewhere on the host, and the caller did not name that place.
+ */
+export function deviceCheck(
+  snapshot: OpenSnapshot,
+  overrides: DeviceOverrides,
+  inJail: boolean,
+): DeviceCheck | undefined {
   const declared = declaredDevices(snapshot, overrides)
+  if (!inJail && overrides.vsockPath === undefined) assertOwnSocket(declared)
   const key = JSON.stringify([snapshot.state.digest, declared.disks, declared.vsockPath, declared.taps])
   if (seen.has(key)) return undefined
   let openBefore: ReadonlySet<string> = new Set()

@@ -44,6 +44,23 @@ export function declaredDevices(
 }
 
 /**
+ * Refuses a vsock socket outside of the VM's own directory. Firecracker would make it there, and the guest could connect to every
+ * socket of the host whose path is that one with `_` and a number (Firecracker's docs/vsock.md). PATH_INVALID.
+ */
+export function assertOwnSocket({ snapshot, vsockPath }: DeclaredDevices): void {
+  if (vsockPath?.includes('/') !== true) return
+  throw new VarveError(
+    'PATH_INVALID',
+    `snapshot ${snapshot} has its vsock socket at ${JSON.stringify(vsockPath)}, outside of the VM’s own directory`,
+    {
+      remedy:
+        'name that path yourself (vsockPath) if you want it there, or with Firecracker 1.16 another; or restore in a jail',
+      details: { path: vsockPath },
+    },
+  )
+}
+
+/**
  * Before the load: refuses a state file in which a path stands that the config does not name, where paths can be told
  * (`pathStrings`), so that Firecracker never opens it. IMAGE_MISMATCH.
  */

@@ -221,9 +221,10 @@ export async function restoreMachine(
       recording = await phase('record', () =>
         recordTarget(target, signal === undefined ? record : { signal, ...record }),
       )
+    const saved = loadOptionsOf(snapshot)
     const load: LoadOptions = {
-      ...loadOptionsOf(snapshot),
-      ...askedOf(options),
+      ...saved,
+      ...askedOf(options, saved.savedVsockPath),
       statePath,
       memory,
       // It ends with the VM.
@@ -233,7 +234,7 @@ export async function restoreMachine(
       { pid: launched.pid, directory: launched.paths.directory },
       { engine, snapshot, memoryFiles, workingSet: prefetch?.workingSet ?? null },
     )
-    const check = deviceCheck(snapshot, options)
+    const check = deviceCheck(snapshot, options, launched.jailOwner !== null)
     check?.beforeLoad(launched)
     const loading = phase<RunningMachine | PausedMachine>('load', () =>
       resume && !resumeAfterPrefetch && check === undefined
@@ -331,8 +332,10 @@ function sources(
   return { vmm: machine.identity, machine, image: entry.id, pages: snapshot.map.pages, snapshot, files, map }
 }
 
-function askedOf(options: RestoreOptions): Partial<LoadOptions> {
-  const { trackDirtyPages, networkOverrides, vsockPath, clockRealtime, signal } = options
+function askedOf(options: RestoreOptions, savedVsockPath: string | null | undefined): Partial<LoadOptions> {
+  const { trackDirtyPages, networkOverrides, clockRealtime, signal } = options
+  // Where it is the snapshot's own it need not be overridden, which older Firecrackers cannot.
+  const vsockPath = options.vsockPath === savedVsockPath ? undefined : options.vsockPath
   return Object.fromEntries(
     Object.entries({ trackDirtyPages, networkOverrides, vsockPath, clockRealtime, signal }).filter(
       ([, value]) => value !== undefined,
