@@ -203,6 +203,7 @@ export { type PrefetchedPages, type RestoreUsage, restoreUsage } from './restore
 export { defaultStoreDirectory, LocalStore, openLocalStore } from './store/local-store.js'
 export { assertTag } from './store/reference-index.js'
 export type * from './store/store-types.js'
+export { type LogUse, logUse } from './sys/bounded-log.js'
 export { onProcessEnd } from './sys/exit-hooks.js'
 export { dropPageCache } from './sys/fadvise.js'
 export { type FaultAroundObstacle, faultAroundBytes, faultAroundObstacle } from './sys/fault-around.js'

@@ -1,5 +1,5 @@
-import { basename } from 'node:path'
-import { connectMachine, listMachines, residentBytes } from 'varve'
+import { basename, join } from 'node:path'
+import { connectMachine, listMachines, logUse, residentBytes } from 'varve'
 import { positionals } from '../arguments.js'
 import type { Command } from '../command.js'
 import { age, humanBytes, printable, shortId, table } from '../text.js'
@@ -14,7 +14,8 @@ export const command: Command = {
 Lists the machines of this runtime directory ($VARVE_RUNTIME_DIR). Machines whose process is gone
 are cleaned up on the way. STATE is what Firecracker says of itself; "busy" means that it did not
 answer within ${askTimeoutMs} ms. SNAPSHOT is the one that the machine's next one builds on: the
-last that was taken of it, or the one it was restored from.
+last that was taken of it, or the one it was restored from. With --json also how much each guest
+wrote to its console, and how much of that, from the beginning, is no longer kept.
 
 Example:
   varve ps`,
@@ -32,6 +33,8 @@ Example:
         origin: record.origin,
         snapshot: record.snapshotId,
         vsock: record.vsockPath,
+        // Of all that the guest wrote, the beginning is dropped.
+        console: logUse(join(directory, 'console.log')),
         directory,
       })),
     )

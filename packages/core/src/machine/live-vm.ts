@@ -12,6 +12,7 @@ import { endAndRemove } from './end-machine.js'
 import { warnIfGoesAtLogout } from './login-session.js'
 import { changeLeases } from './machine-leases.js'
 import { vmmHolder } from './machine-life.js'
+import { ensureLogKeeper, keepLogsBounded } from './machine-logs.js'
 import { changeRecord, currentRecord, type MachineLeases, type MachineRecord } from './machine-record.js'
 
 export type MachineState = 'launched' | 'running' | 'paused'
@@ -36,6 +37,7 @@ export class LiveVm {
   #ending: Promise<VmmExit> | undefined
   #detached = false
   #owner: HeldLife | undefined
+  #leaveLogs: (() => void) | undefined
   /** Looked at once, as the directory goes with the machine. */
   #death: Death | undefined
   readonly #ended = new AbortController()
@@ -53,6 +55,7 @@ export class LiveVm {
     this.#record = record
     this.#state = state
     this.#owner = owner
+    if (owner !== undefined) this.#leaveLogs = keepLogsBounded(process.paths.directory)
     void process.exited.then(() => this.#exited())
     if (owner !== undefined)
       this.#takeBackHook = onProcessEnd(() => endAndRemove(this.process.paths.directory, this.#record))
@@ -74,6 +77,8 @@ export class LiveVm {
   #disown(): void {
     this.#takeBackHook?.()
     this.#takeBackHook = undefined
+    this.#leaveLogs?.()
+    this.#leaveLogs = undefined
     this.#owner?.release()
     this.#owner = undefined
   }
@@ -279,7 +284,9 @@ export class LiveVm {
     this.#disown()
     this.process.unref()
     this.api[Symbol.dispose]()
-    warnIfGoesAtLogout(dirname(dirname(this.process.paths.directory)))
+    const runtime = dirname(dirname(this.process.paths.directory))
+    ensureLogKeeper(runtime)
+    warnIfGoesAtLogout(runtime)
   }
 }
 

@@ -7,6 +7,7 @@ import type { ProcessIdentity } from '../sys/proc.js'
 import { type ClaimedDirectory, claimDirectory, isDraft, removeLeftDraft } from './claim-directory.js'
 import { readDeathNote } from './death-note.js'
 import { isAside, removeAside, removeIfStale } from './end-machine.js'
+import { ensureLogKeeper } from './machine-logs.js'
 import { type MachineRecord, readRecord } from './machine-record.js'
 
 /**
@@ -114,6 +115,8 @@ export function listMachines(runtime: string = runtimeDirectory()): RecordedMach
     const record = readRecord(directory)
     if (record?.process) found.push({ directory, record: { ...record, process: record.process } })
   }
+  // One that was killed must not be missing for the rest of a month.
+  if (found.some(({ record }) => record.owner === null)) ensureLogKeeper(runtime)
   return found
 }
 

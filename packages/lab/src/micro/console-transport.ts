@@ -9,7 +9,7 @@ import {
   writeSync,
 } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { VarveError } from 'varve'
+import { logUse, VarveError } from 'varve'
 
 export interface TransportOptions {
   readonly signal?: AbortSignal
@@ -48,7 +48,7 @@ export class FileTailTransport implements ConsoleTransport {
   #events = 0
   #wake: () => void = () => {}
 
-  /** Both files exist already. Output is read from its beginning. */
+  /** Both files exist already. Output is read from its beginning, as far as that is kept (`logUse`). */
   constructor(files: { readonly fifoPath: string; readonly logPath: string }) {
     this.#fifoPath = files.fifoPath
     this.#logPath = files.logPath
@@ -61,6 +61,7 @@ export class FileTailTransport implements ConsoleTransport {
       throw unreachable(`console output ${files.logPath}`, cause)
     }
     this.#log = log
+    this.#offset = logUse(files.logPath).droppedBytes
     // Without events a reader would wait for ever; it finds out at its next read instead.
     this.#watcher.on('error', () => this.#notify())
   }

@@ -1,0 +1,41 @@
+import { readdirSync } from 'node:fs'
+import { join, resolve } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { holdLife } from '../sys/life-lock.js'
+import { boundLogs, logKeeperLock, lookMs } from './machine-logs.js'
+
+/** A runtime directory without machines needs no keeper; the next that is detached starts another. */
+const idleLooks = 5
+
+const runtime = resolve(process.argv[2] ?? '')
+const machines = join(runtime, 'machines')
+
+function machinesThere(): readonly string[] {
+  try {
+    return readdirSync(machines).filter((name) => !name.startsWith('.'))
+  } catch {
+    return []
+  }
+}
+
+/** Until there were no machines for a while; false if another process has the lock, or the directory is gone. */
+async function keep(): Promise<boolean> {
+  let held: ReturnType<typeof holdLife>
+  try {
+    held = holdLife(logKeeperLock(runtime))
+  } catch {
+    return false
+  }
+  if (held === undefined) return false
+  for (let idle = 0; idle < idleLooks; ) {
+    const names = machinesThere()
+    idle = names.length === 0 ? idle + 1 : 0
+    for (const name of names) boundLogs(join(machines, name))
+    await sleep(lookMs)
+  }
+  held.release()
+  return true
+}
+
+// A machine that was detached in the last moment found the lock held, and started no keeper.
+while ((await keep()) && machinesThere().length > 0);

@@ -1,0 +1,54 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { boundLog } from '../sys/bounded-log.js'
+import { lifeLockAt, lookAtLife } from '../sys/life-lock.js'
+
+/**
+ * Each byte of a guest's serial port is an exit of the VM and a write(2) of its own, a microsecond at the least: no more than a MiB comes
+ * between two looks.
+ */
+export const lookMs = 1000
+
+/** Of these a guest can make the first grow without end, and the others by what it has Firecracker say. A log in a jail is the jail's own. */
+const logNames = ['console.log', 'stderr.log', 'firecracker.log']
+
+export function boundLogs(directory: string): void {
+  for (const name of logNames) boundLog(join(directory, name))
+}
+
+const owned = new Set<string>()
+let timer: NodeJS.Timeout | undefined
+
+/** The logs of a machine of this process are bounded until the returned function is called. Does not keep the process alive. */
+export function keepLogsBounded(directory: string): () => void {
+  owned.add(directory)
+  timer ??= setInterval(() => {
+    for (const each of owned) boundLogs(each)
+  }, lookMs).unref()
+  return () => {
+    owned.delete(directory)
+    if (owned.size > 0) return
+    clearInterval(timer)
+    timer = undefined
+  }
+}
+
+/** Held by the process that bounds the logs of a runtime directory's detached machines. */
+export const logKeeperLock = (runtime: string): string => join(runtime, 'log-keeper.lock')
+
+const program = fileURLToPath(new URL('./log-keeper-main.js', import.meta.url))
+
+/**
+ * Starts the log keeper of a runtime directory, unless one is at work: detached machines have no owner that could do its work. Not waited
+ * for, and without it only the bound is missing.
+ */
+export function ensureLogKeeper(runtime: string): void {
+  const lock = lifeLockAt(logKeeperLock(runtime))
+  if ((lock !== null && lookAtLife(lock) === 'held') || !existsSync(program)) return
+  const options = { cwd: '/', detached: true, stdio: 'ignore' } as const
+  const child: ChildProcess = spawn(process.execPath, [program, runtime], options)
+  child.on('error', () => {})
+  child.unref()
+}
