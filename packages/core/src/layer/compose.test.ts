@@ -476,7 +476,10 @@ describe('whatever happens', () => {
         () => rebaseLayer(imageOf(layers), null, out),
       ]
       for (const work of tries) {
-        await expect(work()).rejects.toMatchObject({ code: 'SYSCALL_FAILED', details: { errno: 'ENOSPC' } })
+        await expect(work()).rejects.toMatchObject({
+          code: 'WRITE_FAILED',
+          details: { path: out, errno: 'ENOSPC' },
+        })
         expect(readdirSync(small)).toEqual([])
       }
     } finally {

@@ -4,6 +4,7 @@ import {
   readdirSync,
   readFileSync,
   rmSync,
+  statSync,
   symlinkSync,
   truncateSync,
   writeFileSync,
@@ -16,6 +17,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { isVarveError } from '../errors.js'
 import { pagesOf } from '../memory/page-set.js'
 import { pageSizeBytes } from '../memory/units.js'
+import { observeMutations } from '../sys/mutations.js'
 import { compareImages } from './compare-images.js'
 import { type ExtentMap, zeroSource } from './extent-map.js'
 import { ExtentMapBuilder } from './extent-map-builder.js'
@@ -73,6 +75,34 @@ describe('a layered memory file', () => {
     const plain = readFileSync(at('out/memory'))
     const own = (page: number) => plain[page * pageSizeBytes]
     expect([0, 4, 5, 8, 12, 17, 18, 64].map(own)).toEqual([3, 7, 0, 0, 13, 18, 0, 0])
+  })
+
+  test('has no file in common with what it was made of: writing to it changes no layer', async () => {
+    await writeLayeredMemory({ ...image, statePath }, at('out'))
+    for (const name of readdirSync(at('out'))) {
+      expect(statSync(at(`out/${name}`)).nlink, name).toBe(1)
+      truncateSync(at(`out/${name}`), 1)
+    }
+    expect(readFileSync(statePath, 'utf8')).toBe('state')
+    for (const { path, storedPages } of image.files)
+      expect(statSync(path).size).toBeGreaterThanOrEqual(storedPages * pageSizeBytes)
+  })
+
+  test('is on disk when it is done: each file was synced after it was last written to, and the directory last', async () => {
+    const unsynced = new Set<string>()
+    let last = ''
+    observeMutations(({ kind, path }) => {
+      if (['create', 'write', 'truncate', 'clone', 'copy'].includes(kind)) unsynced.add(path)
+      if (kind === 'fsync') unsynced.delete(path)
+      last = `${kind} ${path}`
+    })
+    try {
+      await writeLayeredMemory({ ...image, statePath }, at('out'))
+    } finally {
+      observeMutations(undefined)
+    }
+    expect([...unsynced]).toEqual([])
+    expect(last).toBe(`fsync ${at('out')}`)
   })
 
   test('is not made over something, and is all or nothing', async () => {

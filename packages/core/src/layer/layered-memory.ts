@@ -6,7 +6,6 @@ import { pageSizeBytes } from '../memory/units.js'
 import { pathError } from '../not-found.js'
 import { copyWithHoles } from '../sys/copy-with-holes.js'
 import {
-  linkFile,
   makeDirectory,
   openForWriting,
   removeDirectory,
@@ -37,8 +36,8 @@ export const layeredStateName = 'state'
 
 /**
  * Makes a directory of an image and its state file that is restored without a store, docs/formats/layered-memory-v1.md. Pages of the
- * first layer are in the memory file, those of the others in links to them (copies on another file system). The directory
- * must not exist; on an error it is removed.
+ * first layer are in the memory file, those of the others in copies of them, which share the
+ * layers' blocks if the file system can. The directory must not exist; on an error it is removed.
  */
 export async function writeLayeredMemory(
   { map, files, statePath }: Image & { readonly statePath: string },
@@ -54,7 +53,7 @@ export async function writeLayeredMemory(
     const used = [...files.keys()].filter((source) => source > 0 && map.sources.includes(source))
     const names = used.map((_, index) => `layer-${index + 1}`)
     for (const [index, source] of used.entries())
-      await linkOrCopy((files[source] as LayerFile).path, place(names[index] as string), options)
+      await copySynced((files[source] as LayerFile).path, place(names[index] as string), options)
     const memory = place(layeredMemoryName)
     const own = relocated(map, (run) => (run.source === 0 ? run : zeros))
     await flatten({ map: own, files }, memory, options)
@@ -67,7 +66,7 @@ export async function writeLayeredMemory(
       writeAt(file, layeredMemoryToBytes({ names, map: footerMap }), map.pages * pageSizeBytes)
       await syncFile(file)
     }
-    await copyWithHoles(statePath, place(layeredStateName), options)
+    await copySynced(statePath, place(layeredStateName), options)
     await syncDirectory(directory)
   } catch (error) {
     await removeDirectory(directory)
@@ -101,17 +100,11 @@ function relocated(
   return builder.finish()
 }
 
-async function linkOrCopy(from: string, to: string, options: WorkOptions): Promise<void> {
-  try {
-    await linkFile(from, to)
-  } catch (error) {
-    if (
-      (error as NodeJS.ErrnoException).code !== 'EXDEV' &&
-      (error as NodeJS.ErrnoException).code !== 'EPERM'
-    )
-      throw error
-    await copyWithHoles(from, to, options)
-  }
+/** A copy, by sharing blocks if the file system can, and no hard link: the directory's owner may write to what is in it. */
+async function copySynced(from: string, to: string, options: WorkOptions): Promise<void> {
+  await copyWithHoles(from, to, options)
+  await using file = await openForWriting(to)
+  await syncFile(file)
 }
 
 /**

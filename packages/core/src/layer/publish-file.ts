@@ -1,10 +1,8 @@
-import { randomBytes } from 'node:crypto'
 import { stat } from 'node:fs/promises'
-import { dirname, join } from 'node:path'
-import { VarveError } from '../errors.js'
+import { dirname } from 'node:path'
+import { isVarveError, VarveError } from '../errors.js'
 import { pathError } from '../not-found.js'
 import {
-  createFile,
   linkFile,
   removeFile,
   renameFile,
@@ -12,26 +10,26 @@ import {
   syncFile,
   type WritableFile,
 } from '../sys/mutations.js'
+import { createLockedTemporary, removeLeftTemporaries } from '../sys/temporaries.js'
 
 /**
  * Makes a file (0600) that is either not there or whole: written under a temporary name in the same directory, synced,
- * given its name, and the directory synced. Refuses to overwrite. When `write` fails nothing is left.
+ * given its name, and the directory synced. Refuses to overwrite. When `write` fails nothing is left; what a process that
+ * was killed left in this directory is removed. WRITE_FAILED if the file system refuses.
  */
 export async function publishFile<Result>(
   path: string,
   write: (file: WritableFile) => Promise<Result>,
 ): Promise<Result> {
   await assertAbsent(path)
-  const temporary = join(dirname(path), `.varve-tmp-${randomBytes(8).toString('hex')}`)
-  const file = await createTemporary(temporary, path)
+  await removeLeftTemporaries(dirname(path))
+  const file = await createTemporary(path)
+  const temporary = file.path
   try {
-    let result: Result
-    try {
-      result = await write(file)
-      await syncFile(file)
-    } finally {
-      await file[Symbol.asyncDispose]()
-    }
+    // Open, and so locked, until its temporary name is gone: another process would take that for left over.
+    await using _open = file
+    const result = await write(file)
+    await syncFile(file)
     await giveName(temporary, path)
     // Before the directory is synced: a crash must not bring the temporary name back, as a second one of the file.
     await removeFile(temporary)
@@ -51,8 +49,9 @@ async function assertAbsent(path: string): Promise<void> {
   if (found !== undefined) throw alreadyExists(path)
 }
 
-async function createTemporary(temporary: string, path: string): Promise<WritableFile> {
-  return createFile(temporary).catch((error: NodeJS.ErrnoException) => {
+async function createTemporary(path: string): Promise<WritableFile> {
+  return createLockedTemporary(dirname(path)).catch((error: NodeJS.ErrnoException) => {
+    if (error instanceof VarveError) throw explain(error, path)
     if (error.code === undefined) throw error
     throw pathError(error, `cannot write in the directory of ${path}: ${error.message}`, {
       kind: 'directory',
@@ -77,17 +76,16 @@ async function giveName(temporary: string, path: string): Promise<void> {
 /** A failed write names the file that was asked for, not the temporary one; everything else stays what it is. */
 function explain(error: unknown, path: string): unknown {
   const { code, message } = error as NodeJS.ErrnoException
-  const errno = error instanceof VarveError ? error.details.errno : code
-  if (errno === 'ENOSPC' || errno === 'EDQUOT')
-    return new VarveError('SYSCALL_FAILED', `cannot write ${path}: ${message}`, {
+  if (isVarveError(error, 'WRITE_FAILED'))
+    return new VarveError('WRITE_FAILED', `cannot write ${path}: ${message}`, {
       cause: error,
-      remedy: 'free space, or choose a directory on another file system',
-      details: { path, errno },
+      ...(error.remedy === undefined ? {} : { remedy: error.remedy }),
+      details: { ...error.details, path },
     })
-  if (error instanceof VarveError || typeof errno !== 'string') return error
+  if (error instanceof VarveError || typeof code !== 'string') return error
   return new VarveError('SYSCALL_FAILED', `cannot write ${path}: ${message}`, {
     cause: error,
-    details: { path, errno },
+    details: { path, errno: code },
   })
 }
 

@@ -1,0 +1,43 @@
+import { randomBytes } from 'node:crypto'
+import { lstatSync } from 'node:fs'
+import { readdir } from 'node:fs/promises'
+import { join } from 'node:path'
+import { lockDescriptor, tryLockExisting } from './file-lock.js'
+import { createFile, removeFile, type WritableFile } from './mutations.js'
+
+const temporaryName = /^\.varve-tmp-[0-9a-f]{16}$/
+
+/**
+ * A new file under a temporary name in a directory, locked by flock(2) as long as it is open: so another process can tell whether its
+ * maker lives.
+ */
+export async function createLockedTemporary(directory: string): Promise<WritableFile> {
+  for (;;) {
+    const path = join(directory, `.varve-tmp-${randomBytes(8).toString('hex')}`)
+    const file = await createFile(path)
+    try {
+      // Before it was locked, another process may have taken it for left over.
+      const locked = lockDescriptor(file.handle.fd, path)
+      const { ino } = await file.handle.stat()
+      if (locked && lstatSync(path, { throwIfNoEntry: false })?.ino === ino) return file
+    } catch (error) {
+      await file[Symbol.asyncDispose]()
+      await removeFile(path)
+      throw error
+    }
+    await file[Symbol.asyncDispose]()
+  }
+}
+
+/** Removes what processes that have ended left in a directory. What this user cannot open or list is not this user's. */
+export async function removeLeftTemporaries(directory: string): Promise<void> {
+  const names = await readdir(directory).catch(() => [])
+  for (const name of names.filter((it) => temporaryName.test(it))) {
+    const path = join(directory, name)
+    const lock = await tryLockExisting(path).catch(() => undefined)
+    if (lock === undefined || lock === 'missing') continue
+    await using _held = lock
+    // Its maker gives it up by name before it closes it: the name that is left is of a maker that has ended.
+    await removeFile(path).catch(() => {})
+  }
+}
