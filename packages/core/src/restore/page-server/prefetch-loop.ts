@@ -5,6 +5,10 @@ import type { FetchGate } from './fetch-gate.js'
 import type { ServedRegion } from './handshake.js'
 import { maxPiecePages, type PrefetchPiece } from './prefetch-plan.js'
 
+/** Of the second word of a task's `halt`. Whoever changes it from 0 decides whether the order is carried out. */
+export const hasBegun = 1
+export const calledOff = 2
+
 /** Places in the shared counters of the thread that fetches ahead. */
 export const prefetchCounterNames = [
   /** In the set, all in all. */

@@ -10,7 +10,7 @@ import { type CopySource, UserfaultOps } from '../../sys/userfaultfd.js'
 import { readWorkingSet } from '../../working-set/working-set-file.js'
 import { FetchGate, type SharedWords } from './fetch-gate.js'
 import type { ServedRegion } from './handshake.js'
-import { PrefetchLoop, type PrefetchSource, stagingPages } from './prefetch-loop.js'
+import { hasBegun, PrefetchLoop, type PrefetchSource, stagingPages } from './prefetch-loop.js'
 import { type PrefetchPiece, prefetchPlan } from './prefetch-plan.js'
 
 /** One VM's working set: made ready at once, fetched when there is memory to put it into. */
@@ -21,7 +21,7 @@ export interface PrefetchTask {
   readonly mapped: readonly CopySource[]
   readonly map: ExtentMap
   readonly counters: Float64Array
-  /** Set to 1 to halt. */
+  /** Two words: 1 to halt; and whether it `hasBegun`, or was called off before. */
   readonly halt: Int32Array
   /** Of the `FetchGate`. */
   readonly gate: SharedWords
@@ -35,10 +35,15 @@ export interface PrefetchOrder {
   readonly regions: readonly ServedRegion[]
 }
 
-/** First a task, then, once, its order; `null` instead of that where the VM has ended before. */
-export type PrefetchRequest = { readonly task: PrefetchTask } | { readonly order: PrefetchOrder | null }
+/** First a task, then, once, its order; `null` instead of that where the VM has ended before. Each task has a number. */
+export type PrefetchRequest = { readonly number: number } & (
+  | { readonly task: PrefetchTask }
+  | { readonly order: PrefetchOrder | null }
+)
 
-/** The thread's answer to both of them together; it is free again then. */
+/** The thread's answer to task and order together. */
+export type PrefetchAnswer = PrefetchEnd & { readonly number: number }
+
 export interface PrefetchEnd {
   readonly finished: boolean
   readonly failure: string | null
@@ -64,16 +69,22 @@ interface Ready {
   close(): void
 }
 
-let ready: Promise<Ready> | undefined
+const tasks = new Map<number, Promise<Ready>>()
 port.on('message', (request: PrefetchRequest) => {
+  const { number } = request
   if ('task' in request) {
-    ready = prepare(request.task)
+    const ready = prepare(request.task)
     // Told when the order comes.
     ready.catch(() => {})
-  } else if (ready !== undefined) void answer(ready, request.order)
+    tasks.set(number, ready)
+    return
+  }
+  const ready = tasks.get(number)
+  tasks.delete(number)
+  if (ready !== undefined) void answer(number, ready, request.order)
 })
 
-async function answer(preparing: Promise<Ready>, order: PrefetchOrder | null): Promise<void> {
+async function answer(number: number, preparing: Promise<Ready>, order: PrefetchOrder | null): Promise<void> {
   const begin = performance.now()
   let [finished, failure, directLayers] = [false, null as string | null, 0]
   try {
@@ -88,7 +99,7 @@ async function answer(preparing: Promise<Ready>, order: PrefetchOrder | null): P
     failure = (error as Error).message
   }
   const ms = performance.now() - begin
-  port?.postMessage({ finished, failure, ms, directLayers } satisfies PrefetchEnd)
+  port?.postMessage({ number, finished, failure, ms, directLayers } satisfies PrefetchAnswer)
 }
 
 async function prepare(task: PrefetchTask): Promise<Ready> {
@@ -138,6 +149,7 @@ function readPages(fd: number, path: string, firstPage: number, pages: number): 
 /** True where all was fetched. */
 function run({ task, plan, sources }: Ready, { userfaultfd, regions }: PrefetchOrder): boolean {
   const { halt, faultCounters, removedPages, counters } = task
+  if (Atomics.compareExchange(halt, 1, 0, hasBegun) !== 0) return false
   // What the guest gave back must not come back: its balloon ends the fetching. What is then missing comes when it is
   // asked for.
   const halted = () => Atomics.load(halt, 0) !== 0 || (faultCounters[removedPages] as number) > 0

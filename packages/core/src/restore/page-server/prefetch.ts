@@ -1,6 +1,6 @@
 import { counterNames } from './fault-loop.js'
 import { FetchGate, type SharedWords } from './fetch-gate.js'
-import { type PrefetchCounterName, prefetchCounterNames } from './prefetch-loop.js'
+import { calledOff, type PrefetchCounterName, prefetchCounterNames } from './prefetch-loop.js'
 import type { PrefetchPool, PrefetchThread } from './prefetch-pool.js'
 import type { PrefetchEnd, PrefetchOrder, PrefetchTask } from './prefetch-worker.js'
 
@@ -21,12 +21,16 @@ export interface ServedPrefetch extends Readonly<Record<PrefetchCounterName, num
 /** One VM's working set, installed by a thread while another one answers faults. */
 export class Prefetch {
   readonly #counters = new Float64Array(new SharedArrayBuffer(prefetchCounterNames.length * 8))
-  readonly #halt = new Int32Array(new SharedArrayBuffer(4))
+  readonly #halt = new Int32Array(new SharedArrayBuffer(8))
   readonly #gate = new FetchGate()
   readonly #thread: PrefetchThread
   #state: ServedPrefetch['state'] = 'waiting'
   #end: PrefetchEnd | undefined
   #ordered = false
+  #callOff: (end: PrefetchEnd) => void = () => {}
+  readonly #calledOff = new Promise<PrefetchEnd>((resolve) => {
+    this.#callOff = resolve
+  })
   /** Resolves once there is nothing more to come: the thread does not touch the VM's memory any more. */
   readonly ended: Promise<void>
 
@@ -34,7 +38,7 @@ export class Prefetch {
     const removedPages = counterNames.indexOf('removedPages')
     const shared = { counters: this.#counters, halt: this.#halt, gate: this.#gate.shared }
     this.#thread = pool.take({ ...task, ...shared, removedPages })
-    this.ended = this.#thread.end.then((end) => {
+    this.ended = Promise.race([this.#thread.end, this.#calledOff]).then((end) => {
       this.#gate.close()
       this.#end = end
       if (end.failure !== null) this.#state = 'failed'
@@ -78,6 +82,9 @@ export class Prefetch {
       this.#ordered = true
       this.#thread.order(null)
     }
+    // Its turn has not come yet: the thread, which may be busy for another VM, will not touch this one's memory.
+    if (Atomics.compareExchange(this.#halt, 1, 0, calledOff) === 0)
+      this.#callOff({ finished: false, failure: null, ms: 0, directLayers: 0 })
     await this.ended
   }
 }
