@@ -46,6 +46,23 @@ export async function inspectReport(path: string, options: InspectOptions = {}):
   return { ...nothing, memory: await inspectMemoryFile(path, [], options) }
 }
 
+/** The state file, and the memory file where one can be told, of a snapshot's directory or of a state file. */
+export async function snapshotFiles(
+  path: string,
+): Promise<{ readonly statePath: string; readonly memoryPath: string | undefined }> {
+  if (!statOf(path).isDirectory()) return { statePath: path, memoryPath: undefined }
+  const files = regularFiles(path)
+  const statePath = await findState(path, files)
+  let state: StateFileReport
+  try {
+    state = await inspectStateFile(statePath)
+  } catch {
+    // The check of the state file says what is wrong with it.
+    return { statePath, memoryPath: undefined }
+  }
+  return { statePath, memoryPath: findMemory(path, files, state, []) }
+}
+
 async function inspectDirectory(directory: string, options: InspectOptions): Promise<InspectReport> {
   const files = regularFiles(directory)
   const state = await inspectStateFile(await findState(directory, files))

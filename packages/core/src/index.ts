@@ -42,6 +42,7 @@ export {
   parseFirecrackerVersion,
   supportedVersions,
 } from './firecracker/version.js'
+export { type VersionFact, versionFacts } from './firecracker/version-facts.js'
 export type { VmmExit } from './firecracker/vmm-exit.js'
 export type { VmmFiles } from './firecracker/vmm-files.js'
 export type { VmmPaths } from './firecracker/vmm-paths.js'
@@ -180,6 +181,13 @@ export type { PageServerStats } from './restore/page-server/page-server-client.j
 export type { ServedPrefetch } from './restore/page-server/prefetch.js'
 export type { ServedGraduation } from './restore/page-server/served-graduation.js'
 export type { PageServer } from './restore/page-server/start-page-server.js'
+export {
+  type CheckSnapshotOptions,
+  checkSnapshot,
+  type SnapshotPlace,
+} from './restore/preflight/check-snapshot.js'
+export type { HostFacts } from './restore/preflight/host-checks.js'
+export type { SnapshotCheck } from './restore/preflight/snapshot-check.js'
 export {
   type ImageTarget,
   type MachineRecording,

@@ -1,32 +1,88 @@
-import { checkHost, VarveError } from 'varve'
-import { positionals } from '../arguments.js'
-import type { Command } from '../command.js'
+import { existsSync } from 'node:fs'
+import { checkHost, checkSnapshot, type SnapshotCheck, VarveError } from 'varve'
+import type { Command, CommandContext } from '../command.js'
+import { snapshotFiles } from '../inspect-report.js'
+import { openStore, storeOption } from '../store.js'
+import { printable } from '../text.js'
 
-const marks = { ok: 'ok  ', note: 'note', lack: 'LACK' } as const
+const hostMarks = { ok: 'ok  ', note: 'note', lack: 'LACK' } as const
+const snapshotMarks = { ok: 'ok  ', warn: 'warn', fail: 'FAIL' } as const
 
 export const command: Command = {
-  usage: 'usage: varve doctor [--fetch] [--json]',
-  options: { fetch: { type: 'boolean' } },
+  usage: 'usage: varve doctor [--fetch] [--json] | varve doctor REF|DIR|FILE [--json]',
+  options: { ...storeOption, fetch: { type: 'boolean' } },
   help: `
   --fetch    fetch the pinned Firecracker if none is found
 
-Checks the Firecracker binary and its version, /dev/kvm and what runs on it, userfaultfd, ptrace,
-reflinks in this directory, memory, how the host logs dirty pages, the mapping limit, and whether
-recordings can hold fault-around. Exits 3 if something is lacking.
+Without an argument: checks the Firecracker binary and its version, /dev/kvm and what runs on it,
+userfaultfd, ptrace, reflinks in this directory, memory, how the host logs dirty pages, the mapping
+limit, fault-around and the runtime directory. Exits 3 if something is lacking.
 
-Example:
-  varve doctor --json`,
+  REF        a snapshot in the store
+  DIR        a directory with a state file and its memory file
+  FILE       a state file; a path that could be a REF has a slash: ./state
+
+With one: what a restore of this snapshot would meet here, without launching anything: files, state
+file, the Firecracker that would load it, CPU, kernel, memory, huge pages, regions, drives, vsock,
+taps, clock, and what is known of these releases. --json prints { checks: [{ id, status, says,
+remedy, source, code }] }; a status is ok, warn or fail. Exits as the restore would if one fails.
+
+Examples:
+  varve doctor --json
+  varve doctor monday
+  varve doctor ./firecracker-snapshot`,
   run: async (context) => {
-    positionals(context, [])
-    const { signal, say } = context
-    const checks = await checkHost({ signal, download: context.values.fetch === true, onProgress: say })
-    if (context.json) context.printJson({ checks })
-    else
-      for (const { id, status, finding, remedy } of checks) {
-        context.print(`${marks[status]}  ${id.padEnd(14)} ${finding}`)
-        if (remedy !== undefined) context.print(`${' '.repeat(21)}-> ${remedy}`)
-      }
-    const lacks = checks.filter(({ status }) => status === 'lack').map(({ id }) => id)
-    if (lacks.length > 0) throw new VarveError('HOST_UNSUPPORTED', `this machine lacks ${lacks.join(', ')}`)
+    const [place, ...more] = context.positionals
+    if (more.length > 0) throw new VarveError('USAGE', 'expected at most one REF, DIR or FILE')
+    if (place === undefined) return doctorOfHost(context)
+    return doctorOfSnapshot(context, place)
   },
+}
+
+async function doctorOfHost(context: CommandContext): Promise<void> {
+  const { signal, say } = context
+  const checks = await checkHost({ signal, download: context.values.fetch === true, onProgress: say })
+  if (context.json) context.printJson({ checks })
+  else
+    for (const { id, status, finding, remedy } of checks) {
+      context.print(`${hostMarks[status]}  ${id.padEnd(14)} ${finding}`)
+      if (remedy !== undefined) context.print(`${' '.repeat(21)}-> ${remedy}`)
+    }
+  const lacks = checks.filter(({ status }) => status === 'lack').map(({ id }) => id)
+  if (lacks.length > 0) throw new VarveError('HOST_UNSUPPORTED', `this machine lacks ${lacks.join(', ')}`)
+}
+
+async function doctorOfSnapshot(context: CommandContext, place: string): Promise<void> {
+  const checks = await context.progress(`looking at ${place}`, () => checksOf(context, place))
+  if (context.json) context.printJson({ checks })
+  else
+    for (const { id, status, says, remedy, source } of checks) {
+      const origin = source === undefined ? '' : ` (${source})`
+      context.print(`${snapshotMarks[status]}  ${printable(id).padEnd(14)} ${printable(says)}${origin}`)
+      if (remedy !== undefined) context.print(`${' '.repeat(21)}-> ${printable(remedy)}`)
+    }
+  const failed = checks.filter(({ status }) => status === 'fail')
+  const [first] = failed
+  if (first === undefined) return
+  const ids = failed.map(({ id }) => id)
+  throw new VarveError(
+    first.code ?? 'HOST_UNSUPPORTED',
+    `${place} cannot be restored here: ${ids.join(', ')}`,
+    {
+      details: { checks: ids },
+    },
+  )
+}
+
+async function checksOf(context: CommandContext, place: string): Promise<readonly SnapshotCheck[]> {
+  const { signal } = context
+  if (place.includes('/')) return checkSnapshot(await snapshotFiles(place), { signal })
+  try {
+    return await checkSnapshot({ store: await openStore(context), ref: place }, { signal })
+  } catch (error) {
+    // No snapshot has that name, but perhaps a file or directory here.
+    const kind = error instanceof VarveError && error.code === 'NOT_FOUND' ? error.details.kind : undefined
+    if ((kind !== 'snapshot' && kind !== 'store') || !existsSync(place)) throw error
+    return checkSnapshot(await snapshotFiles(place), { signal })
+  }
 }

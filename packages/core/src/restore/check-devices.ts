@@ -1,6 +1,8 @@
 import { readFileSync } from 'node:fs'
+import { readIfKnown } from '../firecracker/state-file/path-strings.js'
 import type { LaunchedMachine } from '../machine/launched-machine.js'
 import type { MachineHandle } from '../machine/machine-handle.js'
+import { pageSizeBytes } from '../memory/units.js'
 import type { OpenSnapshot } from '../store/store-types.js'
 import { openFileIdentities } from '../sys/proc.js'
 import {
@@ -10,8 +12,10 @@ import {
   type DeviceOverrides,
   declaredDevices,
 } from './declared-devices.js'
+import { checkRegions } from './preflight/cheap-checks.js'
+import { assertPassed } from './preflight/snapshot-check.js'
 
-/** Of one restore: that the snapshot uses of this host what its config says, and nothing else. */
+/** Of one restore: that the snapshot uses of this host what its config says, and nothing else, and has the memory of its state. */
 export interface DeviceCheck {
   beforeLoad(machine: LaunchedMachine): void
   /** With the guest paused, before it has run an instruction. */
@@ -38,7 +42,10 @@ export function deviceCheck(
   let openBefore: ReadonlySet<string> = new Set()
   return {
     beforeLoad: ({ pid }) => {
-      assertStateDeclared(readFileSync(snapshot.statePath), declared)
+      const bytes = readFileSync(snapshot.statePath)
+      const state = readIfKnown(bytes)
+      if (state !== undefined) assertPassed(checkRegions(state, snapshot.map.pages * pageSizeBytes))
+      assertStateDeclared(bytes, declared, state)
       openBefore = openFileIdentities(pid)
     },
     afterLoad: async (machine, options) => {

@@ -1,7 +1,8 @@
 import { statSync } from 'node:fs'
 import { VarveError } from '../errors.js'
 import type { FullVmConfiguration } from '../firecracker/api-types.js'
-import { pathStrings } from '../firecracker/state-file/path-strings.js'
+import { pathStrings, readIfKnown } from '../firecracker/state-file/path-strings.js'
+import type { StateFile } from '../firecracker/state-file/read-state-file.js'
 import type { MachineHandle } from '../machine/machine-handle.js'
 import type { DiskConfig, OpenSnapshot } from '../store/store-types.js'
 import { openFiles } from '../sys/open-files.js'
@@ -64,10 +65,14 @@ export function assertOwnSocket({ snapshot, vsockPath }: DeclaredDevices): void 
  * Before the load: refuses a state file in which a path stands that the config does not name, where paths can be told
  * (`pathStrings`), so that Firecracker never opens it. IMAGE_MISMATCH.
  */
-export function assertStateDeclared(stateFile: Buffer, declared: DeclaredDevices): void {
+export function assertStateDeclared(
+  stateFile: Buffer,
+  declared: DeclaredDevices,
+  state: StateFile | undefined = readIfKnown(stateFile),
+): void {
   const { disks, vsockPath, taps } = declared
   const known = new Set([...disks.map(({ file }) => file), vsockPath, ...Object.values(taps)])
-  for (const { path, offset } of pathStrings(stateFile) ?? [])
+  for (const { path, offset } of pathStrings(stateFile, state) ?? [])
     if (!known.has(path))
       throw notDeclared(declared, `its state names ${JSON.stringify(path)} at byte ${offset}`, {
         path,

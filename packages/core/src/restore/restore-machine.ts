@@ -29,6 +29,8 @@ import { endLeaseOfGraduated } from './page-server/served-graduation.js'
 import type { PageServer } from './page-server/start-page-server.js'
 import { pagedEngine } from './paged-engine.js'
 import { patchedEngine } from './patched-engine.js'
+import { checkArch, checkHugePages, hugePagesOf } from './preflight/cheap-checks.js'
+import { assertPassed } from './preflight/snapshot-check.js'
 import {
   type ImageTarget,
   type MachineRecording,
@@ -121,7 +123,8 @@ export interface Restored<Machine> {
  * Starts a machine from a snapshot in a store. Disks that the guest may write to are copied for it. What of this host its state
  * file names must be what its config names (IMAGE_MISMATCH; docs/guides/layers.md says what that leaves). The Firecracker is the
  * one that took the snapshot, or the newest that loads it (`findFirecrackerFor`), unless `binary`, `machine` or `$FIRECRACKER` names
- * one. On any failure nothing is left running. Errors: VERSION_UNSUPPORTED (the Firecracker does not load the snapshot),
+ * one. What `checkSnapshot` finds at no cost (architecture, huge pages, regions) is refused in its words. On any failure nothing is
+ * left running. Errors: VERSION_UNSUPPORTED (the Firecracker does not load the snapshot),
  * NOT_FOUND, FORMAT_INVALID, IMAGE_MISMATCH, CHECKSUM_MISMATCH (the snapshot), LOAD_FAILED
  * (Firecracker’s words), and those of `launchMachine`.
  */
@@ -172,6 +175,8 @@ export async function restoreMachine(
     const { vmm } = await choosing
     // While the VMM starts.
     await using snapshot = await phase('open', () => store.open(ref, { signal, onProgress }))
+    assertPassed(checkArch(snapshot.config.host.arch))
+    assertPassed(checkHugePages(hugePagesOf(snapshot.config)))
     const fitted =
       options.workingSet === undefined
         ? null

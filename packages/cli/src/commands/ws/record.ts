@@ -46,7 +46,7 @@ export const command: Command = {
   --recorders LIST   names with commas. pagemap (default) tells which pages are read and written;
                      mincore which came into the page cache, in more groups, with the page cache
                      dropped before; diff which were written, exactly (mincore needs it beside it);
-                     faults tells, from what the page server answers, exactly which pages are touched
+                     faults tells, from the page server's answers, exactly which pages are touched
                      and in which order, and which are written but for those that then hold what
                      the image holds: they count as only read, and it says how many there are
   --engine NAME      ${engineNames.join(', ')}; default file, for faults paged

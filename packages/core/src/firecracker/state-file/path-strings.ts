@@ -1,6 +1,6 @@
 import { isVarveError } from '../../errors.js'
 import { crcBytes } from './crc64.js'
-import { readStateFile } from './read-state-file.js'
+import { readStateFile, type StateFile } from './read-state-file.js'
 
 /** A path that a state file may have Firecracker open. */
 export interface PathString {
@@ -22,8 +22,10 @@ const text = new TextDecoder('utf-8', { fatal: true })
  * them. Names without a slash are left out: they lie in the VMM's own directory. Undefined where texts are not kept so
  * (bitcode, from Firecracker 1.15 on) or the version is not known. Errors: those of `readStateFile` for damaged files.
  */
-export function pathStrings(stateFile: Buffer): readonly PathString[] | undefined {
-  const state = readIfKnown(stateFile)
+export function pathStrings(
+  stateFile: Buffer,
+  state: StateFile | undefined = readIfKnown(stateFile),
+): readonly PathString[] | undefined {
   if (state?.encoding !== 'bincode') return undefined
   const found: PathString[] = []
   const end = stateFile.length - crcBytes
@@ -37,7 +39,8 @@ export function pathStrings(stateFile: Buffer): readonly PathString[] | undefine
   return found
 }
 
-function readIfKnown(stateFile: Buffer): ReturnType<typeof readStateFile> | undefined {
+/** Undefined where the version is not known: Firecracker itself may know it. */
+export function readIfKnown(stateFile: Buffer): StateFile | undefined {
   try {
     return readStateFile(stateFile)
   } catch (error) {

@@ -1,0 +1,201 @@
+import { readFileSync, statSync } from 'node:fs'
+import { VarveError } from '../../errors.js'
+import {
+  type ChosenFirecracker,
+  describeOrigin,
+  type FindBinaryOptions,
+  findFirecrackerFor,
+} from '../../firecracker/binary.js'
+import { inspectStateFile } from '../../firecracker/inspect/inspect-state-file.js'
+import { pathStrings } from '../../firecracker/state-file/path-strings.js'
+import type { StateFile } from '../../firecracker/state-file/read-state-file.js'
+import { type FirecrackerVersion, parseFirecrackerVersion } from '../../firecracker/version.js'
+import { factsOf } from '../../firecracker/version-facts.js'
+import { pageSizeBytes } from '../../memory/units.js'
+import type { OpenSnapshot, SnapshotStore } from '../../store/store-types.js'
+import { declaredDevices } from '../declared-devices.js'
+import { checkArch, checkHugePages, checkRegions, hugePagesOf } from './cheap-checks.js'
+import {
+  checkClock,
+  checkCpu,
+  checkDevices,
+  checkKernel,
+  checkMemory,
+  type HostFacts,
+  hostFacts,
+} from './host-checks.js'
+import { fail, ok, type SnapshotCheck, warn } from './snapshot-check.js'
+
+/** A snapshot in a store, or files as Firecracker writes them. */
+export type SnapshotPlace =
+  | { readonly store: SnapshotStore; readonly ref: string }
+  | { readonly statePath: string; readonly memoryPath?: string | undefined }
+
+export interface CheckSnapshotOptions extends FindBinaryOptions {
+  readonly host?: HostFacts
+}
+
+/**
+ * What a restore of a snapshot on this host would meet, without launching anything: one check after another, with what to do. A store's
+ * snapshot is opened, so that its blobs are verified. Errors: those of the store for a reference that names nothing.
+ */
+export async function checkSnapshot(
+  place: SnapshotPlace,
+  { host = hostFacts(), ...options }: CheckSnapshotOptions = {},
+): Promise<readonly SnapshotCheck[]> {
+  if (!('store' in place)) return checkFiles(place.statePath, place.memoryPath, host, options)
+  const { store, ref } = place
+  const { entry } = await store.describe(ref)
+  let snapshot: OpenSnapshot
+  try {
+    snapshot = await store.open(entry.id, options)
+  } catch (error) {
+    return [failed('files', error, 'varve fsck says what is wrong, and what to do')]
+  }
+  await using opened = snapshot
+  return [ok('files', `all of ${entry.id} are in the store`), ...(await checkStored(opened, host, options))]
+}
+
+async function checkStored(
+  snapshot: OpenSnapshot,
+  host: HostFacts,
+  options: FindBinaryOptions,
+): Promise<readonly SnapshotCheck[]> {
+  const { config, statePath, map } = snapshot
+  const { state, checks } = await checkState(statePath)
+  const maker = versionOf(config.firecracker.version)
+  const { loader, check: binary } = await checkBinary(maker, options)
+  const devices = declaredDevices(snapshot, {})
+  return [
+    ...checks,
+    binary,
+    checkArch(state?.arch ?? config.host.arch),
+    checkCpu(config.host.cpu, state?.vmInfo.cpuTemplate ?? 'None', host),
+    checkKernel(config.host.kernel, host),
+    checkMemory(map.pages * pageSizeBytes, host),
+    checkHugePages(hugePagesOf(config) ?? state?.vmInfo.hugePages),
+    ...(state === undefined ? [] : [checkRegions(state, map.pages * pageSizeBytes)]),
+    ...checkDevices(devices),
+    checkClock(config.createdAt, host),
+    ...facts(state, {
+      maker,
+      loader,
+      host,
+      hasVsock: devices.vsockPath !== null,
+      isDiff: config.kind === 'diff',
+    }),
+  ]
+}
+
+async function checkFiles(
+  statePath: string,
+  memoryPath: string | undefined,
+  host: HostFacts,
+  options: FindBinaryOptions,
+): Promise<readonly SnapshotCheck[]> {
+  const { state, checks } = await checkState(statePath)
+  if (state === undefined) return checks
+  const { format, arch, vmInfo, memoryFileBytes } = state
+  // The first and the last release of the series, any of which decides what loads the file.
+  const makers = [...format.firecracker.matchAll(/\d+\.\d+(\.\d+)?/g)].map(([text]) => versionOf(text))
+  const [maker] = makers
+  const { loader, check: binary } = await checkBinary(maker, options)
+  const paths = pathStrings(readFileSync(statePath))
+  return [
+    ...checks,
+    binary,
+    checkArch(arch),
+    checkCpu(null, vmInfo.cpuTemplate, host),
+    checkKernel(null, host),
+    checkMemory(memoryFileBytes, host),
+    checkHugePages(vmInfo.hugePages),
+    ...(memoryPath === undefined ? [] : [checkMemoryFile(state, memoryPath)]),
+    warn(
+      'devices',
+      paths === undefined
+        ? 'drives, vsock and taps: not read from a state file of this format'
+        : `drives, vsock and taps: not read, but these paths stand in it: ${paths.map(({ path }) => path).join(', ') || 'none'}`,
+      'see that each drive, socket directory and tap of the machine is where it was',
+    ),
+    checkClock(null, host),
+    // What a state file does not tell is taken for the worse.
+    ...factsOfAll(makers, (release) =>
+      facts(state, { maker: release, loader, host, hasVsock: true, isDiff: true }),
+    ),
+  ]
+}
+
+/** Only what holds whichever of these releases took the snapshot. */
+function factsOfAll(
+  makers: readonly (FirecrackerVersion | undefined)[],
+  ofRelease: (maker: FirecrackerVersion | undefined) => readonly SnapshotCheck[],
+): readonly SnapshotCheck[] {
+  const [first = [], ...others] = makers.map(ofRelease)
+  return first.filter(({ id }) => others.every((checks) => checks.some((it) => it.id === id)))
+}
+
+function checkMemoryFile(state: StateFile, path: string): SnapshotCheck {
+  try {
+    return checkRegions(state, statSync(path).size)
+  } catch (cause) {
+    const { message } = cause as Error
+    return fail(
+      'regions',
+      'NOT_FOUND',
+      `the memory file cannot be looked at: ${message}`,
+      'name the right one',
+    )
+  }
+}
+
+async function checkState(path: string) {
+  try {
+    const state = await inspectStateFile(path)
+    const { snapshotVersion, firecracker, encoding, crc64 } = state
+    const says = `snapshot version ${snapshotVersion} in ${encoding}, of Firecracker ${firecracker}; CRC-64 ${crc64} is right`
+    return { state, checks: [ok('state', says)] }
+  } catch (error) {
+    return { state: undefined, checks: [failed('state', error, 'take the snapshot again')] }
+  }
+}
+
+async function checkBinary(maker: FirecrackerVersion | undefined, options: FindBinaryOptions) {
+  try {
+    const chosen: ChosenFirecracker = await findFirecrackerFor(maker, { ...options, download: false })
+    const check = ok('firecracker', `${describeOrigin(chosen.binary)}: ${chosen.reason}`)
+    return { loader: chosen.binary.version, check }
+  } catch (error) {
+    return { loader: undefined, check: failed('firecracker', error, 'set $FIRECRACKER') }
+  }
+}
+
+function failed(id: string, error: unknown, remedy: string): SnapshotCheck {
+  if (!(error instanceof VarveError)) throw error
+  return fail(id, error.code, error.message, error.remedy ?? remedy)
+}
+
+function versionOf(text: string): FirecrackerVersion | undefined {
+  try {
+    return parseFirecrackerVersion(/^\d+\.\d+$/.test(text) ? `${text}.0` : text)
+  } catch {
+    return undefined
+  }
+}
+
+function facts(
+  state: StateFile | undefined,
+  about: {
+    readonly maker: FirecrackerVersion | undefined
+    readonly loader: FirecrackerVersion | undefined
+    readonly host: HostFacts
+    readonly hasVsock: boolean
+    readonly isDiff: boolean
+  },
+): SnapshotCheck[] {
+  if (state === undefined) return []
+  const memorySlots = state.regions.reduce((sum, { plugged }) => sum + plugged.length, 0)
+  const { host, ...rest } = about
+  return factsOf({ ...rest, arch: state.arch, hostKernel: host.kernel, memorySlots }).map(
+    ({ id, says, remedy, source }) => ({ ...warn(id, says, remedy), source }),
+  )
+}

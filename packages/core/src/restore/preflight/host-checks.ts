@@ -1,0 +1,164 @@
+import { accessSync, constants, existsSync, readFileSync, statSync } from 'node:fs'
+import { cpus, freemem, release } from 'node:os'
+import { dirname, isAbsolute } from 'node:path'
+import type { DeclaredDevices } from '../declared-devices.js'
+import { fail, ok, type SnapshotCheck, warn } from './snapshot-check.js'
+
+/** What there is here; tests have another host. */
+export interface HostFacts {
+  readonly cpu: string
+  readonly kernel: string
+  readonly availableBytes: number
+  readonly now: number
+}
+
+export function hostFacts(): HostFacts {
+  return {
+    cpu: cpus()[0]?.model ?? 'unknown',
+    kernel: release(),
+    availableBytes: availableBytes(),
+    now: Date.now(),
+  }
+}
+
+function availableBytes(): number {
+  try {
+    const kib = /^MemAvailable:\s*(\d+)/m.exec(readFileSync('/proc/meminfo', 'utf8'))?.[1]
+    return kib === undefined ? freemem() : Number(kib) * 1024
+  } catch {
+    return freemem()
+  }
+}
+
+const vendors = ['Intel', 'AMD', 'ARM', 'Neoverse', 'Graviton'] as const
+const vendorOf = (cpu: string): string =>
+  vendors.find((it) => cpu.includes(it)) ?? cpu.split(/[\s(]/)[0] ?? cpu
+
+/** Firecracker, docs/snapshotting/versioning.md: the CPU must be the same model, or a CPU template must hide what differs. */
+export function checkCpu(taken: string | null, template: string, host: HostFacts): SnapshotCheck {
+  const id = 'cpu'
+  if (taken === null)
+    return warn(
+      id,
+      `a state file does not name its CPU (template ${template}); here is ${host.cpu}`,
+      'restore it on the CPU model that it was taken on',
+    )
+  if (taken === host.cpu) return ok(id, `${taken}, as here`)
+  if (vendorOf(taken) !== vendorOf(host.cpu))
+    return fail(
+      id,
+      'HOST_UNSUPPORTED',
+      `taken on ${taken}, and here is ${host.cpu}: another vendor’s CPU does not run the guest on`,
+      'restore it on a CPU of the same model',
+    )
+  return warn(
+    id,
+    `taken on ${taken}, and here is ${host.cpu}${template === 'None' ? '' : ` (CPU template ${template})`}`,
+    'restore it on the same model; else the guest may use instructions that this CPU does not have',
+  )
+}
+
+export function checkKernel(taken: string | null, { kernel }: HostFacts): SnapshotCheck {
+  const id = 'kernel'
+  const minor = (text: string) => text.split('.').slice(0, 2).join('.')
+  if (taken === null) return ok(id, `Linux ${kernel} here; a state file does not name its host’s`)
+  if (minor(taken) === minor(kernel)) return ok(id, `taken on Linux ${taken}, here is ${kernel}`)
+  return warn(
+    id,
+    `taken on Linux ${taken}, and here is ${kernel}: KVM may know other registers of the CPU`,
+    'try a restore before you count on it; restore on the same kernel series if it fails',
+  )
+}
+
+export function checkMemory(memoryBytes: number, { availableBytes: here }: HostFacts): SnapshotCheck {
+  const id = 'memory'
+  const mib = (bytes: number) => `${Math.round(bytes / 2 ** 20)} MiB`
+  const says = `the guest has ${mib(memoryBytes)}, of which a restore takes what is touched; ${mib(here)} are available`
+  return here >= memoryBytes
+    ? ok(id, says)
+    : warn(id, says, 'make room, if the guest will touch most of its memory')
+}
+
+/** An hour: after that a certificate or a lease in the guest may have run out. */
+const oldMs = 3_600_000
+
+export function checkClock(takenAt: string | null, { now }: HostFacts): SnapshotCheck {
+  const id = 'clock'
+  if (takenAt === null) return ok(id, 'a state file does not say when it was taken')
+  const ageMs = now - Date.parse(takenAt)
+  if (ageMs < -60_000)
+    return warn(id, `taken at ${takenAt}, which is in the future here`, 'set the clock of this machine')
+  const says = `taken at ${takenAt}: the guest’s clock goes on from there, ${Math.max(0, Math.round(ageMs / 1000))} s behind`
+  return ageMs < oldMs ? ok(id, says) : warn(id, says, 'set the clock in the guest after the restore')
+}
+
+/** Paths of this host that the snapshot uses besides what the store has of it. */
+export function checkDevices({ disks, vsockPath, taps }: DeclaredDevices): SnapshotCheck[] {
+  return [...checkDrives(disks), ...checkVsock(vsockPath), ...checkTaps(taps)]
+}
+
+function checkDrives(disks: DeclaredDevices['disks']): SnapshotCheck[] {
+  if (disks.length === 0) return [ok('drives', 'none')]
+  return disks.map(({ drive, file, readOnly }) => {
+    const id = `drive ${drive}`
+    if (!isAbsolute(file))
+      return ok(id, `${file}: ${readOnly ? 'read-only' : 'each machine gets a copy of its own'}`)
+    try {
+      const stat = statSync(file)
+      if (!stat.isFile() && !stat.isBlockDevice()) throw new Error('it is no file')
+      accessSync(file, readOnly ? constants.R_OK : constants.R_OK | constants.W_OK)
+    } catch (cause) {
+      return fail(
+        id,
+        'NOT_FOUND',
+        `${file} of this host cannot be ${readOnly ? 'read' : 'read and written'}: ${(cause as Error).message}`,
+        'put the disk back where the snapshot expects it',
+      )
+    }
+    return readOnly
+      ? ok(id, `${file} of this host, read-only`)
+      : warn(
+          id,
+          `${file} of this host, which the guest writes to: two machines of this snapshot would share it`,
+          'boot by Varve, whose disks have names that each machine gives to a copy of its own',
+        )
+  })
+}
+
+function checkVsock(path: string | null): SnapshotCheck[] {
+  if (path === null) return []
+  const id = 'vsock'
+  if (!isAbsolute(path)) return [ok(id, `${path} in each machine’s own directory`)]
+  if (!existsSync(dirname(path)))
+    return [
+      fail(
+        id,
+        'NOT_FOUND',
+        `its socket ${path} cannot be made: there is no ${dirname(path)}`,
+        'make that directory',
+      ),
+    ]
+  return existsSync(path)
+    ? [
+        fail(
+          id,
+          'ALREADY_EXISTS',
+          `its socket ${path} exists, so that Firecracker does not start the device`,
+          'remove it if no machine uses it, or name another with vsockPath (Firecracker 1.16.0)',
+        ),
+      ]
+    : [ok(id, `${path} is free; only one machine of this snapshot can have it`)]
+}
+
+function checkTaps(taps: DeclaredDevices['taps']): SnapshotCheck[] {
+  return Object.entries(taps).map(([iface, tap]) => {
+    const id = `tap ${iface}`
+    if (/^[^/\0]{1,15}$/.test(tap) && existsSync(`/sys/class/net/${tap}`)) return ok(id, `${tap} is there`)
+    return fail(
+      id,
+      'NOT_FOUND',
+      `there is no network device ${JSON.stringify(tap)}`,
+      `ip tuntap add ${tap} mode tap, or name another with networkOverrides (Firecracker 1.12.0)`,
+    )
+  })
+}
