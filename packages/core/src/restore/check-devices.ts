@@ -22,13 +22,9 @@ export interface DeviceCheck {
   afterLoad(machine: MachineHandle, options: { readonly signal?: AbortSignal }): Promise<void>
 }
 
-/** Those that this process found right. A state file has one digest, so that it need not be looked at each time. */
-const seen = new Set<string>()
-const maxSeen = 4096
-
 /**
- * Undefined where this process has restored the same state file with the same devices before. PATH_INVALID where the
- * machine would bind its vsock socket elsewhere on the host, and the caller did not name that place.
+ * Undefined where a restore has found the same state file right with the same names before. PATH_INVALID where the machine
+ * would bind its vsock socket elsewhere on the host, and the caller did not name that place.
  */
 export function deviceCheck(
   snapshot: OpenSnapshot,
@@ -37,8 +33,8 @@ export function deviceCheck(
 ): DeviceCheck | undefined {
   const declared = declaredDevices(snapshot, overrides)
   if (!inJail && overrides.vsockPath === undefined) assertOwnSocket(declared)
-  const key = JSON.stringify([snapshot.state.digest, declared.disks, declared.vsockPath, declared.taps])
-  if (seen.has(key)) return undefined
+  const finding = findingOf(snapshot, overrides)
+  if (snapshot.isNoted(finding)) return undefined
   let openBefore: ReadonlySet<string> = new Set()
   return {
     beforeLoad: ({ pid }) => {
@@ -50,8 +46,17 @@ export function deviceCheck(
     },
     afterLoad: async (machine, options) => {
       await assertLoadedDeclared(machine, await machine.api.vmConfig(options), declared, openBefore)
-      if (seen.size >= maxSeen) seen.clear()
-      seen.add(key)
+      snapshot.note(finding)
     },
   }
+}
+
+/**
+ * What a passed check says of the state file: that it has the config's names. Names that the caller gave were used in place of the
+ * state's, so that nothing was seen of these: which they were is part of it, not what they were.
+ */
+function findingOf(snapshot: OpenSnapshot, { vsockPath, networkOverrides = {} }: DeviceOverrides): string {
+  const { disks, vsockPath: socket, taps } = declaredDevices(snapshot, {})
+  const unseen = [vsockPath !== undefined, Object.keys(networkOverrides).sort()]
+  return JSON.stringify(['devices', 1, disks, socket, taps, unseen])
 }

@@ -1,4 +1,4 @@
-import { type BigIntStats, lstatSync, readFileSync } from 'node:fs'
+import { type BigIntStats, existsSync, lstatSync, readFileSync } from 'node:fs'
 import { chmod, lstat, readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { VarveError } from '../errors.js'
@@ -102,6 +102,20 @@ export class Blobs {
   /** Takes away the mark of a blob: the next restore reads it in full. */
   async forget(digest: Digest): Promise<void> {
     await removeFile(this.#markPath(digest))
+  }
+
+  /** Whether `noteAbout` was called with the same, by any process. */
+  isNotedAbout(digest: Digest, finding: string): boolean {
+    return existsSync(this.#notePath(digest, finding))
+  }
+
+  /** Remembers a finding about the bytes of a blob, for as long as the blob is there. */
+  noteAbout(digest: Digest, finding: string): void {
+    replaceCachedFile(this.#notePath(digest, finding), Buffer.alloc(0))
+  }
+
+  #notePath(digest: Digest, finding: string): string {
+    return `${this.#markPath(digest)}.${hexOf(hashBytes(Buffer.from(finding))).slice(0, 32)}`
   }
 
   #isMarked(digest: Digest, found: BigIntStats): boolean {

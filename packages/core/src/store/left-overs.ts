@@ -38,7 +38,8 @@ export async function leftOvers(
     stagings: (await store.locked(() => deadStagings(paths.staging))).map((path) => basename(path)),
     clones: clones.map((path) => basename(path)),
     flats: flats.filter((name) => isTemporary(name) || !ids.has(name.split('.')[0] ?? '')),
-    verified: verified.filter((name) => !there.has(name)),
+    // A mark, or one of the marks, of each blob.
+    verified: verified.filter((name) => isTemporary(name) || !there.has(name.split('.')[0] ?? '')),
     leases: [...leases.filter(isTemporary), ...stale.map((path) => basename(path))],
   }
 }

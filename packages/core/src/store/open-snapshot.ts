@@ -57,6 +57,8 @@ async function openLeased(
     flatPath: join(store.paths.flat, entry.id),
     clonesDirectory: store.paths.clones,
     stage: () => store.stage(),
+    isNoted: (finding) => store.blobs.isNotedAbout(state.digest, finding),
+    note: (finding) => store.blobs.noteAbout(state.digest, finding),
     leaseTo: async (other: Holder) =>
       leaseToOther(store.paths.leases, other, entry.id, entry.manifest.digest).path,
     [Symbol.asyncDispose]: close,

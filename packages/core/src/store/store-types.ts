@@ -77,6 +77,9 @@ export interface OpenSnapshot extends AsyncDisposable, SnapshotDescription {
   readonly flatPath: string
   /** A staging directory beside the blobs, for what is derived from them. */
   stage(): Promise<Staging>
+  /** Whether a finding about the bytes of the state file was noted, by this process or another. Tens of µs. */
+  isNoted(finding: string): boolean
+  note(finding: string): void
   /** Directory on the store's file system where clones keep private copies of disks. */
   readonly clonesDirectory: string
   /**
