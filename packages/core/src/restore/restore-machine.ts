@@ -20,6 +20,7 @@ import {
   type PrefetchMode,
   type PrefetchReport,
 } from './engine.js'
+import { failureOf } from './failed-restore.js'
 import { fileEngine } from './file-engine.js'
 import { fitWorkingSet } from './fit-working-set.js'
 import { loadOptionsOf } from './load-options.js'
@@ -126,7 +127,7 @@ export interface Restored<Machine> {
  * one. What `checkSnapshot` finds at no cost (architecture, huge pages, regions) is refused in its words. On any failure nothing is
  * left running. Errors: VERSION_UNSUPPORTED (the Firecracker does not load the snapshot),
  * NOT_FOUND, FORMAT_INVALID, IMAGE_MISMATCH, CHECKSUM_MISMATCH (the snapshot), LOAD_FAILED
- * (Firecracker’s words), and those of `launchMachine`.
+ * (Firecracker’s words), MACHINE_EXITED (the VMM was ended meanwhile), and those of `launchMachine`.
  */
 export function restoreMachine(
   store: SnapshotStore,
@@ -293,8 +294,10 @@ export async function restoreMachine(
     }
   } catch (error) {
     await recording?.[Symbol.asyncDispose]()
-    await (await launching.catch(() => undefined))?.stop()
-    throw error
+    const launched = await launching.catch(() => undefined)
+    const failure = await failureOf(launched, error)
+    await launched?.stop()
+    throw failure
   }
 }
 

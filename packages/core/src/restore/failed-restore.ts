@@ -1,0 +1,24 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import { isVarveError, VarveError } from '../errors.js'
+import type { LaunchedMachine } from '../machine/launched-machine.js'
+
+/** Another process may find a VMM dead, and remove its directory, before its end is reported to this one. */
+const exitGraceMs = 1000
+
+/**
+ * What a restore fails with. A VMM that is killed takes its directory along, as any process that lists machines removes that; what
+ * the restore then misses there is no cause but a consequence.
+ */
+export async function failureOf(machine: LaunchedMachine | undefined, error: unknown): Promise<unknown> {
+  if (machine === undefined || isVarveError(error)) return error
+  const late = new AbortController()
+  try {
+    const ended = await Promise.race([
+      machine.exitedError(),
+      sleep(exitGraceMs, undefined, { signal: late.signal }),
+    ])
+    return ended === undefined ? error : new VarveError(ended.code, ended.message, { cause: error })
+  } finally {
+    late.abort()
+  }
+}
