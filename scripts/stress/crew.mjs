@@ -3,7 +3,8 @@ import { existsSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { processIdentity } from 'varve'
-import { processesOf, stateOf } from './processes.mjs'
+import { pageServerRoot } from '../../packages/core/dist/restore/page-server/page-server-files.js'
+import { lockHolders, processesOf, stateOf } from './processes.mjs'
 import { runEnvironment } from './run.mjs'
 
 const script = fileURLToPath(new URL('worker.mjs', import.meta.url))
@@ -109,7 +110,11 @@ export class Crew {
       if (performance.now() - member.heard < hangMs || member.hangs) continue
       member.hangs = true
       const states = processesOf(this.#run.directory).map(stateOf).join('\n')
-      this.#fail(member, `an action takes longer than ${hangMs} ms; the processes of the run:\n${states}`)
+      const holders = lockHolders(pageServerRoot(this.#run.runtime).serverLock)
+      this.#fail(
+        member,
+        `an action takes longer than ${hangMs} ms; the page server's lock is held by ${holders}; the processes of the run:\n${states}`,
+      )
       member.child.kill('SIGKILL')
     }
   }

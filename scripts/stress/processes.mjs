@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync, readlinkSync } from 'node:fs'
+import { readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { processIdentity } from 'varve'
 import { markName } from './run.mjs'
@@ -55,6 +55,13 @@ export function stateOf({ pid, command }) {
   const stat = read('stat')
   const [state, parent] = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
   return `${pid} (child of ${parent}) ${state} ${read('wchan')}: ${command}`
+}
+
+/** Pids of the processes that hold a flock(2) lock on a file (proc_locks(5)). */
+export function lockHolders(path) {
+  const { ino } = statSync(path, { throwIfNoEntry: false }) ?? {}
+  const held = readFileSync('/proc/locks', 'latin1').split('\n')
+  return held.filter((line) => line.includes(`:${ino} `)).map((line) => line.trim().split(/\s+/)[4])
 }
 
 /** Command lines of the children of a process. */

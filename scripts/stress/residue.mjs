@@ -11,6 +11,7 @@ const ofPageServer = new Set([
   'successor.json',
   'deaths.json',
   'control.sock',
+  'program',
   'vms',
 ])
 
@@ -27,6 +28,10 @@ export async function residueOf(run, store) {
     if (!name.startsWith('page-server-')) continue
     stays(join(run.runtime, name), (it) => ofPageServer.has(it), 'of the page server')
     stays(join(run.runtime, name, 'vms'), () => false, 'a served VM')
+    // The last guard removes the copy that it runs from; a guard that is killed leaves it to the next start.
+    const programs = join(run.runtime, name, 'program')
+    const copies = existsSync(programs) ? readdirSync(programs) : []
+    if (copies.length > 1) left.push(`copies of the page server: ${copies.join(', ')}`)
   }
   const paths = storePaths(run.store)
   const ids = new Set((await store.list()).map(({ id }) => id))
