@@ -1,4 +1,4 @@
-import { type BigIntStats, existsSync, lstatSync, readFileSync } from 'node:fs'
+import { type BigIntStats, lstatSync, readFileSync } from 'node:fs'
 import { chmod, lstat, readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { VarveError } from '../errors.js'
@@ -106,7 +106,7 @@ export class Blobs {
 
   /** Whether `noteAbout` was called with the same, by any process. */
   isNotedAbout(digest: Digest, finding: string): boolean {
-    return existsSync(this.#notePath(digest, finding))
+    return lstatSync(this.#notePath(digest, finding), { throwIfNoEntry: false }) !== undefined
   }
 
   /** Remembers a finding about the bytes of a blob, for as long as the blob is there. */
