@@ -37,6 +37,7 @@ test('of a snapshot that can be restored here: nothing fails, and it can', async
     regions: 'ok',
     'drive data': 'ok',
     vsock: 'ok',
+    'state-paths': 'ok',
     clock: 'ok',
     vmgenid: 'warn',
   })

@@ -1,4 +1,4 @@
-import { readFileSync, statSync } from 'node:fs'
+import { existsSync, readFileSync, statSync } from 'node:fs'
 import { VarveError } from '../../errors.js'
 import {
   type ChosenFirecracker,
@@ -7,13 +7,13 @@ import {
   findFirecrackerFor,
 } from '../../firecracker/binary.js'
 import { inspectStateFile } from '../../firecracker/inspect/inspect-state-file.js'
-import { pathStrings } from '../../firecracker/state-file/path-strings.js'
+import { type PathString, pathStrings } from '../../firecracker/state-file/path-strings.js'
 import type { StateFile } from '../../firecracker/state-file/read-state-file.js'
 import { type FirecrackerVersion, parseFirecrackerVersion } from '../../firecracker/version.js'
 import { factsOf } from '../../firecracker/version-facts.js'
 import { pageSizeBytes } from '../../memory/units.js'
 import type { OpenSnapshot, SnapshotStore } from '../../store/store-types.js'
-import { declaredDevices } from '../declared-devices.js'
+import { assertStateDeclared, declaredDevices } from '../declared-devices.js'
 import { checkArch, checkHugePages, checkRegions, hugePagesOf } from './cheap-checks.js'
 import {
   checkClock,
@@ -23,6 +23,7 @@ import {
   checkMemory,
   type HostFacts,
   hostFacts,
+  passing,
 } from './host-checks.js'
 import { fail, ok, type SnapshotCheck, warn } from './snapshot-check.js'
 
@@ -76,6 +77,17 @@ async function checkStored(
     checkHugePages(hugePagesOf(config) ?? state?.vmInfo.hugePages),
     ...(state === undefined ? [] : [checkRegions(state, map.pages * pageSizeBytes)]),
     ...checkDevices(devices),
+    ...(state === undefined
+      ? []
+      : [
+          passing('state-paths', () => {
+            const bytes = readFileSync(statePath)
+            assertStateDeclared(bytes, devices)
+            return pathStrings(bytes) === undefined
+              ? 'told after the load only, before the guest runs: not in this format of the state file'
+              : 'the state file names no path of this host that the config does not name'
+          }),
+        ]),
     checkClock(config.createdAt, host),
     ...facts(state, {
       maker,
@@ -112,9 +124,7 @@ async function checkFiles(
     ...(memoryPath === undefined ? [] : [checkMemoryFile(state, memoryPath)]),
     warn(
       'devices',
-      paths === undefined
-        ? 'drives, vsock and taps: not read from a state file of this format'
-        : `drives, vsock and taps: not read, but these paths stand in it: ${paths.map(({ path }) => path).join(', ') || 'none'}`,
+      devicesText(paths),
       'see that each drive, socket directory and tap of the machine is where it was',
     ),
     checkClock(null, host),
@@ -123,6 +133,15 @@ async function checkFiles(
       facts(state, { maker: release, loader, host, hasVsock: true, isDiff: true }),
     ),
   ]
+}
+
+/** Numbers that look like a text can be among the paths. */
+function devicesText(paths: readonly PathString[] | undefined): string {
+  if (paths === undefined) return 'drives, vsock and taps: not read from a state file of this format'
+  const shown = paths.map(
+    ({ path }) => `${path}${path.startsWith('/') && !existsSync(path) ? ' (not here)' : ''}`,
+  )
+  return `drives, vsock and taps: not read, but these paths stand in it: ${shown.join(', ') || 'none'}`
 }
 
 /** Only what holds whichever of these releases took the snapshot. */

@@ -1,7 +1,8 @@
-import { accessSync, constants, existsSync, readFileSync, statSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { cpus, freemem, release } from 'node:os'
-import { dirname, isAbsolute } from 'node:path'
-import type { DeclaredDevices } from '../declared-devices.js'
+import { VarveError } from '../../errors.js'
+import { assertDiskFile } from '../../machine/disks.js'
+import { assertOwnSocket, type DeclaredDevices } from '../declared-devices.js'
 import { fail, ok, type SnapshotCheck, warn } from './snapshot-check.js'
 
 /** What there is here; tests have another host. */
@@ -92,62 +93,40 @@ export function checkClock(takenAt: string | null, { now }: HostFacts): Snapshot
   return ageMs < oldMs ? ok(id, says) : warn(id, says, 'set the clock in the guest after the restore')
 }
 
-/** Paths of this host that the snapshot uses besides what the store has of it. */
-export function checkDevices({ disks, vsockPath, taps }: DeclaredDevices): SnapshotCheck[] {
-  return [...checkDrives(disks), ...checkVsock(vsockPath), ...checkTaps(taps)]
+/** What the snapshot uses of this host besides what the store has of it: what a restore refuses fails in its words. */
+export function checkDevices(declared: DeclaredDevices): SnapshotCheck[] {
+  return [...checkDrives(declared.disks), ...checkVsock(declared), ...checkTaps(declared.taps)]
 }
 
 function checkDrives(disks: DeclaredDevices['disks']): SnapshotCheck[] {
   if (disks.length === 0) return [ok('drives', 'none')]
-  return disks.map(({ drive, file, readOnly }) => {
-    const id = `drive ${drive}`
-    if (!isAbsolute(file))
-      return ok(id, `${file}: ${readOnly ? 'read-only' : 'each machine gets a copy of its own'}`)
-    try {
-      const stat = statSync(file)
-      if (!stat.isFile() && !stat.isBlockDevice()) throw new Error('it is no file')
-      accessSync(file, readOnly ? constants.R_OK : constants.R_OK | constants.W_OK)
-    } catch (cause) {
-      return fail(
-        id,
-        'NOT_FOUND',
-        `${file} of this host cannot be ${readOnly ? 'read' : 'read and written'}: ${(cause as Error).message}`,
-        'put the disk back where the snapshot expects it',
-      )
-    }
-    return readOnly
-      ? ok(id, `${file} of this host, read-only`)
-      : warn(
-          id,
-          `${file} of this host, which the guest writes to: two machines of this snapshot would share it`,
-          'boot by Varve, whose disks have names that each machine gives to a copy of its own',
-        )
-  })
+  return disks.map(({ drive, file, readOnly }) =>
+    passing(`drive ${drive}`, () => {
+      assertDiskFile(file)
+      return `${file}: ${readOnly ? 'read-only' : 'each machine gets a copy of its own'}`
+    }),
+  )
 }
 
-function checkVsock(path: string | null): SnapshotCheck[] {
-  if (path === null) return []
-  const id = 'vsock'
-  if (!isAbsolute(path)) return [ok(id, `${path} in each machine’s own directory`)]
-  if (!existsSync(dirname(path)))
-    return [
-      fail(
-        id,
-        'NOT_FOUND',
-        `its socket ${path} cannot be made: there is no ${dirname(path)}`,
-        'make that directory',
-      ),
-    ]
-  return existsSync(path)
-    ? [
-        fail(
-          id,
-          'ALREADY_EXISTS',
-          `its socket ${path} exists, so that Firecracker does not start the device`,
-          'remove it if no machine uses it, or name another with vsockPath (Firecracker 1.16.0)',
-        ),
-      ]
-    : [ok(id, `${path} is free; only one machine of this snapshot can have it`)]
+function checkVsock(declared: DeclaredDevices): SnapshotCheck[] {
+  const { vsockPath } = declared
+  if (vsockPath === null) return []
+  return [
+    passing('vsock', () => {
+      assertOwnSocket(declared)
+      return `${vsockPath} in each machine’s own directory`
+    }),
+  ]
+}
+
+/** `ok` with what `check` says, or `fail` with the error that it throws. */
+export function passing(id: string, check: () => string): SnapshotCheck {
+  try {
+    return ok(id, check())
+  } catch (error) {
+    if (!(error instanceof VarveError)) throw error
+    return fail(id, error.code, error.message, error.remedy ?? 'do not restore it')
+  }
 }
 
 function checkTaps(taps: DeclaredDevices['taps']): SnapshotCheck[] {
