@@ -12,7 +12,8 @@ export const command: Command = {
   --state FILE  copy Firecracker's state file there, too
   --layered     make FILE a directory instead: the state file, a memory file with what the first
                 layer holds, copies of the other layers (blocks are shared where the file system
-                can), and in the memory file's footer which ranges are theirs: varve restore FILE --engine footer; disks are not in it
+                can), and in the memory file's footer which ranges are theirs: varve restore FILE
+                --engine footer; disks are not in it
 
 With both, and the disks where the state file names them, plain Firecracker loads the snapshot (PUT
 /snapshot/load). The file is sparse. Blocks are shared with the store where the file system can
