@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { emptyExt4Image, type NestedLab, openNestedLab } from '@varve/lab'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { severalVcpusTimeoutMs, testSeveralVcpus } from './support/several-vcpus.js'
 
 /** What Linux guests do over minutes of emulation, in one nested lab. */
 
@@ -108,6 +109,12 @@ test(
     }
   },
   runTimeoutMs,
+)
+
+test.each([2, 4])(
+  'a Linux guest of %i vCPUs, captured while all of them work on memory: they go on after every restore, and no page is wrong',
+  (vcpus) => testSeveralVcpus(lab, vcpus),
+  severalVcpusTimeoutMs,
 )
 
 interface Who {

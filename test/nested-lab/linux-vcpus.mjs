@@ -1,0 +1,142 @@
+// Runs inside the nested lab: a Linux guest of several vCPUs, each with a process that writes and verifies memory all the time
+// (memory-workers.py), captured while they work, and restored: by every engine, with and without a working set, under recorders,
+// and with its page server killed. Argument: JSON, see below. The result says what the processes found each time.
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { constants, setPriority } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { connectAgent, guestInLab } from '@varve/lab'
+import { bootMachine, captureSnapshot, isAlive, listMachines, openLocalStore, restoreMachine } from 'varve'
+
+// Emulated, a page server takes ten seconds to start: one for all restores here, and of the next script.
+process.env.VARVE_PAGE_SERVER_LINGER_MS = '600000'
+const { vcpus, pages, engines } = JSON.parse(process.argv[2])
+const memoryMib = 128
+const store = await openLocalStore(join(process.env.TMPDIR, `vcpus-${vcpus}`), { create: true })
+const setName = 'work'
+/** Emulated, an answer takes a second and a round less, mostly; a restored guest first waits for each of its pages. */
+const callMs = { timeoutMs: 300_000 }
+const roundsMs = 300_000
+
+const ask = async (machine, words) =>
+  JSON.parse(String((await connectAgent(machine).invoke('workers', words, callMs)).output))
+
+/** The lab has one CPU, for which all vCPUs have work all the time: they give way to what serves them, as if that had one of its own. */
+function giveWay({ pid }) {
+  for (const thread of readdirSync(`/proc/${pid}/task`))
+    if (readFileSync(`/proc/${pid}/task/${thread}/comm`, 'utf8').startsWith('fc_vcpu'))
+      setPriority(Number(thread), constants.priority.PRIORITY_LOW)
+}
+
+/** Waits until every process has gone over all of its pages twice, or one has ended or found a wrong page. */
+async function goesOn(machine, from) {
+  const first = from ?? (await ask(machine, 'report'))
+  for (const deadline = Date.now() + roundsMs; ; await sleep(1000)) {
+    const now = await ask(machine, 'report')
+    const done = now.workers.every(({ rounds }, i) => rounds >= first.workers[i].rounds + 2)
+    const failed = now.workers.some(({ running, wrong }) => !running || wrong > 0)
+    if (done || failed || Date.now() > deadline) return { first, now }
+  }
+}
+
+const result = { captured: [], restores: [] }
+const lap = (what, since) =>
+  console.log(`${vcpus} vCPUs, ${what}: ${Math.round(performance.now() - since)} ms`)
+
+/** Marks the guest, captures it while its processes work, and has them go on. */
+async function capture(machine, tag, parent) {
+  const begin = performance.now()
+  const before = await ask(machine, `mark ${tag}`)
+  const paused = await machine.pause()
+  const { type, createMs } = await captureSnapshot(paused, { store, tags: [tag], parent })
+  const running = await paused.resume()
+  result.captured.push({ tag, type, createMs, before, ...(await goesOn(running)) })
+  lap(`captured ${tag}`, begin)
+  return running
+}
+
+/** What becomes of a snapshot that is restored, told with what was asked for. */
+async function restored(tag, { kill = false, ...options }, act = async () => {}) {
+  const begin = performance.now()
+  const { machine, report, pageServer, prefetching, recording } = await restoreMachine(store, tag, options)
+  try {
+    giveWay(machine)
+    const found = { tag, ...options, chosen: report.engine }
+    if (kill) found.kill = await killServer(pageServer)
+    Object.assign(found, await goesOn(machine))
+    if (kill) found.kill.faultsAfter = (await pageServer.stats()).faults
+    found.prefetched = (await prefetching) ?? null
+    if (recording !== undefined) found.recorded = await endRecording(machine, recording, tag)
+    await act(machine)
+    result.restores.push(found)
+  } finally {
+    await machine.stop()
+  }
+  lap(`${tag} by ${JSON.stringify({ ...options, ...(kill ? { kill } : {}) })}`, begin)
+}
+
+/** SIGKILL of the page server while all vCPUs fault; a successor, which counts from zero, has to serve the rest. */
+async function killServer(pageServer) {
+  let processes = await pageServer.processes()
+  for (; processes.guard === null || !isAlive(processes.guard); await sleep(100))
+    processes = await pageServer.processes()
+  const { server } = processes
+  const faultsBefore = (await pageServer.stats()).faults
+  process.kill(server.pid, 'SIGKILL')
+  while (isAlive(server)) await sleep(10)
+  return { faultsBefore, otherServer: (await pageServer.processes()).server.pid !== server.pid }
+}
+
+async function endRecording(machine, recording, tag) {
+  const { workingSet, recorded } = await recording.stop()
+  await store.saveWorkingSet(tag, setName, workingSet)
+  const sets = recorded.map(({ recorder, present, written }) => ({
+    recorder,
+    present: present?.pages ?? null,
+    written: written?.pages ?? null,
+  }))
+  return { sets, ...(await goesOn(machine)) }
+}
+
+let machine = await bootMachine({
+  kernel: guestInLab.kernel,
+  initrd: guestInLab.initrd,
+  bootArgs: guestInLab.bootArgs,
+  rootDisk: { path: guestInLab.rootDisk, readOnly: true },
+  memoryMib,
+  vcpus,
+  vsockCid: 3,
+})
+giveWay(machine)
+try {
+  const begin = performance.now()
+  const agent = connectAgent(machine)
+  await agent.ping({ timeoutMs: 180_000 })
+  await agent.putFile('workers', 'workers.py', readFileSync('memory-workers.py'))
+  await agent.start('workers', { runtime: 'python', file: 'workers.py' }, callMs)
+  const zero = { workers: Array(vcpus).fill({ rounds: 0 }) }
+  await ask(machine, `start ${vcpus} ${pages}`)
+  result.begun = (await goesOn(machine, zero)).now
+  lap('boot and start', begin)
+  machine = await capture(machine, 'base')
+  machine = await capture(machine, 'child', 'base')
+} finally {
+  await machine.stop()
+}
+await restored('base', { engine: 'mapped' })
+// The grandchild is a child's clone.
+await restored('child', { engine: 'paged' }, async (clone) => {
+  await capture(clone, 'grandchild', 'child')
+})
+for (const engine of engines) await restored('grandchild', { engine })
+for (const [engine, recorders] of [
+  ['file', ['mincore', 'pagemap', 'diff']],
+  ['paged', ['faults', 'diff']],
+])
+  await restored('grandchild', { engine, record: { recorders, pollMs: 100 } })
+for (const engine of engines) await restored('grandchild', { engine, workingSet: setName })
+await restored('grandchild', { engine: 'paged', kill: true })
+
+result.fsck = (await store.fsck()).findings.filter(({ severity }) => severity === 'error')
+result.machinesLeft = listMachines().length
+writeFileSync(process.env.VARVE_LAB_RESULT, JSON.stringify(result))
