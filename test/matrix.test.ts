@@ -20,7 +20,7 @@ const program = fileURLToPath(new URL('../packages/lab/bin/run-matrix.js', impor
 
 let folder: string
 beforeEach(() => {
-  folder = mkdtempSync(join(tmpdir(), 'varve-matrix-test-'))
+  folder = mkdtempSync(join(tmpdir(), 'vmt-'))
 })
 afterEach(() => {
   rmSync(folder, { recursive: true })
@@ -122,9 +122,12 @@ test('a scenario that takes too long is ended with all it started', async () => 
 
 test('one that does not even take a signal is killed, and its VMs with it', async () => {
   const { path } = await findFirecracker()
-  const { said, ended } = start('--limit', '4', '--scenario', 'page-server-recovery', path)
+  const { child, said, ended } = start('--limit', '4', '--scenario', 'page-server-recovery', path)
   const vmms = () => processesOf(folder).filter((pid) => commandOf(pid).startsWith(path))
-  while (vmms().length === 0) await sleep(20)
+  while (vmms().length === 0) {
+    expect(child.exitCode, said.stdout).toBeNull()
+    await sleep(20)
+  }
   const [vmm] = vmms() as [string]
   const scenario = processesOf(folder).find((pid) => commandOf(pid).includes('run-scenarios.js'))
   process.kill(Number(scenario), 'SIGSTOP')
@@ -144,7 +147,10 @@ test('Ctrl-C ends what runs, and shows what was found by then', async () => {
     'killed-restore-paged',
     path,
   )
-  while (!said.stderr.includes('load-writes: ok') || processesOf(folder).length < 2) await sleep(20)
+  while (!said.stderr.includes('load-writes: ok') || processesOf(folder).length < 2) {
+    expect(child.exitCode, said.stdout).toBeNull()
+    await sleep(20)
+  }
   child.kill('SIGINT')
   expect(await ended).toBe(130)
   expect(said.stdout).toMatch(/^load-writes +ok/m)

@@ -30,7 +30,8 @@ export async function runCell(
   { limitMs, signal }: { readonly limitMs: number; readonly signal: AbortSignal },
 ): Promise<MatrixCell> {
   const start = performance.now()
-  const folder = mkdtempSync(join(process.env.TMPDIR ?? '/var/tmp', 'varve-matrix-'))
+  // A short name: below it is the path of a socket, which has 107 bytes at most.
+  const folder = mkdtempSync(join(process.env.TMPDIR ?? '/var/tmp', 'vmx-'))
   const failed = (reason: string): MatrixCell => ({
     status: 'failed',
     ms: performance.now() - start,
