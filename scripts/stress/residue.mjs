@@ -22,7 +22,11 @@ export async function residueOf(run, store) {
     for (const name of existsSync(directory) ? readdirSync(directory) : [])
       if (!allowed(name)) left.push(`${what}: ${relative(run.directory, join(directory, name))}`)
   }
-  stays(run.runtime, (name) => /^(machines|ended|page-server-\d+)$/.test(name), 'in the runtime directory')
+  stays(
+    run.runtime,
+    (name) => /^(machines|ended|page-server-\d+|log-keeper\.lock)$/.test(name),
+    'in the runtime directory',
+  )
   stays(join(run.runtime, 'machines'), () => false, 'a machine')
   for (const name of existsSync(run.runtime) ? readdirSync(run.runtime) : []) {
     if (!name.startsWith('page-server-')) continue
@@ -39,7 +43,7 @@ export async function residueOf(run, store) {
   stays(paths.directory, (name) => /^(oci-layout|index\.json|blobs|varve)$/.test(name), 'in the store')
   for (const empty of ['staging', 'leases', 'garbage', 'clones'])
     stays(paths[empty], () => false, 'in the store')
-  stays(paths.verified, (name) => blobs.has(name), 'a mark of no blob')
+  stays(paths.verified, (name) => blobs.has(name.split('.')[0]), 'a mark of no blob')
   stays(
     paths.flat,
     (name) => ids.has(name.split('.')[0]) && /^[0-9a-f]{32}(\.mark|\.lock)?$/.test(name),
