@@ -4,6 +4,7 @@ import {
   launchMachine,
   listMachines,
   parseFirecrackerVersion,
+  restoreLayeredMemory,
   restoreMachine,
   type SnapshotStore,
 } from 'varve'
@@ -83,6 +84,12 @@ describe('a restore and its Firecracker', () => {
     const binary = { path: other, version: parseFirecrackerVersion('1.16.1'), origin: 'PATH' } as const
     const given = restoreMachine(world.store, 'one', { binary, runtimeDirectory: world.runtimeDirectory })
     await expect(given).rejects.toMatchObject({ code: 'VERSION_UNSUPPORTED' })
+    // The same of files, whose state tells the series.
+    const files = { statePath: world.path('flat/state'), memoryPath: world.path('flat/memory') }
+    expect((await varve(world, 'flatten', 'one', 'flat', '--layered')).status).toBe(0)
+    await expect(
+      restoreLayeredMemory(files, { binary, runtimeDirectory: world.runtimeDirectory }),
+    ).rejects.toMatchObject({ code: 'VERSION_UNSUPPORTED' })
     expect(existsSync(`${other}.started`)).toBe(false)
   })
 

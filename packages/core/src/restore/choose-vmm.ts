@@ -5,6 +5,7 @@ import {
   type FirecrackerBinary,
   findFirecrackerFor,
 } from '../firecracker/binary.js'
+import { inspectStateFile } from '../firecracker/inspect/inspect-state-file.js'
 import {
   type FirecrackerVersion,
   formatFirecrackerVersion,
@@ -22,6 +23,11 @@ export interface VmmOfRestore {
   readonly reason: string
 }
 
+export interface ChosenVmm {
+  readonly vmm: VmmOfRestore
+  readonly binary: FirecrackerBinary | undefined
+}
+
 interface ChooseVmmOptions {
   readonly machine?: LaunchedMachine
   readonly binary?: FirecrackerBinary
@@ -36,10 +42,22 @@ interface ChooseVmmOptions {
 export async function chooseVmm(
   store: SnapshotStore,
   ref: string,
-  { machine, binary: given, signal, onProgress }: ChooseVmmOptions,
-): Promise<{ readonly vmm: VmmOfRestore; readonly binary: FirecrackerBinary | undefined }> {
+  options: ChooseVmmOptions,
+): Promise<ChosenVmm> {
   const { config } = await store.describe(ref)
-  const maker = versionOf(config.firecracker.version)
+  return chooseVmmFor(versionOf(config.firecracker.version), options)
+}
+
+/** The same for a state file alone, which tells the series of its release: any of it loads the others' snapshots. */
+export async function chooseVmmOfState(statePath: string, options: ChooseVmmOptions): Promise<ChosenVmm> {
+  const { format } = await inspectStateFile(statePath)
+  return chooseVmmFor(versionOf(/\d+\.\d+\.\d+/.exec(format.firecracker)?.[0] ?? ''), options)
+}
+
+async function chooseVmmFor(
+  maker: FirecrackerVersion | undefined,
+  { machine, binary: given, signal, onProgress }: ChooseVmmOptions,
+): Promise<ChosenVmm> {
   if (machine !== undefined) {
     if (maker !== undefined) assertLoads(machine.firecrackerVersion, maker, `that of ${machine.id}`)
     const version = formatFirecrackerVersion(machine.firecrackerVersion)

@@ -6,6 +6,7 @@ import type { LoadOptions } from '../machine/launched-machine.js'
 import type { PausedMachine } from '../machine/paused-machine.js'
 import type { RunningMachine } from '../machine/running-machine.js'
 import { fileIdentity } from '../sys/proc.js'
+import { chooseVmmOfState } from './choose-vmm.js'
 import { loadedAndMapped } from './mapped/loaded-and-mapped.js'
 import type { MapReport } from './mapped/map-into-vmm.js'
 import { mappingLimit, usedLayers } from './mapped/mappable-image.js'
@@ -27,7 +28,8 @@ export interface RestoredLayeredMemory {
  * Starts a machine from a memory file whose footer lists ranges that lie in other files (docs/formats/layered-memory-v1.md), without a
  * store: Firecracker loads that file as any other, and the ranges are mapped over its memory while it loads. Needs what
  * the `mapped` engine needs. The files must stay unchanged while the VM lives. On any failure nothing is left running.
- * Errors: those of `readLayeredMemory` and `launchMachine`, LOAD_FAILED, INJECTION_FAILED, HOST_UNSUPPORTED.
+ * The Firecracker is chosen by the state file,
+ * as `restoreMachine` does by the snapshot. Errors: those of `readLayeredMemory` and `launchMachine`, VERSION_UNSUPPORTED, LOAD_FAILED, INJECTION_FAILED, HOST_UNSUPPORTED.
  */
 export async function restoreLayeredMemory(
   { statePath, memoryPath }: { readonly statePath: string; readonly memoryPath: string },
@@ -41,7 +43,9 @@ export async function restoreLayeredMemory(
     throw new VarveError('HOST_UNSUPPORTED', `${memoryPath} takes ${runs} mappings, more than ${limit}`, {
       remedy: 'raise vm.max_map_count, or make one flat memory file of it',
     })
-  const launching = launchMachine(options)
+  // Before it is launched, so that one that does not load it is never started.
+  const { binary } = await chooseVmmOfState(statePath, options)
+  const launching = launchMachine(binary === undefined ? options : { ...options, binary })
   warmMapper()
   try {
     const { mapped } = await startMapping(async () => ({
