@@ -1,10 +1,11 @@
 // `npm run bench:faults`: the page server against handlers in plain C (scripts/bench-faults/*.c, compiled here), with a client in C.
 //   on demand  single-page faults in random order: `example` is written like Firecracker's example handler, `tight` is the least that a
 //              handler can do
+//   sparse     the same with each 13th page only, ascending: neighbours are of no use
 //   bulk       everything installed by large calls from the handshake on: from a mapped file in the page cache, and read past the cache
 // Client and server share one CPU, or each has its own; unpinned runs are bimodal. Interleaved, every contender once a round.
 //   --rounds N   default 15        --quick   3 rounds        --pages N   default 65,536 (256 MiB)
-//   --what LIST  of 'on demand', 'bulk', 'bulk-direct'    --cpus LIST   of one, two
+//   --what LIST  of 'on demand', 'sparse', 'bulk', 'bulk-direct'    --cpus LIST   of one, two
 //   --out DIR    faults.md and the raw rows, faults.jsonl (default docs/results)
 import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
@@ -49,6 +50,7 @@ const layer = join(directory, 'layer')
 const serverCpu = Math.min(1, cpus().length - 1)
 const contenders = {
   'on demand': ['example', 'tight', 'page server', 'page server, single pages'],
+  sparse: ['example', 'tight', 'page server'],
   bulk: ['bulk', 'page server'],
   'bulk-direct': ['bulk-direct', 'page server'],
 }
@@ -68,7 +70,7 @@ try {
   for (let round = 0; round <= rounds; round++) {
     if (round > 0) say(`round ${round} of ${rounds}`)
     for (const what of whats)
-      for (const clientCpu of what === 'on demand' ? clientCpus : [clientCpus.at(-1)])
+      for (const clientCpu of isOnDemand(what) ? clientCpus : [clientCpus.at(-1)])
         for (let turn = 0; turn < contenders[what].length; turn++) {
           const names = contenders[what]
           const name = names[(turn + round) % names.length]
@@ -86,6 +88,10 @@ try {
   report(rows)
 } finally {
   removeAll()
+}
+
+function isOnDemand(what) {
+  return what === 'on demand' || what === 'sparse'
 }
 
 function compile() {
@@ -110,7 +116,7 @@ function makeLayer() {
 
 async function measure(what, name, clientCpu, own) {
   fs.mkdirSync(own, { mode: 0o700 })
-  const bulk = what !== 'on demand'
+  const bulk = !isOnDemand(what)
   withLayer((fd) => (what === 'bulk-direct' ? dropPageCache(fd) : readWhole(fd)))
   const socketPath = join(own, 'uffd.sock')
   const peer = start('taskset', [
@@ -119,7 +125,7 @@ async function measure(what, name, clientCpu, own) {
     client,
     socketPath,
     String(pages),
-    bulk ? 'wait' : 'touch',
+    bulk ? 'wait' : what === 'sparse' ? 'sparse' : 'touch',
   ])
   await peer.line()
   const served = await (name.startsWith('page server')
@@ -230,7 +236,7 @@ function report(rows) {
   const lines = []
   for (const [key, cell] of cells) {
     const [what, on] = key.split('|')
-    const rate = what === 'on demand' ? 'pagesPerS' : 'mibPerS'
+    const rate = isOnDemand(what) ? 'pagesPerS' : 'mibPerS'
     for (const [name, of] of cell) {
       const median = (field) =>
         quantile(
@@ -243,7 +249,7 @@ function report(rows) {
         const ratios = of.map((row) => row[field] / other.find(({ round }) => round === row.round)[field])
         return `${quantile(ratios, 0.5).toFixed(2)}×`
       }
-      const [first, second] = what === 'on demand' ? ['example', 'tight'] : [what]
+      const [first, second] = isOnDemand(what) ? ['example', 'tight'] : [what]
       lines.push(
         `| ${[what, on, name, median(rate).toLocaleString('en'), median('p50Us') ?? '', median('p99Us') ?? '', over(first, rate), over(second, rate), over(first, 'p99Us')].join(' | ')} |`,
       )
@@ -265,7 +271,8 @@ function report(rows) {
 random order; \`example\` is a handler in C written like Firecracker's example (poll, one message a read, the file mapped but not
 touched before), \`tight\` the least a handler can do (sleeping reads of up to 64 messages, the file's pages in its page table before).
 *Bulk*: everything by 2 MiB calls, from the page cache (\`bulk\`) and read past it (\`bulk-direct\`), against the same loop in C. One CPU: client and
-server share it; two: each has its own. The page server brings aligned fours of pages; *single pages* is the same without (as while recording).
+server share it; two: each has its own. The page server brings aligned fours of pages as long as they prove useful; *single pages* is the same without (as while recording).
+*Sparse*: each 13th page only, ascending, so that no neighbour is ever asked for.
 Medians; the ratios are medians of each round's. Every page is checked.
 ${environment.cpu}, ${environment.cores} CPUs, Linux ${environment.kernel}, Node ${environment.node}, load ${environment.load.toFixed(1)} at the end. Raw rows: [faults.jsonl](faults.jsonl).
 

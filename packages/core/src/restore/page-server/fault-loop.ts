@@ -11,6 +11,7 @@ import {
 import { FaultRecord, type RecordedFaults } from './fault-record.js'
 import type { FetchGate } from './fetch-gate.js'
 import type { ServedRegion } from './handshake.js'
+import { aroundPages, Neighbours } from './neighbours.js'
 import type { RemovedPages } from './removed-pages.js'
 
 /** Places in the shared counters; Float64Array, so that any thread can read them. */
@@ -28,12 +29,6 @@ const counter = Object.fromEntries(counterNames.map((name, index) => [name, inde
   CounterName,
   number
 >
-
-/**
- * 16 KiB: pages of one layer that come with the one that was asked for, as the kernel maps neighbours of a file page. Touched pages lie
- * in runs (five pages, in the median of the sets measured here), and each page more costs a tenth of a fault.
- */
-export const aroundPages = 4
 
 /** 2 MiB: a zero run of this size is installed in some 20 µs, little more than a single page costs. */
 const zeroWindowPages = 512
@@ -72,7 +67,7 @@ export class FaultLoop {
   readonly #layers: readonly CopySource[]
   readonly #zeros: CopySource
   readonly #counters: Float64Array
-  readonly #around: boolean
+  readonly #neighbours: Neighbours | undefined
   /** Each an address with the flags of its fault in the bits below the page. */
   readonly #deferred = new Float64Array(maxDeferred)
   #deferredCount = 0
@@ -90,7 +85,7 @@ export class FaultLoop {
     /** A page of zeros. */
     readonly zeros: CopySource
     readonly counters: Float64Array
-    /** Whether neighbours are installed with a page. */
+    /** Whether neighbours are installed with a page, as long as they prove useful. */
     readonly around: boolean
     readonly removed: RemovedPages
     /** Where another thread installs pages of this VM, too. */
@@ -102,7 +97,7 @@ export class FaultLoop {
     this.#layers = parts.layers
     this.#zeros = parts.zeros
     this.#counters = parts.counters
-    this.#around = parts.around
+    this.#neighbours = parts.around ? new Neighbours(parts.map.pages) : undefined
     this.#removed = parts.removed
     this.#gate = parts.gate
   }
@@ -248,7 +243,9 @@ export class FaultLoop {
       const layer = this.#layers[source] as CopySource
       const layerPage = (this.#map.sourcePages[run] as number) + page - start
       const end = start + (this.#map.counts[run] as number)
-      if (this.#around && this.#copyAround(region, page, start, end, layer, layerPage)) return
+      // A recording wants to see single pages.
+      const around = this.#record === undefined && this.#neighbours?.comeWith(page) === true
+      if (around && this.#copyAround(region, page, start, end, layer, layerPage)) return
       this.#copy(address, layer, layerPage, flags)
     }
   }
@@ -262,8 +259,6 @@ export class FaultLoop {
     layer: CopySource,
     layerPage: number,
   ): boolean {
-    // Whoever records wants to see single pages.
-    if (this.#record !== undefined) return false
     const window = page - (page % aroundPages)
     let first = Math.max(window, start, region.startPage)
     let last = Math.min(window + aroundPages, end, region.startPage + region.pages) - 1
