@@ -9,13 +9,13 @@ import { findFirecracker, openLocalStore } from 'varve'
 import { judge } from './soak/flat.mjs'
 import { gauge } from './soak/gauge.mjs'
 import { captures, makeSnapshot, restores, served } from './soak/phases.mjs'
-import { showSoak, writeSoak } from './soak/report.mjs'
+import { showSoak, wholeRun, writeSoak } from './soak/report.mjs'
 
 const { values } = parseArgs({
   options: {
-    restores: { type: 'string', default: '10000' },
-    served: { type: 'string', default: '2000' },
-    captures: { type: 'string', default: '672' },
+    restores: { type: 'string', default: String(wholeRun.restores) },
+    served: { type: 'string', default: String(wholeRun.served) },
+    captures: { type: 'string', default: String(wholeRun.captures) },
     samples: { type: 'string', default: '40' },
     write: { type: 'boolean', default: false },
     json: { type: 'boolean', default: false },

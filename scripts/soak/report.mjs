@@ -8,6 +8,9 @@ const titles = {
     'captures of one VM: the last 7 tags kept, gc after every 4, a squash after every 12, the VM restored anew after every 48',
 }
 
+/** What `npm run soak` does by default; a shorter run says so. */
+export const wholeRun = { restores: 10_000, served: 2000, captures: 672 }
+
 export function showSoak(results, problems) {
   for (const { phase, count, seconds, gauges } of results) {
     console.log(`${phase}: ${count} in ${seconds} s`)
@@ -17,6 +20,12 @@ export function showSoak(results, problems) {
       )
   }
   console.log(problems.length === 0 ? 'all flat' : problems.join('\n'))
+}
+
+function shorter(results) {
+  if (results.every(({ phase, count }) => count >= wholeRun[phase])) return ''
+  const whole = Object.values(wholeRun).map((count) => count.toLocaleString('en'))
+  return `This was a shorter run than the default, which has ${whole.join(', ')}.\n\n`
 }
 
 /** docs/results/soak.md and soak.jsonl. */
@@ -42,7 +51,7 @@ tenth of which checks its memory. Rows: [soak.jsonl](soak.jsonl). \`self\` is th
 entries of directories of the runtime directory and of the store. "Rise" is that of a straight line through the samples of the second half (least
 squares), from its begin to its end. All samples are taken with no VM alive but for the captures, which have one; V8 collects before each.
 
-${problems.length === 0 ? 'Every gauge is flat.' : `Not flat: ${problems.join('; ')}.`}
+${shorter(results)}${problems.length === 0 ? 'Every gauge is flat.' : `Not flat: ${problems.join('; ')}.`}
 
 ${tables.join('\n')}`,
   )
