@@ -196,10 +196,21 @@ export async function openPageServerWorld(
       for (const child of children) child.kill('SIGKILL')
       await Promise.all(children.map(ended))
       const left = readdirSync(directory).filter((name) => name.endsWith('.new'))
-      // Its own page server may still be ending.
-      rmSync(directory, { recursive: true, maxRetries: 20, retryDelay: 20 })
+      await removeWhileUsed(directory)
       if (left.length > 0) throw new Error(`left behind: ${left.join(', ')}`)
     },
+  }
+}
+
+/** A page server of its own may still be ending, and puts files there until it sees that its directory has gone. */
+async function removeWhileUsed(directory: string): Promise<void> {
+  for (let tries = 0; ; tries++) {
+    try {
+      return rmSync(directory, { recursive: true, force: true })
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ENOTEMPTY' || tries === 100) throw error
+      await new Promise((resolve) => setTimeout(resolve, 20))
+    }
   }
 }
 
