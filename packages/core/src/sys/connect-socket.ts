@@ -14,8 +14,11 @@ export function connectSocket(path: string): Socket {
   try {
     fd = openSync(path, O_PATH | constants.O_NOFOLLOW)
   } catch (error) {
-    // So that all errors come the same way.
-    return connect(path).destroy(error as Error)
+    // An error that came at once would end the process: an HTTP request listens to its socket only a tick later, as net.connect
+    // expects. So this connects to what cannot be there, and has that error tell what really failed.
+    const socket = connect('/proc/self/fd/-1')
+    const { message } = error as Error
+    return socket.once('error', (failure) => Object.assign(failure, error, { message }))
   }
   // The kernel resolves this name to the very file that was opened, whatever has its name by then.
   const socket = connect(`/proc/self/fd/${fd}`)
