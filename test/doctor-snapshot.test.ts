@@ -32,6 +32,7 @@ test('of a snapshot that can be restored here: nothing fails, and it can', async
     firecracker: 'ok',
     arch: 'ok',
     cpu: 'ok',
+    'cpu-features': 'ok',
     kernel: 'ok',
     'huge-pages': 'ok',
     regions: 'ok',

@@ -23,9 +23,10 @@ limit, fault-around and the runtime directory. Exits 3 if something is lacking.
   FILE       a state file; a path that could be a REF has a slash: ./state
 
 With one: what a restore of this snapshot would meet here, without launching anything: files, state
-file, the Firecracker that would load it, CPU, kernel, memory, huge pages, regions, drives, vsock,
-taps, clock, and what is known of these releases. --json prints { checks: [{ id, status, says,
-remedy, source, code }] }; a status is ok, warn or fail. Exits as the restore would if one fails.
+file, the Firecracker that would load it, CPU and its features, kernel, memory, huge pages,
+regions, drives, vsock, taps, clock, and what is known of these releases. --json prints { checks:
+[{ id, status, says, remedy, source, code }] }; a status is ok, warn or fail. Exits with the code of
+the first that fails.
 
 Examples:
   varve doctor --json

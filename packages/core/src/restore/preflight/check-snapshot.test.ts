@@ -3,12 +3,15 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { flagsShown } from '../../firecracker/cpu-flags.js'
 import { writeCrc } from '../../firecracker/state-file/crc64.js'
+import { guestCpuid } from '../../firecracker/state-file/guest-cpuid.js'
 import { checkArch, checkHugePages, checkRegions, hostArch } from './cheap-checks.js'
 import { checkSnapshot } from './check-snapshot.js'
 import {
   checkClock,
   checkCpu,
+  checkCpuFeatures,
   checkDevices,
   checkKernel,
   checkMemory,
@@ -171,6 +174,37 @@ describe('each check', () => {
       says: expect.stringContaining('86400 s behind'),
     })
     expect(checkClock('2026-02-01T12:00:00.000Z', host).says).toContain('in the future')
+  })
+
+  test('CPU features: what the state shows the guest, against this CPU', async () => {
+    const shown = [...'avx512f avx512_fp16 amx_tile'.split(' ')]
+    const of = async (name: string, cpuid?: HostFacts['cpuid']) =>
+      (
+        await checkSnapshot(
+          { statePath: join(golden, name, 'state') },
+          { ...options(), host: cpuid === undefined ? host : { ...host, cpuid } },
+        )
+      ).find(({ id }) => id === 'cpu-features')
+    const lists = guestCpuid(readFileSync(join(golden, '1.12.1/two-regions/state'))) ?? []
+    const flags = new Set([...flagsShown(lists[1] ?? []), 'more'])
+    const vendor = 'GenuineIntel'
+    expect(await of('1.12.1/two-regions', { vendor, flags })).toMatchObject({ status: 'ok' })
+    for (const flag of shown) flags.delete(flag)
+    expect(await of('1.12.1/two-regions', { vendor, flags })).toMatchObject({
+      status: 'fail',
+      code: 'HOST_UNSUPPORTED',
+      says: 'the guest was shown avx512f, avx512_fp16, which this CPU does not have',
+    })
+    expect(await of('1.12.1/small', { vendor: 'AuthenticAMD', flags })).toMatchObject({
+      status: 'fail',
+      says: expect.stringContaining('GenuineIntel'),
+    })
+    for (const check of [await of('1.16.1/small', { vendor, flags }), await of('1.12.1/small')])
+      expect(check).toMatchObject({ status: 'warn', says: expect.stringContaining('not known') })
+    expect(checkCpuFeatures([], { ...host, cpuid: { vendor, flags } })).toMatchObject({
+      status: 'warn',
+      says: expect.stringContaining('no CPUID was found'),
+    })
   })
 
   test('drives, vsock and taps: what a restore refuses', () => {

@@ -7,6 +7,7 @@ import {
   findFirecrackerFor,
 } from '../../firecracker/binary.js'
 import { inspectStateFile } from '../../firecracker/inspect/inspect-state-file.js'
+import { guestCpuid } from '../../firecracker/state-file/guest-cpuid.js'
 import { type PathString, pathStrings } from '../../firecracker/state-file/path-strings.js'
 import type { StateFile } from '../../firecracker/state-file/read-state-file.js'
 import { type FirecrackerVersion, parseFirecrackerVersion } from '../../firecracker/version.js'
@@ -18,6 +19,7 @@ import { checkArch, checkHugePages, checkRegions, hugePagesOf } from './cheap-ch
 import {
   checkClock,
   checkCpu,
+  checkCpuFeatures,
   checkDevices,
   checkKernel,
   checkMemory,
@@ -72,6 +74,7 @@ async function checkStored(
     binary,
     checkArch(state?.arch ?? config.host.arch),
     checkCpu(config.host.cpu, state?.vmInfo.cpuTemplate ?? 'None', host),
+    ...cpuFeatures(state, statePath, host),
     checkKernel(config.host.kernel, host),
     checkMemory(map.pages * pageSizeBytes, host),
     checkHugePages(hugePagesOf(config) ?? state?.vmInfo.hugePages),
@@ -118,6 +121,7 @@ async function checkFiles(
     binary,
     checkArch(arch),
     checkCpu(null, vmInfo.cpuTemplate, host),
+    ...cpuFeatures(state, statePath, host),
     checkKernel(null, host),
     checkMemory(memoryFileBytes, host),
     checkHugePages(vmInfo.hugePages),
@@ -133,6 +137,12 @@ async function checkFiles(
       facts(state, { maker: release, loader, host, hasVsock: true, isDiff: true }),
     ),
   ]
+}
+
+/** aarch64 has no CPUID. */
+function cpuFeatures(state: StateFile | undefined, path: string, host: HostFacts): SnapshotCheck[] {
+  if (state?.arch !== 'x86_64') return []
+  return [checkCpuFeatures(guestCpuid(readFileSync(path), state), host)]
 }
 
 /** Numbers that look like a text can be among the paths. */

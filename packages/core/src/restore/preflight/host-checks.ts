@@ -1,6 +1,8 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { cpus, freemem, release } from 'node:os'
 import { VarveError } from '../../errors.js'
+import { flagsShown } from '../../firecracker/cpu-flags.js'
+import { type CpuidEntry, vendorOfCpuid } from '../../firecracker/state-file/guest-cpuid.js'
 import { assertDiskFile } from '../../machine/disks.js'
 import { assertOwnSocket, type DeclaredDevices } from '../declared-devices.js'
 import { fail, ok, type SnapshotCheck, warn } from './snapshot-check.js'
@@ -8,6 +10,8 @@ import { fail, ok, type SnapshotCheck, warn } from './snapshot-check.js'
 /** What there is here; tests have another host. */
 export interface HostFacts {
   readonly cpu: string
+  /** `vendor_id` and `flags` of /proc/cpuinfo; not set where it has none, as on aarch64. */
+  readonly cpuid?: { readonly vendor: string; readonly flags: ReadonlySet<string> }
   readonly kernel: string
   readonly availableBytes: number
   readonly now: number
@@ -16,9 +20,23 @@ export interface HostFacts {
 export function hostFacts(): HostFacts {
   return {
     cpu: cpus()[0]?.model ?? 'unknown',
+    ...hostCpuid(),
     kernel: release(),
     availableBytes: availableBytes(),
     now: Date.now(),
+  }
+}
+
+function hostCpuid(): Pick<HostFacts, 'cpuid'> {
+  try {
+    const text = readFileSync('/proc/cpuinfo', 'utf8')
+    const of = (name: string) => new RegExp(`^${name}\\s*:\\s*(\\S.*)$`, 'm').exec(text)?.[1]
+    const [vendor, flags] = [of('vendor_id'), of('flags')]
+    return vendor === undefined || flags === undefined
+      ? {}
+      : { cpuid: { vendor: vendor.trim(), flags: new Set(flags.trim().split(/\s+/)) } }
+  } catch {
+    return {}
   }
 }
 
@@ -56,6 +74,41 @@ export function checkCpu(taken: string | null, template: string, host: HostFacts
     id,
     `taken on ${taken}, and here is ${host.cpu}${template === 'None' ? '' : ` (CPU template ${template})`}`,
     'restore it on the same model; else the guest may use instructions that this CPU does not have',
+  )
+}
+
+/** `lists`: of each vCPU; undefined where this format of the state file is not read so far. */
+export function checkCpuFeatures(
+  lists: readonly (readonly CpuidEntry[])[] | undefined,
+  { cpuid }: HostFacts,
+): SnapshotCheck {
+  const id = 'cpu-features'
+  const notKnown = (why: string) =>
+    warn(
+      id,
+      `whether this CPU has the features that the guest was shown is not known: ${why}`,
+      'restore it on the CPU model that it was taken on',
+    )
+  if (lists === undefined) return notKnown('CPUID is not read from a state file of this format')
+  if (lists.length === 0) return notKnown('no CPUID was found in the state file')
+  if (cpuid === undefined) return notKnown('/proc/cpuinfo does not list the flags of this CPU')
+  const foreign = lists.map(vendorOfCpuid).find((vendor) => vendor !== cpuid.vendor)
+  if (foreign !== undefined)
+    return fail(
+      id,
+      'HOST_UNSUPPORTED',
+      `the guest was shown a CPU of ${foreign}, and here is one of ${cpuid.vendor}`,
+      'restore it on a CPU of the same model',
+    )
+  const shown = new Set(lists.flatMap((list) => [...flagsShown(list)]))
+  const missing = [...shown].filter((flag) => !cpuid.flags.has(flag))
+  if (missing.length === 0)
+    return ok(id, `this CPU has all ${shown.size} that the guest was shown and the CPU itself must have`)
+  return fail(
+    id,
+    'HOST_UNSUPPORTED',
+    `the guest was shown ${missing.join(', ')}, which this CPU does not have`,
+    'restore it on a CPU that has them, or boot the guest with a CPU template that hides them',
   )
 }
 
