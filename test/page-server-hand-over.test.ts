@@ -45,6 +45,18 @@ function guardsOf(server: ProcessIdentity): number[] {
     .map(Number)
 }
 
+/** Page servers and guards. */
+const processesOf = (runtime: string): number[] =>
+  readdirSync('/proc')
+    .filter((pid) => {
+      try {
+        return readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes(`"runtime":"${runtime}"`)
+      } catch {
+        return false
+      }
+    })
+    .map(Number)
+
 const kill = (pid: number) => {
   try {
     process.kill(pid, 'SIGKILL')
@@ -90,6 +102,47 @@ describe('when the new server dies after the old one has left', () => {
     900_000,
   )
 
+  test('after a hand-over new VMs are served, and no process but the new ones stays', async () => {
+    await using world = await openPageServerWorld({}, { runtime: ownRuntime })
+    await using later = await openPageServerWorld({}, { runtime: world.runtime })
+    const before = await world.start()
+    await world.attach()
+    // Long enough that the first guard could be the next server.
+    await sleep(1500)
+    await handOverPageServer(world.runtime)
+    await eventually(() => before.guard !== null && !isAlive(before.guard))
+    const { server, guard } = await later.start()
+    expect(server.pid).not.toBe(before.server.pid)
+    expect(processesOf(world.runtime).sort()).toEqual([server.pid, guard?.pid].sort())
+    await later.attach()
+    expect(await words(later, allPages)).toEqual(allPages.map(wordOfPage))
+    expect(await words(world, allPages)).toEqual(allPages.map(wordOfPage))
+  })
+
+  test('hand-overs while VMs are loading and servers end of idleness lose none', async () => {
+    process.env.VARVE_PAGE_SERVER_LINGER_MS = '30'
+    try {
+      await using root = await openPageServerWorld({}, { runtime: ownRuntime })
+      let going = true
+      const handing = (async () => {
+        for (; going; await sleep(1)) await handOverPageServer(root.runtime)
+      })()
+      // It is awaited at the end.
+      handing.catch(() => {})
+      for (let round = 0; round < 6; round++) {
+        await using world = await openPageServerWorld({}, { runtime: root.runtime })
+        await world.start()
+        await world.attach()
+        expect(await words(world, [1, 2000])).toEqual([1, 2000].map(wordOfPage))
+        expect(world.death()).toBeUndefined()
+      }
+      going = false
+      await handing
+    } finally {
+      delete process.env.VARVE_PAGE_SERVER_LINGER_MS
+    }
+  })
+
   test('a hand-over that is refused leaves the server, its guard and nobody else', async () => {
     await using world = await openPageServerWorld({}, { runtime: ownRuntime })
     const pageServer = await startPageServer(optionsOf(world))
@@ -98,15 +151,7 @@ describe('when the new server dies after the old one has left', () => {
     await pageServer.record({ writes: false })
     const before = await pageServer.processes()
     await expect(handOverPageServer(world.runtime)).rejects.toMatchObject({ code: 'RECORDER_UNRELIABLE' })
-    const named = () =>
-      readdirSync('/proc').filter((pid) => {
-        try {
-          return readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes(`"runtime":"${world.runtime}"`)
-        } catch {
-          return false
-        }
-      })
-    await eventually(() => named().length === 2)
+    await eventually(() => processesOf(world.runtime).length === 2)
     expect(await pageServer.processes()).toEqual(before)
     expect(await words(world, allPages)).toEqual(allPages.map(wordOfPage))
   })

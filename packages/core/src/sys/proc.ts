@@ -117,6 +117,18 @@ export function openDescriptors(pid: number): { readonly fd: number; readonly ta
   return found
 }
 
+/** Numbers of the userfaultfds that a process has; none if it has ended. */
+export function userfaultfdsOf(pid: number): readonly number[] {
+  try {
+    return openDescriptors(pid)
+      .filter(({ target }) => target === 'anon_inode:[userfaultfd]')
+      .map(({ fd }) => fd)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return []
+    throw error
+  }
+}
+
 /** A file beyond its names: device and inode. */
 export const fileIdentity = ({ dev, ino }: Pick<BigIntStats, 'dev' | 'ino'>): string => `${dev}:${ino}`
 

@@ -27,18 +27,27 @@ export async function ensurePageServer(
   runtime: string,
   { signal }: { readonly signal?: AbortSignal | undefined } = {},
 ): Promise<ServingProcesses> {
+  const there = await present(pageServerRoot(runtime).control, signal)
+  return there ?? (await startInTurn(runtime, signal, (found) => found))
+}
+
+/** Starts one, in turn with other processes; `settled` says of the one that is found then whether that is enough. */
+async function startInTurn(
+  runtime: string,
+  signal: AbortSignal | undefined,
+  settled: (found: ServingProcesses) => ServingProcesses | undefined,
+): Promise<ServingProcesses> {
   const root = pageServerRoot(runtime)
-  const there = await present(root.control, signal)
-  if (there !== undefined) return there
   for (const directory of [root.own, root.vms]) makePrivateDirectory(directory)
   assertSocketPath(root.control)
   await using _starting = await lock(root.startLock, { signal })
   const deadline = performance.now() + startTimeoutMs
   for (;;) {
-    const since = await present(root.control, signal)
-    if (since !== undefined) return since
+    const found = await present(root.control, signal)
+    const enough = found && settled(found)
+    if (enough !== undefined) return enough
     try {
-      return await start(runtime, signal)
+      return await start(runtime, signal, found?.server)
     } catch (error) {
       // A guard may be taking over: it has the lock, and will listen in a moment.
       const taken = isVarveError(error, 'LAUNCH_FAILED') && error.details.status === anotherServes
@@ -63,17 +72,14 @@ async function present(
 /**
  * Has another process serve the VMs of a runtime directory, of this version of Varve, without the guests noticing more than a pause:
  * it starts first, then the present one leaves, then it takes over. Where none is there, one is started. Errors: as
- * `ensurePageServer`; RECORDER_UNRELIABLE while a recording is on, MACHINE_STATE while a VM is being taken on; then nothing has changed.
+ * `ensurePageServer`; RECORDER_UNRELIABLE while a recording is on, MACHINE_STATE if a VM has been loading for 5 s; then nothing has changed.
  * LAUNCH_FAILED may also mean that the new process died after the present one had left: a guard of either then serves the VMs.
  */
 export async function handOverPageServer(
   runtime: string,
   { signal }: { readonly signal?: AbortSignal | undefined } = {},
 ): Promise<ServingProcesses> {
-  const root = pageServerRoot(runtime)
-  const { server: after } = await ensurePageServer(runtime, { signal })
-  await using _starting = await lock(root.startLock, { signal })
-  return start(runtime, signal, after)
+  return startInTurn(runtime, signal, () => undefined)
 }
 
 /** `after`: the server that shall leave once the new one and its guard stand by. */
@@ -105,7 +111,8 @@ async function start(
       await askPageServer(root.control, { op: 'leave', ...server.identity }, { signal }).catch(
         (error: unknown) => {
           if (isAnswer(error)) serves = false
-          throw error
+          // If it has ended meanwhile, by itself or not, the new one has its turn all the same.
+          if (!isGone(error)) throw error
         },
       )
       await said(server, 'ready', undefined)

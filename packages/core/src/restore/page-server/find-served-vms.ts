@@ -1,7 +1,7 @@
 import { closeSync } from 'node:fs'
 import { VarveError } from '../../errors.js'
 import { duplicateDescriptor, openPidfd } from '../../sys/pidfd.js'
-import { openDescriptors, type ProcessIdentity } from '../../sys/proc.js'
+import { type ProcessIdentity, userfaultfdsOf } from '../../sys/proc.js'
 import { type PageServerConfig, readPageServerConfig } from './config.js'
 import { killUnserved } from './death.js'
 import { pageServerFiles, pageServerRoot } from './page-server-files.js'
@@ -52,8 +52,7 @@ function findServedVm({ vmm, directory }: ServedVmEntry): FoundVm | undefined {
   try {
     if (readGraduated(pageServerFiles(directory).graduated) !== undefined) return undefined
     // First what may be refused and takes no time.
-    const targets = openDescriptors(vmm.pid).filter(({ target }) => target === 'anon_inode:[userfaultfd]')
-    for (const { fd } of targets.slice(0, 2)) duplicates.push(duplicateDescriptor(pidfd, fd))
+    for (const fd of userfaultfdsOf(vmm.pid).slice(0, 2)) duplicates.push(duplicateDescriptor(pidfd, fd))
     return withMemory(directory, duplicates)
   } catch (error) {
     for (const fd of duplicates) closeSync(fd)

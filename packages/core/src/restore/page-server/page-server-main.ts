@@ -15,18 +15,25 @@ export interface PageServerOrder {
 holdOwnProgram()
 
 const { after, ...order } = JSON.parse(process.argv[2] ?? '') as PageServerOrder
-if (after === undefined && !lockServer(order.runtime)) {
-  process.stderr.write('another process serves this directory\n')
-  process.exitCode = anotherServes
-} else {
+if (after === undefined && !lockServer(order.runtime)) giveWay()
+else {
   const server = runPageServer(order)
   if (after !== undefined) {
     await server.ready()
     process.stdout.write('standing by\n')
-    await lockServerAfter(order.runtime, after)
+    if (!(await lockServerAfter(order.runtime, after))) {
+      giveWay()
+      await server.stop()
+      process.exit()
+    }
   }
   // None, where nobody was here before; some, where a server left, or where it was killed together with its guard.
   const found = findServedVms(order.runtime, after === undefined ? {} : { before: after })
   await server.open({ found })
   process.stdout.write('ready\n')
+}
+
+function giveWay(): void {
+  process.stderr.write('another process serves this directory\n')
+  process.exitCode = anotherServes
 }

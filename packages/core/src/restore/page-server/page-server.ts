@@ -1,4 +1,5 @@
-import { closeSync, existsSync, rmSync } from 'node:fs'
+import { closeSync, existsSync } from 'node:fs'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { VarveError } from '../../errors.js'
 import { holdMachine, releaseMachine } from '../../machine/held-machine.js'
 import { Poller } from '../../sys/poll.js'
@@ -9,7 +10,7 @@ import { FaultThread } from './fault-thread.js'
 import type { FoundVm } from './find-served-vms.js'
 import { GuardWatch } from './guard-watch.js'
 import { LayerMappings } from './layer-mappings.js'
-import { type LineRequest, startLineServer } from './line-server.js'
+import { type LineRequest, type LineServer, startLineServer } from './line-server.js'
 import { pageServerRoot } from './page-server-files.js'
 import { PrefetchPool } from './prefetch-pool.js'
 import { ServedVm, type ServerParts } from './served-vm.js'
@@ -21,6 +22,10 @@ const lookMs = 100
 
 /** Whoever starts a server names its guard within milliseconds, unless he is killed in between. */
 const nameGuardMs = 5000
+
+/** How long a server that is to leave waits for VMs that are loading, and how often it looks. A load takes some 10 ms. */
+const takeOnMs = 5000
+const takeOnLookMs = 5
 
 export interface PageServerOptions {
   /** The runtime directory whose VMs it serves. */
@@ -45,7 +50,10 @@ export class PageServerProcess {
   #numbers = 0
   /** Orders that are being carried out. */
   #orders = 0
-  #leaving = false
+  /** While it waits to leave, and after: resolves once this server stays after all. */
+  #leaving: Promise<void> | undefined
+  #left = false
+  #orderSocket: LineServer | undefined
   #idleSince = performance.now()
 
   constructor(options: PageServerOptions) {
@@ -79,10 +87,10 @@ export class PageServerProcess {
   async open({ found, before }: { found: readonly FoundVm[]; before?: ProcessIdentity }): Promise<void> {
     await this.ready()
     await Promise.all(found.map((vm) => this.#takeOver(vm)))
-    await startLineServer(
+    this.#orderSocket = await startLineServer(
       this.#root.control,
       (request) => this.#answer(request),
-      () => this.#leaving && this.#options.onEnd(),
+      () => this.#left && this.#options.onEnd(),
     )
     if (before !== undefined) this.#guards.begin()
     setInterval(() => this.#look(), lookMs)
@@ -105,8 +113,8 @@ export class PageServerProcess {
     switch (op) {
       case 'serve':
         if (typeof config !== 'string') return { error: 'config is not a path' }
-        // No answer: whoever asks finds the connection closed in a moment, and turns to the successor.
-        if (this.#leaving) await new Promise(() => {})
+        // If this server leaves there is no answer: the connection closes, and the order is sent to the successor.
+        while (this.#leaving !== undefined) await this.#leaving
         await this.#serve(config)
         return this.#parts.processes()
       case 'guard':
@@ -124,18 +132,45 @@ export class PageServerProcess {
     }
   }
 
-  /** Ends without a word to its VMs, which only pause until the successor, which stands by, has the lock. */
+  /**
+   * Ends without a word to its VMs, which only pause until the successor, which stands by, has the lock. First it waits for the VMs
+   * that it is taking on: a handshake that was sent and not noted would end with this process. New orders wait meanwhile.
+   */
   async #leave(successor: ProcessIdentity): Promise<object> {
+    // The server that the order was meant for ended by itself, and this is its successor already.
+    if (successor.pid === this.#self.pid && successor.startTime === this.#self.startTime) return {}
+    let stay = () => {}
+    this.#leaving = new Promise((resolve) => {
+      stay = resolve
+    })
+    try {
+      this.#assertNothingRecorded()
+      for (const deadline = performance.now() + takeOnMs; this.#takesOn(); await sleep(takeOnLookMs))
+        if (performance.now() > deadline)
+          throw new VarveError('MACHINE_STATE', `a VM has been loading for ${takeOnMs} ms; try again`)
+      this.#assertNothingRecorded()
+      nameSuccessor(this.#root.successor, successor)
+      this.#left = true
+      return {}
+    } catch (error) {
+      this.#leaving = undefined
+      stay()
+      throw error
+    }
+  }
+
+  #assertNothingRecorded(): void {
     const recorded = [...this.#vms.values()].find((vm) => vm.recording)
     if (recorded !== undefined)
       throw new VarveError(
         'RECORDER_UNRELIABLE',
         `a recording of the VM in ${recorded.config.directory} is on, and would be lost; end it first`,
       )
-    if (this.#orders > 0) throw new VarveError('MACHINE_STATE', 'a VM is just being taken on; try again')
-    nameSuccessor(this.#root.successor, successor)
-    this.#leaving = true
-    return {}
+  }
+
+  #takesOn(): boolean {
+    this.#sweep()
+    return this.#orders > 0 || [...this.#vms.values()].some((vm) => vm.isBeingTakenOn())
   }
 
   async #serve(configPath: string): Promise<void> {
@@ -224,7 +259,8 @@ export class PageServerProcess {
   }
 
   async stop(): Promise<void> {
-    rmSync(this.#root.control, { force: true })
+    // Only a process that has opened it: after a hand-over it is the new server's, and the old guard stops later than that.
+    this.#orderSocket?.close()
     await this.#parts.faults.stop()
   }
 }

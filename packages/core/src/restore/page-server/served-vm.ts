@@ -7,7 +7,7 @@ import { endMemoryLease } from '../../machine/machine-leases.js'
 import { emptyBitmap } from '../../memory/page-bitmap.js'
 import { openPidfd } from '../../sys/pidfd.js'
 import { Poller } from '../../sys/poll.js'
-import { isAlive } from '../../sys/proc.js'
+import { isAlive, userfaultfdsOf } from '../../sys/proc.js'
 import type { AfterRecorded } from '../../working-set/recording.js'
 import type { PageServerConfig } from './config.js'
 import { type ServingProcesses, startControl } from './control.js'
@@ -30,6 +30,9 @@ import { changedPages } from './wanted-pages.js'
 
 /** An answer that waits for the end of something waits no longer; the owner then asks again. */
 const waitMs = 5000
+
+/** From the order to serve a VM to its load: a restore sends both within some 10 ms, on a busy host later. */
+const loadBeginsMs = 1000
 
 /** What the VMs of one server have in common. */
 export interface ServerParts {
@@ -77,6 +80,7 @@ export class ServedVm {
   readonly #graduationEnd = new Promise<void>((resolve) => {
     this.#graduationEnds = resolve
   })
+  readonly #madeAt = performance.now()
   #opened = Promise.resolve()
   #ending = false
   #endsWith: () => void = () => {}
@@ -341,6 +345,16 @@ export class ServedVm {
       }
     }
     void this.end()
+  }
+
+  /** Whether Firecracker loads, or is about to: no other process could serve the VM before its handshake is noted. */
+  isBeingTakenOn(): boolean {
+    if (this.#handshake !== undefined || this.#ending) return false
+    return (
+      this.#connection !== undefined ||
+      performance.now() - this.#madeAt < loadBeginsMs ||
+      userfaultfdsOf(this.config.vmm.pid).length > 0
+    )
   }
 
   get recording(): boolean {
