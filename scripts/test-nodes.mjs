@@ -110,7 +110,7 @@ function outcomesIn(output) {
   try {
     outcomes = JSON.parse(output)
   } catch {
-    say(`the scenarios ended before they told what became of them: ${output.slice(-2000)}`)
+    say(`the scenarios ended before they printed their results: ${output.slice(-2000)}`)
     return oneFailure
   }
   for (const { name, ok, ms, error } of outcomes)

@@ -25,7 +25,7 @@ export function showSoak(results, problems) {
 function shorter(results) {
   if (results.every(({ phase, count }) => count >= wholeRun[phase])) return ''
   const whole = Object.values(wholeRun).map((count) => count.toLocaleString('en'))
-  return `This was a shorter run than the default, which has ${whole.join(', ')}.\n\n`
+  return `This run was shorter than the default, which has ${whole.join(', ')}.\n\n`
 }
 
 /** docs/results/soak.md and soak.jsonl. */
@@ -47,9 +47,9 @@ ${gauges.map(({ name, first, half, last, rise, allowed }) => `| ${name} | ${firs
     `# Long life
 
 \`npm run soak -- --write\` (Node ${process.versions.node}, Linux ${release()}, ${cpus().length} CPUs ${cpus()[0]?.model}): real VMs, micro guests of 16 MiB, every
-tenth of which checks its memory. Rows: [soak.jsonl](soak.jsonl). \`self\` is the process that restores, \`server\` the page server; the others are
-entries of directories of the runtime directory and of the store. "Rise" is that of a straight line through the samples of the second half (least
-squares), from its begin to its end. All samples are taken with no VM alive but for the captures, which have one; V8 collects before each.
+tenth of which checks its memory. Rows: [soak.jsonl](soak.jsonl). \`self\` is the process that restores, \`server\` the page server; the other
+gauges count entries of directories in the runtime directory and the store. "Rise" is the rise of a straight line through the samples of the second
+half (least squares). No VM is alive at a sample, except one in the phase of captures. V8 collects garbage before each sample.
 
 ${shorter(results)}${problems.length === 0 ? 'Every gauge is flat.' : `Not flat: ${problems.join('; ')}.`}
 

@@ -12,7 +12,7 @@ const rules = [
     code: 'NOT_FOUND',
     actions: ['adopt'],
     when: (context) => context.vmKilled(),
-    why: 'the detached VM was killed, and whoever listed machines removed it',
+    why: 'the detached VM was killed, and a process that listed machines removed it',
   },
   {
     code: 'IMAGE_MISMATCH',

@@ -34,12 +34,12 @@ export const restoreHelp = `  --engine file          one flat memory file, mappe
                          experiment, Firecracker up to 1.10.1; needs --experimental
   --working-set SET      pages to bring before the guest asks for them: the name of a set kept in
                          the snapshot, REF:NAME of one that it descends from, or a file
-  --prefetch MODE        concurrent (default): beside the guest; before: before the guest runs.
-                         With auto, by default not at all where the set is in the page cache
-  --prefetch-budget MS   with before: how long the guest waits at most; the rest comes beside it
-  --graduate             with paged: bring all other memory beside the guest, too; then the machine
+  --prefetch MODE        concurrent (default): alongside the guest; before: before it runs.
+                         With auto, by default not at all if the set is in the page cache
+  --prefetch-budget MS   with before: how long the guest waits at most; the rest comes after
+  --graduate             with paged: bring all other memory too, alongside the guest; then it
                          needs no page server any more
-  --fault-cpu N          with paged: run the guest's vCPUs, and what answers their faults, on CPU N
+  --fault-cpu N          with paged: run vCPUs, and the thread that answers their faults, on CPU N
   --paused               do not resume the guest
   --no-dirty-tracking    no log of written pages; Diff snapshots then need Firecracker 1.13`
 

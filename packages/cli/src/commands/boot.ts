@@ -50,7 +50,7 @@ Examples:
     const machine = await namingOptions(flags, () => {
       const spec = machineSpec({ memoryMib: 128, vcpus: 1, ...fromFile, ...flags })
       if (spec.hugePages === true)
-        context.say('hugePages: no snapshot can be taken of this machine, as no engine could restore it')
+        context.say('hugePages: no snapshot can be taken of this machine, because no engine could restore it')
       return context.progress('booting', () => bootMachine(spec, { signal }))
     })
     const { id, pid, paths, vsockPath } = machine

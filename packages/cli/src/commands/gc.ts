@@ -9,10 +9,10 @@ export const command: Command = {
   help: `
   --dry-run  say what would be removed, and remove nothing
 
-Removes what nobody needs: snapshots without a tag, blobs that no snapshot has, flat copies, what an
-interrupted command left. A running machine needs the snapshot that it was restored from and the one
-that its log of written pages counts from, with or without tags. May run beside captures and
-restores at any time.
+Removes what is not needed: snapshots without a tag, blobs that no snapshot has, flat copies, and
+remains of interrupted commands. A running machine needs the snapshot that it was restored from and
+the one that its log of written pages counts from, with or without tags. gc may run alongside
+captures and restores at any time.
 
 Examples:
   varve gc --dry-run

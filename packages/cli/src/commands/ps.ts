@@ -13,9 +13,9 @@ export const command: Command = {
   help: `
 Lists the machines of this runtime directory ($VARVE_RUNTIME_DIR). Machines whose process is gone
 are cleaned up on the way. STATE is what Firecracker says of itself; "busy" means that it did not
-answer within ${askTimeoutMs} ms. SNAPSHOT is the one that the machine's next one builds on: the
-last that was taken of it, or the one it was restored from. With --json also how much each guest
-wrote to its console, and how much of that, from the beginning, is no longer kept.
+answer within ${askTimeoutMs} ms. SNAPSHOT is the parent of the machine's next snapshot: the last one taken
+of it, or the one that it was restored from. --json also prints how many bytes each guest wrote to
+its console, and how many of them, from the beginning, were dropped.
 
 Example:
   varve ps`,
@@ -33,7 +33,7 @@ Example:
         origin: record.origin,
         snapshot: record.snapshotId,
         vsock: record.vsockPath,
-        // Of all that the guest wrote, the beginning is dropped.
+        // All bytes that the guest wrote, and how many of the first were dropped.
         console: logUse(join(directory, 'console.log')),
         directory,
       })),

@@ -19,7 +19,7 @@ export const command: Command = {
   --name NAME            1-32 of a-z, 0-9, '-'; default a random one
 ${restoreHelp}
   --engine footer        DIR/state and DIR/memory, no store: a memory file whose footer lists
-                         ranges of files beside it, which are mapped as with --engine mapped
+                         ranges of files next to it, which are mapped as with --engine mapped
 
 What is printed: phases with their times; pages by class (zero, cold, read-only, written; the last
 two by the working set) and by where they come from; faults and bytes read so far, see varve stats.
@@ -69,7 +69,9 @@ Examples:
       )
     const heldBecause = report.mapping?.prefault.heldBecause ?? null
     if (heldBecause !== null)
-      context.print(`held  the VM waited for its working set: ${heldBecause}, so that no thread can bring it`)
+      context.print(
+        `held  the VM waited for its working set: ${heldBecause}, so no thread could bring it alongside the guest`,
+      )
     for (const line of [...pageLines(report.pages), ...usageLines(used)]) context.print(line)
   },
 }

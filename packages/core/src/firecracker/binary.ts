@@ -122,7 +122,7 @@ export function assertLoads(version: FirecrackerVersion, maker: FirecrackerVersi
     'VERSION_UNSUPPORTED',
     `${needed(maker)}; ${loader} is ${formatFirecrackerVersion(version)}${snapshotVersion === null ? '' : ` (${snapshotVersion})`}`,
     {
-      remedy: `name Firecracker ${snapshotSeriesOf(maker).releases}, or have Varve choose from a folder: $VARVE_FIRECRACKER_DIR`,
+      remedy: `name Firecracker ${snapshotSeriesOf(maker).releases}, or let Varve choose from a folder: $VARVE_FIRECRACKER_DIR`,
       details: { maker: formatFirecrackerVersion(maker), ...seriesDetails(maker) },
     },
   )

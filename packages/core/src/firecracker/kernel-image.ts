@@ -36,7 +36,7 @@ export function assertKernelImage(
     remedy:
       arch === 'arm64'
         ? 'use the uncompressed kernel, arch/arm64/boot/Image of a build'
-        : 'use the uncompressed kernel: vmlinux of a build, or what scripts/extract-vmlinux of the Linux sources makes of a bzImage',
+        : 'use the uncompressed kernel: vmlinux of a build, or extract it from a bzImage by scripts/extract-vmlinux of the Linux sources',
     details: { path, field: 'kernel' },
   })
 }

@@ -47,7 +47,7 @@ export const versionFacts: readonly VersionFact[] = [
     since: null,
     mended: { since: ['1.16.0'] },
     arch: 'x86_64',
-    says: 'a guest with Linux before 6.10 does not notice VMGenID, so that its clones keep the same random numbers',
+    says: 'a guest with Linux before 6.10 does not notice VMGenID, so its clones keep the same random numbers',
     remedy:
       'seed the guest’s random numbers after each restore, or use Linux 6.10 in it, or boot it by Firecracker 1.16.0',
   },
@@ -70,7 +70,7 @@ export const versionFacts: readonly VersionFact[] = [
     mended: { since: ['1.16.2'] },
     needs: 'vsock',
     says: 'after a pause and resume without a snapshot, new vsock connections from the host to the guest fail',
-    remedy: 'do not pause this guest but for a snapshot, or use Firecracker 1.15.1 for it',
+    remedy: 'pause this guest only for a snapshot, or use Firecracker 1.15.1 for it',
   },
   {
     id: 'vsock-after-restore',

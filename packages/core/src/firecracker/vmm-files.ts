@@ -188,7 +188,10 @@ async function moveOut(root: string, name: string, to: string): Promise<void> {
   try {
     const stat = fstatSync(fd)
     if (!stat.isFile() || stat.nlink !== 1)
-      throw new VarveError('PATH_INVALID', `Firecracker left no regular file of one name at ${from}`)
+      throw new VarveError(
+        'PATH_INVALID',
+        `${from} is not a regular file with a single name, as Firecracker writes it`,
+      )
     try {
       linkDescriptor(fd, to)
     } catch (error) {

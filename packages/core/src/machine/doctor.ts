@@ -234,7 +234,7 @@ function checkFaultAround(): HostCheck {
   return {
     id,
     status: 'note',
-    finding: `reads map up to ${faultAroundBytes()} bytes of a file at once, and a recording cannot change it (${reason}): the pagemap recorder, the default, finds up to six times the pages that were touched`,
+    finding: `reads map up to ${faultAroundBytes()} bytes of a file at once, and a recording cannot change it (${reason}): the pagemap recorder, the default, finds up to six times as many pages as were touched`,
     remedy,
   }
 }

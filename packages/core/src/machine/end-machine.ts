@@ -33,7 +33,7 @@ export function endAndRemove(
     throw new VarveError(
       'TIMEOUT',
       `another process has been ending machine ${record.id} for ${busyTimeoutMs} ms`,
-      { remedy: 'look which process has its directory open, and try again' },
+      { remedy: 'find the process that has its directory open, and try again' },
     )
   if (lock.state === 'missing') {
     endProcesses(directory, record)

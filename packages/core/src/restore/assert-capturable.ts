@@ -27,7 +27,7 @@ export function assertCapturable({ machine, vmConfig, parent, tags, workingSet }
   if (hugePages !== 'None')
     throw new VarveError(
       'MACHINE_STATE',
-      `${machine} has huge pages (${hugePages}): no engine can restore a snapshot of it, so that none is taken`,
+      `${machine} has huge pages (${hugePages}): no engine can restore a snapshot of it, so none is taken`,
       { remedy: 'boot it without hugePages', details: { hugePages } },
     )
   const hotplugMib = vmConfig['memory-hotplug']?.total_size_mib ?? 0
@@ -35,13 +35,13 @@ export function assertCapturable({ machine, vmConfig, parent, tags, workingSet }
   if (pages > imagePagesLimit)
     throw new VarveError(
       'INVALID_ARGUMENT',
-      `${machine} has ${pages} pages of memory, a snapshot holds ${imagePagesLimit} at most`,
+      `${machine} has ${pages} pages of memory, and a snapshot can hold ${imagePagesLimit} at most`,
     )
   if (parent === undefined || parent.layers.length < maxLayers) return
   const { id } = parent.entry
   throw new VarveError(
     'INVALID_ARGUMENT',
-    `the parent ${id} has ${parent.layers.length} layers, and a snapshot ${maxLayers} at most`,
+    `the parent ${id} has ${parent.layers.length} layers, and a snapshot can have ${maxLayers} at most`,
     { remedy: `squash it (varve squash ${id.slice(0, 12)} --all), or take a Full` },
   )
 }

@@ -55,7 +55,7 @@ export function assertOwnSocket({ snapshot, vsockPath }: DeclaredDevices): void 
     `snapshot ${snapshot} has its vsock socket at ${JSON.stringify(vsockPath)}, outside of the VM’s own directory`,
     {
       remedy:
-        'name that path yourself (vsockPath) if you want it there, or with Firecracker 1.16 another; or restore in a jail',
+        'if you want the socket there, pass that path as vsockPath (with Firecracker 1.16 any path); or restore in a jail',
       details: { path: vsockPath },
     },
   )
@@ -162,9 +162,9 @@ function notDeclared(
 ): VarveError {
   return new VarveError(
     'IMAGE_MISMATCH',
-    `snapshot ${snapshot} uses of this host what its config does not name: ${problem}`,
+    `snapshot ${snapshot} opens something of this host that its config does not name: ${problem}`,
     {
-      remedy: 'do not use this snapshot: its state file was changed; if it must be looked at, then in a jail',
+      remedy: 'do not use this snapshot: its state file was changed; if you must run it, run it in a jail',
       details,
     },
   )

@@ -128,7 +128,7 @@ export class ImportedBlobs {
     const { signal, onProgress } = this.#options
     const blob = this.#archived.get(digest) as ArchivedBlob
     if (blob.entry.sizeBytes !== size)
-      throw this.#refusal(digest, `has ${blob.entry.sizeBytes} bytes, its descriptor says ${size}`)
+      throw this.#refusal(digest, `has ${blob.entry.sizeBytes} bytes, but its descriptor says ${size}`)
     const path = join(this.#staging.directory, hexOf(digest))
     await this.#archive.unpack(blob, path, signal)
     this.#readBytes += blob.entry.storedBytes

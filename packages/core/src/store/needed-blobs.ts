@@ -64,10 +64,14 @@ function neededBy({ blobs }: LocalStore, manifest: Digest): readonly Digest[] {
     const read = manifestFromJson(bytes, blobs.path(manifest))
     return [manifest, read.config.digest, ...entriesOf(read).map(({ digest }) => digest)]
   } catch (cause) {
-    throw new VarveError('FORMAT_INVALID', `gc cannot tell what is needed: ${(cause as Error).message}`, {
-      cause,
-      remedy: 'varve fsck says what is wrong; import the snapshot again, or remove its tags, then gc again',
-    })
+    throw new VarveError(
+      'FORMAT_INVALID',
+      `gc cannot find out which blobs are needed: ${(cause as Error).message}`,
+      {
+        cause,
+        remedy: 'varve fsck says what is wrong; import the snapshot again, or remove its tags, then gc again',
+      },
+    )
   }
 }
 

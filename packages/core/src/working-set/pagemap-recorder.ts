@@ -211,7 +211,7 @@ class PagemapSource implements RecordingSource {
     if (faultAround === undefined || faultAround.held || this.#tooManyAtMost === 0) return {}
     const [most, found] = [this.#tooManyAtMost, this.#foundPages].map((it) => it.toLocaleString('en-US'))
     return {
-      warning: `up to ${most} of the ${found} pages found were perhaps not touched, only mapped around others: fault_around_bytes is ${faultAround.bytes} and could not be held at one page, as ${faultAround.reason}; ${faultAround.remedy}`,
+      warning: `up to ${most} of the ${found} pages found may not have been touched, only mapped with a touched neighbour: fault_around_bytes is ${faultAround.bytes} and could not be held at one page, because ${faultAround.reason}; ${faultAround.remedy}`,
     }
   }
 

@@ -36,7 +36,7 @@ export function parseRows(bytes: Buffer, name: string): ParsedRows {
     if (number === 1) header = line.header(value)
     // Of another run, and perhaps of another machine or disk.
     else if (value.kind === 'experiment')
-      throw line.invalid('it is a second header; one file has the rows of one')
+      throw line.invalid('it is a second header; a file holds the rows of one run')
     else if (value.kind === 'cell') cells.push(line.cell(value, header as HeaderRow))
     else if (value.kind === 'set') {
       if (sets.length >= rowsLimits.sets) throw line.invalid(`there are more than ${rowsLimits.sets} sets`)

@@ -43,7 +43,7 @@ function binariesAt(path: string): readonly string[] {
   const info = statSync(path, { throwIfNoEntry: false })
   if (info === undefined)
     throw new VarveError('BINARY_NOT_FOUND', `there is no ${path}`, {
-      remedy: 'name a Firecracker, or a folder of some',
+      remedy: 'name a Firecracker binary, or a folder with binaries',
     })
   if (!info.isDirectory()) {
     if (isExecutable(path)) return [path]

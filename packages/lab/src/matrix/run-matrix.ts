@@ -7,17 +7,17 @@ import { type MatrixCell, runCell } from './run-cell.js'
 
 const help = `usage: npm run matrix -- [--scenario NAME]… [--limit SECONDS] [--json] [FIRECRACKER…]
 
-Runs every scenario, or those named, on this host's KVM with each Firecracker, and prints a table of both.
-FIRECRACKER is a binary, or a folder with some: firecracker, or as in a release firecracker-v1.16.1-x86_64, in it or in its folders.
-Without any: those in $VARVE_FIRECRACKER_DIR, and the one that Varve would use.
+Runs every scenario, or those named, on this host's KVM with each Firecracker, and prints a table.
+FIRECRACKER is a binary, or a folder. In a folder and its subfolders, binaries are named firecracker, or as in a
+release, firecracker-v1.16.1-x86_64. Without FIRECRACKER: those in $VARVE_FIRECRACKER_DIR, and the one that Varve would use.
 
   --scenario NAME   only this one; may be given several times
-  --limit SECONDS   for one scenario on one binary, which then counts as failed (default 600)
+  --limit SECONDS   time limit of one scenario on one binary; beyond it, it fails (default 600)
   --json            the table and what each scenario found, as JSON
   --list            the scenarios
 
-A cell is ok, FAILED, or n/a: the scenario says why it does not apply to that version, and the table's end tells it.
-Exit status: 0 none failed, 2 usage, 3 no Firecracker, 5 one failed, 130 interrupted (what was found by then is printed).`
+A cell is ok, FAILED, or n/a: the scenario does not apply to that version; a line below the table says why.
+Exit status: 0 none failed, 2 usage, 3 no Firecracker, 5 one failed, 130 interrupted (the results so far are printed).`
 
 const defaultLimitSeconds = 600
 

@@ -77,9 +77,7 @@ const waits = (line: Line, of: 'median' | 'min' | 'max' = 'median'): number =>
 export function verdict({ rounds, shown }: Compared): string {
   if (shown !== null) return `${shown}, as ${rounds} rounds show`
   const by = rounds === 1 ? '1 round' : `${rounds} rounds`
-  return rounds < leastRounds
-    ? `no verdict: ${by} of the ${leastRounds} that one takes`
-    : `no difference shown by ${by}`
+  return rounds < leastRounds ? `no verdict: ${by}, it needs ${leastRounds}` : `no difference shown by ${by}`
 }
 
 /** With the interval where there is one, else with the rounds that there are. */

@@ -49,7 +49,7 @@ function opening({ header, cells }: ExperimentRows, { rounds, fixed }: Summary):
   const wrong = cells.filter(({ correct }) => !correct).length
   const nested =
     of.lab === 'nested'
-      ? `<p class="warn"><b>From the nested lab${of.accelerator === 'tcg' ? ', emulated' : ''}: its times are not speeds.</b> Counts of pages are those of any machine; times only say what happened in which order, and may even turn round on real hardware. How often a guest waits (faults of the disk and of the page server) and what is read depends on who is first where a set is brought alongside the guest: those counts vary from run to run.</p>`
+      ? `<p class="warn"><b>From the nested lab${of.accelerator === 'tcg' ? ', emulated' : ''}: its times are not speeds.</b> Page counts are the same as on any machine. Times only show the order of events; on real hardware even the order of two ways may differ. If a set is brought alongside the guest, guest and engine race for each page, so the counts of waits (faults of the disk and of the page server) and of bytes read vary from run to run.</p>`
       : ''
   const facts = [
     ['cells', cells.length.toLocaleString('en-US')],
@@ -66,7 +66,7 @@ function opening({ header, cells }: ExperimentRows, { rounds, fixed }: Summary):
   ]
   return `<h1>${escapeHtml(experiment)}</h1><p class="lead">${escapeHtml(question)}</p>
 <ul class="facts"><li>${escapeHtml(startedAt.slice(0, 16).replace('T', ' '))} UTC</li>${facts.map(([name = '', value = '']) => `<li>${escapeHtml(name)} <b>${escapeHtml(value)}</b></li>`).join('')}</ul>
-${nested}${of.dropsCache === 'no' ? '<p class="warn"><b>Nothing here is cold.</b> The files lay on a file system whose pages stay in the page cache; cells that were to be cold failed.</p>' : ''}${cells.length === 0 ? '<p class="warn">No cell is finished yet.</p>' : ''}`
+${nested}${of.dropsCache === 'no' ? '<p class="warn"><b>Nothing here is cold.</b> The files lay on a file system whose pages stay in the page cache; cold cells failed.</p>' : ''}${cells.length === 0 ? '<p class="warn">No cell is finished yet.</p>' : ''}`
 }
 
 function diskText({ fileSystem, device, readAheadKib }: ExperimentRows['header']['environment']): string {
@@ -94,7 +94,7 @@ function inShort(findings: readonly PlaceFindings[], { baseline, emulated, judge
 
 const judgedText = (judged: number) =>
   judged === 0
-    ? `No ratio has the ${leastRounds} rounds that a verdict takes.`
+    ? `No ratio has the ${leastRounds} rounds that a verdict needs.`
     : `A difference is <i>shown</i> if it would come by chance, in any of this report’s ${judged} ratios, in at most 1 of 20 such reports.`
 
 /** Of the measures, what a table shows beside times and ratios, in this order. */
@@ -214,7 +214,7 @@ function whatLost(findings: readonly PlaceFindings[]): string {
         )
         .join('')}</ul>`,
   )
-  return `<h2>What lost, and why</h2><p class="soft">What took more than ${lostBeyond}× of doing without Varve in the same place (median of the rounds’ ratios) where a difference is shown, or was not right. Reasons are read off the counters by fixed rules.</p>${items.join('')}`
+  return `<h2>What lost, and why</h2><p class="soft">What took more than ${lostBeyond}× of Firecracker without Varve in the same place (median of the rounds’ ratios), if a difference is shown; and what failed or answered wrong. Reasons are read off the counters by fixed rules.</p>${items.join('')}`
 }
 
 const classMeaning: Readonly<Record<PageClass, string>> = {

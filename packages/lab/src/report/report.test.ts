@@ -156,7 +156,7 @@ describe('findings', () => {
   test('say plainly that nothing is shown, and by how many rounds', () => {
     const [, there] = findingsOf(summarise(few))
     expect(there?.best).toBe(
-      'mapped has the lowest median, 79.0 ms: 0.79× (0.79–0.80) of vanilla, cache warm (no verdict: 3 rounds of the 6 that one takes).',
+      'mapped has the lowest median, 79.0 ms: 0.79× (0.79–0.80) of vanilla, cache warm (no verdict: 3 rounds, it needs 6).',
     )
     const like = rounds('warm', 'mapped', six(102).reverse())
     const others = cells.filter(({ cell }) => cell.cache !== 'warm' || cell.restore !== 'mapped')
@@ -192,7 +192,7 @@ describe('findings', () => {
     expect(lostBy(with_(1.2, wild))).toEqual(['paged'])
     expect(lostBy(with_(1.2, steady).slice(0, 3))).toEqual(['paged'])
     expect(renderReport(rows)).toContain(
-      'took more than 1.1× of doing without Varve in the same place (median of the rounds’ ratios) where a difference is shown',
+      'took more than 1.1× of Firecracker without Varve in the same place (median of the rounds’ ratios), if a difference is shown',
     )
   })
 

@@ -9,7 +9,7 @@ export const command: Command = {
   help: `
   DIR         where varve lab run wrote: its rows.jsonl is read
   FILE        a file of experiment rows
-  --out DIR   where report.html and rows.csv go, default beside the rows
+  --out DIR   where report.html and rows.csv go, default next to the rows
 
 Makes the report again from the rows alone: also of an experiment that is not finished, or that ran
 somewhere else.

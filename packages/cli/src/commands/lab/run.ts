@@ -28,11 +28,11 @@ export const command: Command = {
                         another factor
   --lab native|nested   default: native where the experiment's guest runs on this machine's KVM
 
-Measures every cell of the experiment once a round, each round in another order. After Ctrl-C, or
-anything else, the same command goes on where it ended: finished cells are kept. Rows of another
-plan, or from another environment (kernel, CPU, disk, read-ahead, …), are not mixed with: that is
-refused. Times from the nested lab are not speeds. Its counts of pages are those of any machine;
-counts of faults and bytes vary from run to run where a set is brought alongside the guest.
+Measures every cell of the experiment once a round, each round in another order. Interrupt it with
+Ctrl-C; run the same command again to resume: finished cells are kept. Rows of another plan, or from
+another environment (kernel, CPU, disk, read-ahead, …), are never mixed: the command refuses.
+Times from the nested lab are not speeds. Its page counts are exact; counts of faults and bytes vary
+from run to run if a set is brought alongside the guest.
 
 Examples:
   varve lab run quick
@@ -72,7 +72,7 @@ Examples:
     else {
       context.print(`${written.summary}\n\nReport: ${written.report}\nRows:   ${done.rowsPath}`)
       if (done.lab === 'nested')
-        context.say('From the nested lab: times are not speeds; counts of pages are those of any machine.')
+        context.say('Measured in the nested lab: times are not speeds; page counts are exact.')
     }
     if (wrong.length > 0)
       throw new VarveError(

@@ -35,22 +35,22 @@ export const command: Command = {
   },
   help: `
   REF                restore this snapshot, record while COMMAND runs, end the machine
-  --machine NAME     record a machine that runs already, from now on; it must come from a snapshot
-                     of the store, with no snapshot taken of it since, and goes on afterwards
-  COMMAND [ARG]...   what makes the guest do the work; it finds the machine in the variables
-                     VARVE_MACHINE, VARVE_VSOCK and VARVE_CONSOLE. Without one, --for says how long
-  --for SECONDS      end the recording after so long (with COMMAND: at the latest); default and
-                     longest time for a COMMAND: 60
-  --save NAME        the name of the set in the snapshot; default "recorded" and the time. One of
+  --machine NAME     record a running machine, from now on; it must come from a snapshot of the
+                     store, with no snapshot taken of it since; it goes on afterwards
+  COMMAND [ARG]...   makes the guest do the work; it finds the machine in the variables
+                     VARVE_MACHINE, VARVE_VSOCK and VARVE_CONSOLE. Without COMMAND, give --for
+  --for SECONDS      end the recording after this time (with COMMAND: at the latest); default for
+                     a COMMAND: 60
+  --save NAME        the name of the set in the snapshot; default "recorded" and the time. A set of
                      that name is replaced
-  --recorders LIST   names with commas. pagemap (default) tells which pages are read and written;
-                     mincore which came into the page cache, in more groups, with the page cache
-                     dropped before; diff which were written, exactly (mincore needs it beside it);
-                     faults tells, from the page server's answers, exactly which pages are touched
-                     and in which order, and which are written but for those that then hold what
-                     the image holds: they count as only read, and it says how many there are
+  --recorders LIST   names with commas. pagemap (default) finds pages that are read and written;
+                     mincore finds pages that came into the page cache, in more groups (it drops
+                     the page cache first, and needs diff as well); diff finds written pages,
+                     exactly; faults finds from the page server's answers exactly which pages are
+                     touched, in order, and which are written. Pages written with the content that
+                     they had count as only read; it says how many pages these may be
   --engine NAME      ${engineNames.join(', ')}; default file, for faults paged
-  --max-pages N      end the recording once it has so many pages; default 1,048,576 (4 GiB)
+  --max-pages N      end the recording once it has this many pages; default 1,048,576 (4 GiB)
 
 A page counts as only read if it was touched and not written to. The set is kept in the snapshot;
 nothing is kept if COMMAND fails. Pages that Firecracker touches are in it: a restore needs them.
@@ -115,7 +115,7 @@ Examples:
     const unchanged = unchangedPages(recorded)
     if (unchanged > 0)
       context.print(
-        `${humanPages(unchanged)} of the pages only read were asked for to be written and still hold what the image holds`,
+        `${humanPages(unchanged)} of the pages counted as only read may have been written with the content that they had`,
       )
   },
 }

@@ -39,24 +39,24 @@ export function checkHugePages(setting: unknown): SnapshotCheck {
 export const hugePagesOf = ({ machine }: Pick<SnapshotConfig, 'machine'>): unknown =>
   (machine['machine-config'] as { readonly huge_pages?: unknown } | null | undefined)?.huge_pages
 
-/** That the regions of the state file are the memory that there is, in bytes. */
+/** Checks that the regions of the state file cover the memory that is there, in bytes. */
 export function checkRegions(
   { memoryFileBytes, regions }: Pick<StateFile, 'memoryFileBytes' | 'regions'>,
   availableBytes: number,
 ): SnapshotCheck {
   const id = 'regions'
   const said = `${regions.length} of ${memoryFileBytes} bytes in all`
-  if (availableBytes === memoryFileBytes) return ok(id, `${said}, as the memory has`)
+  if (availableBytes === memoryFileBytes) return ok(id, `${said}, equal to the memory`)
   if (availableBytes > memoryFileBytes)
     return warn(
       id,
-      `${said}, and the memory has ${availableBytes}: what is behind them is not used`,
-      'see that this memory file belongs to this state file',
+      `${said}, but the memory has ${availableBytes}: the rest is not used`,
+      'check that this memory file belongs to this state file',
     )
   return fail(
     id,
     'IMAGE_MISMATCH',
-    `${said}, and the memory has ${availableBytes}: Firecracker refuses it`,
+    `${said}, but the memory has ${availableBytes}: Firecracker refuses it`,
     'use the memory file that was written with this state file',
   )
 }

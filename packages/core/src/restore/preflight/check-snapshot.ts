@@ -87,7 +87,7 @@ async function checkStored(
             const bytes = readFileSync(statePath)
             assertStateDeclared(bytes, devices)
             return pathStrings(bytes) === undefined
-              ? 'told after the load only, before the guest runs: not in this format of the state file'
+              ? 'checked only after the load, before the guest runs: this format of the state file does not show its paths'
               : 'the state file names no path of this host that the config does not name'
           }),
         ]),
@@ -129,7 +129,7 @@ async function checkFiles(
     warn(
       'devices',
       devicesText(paths),
-      'see that each drive, socket directory and tap of the machine is where it was',
+      'check that each drive, socket directory and tap of the machine is in its old place',
     ),
     checkClock(null, host),
     // What a state file does not tell is taken for the worse.
@@ -151,7 +151,7 @@ function devicesText(paths: readonly PathString[] | undefined): string {
   const shown = paths.map(
     ({ path }) => `${path}${path.startsWith('/') && !existsSync(path) ? ' (not here)' : ''}`,
   )
-  return `drives, vsock and taps: not read, but these paths stand in it: ${shown.join(', ') || 'none'}`
+  return `drives, vsock and taps: not read, but the file has these paths: ${shown.join(', ') || 'none'}`
 }
 
 /** Only what holds whichever of these releases took the snapshot. */
@@ -168,12 +168,7 @@ function checkMemoryFile(state: StateFile, path: string): SnapshotCheck {
     return checkRegions(state, statSync(path).size)
   } catch (cause) {
     const { message } = cause as Error
-    return fail(
-      'regions',
-      'NOT_FOUND',
-      `the memory file cannot be looked at: ${message}`,
-      'name the right one',
-    )
+    return fail('regions', 'NOT_FOUND', `the memory file cannot be read: ${message}`, 'name the right one')
   }
 }
 

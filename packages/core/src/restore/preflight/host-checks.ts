@@ -59,7 +59,7 @@ export function checkCpu(taken: string | null, template: string, host: HostFacts
   if (taken === null)
     return warn(
       id,
-      `a state file does not name its CPU (template ${template}); here is ${host.cpu}`,
+      `a state file does not name its CPU (template ${template}); this host has ${host.cpu}`,
       'restore it on the CPU model that it was taken on',
     )
   if (taken === host.cpu) return ok(id, `${taken}, as here`)
@@ -67,13 +67,13 @@ export function checkCpu(taken: string | null, template: string, host: HostFacts
     return fail(
       id,
       'HOST_UNSUPPORTED',
-      `taken on ${taken}, and here is ${host.cpu}: another vendor’s CPU does not run the guest on`,
+      `taken on ${taken}, and this host has ${host.cpu}: a guest cannot go on on a CPU of another vendor`,
       'restore it on a CPU of the same model',
     )
   return warn(
     id,
-    `taken on ${taken}, and here is ${host.cpu}${template === 'None' ? '' : ` (CPU template ${template})`}`,
-    'restore it on the same model; else the guest may use instructions that this CPU does not have',
+    `taken on ${taken}, and this host has ${host.cpu}${template === 'None' ? '' : ` (CPU template ${template})`}`,
+    'restore it on the same model; otherwise the guest may use instructions that this CPU does not have',
   )
 }
 
@@ -119,18 +119,18 @@ export function checkKernel(taken: string | null, { kernel }: HostFacts): Snapsh
   if (minor(taken) === minor(kernel)) return ok(id, `taken on Linux ${taken}, here is ${kernel}`)
   return warn(
     id,
-    `taken on Linux ${taken}, and here is ${kernel}: KVM may know other registers of the CPU`,
-    'try a restore before you count on it; restore on the same kernel series if it fails',
+    `taken on Linux ${taken}, and this host runs ${kernel}: its KVM may know other CPU registers`,
+    'test a restore before you rely on it; if it fails, restore on the same kernel series',
   )
 }
 
 export function checkMemory(memoryBytes: number, { availableBytes: here }: HostFacts): SnapshotCheck {
   const id = 'memory'
   const mib = (bytes: number) => `${Math.round(bytes / 2 ** 20)} MiB`
-  const says = `the guest has ${mib(memoryBytes)}, of which a restore takes what is touched; ${mib(here)} are available`
+  const says = `the guest has ${mib(memoryBytes)}, and a restore takes only the touched part; ${mib(here)} are available`
   return here >= memoryBytes
     ? ok(id, says)
-    : warn(id, says, 'make room, if the guest will touch most of its memory')
+    : warn(id, says, 'free memory if the guest will touch most of its own')
 }
 
 /** An hour: after that a certificate or a lease in the guest may have run out. */
