@@ -2,6 +2,7 @@ import { join } from 'node:path'
 import { restoreLayeredMemory, VarveError } from 'varve'
 import { stringOption } from './arguments.js'
 import type { CommandContext } from './command.js'
+import { firecrackerPlaces } from './firecracker-options.js'
 import { count } from './text.js'
 
 /** Restores what `varve flatten --layered` made, without a store. */
@@ -14,6 +15,7 @@ export async function restoreFooter(context: CommandContext, directory: string):
   const files = { statePath: join(directory, 'state'), memoryPath: join(directory, 'memory') }
   const { machine, mapping } = await context.progress(`restoring ${directory}`, () =>
     restoreLayeredMemory(files, {
+      ...firecrackerPlaces(values),
       ...(name === undefined ? {} : { name }),
       resume: values.paused !== true,
       trackDirtyPages: values['no-dirty-tracking'] !== true,

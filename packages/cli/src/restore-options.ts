@@ -1,4 +1,5 @@
 import {
+  type BinaryPlaces,
   engineChoices,
   type PrefetchMode,
   prefetchModes,
@@ -8,10 +9,12 @@ import {
 } from 'varve'
 import { integerOption, stringOption } from './arguments.js'
 import type { CommandContext, OptionTable } from './command.js'
+import { firecrackerHelp, firecrackerOptions, firecrackerPlaces } from './firecracker-options.js'
 import { loadWorkingSet } from './working-set-place.js'
 
 /** What every verb that restores takes. */
 export const restoreOptions = {
+  ...firecrackerOptions,
   engine: { type: 'string' },
   experimental: { type: 'boolean' },
   'working-set': { type: 'string' },
@@ -41,9 +44,10 @@ export const restoreHelp = `  --engine file          one flat memory file, mappe
                          needs no page server any more
   --fault-cpu N          with paged: run vCPUs, and the thread that answers their faults, on CPU N
   --paused               do not resume the guest
-  --no-dirty-tracking    no log of written pages; Diff snapshots then need Firecracker 1.13`
+  --no-dirty-tracking    no log of written pages; Diff snapshots then need Firecracker 1.13
+${firecrackerHelp}`
 
-export interface RestoreChoices {
+export interface RestoreChoices extends BinaryPlaces {
   readonly engine: (typeof engineChoices)[number]
   readonly experimental: boolean
   readonly resume: boolean
@@ -60,6 +64,7 @@ export function restoreChoices({ values }: Pick<CommandContext, 'values'>): Rest
   const cpu = integerOption(values, 'fault-cpu')
   const budget = integerOption(values, 'prefetch-budget')
   return {
+    ...firecrackerPlaces(values),
     engine: oneOf(engineChoices, 'engine', stringOption(values, 'engine') ?? 'file'),
     experimental: values.experimental === true,
     graduate: values.graduate === true,

@@ -12,6 +12,8 @@ export {
   findFirecracker,
   findFirecrackerFor,
 } from './firecracker/binary.js'
+export { type BinaryFolder, binariesIn } from './firecracker/binary-folder.js'
+export type { BinaryPlaces } from './firecracker/binary-places.js'
 export { explainRegions } from './firecracker/inspect/explain-regions.js'
 export {
   type ExtentKind,

@@ -1,6 +1,7 @@
 import { bootMachine, type DiskSpec, type MachineSpec, machineSpec, readMachineSpec, VarveError } from 'varve'
 import { integerOption, listOption, positionals, stringOption } from '../arguments.js'
 import type { Command, OptionValues } from '../command.js'
+import { firecrackerHelp, firecrackerOptions, firecrackerPlaces } from '../firecracker-options.js'
 
 export const command: Command = {
   usage: 'usage: varve boot --kernel FILE [options] | varve boot --spec FILE [options]',
@@ -18,6 +19,7 @@ export const command: Command = {
     tap: { type: 'string', multiple: true },
     entropy: { type: 'boolean' },
     'no-dirty-tracking': { type: 'boolean' },
+    ...firecrackerOptions,
   },
   help: `
   --spec FILE            machine spec as JSON (fields of MachineSpec); flags override it
@@ -33,6 +35,7 @@ export const command: Command = {
   --tap ID=TAP           network interface on an existing tap device, repeatable
   --entropy              virtio entropy device
   --no-dirty-tracking    no log of written pages; Diff snapshots then need Firecracker 1.13
+${firecrackerHelp}
 
 Examples:
   varve boot --kernel vmlinux --root-disk root.ext4 --memory 256 --vsock-cid 3 --name web
@@ -43,6 +46,7 @@ Examples:
     const file = stringOption(values, 'spec')
     const fromFile: Partial<MachineSpec> = file === undefined ? {} : readMachineSpec(file)
     const flags = fromFlags(values)
+    const places = firecrackerPlaces(values)
     if (flags.kernel === undefined && fromFile.kernel === undefined)
       throw new VarveError('USAGE', 'no kernel to boot was named', {
         remedy: '--kernel FILE, or --spec FILE with a "kernel"',
@@ -51,7 +55,7 @@ Examples:
       const spec = machineSpec({ memoryMib: 128, vcpus: 1, ...fromFile, ...flags })
       if (spec.hugePages === true)
         context.say('hugePages: no snapshot can be taken of this machine, because no engine could restore it')
-      return context.progress('booting', () => bootMachine(spec, { signal }))
+      return context.progress('booting', () => bootMachine(spec, { ...places, signal }))
     })
     const { id, pid, paths, vsockPath } = machine
     machine.detach()

@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs'
 import { checkHost, checkSnapshot, type SnapshotCheck, VarveError } from 'varve'
 import type { Command, CommandContext } from '../command.js'
+import { firecrackerOptions, firecrackerPlaces } from '../firecracker-options.js'
 import { snapshotFiles } from '../inspect-report.js'
 import { openStore, storeOption } from '../store.js'
 import { printable } from '../text.js'
@@ -9,10 +10,12 @@ const hostMarks = { ok: 'ok  ', note: 'note', lack: 'LACK' } as const
 const snapshotMarks = { ok: 'ok  ', warn: 'warn', fail: 'FAIL' } as const
 
 export const command: Command = {
-  usage: 'usage: varve doctor [--fetch] [--json] | varve doctor REF|DIR|FILE [--json]',
-  options: { ...storeOption, fetch: { type: 'boolean' } },
+  usage: 'usage: varve doctor [--fetch] [options] | varve doctor REF|DIR|FILE [options]',
+  options: { ...storeOption, ...firecrackerOptions, fetch: { type: 'boolean' } },
   help: `
   --fetch    fetch the pinned Firecracker if none is found
+  --firecracker FILE, --firecracker-dir DIR
+             the Firecracker to look at, or a folder to choose from, as for boot and restore
 
 Without an argument: checks the Firecracker binary and its version, /dev/kvm and what runs on it,
 userfaultfd, ptrace, reflinks in this directory, memory, how the host logs dirty pages, the mapping
@@ -41,8 +44,14 @@ Examples:
 }
 
 async function doctorOfHost(context: CommandContext): Promise<void> {
-  const { signal, say } = context
-  const checks = await checkHost({ signal, download: context.values.fetch === true, onProgress: say })
+  const { signal, say, values } = context
+  const places = firecrackerPlaces(values)
+  const checks = await checkHost({
+    ...places,
+    signal,
+    download: context.values.fetch === true,
+    onProgress: say,
+  })
   if (context.json) context.printJson({ checks })
   else
     for (const { id, status, finding, remedy } of checks) {
@@ -76,14 +85,14 @@ async function doctorOfSnapshot(context: CommandContext, place: string): Promise
 }
 
 async function checksOf(context: CommandContext, place: string): Promise<readonly SnapshotCheck[]> {
-  const { signal } = context
-  if (place.includes('/')) return checkSnapshot(await snapshotFiles(place), { signal })
+  const options = { ...firecrackerPlaces(context.values), signal: context.signal }
+  if (place.includes('/')) return checkSnapshot(await snapshotFiles(place), options)
   try {
-    return await checkSnapshot({ store: await openStore(context), ref: place }, { signal })
+    return await checkSnapshot({ store: await openStore(context), ref: place }, options)
   } catch (error) {
     // No snapshot has that name, but perhaps a file or directory here.
     const kind = error instanceof VarveError && error.code === 'NOT_FOUND' ? error.details.kind : undefined
     if ((kind !== 'snapshot' && kind !== 'store') || !existsSync(place)) throw error
-    return checkSnapshot(await snapshotFiles(place), { signal })
+    return checkSnapshot(await snapshotFiles(place), options)
   }
 }

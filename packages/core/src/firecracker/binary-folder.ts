@@ -1,6 +1,6 @@
 import { accessSync, constants, readdirSync, realpathSync, type Stats, statSync } from 'node:fs'
 import { dirname, join } from 'node:path'
-import { VarveError } from '../errors.js'
+import { isVarveError, VarveError } from '../errors.js'
 
 /** Of a build, or of a release: `firecracker`, `firecracker-v1.16.1-x86_64`. */
 const isFirecrackerName = (name: string): boolean =>
@@ -8,6 +8,8 @@ const isFirecrackerName = (name: string): boolean =>
 
 /** A folder of binaries has a few dozen; anything else is another folder. */
 const maxEntries = 1000
+/** Each is run once to ask for its version. */
+const maxBinaries = 64
 
 export interface BinaryFolder {
   /** Without links, each once. */
@@ -24,20 +26,31 @@ export interface BinaryFolder {
 export function binariesIn(folder: string): BinaryFolder {
   const paths = new Set<string>()
   const refused: string[] = []
-  const look = (inside: string) => {
-    for (const name of list(inside).filter(isFirecrackerName)) {
+  const look = (inside: string, names: readonly string[]) => {
+    for (const name of names.filter(isFirecrackerName)) {
       const path = join(inside, name)
-      const stat = statOf(path)
-      if (stat?.isFile() !== true) continue
-      const problem = problemWith(path, stat)
-      if (problem === undefined) paths.add(realpathSync(path))
-      else refused.push(`${path} ${problem}`)
+      const found = lookAt(path)
+      if (found === undefined) continue
+      if ('real' in found) paths.add(found.real)
+      else refused.push(`${path} ${found.problem}`)
     }
+    if (paths.size > maxBinaries)
+      throw new VarveError('BINARY_NOT_FOUND', `${folder} has more than ${maxBinaries} Firecrackers`, {
+        remedy: 'name a folder with fewer, or one of its binaries',
+      })
   }
-  look(folder)
-  for (const name of list(folder)) {
+  const names = list(folder)
+  look(folder, names)
+  for (const name of names) {
     const inside = join(folder, name)
-    if (statOf(inside)?.isDirectory() === true) look(inside)
+    if (statOf(inside)?.isDirectory() !== true) continue
+    try {
+      look(inside, list(inside))
+    } catch (error) {
+      // One folder that is not for binaries must not keep the others from being used.
+      if (!isVarveError(error, 'BINARY_NOT_FOUND') || paths.size > maxBinaries) throw error
+      refused.push(error.message)
+    }
   }
   return { paths: [...paths], refused }
 }
@@ -49,27 +62,39 @@ function list(folder: string): string[] {
   } catch (cause) {
     throw new VarveError('BINARY_NOT_FOUND', `cannot list ${folder}: ${(cause as Error).message}`, {
       cause,
-      remedy: 'set $VARVE_FIRECRACKER_DIR to a folder of Firecracker binaries, or unset it',
+      remedy: 'name a folder of Firecracker binaries, or none',
     })
   }
   if (names.length <= maxEntries) return names
   throw new VarveError('BINARY_NOT_FOUND', `${folder} has ${names.length} entries, more than ${maxEntries}`, {
-    remedy: 'set $VARVE_FIRECRACKER_DIR to a folder that has Firecracker binaries only',
+    remedy: 'name a folder that has Firecracker binaries only',
   })
 }
 
-function problemWith(path: string, stat: Stats): string | undefined {
+/** Undefined if it is no file, or is removed meanwhile. */
+function lookAt(path: string): { readonly real: string } | { readonly problem: string } | undefined {
+  try {
+    const real = realpathSync(path)
+    const stat = statSync(real)
+    if (!stat.isFile()) return undefined
+    const problem = problemWith(real, [
+      ['it', stat],
+      ['its folder', statSync(dirname(real))],
+      ['its folder', statSync(dirname(path))],
+    ])
+    return problem === undefined ? { real } : { problem }
+  } catch {
+    return undefined
+  }
+}
+
+function problemWith(path: string, held: readonly (readonly [string, Stats])[]): string | undefined {
   try {
     accessSync(path, constants.X_OK)
   } catch {
     return 'is not executable'
   }
-  const real = realpathSync(path)
-  for (const [what, { uid, mode }] of [
-    ['it', stat],
-    ['its folder', statSync(dirname(real))],
-    ['its folder', statSync(dirname(path))],
-  ] as const) {
+  for (const [what, { uid, mode }] of held) {
     if (uid !== 0 && uid !== process.getuid?.()) return `is not run: ${what} belongs to uid ${uid}`
     if ((mode & 0o022) !== 0) return `is not run: other users may write to ${what}`
   }

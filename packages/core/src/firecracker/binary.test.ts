@@ -94,6 +94,83 @@ test('something that is not Firecracker is refused', async () => {
   expect((await failure(find({ FIRECRACKER: path }))).code).toBe('FORMAT_INVALID')
 })
 
+describe('what the caller names', () => {
+  const asked = (options: Parameters<typeof findFirecracker>[0], env: Record<string, string>) => ({
+    ...options,
+    download: false,
+    env: { VARVE_CACHE_DIR: join(directory, 'cache'), ...env },
+  })
+
+  test('comes before the variables: a binary, and a folder even before $FIRECRACKER', async () => {
+    const [named, other] = [pretend('named', '1.16.1'), pretend('other', '1.13.2')]
+    const env = { FIRECRACKER: other, VARVE_FIRECRACKER_DIR: join(directory, 'other'), PATH: '' }
+    const firecrackerDirectory = join(directory, 'named')
+    expect(await findFirecracker(asked({ firecracker: named }, env))).toMatchObject({
+      path: named,
+      origin: 'option firecracker',
+    })
+    const ofFolder = { path: named, origin: 'option firecrackerDirectory' }
+    expect(await findFirecracker(asked({ firecrackerDirectory }, env))).toMatchObject(ofFolder)
+    const maker = parseFirecrackerVersion('1.16.1')
+    expect(await findFirecrackerFor(maker, asked({ firecrackerDirectory }, env))).toMatchObject({
+      binary: ofFolder,
+      reason: 'it took the snapshot',
+    })
+    expect(await findFirecrackerFor(maker, asked({ firecracker: named }, env))).toMatchObject({
+      reason: 'the option firecracker names it',
+    })
+    const refused = await failure(findFirecrackerFor(maker, asked({ firecracker: other }, env)))
+    expect(refused).toMatchObject({ code: 'VERSION_UNSUPPORTED' })
+    expect(refused.message).toContain(`${other} (option firecracker) is 1.13.2`)
+  })
+
+  test('is not made up for by PATH where it is wrong', async () => {
+    pretend('path', '1.12.1')
+    mkdirSync(join(directory, 'empty'))
+    mkdirSync(join(directory, 'dangling'))
+    symlinkSync('nowhere', join(directory, 'dangling', 'firecracker'))
+    execFileSync('mkfifo', [join(directory, 'pipe')])
+    const env = { PATH: join(directory, 'path') }
+    for (const firecrackerDirectory of ['empty', 'dangling', 'absent', 'pipe', 'x'.repeat(5000)]) {
+      const path = join(directory, firecrackerDirectory)
+      const error = await failure(findFirecracker(asked({ firecrackerDirectory: path }, env)))
+      expect(error.code).toBe('BINARY_NOT_FOUND')
+    }
+    for (const firecracker of ['empty', 'dangling/firecracker', 'absent', 'pipe', 'x'.repeat(5000)]) {
+      const path = join(directory, firecracker)
+      const error = await failure(findFirecracker(asked({ firecracker: path }, env)))
+      expect(error.code).toBe('BINARY_NOT_FOUND')
+      expect(error.message).toMatch(/^the option firecracker names .*, which is not an executable file$/)
+    }
+  })
+
+  test('a folder in it that has thousands of other files is named, and the others count', async () => {
+    const path = pretend('many/a', '1.16.1')
+    mkdirSync(join(directory, 'many', 'other'))
+    for (let i = 0; i < 1001; i++) writeFileSync(join(directory, 'many', 'other', `${i}`), '')
+    const of = (name: string) =>
+      findFirecracker(asked({ firecrackerDirectory: join(directory, name) }, { PATH: '' }))
+    expect(await of('many')).toMatchObject({ path })
+    rmSync(path)
+    expect((await failure(of('many'))).message).toContain('other has 1001 entries, more than 1000')
+  })
+
+  test('a folder with more binaries than a person keeps is refused before any is run', async () => {
+    mkdirSync(join(directory, 'many'))
+    const mark = join(directory, 'ran')
+    for (let i = 0; i < 65; i++) {
+      const path = join(directory, 'many', `firecracker-v1.${i}.0-x86_64`)
+      writeFileSync(path, `#!/bin/sh\ntouch ${mark}\n`, { mode: 0o755 })
+    }
+    const many = asked({ firecrackerDirectory: join(directory, 'many') }, { PATH: '' })
+    expect(await failure(findFirecracker(many))).toMatchObject({
+      code: 'BINARY_NOT_FOUND',
+      message: expect.stringContaining('more than 64'),
+    })
+    expect(existsSync(mark)).toBe(false)
+  })
+})
+
 /** An executable in $VARVE_FIRECRACKER_DIR that counts how often it is asked. */
 function inFolder(name: string, version: string): string {
   const path = join(directory, 'many', name)

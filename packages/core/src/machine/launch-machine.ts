@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { type FirecrackerBinary, findFirecracker } from '../firecracker/binary.js'
+import { type BinaryPlaces, onlyPlaces } from '../firecracker/binary-places.js'
 import { jailCgroups } from '../firecracker/jail-cgroups.js'
 import type { JailerOptions } from '../firecracker/jailer.js'
 import { formatFirecrackerVersion } from '../firecracker/version.js'
@@ -15,10 +16,10 @@ import type { MachineSpec } from './machine-spec.js'
 import type { RunningMachine } from './running-machine.js'
 import { claimMachineDirectory, runtimeDirectory } from './runtime-directory.js'
 
-export interface LaunchMachineOptions {
+export interface LaunchMachineOptions extends BinaryPlaces {
   /** 1–32 of a–z, 0–9 and '-'. Default: a random name. */
   readonly name?: string
-  /** Default: `findFirecracker()`. */
+  /** Default: `findFirecracker()`, with the options `firecracker` and `firecrackerDirectory`. */
   readonly binary?: FirecrackerBinary
   /** Default: `runtimeDirectory()`. */
   readonly runtimeDirectory?: string
@@ -33,7 +34,7 @@ export interface LaunchMachineOptions {
  */
 export async function launchMachine(options: LaunchMachineOptions = {}): Promise<LaunchedMachine> {
   const { signal, jailer } = options
-  const binary = options.binary ?? (await findFirecracker(signal === undefined ? {} : { signal }))
+  const binary = options.binary ?? (await binaryFor(options))
   const id = options.name ?? `vm-${randomBytes(4).toString('hex')}`
   let record: MachineRecord = {
     format: 'varve-machine',
@@ -82,6 +83,12 @@ export async function launchMachine(options: LaunchMachineOptions = {}): Promise
   }
 }
 
+const binaryFor = (options: LaunchMachineOptions): Promise<FirecrackerBinary> =>
+  findFirecracker({
+    ...onlyPlaces(options),
+    ...(options.signal === undefined ? {} : { signal: options.signal }),
+  })
+
 /**
  * Launches and boots in one step. What is wrong with `spec` is found before anything is launched (`assertBootable`):
  * INVALID_ARGUMENT, NOT_FOUND, PATH_INVALID or FORMAT_INVALID, with the field in `details.field`.
@@ -90,8 +97,7 @@ export async function bootMachine(
   spec: MachineSpec,
   options: LaunchMachineOptions = {},
 ): Promise<RunningMachine> {
-  const { signal } = options
-  const binary = options.binary ?? (await findFirecracker(signal === undefined ? {} : { signal }))
+  const binary = options.binary ?? (await binaryFor(options))
   assertBootable(spec, binary.version)
   const launched = await launchMachine({
     ...(spec.name === undefined ? {} : { name: spec.name }),

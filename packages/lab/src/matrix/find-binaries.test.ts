@@ -1,4 +1,4 @@
-import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { chmodSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
@@ -31,6 +31,17 @@ test('a folder has those of releases and those in folders of their own, oldest f
   pretend('old/firecracker', 'Firecracker v1.9.1')
   pretend('main/firecracker', 'Firecracker v1.17.0-dev')
   expect(await labels([folder])).toEqual(['1.9.1', '1.16.1', '1.17.0'])
+})
+
+test('of a folder only those count that a boot or restore would take from it', async () => {
+  const own = pretend('own/firecracker', 'Firecracker v1.12.1')
+  pretend('shared/firecracker', 'Firecracker v1.14.4')
+  chmodSync(join(folder, 'shared'), 0o777)
+  expect((await findBinaries([folder])).map(({ path }) => path)).toEqual([own])
+  await expect(findBinaries([join(folder, 'shared')])).rejects.toMatchObject({
+    code: 'BINARY_NOT_FOUND',
+    message: expect.stringContaining('other users may write to its folder'),
+  })
 })
 
 test('each once; two of one version are told apart', async () => {

@@ -1,6 +1,12 @@
-import { accessSync, constants, readdirSync, realpathSync, statSync } from 'node:fs'
-import { basename, join } from 'node:path'
-import { type FirecrackerBinary, findFirecracker, formatFirecrackerVersion, VarveError } from 'varve'
+import { accessSync, constants, realpathSync, statSync } from 'node:fs'
+import { basename } from 'node:path'
+import {
+  binariesIn,
+  type FirecrackerBinary,
+  findFirecracker,
+  formatFirecrackerVersion,
+  VarveError,
+} from 'varve'
 
 /** One column of the matrix. */
 export interface MatrixBinary {
@@ -12,14 +18,11 @@ export interface MatrixBinary {
   readonly problem: string | null
 }
 
-/** Binaries in a folder: of a build, of a release (`firecracker-v1.16.1-x86_64`), or each in a folder of its own. */
-const isFirecrackerName = (name: string) =>
-  /^firecracker(-v\d[\w.-]*)?$/.test(name) && !name.endsWith('.debug')
 const maxBinaries = 64
 
 /**
- * The Firecrackers that the paths lead to, each once, oldest first: an executable file is one, a folder has some, itself or in its
- * folders. Without paths: what is in `$VARVE_FIRECRACKER_DIR`, and what `findFirecracker` finds. Errors: BINARY_NOT_FOUND.
+ * The Firecrackers that the paths lead to, each once, oldest first: an executable file is one, a folder has those that Varve would run
+ * from it (`binariesIn`). Without paths: what is in `$VARVE_FIRECRACKER_DIR`, and what `findFirecracker` finds. Errors: BINARY_NOT_FOUND.
  */
 export async function findBinaries(
   paths: readonly string[],
@@ -49,20 +52,12 @@ function binariesAt(path: string): readonly string[] {
     if (isExecutable(path)) return [path]
     throw new VarveError('BINARY_NOT_FOUND', `${path} is not an executable file`)
   }
-  const inside = (folder: string) =>
-    readdirSync(folder)
-      .filter(isFirecrackerName)
-      .map((name) => join(folder, name))
-      .filter(isExecutable)
-  const folders = readdirSync(path)
-    .map((name) => join(path, name))
-    .filter((it) => statSync(it, { throwIfNoEntry: false })?.isDirectory())
-  const found = [path, ...folders].flatMap(inside)
-  if (found.length === 0)
-    throw new VarveError('BINARY_NOT_FOUND', `no Firecracker in ${path}, nor in its folders`, {
-      remedy: 'binaries there are named firecracker, or as in a release: firecracker-v1.16.1-x86_64',
-    })
-  return found
+  const { paths: found, refused } = binariesIn(path)
+  if (found.length > 0) return found
+  const because = refused.length === 0 ? '' : ` (${refused.slice(0, 5).join('; ')})`
+  throw new VarveError('BINARY_NOT_FOUND', `no Firecracker in ${path}, nor in its folders${because}`, {
+    remedy: 'binaries there are named firecracker, or as in a release: firecracker-v1.16.1-x86_64',
+  })
 }
 
 function isExecutable(path: string): boolean {
@@ -76,7 +71,7 @@ function isExecutable(path: string): boolean {
 
 async function describe(path: string, env: NodeJS.ProcessEnv): Promise<Omit<MatrixBinary, 'label'>> {
   try {
-    return { path, binary: await findFirecracker({ env: { ...env, FIRECRACKER: path } }), problem: null }
+    return { path, binary: await findFirecracker({ env, firecracker: path }), problem: null }
   } catch (error) {
     return { path, binary: null, problem: error instanceof Error ? error.message : String(error) }
   }

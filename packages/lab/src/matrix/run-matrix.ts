@@ -9,7 +9,8 @@ const help = `usage: npm run matrix -- [--scenario NAME]… [--limit SECONDS] [-
 
 Runs every scenario, or those named, on this host's KVM with each Firecracker, and prints a table.
 FIRECRACKER is a binary, or a folder. In a folder and its subfolders, binaries are named firecracker, or as in a
-release, firecracker-v1.16.1-x86_64. Without FIRECRACKER: those in $VARVE_FIRECRACKER_DIR, and the one that Varve would use.
+release, firecracker-v1.16.1-x86_64; those that another user may write to are left out. Without FIRECRACKER: those in
+$VARVE_FIRECRACKER_DIR, and the one that Varve would use.
 
   --scenario NAME   only this one; may be given several times
   --limit SECONDS   time limit of one scenario on one binary; beyond it, it fails (default 600)
