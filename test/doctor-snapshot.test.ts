@@ -1,6 +1,13 @@
-import { mkdirSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
+import { copyFileSync, existsSync, mkdirSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
 import { buildMicroGuest } from '@varve/lab'
-import { checkSnapshot, listMachines, type OpenSnapshot, restoreMachine, type SnapshotStore } from 'varve'
+import {
+  checkSnapshot,
+  listMachines,
+  type OpenSnapshot,
+  restoreMachine,
+  type SnapshotConfig,
+  type SnapshotStore,
+} from 'varve'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { commandsIn, varve } from './support/cli.js'
 import { openWorld, type World } from './support/world.js'
@@ -70,29 +77,111 @@ test('of a directory and of a state file', async () => {
   await refused(2, 'USAGE', 'doctor', 'one', 'two')
 })
 
-test('a restore refuses in the words of the check, and leaves nothing', async () => {
-  const opened = (change: (snapshot: OpenSnapshot) => Partial<OpenSnapshot>): SnapshotStore => {
+test('a restore refuses in the words of the check, launches nothing, and leaves nothing', async () => {
+  const described = (change: (config: SnapshotConfig) => SnapshotConfig): SnapshotStore => {
     const { store } = world
+    const describe = async (ref: string) => {
+      const about = await store.describe(ref)
+      return { ...about, config: change(about.config) }
+    }
     const open = async (ref: string) => {
       const snapshot = await store.open(ref)
       const dispose = () => snapshot[Symbol.asyncDispose]()
-      return { ...snapshot, ...change(snapshot), [Symbol.asyncDispose]: dispose } as OpenSnapshot
+      return { ...snapshot, config: change(snapshot.config), [Symbol.asyncDispose]: dispose } as OpenSnapshot
     }
-    return { open, describe: store.describe.bind(store) } as Partial<SnapshotStore> as SnapshotStore
+    return { open, describe } as Partial<SnapshotStore> as SnapshotStore
   }
+  const mark = world.path('launched')
+  const path = world.path('marks-its-launch')
+  writeFileSync(path, `#!/bin/sh\ntouch ${mark}\nexec ${world.binary.path} "$@"\n`, { mode: 0o755 })
+  const options = { ...world, binary: { ...world.binary, path } }
   for (const [id, store] of [
-    ['arch', opened(({ config }) => ({ config: { ...config, host: { ...config.host, arch: 'aarch64' } } }))],
+    ['arch', described((config) => ({ ...config, host: { ...config.host, arch: 'aarch64' } }))],
     [
       'huge-pages',
-      opened(({ config }) => ({
-        config: { ...config, machine: { ...config.machine, 'machine-config': { huge_pages: '2M' } } },
+      described((config) => ({
+        ...config,
+        machine: { ...config.machine, 'machine-config': { huge_pages: '2M' } },
       })),
     ],
   ] as const) {
-    const error = await restoreMachine(store, 'one', world).catch((it) => it)
+    const error = await restoreMachine(store, 'one', options).catch((it) => it)
     expect(error).toMatchObject({ code: 'HOST_UNSUPPORTED', details: { check: id } })
     const check = (await checkSnapshot({ store, ref: 'one' })).find((it) => it.id === id)
     if (id === 'huge-pages') expect(error.message).toBe(check?.says)
+    expect(existsSync(mark)).toBe(false)
     expect(listMachines(world.runtimeDirectory)).toEqual([])
   }
+  await using restored = (await restoreMachine(world.store, 'one', options)).machine
+  expect(existsSync(mark)).toBe(true)
+  expect(restored.state).toBe('running')
+})
+
+test('a tag that moves while a restore begins: the snapshot that the Firecracker was chosen for is restored', async () => {
+  const { store } = world
+  await right('restore', 'one', '--name', 'again')
+  await right('snapshot', 'create', 'again', '--tag', 'two')
+  await right('stop', 'again')
+  const { id } = await store.tag('one', 'moving')
+  const moves = {
+    describe: async (ref: string) => {
+      const about = await store.describe(ref)
+      await store.tag('two', 'moving')
+      return about
+    },
+    open: store.open.bind(store),
+  } as Partial<SnapshotStore> as SnapshotStore
+  const { machine, report } = await restoreMachine(moves, 'moving', world)
+  await machine.stop()
+  expect(report.snapshot).toBe(id)
+})
+
+test('--firecracker and --firecracker-dir, of each verb that looks for one', async () => {
+  const env = { FIRECRACKER: '/nonexistent' }
+  const of = async (...args: string[]) => {
+    const { status, stdout, stderr } = await varve({ ...world, env }, ...args)
+    return { status, stdout, stderr }
+  }
+  mkdirSync(world.path('folder'), { mode: 0o755 })
+  mkdirSync(world.path('empty'), { mode: 0o755 })
+  copyFileSync(world.binary.path, world.path('folder/firecracker'))
+  const boot = ['boot', '--kernel', 'micro.elf', '--memory', '16', '--name']
+  for (const [i, places] of [
+    ['--firecracker', 'folder/firecracker'],
+    ['--firecracker-dir', 'folder'],
+  ].entries()) {
+    for (const verb of [
+      [...boot, `boot${i}`],
+      ['restore', 'one', '--name', `restored${i}`],
+      ['clone', 'one', '-n', '1', '--name', `clone${i}`],
+      ['doctor', 'one'],
+    ]) {
+      const { status, stdout, stderr } = await of(...verb, ...places)
+      expect(status, stderr).toBe(0)
+      if (verb[0] === 'doctor') expect(stdout).toContain(world.path('folder/firecracker'))
+    }
+    expect((await of('doctor', ...places)).stdout).toMatch(
+      /^ok +firecracker +Firecracker 1\.12\.1 at .*folder\/firecracker \(option /m,
+    )
+  }
+  await varve(world, 'stop', '--all')
+  for (const verb of [
+    [...boot, 'x'],
+    ['restore', 'one'],
+    ['clone', 'one'],
+  ]) {
+    const refused = async (...places: string[]) => {
+      const { status, stderr } = await of(...verb, ...places, '--json')
+      return { status, code: JSON.parse(stderr).error.code }
+    }
+    expect(await refused('--firecracker', 'absent')).toEqual({ status: 3, code: 'BINARY_NOT_FOUND' })
+    expect(await refused('--firecracker-dir', 'absent')).toEqual({ status: 3, code: 'BINARY_NOT_FOUND' })
+    expect(await refused('--firecracker', '')).toEqual({ status: 2, code: 'USAGE' })
+    expect(await refused('--firecracker-dir', 'folder', '--firecracker', 'x')).toEqual({
+      status: 2,
+      code: 'USAGE',
+    })
+  }
+  expect((await of(...boot, 'x', '--firecracker-dir', 'empty')).status).toBe(3)
+  expect(listMachines(world.runtimeDirectory)).toEqual([])
 })

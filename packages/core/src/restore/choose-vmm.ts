@@ -5,6 +5,7 @@ import {
   type FirecrackerBinary,
   findFirecrackerFor,
 } from '../firecracker/binary.js'
+import { type BinaryPlaces, onlyPlaces } from '../firecracker/binary-places.js'
 import { inspectStateFile } from '../firecracker/inspect/inspect-state-file.js'
 import {
   type FirecrackerVersion,
@@ -13,6 +14,8 @@ import {
 } from '../firecracker/version.js'
 import type { LaunchedMachine } from '../machine/launched-machine.js'
 import type { SnapshotStore } from '../store/store-types.js'
+import { checkArch, checkHugePages, hugePagesOf } from './preflight/cheap-checks.js'
+import { assertPassed } from './preflight/snapshot-check.js'
 
 /** Which Firecracker a restore takes, and why. */
 export interface VmmOfRestore {
@@ -28,7 +31,7 @@ export interface ChosenVmm {
   readonly binary: FirecrackerBinary | undefined
 }
 
-interface ChooseVmmOptions {
+interface ChooseVmmOptions extends BinaryPlaces {
   readonly machine?: LaunchedMachine
   readonly binary?: FirecrackerBinary
   readonly signal?: AbortSignal
@@ -36,27 +39,33 @@ interface ChooseVmmOptions {
 }
 
 /**
- * The Firecracker for a snapshot, checked before it is launched: one that the caller gave must load what the snapshot's own release
- * wrote (VERSION_UNSUPPORTED); without one, `findFirecrackerFor` decides. Costs 0.1 ms where the versions are known.
+ * The Firecracker for a snapshot, and the snapshot's id: a tag can move before it is opened. Checked before anything is launched: this host
+ * has its architecture, and it has no huge pages (HOST_UNSUPPORTED); one that the caller gave must load what the snapshot's own
+ * release wrote (VERSION_UNSUPPORTED); without one, `findFirecrackerFor` decides. Costs 0.1 ms where the versions are known.
  */
 export async function chooseVmm(
   store: SnapshotStore,
   ref: string,
   options: ChooseVmmOptions,
-): Promise<ChosenVmm> {
-  const { config } = await store.describe(ref)
-  return chooseVmmFor(versionOf(config.firecracker.version), options)
+): Promise<ChosenVmm & { readonly id: string }> {
+  const { config, entry } = await store.describe(ref)
+  assertPassed(checkArch(config.host.arch))
+  assertPassed(checkHugePages(hugePagesOf(config)))
+  const chosen = await chooseVmmFor(versionOf(config.firecracker.version), options)
+  return { ...chosen, id: entry.id }
 }
 
 /** The same for a state file alone, which tells the series of its release: any of it loads the others' snapshots. */
 export async function chooseVmmOfState(statePath: string, options: ChooseVmmOptions): Promise<ChosenVmm> {
-  const { format } = await inspectStateFile(statePath)
+  const { format, arch, vmInfo } = await inspectStateFile(statePath)
+  assertPassed(checkArch(arch))
+  assertPassed(checkHugePages(vmInfo.hugePages))
   return chooseVmmFor(versionOf(/\d+\.\d+\.\d+/.exec(format.firecracker)?.[0] ?? ''), options)
 }
 
 async function chooseVmmFor(
   maker: FirecrackerVersion | undefined,
-  { machine, binary: given, signal, onProgress }: ChooseVmmOptions,
+  { machine, binary: given, signal, onProgress, ...places }: ChooseVmmOptions,
 ): Promise<ChosenVmm> {
   if (machine !== undefined) {
     if (maker !== undefined) assertLoads(machine.firecrackerVersion, maker, `that of ${machine.id}`)
@@ -68,6 +77,7 @@ async function chooseVmmFor(
     return chosen(given, 'the caller named it')
   }
   const { binary, reason } = await findFirecrackerFor(maker, {
+    ...onlyPlaces(places),
     ...(signal === undefined ? {} : { signal }),
     ...(onProgress === undefined ? {} : { onProgress }),
   })

@@ -30,8 +30,6 @@ import { endLeaseOfGraduated } from './page-server/served-graduation.js'
 import type { PageServer } from './page-server/start-page-server.js'
 import { pagedEngine } from './paged-engine.js'
 import { patchedEngine } from './patched-engine.js'
-import { checkArch, checkHugePages, hugePagesOf } from './preflight/cheap-checks.js'
-import { assertPassed } from './preflight/snapshot-check.js'
 import {
   type ImageTarget,
   type MachineRecording,
@@ -173,11 +171,9 @@ export async function restoreMachine(
   if (asked !== 'auto') engines[asked].warmUp?.()
   let recording: MachineRecording | undefined
   try {
-    const { vmm } = await choosing
+    const { vmm, id } = await choosing
     // While the VMM starts.
-    await using snapshot = await phase('open', () => store.open(ref, { signal, onProgress }))
-    assertPassed(checkArch(snapshot.config.host.arch))
-    assertPassed(checkHugePages(hugePagesOf(snapshot.config)))
+    await using snapshot = await phase('open', () => store.open(id, { signal, onProgress }))
     const fitted =
       options.workingSet === undefined
         ? null
