@@ -46,7 +46,7 @@ export async function inspectReport(path: string, options: InspectOptions = {}):
   return { ...nothing, memory: await inspectMemoryFile(path, [], options) }
 }
 
-/** The state file, and the memory file where one can be told, of a snapshot's directory or of a state file. */
+/** The state file of a snapshot's directory (or the given state file), and the memory file if it can be found. */
 export async function snapshotFiles(
   path: string,
 ): Promise<{ readonly statePath: string; readonly memoryPath: string | undefined }> {
@@ -103,13 +103,13 @@ function statOf(path: string): Stats {
   }
 }
 
-/** The whole of a very long name helps no reader. */
+/** Very long names are cut: they do not help a reader. */
 const shortened = (path: string): string => (path.length <= 300 ? path : `${path.slice(0, 300)}…`)
 
 /** Node's message has the path in it again. */
 const reasonOf = (cause: unknown): string => (cause as Error).message.split(', ')[0] ?? ''
 
-/** A name that cannot be looked at is none of the snapshot's files. */
+/** Files that cannot be examined are not the snapshot's. */
 function isRegularFile(path: string): boolean {
   try {
     return statSync(path).isFile()

@@ -25,7 +25,7 @@ function isTimeout(reason: unknown): boolean {
   return reason instanceof Error && reason.name === 'TimeoutError'
 }
 
-/** A reason may be anything; a caller's object is not printed, as it may hold what is not for logs. */
+/** A reason may be any value. A caller's object is not printed, because it may hold secrets. */
 function textOf(reason: unknown): string {
   if (reason instanceof Error) return `${reason.name}: ${reason.message}`
   return typeof reason === 'string' ? reason : typeof reason

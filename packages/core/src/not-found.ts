@@ -1,6 +1,6 @@
 import { VarveError, type VarveErrorOptions } from './errors.js'
 
-/** What a NOT_FOUND error is about: its `details.kind`. A blob is a file of a store: a layer, map, state or disk. */
+/** The kind of thing that was not found, in `details.kind`. A blob is a file of a store: a layer, map, state or disk. */
 export const notFoundKinds = [
   'snapshot',
   'working set',

@@ -29,7 +29,7 @@ export interface ApiTransport extends Disposable {
 
 export function openApiTransport(socketPath: string): ApiTransport {
   const agent = new Agent({ keepAlive: true, maxSockets: 1 })
-  // Not through a link, which a jailed VMM can put in place of its socket.
+  // Never follow a link: a jailed VMM could replace its socket by one.
   agent.createConnection = () => connectSocket(socketPath)
   return {
     exchange: (method, path, body, options = {}) =>

@@ -2,26 +2,25 @@ import { accessSync, constants, readdirSync, realpathSync, type Stats, statSync 
 import { dirname, join } from 'node:path'
 import { isVarveError, VarveError } from '../errors.js'
 
-/** Of a build, or of a release: `firecracker`, `firecracker-v1.16.1-x86_64`. */
+/** Names of binaries in a build (`firecracker`) or a release (`firecracker-v1.16.1-x86_64`). */
 const isFirecrackerName = (name: string): boolean =>
   /^firecracker(-v\d[\w.-]*)?$/.test(name) && !name.endsWith('.debug')
 
-/** A folder of binaries has a few dozen; anything else is another folder. */
+/** A folder of binaries has a few dozen entries; a larger folder is something else. */
 const maxEntries = 1000
 /** Each is run once to ask for its version. */
 const maxBinaries = 64
 
 export interface BinaryFolder {
-  /** Without links, each once. */
+  /** Real paths, without links; each appears once. */
   readonly paths: readonly string[]
-  /** What is there and is not to be run, and why. */
+  /** Files that are there but must not be run, and why. */
   readonly refused: readonly string[]
 }
 
 /**
- * The Firecrackers in a folder and in its folders (`release-v1.16.1-x86_64/`, `1.16.1/`). They are run with the rights of this
- * process, so that only files count that no other user can have put there or changed. BINARY_NOT_FOUND if the folder cannot be
- * listed.
+ * Finds the Firecrackers in a folder and in its subfolders (`release-v1.16.1-x86_64/`, `1.16.1/`). They run with the rights of this
+ * process, so only files count that no other user can have put there or changed. BINARY_NOT_FOUND if the folder cannot be listed.
  */
 export function binariesIn(folder: string): BinaryFolder {
   const paths = new Set<string>()

@@ -11,15 +11,15 @@ export interface VersionOptions extends CommandOptions {
   readonly env?: NodeJS.ProcessEnv
 }
 
-/** A version, and what it was asked of. */
+/** A version, and the identity of the file that gave it. */
 const maxNoteBytes = 8192
 
-/** Answers of this process. */
+/** Answers that this process has had. */
 const known = new Map<string, FirecrackerVersion>()
 
 /**
- * What `firecracker --version` says, asked once for each file: the answer is kept in this process and in the cache directory, for as
- * long as path, inode, size and times are the same. Errors: those of `runCommand`, FORMAT_INVALID (it is no Firecracker).
+ * Asks each file once for `firecracker --version`. The answer is kept in this process and in the cache directory, as long as path, inode,
+ * size and times are the same. Errors: those of `runCommand`; FORMAT_INVALID if the file is no Firecracker.
  */
 export async function binaryVersion(path: string, options: VersionOptions = {}): Promise<FirecrackerVersion> {
   const identity = identityOf(path)
@@ -31,14 +31,14 @@ export async function binaryVersion(path: string, options: VersionOptions = {}):
     const { env: _, ...command } = options
     const text = await runCommand(path, ['--version'], { ...command, timeoutMs: 10_000 })
     version = parseFirecrackerVersion(text.split('\n')[0] ?? '')
-    // It may have been replaced while it was asked.
+    // The file may have been replaced while it was asked.
     if (identityOf(path) === identity) writeNote(note, identity, version)
   }
   known.set(identity, version)
   return version
 }
 
-/** A change of content changes the ctime, which no program can set. */
+/** Identity of the content: a change of content changes the ctime, and no program can set the ctime. */
 function identityOf(path: string): string {
   const { dev, ino, size, mtimeNs, ctimeNs } = statSync(path, { bigint: true })
   return `${path}\n${dev} ${ino} ${size} ${mtimeNs} ${ctimeNs}`
@@ -50,7 +50,7 @@ const notePath = (path: string, env: NodeJS.ProcessEnv | undefined): string =>
 function readNote(note: string, identity: string): FirecrackerVersion | undefined {
   try {
     const { uid, mode } = lstatSync(note)
-    // In a directory of others this could name any version.
+    // In a directory of another user the note could name any version.
     if (uid !== process.getuid?.() || (mode & 0o022) !== 0) return undefined
     const { identity: of, version } = JSON.parse(readSmallFile(note, maxNoteBytes).toString('utf8'))
     return of === identity ? parseFirecrackerVersion(String(version)) : undefined
@@ -59,7 +59,7 @@ function readNote(note: string, identity: string): FirecrackerVersion | undefine
   }
 }
 
-/** Only saves time: where it cannot be kept, the next process asks again. */
+/** Only saves time: if the note cannot be written, the next process asks the binary again. */
 function writeNote(note: string, identity: string, version: FirecrackerVersion): void {
   try {
     mkdirSync(join(note, '..'), { recursive: true, mode: 0o700 })

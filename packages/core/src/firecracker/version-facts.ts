@@ -6,11 +6,11 @@ import {
   parseFirecrackerVersion,
 } from './version.js'
 
-/** What is known of one restore, as far as a fact may depend on it. */
+/** The properties of one restore on which a fact may depend. */
 export interface RestoreFacts {
-  /** Took the snapshot; undefined where it is not known. */
+  /** The release that took the snapshot; undefined if it is not known. */
   readonly maker: FirecrackerVersion | undefined
-  /** Would load it; undefined where there is none. */
+  /** The release that would load it; undefined if there is none. */
   readonly loader: FirecrackerVersion | undefined
   readonly arch: 'x86_64' | 'aarch64'
   /** `uname -r` here. */
@@ -20,14 +20,14 @@ export interface RestoreFacts {
   readonly memorySlots: number
 }
 
-/** Something to know of certain releases, whatever the snapshot. */
+/** A defect or property of certain releases, for any snapshot. */
 export interface VersionFact {
   readonly id: string
   /** A public issue, or where it was seen. */
   readonly source: string
-  /** Whose release decides: the one that took the snapshot, or the one that loads it. */
+  /** The release that decides: the one that took the snapshot, or the one that loads it. */
   readonly of: 'maker' | 'loader'
-  /** Releases in which it is mended, as in `Availability`; null where in none yet. */
+  /** Releases in which it is mended, as in `Availability`; null if there is none yet. */
   readonly mended: Availability | null
   /** The first release that has it; null for all. */
   readonly since: string | null
@@ -106,7 +106,7 @@ export const versionFacts: readonly VersionFact[] = [
   },
 ]
 
-/** Those that hold for a restore. */
+/** The facts that hold for a restore. */
 export function factsOf(about: RestoreFacts): readonly VersionFact[] {
   return versionFacts.filter((fact) => holds(fact, about))
 }

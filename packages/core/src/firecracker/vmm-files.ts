@@ -20,9 +20,9 @@ export type Placement = 'shared' | 'read-only' | 'copy'
 /**
  * How Firecracker sees the host's files. Without a jailer every path is the host's own. In a jail, inputs are linked
  * (or copied, where the jail's user does not own them) under its root, and outputs are moved out of it. A jail's root
- * belongs to a user who is not trusted, and who may change all in it at any moment: nothing that this process does there
- * follows a symbolic link, wherever in a path it is (`openBeneath`), and names of one part, which are all that it gives there itself,
- * are never removed with what is below them.
+ * belongs to a user who is not trusted, and who may change everything in it at any moment. So no operation of this process there follows a
+ * symbolic link in any part of a path (`openBeneath`). This process itself gives only names of one part there, and never removes
+ * such a name recursively.
  */
 export interface VmmFiles {
   /** Path, as Firecracker must be told it, of an existing host file that it only reads. */
@@ -40,11 +40,11 @@ export interface VmmFiles {
    */
   place(name: string, hostPath: string, how: Placement, options?: FileOptions): Promise<void>
   /**
-   * The host file that a path of Firecracker's leads to, without links; undefined where there is none. In a jail that can be
-   * another file a moment later: it is for people and for comparisons; `open` is for its content.
+   * The real path of the host file that a path of Firecracker's leads to; undefined if there is none. In a jail it can be another file a
+   * moment later: use it for messages and comparisons only, and `open` for content.
    */
   locate(vmmPath: string): Promise<string | undefined>
-  /** Opens what is there for reading, and in a jail nothing else than what is in the jail. Errors as open(2) gives them. */
+  /** Opens the file for reading; in a jail only a file that lies in the jail. Errors as open(2) gives them. */
   open(vmmPath: string): Promise<FileHandle>
 }
 
@@ -172,8 +172,8 @@ async function linkFor(
 }
 
 /**
- * Out of the jail, and into the hands of whoever runs this. The file that is looked at is the one that comes out: its user can put
- * another under that name at any moment, a directory or a second name of another file as well.
+ * Moves a file out of the jail and gives it to this process's user. The file that was checked is the one that comes out: the jail's user can
+ * put another one under that name at any moment, also a directory or a second name of another file.
  */
 async function moveOut(root: string, name: string, to: string): Promise<void> {
   const from = join(root, name)
@@ -206,7 +206,7 @@ async function moveOut(root: string, name: string, to: string): Promise<void> {
   await lchown(to, process.getuid?.() ?? 0, process.getgid?.() ?? 0)
 }
 
-/** A name in a jail. A directory that its user has put there stays until the jail is removed. */
+/** Removes a name in a jail. If the jail's user has put a directory there, it stays until the jail is removed. */
 function dropName(path: string): void {
   try {
     unlinkSync(path)
@@ -215,5 +215,5 @@ function dropName(path: string): void {
   }
 }
 
-/** Of another file system, or one without further names. */
+/** The file is on another file system, or on one without hard links. */
 const mayBeCopied = new Set(['EXDEV', 'EPERM', 'EMLINK', 'EOPNOTSUPP'])

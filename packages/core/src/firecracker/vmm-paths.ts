@@ -23,7 +23,7 @@ export const logName = 'firecracker.log'
  */
 export const standardErrorName = 'stderr.log'
 
-/** PATH_INVALID where a socket's path would be too long. */
+/** PATH_INVALID if a socket's path would be too long. */
 export function vmmPaths(directory: string, jailRoot?: string): VmmPaths {
   const local = jailRoot ?? directory
   return {

@@ -26,7 +26,7 @@ export async function publishFile<Result>(
   const file = await createTemporary(path)
   const temporary = file.path
   try {
-    // Open, and so locked, until its temporary name is gone: another process would take that for left over.
+    // The file stays open, and so locked, until its temporary name is gone: otherwise another process would remove it as left over.
     await using _open = file
     const result = await write(file)
     await syncFile(file)

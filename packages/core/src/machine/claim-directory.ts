@@ -10,10 +10,10 @@ import { type MachineRecord, writeRecord } from './machine-record.js'
 
 const draftPrefix = '.new-'
 
-/** What a listing removes (`removeLeftDraft`) is made again. */
+/** A listing may remove a draft (`removeLeftDraft`); then it is made again. This many tries. */
 const attempts = 5
 
-/** How long the end of the machine that had the name is waited for. */
+/** How long to wait until the machine that had the name has ended. */
 const endWaitMs = 5000
 
 export interface ClaimedDirectory {
@@ -23,8 +23,8 @@ export interface ClaimedDirectory {
 }
 
 /**
- * The private directory of a new machine (0700). It gets its name with its record and its owner's lock in it, so that a directory without
- * them is left over. ALREADY_EXISTS where a live machine has the name.
+ * Makes the private directory of a new machine (0700). It gets its name once its record and its owner's lock are in it, so a directory
+ * without them is left over. ALREADY_EXISTS if a live machine has the name.
  */
 export function claimDirectory(runtime: string, directory: string, record: MachineRecord): ClaimedDirectory {
   for (let attempt = 1; ; attempt++) {
@@ -55,8 +55,8 @@ export function claimDirectory(runtime: string, directory: string, record: Machi
 export const isDraft = (directory: string): boolean => basename(directory).startsWith(draftPrefix)
 
 /**
- * The draft of a process that was killed while it made a machine. Renamed before it is removed: if its maker lives after all and gives it
- * its name in this moment, one of the two renames fails, and with it that side gives up.
+ * Removes the draft of a process that was killed while it made a machine. The draft is renamed first: if its maker still lives and gives it
+ * its name at this moment, one of the two renames fails, and that side gives up.
  */
 export function removeLeftDraft(directory: string): void {
   if (anythingLives(directory)) return

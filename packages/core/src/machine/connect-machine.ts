@@ -64,6 +64,6 @@ export async function stopMachine(id: string, options: FindOptions = {}): Promis
     await sleep(2)
   }
   endAndRemove(directory, record)
-  // Its owner may have found it dead meanwhile; but it was stopped.
+  // The owner may have seen the VMM's end and noted a death, but this call stopped the machine.
   forgetDeathNote(runtime, record)
 }

@@ -8,12 +8,12 @@ import { type MachineRecord, maxRecordBytes } from './machine-record.js'
 /** Why a machine is gone that nobody stopped. */
 export interface DeathNote {
   readonly id: string
-  /** As in its record: tells it from another machine of that name. */
+  /** As in its record: distinguishes it from another machine of that name. */
   readonly createdAt: string
   /** UTC, ISO 8601: when it was found dead. */
   readonly foundAt: string
   readonly reason: string
-  /** Its page server or that one's guard killed it, as its pages could not come. */
+  /** Whether its page server or guard killed it because its pages could not come. */
   readonly killed: boolean
   /** The last lines that the guest wrote to its serial port; empty if there are none. */
   readonly console: string
@@ -40,13 +40,13 @@ const notePath = (runtime: string, id: string) => join(notesDirectory(runtime), 
 /** Old notes are of no interest, and there is one more for each detached machine that dies. */
 const maxNotes = 100
 
-/** What can be known about the end of a VMM from its files, or from the note that was kept of them. */
+/** What is known about the end of a VMM, from its files or from the note that was kept of them. */
 export interface Death {
-  /** Why its page server or that one's guard killed it; null if they did not. */
+  /** Why its page server or guard killed it; null if they did not. */
   readonly killed: string | null
-  /** Firecracker's. */
+  /** The last words of Firecracker, or the reason in the note. */
   readonly words: string
-  /** The guest's, on its serial port. */
+  /** The last lines that the guest wrote to its serial port. */
   readonly console: string
 }
 
@@ -64,8 +64,8 @@ export function lookAtDeath(paths: VmmPaths, record: MachineRecord): Death {
 }
 
 /**
- * Keeps the reason of a dead machine beside the machines, before its directory is removed: its owner, and whoever looks for the machine
- * later, can learn what became of it. The first note of a machine stands.
+ * Keeps the reason of a machine's end outside its directory, before that is removed, so that its owner and any process that looks for the
+ * machine later can learn it. The first note of a machine stays.
  */
 export function keepDeathNote(runtime: string, directory: string, record: MachineRecord): void {
   const { killed, words, console } = lookAtDeath(vmmPaths(directory, record.jail?.root), record)
@@ -95,7 +95,7 @@ export function readDeathNote(runtime: string, id: string): DeathNote | undefine
   }
 }
 
-/** Only of that machine, not of another one that had its name. */
+/** Only the note of this machine, not of another one that had its name. */
 export function forgetDeathNote(
   runtime: string,
   { id, createdAt }: Pick<MachineRecord, 'id' | 'createdAt'>,

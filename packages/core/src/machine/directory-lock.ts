@@ -1,16 +1,16 @@
 import { closeSync, constants, fstatSync, lstatSync, openSync } from 'node:fs'
 import { lockDescriptor, sleepInThread } from '../sys/file-lock.js'
 
-/** `missing` also if it is no directory, or a link. */
+/** `missing` also means that it is a link, or no directory. */
 export type DirectoryLock =
   | { readonly state: 'held'; release(): void }
   | { readonly state: 'busy' }
   | { readonly state: 'missing' }
 
 /**
- * The lock (flock(2) of the directory itself) on ending the machine that has this directory now. The directory is renamed by the holder
- * alone, so that while it is held, the name leads to the same machine; a new machine of that name has another directory, with
- * another lock. Waits in this thread: exit hooks end machines too.
+ * The lock for ending the machine that has this directory now: flock(2) of the directory itself. Only its holder renames the directory, so
+ * the name leads to the same machine while the lock is held. A new machine of that name has another directory, with another lock. Waits
+ * in this thread, because exit hooks end machines too.
  */
 export function lockMachineDirectory(directory: string, waitMs: number): DirectoryLock {
   const deadline = performance.now() + waitMs

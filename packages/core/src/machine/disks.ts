@@ -22,7 +22,7 @@ export interface AttachedDisk {
   /** The host file, without links; null where the file that Firecracker has open is no longer at that path. */
   readonly hostPath: string | null
   readonly readOnly: boolean
-  /** Device and inode of the file that Firecracker has open: what may be at that path later is compared with it. */
+  /** Device and inode of the file that Firecracker has open, to compare with the file at that path later. */
   readonly identity: string | null
   /** Size of the file; 0 where it is gone, and of a block device. */
   readonly sizeBytes: number
@@ -98,13 +98,13 @@ export class PlacedFiles {
     this.#paths.push(path)
   }
 
-  /** One of this process's own, which goes with its content. */
+  /** A directory that this process made, and removes with its content. */
   addDirectory(path: string): void {
     this.#directories.push(path)
   }
 
   async remove(): Promise<void> {
-    // Only the name: a jailed VMM could have a directory there by now, and exchange what is below it while that is removed.
+    // Only the name: a jailed VMM could have put a directory there, and exchange its content while it is removed.
     for (const path of this.#paths.splice(0)) await unlink(path).catch(() => {})
     for (const path of this.#directories.splice(0)) await rm(path, { recursive: true, force: true })
   }
@@ -124,7 +124,7 @@ export async function placeDisks(
     signal,
   }: {
     readonly copies: string | null
-    /** To whom `copies` belongs. */
+    /** The process that `copies` belongs to. */
     readonly holder: Holder
     readonly signal: AbortSignal | undefined
   },
@@ -147,10 +147,10 @@ export async function placeDisks(
     }
 }
 
-/** gc removes every draft that it meets: its maker makes another. */
+/** gc removes every draft that it meets; its maker then makes another. This many tries. */
 const attempts = 5
 
-/** A new private directory that says whose it is from before it has its name on, so that gc never takes it for left over. */
+/** Makes a private directory that names its holder before it has its own name, so that gc never takes it for left over. */
 function makeHeldDirectory(directory: string, holder: Holder): void {
   for (let attempt = 1; ; attempt++) {
     const draft = `${directory}.tmp-${randomBytes(6).toString('hex')}`
@@ -222,8 +222,8 @@ export async function copyDisk(
 }
 
 /**
- * The same for a disk of a machine. What is copied is the file that Firecracker had open when `disks` was asked, and nothing
- * that was put in its place since: a jailed VMM may do that. NOT_FOUND where it is no longer there.
+ * The same for a disk of a machine. Copies only the file that Firecracker had open when `disks` was asked: a jailed VMM may put another
+ * file in its place. NOT_FOUND if the file is no longer there.
  */
 export async function copyAttachedDisk(
   files: VmmFiles,

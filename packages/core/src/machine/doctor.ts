@@ -68,7 +68,7 @@ async function checkBinary(options: FindBinaryOptions): Promise<HostCheck> {
   }
 }
 
-/** With the words of a launch there. */
+/** Says the same as a launch in that directory would. */
 function checkRuntime(runtime: string): HostCheck {
   const id = 'runtime'
   try {
@@ -220,7 +220,7 @@ function checkMapCount(): HostCheck {
   }
 }
 
-/** Whether the pagemap recorder can count touched pages alone. */
+/** Whether the pagemap recorder can count only touched pages. */
 function checkFaultAround(): HostCheck {
   const id = 'fault-around'
   const obstacle = faultAroundObstacle()

@@ -20,8 +20,9 @@ import { unrecordedVmms } from './unrecorded-vmm.js'
 const busyTimeoutMs = 10_000
 
 /**
- * SIGKILLs what the record names and removes the machine's files, leases and copies of disks. Safe to repeat; synchronous, for exit
- * hooks. A directory whose machine is another one by now is left alone. `note`: keep the reason of the end, if there is none yet.
+ * SIGKILLs the processes that the record names, and removes the machine's files, leases and copies of disks. Safe to repeat; synchronous,
+ * for exit hooks. If the directory now belongs to another machine, it is left alone. `note`: keep the reason of the end, unless there is
+ * one already.
  */
 export function endAndRemove(
   directory: string,
@@ -58,15 +59,15 @@ export function endAndRemove(
 }
 
 /**
- * Ends a machine whose VMM has ended, or whose owner has ended without detaching it, and removes what belongs to it. False if the machine
- * lives, or nothing tells. Never waits for another process that is ending it already: that machine is as good as gone.
+ * Ends a machine if its VMM has ended, or its owner has ended without detaching it, and removes all that belongs to it. False if the machine
+ * lives, or nothing can tell. Never waits for another process that is already ending it: that machine is as good as gone.
  */
 export function removeIfStale(runtime: string, directory: string, waitMs = 0): boolean {
   if (!mayBeStale(directory)) return false
   const lock = lockMachineDirectory(directory, waitMs)
   if (lock.state !== 'held') return true
   try {
-    // Judged again: by now another process may have ended that machine, and a new one have its name.
+    // Judge again: another process may have ended that machine meanwhile, and a new one may have its name.
     const found = lookUpRecord(directory)
     if (!isStale(directory, found)) return false
     if (found.state === 'known') {
@@ -87,9 +88,9 @@ export function removeIfStale(runtime: string, directory: string, waitMs = 0): b
 const mayBeStale = (directory: string): boolean => isStale(directory, lookUpRecord(directory))
 
 function isStale(directory: string, found: ReturnType<typeof lookUpRecord>): boolean {
-  // It may be of a later Varve, and its machine may live.
+  // The record may be of a later Varve, and its machine may live.
   if (found.state === 'unknown') return false
-  // A directory has its record before it has its name: this one is left over from an older version, or damaged.
+  // A directory gets its record before its name: this one is left over from an older version, or damaged.
   if (found.state === 'missing') return !anythingLives(directory)
   const { record } = found
   if (isRecorded(record) && vmmHasEnded(directory, record)) return true
@@ -97,13 +98,13 @@ function isStale(directory: string, found: ReturnType<typeof lookUpRecord>): boo
   return ownerGone && canBeKilledHere(record)
 }
 
-/** Pids of another PID namespace name nothing here, or another process. */
+/** Pids of another PID namespace name no process here, or a wrong one. */
 const canBeKilledHere = (record: MachineRecord): boolean =>
   record.boot === null ||
   isNamedHere({ boot: record.boot, pidNamespace: record.pidNamespace ?? '' }) ||
   record.process === null
 
-/** HOST_UNSUPPORTED where the record's pids name nothing. */
+/** HOST_UNSUPPORTED if the record's pids have no meaning here. */
 export function assertNamedHere(record: MachineRecord): void {
   if (canBeKilledHere(record)) return
   throw new VarveError(
@@ -139,7 +140,7 @@ function endProcesses(directory: string, record: MachineRecord): void {
   for (const helper of record.helpers) killProcess(helper, 'SIGKILL')
 }
 
-/** What lies elsewhere, under names that no other machine gets. */
+/** Removes what lies elsewhere, under names that no other machine gets. */
 function removeBelongings({ diskDirectory, leases }: MachineRecord): void {
   if (diskDirectory !== null) rmSync(diskDirectory, { recursive: true, force: true })
   for (const path of leasePaths(leases)) removeSmallFile(path)
@@ -160,7 +161,7 @@ function removeNamed(directory: string): void {
   removeAside(aside)
 }
 
-/** Directories that their machines have lost already, by the name alone. */
+/** Removes directories that no longer have a machine; their names say so. */
 export const isAside = (directory: string): boolean => basename(directory).startsWith(endedPrefix)
 
 export function removeAside(directory: string): void {
@@ -168,6 +169,6 @@ export function removeAside(directory: string): void {
     // A process that is just ending may still write its last words there.
     rmSync(directory, { recursive: true, force: true, maxRetries: 3 })
   } catch {
-    // The next listing tries again; nothing looks for what is in it.
+    // The next listing tries again; no process uses the content.
   }
 }

@@ -29,8 +29,8 @@ export interface LaunchMachineOptions extends BinaryPlaces {
 
 /**
  * Starts a Firecracker process with a private directory of its own. It ends with this process (also on Ctrl-C) unless
- * it is detached. What it creates, snapshots above all, is for its user alone (umask 077); to start it so, this process has that umask for
- * the millisecond or two of the start. Errors: BINARY_NOT_FOUND, LAUNCH_FAILED, ALREADY_EXISTS (the name), PATH_INVALID, TIMEOUT.
+ * it is detached. Files that it creates, such as snapshots, are for its user alone (umask 077). To start it so, this process itself has that
+ * umask for one or two milliseconds. Errors: BINARY_NOT_FOUND, LAUNCH_FAILED, ALREADY_EXISTS (the name), PATH_INVALID, TIMEOUT.
  */
 export async function launchMachine(options: LaunchMachineOptions = {}): Promise<LaunchedMachine> {
   const { signal, jailer } = options
@@ -90,7 +90,7 @@ const binaryFor = (options: LaunchMachineOptions): Promise<FirecrackerBinary> =>
   })
 
 /**
- * Launches and boots in one step. What is wrong with `spec` is found before anything is launched (`assertBootable`):
+ * Launches and boots in one step. Errors in `spec` are found before the launch (`assertBootable`):
  * INVALID_ARGUMENT, NOT_FOUND, PATH_INVALID or FORMAT_INVALID, with the field in `details.field`.
  */
 export async function bootMachine(

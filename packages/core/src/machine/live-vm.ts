@@ -38,11 +38,11 @@ export class LiveVm {
   #detached = false
   #owner: HeldLife | undefined
   #leaveLogs: (() => void) | undefined
-  /** Looked at once, as the directory goes with the machine. */
+  /** Read once, because the directory is removed with the machine. */
   #death: Death | undefined
   readonly #ended = new AbortController()
 
-  /** `owner`: the lock of this process as the machine's owner, if it is. */
+  /** `owner`: the owner's lock, if this process owns the machine. */
   constructor(
     process: VmmProcess,
     api: ApiClient,
@@ -61,7 +61,7 @@ export class LiveVm {
       this.#takeBackHook = onProcessEnd(() => endAndRemove(this.process.paths.directory, this.#record))
   }
 
-  /** Nothing of a machine stays after its VMM, as nothing but this process knows that it was here. */
+  /** Removes all of the machine after its VMM has ended, because only this process knows of it. */
   #exited(): void {
     this.#death = lookAtDeath(this.process.paths, this.#record)
     this.#ended.abort()
@@ -92,7 +92,7 @@ export class LiveVm {
     this.#record = currentRecord(this.process.paths.directory, this.#record) ?? this.#record
     return this.#record
   }
-  /** The VMM, as what belongs to it (a lease, say) names it. */
+  /** The VMM in the form in which its leases and disk copies name it. */
   get holder(): Holder {
     return vmmHolder(this.process.paths.directory, { ...this.#record, process: this.process.identity })
   }
@@ -153,7 +153,7 @@ export class LiveVm {
     return this.#inTurn(name, () => this.#assertLives(name), run, signal)
   }
 
-  /** A question that changes nothing, and so waits for no step. */
+  /** A question changes nothing, so it waits for no step. */
   async ask<T>(name: string, run: () => Promise<T>): Promise<T> {
     this.#assertLives(name)
     return await this.#untilExit(name, run)
@@ -256,8 +256,8 @@ export class LiveVm {
   }
 
   /**
-   * Ends the VMM and what serves it alone, and removes its directory, copies of disks and leases. Safe to repeat, legal in any state;
-   * MACHINE_STATE once it was detached.
+   * Ends the VMM and the helpers that serve only this VM, and removes its directory, copies of disks and leases. Safe to repeat, legal in
+   * any state; MACHINE_STATE after it was detached.
    */
   async stop(): Promise<VmmExit> {
     if (this.#detached) this.#assertLives('stop')
@@ -270,7 +270,7 @@ export class LiveVm {
     this.api[Symbol.dispose]()
     const { directory } = this.process.paths
     endAndRemove(directory, this.currentRecord)
-    // Another process may have found it dead meanwhile; but it was stopped.
+    // Another process may have seen the VMM's end and noted a death, but this call stopped the machine.
     forgetDeathNote(dirname(dirname(directory)), this.#record)
     this.#disown()
     return exit

@@ -4,7 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { holdLife } from '../sys/life-lock.js'
 import { boundLogs, logKeeperLock, lookMs } from './machine-logs.js'
 
-/** A runtime directory without machines needs no keeper; the next that is detached starts another. */
+/** A runtime directory without machines needs no keeper; the next `detach()` starts another. */
 const idleLooks = 5
 
 const runtime = resolve(process.argv[2] ?? '')
@@ -18,7 +18,7 @@ function machinesThere(): readonly string[] {
   }
 }
 
-/** Until there were no machines for a while; false if another process has the lock, or the directory is gone. */
+/** Runs until there were no machines for a while; false if another process has the lock, or the directory is gone. */
 async function keep(): Promise<boolean> {
   let held: ReturnType<typeof holdLife>
   try {
@@ -37,5 +37,5 @@ async function keep(): Promise<boolean> {
   return true
 }
 
-// A machine that was detached in the last moment found the lock held, and started no keeper.
+// A machine that was detached at the last moment found the lock held and started no keeper, so look again.
 while ((await keep()) && machinesThere().length > 0);

@@ -89,7 +89,7 @@ export abstract class MachineHandle implements AsyncDisposable {
     return this.vm.exitedError()
   }
 
-  /** What Firecracker says of itself. Legal on any handle; MACHINE_EXITED where the VMM has ended. */
+  /** What Firecracker says about itself. Legal on any handle; MACHINE_EXITED if the VMM has ended. */
   info(options?: CallOptions): Promise<InstanceInfo> {
     return this.vm.ask('info', () => this.vm.api.instanceInfo(options))
   }
@@ -127,17 +127,17 @@ export abstract class MachineHandle implements AsyncDisposable {
     return this.vm.stepAside('takeDiff', run, signal)
   }
 
-  /** Names a process that serves this VM alone, and is to be killed with it. */
+  /** Names a process that serves only this VM, and must be killed with it. */
   addHelper(helper: ProcessIdentity & { readonly role: string }): void {
     const { pid, startTime, role } = helper
     this.vm.updateRecord(({ helpers }) => ({ helpers: [...helpers, { pid, startTime, role }] }))
   }
 
   /**
-   * Says which snapshot the present log of written pages counts from. For those who give snapshots their identity; `taken` is
-   * `snapshotsTaken` as it was right after that snapshot, and a later one makes the call do nothing. `lease` is the path of the VM's lease
-   * on that snapshot. It takes the place of the one that the log counted from, which ends unless the VM's memory comes from there; if
-   * the call does nothing, `lease` ends.
+   * Says which snapshot the present log of written pages counts from. For code that gives snapshots their ids. `taken` is the value of
+   * `snapshotsTaken` right after that snapshot; if another snapshot was taken since, the call does nothing and `lease` ends. `lease` is the
+   * path of the VM's lease on that snapshot. It replaces the lease on the previous snapshot of the log, which then ends, unless the VM's
+   * memory comes from that snapshot.
    */
   countFromSnapshot(id: string, taken: number, lease: string | null = null): void {
     this.vm.updateLeases(lease, ({ snapshotsTaken, leases }) =>
@@ -154,9 +154,9 @@ export abstract class MachineHandle implements AsyncDisposable {
   }
 
   /**
-   * The VM now outlives this process; find it again with `connectMachine(id)`. Afterwards the steps of each handle are MACHINE_STATE, and
-   * disposing it does nothing. Where logind removes the runtime directory at logout, the process warns (VARVE_GOES_AT_LOGOUT): the VM would
-   * run on, and not be found.
+   * Lets the VM outlive this process; find it again with `connectMachine(id)`. Afterwards a step on any handle fails with MACHINE_STATE, and
+   * disposal does nothing. If logind removes the runtime directory at logout, the process warns (VARVE_GOES_AT_LOGOUT): the VM would
+   * run on, and no command would find it.
    */
   detach(): void {
     this.vm.detach()

@@ -26,12 +26,12 @@ export const anythingLives = (directory: string): boolean =>
 
 export const ofThisHost = () => ({ boot: bootId(), pidNamespace: pidNamespace() })
 
-/** Where only a lock may decide. */
+/** For judgements that only a lock may decide. */
 const nobody: ProcessIdentity = { pid: 0, startTime: 0 }
 
 type Recorded = MachineRecord & { readonly process: ProcessIdentity }
 
-/** The VMM as the holder of what belongs to it: its leases, its copies of disks. */
+/** The VMM as the holder of its leases and its copies of disks. */
 export const vmmHolder = (directory: string, record: Recorded): Holder =>
   holderIn(directory, record, record.process, standardErrorName)
 
@@ -39,8 +39,8 @@ export const vmmLives = (directory: string, record: Recorded): boolean =>
   lives(directory, record, record.process, standardErrorName)
 
 /**
- * Whether it has ended, or is doing so beyond recall: where pids mean the same here, a VMM without a living first thread counts, although
- * its other threads still keep the lock.
+ * Whether the VMM has ended, or is certain to end. If pids have the same meaning here, a VMM whose first thread has ended counts as ended,
+ * although its other threads still keep the lock.
  */
 export const vmmHasEnded = (directory: string, record: Recorded): boolean =>
   !vmmLives(directory, record) || (isNamedHere(vmmHolder(directory, record)) && !isAlive(record.process))
@@ -68,7 +68,7 @@ function holderIn(
     boot: boot ?? here.boot,
     pidNamespace: namespace ?? here.pidNamespace,
     process,
-    // Nothing was locked by an older version, whose file would count as free.
+    // An older version locked nothing; its file would count as free.
     lock: boot === null ? null : lifeLockAt(join(directory, lockName)),
   }
 }

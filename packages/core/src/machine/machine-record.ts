@@ -14,8 +14,8 @@ export interface MachineRecord {
   readonly id: string
   readonly createdAt: string
   /**
-   * The boot and the PID namespace that pids of this record count in (`Holder`). Null in a record of an older version, which locked
-   * nothing: its pids and start times alone decide whether its processes live.
+   * The boot and the PID namespace of the pids in this record (`Holder`). Null in a record of an older version, which locked nothing: then
+   * only pids and start times decide whether its processes live.
    */
   readonly boot: string | null
   readonly pidNamespace: string | null
@@ -24,8 +24,8 @@ export interface MachineRecord {
   /** The process that must outlive the VM; null once the VM was detached and lives on its own. */
   readonly owner: ProcessIdentity | null
   /**
-   * Processes of this VM alone that a program has named with `addHelper`: whoever ends the machine kills them. The page server and its
-   * guard are not among them: they serve all VMs of the runtime directory, and see by themselves that one has ended.
+   * Processes of this VM alone that a program has named with `addHelper`: a process that ends the machine kills them. The page server and
+   * its guard are not among them: they serve all VMs of the runtime directory, and see by themselves that one has ended.
    */
   readonly helpers: readonly (ProcessIdentity & { readonly role: string })[]
   readonly firecrackerVersion: string
@@ -41,7 +41,7 @@ export interface MachineRecord {
   } | null
   /** Directory with this VM's private copies of disks, where they are kept elsewhere; goes with the machine. */
   readonly diskDirectory: string | null
-  /** Leases of the VM in a snapshot store; they go with the machine. */
+  /** Leases of the VM in a snapshot store; they end with the machine. */
   readonly leases: MachineLeases
   /**
    * The snapshot that the log of written pages counts from: restored from it, or taken last. Null where that is not

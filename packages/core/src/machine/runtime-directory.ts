@@ -64,8 +64,7 @@ function assertPrivate(directory: string): void {
 }
 
 /**
- * What a launch would refuse of a runtime directory, without making anything: PATH_INVALID if it is not private, or could not
- * be made.
+ * Refuses a runtime directory as a launch would, without making anything: PATH_INVALID if it is not private, or cannot be made.
  */
 export function assertUsableRuntime(runtime: string): void {
   for (const directory of [runtime, machinesDirectory(runtime)]) {
@@ -96,8 +95,8 @@ export interface RecordedMachine {
 }
 
 /**
- * Live machines by name. Stale ones are ended and removed on the way, with their disks and leases: those whose VMM has ended, and those
- * whose owner has ended without detaching them. Errors: PATH_INVALID (the runtime directory).
+ * Lists live machines by name. Ends and removes stale machines on the way, with their disks and leases: those whose VMM has ended, and
+ * those whose owner has ended without detaching them. Errors: PATH_INVALID (the runtime directory).
  */
 export function listMachines(runtime: string = runtimeDirectory()): RecordedMachine[] {
   const machines = machinesDirectory(runtime)
@@ -115,7 +114,7 @@ export function listMachines(runtime: string = runtimeDirectory()): RecordedMach
     const record = readRecord(directory)
     if (record?.process) found.push({ directory, record: { ...record, process: record.process } })
   }
-  // One that was killed must not be missing for the rest of a month.
+  // A log keeper that was killed must be replaced soon, not only at the next `detach()`.
   if (found.some(({ record }) => record.owner === null)) ensureLogKeeper(runtime)
   return found
 }
@@ -133,7 +132,7 @@ function namesIn(machines: string): string[] | undefined {
   }
 }
 
-/** A machine that has ended is not listed, even if this process may not remove what is left of it. */
+/** A machine that has ended is not listed, even if this process may not remove its files. */
 function isEnded(runtime: string, directory: string): boolean {
   try {
     return removeIfStale(runtime, directory)

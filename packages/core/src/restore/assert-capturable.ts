@@ -8,7 +8,7 @@ import type { SnapshotDescription } from '../store/store-types.js'
 import { assertWorkingSetName } from '../working-set/working-set.js'
 
 export interface CaptureRequest {
-  /** For messages: the machine. */
+  /** Name of the machine, for messages. */
   readonly machine: string
   readonly vmConfig: FullVmConfiguration
   readonly parent: SnapshotDescription | undefined
@@ -17,8 +17,8 @@ export interface CaptureRequest {
 }
 
 /**
- * Refuses a capture that could not become a snapshot, or not one that can be restored. Firecracker clears its log of written
- * pages when it has written a snapshot: a refusal after that would cost the pages of this Diff.
+ * Refuses a capture that could not become a snapshot, or whose snapshot could not be restored. Firecracker clears its log of written pages
+ * when it has written a snapshot: a refusal after that would lose the pages of this Diff.
  */
 export function assertCapturable({ machine, vmConfig, parent, tags, workingSet }: CaptureRequest): void {
   assertTags(tags)

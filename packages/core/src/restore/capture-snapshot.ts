@@ -45,7 +45,7 @@ export interface TakeOptions {
    * RECORDER_UNRELIABLE for others, before anything is written.
    */
   readonly workingSet?: string | undefined
-  /** The tags of `seal`, where they are known: a bad one is refused before anything is written. */
+  /** The tags for `seal`, if they are known already: an invalid one is refused before anything is written. */
   readonly tags?: readonly string[] | undefined
   readonly signal?: AbortSignal | undefined
 }
@@ -65,8 +65,8 @@ export interface TakenSnapshot extends AsyncDisposable {
   /** How long the copies of writable disks took after that, milliseconds. */
   readonly disksMs: number
   /**
-   * Indexes, checks, syncs and commits; only then is it a snapshot. A tag that is refused (INVALID_ARGUMENT) changes nothing:
-   * call it again with another. After any other failure nothing half-made is left, and the machine's next snapshot is a base.
+   * Indexes, checks, syncs and commits; only then is it a snapshot. If a tag is refused (INVALID_ARGUMENT), nothing has changed: call again
+   * with another tag. After any other failure nothing half-made is left, and the machine's next snapshot is a base.
    */
   seal(options?: SealSnapshotOptions): Promise<CapturedSnapshot>
 }
@@ -82,9 +82,9 @@ export interface CapturedSnapshot {
 
 /**
  * Has Firecracker write a snapshot into the store's staging, and copies the disks that the guest may write to. Resume the
- * machine as soon as this returns, then `seal`. On failure nothing is left. What can be known to be wrong is refused before
- * Firecracker writes (`assertCapturable`). Where that or Firecracker itself refuses (no room, say) the next Diff holds what
- * this one would have; after that a failure costs the lineage, and the next snapshot is a base.
+ * machine as soon as this returns, then `seal`. On failure nothing is left. `assertCapturable` refuses known problems before
+ * Firecracker writes. If it or Firecracker itself refuses (no room, for example), the next Diff holds the pages of this one. A later
+ * failure loses the lineage, and the next snapshot is a base.
  */
 export async function takeSnapshot(machine: PausedMachine, options: TakeOptions): Promise<TakenSnapshot> {
   const { store, signal } = options

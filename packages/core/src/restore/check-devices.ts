@@ -15,16 +15,16 @@ import {
 import { checkRegions } from './preflight/cheap-checks.js'
 import { assertPassed } from './preflight/snapshot-check.js'
 
-/** Of one restore: that the snapshot uses of this host what its config says, and nothing else, and has the memory of its state. */
+/** Checks for one restore that the snapshot uses only what its config names of this host, and has the memory of its state. */
 export interface DeviceCheck {
   beforeLoad(machine: LaunchedMachine): void
-  /** With the guest paused, before it has run an instruction. */
+  /** Called with the guest paused, before it has run an instruction. */
   afterLoad(machine: MachineHandle, options: { readonly signal?: AbortSignal }): Promise<void>
 }
 
 /**
- * Undefined where a restore has found the same state file right with the same names before. PATH_INVALID where the machine
- * would bind its vsock socket elsewhere on the host, and the caller did not name that place.
+ * Undefined if an earlier restore has checked the same state file with the same names. PATH_INVALID if the machine would bind its vsock
+ * socket elsewhere on the host, and the caller did not name that path.
  */
 export function deviceCheck(
   snapshot: OpenSnapshot,
@@ -52,8 +52,8 @@ export function deviceCheck(
 }
 
 /**
- * What a passed check says of the state file: that it has the config's names. Names that the caller gave were used in place of the
- * state's, so that nothing was seen of these: which they were is part of it, not what they were.
+ * The text of the mark for a passed check: the state file has the config's names. If the caller overrode a name, the state's own name was not
+ * checked. So the mark says which names were overridden, but not by which values.
  */
 function findingOf(snapshot: OpenSnapshot, { vsockPath, networkOverrides = {} }: DeviceOverrides): string {
   const { disks, vsockPath: socket, taps } = declaredDevices(snapshot, {})

@@ -39,9 +39,10 @@ interface ChooseVmmOptions extends BinaryPlaces {
 }
 
 /**
- * The Firecracker for a snapshot, and the snapshot's id: a tag can move before it is opened. Checked before anything is launched: this host
- * has its architecture, and it has no huge pages (HOST_UNSUPPORTED); one that the caller gave must load what the snapshot's own
- * release wrote (VERSION_UNSUPPORTED); without one, `findFirecrackerFor` decides. Costs 0.1 ms where the versions are known.
+ * Chooses the Firecracker for a snapshot before the launch, and returns the snapshot's id too, because a tag can move before the snapshot is
+ * opened. The host must have the snapshot's architecture, and the snapshot no huge pages (HOST_UNSUPPORTED). If the caller gave a
+ * Firecracker, it must load snapshots of the release that took this one (VERSION_UNSUPPORTED); otherwise `findFirecrackerFor` decides.
+ * Costs 0.1 ms if the versions are known.
  */
 export async function chooseVmm(
   store: SnapshotStore,

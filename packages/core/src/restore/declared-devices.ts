@@ -8,7 +8,7 @@ import type { DiskConfig, OpenSnapshot } from '../store/store-types.js'
 import { openFiles } from '../sys/open-files.js'
 import { fileIdentity } from '../sys/proc.js'
 
-/** What of the host a snapshot says that its guest uses, by its config. */
+/** The files and devices of the host that a snapshot's config names. */
 export interface DeclaredDevices {
   readonly snapshot: string
   readonly disks: readonly DiskConfig[]
@@ -17,7 +17,7 @@ export interface DeclaredDevices {
   readonly taps: Readonly<Record<string, string>>
 }
 
-/** What the caller has in place of the config's. */
+/** The caller's replacements for names in the config. */
 export interface DeviceOverrides {
   readonly vsockPath?: string
   readonly networkOverrides?: Readonly<Record<string, string>>
@@ -45,8 +45,8 @@ export function declaredDevices(
 }
 
 /**
- * Refuses a vsock socket outside of the VM's own directory. Firecracker would make it there, and the guest could connect to every
- * socket of the host whose path is that one with `_` and a number (Firecracker's docs/vsock.md). PATH_INVALID.
+ * Refuses a vsock socket outside of the VM's own directory (PATH_INVALID). Firecracker would make it there, and the guest could connect to
+ * every socket of the host whose path is this path with `_` and a number (Firecracker's docs/vsock.md).
  */
 export function assertOwnSocket({ snapshot, vsockPath }: DeclaredDevices): void {
   if (vsockPath?.includes('/') !== true) return
@@ -62,8 +62,8 @@ export function assertOwnSocket({ snapshot, vsockPath }: DeclaredDevices): void 
 }
 
 /**
- * Before the load: refuses a state file in which a path stands that the config does not name, where paths can be told
- * (`pathStrings`), so that Firecracker never opens it. IMAGE_MISMATCH.
+ * Before the load: refuses a state file that has a path that the config does not name (IMAGE_MISMATCH), so that Firecracker never opens
+ * it. Checks nothing if the format does not show paths (`pathStrings`).
  */
 export function assertStateDeclared(
   stateFile: Buffer,
@@ -81,8 +81,8 @@ export function assertStateDeclared(
 }
 
 /**
- * After the load and before the guest runs: refuses a machine that has loaded any other drive, pmem device, vsock socket or tap
- * device than the config names, by Firecracker's own account and by the files that it has open for writing. IMAGE_MISMATCH.
+ * After the load and before the guest runs: refuses a machine that has loaded a drive, pmem device, vsock socket or tap device that the
+ * config does not name (IMAGE_MISMATCH), by Firecracker's own answer and by the files that it has open for writing.
  */
 export async function assertLoadedDeclared(
   machine: Pick<MachineHandle, 'pid' | 'files'>,
@@ -135,7 +135,7 @@ function otherSocketOrTap(
   return undefined
 }
 
-/** Of a device that Firecracker's account leaves out. */
+/** A file that is open for a device which Firecracker's answer leaves out. */
 async function otherFile(
   { pid, files }: Pick<MachineHandle, 'pid' | 'files'>,
   { disks, taps }: DeclaredDevices,

@@ -15,13 +15,13 @@ const markPath = (path: string) => `${path}.mark`
 const markOf = ({ size, mtimeNs, ino }: BigIntStats) => `${size} ${mtimeNs} ${ino}\n`
 
 export interface DerivedFile<Made> {
-  /** What `make` gave; undefined if the file was there. */
+  /** The result of `make`; undefined if the file existed already. */
   readonly made?: Made
 }
 
 /**
- * Has a file of the store that is made from layers: the one at `path` if it is as it was when it was made, else a new one. Processes
- * that want it at the same time wait for the one that makes it. A file that is replaced stays whole for those that have it open.
+ * Provides a file of the store that is made from layers: the one at `path` if it is unchanged since it was made, otherwise a new one.
+ * Processes that want it at the same time wait for the one that makes it. Processes that have a replaced file open keep it whole.
  */
 export async function deriveFile<Made>(
   { stage }: Pick<OpenSnapshot, 'stage'>,
@@ -38,15 +38,15 @@ export async function deriveFile<Made>(
   await using staging = await stage()
   const staged = join(staging.directory, 'derived')
   const made = await make(staged)
-  // The mark first: rename(2) changes nothing that it names, and until then it fits no file.
+  // The mark comes first: rename(2) changes none of its values, and until the rename it fits no file.
   replaceCachedFile(markPath(path), Buffer.from(markOf(lstatSync(staged, { bigint: true }))))
   await renameFile(staged, path)
   return { made }
 }
 
 /**
- * Whether a file that was made from layers is as it was when it was made. One that is not is left alone: another process may have it
- * mapped, or be about to give it its mark.
+ * Whether a file that was made from layers is unchanged since it was made. A changed file is left alone: another process may have it mapped,
+ * or may be about to write its mark.
  */
 export function isIntact(path: string, pages: number): boolean {
   const found = statOf(path)

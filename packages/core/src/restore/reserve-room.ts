@@ -7,27 +7,26 @@ import type { Descriptor, SnapshotDescription } from '../store/store-types.js'
 import { allocate, createFile, removeFile, writeAt } from '../sys/mutations.js'
 import { probeReflink } from '../sys/reflink.js'
 
-/** Footers, maps, the manifest: what sealing writes besides copies of disks. */
+/** Room for footers, maps and the manifest, which sealing writes in addition to copies of disks. */
 export const sealBytes = 2 * 2 ** 20
 
 /**
- * Holds room for what is written after Firecracker, while Firecracker writes: a file system that is too full says so to
- * Firecracker, which then keeps its log of written pages, and not to us afterwards.
+ * Reserves room, while Firecracker writes, for the files that Varve writes afterwards. So if the file system is too full, Firecracker meets the
+ * error, and keeps its log of written pages.
  */
 export async function reserve(path: string, lengthBytes: number): Promise<{ release(): Promise<void> }> {
   if (lengthBytes > 0) {
     await using file = await createFile(path)
     if (!allocate(file, lengthBytes))
-      // Of more than this the file system was asked for its free room (`bytesOfCopies`).
+      // For more than this, `bytesOfCopies` has asked the file system for its free room.
       writeAt(file, Buffer.alloc(Math.min(lengthBytes, sealBytes)), 0)
   }
   return { release: () => removeFile(path) }
 }
 
 /**
- * Room that the copies of disks need: of those that the guest may write to, which are copied when Firecracker has written
- * (it drains their queues then), and of the others, which are copied when sealing. What stands in the way of a copy must be
- * found before Firecracker writes.
+ * Room that the copies of disks need. Disks that the guest may write to are copied when Firecracker has written (it drains their queues
+ * then), the others when sealing. A problem with a copy must be found before Firecracker writes.
  */
 export async function bytesOfCopies(
   directory: string,

@@ -119,10 +119,10 @@ export interface Restored<Machine> {
 }
 
 /**
- * Starts a machine from a snapshot in a store. Disks that the guest may write to are copied for it. What of this host its state
- * file names must be what its config names (IMAGE_MISMATCH; docs/guides/layers.md says what that leaves). The Firecracker is the
+ * Starts a machine from a snapshot in a store. Disks that the guest may write to are copied for it. Its state
+ * file may name only files and devices of this host that its config names (IMAGE_MISMATCH; docs/guides/layers.md has the limits). The Firecracker is the
  * one that took the snapshot, or the newest that loads it (`findFirecrackerFor`), unless `binary`, `machine` or `$FIRECRACKER` names
- * one. What `checkSnapshot` finds at no cost (architecture, huge pages, regions) is refused in its words. On any failure nothing is
+ * one. The cheap checks of `checkSnapshot` (architecture, huge pages, regions) refuse in its words. On any failure nothing is
  * left running. Errors: VERSION_UNSUPPORTED (the Firecracker does not load the snapshot),
  * NOT_FOUND, FORMAT_INVALID, IMAGE_MISMATCH, CHECKSUM_MISMATCH (the snapshot), LOAD_FAILED
  * (Firecracker’s words), MACHINE_EXITED (the VMM was ended meanwhile), and those of `launchMachine`.
@@ -229,7 +229,7 @@ export async function restoreMachine(
       ...askedOf(options, saved.savedVsockPath),
       statePath,
       memory,
-      // It ends with the VM.
+      // The lease ends with the VM.
       lease: () => snapshot.leaseTo(launched.holder),
     }
     const noting = noteRestore(
@@ -338,7 +338,7 @@ function sources(
 
 function askedOf(options: RestoreOptions, savedVsockPath: string | null | undefined): Partial<LoadOptions> {
   const { trackDirtyPages, networkOverrides, clockRealtime, signal } = options
-  // Where it is the snapshot's own it need not be overridden, which older Firecrackers cannot.
+  // The snapshot's own path need not be overridden, and older Firecrackers cannot do so.
   const vsockPath = options.vsockPath === savedVsockPath ? undefined : options.vsockPath
   return Object.fromEntries(
     Object.entries({ trackDirtyPages, networkOverrides, vsockPath, clockRealtime, signal }).filter(

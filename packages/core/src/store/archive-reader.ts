@@ -10,13 +10,13 @@ import type { Digest } from './store-types.js'
 import { paddingOf, readHeader, readSparseMap, type TarEntry } from './tar-format.js'
 
 const chunkBytes = 2 * 1024 * 1024
-/** Snapshots in one archive times what each may name is far less. */
+/** Far more than any real archive has. */
 const maxEntries = 1_000_000
 
 /** A blob as the archive has it, not read yet. */
 export interface ArchivedBlob {
   readonly entry: TarEntry
-  /** Where its data begins in the archive. */
+  /** Offset of its data in the archive. */
   readonly offset: number
 }
 
@@ -54,7 +54,7 @@ export class ArchiveReader implements AsyncDisposable {
     return this.#handle.close()
   }
 
-  /** The index, and what blobs there are; other names than those of an OCI layout are refused. */
+  /** Reads the index and lists the blobs; refuses names that an OCI layout does not have. */
   async content(signal: AbortSignal | undefined): Promise<ArchiveContent> {
     const blobs = new Map<Digest, ArchivedBlob>()
     let index: ReferenceIndex | undefined

@@ -43,7 +43,7 @@ export class Blobs {
     const there = await this.stat(digest)
     if (there !== undefined && this.#isMarked(digest, there)) return
     await chmod(staged, 0o600)
-    // rename(2) replaces anything else that has the name.
+    // rename(2) replaces any other file of that name.
     if (there?.isDirectory()) await removeDirectory(this.path(digest))
     await renameFile(staged, this.path(digest))
     const placed = await this.stat(digest)
@@ -55,7 +55,7 @@ export class Blobs {
     return readChecked(this.path(digest), digest, maxBytes)
   }
 
-  /** The same of a blob that gc has put aside. */
+  /** The same for a blob that gc has put aside. */
   readAside(digest: Digest): Buffer {
     return readChecked(join(this.#paths.garbage, hexOf(digest)), digest, maxSmallBytes)
   }
@@ -104,7 +104,7 @@ export class Blobs {
     await removeFile(this.#markPath(digest))
   }
 
-  /** Whether `noteAbout` was called with the same, by any process. */
+  /** Whether any process has called `noteAbout` with the same arguments. */
   isNotedAbout(digest: Digest, finding: string): boolean {
     return lstatSync(this.#notePath(digest, finding), { throwIfNoEntry: false }) !== undefined
   }

@@ -13,8 +13,8 @@ import { NeededBlobs } from './needed-blobs.js'
 import type { Digest, GcReport, SnapshotEntry, WorkOptions } from './store-types.js'
 
 /**
- * Removes what no tag and no lease needs. Readers and writers go on meanwhile: the store's lock is held for milliseconds at a time,
- * and what a reader may just be leasing is put aside first, and put back if a lease for it appeared (docs/formats/store-v1.md,
+ * Removes everything that no tag and no lease needs. Readers and writers go on meanwhile: the store's lock is held for milliseconds at a
+ * time, and blobs that a reader may just be leasing are first put aside, and put back if a lease for them appeared (docs/formats/store-v1.md,
  * "Collecting garbage").
  */
 export async function collectGarbage(
@@ -22,7 +22,7 @@ export async function collectGarbage(
   { dryRun = false, signal, onProgress }: WorkOptions & { readonly dryRun?: boolean },
 ): Promise<GcReport> {
   const options = { signal, onProgress }
-  // Again, since the store may have been open for a month: what is removed must be the store's.
+  // Check again, because the store may have been open for a month: gc must remove only the store's own files.
   assertOwnDirectories(store.paths)
   if (dryRun) return await lookOnly(store, options)
   await using _turn = await gcTurn(store.paths, options)
@@ -30,7 +30,7 @@ export async function collectGarbage(
   using blobs = holdOwnDirectory(store.paths.blobs)
   await takeBack(store, { garbage, blobs }, options)
   const { unneeded, droppable, needed, leasedBlobs } = await look(store, options)
-  // References first: from here on no reader finds what goes.
+  // References go first: from here on no reader finds a snapshot that is being removed.
   const dropped = await dropReferences(store, droppable, options)
   throwIfAborted(signal, 'gc')
   await setAside(store, unneeded, needed, { garbage, blobs }, options)
@@ -67,7 +67,7 @@ interface Held {
 
 const isHex = (name: string) => /^[0-9a-f]{64}$/.test(name)
 
-/** What a gc would find now. */
+/** What a gc would remove now. */
 async function look(store: LocalStore, { onProgress }: WorkOptions) {
   const index = await store.index()
   const { live } = await readLeases(store.paths.leases)
@@ -106,7 +106,7 @@ async function takeBack(store: LocalStore, { garbage, blobs }: Held, options: Wo
   const names = garbage.names().filter(isHex)
   const there = new Set(blobs.names())
   const putBack = (name: string) => {
-    // A blob that was written anew meanwhile may be the whole one of the two.
+    // If a writer has written the blob again meanwhile, that one may be the undamaged one.
     if (!there.has(name)) renameSmallFile(garbage.at(name), blobs.at(name))
   }
   const begin = async () => {
@@ -116,7 +116,7 @@ async function takeBack(store: LocalStore, { garbage, blobs }: Held, options: Wo
   if (names.length > 0) await syncDirectory(store.paths.blobs)
 }
 
-/** Gives the entries that were without a tag still when they went. */
+/** Returns the removed entries: those that still had no tag. */
 async function dropReferences(
   store: LocalStore,
   droppable: readonly SnapshotEntry[],
@@ -158,8 +158,8 @@ async function setAside(
 }
 
 /**
- * A reader that wrote its lease before this look finds everything again: blobs of the manifest that its lease names, and the
- * reference. One that comes later finds nothing, waits for the end of this gc, and looks once more.
+ * Puts back the blobs and the index entries of leased snapshots. A reader that wrote its lease before this look finds everything again. A
+ * later reader finds nothing, waits for the end of this gc, and looks once more.
  */
 async function putBackLeased(
   store: LocalStore,

@@ -46,12 +46,12 @@ const ownNames = /^(oci-layout|index\.json|blobs|varve)(\.tmp-[0-9a-f]+)?$/
 async function makeOwnDirectories(paths: StorePaths): Promise<void> {
   for (const directory of ownDirectories(paths)) {
     await makeMissing(directory)
-    // Before anything is made in it: where a link leads is not the store's.
+    // Check before anything is made in it: the target of a link does not belong to the store.
     assertOwnDirectory(directory)
   }
 }
 
-/** That all of a store's directories are real, and this user's alone. PATH_INVALID. */
+/** PATH_INVALID unless all of a store's directories are real and belong to this user alone. */
 export function assertOwnDirectories(paths: StorePaths): void {
   for (const directory of ownDirectories(paths)) assertOwnDirectory(directory)
 }
@@ -77,7 +77,7 @@ async function makeMissing(directory: string): Promise<boolean> {
   }
 }
 
-/** That there is a store, of a known version, in directories that are real, and this user's alone. */
+/** Checks that there is a store of a known version, in real directories of this user alone. */
 export async function openLayout(paths: StorePaths): Promise<void> {
   const { directory, layout } = paths
   await lstat(directory).catch((cause: NodeJS.ErrnoException) => {

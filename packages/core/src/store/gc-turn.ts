@@ -5,17 +5,17 @@ import type { LocalStore } from './local-store.js'
 import type { StorePaths } from './store-paths.js'
 import type { WorkOptions } from './store-types.js'
 
-/** Held by a gc from begin to end: no two run at once. A reader that missed a blob takes it, to look again when gc is done. */
+/** A gc holds this lock from begin to end, so no two run at once. A reader that missed a blob takes it to wait for the end of a gc. */
 export function gcTurn(paths: StorePaths, { signal, onProgress }: WorkOptions): Promise<FileLock> {
   return lock(paths.gc, { signal, onWait: () => onProgress?.('waiting for a gc of another process') })
 }
 
 /** The longest that gc keeps the store's lock: a capture waits for it while its guest stands still. */
 const batchMs = 5
-/** Longer than a process that waits for a lock sleeps between two looks (20 ms, sys/file-lock.ts): it gets its turn. */
+/** Longer than a waiting process sleeps between two looks at a lock (20 ms, sys/file-lock.ts), so it gets its turn. */
 const pauseMs = 25
 
-/** Does something to each item with the store's lock held, a few milliseconds at a time. `begin` comes first in each batch. */
+/** Calls a function for each item while it holds the store's lock, a few milliseconds at a time. Each batch calls `begin` first. */
 export async function inShortTurns<T>(
   store: LocalStore,
   items: readonly T[],

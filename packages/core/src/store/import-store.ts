@@ -10,8 +10,8 @@ import type { SnapshotEntry, WorkOptions } from './store-types.js'
 /**
  * Takes the snapshots of an archive into the store: what `exportSnapshots` writes, or any tar of an OCI layout with Varve
  * snapshots. All of it is checked in staging; then blobs get their names and the index its entries, in one step. A tag that
- * another snapshot has stays where it is. A snapshot that the store has already stays as it is there, but what is missing or
- * damaged of it is replaced: each blob that is in both is read in full.
+ * another snapshot has stays where it is. A snapshot that the store has already stays as it is there, but its missing or damaged
+ * blobs are replaced: each blob that is in both is read in full.
  */
 export async function importSnapshots(
   store: LocalStore,
@@ -33,7 +33,7 @@ export async function importSnapshots(
   await blobs.compareWithStore()
   // Awaited here: staging goes when this function returns.
   return await store.locked(async () => {
-    // First: a gc may have taken away what the archive left out and the store had.
+    // This comes first: a gc may have removed blobs that the archive left out because the store had them.
     for (const descriptor of blobs.takenOver) await store.assertThere(descriptor)
     for (const { descriptor, path } of blobs.staged) await store.blobs.publish(path, descriptor.digest)
     await syncDirectory(store.paths.blobs)
@@ -51,7 +51,7 @@ export async function importSnapshots(
   }, options)
 }
 
-/** Digests of manifests that are in the store and, even with all that the archive brings, make no whole snapshot. */
+/** Digests of manifests in the store that do not make a whole snapshot, even with all blobs of the archive. */
 async function replacedSnapshots(
   store: LocalStore,
   blobs: ImportedBlobs,
@@ -72,7 +72,7 @@ async function replacedSnapshots(
   return replaced
 }
 
-/** As the store has the snapshot, if it does; with the tags that no other snapshot has. */
+/** The snapshot as the store has it, if it does; with the tags that no other snapshot has. */
 function mergedEntry(
   now: ReferenceIndex,
   entry: SnapshotEntry,

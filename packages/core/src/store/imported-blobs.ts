@@ -14,7 +14,7 @@ import { entriesOf, manifestFromJson, type SnapshotManifest, storedPagesOf } fro
 import { snapshotConfigFromJson } from './snapshot-config.js'
 import type { Descriptor, Digest, SnapshotEntry, Staging, WorkOptions } from './store-types.js'
 
-/** The largest that a manifest, config or map may be; other blobs are as large as their descriptors say. */
+/** The largest size of a manifest, config or map; other blobs are as large as their descriptors say. */
 const largest: Readonly<Record<string, number>> = {
   [mediaTypes.manifest]: maxSmallBytes,
   [mediaTypes.config]: maxSmallBytes,
@@ -59,12 +59,12 @@ export class ImportedBlobs {
     return this.#staged.values()
   }
 
-  /** What the archive left out, since the store has it. */
+  /** Blobs that the archive left out because the store has them. */
   get takenOver(): Iterable<Descriptor> {
     return this.#takenOver.values()
   }
 
-  /** All blobs of a snapshot, and that they belong together: a restore believes it. */
+  /** Checks all blobs of a snapshot, and that they belong together: a restore relies on it. */
   async takeSnapshot(entry: SnapshotEntry): Promise<void> {
     await this.#take(entry.manifest)
     const manifest = this.#readManifest(entry)
@@ -74,7 +74,7 @@ export class ImportedBlobs {
     await this.#checkLayers(manifest)
   }
 
-  /** That a snapshot of the store is whole, with what the archive brings in place of what the store has. */
+  /** Checks that a snapshot of the store is whole, if blobs of the archive replace the store's. */
   async assertSound(entry: SnapshotEntry): Promise<void> {
     const here = async (descriptor: Descriptor) => {
       if (!this.#staged.has(descriptor.digest)) await this.#store.blobs.verify(descriptor, this.#options)
@@ -86,18 +86,18 @@ export class ImportedBlobs {
     await this.#checkLayers(manifest)
   }
 
-  /** Also what no snapshot names: an archive that is damaged anywhere cannot be believed. It is not kept. */
+  /** Also checks blobs that no snapshot names, and does not keep them: an archive that is damaged anywhere cannot be trusted. */
   async checkTheRest(): Promise<void> {
     for (const [digest, { entry }] of this.#archived) {
       if (this.#staged.has(digest)) continue
-      // A hole of any length would have to be hashed. What Varve writes besides snapshots has none.
+      // Hashing a hole of any length takes long. Blobs that Varve writes outside of snapshots have no holes.
       if (entry.isSparse)
         throw this.#refusal(digest, `is sparse (${entry.sizeBytes} bytes), and no snapshot names it`)
       await this.#unpack({ mediaType: mediaTypes.hotPages, digest, size: entry.sizeBytes })
     }
   }
 
-  /** Reads the copies that the store has of what is staged: a damaged one loses its mark, and is replaced when that is published. */
+  /** Reads the store's copies of staged blobs: a damaged copy loses its mark, and is replaced when the staged blob is published. */
   async compareWithStore(): Promise<void> {
     for (const { descriptor } of this.#staged.values())
       try {
@@ -168,7 +168,7 @@ export class ImportedBlobs {
     })
   }
 
-  /** That the layers lie on each other, are what their descriptors say, and make the map. */
+  /** Checks that the layers form one chain, are what their descriptors say, and make the map. */
   async #checkLayers(manifest: SnapshotManifest): Promise<void> {
     const layers: Layer[] = []
     for (const descriptor of manifest.layers) {

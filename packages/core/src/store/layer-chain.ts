@@ -19,7 +19,7 @@ export function layerNotes({ image, storedPages, index }: Layer): Readonly<Recor
   }
 }
 
-/** That a layer is what its descriptor says of it: the `file` engine counts on the number of data pages. */
+/** Checks that a layer is what its descriptor says: the `file` engine relies on the number of data pages. */
 export function assertLayerNotes({ annotations: notes = {} }: Descriptor, layer: Layer): void {
   for (const [name, value] of Object.entries(layerNotes(layer)))
     if (Object.hasOwn(notes, name) && notes[name] !== value)

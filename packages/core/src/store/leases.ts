@@ -20,14 +20,14 @@ export interface Lease {
   readonly manifest: Digest
 }
 
-/** Of this process, which has the lease file locked. */
+/** A lease of this process, which has the lease file locked. */
 export interface OwnLease extends Lease {
   end(): void
 }
 
 const maxLeaseBytes = 16 * 1024
 const format = 'varve-lease'
-/** In place of another file: the lease file itself is what the holder has locked. */
+/** Instead of the path of another file: the holder has locked the lease file itself. */
 const itself = 'this file'
 
 /** The lease of one opened snapshot in this process. It ends with the process, if not before. */
@@ -101,10 +101,10 @@ function leaseLives(path: string, value: unknown): boolean {
   const { lock, pidNamespace: namespace = pidNamespace() } = value as Record<string, unknown>
   if (lock === itself) {
     const own = lifeLockAt(path)
-    // Whoever may not open it cannot tell, and then it counts; a missing one has just ended.
+    // If this process may not open it, it cannot tell, so the lease counts; a missing lease has just ended.
     return own !== null && lookAtLife(own) !== 'free'
   }
-  // Without a lock and a namespace it is of an older version, whose pids were all of one namespace.
+  // Without a lock and a namespace the lease is of an older version, whose pids were all of one namespace.
   const holder = holderFromJson({ ...(value as object), lock, pidNamespace: namespace })
   return holder !== undefined && holderLives(holder)
 }

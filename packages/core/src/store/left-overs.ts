@@ -6,7 +6,7 @@ import { readLeases } from './leases.js'
 import type { LocalStore } from './local-store.js'
 import { deadStagings } from './staging.js'
 
-/** Names of what is left over in each of a store's directories; blobs apart. */
+/** Names of left-over files in each of a store's directories, except blobs. */
 export interface LeftOvers {
   readonly stagings: readonly string[]
   readonly clones: readonly string[]
@@ -18,14 +18,14 @@ export interface LeftOvers {
 /** Half-written files alongside those that are replaced whole; see `replaceCachedFile` for what a process does that was just writing one. */
 export const isTemporary = (name: string): boolean => /\.tmp-[0-9a-f]{12}$/.test(name)
 
-/** `gone`: snapshots that are about to go, and are to be taken for gone. */
+/** `gone`: snapshots that are about to be removed, and count as removed. */
 export async function leftOvers(
   store: LocalStore,
   clones: readonly string[],
   gone: ReadonlySet<string> = new Set(),
 ): Promise<LeftOvers> {
   const { paths } = store
-  // Names before the list of what they belong to: a snapshot or blob that comes in between is in that list.
+  // List the files before the snapshots and blobs that they belong to: one that is added in between is in the second list.
   const [flats, verified, leases] = [paths.flat, paths.verified, paths.leases].map(namesIn) as [
     string[],
     string[],
@@ -38,7 +38,7 @@ export async function leftOvers(
     stagings: (await store.locked(() => deadStagings(paths.staging))).map((path) => basename(path)),
     clones: clones.map((path) => basename(path)),
     flats: flats.filter((name) => isTemporary(name) || !ids.has(name.split('.')[0] ?? '')),
-    // A mark, or one of the marks, of each blob.
+    // Each blob may have several marks.
     verified: verified.filter((name) => isTemporary(name) || !there.has(name.split('.')[0] ?? '')),
     leases: [...leases.filter(isTemporary), ...stale.map((path) => basename(path))],
   }
@@ -49,7 +49,7 @@ function namesIn(path: string): string[] {
   return directory.names()
 }
 
-/** Removes them relative to the open directories, so that nothing outside of the store can be meant. */
+/** Removes them relative to the open directories, so that no removal leaves the store. */
 export async function removeLeftOvers(
   store: LocalStore,
   { stagings, clones, flats, verified, leases }: LeftOvers,
@@ -70,7 +70,7 @@ export async function removeLeftOvers(
     using directory = holdOwnDirectory(path)
     for (const name of names) await removeFile(directory.at(name))
   }
-  // The index is written under the store's lock: with that held, no process is writing one.
+  // The index is written under the store's lock: while this process holds it, no other process is writing one.
   await store.locked(async () => {
     using directory = holdOwnDirectory(paths.directory)
     for (const name of directory.names().filter(isTemporary)) await removeFile(directory.at(name))

@@ -7,7 +7,7 @@ import { entriesOf, manifestFromJson } from './manifest.js'
 import type { ReferenceIndex } from './reference-index.js'
 import type { Digest } from './store-types.js'
 
-/** What references and leases need. It only grows, and a manifest, which never changes, is read once. */
+/** The blobs that references and leases need. The set only grows; each manifest is read once, because it never changes. */
 export class NeededBlobs {
   readonly #store: LocalStore
   readonly #digests = new Set<Digest>()
@@ -37,12 +37,12 @@ export class NeededBlobs {
     }
   }
 
-  /** What a process needs by its lease: a manifest that its snapshot may no longer have (packed or squashed since). */
+  /** Adds the manifest that a lease names; its snapshot may have another one now (packed or squashed since). */
   addLease({ manifest }: { readonly manifest: Digest }): void {
     try {
       this.#addManifest(manifest)
     } catch (error) {
-      // Its process found nothing there either.
+      // The holder of the lease found no manifest there either.
       if (!isVarveError((error as Error).cause, 'NOT_FOUND')) throw error
     }
   }
@@ -54,7 +54,7 @@ export class NeededBlobs {
   }
 }
 
-/** Everything a manifest names, and itself; it may have been put aside. */
+/** All blobs that a manifest names, and the manifest itself; gc may have put it aside. */
 function neededBy({ blobs }: LocalStore, manifest: Digest): readonly Digest[] {
   try {
     const bytes = readWherever(
@@ -87,7 +87,7 @@ function readWherever(...places: readonly (() => Buffer)[]): Buffer {
   throw missing
 }
 
-/** What another tool's entry leads to: every descriptor in every JSON document from there on. */
+/** All blobs that another tool's entry leads to: every descriptor in every JSON document from there on. */
 async function neededByForeign(store: LocalStore, entry: unknown): Promise<ReadonlySet<Digest>> {
   const found = new Set<Digest>()
   const queue: unknown[] = [entry]

@@ -30,7 +30,7 @@ export async function makeStaging(directory: string): Promise<Staging> {
       try {
         await removeDirectory(own)
       } finally {
-        // What could not be removed is left over from here on, and gc tries again.
+        // Files that could not be removed are left over; gc tries again.
         await held[Symbol.asyncDispose]()
       }
     },

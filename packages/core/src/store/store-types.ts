@@ -77,14 +77,14 @@ export interface OpenSnapshot extends AsyncDisposable, SnapshotDescription {
   readonly flatPath: string
   /** A staging directory beside the blobs, for what is derived from them. */
   stage(): Promise<Staging>
-  /** Whether a finding about the bytes of the state file was noted, by this process or another. Tens of µs. */
+  /** Whether any process has noted this finding about the state file's bytes. Takes tens of µs. */
   isNoted(finding: string): boolean
   note(finding: string): void
   /** Directory on the store's file system where clones keep private copies of disks. */
   readonly clonesDirectory: string
   /**
-   * Leases what was opened to another process too (a VMM that outlives this one), alongside all that is leased to it already, until it
-   * ends. Gives the path of the lease: removing that file ends the lease before.
+   * Leases the opened snapshot also to another process (a VMM that outlives this one) until that process ends; leases that it has already
+   * stay. Returns the path of the lease: to end the lease earlier, remove that file.
    */
   leaseTo(other: Holder): Promise<string>
 }
@@ -171,10 +171,10 @@ export interface LayerUsage {
   readonly changedPages: number | null
 }
 
-/** A file that a store keeps besides the blobs, so that restores of a snapshot are fast. It can be made again at any time. */
+/** A file that a store keeps in addition to blobs, so that restores of a snapshot are fast. It can be made again at any time. */
 export interface DerivedCopy {
   readonly snapshot: ImageId
-  /** `flat`: the memory as one file. `patched`: what the experimental engine of that name composes. */
+  /** `flat`: the memory as one file. `patched`: the file that the experimental engine of that name composes. */
   readonly kind: 'flat' | 'patched'
   readonly path: string
   readonly sizeBytes: number

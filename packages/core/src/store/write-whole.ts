@@ -37,7 +37,7 @@ export function replaceCachedFile(path: string, content: Uint8Array): void {
   again(path, (temporary) => replaceSmallFile(path, temporary, content))
 }
 
-/** A small file that this process has locked from before it has its name on, until it is released. */
+/** A small file that this process locks before the file gets its name, until it is released. */
 export function writeHeldFile(path: string, content: Uint8Array): HeldLife {
   return again(path, (temporary) =>
     heldLife(

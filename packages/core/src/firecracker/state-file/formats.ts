@@ -17,7 +17,7 @@ export interface StateFormat {
   readonly hasCapModifiers: boolean
   /** Firecracker refuses a list that does not ascend. */
   readonly ascending: boolean
-  /** Which number means which setting of huge_pages; where it does not, the setting is read as "not known". */
+  /** The setting of huge_pages that each number means; a number without one is read as "not known". */
   readonly hugePagesKnown: boolean
   /** Firecracker refuses a larger file. */
   readonly maxFileBytes: number
@@ -59,7 +59,7 @@ export const stateFormats: readonly StateFormat[] = [
   { ...plain, snapshotVersion: '8.0.0', firecracker: '1.13.0 to 1.13.2' },
   { ...columns, snapshotVersion: '9.0.0', firecracker: '1.15.0 or 1.15.1' },
   { ...columns, snapshotVersion: '10.0.0', firecracker: '1.16.0 or 1.16.1' },
-  // Read from the sources before its release: huge_pages gets a value in the middle.
+  // From Firecracker's sources before the release: huge_pages gets a new value in the middle.
   {
     ...columns,
     snapshotVersion: '11.0.0',

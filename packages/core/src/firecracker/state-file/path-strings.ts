@@ -2,9 +2,9 @@ import { isVarveError } from '../../errors.js'
 import { crcBytes } from './crc64.js'
 import { readStateFile, type StateFile } from './read-state-file.js'
 
-/** A path that a state file may have Firecracker open. */
+/** A path that a state file may make Firecracker open. */
 export interface PathString {
-  /** Of its text in the file, bytes. */
+  /** Offset of its text in the file, in bytes. */
   readonly offset: number
   readonly path: string
 }
@@ -17,10 +17,10 @@ const countBytes = 8
 const text = new TextDecoder('utf-8', { fatal: true })
 
 /**
- * Every text with a slash in it in what follows the memory regions: devices, vCPUs and the rest. In bincode a String is a u64
- * count and so many bytes of UTF-8, wherever it stands, so that none is missed; numbers that look like one can be among
- * them. Names without a slash are left out: they lie in the VMM's own directory. Undefined where texts are not kept so
- * (bitcode, from Firecracker 1.15 on) or the version is not known. Errors: those of `readStateFile` for damaged files.
+ * Finds every text with a slash behind the memory regions: in devices, vCPUs and the rest. In bincode a String is always a u64 count and
+ * that many bytes of UTF-8, so none is missed; but numbers that look like a text can be among the results. Names without a slash are
+ * left out: they lie in the VMM's own directory. Undefined if the format keeps texts in another way (bitcode, from Firecracker 1.15
+ * on) or the version is not known. Errors: those of `readStateFile` for damaged files.
  */
 export function pathStrings(
   stateFile: Buffer,
@@ -39,7 +39,7 @@ export function pathStrings(
   return found
 }
 
-/** Undefined where the version is not known: Firecracker itself may know it. */
+/** Undefined if the version is not known to Varve; Firecracker itself may know it. */
 export function readIfKnown(stateFile: Buffer): StateFile | undefined {
   try {
     return readStateFile(stateFile)
@@ -49,12 +49,12 @@ export function readIfKnown(stateFile: Buffer): StateFile | undefined {
   }
 }
 
-/** 0 where the upper bytes are set: far longer than any path. The loop sees mostly those. */
+/** 0 if the upper bytes are set, because no path is that long. Most offsets are such numbers. */
 const countAt = (bytes: Buffer, at: number): number =>
   bytes.readUInt32LE(at + 4) === 0 ? bytes.readUInt32LE(at) : 0
 
 function pathOf(bytes: Buffer): string | undefined {
-  // A NUL ends a path, and Firecracker refuses one: looked for first, as it is what most numbers have.
+  // Firecracker refuses a path with a NUL. Checked first, because most numbers contain one.
   if (bytes.includes(0) || !bytes.includes('/')) return undefined
   try {
     return text.decode(bytes)

@@ -73,7 +73,7 @@ async function present(
  * Has another process serve the VMs of a runtime directory, of this version of Varve, without the guests noticing more than a pause:
  * it starts first, then the present one leaves, then it takes over. Where none is there, one is started. Errors: as
  * `ensurePageServer`; RECORDER_UNRELIABLE while a recording is on, MACHINE_STATE if a VM has been loading for 5 s; then nothing has changed.
- * LAUNCH_FAILED may also mean that the new process died after the present one had left: a guard of either then serves the VMs.
+ * LAUNCH_FAILED may also mean that the new process died after the present one had left: then the guard of one of them serves the VMs.
  */
 export async function handOverPageServer(
   runtime: string,
@@ -94,7 +94,7 @@ async function start(
   const serving: PageServerOrder = after === undefined ? order : { ...order, after }
   const programs = programsDirectory(root.own)
   makePrivateDirectory(programs)
-  // Until the new processes hold it themselves.
+  // Keep the copy until the new processes hold it themselves.
   await using _programs = await lock(programsLock(programs), { signal })
   const folder = copyProgram(programs)
   const server = startProcess(folder, 'page-server-main.js', serving, root.serverLog)
@@ -121,7 +121,7 @@ async function start(
     await askPageServer(root.control, { op: 'guard', ...guard.identity }, {})
     removeUnusedPrograms(programs)
   } catch (error) {
-    // Never the guard: it ends by itself where it is not needed, and where the server has VMs and has died it is all that they have.
+    // Never kill the guard: if it is not needed, it ends by itself; if the server has died, its VMs have only the guard.
     if (!serves) killProcess(server.identity, 'SIGKILL')
     throw error
   } finally {

@@ -88,7 +88,7 @@ export class FaultLoop {
     /** Whether neighbours are installed with a page, as long as they prove useful. */
     readonly around: boolean
     readonly removed: RemovedPages
-    /** Where another thread installs pages of this VM, too. */
+    /** Set if another thread installs pages of this VM, too. */
     readonly gate?: FetchGate | undefined
   }) {
     this.#ops = parts.ops
@@ -107,7 +107,7 @@ export class FaultLoop {
    * remain that must be tried again soon.
    */
   serve(maxReads: number): boolean {
-    // Demand comes first: who fetches ahead waits until all of it is answered.
+    // Demand comes first: the fetching thread waits until all faults are answered.
     this.#gate?.beginReading()
     try {
       if (this.#ops.removalPending()) this.#removed.expect()

@@ -38,7 +38,7 @@ export interface FaultedVmParts {
     readonly known: Uint8Array | undefined
     readonly statePath: string
   }
-  /** Of the `FetchGate`, where another thread is to install a working set. */
+  /** Shared memory of the `FetchGate`, if another thread installs a working set. */
   readonly gate: SharedWords | null
   /** Another server answered this VM's faults until it ended. */
   readonly takeOver: boolean

@@ -8,41 +8,40 @@ export type SharedWords = Int32Array<SharedArrayBuffer>
 
 /**
  * Keeps two threads of one VM's server apart: the one that reads events from the userfaultfd, and the one that installs a working
- * set. From the moment at which a removal is read, nothing in the kernel holds a copy back any more, not even one that began before:
- * old content would come back into memory that the guest gave away. So no copy may be under way when events are read, and each
- * copy must know of all removals that were read. docs/notes/userfaultfd-events.md has the order of the steps.
+ * set. Once a removal event was read, the kernel admits copies again, even one that began before: old content would come back into memory
+ * that the guest gave away. So no copy may be under way when events are read, and each copy must know of all removals that were read. docs/notes/userfaultfd-events.md has the order of the steps.
  *
- * The reader comes first: while it reads, or wants to, no copy begins. It waits for one call of the copier, which must
- * therefore be short and read from no disk.
+ * The reader comes first: while it reads, or wants to, no copy begins. It waits for one call of the copier, so this call must be short and
+ * must not read from a disk.
  */
 export class FetchGate {
   readonly #words: SharedWords
 
-  /** Of another thread's gate, or a new one. */
+  /** `shared`: the memory of another thread's gate; without it a new gate is made. */
   constructor(shared: SharedWords = new Int32Array(new SharedArrayBuffer(words * 4))) {
     this.#words = shared
   }
 
-  /** What the other thread makes its own gate from. */
+  /** The memory from which the other thread makes its own gate. */
   get shared(): SharedWords {
     return this.#words
   }
 
-  /** By the reader, before it reads; resolved at once where nothing is to be fetched any more. */
+  /** Called by the reader before it reads; resolves at once if nothing is fetched any more. */
   beginReading(): void {
     if (Atomics.load(this.#words, over) !== 0) return
     Atomics.store(this.#words, reading, 1)
     while (Atomics.load(this.#words, copying) !== 0) Atomics.wait(this.#words, copying, 1)
   }
 
-  /** When what was read of removals is noted where the copier looks for it. */
+  /** Called by the reader when it has noted all removals that it read. */
   endReading(): void {
     if (Atomics.load(this.#words, reading) === 0) return
     Atomics.store(this.#words, reading, 0)
     Atomics.notify(this.#words, reading)
   }
 
-  /** By the copier, before it looks whether it may copy. */
+  /** Called by the copier before it checks whether it may copy. */
   beginCopy(): void {
     for (;;) {
       Atomics.store(this.#words, copying, 1)
@@ -58,7 +57,7 @@ export class FetchGate {
     Atomics.notify(this.#words, copying)
   }
 
-  /** Nothing is copied any more, or the thread that did has ended, wherever it was. */
+  /** Called if nothing is copied any more, or the copier's thread has ended at any step. */
   close(): void {
     Atomics.store(this.#words, over, 1)
     this.endCopy()

@@ -34,7 +34,7 @@ const early = isDead(restMs)
 const ready = early ? undefined : runPageServer(order)
 await ready?.ready()
 if (!early) isDead(-1)
-// A server that ends in good order serves no VM any more, or has left its VMs to another.
+// A server that ends without a failure has no VM any more, or has left its VMs to another server.
 if (await takeTurn(order.runtime)) {
   const found = findServedVms(order.runtime, { before: server, tooOften: dieTooOften(deaths) })
   await (ready ?? runPageServer(order)).open({ found, before: server })

@@ -46,7 +46,7 @@ export class GuardWatch {
     this.#startedAt = now
     const log = openSync(pageServerRoot(this.#order.runtime).guardLog, 'a', 0o600)
     const script = fileURLToPath(new URL('guard-main.js', import.meta.url))
-    // The program that this process runs, also where its file was removed or replaced.
+    // The Node that this process runs, even if its file was removed or replaced.
     const child = spawn('/proc/self/exe', [script, JSON.stringify(this.#order)], {
       detached: true,
       argv0: process.argv0,

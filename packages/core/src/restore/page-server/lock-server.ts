@@ -5,7 +5,7 @@ import { lockDescriptor } from '../../sys/file-lock.js'
 import { isAlive, type ProcessIdentity } from '../../sys/proc.js'
 import { pageServerRoot } from './page-server-files.js'
 
-/** Exit status of a server that finds another one at its start (EX_TEMPFAIL of sysexits.h). */
+/** Exit status of a server that finds another server when it starts (EX_TEMPFAIL of sysexits.h). */
 export const anotherServes = 75
 
 /** Makes this process the only one that serves a runtime directory, until it ends, however it does. False where another one is. */

@@ -179,7 +179,7 @@ export class PageServerProcess {
       // A VM that has ended still has its sockets here; the next one may be of the same name, in the same place.
       this.#sweep()
       const config = readPageServerConfig(configPath)
-      // The answer to an order may be lost with the server that carried it out; then the order comes again.
+      // A server can die after it carried out an order and before it answered; then the client sends the order again.
       const served = this.#vmOf(config.vmm)
       if (served !== undefined) {
         if (served.config.directory !== config.directory)

@@ -5,7 +5,7 @@ import type { FetchGate } from './fetch-gate.js'
 import type { ServedRegion } from './handshake.js'
 import { maxPiecePages, type PrefetchPiece } from './prefetch-plan.js'
 
-/** Of the second word of a task's `halt`. Whoever changes it from 0 decides whether the order is carried out. */
+/** Values of the second word of a task's `halt`. The side that changes it from 0 decides whether the order is carried out. */
 export const hasBegun = 1
 export const calledOff = 2
 
@@ -69,13 +69,13 @@ export class PrefetchLoop {
     /** Of `stagingPages`; what `read` fills. */
     readonly staging: CopySource
     readonly counters: Float64Array
-    /** Asked before every installation, within the gate. */
+    /** Called before every installation, within the gate. */
     readonly halted: () => boolean
     /** Lets others run for about a millisecond. */
     readonly pause: () => void
     /** Shared with the fault loop. */
     readonly gate: Pick<FetchGate, 'beginCopy' | 'endCopy'>
-    /** Has mapped pages of a layer in memory, reading them from the disk where they are not: no copy may wait for that. */
+    /** Reads mapped pages of a layer into memory if they are not there: no copy may wait for the disk. */
     readonly bring: (address: number, lengthBytes: number) => void
   }) {
     this.#ops = parts.ops
@@ -165,7 +165,7 @@ export class PrefetchLoop {
     }
   }
 
-  /** One call, unless a removal was read before it. */
+  /** Makes one call, unless a removal was read before it. */
   #call(
     address: number,
     from: CopySource | undefined,

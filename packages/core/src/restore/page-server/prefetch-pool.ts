@@ -28,7 +28,7 @@ const maxThreads = Math.max(2, Math.floor(availableParallelism() / 2))
 
 interface Fetcher {
   readonly worker: Worker
-  /** Tasks that it has not answered yet, by number. */
+  /** Tasks that the thread has not answered yet, by number. */
   readonly tasks: Map<number, (end: PrefetchEnd) => void>
 }
 

@@ -21,9 +21,9 @@ export interface PrefetchTask {
   readonly mapped: readonly CopySource[]
   readonly map: ExtentMap
   readonly counters: Float64Array
-  /** Two words: 1 to halt; and whether it `hasBegun`, or was called off before. */
+  /** Two words: the first is 1 to halt; the second says whether the task `hasBegun` or was called off before. */
   readonly halt: Int32Array
-  /** Of the `FetchGate`. */
+  /** Shared memory of the `FetchGate`. */
   readonly gate: SharedWords
   /** Of the fault loop: pages that the guest gave back. */
   readonly faultCounters: Float64Array
@@ -35,7 +35,7 @@ export interface PrefetchOrder {
   readonly regions: readonly ServedRegion[]
 }
 
-/** First a task, then, once, its order; `null` instead of that where the VM has ended before. Each task has a number. */
+/** A task comes first, then its order, once; `null` comes instead if the VM has ended before. Each task has a number. */
 export type PrefetchRequest = { readonly number: number } & (
   | { readonly task: PrefetchTask }
   | { readonly order: PrefetchOrder | null }

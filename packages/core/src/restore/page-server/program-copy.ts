@@ -16,25 +16,25 @@ import { fileURLToPath } from 'node:url'
 import { VarveError } from '../../errors.js'
 import { flockShared, lockDescriptor } from '../../sys/file-lock.js'
 
-/** What processes and threads are started from; everything else is imported by these. */
+/** The scripts of processes and threads; these import all other modules. */
 const scripts = ['page-server-main.js', 'guard-main.js', 'fault-worker.js', 'prefetch-worker.js']
 /** In compiled modules an import is `from '…'` at the end of a statement. Nothing here is imported by a call. */
 const importOf = /^(?:import|export)\b[^'"]*?\bfrom\s+'(\.[^']+)'|^import\s+'(\.[^']+)'/gm
-/** What Node reads of koffi: its modules, package descriptions, and the native part. */
+/** The files of koffi that Node reads: its modules, package descriptions, and the native part. */
 const neededOfKoffi = /\.(js|cjs|json|node)$/
-/** A directory of this file and its folder, from the package's root on. */
+/** The directory of this file, relative to the package's root. */
 const ownFolder = 'dist/restore/page-server'
 const packageRoot = fileURLToPath(new URL('../../../', import.meta.url))
 /** Locked by every process that runs from the copy, as long as it lives. */
 const lockName = 'in-use'
-/** Whoever makes or removes a copy holds it. */
+/** Held by the process that makes or removes a copy. */
 export const programsLock = (programs: string) => join(programs, 'lock')
 
 /**
- * A copy of this package and of koffi in `programs`, from which page servers and guards run: whatever becomes of the package, they find
- * their own version of what they start later (guards, threads). Copies are named for their content. For the holder of `programsLock`, who
- * keeps it until the processes that run from the copy have locked it (`holdOwnProgram`). Returns the folder of the scripts.
- * WRITE_FAILED where the copy cannot be written.
+ * Makes a copy of this package and of koffi in `programs`, from which page servers and guards run. So they find their own version of the
+ * scripts that they start later (guards, threads), even if the package is replaced or removed. Copies are named by their content. The
+ * caller holds `programsLock` until the processes that run from the copy have locked it (`holdOwnProgram`). Returns the folder of the
+ * scripts. WRITE_FAILED if the copy cannot be written.
  */
 export function copyProgram(programs: string): string {
   const files = programFiles()
@@ -64,7 +64,7 @@ export function copyProgram(programs: string): string {
   return join(program, ownFolder)
 }
 
-/** Removes what no process runs from. For the holder of `programsLock`. */
+/** Removes copies from which no process runs. The caller holds `programsLock`. */
 export function removeUnusedPrograms(programs: string): void {
   for (const entry of readdirSync(programs, { withFileTypes: true })) {
     if (!entry.isDirectory()) continue
@@ -91,7 +91,7 @@ function isUnused(program: string): boolean {
 
 let held: number | undefined
 
-/** Says that this process runs from its copy, until it ends; nothing where it runs from the package itself. */
+/** Locks the copy that this process runs from, until it ends; does nothing if it runs from the package itself. */
 export function holdOwnProgram(): void {
   const path = join(packageRoot, lockName)
   if (!existsSync(path)) return
@@ -99,7 +99,7 @@ export function holdOwnProgram(): void {
   flockShared(held, path)
 }
 
-/** The last thing that a process does: its copy, and others that no process runs from, are removed. */
+/** The last step of a process: removes its copy, and other copies from which no process runs. */
 export function leaveOwnProgram(): void {
   if (held === undefined) return
   closeSync(held)
@@ -108,7 +108,7 @@ export function leaveOwnProgram(): void {
   try {
     const path = programsLock(programs)
     const fd = openSync(path, constants.O_RDWR | constants.O_NOFOLLOW)
-    // Whoever starts a server now removes what is unused afterwards.
+    // A process is starting a server now, and removes unused copies afterwards.
     if (lockDescriptor(fd, path)) removeUnusedPrograms(programs)
   } catch (error) {
     // The runtime directory was removed.

@@ -117,7 +117,7 @@ export class ServedVm {
     return this.#opened
   }
 
-  /** As `open` did; at once where the VM was taken over. */
+  /** Resolves as `open` did; at once if the VM was taken over. */
   get opened(): Promise<void> {
     return this.#opened
   }
@@ -240,7 +240,7 @@ export class ServedVm {
     try {
       endMemoryLease(this.config.directory)
     } catch {
-      // Then it ends with the VM.
+      // Then the lease ends with the VM.
     }
     void this.end()
   }

@@ -19,14 +19,14 @@ export interface Started {
   readonly logPath: string
 }
 
-/** `folder` has the script. */
+/** Starts a script of `folder`. */
 export function startProcess(folder: string, script: string, order: object, logPath: string): Started {
-  // Anew for each: what is in it is the last words of this one.
+  // Each process gets an empty log, so that it holds only the last words of this one.
   const log = openSync(logPath, 'w', 0o600)
   try {
     const child = spawn(process.execPath, [join(folder, script), JSON.stringify(order)], {
       detached: true,
-      // It outlives whoever started it, and must keep nobody's directory in use.
+      // The process outlives the one that started it, and must not keep that one's working directory in use.
       cwd: '/',
       stdio: ['ignore', 'pipe', log],
     })
@@ -45,7 +45,7 @@ export function startProcess(folder: string, script: string, order: object, logP
 }
 
 /**
- * Waits for one word on standard output. Errors: LAUNCH_FAILED where the process ends before, with the last words of its log and its
+ * Waits for one word on standard output. Errors: LAUNCH_FAILED if the process ends before that, with the last words of its log and its
  * exit status in `details.status`; TIMEOUT; as `abortError`.
  */
 export function said(started: Started, word: string, signal: AbortSignal | undefined): Promise<void> {

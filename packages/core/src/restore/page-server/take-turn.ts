@@ -14,14 +14,14 @@ import { hasSuccessor } from './successor.js'
 const successorTurnMs = 3000
 const firstLookMs = 2
 const slowestLookMs = 100
-/** A server that answers does so within milliseconds; while this is waited for, its lock is not looked at. */
+/** A living server answers within milliseconds. While a guard waits for an answer, it does not look at the lock. */
 const answerMs = 500
 
 /**
- * For the guard of a server that has ended: true as soon as this process must serve the VMs (it then holds the server's lock), false
- * once that is another process's duty. That a successor was named, or that it holds the lock, is not enough: it may die in the next
- * moment, and this guard may be the only process left that watches. It is relieved when no VM is left, or when a server answers that has
- * a living guard.
+ * For the guard of a server that has ended: true as soon as this process must serve the VMs (it then holds the server's lock), false once
+ * another process has that duty. It is not enough that a successor was named or holds the lock: the successor may die in the next
+ * moment, and this guard may be the only process left that watches. The duty ends when no VM is left, or when a server with a living
+ * guard answers.
  */
 export async function takeTurn(runtime: string): Promise<boolean> {
   const { vms, control, successor } = pageServerRoot(runtime)

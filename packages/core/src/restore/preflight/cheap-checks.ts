@@ -7,7 +7,7 @@ import { fail, ok, type SnapshotCheck, warn } from './snapshot-check.js'
 const names: Readonly<Record<string, string>> = { x64: 'x86_64', arm64: 'aarch64' }
 export const hostArch = (arch: string = process.arch): string => names[arch] ?? arch
 
-/** A config may have the name of Node or of Linux. */
+/** A config may have the architecture's name in Node or in Linux. */
 export function checkArch(arch: string, here: string = hostArch()): SnapshotCheck {
   const of = names[arch] ?? arch
   if (of === here) return ok('arch', of)

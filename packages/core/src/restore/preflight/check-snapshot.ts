@@ -39,8 +39,8 @@ export interface CheckSnapshotOptions extends FindBinaryOptions {
 }
 
 /**
- * What a restore of a snapshot on this host would meet, without launching anything: one check after another, with what to do. A store's
- * snapshot is opened, so that its blobs are verified. Errors: those of the store for a reference that names nothing.
+ * Checks whether this host can restore a snapshot, without launching anything. Each check has a result and a remedy. A store's snapshot is
+ * opened, so its blobs are verified. Errors: those of the store for a reference that does not exist.
  */
 export async function checkSnapshot(
   place: SnapshotPlace,
@@ -132,7 +132,7 @@ async function checkFiles(
       'check that each drive, socket directory and tap of the machine is in its old place',
     ),
     checkClock(null, host),
-    // What a state file does not tell is taken for the worse.
+    // If the state file does not tell, assume the worse case.
     ...factsOfAll(makers, (release) =>
       facts(state, { maker: release, loader, host, hasVsock: true, isDiff: true }),
     ),
@@ -154,7 +154,7 @@ function devicesText(paths: readonly PathString[] | undefined): string {
   return `drives, vsock and taps: not read, but the file has these paths: ${shown.join(', ') || 'none'}`
 }
 
-/** Only what holds whichever of these releases took the snapshot. */
+/** Only facts that hold for every release that may have taken the snapshot. */
 function factsOfAll(
   makers: readonly (FirecrackerVersion | undefined)[],
   ofRelease: (maker: FirecrackerVersion | undefined) => readonly SnapshotCheck[],

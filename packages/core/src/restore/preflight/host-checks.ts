@@ -7,7 +7,7 @@ import { assertDiskFile } from '../../machine/disks.js'
 import { assertOwnSocket, type DeclaredDevices } from '../declared-devices.js'
 import { fail, ok, type SnapshotCheck, warn } from './snapshot-check.js'
 
-/** What there is here; tests have another host. */
+/** The properties of this host; tests pass another one. */
 export interface HostFacts {
   readonly cpu: string
   /** `vendor_id` and `flags` of /proc/cpuinfo; not set where it has none, as on aarch64. */

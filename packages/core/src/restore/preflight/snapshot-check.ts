@@ -1,6 +1,6 @@
 import { type ErrorCode, VarveError } from '../../errors.js'
 
-/** One thing that was looked at before a restore. */
+/** The result of one check before a restore. */
 export interface SnapshotCheck {
   readonly id: string
   /** `fail`: a restore here fails, or its guest cannot work. `warn`: it works, with a consequence worth knowing. */
@@ -8,9 +8,9 @@ export interface SnapshotCheck {
   readonly says: string
   /** What to do about it; set for every warn and fail. */
   readonly remedy?: string
-  /** A public issue that it comes from. */
+  /** The public issue that it is about. */
   readonly source?: string
-  /** What a restore fails with; set for every fail. */
+  /** The code of the error that a restore would give; set for every fail. */
   readonly code?: ErrorCode
 }
 
