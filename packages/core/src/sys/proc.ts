@@ -20,6 +20,18 @@ export function isAlive(identity: ProcessIdentity): boolean {
   return processIdentity(identity.pid)?.startTime === identity.startTime
 }
 
+/** In the flags of a task, field 9 of /proc/PID/stat: it is on its way out (include/linux/sched.h). */
+const PF_EXITING = 0x4
+
+/**
+ * Whether a process has ended, or its first thread has begun to. Its memory goes before the process counts as ended (`isAlive`):
+ * calls for that memory, of a userfaultfd say, fail in between. A thread is marked before it lets go of memory and descriptors.
+ */
+export function isEnding({ pid, startTime }: ProcessIdentity): boolean {
+  const fields = statFields(pid)
+  return fields === undefined || Number(fields[19]) !== startTime || (Number(fields[6]) & PF_EXITING) !== 0
+}
+
 function readStat(pid: number): { state: string; startTime: number } | undefined {
   const fields = statFields(pid)
   return fields && { state: fields[0] ?? '', startTime: Number(fields[19]) }

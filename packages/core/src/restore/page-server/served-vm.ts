@@ -7,7 +7,7 @@ import { endMemoryLease } from '../../machine/machine-leases.js'
 import { emptyBitmap } from '../../memory/page-bitmap.js'
 import { openPidfd } from '../../sys/pidfd.js'
 import { Poller } from '../../sys/poll.js'
-import { isAlive, userfaultfdsOf } from '../../sys/proc.js'
+import { isEnding, userfaultfdsOf } from '../../sys/proc.js'
 import type { AfterRecorded } from '../../working-set/recording.js'
 import type { PageServerConfig } from './config.js'
 import { type ServingProcesses, startControl } from './control.js'
@@ -362,8 +362,8 @@ export class ServedVm {
   }
 
   get vmmLives(): boolean {
-    // A process that was killed counts as ended as soon as its first thread has, before its pidfd says so.
-    return new Poller([this.pidfd]).wait(0) === 0 && isAlive(this.config.vmm)
+    // One that was killed lets go of its memory and its connections before its pidfd says so.
+    return new Poller([this.pidfd]).wait(0) === 0 && !isEnding(this.config.vmm)
   }
 
   /** Leaves the VM alone: sockets at once, the rest as soon as no thread uses it. */
