@@ -21,6 +21,10 @@ make('inside', 0o700)
 make('inside/machines', 0o755)
 writeFileSync(join(folder, 'file'), '')
 symlinkSync(make('target', 0o700), join(folder, 'link'))
+symlinkSync('nowhere', join(folder, 'dangling'))
+const long = 'x'.repeat(300)
+make('dangling-inside', 0o700)
+symlinkSync('nowhere', join(folder, 'dangling-inside', 'machines'))
 
 async function runtimeCheck(name: string) {
   const checks = await checkHost({ env: { ...process.env, VARVE_RUNTIME_DIR: join(folder, name) } })
@@ -34,18 +38,24 @@ test.each(['well', 'well/new/deeper'])(
   },
 )
 
-test.each(['open', 'inside', 'file', 'file/below', 'link'])(
-  'doctor says of %s what a launch says of it',
-  async (name) => {
-    const check = await runtimeCheck(name)
-    let refusal: unknown
-    try {
-      claimMachineDirectory(join(folder, name), { id: 'one' } as MachineRecord)
-    } catch (error) {
-      refusal = error
-    }
-    expect(refusal).toMatchObject({ code: 'PATH_INVALID' })
-    const { message, remedy } = refusal as { message: string; remedy: string }
-    expect(check).toMatchObject({ status: 'lack', finding: expect.stringContaining(message), remedy })
-  },
-)
+const unusable: readonly (readonly [string, string])[] = [
+  ...['open', 'inside', 'file', 'file/below', 'link', 'dangling', 'dangling/below', 'dangling-inside'].map(
+    (name) => [name, name] as const,
+  ),
+  ['a name of 300 characters', long],
+  ['a directory below one of 300 characters', `${long}/below`],
+  ['a path of 5,000 characters', 'deep/'.repeat(1000)],
+]
+
+test.each(unusable)('doctor says of %s what a launch says of it', async (_, name) => {
+  const check = await runtimeCheck(name)
+  let refusal: unknown
+  try {
+    claimMachineDirectory(join(folder, name), { id: 'one' } as MachineRecord)
+  } catch (error) {
+    refusal = error
+  }
+  expect(refusal).toMatchObject({ code: 'PATH_INVALID' })
+  const { message, remedy } = refusal as { message: string; remedy: string }
+  expect(check).toMatchObject({ status: 'lack', finding: expect.stringContaining(message), remedy })
+})

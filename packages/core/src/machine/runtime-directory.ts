@@ -1,4 +1,4 @@
-import { accessSync, constants, existsSync, lstatSync, mkdirSync, readdirSync, statSync } from 'node:fs'
+import { accessSync, constants, lstatSync, mkdirSync, readdirSync, statSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join, resolve } from 'node:path'
 import { VarveError } from '../errors.js'
@@ -67,27 +67,34 @@ function assertPrivate(directory: string): void {
  * Refuses a runtime directory as a launch would, without making anything: PATH_INVALID if it is not private, or cannot be made.
  */
 export function assertUsableRuntime(runtime: string): void {
-  for (const directory of [runtime, machinesDirectory(runtime)]) {
-    if (existsSync(directory)) assertPrivate(directory)
+  for (const directory of [runtime, machinesDirectory(runtime)])
+    if (isThere(directory)) assertPrivate(directory)
     else assertCreatable(directory)
+}
+
+/** A link is there even if it leads nowhere: no directory can be made in its place. PATH_INVALID if no directory can have this name. */
+function isThere(directory: string): boolean {
+  try {
+    return lstatSync(directory, { throwIfNoEntry: false }) !== undefined
+  } catch (cause) {
+    throw unusable(directory, (cause as Error).message)
   }
 }
 
 function assertCreatable(directory: string): void {
   let above = dirname(resolve(directory))
-  while (!existsSync(above)) above = dirname(above)
+  while (!isThere(above)) above = dirname(above)
   try {
     accessSync(above, constants.W_OK | constants.X_OK)
     if (statSync(above).isDirectory()) return
   } catch {}
-  throw new VarveError(
-    'PATH_INVALID',
-    `${directory} cannot be made: ${above} is no directory that you may write to`,
-    {
-      remedy: 'set $VARVE_RUNTIME_DIR to a directory of your own',
-    },
-  )
+  throw unusable(directory, `${above} is no directory that you may write to`)
 }
+
+const unusable = (directory: string, why: string): VarveError =>
+  new VarveError('PATH_INVALID', `${directory} cannot be made: ${why}`, {
+    remedy: 'set $VARVE_RUNTIME_DIR to a directory of your own',
+  })
 
 export interface RecordedMachine {
   readonly directory: string
