@@ -1,7 +1,6 @@
 import type { DerivedCopy, LayerUsage } from 'varve'
 import { VarveError } from 'varve'
 import type { Command } from '../command.js'
-import { otherBlobs } from '../other-blobs.js'
 import { openStore, storeOption } from '../store.js'
 import { count, humanBytes, humanPages, sections, shortId, table } from '../text.js'
 
@@ -22,6 +21,9 @@ written with what had been there before.
 FLAT COPIES are what restores by the file engine left: the memory of a snapshot as one file. They
 are made again when needed; varve gc removes those of snapshots that are gone.
 
+Sizes are blocks on disk, so that holes do not count. Without REF, all that is in the directory is
+counted once, and the last line is what du -s says of it.
+
 Examples:
   varve du
   varve du monday --explain
@@ -32,21 +34,36 @@ Examples:
     const { signal, values } = context
     const explain = values.explain === true
     const store = await openStore(context)
-    const { layers, others, copies } = await context.progress('reading layers', async (onProgress) => {
+    const { layers, disk, copies } = await context.progress('reading layers', async (onProgress) => {
       const options = { signal, onProgress, deep: explain, ...(ref === undefined ? {} : { ref }) }
       return {
         layers: await store.usage(options),
-        others: await otherBlobs(store, ref),
+        disk: await store.diskUsage(options),
         copies: await store.derivedCopies(ref === undefined ? {} : { ref }),
       }
     })
     const totals = totalsOf(layers)
-    if (context.json) return context.printJson({ store: store.location, layers, totals, others, copies })
+    if (context.json)
+      return context.printJson({
+        ...{ store: store.location, layers, totals, copies },
+        // `bytes` are their sizes.
+        others: { ...disk.others, bytes: disk.others.sizeBytes },
+        restBytes: disk.restBytes,
+        totalBytes: disk.totalBytes,
+      })
     context.print(
       sections([
         render(layers, totals, explain),
         copies.length > 0 && renderCopies(copies),
-        `disks, states, maps and manifests: ${count(others.blobs, 'blob')} with ${humanBytes(others.bytes)}`,
+        [
+          `disks, states, maps and manifests: ${count(disk.others.blobs, 'blob')} with ${humanBytes(disk.others.diskBytes)} on disk`,
+          ...(disk.restBytes === null || disk.totalBytes === null
+            ? []
+            : [
+                `index, leases, directories and what gc would remove: ${humanBytes(disk.restBytes)} on disk`,
+                `the whole store: ${humanBytes(disk.totalBytes)} on disk`,
+              ]),
+        ].join('\n'),
       ]),
     )
   },

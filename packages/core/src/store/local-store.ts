@@ -16,6 +16,7 @@ import { commitSnapshot } from './commit-snapshot.js'
 import { createLayout, openLayout } from './create-store.js'
 import { measureCopies } from './derived-copies.js'
 import { annotations, mediaTypes } from './descriptors.js'
+import { measureDisk } from './disk-usage.js'
 import { exportSnapshots } from './export-store.js'
 import { checkStore } from './fsck.js'
 import { hashFile } from './hash-file.js'
@@ -46,6 +47,7 @@ import { type StorePaths, storePaths } from './store-paths.js'
 import type {
   DerivedCopy,
   Descriptor,
+  DiskUsage,
   FsckReport,
   GcReport,
   LayerUsage,
@@ -328,6 +330,10 @@ export class LocalStore implements SnapshotStore {
 
   derivedCopies(options: { readonly ref?: string } = {}): Promise<readonly DerivedCopy[]> {
     return measureCopies(this, options)
+  }
+
+  diskUsage(options: WorkOptions & { readonly ref?: string } = {}): Promise<DiskUsage> {
+    return measureDisk(this, options)
   }
 
   exportTo(

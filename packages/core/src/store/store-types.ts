@@ -182,6 +182,20 @@ export interface DerivedCopy {
   readonly diskBytes: number
 }
 
+/** What the file system says of a store, or of what one snapshot has in it: blocks, so that holes of sparse files do not count. */
+export interface DiskUsage {
+  /** Memory layers. */
+  readonly layersBytes: number
+  /** Flat copies. */
+  readonly copiesBytes: number
+  /** All other blobs of snapshots: disks, states, extent maps, working sets, manifests; `sizeBytes` counts their holes, too. */
+  readonly others: { readonly blobs: number; readonly sizeBytes: number; readonly diskBytes: number }
+  /** Everything else in the directory: the index, leases, directories, and what gc would remove. Null for one snapshot. */
+  readonly restBytes: number | null
+  /** The sum, which is what `du -s` says of the directory. Null for one snapshot. */
+  readonly totalBytes: number | null
+}
+
 /**
  * A place that keeps snapshots. The local store is one; a registry or a bucket can be another one and must pass the same
  * conformance suite. References (`ref`) are a tag, an id, or the beginning of an id (6 digits or more).
@@ -213,6 +227,8 @@ export interface SnapshotStore {
   ): Promise<readonly LayerUsage[]>
   /** The flat copies that restores left, of one snapshot or of the whole store. */
   derivedCopies(options?: { readonly ref?: string }): Promise<readonly DerivedCopy[]>
+  /** Bytes on disk of one snapshot's blobs, or of the whole store. */
+  diskUsage(options?: WorkOptions & { readonly ref?: string }): Promise<DiskUsage>
   /**
    * Gives a snapshot other layers for the same image (after squash, pack or rebase). `layers` are descriptors already in
    * the store or sealed staged files, base first; the extent map is computed from them.
