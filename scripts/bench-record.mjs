@@ -136,7 +136,7 @@ async function runOnce({ store, launch }, { engine, cache, recorders }) {
   }
 }
 
-/** Where pages stay that are to be dropped, this throws: nothing warm is given out as cold. */
+/** Throws if pages stay that should be dropped, so that no warm measurement counts as cold. */
 function prepareCache(path, cache) {
   if (cache === 'dropped') dropFromCache([path])
   else bringIntoCache([path])

@@ -2,5 +2,5 @@
 import { build } from './setup.mjs'
 
 build()
-// In this process, which then waits for what a Ctrl-C has to end.
+// Runs in this process, which waits after a Ctrl-C until the cell has ended.
 await import('../packages/lab/bin/run-matrix.js')

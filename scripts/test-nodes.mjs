@@ -1,5 +1,5 @@
 // `npm run test:nodes [-- [--quick] VERSION…]`: unit tests, and scenarios on real VMs, under the other Node versions (other-nodes.mjs);
-// `npm test` does so with --quick. A Node that cannot be had is told in capitals, and is a failure if $CI is set or its version given.
+// `npm test` does so with --quick. If a Node cannot be fetched, the run says so in capitals; it is a failure if $CI is set or the version was given.
 import { spawn } from 'node:child_process'
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -7,7 +7,7 @@ import { delimiter, dirname, join } from 'node:path'
 import { otherNode, otherNodes } from './other-nodes.mjs'
 import { everything, root } from './setup.mjs'
 
-/** What runs: unit tests below these folders, and these scenarios. An empty list means all of them. */
+/** The unit tests below these folders and the scenarios that run. An empty list means all. */
 const extents = {
   whole: { unit: [], scenarios: [] },
   // System calls, files, workers and processes, where versions of Node may differ. The scenarios restore by every engine, kill page
@@ -96,7 +96,7 @@ function run(path, args, summary) {
 
 const oneFailure = { passed: 0, failed: 1, skipped: 0 }
 
-/** A run that ended before its summary failed. */
+/** A run that ended before its summary counts as failed. */
 function readJson(path) {
   try {
     return JSON.parse(readFileSync(path, 'utf8'))

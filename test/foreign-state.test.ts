@@ -167,7 +167,7 @@ describe('a state file that names what the config does not', () => {
       message: expect.stringMatching(new RegExp(`eth0.*${otherTap}`)),
     })
     expect((await machine.exited).signal).toBe('SIGKILL')
-    // Whoever restores may say which tap it is.
+    // The caller of a restore may name the tap.
     const { machine: restored } = await restore('tap', await launch(), { networkOverrides: { eth0: tap } })
     await restored.stop()
   })

@@ -31,7 +31,7 @@ beforeEach(() => {
   writeFileSync(victim(), 'secret of the host', { mode: 0o600 })
 })
 
-/** Of a machine whose VMM was taken over: it can change all in its jail, and answers what it likes. */
+/** A machine whose VMM was taken over: it can change everything in its jail, and give any answer. */
 interface TakenOver extends AsyncDisposable {
   readonly paused: PausedMachine
   /** The jail's root. */
@@ -67,7 +67,7 @@ function claimFolder({ paused, root }: TakenOver): string {
   return folder
 }
 
-/** Calls `act` as soon as Firecracker has written a snapshot: what was looked at before is another thing now. */
+/** Calls `act` as soon as Firecracker has written a snapshot, to replace a file that Varve has already checked. */
 function onceWritten(paused: PausedMachine, act: () => void): void {
   const snapshot = paused.snapshot.bind(paused)
   paused.snapshot = async (options) => {

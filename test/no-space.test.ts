@@ -15,7 +15,7 @@ import {
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { addSnapshot, imageOf, pages, readImage, someplan } from './support/store-conformance.js'
 
-// Mounting needs root. Elsewhere this is said, not passed over in silence.
+// Mounting needs root. Without root these tests are reported as skipped.
 const isRoot = process.geteuid?.() === 0
 if (!isRoot) console.error('NOT RUN: what each verb says on a full disk: it mounts a tmpfs, which needs root')
 
@@ -37,7 +37,7 @@ afterEach(() => {
   rmSync(directory, { recursive: true })
 })
 
-/** Leaves so many blocks: enough for names, and for a lease, which have to work first. */
+/** Leaves this many blocks: enough for names and for a lease, which must work first. */
 function fill(blocks: number): void {
   const { bavail, bsize } = statfsSync(small)
   writeFileSync(join(small, 'ballast'), Buffer.alloc((bavail - blocks) * bsize))

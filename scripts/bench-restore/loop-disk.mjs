@@ -1,5 +1,5 @@
-// A disk with a read-ahead of one's own choice: ext4 on a loop device whose reads and writes pass the page cache by, so that what is
-// dropped on it is cold. For measuring as root; nothing else on the machine is changed.
+// A disk with a chosen read-ahead: ext4 on a loop device with direct I/O, so that a file that was dropped from the page cache is cold. Needs
+// root; changes nothing else on the machine.
 
 import { spawnSync } from 'node:child_process'
 import { mkdirSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
@@ -13,7 +13,7 @@ export function openLoopDisk(directory, readAheadKib, sizeBytes = 6 * gib) {
   const path = join(directory, 'disk')
   let device
   const close = () => {
-    // Lazily: where the process is interrupted, VMMs end a little later and have files open until then.
+    // Unmount lazily: if the process is interrupted, VMMs end a little later and have files open until then.
     spawnSync('umount', ['--lazy', path])
     if (device) spawnSync('losetup', ['--detach', device])
     device = undefined

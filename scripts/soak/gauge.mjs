@@ -4,7 +4,7 @@ import { residentBytes } from 'varve'
 import { storePaths } from '../../packages/core/dist/store/store-paths.js'
 import { openDescriptors } from '../../packages/core/dist/sys/proc.js'
 
-/** What one process has: memory, threads, descriptors by kind. */
+/** Memory, threads and descriptors by kind of one process. */
 export function gaugeProcess(pid) {
   const kinds = {}
   for (const { target } of openDescriptors(pid)) {

@@ -45,7 +45,7 @@ export async function restores(world, count, sample) {
   }
 }
 
-/** The same by one page server, which must be the same at the end. */
+/** The same by one page server; it must be the same process at the end. */
 export async function served(world, count, sample) {
   let first
   for (let done = 1; done <= count; done++) {

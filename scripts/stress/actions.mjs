@@ -4,7 +4,7 @@ import * as machines from './actions/machine-actions.mjs'
 import * as restores from './actions/restore-actions.mjs'
 import * as stores from './actions/store-actions.mjs'
 
-/** What a worker may do, how often against the others, and whether it needs a VM of its own or room for one. */
+/** The actions of a worker: how often each comes, and whether it needs a VM of its own or room for one. */
 export const actions = {
   boot: { run: machines.boot, weight: 3, room: true },
   touch: { run: machines.touch, weight: 8, vm: true },

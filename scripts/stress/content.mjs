@@ -11,17 +11,17 @@ const mostSeed = 36 ** 2 - 1
 
 const patternOf = (area) => ({ start: areaStart(area), count: areaPages, order: 3 })
 
-/** What a guest's memory holds: a seed for each area, 0 for zeros. */
+/** The content of a guest's memory: a seed for each area, 0 for zeros. */
 export const emptyContent = Object.freeze(Array.from({ length: areaCount }, () => 0))
 
 export const contentToText = (content) => content.map((seed) => seed.toString(36).padStart(2, '0')).join('')
 
 const tagForm = new RegExp(`^s([0-9a-z]{${2 * areaCount}})-`)
 
-/** Tags of captures begin with what the image holds, so that every process can check every snapshot. */
+/** A capture's tag begins with the content of the image, so that every process can check every snapshot. */
 export const contentTag = (content, unique) => `s${contentToText(content)}-${unique}`
 
-/** Undefined of a tag of another form. */
+/** Undefined if the tag has another form. */
 export function contentOfTag(tag) {
   const text = tagForm.exec(tag)?.[1]
   if (text === undefined) return undefined

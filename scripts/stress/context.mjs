@@ -1,6 +1,6 @@
 const servers = ['server', 'guard']
 
-/** What one action was at work on, for its line in the log and for judging its failure. */
+/** The things that one action worked on, for its line in the log and for judging its failure. */
 export class Context {
   op
   refs = []
@@ -12,7 +12,7 @@ export class Context {
   #from
   #onNote
 
-  /** `onNote` is told each fact at once: what an action was at when it was killed, or hangs. */
+  /** `onNote` gets each fact at once, so that it is known if the action is killed or hangs. */
   constructor(op, ledger, onNote = () => {}) {
     this.op = op
     this.#onNote = onNote

@@ -119,7 +119,7 @@ export class Crew {
     }
   }
 
-  /** Each ends its action, stops its machines and tells what it still has open. */
+  /** Each worker ends its action, stops its machines and reports its open descriptors. */
   async finish() {
     this.#ending = true
     for (const { child } of this.#living.values()) if (child.connected) child.send('finish')
@@ -127,7 +127,7 @@ export class Crew {
     clearInterval(this.#watch)
   }
 
-  /** Without a result. */
+  /** Ends the workers without a result. */
   async stop() {
     this.#ending = true
     this.stopped = true

@@ -1,6 +1,6 @@
 import { readdirSync, readlinkSync } from 'node:fs'
 
-/** What this process has open: how many of each kind, files by their path. */
+/** The open descriptors of this process: how many of each kind, files by their path. */
 export function ownDescriptors() {
   const counts = {}
   for (const fd of readdirSync('/proc/self/fd')) {
@@ -21,8 +21,8 @@ export function ownDescriptors() {
 const socketsOfMapper = 3
 
 /**
- * What is open now and was not at the beginning, after everything was stopped. Mappers wait for the next restore and are no leak;
- * so is not one event queue that libuv opens when it is first needed.
+ * Descriptors that are open after everything was stopped, and were not at the beginning. Two kinds are no leak: mappers, which wait for the next
+ * restore, and one event queue that libuv opens when it first needs it.
  */
 export function leakedDescriptors(before, now, mappers) {
   const leaked = []

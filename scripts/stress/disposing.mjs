@@ -1,4 +1,4 @@
-/** `await using` for Node 20, which has the symbol and not the syntax. */
+/** `await using` for Node 20, which has the symbol but not the syntax. */
 export async function disposing(resource, work) {
   try {
     return await work(resource)

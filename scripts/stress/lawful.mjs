@@ -1,6 +1,6 @@
 /**
- * Which failures are right, because another worker removed or killed what the action was at work on. Everything else is a failure of
- * the run: other codes, errors that are no VarveError, wrong memory, a missing tag. `when` gets what the action knows (`Context`).
+ * Failures that are right, because another worker removed or killed something that the action used. Everything else is a failure of the run:
+ * other codes, errors that are no VarveError, wrong memory, a missing tag. `when` gets the action's `Context`.
  */
 const rules = [
   {

@@ -1,9 +1,9 @@
 import { closeSync, fstatSync, openSync, readSync, writeSync } from 'node:fs'
 
 /**
- * What all processes of a run know together: an append-only file of JSON lines. A process writes down what it is going to do
- * before it does it, and that it is done afterwards, so that a kill in between leaves the outcome open and nothing wrong.
- * One write(2) with O_APPEND of a short line is whole, whoever else appends.
+ * The common knowledge of a run: an append-only file of JSON lines. A process notes each action before it begins and again when it is done, so a
+ * kill in between leaves the result open, and the ledger is never wrong. One write(2) of a short line with O_APPEND is whole, even if
+ * other processes append at the same time.
  *
  * | event | fields | meaning |
  * |---|---|---|
@@ -32,7 +32,7 @@ export class Ledger {
     writeSync(this.#fd, `${JSON.stringify({ at: Date.now(), ...event })}\n`)
   }
 
-  /** How many events there are by now: what comes later has a higher position. */
+  /** The number of events so far; later events have higher positions. */
   position() {
     this.#read()
     return this.#position
@@ -43,15 +43,15 @@ export class Ledger {
     return this.#kills
   }
 
-  /** Tags that were given and that nobody has begun to remove. */
+  /** Tags that were given and that no process has begun to remove. */
   expectedTags() {
     this.#read()
     return [...this.#named.keys()].filter((tag) => !this.mayBeAbsent(tag))
   }
 
   /**
-   * Whether a tag need not be there: it was never given for certain, or a removal of it, or of a snapshot that had it, was not done
-   * when it was last given.
+   * Whether a tag may be missing: it was never given for certain, or a removal of it (or of a snapshot that had it) was not done when it was last
+   * given.
    */
   mayBeAbsent(tag) {
     this.#read()

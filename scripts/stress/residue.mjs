@@ -2,7 +2,7 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { join, relative } from 'node:path'
 import { storePaths } from '../../packages/core/dist/store/store-paths.js'
 
-/** What a page server leaves in its directory, docs/formats/page-server-protocol.md; `vms` must be empty. */
+/** Files that a page server leaves in its directory, docs/formats/page-server-protocol.md; `vms` must be empty. */
 const ofPageServer = new Set([
   'start.lock',
   'server.lock',
@@ -15,7 +15,7 @@ const ofPageServer = new Set([
   'vms',
 ])
 
-/** What is left after everything was stopped and collected, and should not be: a line for each. */
+/** Files that should not be left after everything was stopped and collected: a line for each. */
 export async function residueOf(run, store) {
   const left = []
   const stays = (directory, allowed, what) => {
@@ -54,7 +54,7 @@ export async function residueOf(run, store) {
     (name) => /^w[0-9]+-[0-9]+-[01]\.tar$/.test(name) || name.startsWith('import-'),
     'an archive',
   )
-  // Of a boot that was killed: the lab's, not the product's.
+  // Left by a boot that was killed: the lab's files, not the product's.
   stays(run.temporary, (name) => name.startsWith('varve-micro-'), 'a temporary file')
   for (const line of readFileSync('/proc/self/mountinfo', 'utf8').split('\n'))
     if (line.includes(run.directory)) left.push(`a mount: ${line}`)

@@ -16,7 +16,7 @@ export function runPaths(directory) {
     /** One file for each detached VM that any worker may adopt, and one for each that a worker has adopted. */
     detached: within('detached'),
     adopted: within('adopted'),
-    /** One file for each living worker: whom others may kill. */
+    /** One file for each living worker; other workers may kill these. */
     workers: within('workers'),
     /** $TMPDIR of the workers. */
     temporary: within('tmp'),
@@ -34,7 +34,7 @@ export function makeRun(directory) {
   return paths
 }
 
-/** What the processes of a run inherit. A server that serves nobody ends soon, so that starts and ends are exercised too. */
+/** The environment that processes of a run inherit. A page server without VMs ends soon, so that starts and ends are tested too. */
 export const runEnvironment = (paths) => ({
   ...process.env,
   [markName]: paths.directory,

@@ -9,10 +9,10 @@ import { describeError } from './show.mjs'
 const engines = ['file', 'paged', 'mapped', 'auto']
 /** Restored at the end, each by another engine. */
 const mostRestores = 12
-/** A server ends 1.5 s after its last VM; on a busy host it also takes its time. */
+/** A server ends 1.5 s after its last VM, and later on a busy host. */
 const endMs = 20_000
 
-/** After the workers have ended: what was named is there and right, and nothing else is left. Gives failures. */
+/** Checks, after the workers have ended, that every named snapshot is there and right, and that nothing else is left. Returns failures. */
 export async function settle(run, ledger, random, binary) {
   const failures = []
   const attempt = async (what, work) => {
@@ -82,12 +82,12 @@ async function removeAll(run, store, failures) {
     failures.push({ what: `fsck of the empty store: ${JSON.stringify(finding)}` })
 }
 
-/** For the end of an interrupted run: all that is left of it, by pid and start time. */
+/** For the end of an interrupted run: kills all its processes, by pid and start time. */
 export async function endEverything(run, kill) {
   try {
     await stopAll(run)
   } catch {
-    // What cannot be stopped in order is killed below.
+    // Machines that cannot be stopped in order are killed below.
   }
   for (const identity of processesOf(run.directory)) kill(identity)
   await waitForEnd(run.directory, 5000)

@@ -8,7 +8,7 @@ export class Vm {
   machine
   console
   content
-  /** Positions in the ledger before it was made and after its first answer: what happened between may be told later. */
+  /** Positions in the ledger before it was made and after its first answer: an event in between may show later. */
   begun
   ready = Infinity
 

@@ -18,7 +18,7 @@ const sharedNames = ['pool-1', 'pool-2', 'pool-3', 'pool-4']
 
 class Worker {
   vms = []
-  /** In the store, when it was last listed. */
+  /** Tags in the store when it was last listed. */
   snapshots = 0
   #count = 0
   #log
@@ -34,7 +34,7 @@ class Worker {
     this.#log = join(this.run.logs, `${id}.jsonl`)
   }
 
-  /** One action; its failure is judged, told and survived. */
+  /** Does one action; judges and reports its failure, and goes on. */
   async act() {
     const action = this.random.weighted(weightsOf(this))
     const op = `${this.id}-${++this.#count}`
@@ -128,7 +128,7 @@ let finish = false
 process.on('message', (message) => {
   finish ||= message === 'finish'
 })
-// Its driver was killed: nobody wants a result, and the VMs end with this process.
+// The driver was killed: no process wants a result, and the VMs end with this process.
 process.on('disconnect', () => process.exit(1))
 for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => process.exit(130))
 

@@ -1,7 +1,7 @@
 import { writeFileSync } from 'node:fs'
 import { defineExperiment, dropFromCache } from '@varve/lab'
 
-/** Has a file that is to be cold, and no VM. */
+/** An experiment with one cold file and no VM. */
 export const experiment = defineExperiment({
   name: 'cold',
   question: 'Is a file cold that was dropped?',

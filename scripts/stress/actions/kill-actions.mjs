@@ -11,10 +11,10 @@ import { restore } from './restore-actions.mjs'
 
 /** A guard is started at most once a second, and the VMs of a server whose guard died with it stand still (docs/formats). */
 const serverRestMs = 3000
-/** The workers must also get something done. */
+/** Pause between kills, so that the workers also make progress. */
 const workerRestMs = 4000
 
-/** Runs `work` if no other worker kills just now, and the last kill of this kind is long enough ago. */
+/** Runs `work` if no other worker is killing, and the last kill of this kind is long enough ago. */
 async function inTurn(worker, kind, restMs, work) {
   const turn = await tryLock(worker.run.killLock)
   if (turn === undefined) return { skipped: 'another worker kills' }
@@ -36,7 +36,7 @@ function kill(worker, what, identity, more = {}) {
   return killProcess({ pid, startTime }, 'SIGKILL')
 }
 
-/** Undefined where no server listens. */
+/** Undefined if no server listens. */
 async function serving({ run }) {
   const { control } = pageServerRoot(run.runtime)
   try {

@@ -5,7 +5,7 @@ import { connectMachine, listMachines } from 'varve'
 import { emptyContent, memoryMib } from '../content.mjs'
 import { Vm } from '../vm.mjs'
 
-/** More VMs than that a worker does not keep. */
+/** The largest number of VMs that a worker keeps. */
 export const mostVms = 3
 
 export async function boot(worker, context) {
@@ -49,7 +49,7 @@ export async function stop(worker, context) {
   return { vm: vm.id }
 }
 
-/** From then on it may be adopted by any worker. */
+/** Afterwards any worker may adopt the VM. */
 export async function detach(worker, context) {
   const vm = worker.pickVm(context)
   worker.forget(vm)
@@ -80,7 +80,7 @@ export async function adopt(worker, context) {
   return { vm: id, pages: await vm.verify(worker.random) }
 }
 
-/** Whoever lists removes what dead owners left. */
+/** A process that lists machines removes those of dead owners. */
 export async function list(worker) {
   return { machines: listMachines(worker.run.runtime).length }
 }

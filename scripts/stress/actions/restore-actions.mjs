@@ -5,7 +5,7 @@ import { mostVms } from './machine-actions.mjs'
 
 const engines = ['file', 'paged', 'mapped', 'auto']
 
-/** What may be recorded with which engine, docs/guides/working-sets.md. */
+/** The recorders that each engine allows, docs/guides/working-sets.md. */
 const recorders = { file: [['pagemap'], ['mincore', 'diff']], paged: [['faults']] }
 
 /** An engine, and for half of the snapshots that have a working set that set. */

@@ -61,7 +61,7 @@ export async function exportSome(worker, context) {
   return { bytes }
 }
 
-/** From a link of its own: the exporter may replace the archive meanwhile. */
+/** Imports through its own link: the exporter may replace the archive meanwhile. */
 export async function importSome(worker, context) {
   const archives = readdirSync(worker.run.exchange).filter((name) => /^w[0-9-]+\.tar$/.test(name))
   const name = worker.random.pick(archives)

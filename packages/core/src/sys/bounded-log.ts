@@ -2,23 +2,23 @@ import { closeSync, constants, fstatSync, openSync } from 'node:fs'
 import { dataExtents } from './extents.js'
 import { punchHole } from './reflink.js'
 
-/** What stays readable of a log, and how much more may have gathered when it is cut: cutting has a cost, and need not be exact. */
+/** How much of a log stays readable, and how much more may gather before the next cut: a cut has a cost and need not be exact. */
 const keptBytes = 2 ** 20
 const slackBytes = 2 ** 20
 /** A multiple of every block size that holes can have, so that the first data begins exactly where the cut ends. */
 const stepBytes = 64 * 1024
 
 export interface LogUse {
-  /** All that was ever written; also the file's size. */
+  /** All bytes ever written; also the file's size. */
   readonly writtenBytes: number
-  /** Of these, from the beginning: what is not there any more. It reads as zeros. */
+  /** How many of them, from the beginning, were dropped. They read as zeros. */
   readonly droppedBytes: number
 }
 
 /**
- * Gives back the blocks of a log's beginning, so that about the last MiB stays. Its size and every offset in it stay as they are: the
- * writer, which may be another process, and readers at the end notice nothing, and nothing that is written meanwhile is lost. Does
- * nothing where the file is no regular one, or its file system knows no holes. Safe to call from any number of processes.
+ * Frees the blocks of a log's beginning, so that about the last MiB stays. Its size and all offsets stay the same: the writer, which may be
+ * another process, and readers at the end notice nothing, and no byte that is written meanwhile is lost. Does nothing if the file is not
+ * a regular one, or its file system has no holes. Safe to call from any number of processes.
  */
 export function boundLog(path: string): void {
   withLog(path, constants.O_RDWR, (fd, sizeBytes) => {

@@ -5,8 +5,8 @@ import { connect, type Socket } from 'node:net'
 const O_PATH = 0o10000000
 
 /**
- * Connects to a Unix socket that is at this path itself: connect(2) would follow a link there, which a jailed VMM could
- * have put in place of its socket, to any socket of the host. Errors come as the socket's `error` event, as those of
+ * Connects to the Unix socket at this path, and follows no link: connect(2) would follow one, and a jailed VMM could replace its socket by a
+ * link to any socket of the host. Errors come as the socket's `error` event, as those of
  * `net.connect` do; a link is ECONNREFUSED.
  */
 export function connectSocket(path: string): Socket {
@@ -20,9 +20,9 @@ export function connectSocket(path: string): Socket {
     const { message } = error as Error
     return socket.once('error', (failure) => Object.assign(failure, error, { message }))
   }
-  // The kernel resolves this name to the very file that was opened, whatever has its name by then.
+  // The kernel resolves this name to the file that was opened, even if another file has its path by then.
   const socket = connect(`/proc/self/fd/${fd}`)
-  // net.connect calls connect(2) for a path before it returns: the descriptor has done its work.
+  // net.connect calls connect(2) for a path before it returns, so the descriptor is no longer needed.
   closeSync(fd)
   return socket
 }

@@ -31,10 +31,10 @@ const copyChunkBytes = 4 * 1024 * 1024
 /** Sharing blocks costs microseconds an extent, but the kernel first writes out what is dirty in the range. */
 const cloneChunkBytes = 64 * 1024 * 1024
 
-/** A file to copy that is not opened by its path, or not by that alone. The path is for messages. */
+/** A file to copy, with its own way to open it. The path is for messages. */
 export interface CopySource {
   readonly path: string
-  /** Opens it for reading, not waiting for a FIFO. */
+  /** Opens it for reading; must not wait if it is a FIFO. */
   open(): Promise<FileHandle>
 }
 

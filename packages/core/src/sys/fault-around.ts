@@ -17,7 +17,7 @@ export interface FaultAround extends Disposable {
   readonly held: boolean
   /** Why it could not be set. */
   readonly reason: string | undefined
-  /** The command, or the other way, that leads to touched pages alone. */
+  /** A command, or another way, to record only touched pages. */
   readonly remedy: string | undefined
 }
 
@@ -98,7 +98,7 @@ const notHeld = (bytes: number, { reason, remedy }: FaultAroundObstacle): FaultA
   [Symbol.dispose]: () => {},
 })
 
-/** What keeps fault-around from being held, and what to do about it. */
+/** Why fault-around cannot be held at one page, and what to do about it. */
 export interface FaultAroundObstacle {
   readonly reason: string
   readonly remedy: string
@@ -124,7 +124,7 @@ function obstacleOf(path: string, { code, message }: NodeJS.ErrnoException): Fau
   return { reason: message, remedy: otherRecorder }
 }
 
-/** What would keep a recording from holding fault-around now; undefined where nothing does. Changes nothing. */
+/** Why a recording could not hold fault-around at one page now; undefined if it could. Changes nothing. */
 export function faultAroundObstacle(path = faultAroundPath()): FaultAroundObstacle | undefined {
   if (path === undefined) return notMounted
   try {

@@ -64,7 +64,7 @@ const held = (handle: FileHandle, path: string): FileLock => ({
   [Symbol.asyncDispose]: () => handle.close(),
 })
 
-/** A shared lock until the file is closed; false where a process holds the exclusive one. */
+/** Takes a shared lock until the file is closed; false if a process holds the exclusive one. */
 export const flockShared = (fd: number, path: string): boolean => lockNow(fd, path, LOCK_SH)
 
 function lockNow(fd: number, path: string, kind: number = LOCK_EX): boolean {

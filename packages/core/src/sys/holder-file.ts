@@ -3,16 +3,16 @@ import { type Holder, holderFromJson, holderLives } from './holder.js'
 import { replaceSmallFile } from './mutations.js'
 import { readSmallFile } from './small-file.js'
 
-/** Says in a directory which process the directory belongs to. */
+/** A file in a directory that names the process to which the directory belongs. */
 export const holderFileName = '.varve-holder.json'
 
-/** Synchronous, and before the directory gets the name that others look for. */
+/** Synchronous. Call it before the directory gets its final name. */
 export function writeHolder(directory: string, holder: Holder): void {
   const path = join(directory, holderFileName)
   replaceSmallFile(path, `${path}.tmp`, Buffer.from(JSON.stringify(holder)))
 }
 
-/** `unknown`: the directory does not say whose it is, or not in a way that can be read. */
+/** `unknown`: the directory has no such file, or the file cannot be read. */
 export function lifeOfHolder(directory: string): 'lives' | 'ended' | 'unknown' {
   let value: unknown
   try {

@@ -4,15 +4,15 @@ import { type LifeLock, lookAtLife } from './life-lock.js'
 import { isAlive, type ProcessIdentity, processIdentity } from './proc.js'
 
 /**
- * The process that something on disk belongs to (a lease, copies of disks), written down so that any other process can tell whether
- * that process still lives: also one in another PID namespace, or after a reboot.
+ * The process to which files on disk belong (a lease, copies of disks). From this record any other process can tell whether that process
+ * still lives, also from another PID namespace or after a reboot.
  */
 export interface Holder {
   /** The boot (/proc/sys/kernel/random/boot_id) and the PID namespace (/proc/self/ns/pid) that the process is named in. */
   readonly boot: string
   readonly pidNamespace: string
   readonly process: ProcessIdentity
-  /** What the process keeps locked while it lives; null if it keeps nothing locked. */
+  /** The file that the process keeps locked while it lives; null if there is none. */
   readonly lock: LifeLock | null
 }
 
@@ -36,13 +36,13 @@ export function ownIdentity(): ProcessIdentity {
   return identity
 }
 
-/** Whether pids of that boot and namespace mean the same processes here. */
+/** Whether a pid of that boot and namespace names the same process here. */
 export const isNamedHere = ({ boot, pidNamespace: its }: Pick<Holder, 'boot' | 'pidNamespace'>): boolean =>
   boot === bootId() && its === pidNamespace()
 
 /**
- * False only if the holder has surely ended. The lock decides, wherever it can be looked at; else the pid and start time, in the same PID
- * namespace. A holder that can be judged by neither counts as alive: what belongs to it is kept until the next boot.
+ * False only if the holder has certainly ended. If the lock can be tested, it decides; otherwise pid and start time decide, in the same PID
+ * namespace. If neither can decide, the holder counts as alive: its files are kept until the next boot.
  */
 export function holderLives(holder: Holder): boolean {
   if (holder.boot !== bootId()) return false
@@ -51,7 +51,7 @@ export function holderLives(holder: Holder): boolean {
   return isNamedHere(holder) ? isAlive(holder.process) : true
 }
 
-/** Checked: it was read from a file. Undefined if it is no holder. */
+/** Checks a value that was read from a file. Undefined if it is no holder. */
 export function holderFromJson(value: unknown): Holder | undefined {
   if (typeof value !== 'object' || value === null) return undefined
   const { boot, pidNamespace: its, process: identity, lock = null } = value as Partial<Holder>

@@ -57,10 +57,9 @@ const loop = '488b03 488b7b08 488b7310 488b5318 4c8b5320 4c8b4328 4c8b4b30 0f05 
 const loopCode = code(`${loop} cc`)
 
 /**
- * The same in a thread of its own, which unmaps the memory that it ran in by code that the process has (`findUnmapSelf`). The
- * thread that makes it runs its first instructions in the same memory, so the new one waits, when it is done with the table, for
- * a word that is set when the other one has left. r12 and r13 are that memory and its length, r14 the address to leave to, r15
- * the word's.
+ * The same in a new thread, which unmaps the memory that it ran in by code of the process (`findUnmapSelf`). The thread that makes it also runs
+ * instructions in this memory. So when the new thread is done with the table, it waits for a word, which is set when the other thread has
+ * left. r12 and r13 are that memory and its length, r14 the address to jump to at the end, r15 the address of the word.
  *
  * ```
  * 0f 05           syscall     clone        wait:
@@ -79,7 +78,7 @@ const loopCode = code(`${loop} cc`)
 const cloned = code('0f05 4885c0 7425 cc')
 const waitForWord = '418b07 85c0 7516 b8ca000000 4c89ff be80000000 31d2 4531d2 0f05 ebe3'
 const besideCode = Buffer.concat([cloned, code(`${loop} ${waitForWord} 4c89e7 4c89ee 41ffe6`)])
-/** Before the table of such a thread: its word, in a cache line of its own. */
+/** The word lies before the thread's table, in its own cache line. */
 const wordBytes = 64
 // linux/futex.h
 const FUTEX_WAKE_PRIVATE = 1 | 128
@@ -87,7 +86,7 @@ const FUTEX_WAKE_PRIVATE = 1 | 128
 // sched.h: a thread as pthread_create makes it (CLONE_VM | FS | FILES | SIGHAND | THREAD | SYSVSEM), without anything of libc's.
 const threadFlags = 0x100 | 0x200 | 0x400 | 0x800 | 0x10000 | 0x40000
 
-/** A thread of the process's own, by its id; or why there is none: "the process …". */
+/** The id of a thread of the process; or why there is none, as a text that follows "the process". */
 export type ThreadBeside =
   | { readonly thread: number; readonly refused: null }
   | { readonly thread: null; readonly refused: string }
@@ -220,7 +219,7 @@ export class Injection {
 
   /**
    * Starts a thread of the process that makes all calls of a table and is gone then, with its memory; what they return is lost.
-   * It takes no signals, and is not traced: it goes on after `end`. Where the process cannot have one nothing was done.
+   * The thread takes no signals and is not traced: it goes on after `end`. If the process cannot have such a thread, nothing was done.
    */
   runBeside(table: SyscallTable): ThreadBeside {
     const leave = findUnmapSelf(this.#tracee.identity.pid, this.#memory)
@@ -260,8 +259,8 @@ export class Injection {
       throw unknownState(`the clone stopped at 0x${end[rip]?.toString(16)}`)
     const thread = Number(BigInt.asIntN(64, end[rax] as bigint))
     if (thread > 0) {
-      // This thread stands, and its next instruction is elsewhere: the call that wakes the new one. Were either not to be
-      // reached, the process would be killed, by the caller or by the kernel (PTRACE_O_EXITKILL), and none waits for ever.
+      // This thread is stopped, and its next instruction lies outside: the call that wakes the new one. If that call is not reached, the
+      // caller or the kernel (PTRACE_O_EXITKILL) kills the process, so no thread waits for ever.
       this.write(word, Buffer.of(1, 0, 0, 0))
       this.call('futex', systemCall.futex, [word, FUTEX_WAKE_PRIVATE, 1])
       return { thread, refused: null }

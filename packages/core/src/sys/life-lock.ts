@@ -4,7 +4,7 @@ import { flockShared, lockDescriptor, sleepInThread } from './file-lock.js'
 /**
  * A file that a process has locked (flock(2)) for as long as it lives. The lock belongs to an open file description: a child that
  * inherits the descriptor keeps it after its parent has closed its own, and the kernel releases it with the last one. So the lock
- * tells a living holder from an ended one in every PID namespace, after any change of the clock, and although pids are reused.
+ * shows whether its holder lives, in every PID namespace, after any change of the clock, and although pids are reused.
  */
 export interface LifeLock {
   readonly path: string
@@ -18,7 +18,7 @@ export interface HeldLife {
   release(): void
 }
 
-/** Makes the file where it is missing. Undefined where another process has locked it. */
+/** Makes the file if it is missing. Undefined if another process has locked it. */
 export function holdLife(path: string): HeldLife | undefined {
   const fd = openSync(path, constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, 0o600)
   try {
@@ -34,7 +34,7 @@ export function holdLife(path: string): HeldLife | undefined {
 /** A look at the lock (`lookAtLife`) takes some 10 µs; this many attempts, 1 ms apart, outlast any number of them. */
 const attempts = 50
 
-/** Locks a file that is open, for whoever has its descriptor; false where another process holds the lock. */
+/** Locks an open file for every process that has this descriptor; false if another process holds the lock. */
 export function lockForLife(fd: number, path: string): boolean {
   for (let attempt = 1; !lockDescriptor(fd, path); attempt++) {
     if (attempt === attempts) return false
@@ -43,13 +43,13 @@ export function lockForLife(fd: number, path: string): boolean {
   return true
 }
 
-/** Of a descriptor that has the lock already. */
+/** For a descriptor that has the lock already. */
 export function heldLife(fd: number, path: string): HeldLife {
   let open = true
   return {
     path,
     release: () => {
-      // A second close could close a descriptor that something else has got since.
+      // A second close could close an unrelated file that has got the same number.
       if (open) closeSync(fd)
       open = false
     },
@@ -62,15 +62,15 @@ const named = (path: string, { dev, ino }: BigIntStats): LifeLock => ({
   inode: `${ino}`,
 })
 
-/** How others find the lock again; null where there is no such file. */
+/** How other processes find the locked file; null if there is no such file. */
 export function lifeLockAt(path: string): LifeLock | null {
   const stat = statSync(path, { bigint: true, throwIfNoEntry: false })
   return stat === undefined ? null : named(path, stat)
 }
 
 /**
- * `free`: the holder has ended. `unknown`: the file is not there, is another one by now, or this user may not open it. Looks by way of
- * a shared lock for a moment, so that any number of processes can look at once and none takes another's look for a holder.
+ * `free`: the holder has ended. `unknown`: the file is not there, is another one by now, or this user may not open it. Takes a shared lock for
+ * a moment, so that any number of processes can look at once, and no look is mistaken for a holder.
  */
 export function lookAtLife({ path, device, inode }: LifeLock): 'held' | 'free' | 'unknown' {
   let fd: number

@@ -65,7 +65,7 @@ export function refuse(kind: MutationKind, path: string, error: unknown): never 
   throw writeFailed(errno, path, `${kind} of ${path}: ${message}`, error) ?? error
 }
 
-/** WRITE_FAILED with the remedy where a file system gives this error (`ENOSPC`, say) by itself; undefined for any other. */
+/** WRITE_FAILED with a remedy if the file system itself gives this error (`ENOSPC`, for example); undefined for any other. */
 export function writeFailed(
   errno: string,
   path: string,
@@ -167,7 +167,7 @@ export function replaceSmallFile(path: string, temporary: string, bytes: Uint8Ar
   closeSync(publishSmallFile(path, temporary, bytes))
 }
 
-/** The same, of a file that stays open: `prepare` has its descriptor (a lock, say) before the file has its name. */
+/** The same for a file that stays open: `prepare` gets its descriptor (to lock it, for example) before the file has its name. */
 export function publishSmallFile(
   path: string,
   temporary: string,
@@ -197,7 +197,7 @@ export function removeSmallFile(path: string): void {
   }
 }
 
-/** By its path, or by a directory that is held open. */
+/** Named by its path, or relative to a directory that is held open. */
 type Place = string | HeldName
 const nameOf = (place: Place) => (typeof place === 'string' ? place : place.path)
 const wayTo = (place: Place) => (typeof place === 'string' ? place : place.reached)
@@ -207,7 +207,7 @@ export async function renameFile(from: Place, to: Place): Promise<void> {
   await change('rename', nameOf(to), () => rename(wayTo(from), wayTo(to)), nameOf(from))
 }
 
-/** The same in this thread: 15 µs, where the thread pool takes ten times as long. For many in a row. */
+/** The same in this thread: 15 µs; the thread pool takes ten times as long. For many files in a row. */
 export function renameSmallFile(from: Place, to: Place): void {
   change('rename', nameOf(to), () => renameSync(wayTo(from), wayTo(to)), nameOf(from))
 }

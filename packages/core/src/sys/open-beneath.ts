@@ -24,10 +24,9 @@ const linkat = declare<[number, string, number, string, number]>(
 )
 
 /**
- * Opens a file in a directory whose content another user may change at any moment, also while this looks for it: no symbolic
- * link is followed, wherever in the path it is, and nothing above the directory is reached. `path` is relative. The directory
- * itself must be one that the other user cannot replace. Not followed is ELOOP, left is EXDEV; like any error of open(2) they
- * come as `code`. HOST_UNSUPPORTED before Linux 5.6.
+ * Opens a file in a directory whose content another user may change at any moment, also during this call. Follows no symbolic link in any part
+ * of the path, and never leaves the directory. `path` is relative. The other user must not be able to replace the directory itself. A link
+ * gives ELOOP, a path out of the directory EXDEV, as `code`, like any error of open(2). HOST_UNSUPPORTED before Linux 5.6.
  */
 export function openBeneath(directory: string, path: string, flags: number): number {
   const { O_DIRECTORY, O_NOFOLLOW } = constants
@@ -49,7 +48,7 @@ export function openBeneath(directory: string, path: string, flags: number): num
 
 const codeOf = (number: number) => (number === errnoNumber.ENOSYS ? 'HOST_UNSUPPORTED' : 'SYSCALL_FAILED')
 
-/** The same for reading, as a handle. A FIFO is not waited for. */
+/** The same for reading, as a handle. Does not wait for a FIFO. */
 export async function openHandleBeneath(directory: string, path: string): Promise<FileHandle> {
   const fd = openBeneath(directory, path, constants.O_RDONLY | constants.O_NONBLOCK)
   try {
@@ -59,12 +58,12 @@ export async function openHandleBeneath(directory: string, path: string): Promis
   }
 }
 
-/** A descriptor itself, for whom it is without a look at file names that may have changed. */
+/** The path of a descriptor itself, independent of file names that may have changed. */
 export function openPathBeneath(directory: string, path: string): number {
   return openBeneath(directory, path, O_PATH)
 }
 
-/** An open file by a path: whatever its names are by now, it is that file. */
+/** A path that leads to an open file, even if its names have changed. */
 export const descriptorPath = (fd: number): string => `/proc/self/fd/${fd}`
 
 /** Gives an open file another name; an existing one is EEXIST, another file system EXDEV (as `code`). */

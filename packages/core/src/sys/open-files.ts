@@ -1,16 +1,16 @@
 import { readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs'
 import { fileIdentity } from './proc.js'
 
-/** A file, directory, FIFO or device that a process has open; no sockets, and nothing without a name. */
+/** A file, directory, FIFO or device that a process has open; no sockets, and no files without a name. */
 export interface OpenFile {
   readonly fd: number
   readonly identity: string
-  /** As the kernel names it. */
+  /** Its path, as the kernel gives it. */
   readonly target: string
   readonly writes: boolean
-  /** Which of the devices that every VMM has. */
+  /** Set if it is one of the devices that every VMM has open. */
   readonly device: '/dev/kvm' | '/dev/net/tun' | undefined
-  /** Of /dev/net/tun: the device that it is attached to. */
+  /** For /dev/net/tun: the tap device that it is attached to. */
   readonly tap: string | undefined
 }
 
@@ -26,7 +26,7 @@ const accessMode = 3
 /** An eventfd, say. A file's name begins with a slash. */
 const anonymous = /^(anon_inode|socket|pipe):/
 
-/** By its descriptors (proc_pid_fd(5), proc_pid_fdinfo(5)), so that it is right also of a process in a jail. */
+/** Reads its descriptors (proc_pid_fd(5), proc_pid_fdinfo(5)), so the answer is right also for a process in a jail. */
 export function openFiles(pid: number): readonly OpenFile[] {
   const found: OpenFile[] = []
   for (const name of readdirSync(`/proc/${pid}/fd`)) {

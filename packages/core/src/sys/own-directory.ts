@@ -6,7 +6,7 @@ import { VarveError } from '../errors.js'
 export interface HeldName {
   /** For messages and observers. */
   readonly path: string
-  /** The way there by the open directory. */
+  /** The path through the open directory. */
   readonly reached: string
 }
 
@@ -36,7 +36,7 @@ function assertOwn(path: string, stat: ReturnType<typeof lstatSync> & object): v
       'put a directory of your own in its place',
     )
   const uid = process.geteuid?.()
-  // For root as well: the owner could exchange the directory's content while root works in it.
+  // This holds for root as well: the owner could exchange the directory's content while root works in it.
   if (uid !== undefined && stat.uid !== uid)
     throw refusal(
       `belongs to user ${stat.uid}, not to user ${uid} who runs this process`,
@@ -75,7 +75,7 @@ function holdDirectory({ path, reached }: HeldName): HeldDirectory & { readonly 
   }
 }
 
-/** Deeper ones are not Varve's, and each level keeps a descriptor open. */
+/** Varve makes no deeper directories, and each level keeps a descriptor open. */
 const maxDepth = 64
 
 /**

@@ -16,7 +16,7 @@ export async function createLockedTemporary(directory: string): Promise<Writable
     const path = join(directory, `.varve-tmp-${randomBytes(8).toString('hex')}`)
     const file = await createFile(path)
     try {
-      // Before it was locked, another process may have taken it for left over.
+      // Before the file was locked, another process may have removed it as left over.
       const locked = lockDescriptor(file.handle.fd, path)
       const { ino } = await file.handle.stat()
       if (locked && lstatSync(path, { throwIfNoEntry: false })?.ino === ino) return file
@@ -29,7 +29,7 @@ export async function createLockedTemporary(directory: string): Promise<Writable
   }
 }
 
-/** Removes what processes that have ended left in a directory. What this user cannot open or list is not this user's. */
+/** Removes files that ended processes left in a directory. Skips files that this user cannot open or list. */
 export async function removeLeftTemporaries(directory: string): Promise<void> {
   const names = await readdir(directory).catch(() => [])
   for (const name of names.filter((it) => temporaryName.test(it))) {
@@ -37,7 +37,7 @@ export async function removeLeftTemporaries(directory: string): Promise<void> {
     const lock = await tryLockExisting(path).catch(() => undefined)
     if (lock === undefined || lock === 'missing') continue
     await using _held = lock
-    // Its maker gives it up by name before it closes it: the name that is left is of a maker that has ended.
+    // A maker removes the name before it closes the file, so if the name is still there, the maker has ended.
     await removeFile(path).catch(() => {})
   }
 }

@@ -107,8 +107,8 @@ export interface RecordedPages {
   /** Every page that was touched; null where this recorder cannot tell. */
   readonly present: PageSet | null
   /**
-   * Every page that was written; null where this recorder cannot tell. Part of `present`. A page written with the content that it
-   * had is in it too, but not by `faults`, which then says that it is not exact.
+   * Every page that was written; null if this recorder cannot tell. Part of `present`. It includes pages written with the content that they
+   * had, except with `faults`, which then says that it is not exact.
    */
   readonly written: PageSet | null
   /**
@@ -130,7 +130,7 @@ export interface RecordedPages {
   readonly endedBy: RecordingEnd
   /** How often the recorder looked. */
   readonly scans: number
-  /** What makes the set doubtful, a sentence or two; null where nothing does. */
+  /** Why the set may be wrong, in one or two sentences; null if there is no reason. */
   readonly warning: string | null
   /** How it was recorded, as JSON. */
   readonly notes: Readonly<Record<string, Json>>

@@ -32,7 +32,7 @@ export interface RecordingSource {
   look(sinceBegin: () => number, last: boolean): Look | Promise<Look>
   /** Asked every so often whether a look is due. */
   readonly poll?: { readonly everyMs: number; due(): boolean }
-  /** Asked once, after the last look. `warning`: what makes this recorder's pages doubtful, a sentence. */
+  /** Asked once, after the last look. `warning`: why this recorder's pages may be wrong, in one sentence. */
   describe(): Pick<RecordedPages, 'exact' | 'notes'> & { readonly warning?: string }
   /** Releases what the source holds. Called once. */
   close(): void | Promise<void>

@@ -1,14 +1,14 @@
 import { readFileSync, realpathSync, statSync } from 'node:fs'
 
-/** The disk that a directory lies on, as far as it decides how fast what is not in memory comes back. */
+/** The properties of a directory's disk that decide how fast it reads files that are not in memory. */
 export interface DiskFacts {
   /** "ext4", "tmpfs". */
   readonly fileSystem: string
   /** "254:0 /dev/vda"; "none" for a file system that is on no device of its own. */
   readonly device: string
-  /** "yes", "no", or "unknown" where the kernel does not tell. */
+  /** "yes", "no", or "unknown" if the kernel does not tell. */
   readonly rotational: string
-  /** What the kernel reads at a time around a page that is not there, at most; "unknown" likewise. */
+  /** How much the kernel reads around a missing page at a time, at most; "unknown" likewise. */
   readonly readAheadKib: string
 }
 
@@ -40,7 +40,7 @@ interface Mount {
   readonly source: string
 }
 
-/** The mount with the longest path above; of several on one path the last, which hides the others (proc_pid_mountinfo(5)). */
+/** The mount with the longest path above the file; of several on one path, the last one hides the others (proc_pid_mountinfo(5)). */
 function mountOf(path: string, mounts: string): Mount | undefined {
   let found: (Mount & { readonly at: string }) | undefined
   for (const line of mounts.split('\n')) {

@@ -18,12 +18,12 @@ export interface LabKind {
   readonly accelerator?: Accelerator
 }
 
-/** What changes from minute to minute, and so does not make another environment. */
+/** Values that change from minute to minute, so a change does not mean another environment. */
 export const passing: ReadonlySet<string> = new Set(['load'])
 
 /**
- * Where rows come from; rows from different environments are not mixed. `directory`: where the files lie that VMs are restored
- * from.
+ * The environment that rows come from; rows of different environments are not mixed. `directory`: the place of the files from which VMs are
+ * restored.
  */
 export function describeEnvironment(
   binary: FirecrackerBinary,

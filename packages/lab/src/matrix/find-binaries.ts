@@ -10,11 +10,11 @@ import {
 
 /** One column of the matrix. */
 export interface MatrixBinary {
-  /** Its version; with a number where several have it. What does not tell one has its file's name. */
+  /** Its version, with a number if several have the same one; the file's name if it tells no version. */
   readonly label: string
   readonly path: string
   readonly binary: FirecrackerBinary | null
-  /** Why it cannot be used, where `binary` is null. */
+  /** Why it cannot be used, if `binary` is null. */
   readonly problem: string | null
 }
 
@@ -77,7 +77,7 @@ async function describe(path: string, env: NodeJS.ProcessEnv): Promise<Omit<Matr
   }
 }
 
-/** Those without a version at the end. */
+/** Binaries without a version come last. */
 function byVersion(a: Omit<MatrixBinary, 'label'>, b: Omit<MatrixBinary, 'label'>): number {
   const [one, other] = [a.binary?.version, b.binary?.version]
   if (one === undefined || other === undefined) return Number(one === undefined) - Number(other === undefined)

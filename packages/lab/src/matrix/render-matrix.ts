@@ -1,7 +1,7 @@
 import type { MatrixBinary } from './find-binaries.js'
 import type { MatrixCell } from './run-cell.js'
 
-/** What ran by now: a row for each scenario, a cell for each binary, undefined where it did not get so far. */
+/** The results so far: a row for each scenario, a cell for each binary; undefined if it did not run. */
 export interface Matrix {
   readonly binaries: readonly MatrixBinary[]
   readonly rows: readonly { readonly scenario: string; readonly cells: readonly (MatrixCell | undefined)[] }[]
@@ -37,7 +37,7 @@ function reasons({ binaries, rows }: Matrix): readonly string[] {
     cells.flatMap((cell, column) => {
       if (cell === undefined || cell.reason === null) return []
       const { label, problem } = binaries[column] as MatrixBinary
-      // Told with the binary.
+      // The line of the binary says why.
       if (problem !== null) return []
       return [`${label}, ${scenario}: ${cell.status}: ${inShort(cell.reason)}`]
     }),

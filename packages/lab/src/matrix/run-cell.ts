@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url'
 import { listMachines } from 'varve'
 import type { ScenarioOutcome } from '../scenarios/scenario.js'
 
-/** What became of one scenario on one binary. */
+/** The result of one scenario on one binary. */
 export interface MatrixCell {
   readonly status: 'ok' | 'failed' | 'not applicable'
   readonly ms: number
@@ -16,7 +16,7 @@ export interface MatrixCell {
 
 const program = fileURLToPath(new URL('../../bin/run-scenarios.js', import.meta.url))
 
-/** From SIGTERM, at which a scenario ends its VMs and removes its files, to SIGKILL. */
+/** Time from SIGTERM to SIGKILL, in which a scenario ends its VMs and removes its files. */
 const graceMs = 5000
 const maxOutputBytes = 64 * 2 ** 20
 

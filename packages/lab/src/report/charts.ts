@@ -170,8 +170,8 @@ export function memoryChart(lines: readonly Line[]): string | undefined {
 }
 
 /**
- * Where a ratio and its interval (else its rounds) lie, between a quarter and four times (beyond that, at the edge), on a log scale. In
- * colour only where a difference is shown.
+ * Draws a ratio and its interval (or its rounds) on a log scale from a quarter to four times; values beyond that are at the edge. In colour only
+ * if a difference is shown.
  */
 export function ratioMark({ ratio, interval, range, shown }: Compared): string {
   const at = (value: number) =>

@@ -10,7 +10,7 @@ export interface PlaceFindings {
   readonly lost: readonly { readonly name: string; readonly by: string; readonly why: readonly string[] }[]
 }
 
-/** What took more than this of doing without, and shows it, has lost: what a user would mind. */
+/** A way has lost if it took more than this ratio of Firecracker without Varve and a difference is shown: a user would notice it. */
 export const lostBeyond = 1.1
 
 /** Whether such a comparison is one of `lostOf`; the report gives this rule in words, above what it lists. */
@@ -49,8 +49,8 @@ function bestOf(place: Place, { measure, baselineHere, baseline }: Summary): str
 const compared = (ratio: Compared, than: string) => `${intervalText(ratio)} of ${than} (${verdict(ratio)})`
 
 /**
- * What says something emulated too: how often the guest had to wait for a page. With a set brought alongside that depends on who was
- * first, so it is given with its spread.
+ * A count that is meaningful under emulation too: how often the guest had to wait for a page. If a set is brought alongside, guest and engine
+ * race for each page, so the count is given with its spread.
  */
 function fewestWaits(place: Place, { baselineHere, factor }: Summary): string | null {
   const lines = place.lines.filter((line) => isRestore(line) && line.wrong === 0)
@@ -80,7 +80,7 @@ export function verdict({ rounds, shown }: Compared): string {
   return rounds < leastRounds ? `no verdict: ${by}, it needs ${leastRounds}` : `no difference shown by ${by}`
 }
 
-/** With the interval where there is one, else with the rounds that there are. */
+/** With the interval if there is one, otherwise with the smallest and largest ratio. */
 export function intervalText({ ratio, interval, range, rounds }: PairedRatio): string {
   const [low, high] = interval ?? (rounds > 1 ? range : null) ?? []
   if (low === undefined || high === undefined) return ratioText(ratio)

@@ -8,7 +8,7 @@ import { type Comparison, type Shown, shownDifferences } from '../statistics/sho
 
 export type CellValues = Readonly<Record<string, FactorValue>>
 
-/** A ratio, and what may be said of it beside all others of the report. */
+/** A ratio, and its verdict, judged together with all other ratios of the report. */
 export interface Compared extends PairedRatio {
   /** The side for which a difference is shown, at 5 % for all comparisons of the report together. */
   readonly shown: Shown
@@ -56,7 +56,7 @@ export interface Summary {
   readonly fixed: CellValues
   readonly places: readonly Place[]
   readonly rounds: number
-  /** How many ratios have rounds enough for a verdict: all are judged together. */
+  /** How many ratios have enough rounds for a verdict: all are judged together. */
   readonly judged: number
   /** All was emulated, and the measure is a time: then counts tell more. */
   readonly emulated: boolean

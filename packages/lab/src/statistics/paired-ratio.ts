@@ -4,14 +4,14 @@ import { median } from './median.js'
 export type Rounds = ReadonlyMap<number, number>
 
 export interface PairedRatio {
-  /** Ours ÷ theirs: the median over the rounds that have both; where none has, median ÷ median. */
+  /** Ours ÷ theirs: the median over the rounds that have both; if none has, median ÷ median. */
   readonly ratio: number
   /**
    * Holds the true median ratio in at least 95 of 100 such experiments, whatever the distribution. For this one ratio, not for many at
    * once. Null below `leastRounds` rounds, where no interval can promise that.
    */
   readonly interval: readonly [low: number, high: number] | null
-  /** The smallest and the largest ratio of a round; null where none has both. */
+  /** The smallest and the largest ratio of a round; null if no round has both. */
   readonly range: readonly [low: number, high: number] | null
   /** Rounds that have a value on both sides. */
   readonly rounds: number
@@ -23,8 +23,8 @@ export const leastRounds = 6
 const confidence = 0.95
 
 /**
- * How many times as long (or as much) ours takes as theirs, round by round: what a round has in common (a busy host, a cold disk) moves
- * both sides and falls out. The interval lies between two of the rounds' ratios (order statistics; W. Conover, Practical
+ * How many times as long (or as much) ours takes as theirs, round by round: a busy host or a cold disk affects both sides of a round, and so
+ * does not count. The interval lies between two of the rounds' ratios (order statistics; W. Conover, Practical
  * Nonparametric Statistics, 3rd ed., §3.2): it is exact for any distribution, and no value is left out.
  */
 export function pairedRatio(ours: Rounds, theirs: Rounds): PairedRatio {
@@ -52,7 +52,7 @@ export function pairedRatio(ours: Rounds, theirs: Rounds): PairedRatio {
   }
 }
 
-/** So many of `n` values may be left out at each end: coins thrown `n` times show so few heads, or fewer, in at most 2.5 %. */
+/** How many of `n` values may be left out at each end: `n` coins show that few heads, or fewer, in at most 2.5 % of cases. */
 function valuesOutside(n: number): number {
   const tail = (1 - confidence) / 2
   let logShare = -n * Math.LN2

@@ -11,7 +11,7 @@ export type Shown = 'less' | 'more' | null
 
 /** A set of comparisons with no true difference among them yields any verdict in at most this share of experiments. */
 const level = 0.05
-/** Up to so many rounds all ways to swap the sides are tried: 2,048. */
+/** Up to this many rounds, all ways to swap the sides are tried: 2,048. */
 const exhaustiveRounds = 12
 const randomSwaps = 1999
 /** Differences looked at: some two seconds. Files of very many rounds get fewer swaps, but never fewer than `leastSwaps`. */
@@ -26,12 +26,12 @@ export interface ShownDifferencesOptions {
 
 /**
  * Which of several comparisons show a difference, at 5 % for all of them together. If ours and theirs are the same, they could be
- * swapped in any round; so each comparison is held against what it would be with the rounds swapped at random (a randomisation
- * test: E. Edgington, Randomization Tests), and against the largest of all comparisons under that swap (step-down max T: P. Westfall
+ * swapped in any round. So each comparison is compared with its values after random swaps of rounds (a randomisation test: E. Edgington,
+ * Randomization Tests), and with the largest of all comparisons under the same swap (step-down max T: P. Westfall
  * and S. Young, Resampling-Based Multiple Testing, 1993, §2.6). It presumes no distribution, and comparisons with one baseline may
  * depend on each other. A verdict also needs an interval of `pairedRatio` that lies on one side of 1, so that the two never disagree.
  *
- * Fewer than six rounds show nothing: of their swaps, those that leave all as it is are more than 5 %.
+ * Fewer than six rounds show nothing: more than 5 % of their swaps change nothing.
  */
 export function shownDifferences(
   comparisons: readonly Comparison[],
