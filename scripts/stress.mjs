@@ -1,5 +1,5 @@
-// Processes that boot, restore, capture, squash, tag, remove, collect, export, record, stop and kill each other at random, on one
-// store and one runtime directory, with a model of what must be there:
+// Processes that boot, restore, capture, squash, tag, remove, collect, export, record, stop and kill each
+// other at random, on one store and one runtime directory, with a model of what must be there:
 //   node scripts/stress.mjs [--seconds N] [--processes P] [--seed S] [--only A,B] [--without A,B] [--keep] [--json]
 // Exit status 1 if anything failed; the logs are kept then. docs/guides/testing.md tells more.
 import { cpSync, mkdtempSync, rmSync } from 'node:fs'
@@ -44,7 +44,8 @@ const options = { seconds: whole('seconds'), processes: whole('processes'), seed
 
 const binary = await findFirecracker({ onProgress: (text) => console.error(text) })
 const run = makeRun(mkdtempSync(join(process.env.TMPDIR ?? '/var/tmp', 'varve-stress-')))
-// This process restores at the end: with the same settings as the workers, and not counted among what they leave.
+// This process restores at the end: with the same settings as the workers, and not counted among what they
+// leave.
 Object.assign(process.env, runEnvironment(run))
 await openLocalStore(run.store, { create: true })
 const ledger = new Ledger(run.ledger)

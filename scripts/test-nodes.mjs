@@ -1,5 +1,6 @@
-// `npm run test:nodes [-- [--quick] VERSION…]`: unit tests, and scenarios on real VMs, under the other Node versions (other-nodes.mjs);
-// `npm test` does so with --quick. If a Node cannot be fetched, the run says so in capitals; it is a failure if $CI is set or the version was given.
+// `npm run test:nodes [-- [--quick] VERSION…]`: unit tests, and scenarios on real VMs, under the other Node
+// versions (other-nodes.mjs); `npm test` does so with --quick. If a Node cannot be fetched, the run says so
+// in capitals; it is a failure if $CI is set or the version was given.
 import { spawn } from 'node:child_process'
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -10,8 +11,8 @@ import { everything, root } from './setup.mjs'
 /** The unit tests below these folders and the scenarios that run. An empty list means all. */
 const extents = {
   whole: { unit: [], scenarios: [] },
-  // System calls, files, workers and processes, where versions of Node may differ. The scenarios restore by every engine, kill page
-  // servers, and record.
+  // System calls, files, workers and processes, where versions of Node may differ. The scenarios restore by
+  // every engine, kill page servers, and record.
   quick: {
     unit: ['sys', 'store', 'restore/page-server', 'restore/mapped'].map((it) => `packages/core/src/${it}/`),
     scenarios: ['mapped-chain', 'page-server-recovery', 'working-set'],
@@ -71,7 +72,10 @@ async function testUnder({ version, path }, { unit, scenarios }) {
   add(outcomesIn(output))
 }
 
-/** The Node under test is also what scripts find by the name `node`. Gives the standard output, unless it is shown. */
+/**
+ * The Node under test is also what scripts find by the name `node`. Gives the standard output, unless it is
+ * shown.
+ */
 function run(path, args, summary) {
   if (stopped) return ''
   const env = { ...process.env, PATH: `${dirname(path)}${delimiter}${process.env.PATH}` }

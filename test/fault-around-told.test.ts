@@ -38,9 +38,9 @@ afterAll(async () => {
 })
 
 /**
- * Runs `varve` in a mount namespace of its own, with debugfs mounted or not, independent of the machine. A plain file plays the kernel's
- * setting, because a locked-down kernel refuses every change. The scenario `ground-truth` in the nested lab shows that the real setting
- * keeps neighbours out.
+ * Runs `varve` in a mount namespace of its own, with debugfs mounted or not, independent of the machine. A
+ * plain file plays the kernel's setting, because a locked-down kernel refuses every change. The scenario
+ * `ground-truth` in the nested lab shows that the real setting keeps neighbours out.
  */
 async function varveWith(debugfs: 'mounted' | 'not mounted', ...args: readonly string[]) {
   writeFileSync(world.path('setting'), '65536\n')

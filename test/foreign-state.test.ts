@@ -42,7 +42,10 @@ function ip(...args: string[]): void {
   expect(status, stderr).toBe(0)
 }
 
-/** A snapshot whose state file was changed before it got its digest: all else is as Firecracker and Varve made it. */
+/**
+ * A snapshot whose state file was changed before it got its digest: all else is as Firecracker and Varve made
+ * it.
+ */
 async function makeSnapshot(
   tag: string,
   change: (state: Buffer) => Buffer,

@@ -67,7 +67,10 @@ function claimFolder({ paused, root }: TakenOver): string {
   return folder
 }
 
-/** Calls `act` as soon as Firecracker has written a snapshot, to replace a file that Varve has already checked. */
+/**
+ * Calls `act` as soon as Firecracker has written a snapshot, to replace a file that Varve has already
+ * checked.
+ */
 function onceWritten(paused: PausedMachine, act: () => void): void {
   const snapshot = paused.snapshot.bind(paused)
   paused.snapshot = async (options) => {

@@ -257,7 +257,8 @@ describe('a Linux guest with a shell and a Python function, recorded', () => {
       expect(rows).toHaveLength(1)
       return rows[0] as Row
     }) as [Row, Row, Row]
-    // File memory in the page cache: there is no page to wait for. Dropped: there is, and the same work leaves a larger Diff.
+    // File memory in the page cache: there is no page to wait for. Dropped: there is, and the same work
+    // leaves a larger Diff.
     expect(warm.faults.async).toBe(0)
     expect(dropped.faults.async).toBeGreaterThan(0)
     expect(dropped.written).toBeGreaterThan(warm.written as number)

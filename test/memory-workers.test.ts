@@ -67,7 +67,10 @@ async function untilRounds(rounds: number): Promise<Answer['report']> {
   }
 }
 
-/** Overwrites the first 8 bytes of the page that a check of its first 16 finds, in private or in shared memory. */
+/**
+ * Overwrites the first 8 bytes of the page that a check of its first 16 finds, in private or in shared
+ * memory.
+ */
 function spoil(
   pid: number,
   shared: boolean,

@@ -73,7 +73,8 @@ test.each([
       await world.attach()
       // Answered: what a successor must know is noted.
       expect(await words(world, [1])).toEqual([wordOfPage(1)])
-      // The guard, then the guard's guard, then that one's: each must have been started, and have started its threads, since.
+      // The guard, then the guard's guard, then that one's: each must have been started, and have started its
+      // threads, since.
       for (let deaths = 0; deaths < 3; deaths++) {
         kill(serving.server)
         expect(

@@ -163,7 +163,10 @@ describe('gc keeps what a living process has', () => {
     for (const child of held) child.kill('SIGKILL')
   })
 
-  /** A machine with a disk of its own, from a snapshot that only its leases keep; and another such snapshot, held open. */
+  /**
+   * A machine with a disk of its own, from a snapshot that only its leases keep; and another such snapshot,
+   * held open.
+   */
   async function holder(tag: string, command: readonly string[]) {
     const { store, binary, directory } = world
     const disk = world.path(`${tag}.img`)

@@ -1,4 +1,7 @@
-/** How much each gauge may rise over the second half of a phase. A count may differ by one, because samples are momentary. */
+/**
+ * How much each gauge may rise over the second half of a phase. A count may differ by one, because samples
+ * are momentary.
+ */
 function allowedRise(name, mean) {
   // Node's heap and malloc breathe by some MiB; a leak of 2 KiB a restore shows within 5,000.
   if (name.endsWith('rssMib')) return Math.max(8, mean * 0.1)

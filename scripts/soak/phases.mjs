@@ -60,7 +60,10 @@ export async function served(world, count, sample) {
 const keptTags = 7
 const squashEvery = 12
 
-/** A week of a capture each quarter of an hour (672): old tags go, gc runs, chains are squashed, the VM is restored now and then. */
+/**
+ * A week of a capture each quarter of an hour (672): old tags go, gc runs, chains are squashed, the VM is
+ * restored now and then.
+ */
 export async function captures(world, count, sample) {
   const { binary, runtime: runtimeDirectory, store } = world
   let { machine } = await restoreMachine(store, 'child', { engine: 'file', binary, runtimeDirectory })

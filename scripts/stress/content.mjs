@@ -43,8 +43,8 @@ export async function changeContent(console, content, random) {
 }
 
 /**
- * Has the guest check all its areas: one chosen area word by word, of the others 16 words a page. GUEST_MEMORY names the first
- * wrong page. Gives the number of pages.
+ * Has the guest check all its areas: one chosen area word by word, of the others 16 words a page.
+ * GUEST_MEMORY names the first wrong page. Gives the number of pages.
  */
 export async function verifyContent(console, content, random) {
   const whole = random.below(areaCount)

@@ -48,7 +48,9 @@ export class Context {
     return this.#kills(...servers).some(({ position }) => position >= this.#from)
   }
 
-  /** Between the begin of a VM's restore and its first answers; that it was killed may be noticed much later. */
+  /**
+   * Between the begin of a VM's restore and its first answers; that it was killed may be noticed much later.
+   */
   serverKilledInHandshake() {
     const during = ({ position }) =>
       this.vms.length === 0

@@ -21,8 +21,9 @@ export function ownDescriptors() {
 const socketsOfMapper = 3
 
 /**
- * Descriptors that are open after everything was stopped, and were not at the beginning. Two kinds are no leak: mappers, which wait for the next
- * restore, and one event queue that libuv opens when it first needs it.
+ * Descriptors that are open after everything was stopped, and were not at the beginning. Two kinds are no
+ * leak: mappers, which wait for the next restore, and one event queue that libuv opens when it first needs
+ * it.
  */
 export function leakedDescriptors(before, now, mappers) {
   const leaked = []

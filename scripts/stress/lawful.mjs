@@ -1,6 +1,7 @@
 /**
- * Failures that are right, because another worker removed or killed something that the action used. Everything else is a failure of the run:
- * other codes, errors that are no VarveError, wrong memory, a missing tag. `when` gets the action's `Context`.
+ * Failures that are right, because another worker removed or killed something that the action used.
+ * Everything else is a failure of the run: other codes, errors that are no VarveError, wrong memory, a
+ * missing tag. `when` gets the action's `Context`.
  */
 const rules = [
   {

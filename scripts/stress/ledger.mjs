@@ -1,9 +1,10 @@
 import { closeSync, fstatSync, openSync, readSync, writeSync } from 'node:fs'
 
 /**
- * The common knowledge of a run: an append-only file of JSON lines. A process notes each action before it begins and again when it is done, so a
- * kill in between leaves the result open, and the ledger is never wrong. One write(2) of a short line with O_APPEND is whole, even if
- * other processes append at the same time.
+ * The common knowledge of a run: an append-only file of JSON lines. A process notes each action before it
+ * begins and again when it is done, so a kill in between leaves the result open, and the ledger is never
+ * wrong. One write(2) of a short line with O_APPEND is whole, even if other processes append at the same
+ * time.
  *
  * | event | fields | meaning |
  * |---|---|---|
@@ -50,8 +51,8 @@ export class Ledger {
   }
 
   /**
-   * Whether a tag may be missing: it was never given for certain, or a removal of it (or of a snapshot that had it) was not done when it was last
-   * given.
+   * Whether a tag may be missing: it was never given for certain, or a removal of it (or of a snapshot that
+   * had it) was not done when it was last given.
    */
   mayBeAbsent(tag) {
     this.#read()

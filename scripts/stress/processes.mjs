@@ -3,7 +3,9 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { processIdentity } from 'varve'
 import { markName } from './run.mjs'
 
-/** Living processes of a run except this one: marked in their environment, or working in the run's directory. */
+/**
+ * Living processes of a run except this one: marked in their environment, or working in the run's directory.
+ */
 export function processesOf(directory) {
   const found = []
   for (const name of readdirSync('/proc')) {
@@ -35,7 +37,10 @@ export function commandOf(pid) {
   }
 }
 
-/** Waits until no process of the run lives for which `counts` is true; returns those that still live after `ms`. */
+/**
+ * Waits until no process of the run lives for which `counts` is true; returns those that still live after
+ * `ms`.
+ */
 export async function waitForEnd(directory, ms, counts = () => true) {
   for (const deadline = performance.now() + ms; ; await sleep(50)) {
     const left = processesOf(directory).filter(counts)

@@ -2,7 +2,10 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { join, relative } from 'node:path'
 import { storePaths } from '../../packages/core/dist/store/store-paths.js'
 
-/** Files that a page server leaves in its directory, docs/formats/page-server-protocol.md; `vms` must be empty. */
+/**
+ * Files that a page server leaves in its directory, docs/formats/page-server-protocol.md; `vms` must be
+ * empty.
+ */
 const ofPageServer = new Set([
   'start.lock',
   'server.lock',

@@ -13,7 +13,9 @@ export function runPaths(directory) {
     store: within('store'),
     /** Archives that workers export and import. */
     exchange: within('exchange'),
-    /** One file for each detached VM that any worker may adopt, and one for each that a worker has adopted. */
+    /**
+     * One file for each detached VM that any worker may adopt, and one for each that a worker has adopted.
+     */
     detached: within('detached'),
     adopted: within('adopted'),
     /** One file for each living worker; other workers may kill these. */
@@ -34,7 +36,10 @@ export function makeRun(directory) {
   return paths
 }
 
-/** The environment that processes of a run inherit. A page server without VMs ends soon, so that starts and ends are tested too. */
+/**
+ * The environment that processes of a run inherit. A page server without VMs ends soon, so that starts and
+ * ends are tested too.
+ */
 export const runEnvironment = (paths) => ({
   ...process.env,
   [markName]: paths.directory,

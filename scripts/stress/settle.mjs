@@ -12,7 +12,10 @@ const mostRestores = 12
 /** A server ends 1.5 s after its last VM, and later on a busy host. */
 const endMs = 20_000
 
-/** Checks, after the workers have ended, that every named snapshot is there and right, and that nothing else is left. Returns failures. */
+/**
+ * Checks, after the workers have ended, that every named snapshot is there and right, and that nothing else
+ * is left. Returns failures.
+ */
 export async function settle(run, ledger, random, binary) {
   const failures = []
   const attempt = async (what, work) => {

@@ -8,7 +8,10 @@ export class Vm {
   machine
   console
   content
-  /** Positions in the ledger before it was made and after its first answer: an event in between may show later. */
+  /**
+   * Positions in the ledger before it was made and after its first answer: an event in between may show
+   * later.
+   */
   begun
   ready = Infinity
 
@@ -49,8 +52,8 @@ export class Vm {
   }
 
   /**
-   * As `varve snapshot create` does it: the guest goes on before the layer is sealed. `name` is called with the tag before anything
-   * is written, and with the snapshot's id after it.
+   * As `varve snapshot create` does it: the guest goes on before the layer is sealed. `name` is called with
+   * the tag before anything is written, and with the snapshot's id after it.
    */
   async capture(store, { full, unique, begin, named }) {
     const parent = full ? undefined : (this.machine.snapshotId ?? undefined)

@@ -1,4 +1,5 @@
-// One worker of a run: node worker.mjs '{"directory":…,"id":…,"seed":…}', started by stress.mjs with an IPC channel.
+// One worker of a run: node worker.mjs '{"directory":…,"id":…,"seed":…}', started by stress.mjs with an IPC
+// channel.
 import { appendFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { findFirecracker, openLocalStore, processIdentity } from 'varve'
@@ -98,7 +99,10 @@ class Worker {
     return { name }
   }
 
-  /** A tag that tells its content, often the newest, so that several workers use it at once; undefined if there is none. */
+  /**
+   * A tag that tells its content, often the newest, so that several workers use it at once; undefined if
+   * there is none.
+   */
   async pickSnapshot(context) {
     const entries = await this.store.list()
     this.snapshots = entries.length

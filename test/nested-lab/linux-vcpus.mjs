@@ -1,6 +1,7 @@
-// Runs inside the nested lab: a Linux guest of several vCPUs, each with a process that writes and verifies memory all the time
-// (memory-workers.py), captured while they work, and restored: by every engine, with and without a working set, under recorders,
-// and with its page server killed. Argument: JSON, see below. The result says what the processes found each time.
+// Runs inside the nested lab: a Linux guest of several vCPUs, each with a process that writes and verifies
+// memory all the time (memory-workers.py), captured while they work, and restored: by every engine, with and
+// without a working set, under recorders, and with its page server killed. Argument: JSON, see below. The
+// result says what the processes found each time.
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { constants, setPriority } from 'node:os'
 import { join } from 'node:path'
@@ -14,14 +15,20 @@ const { vcpus, pages, engines } = JSON.parse(process.argv[2])
 const memoryMib = 128
 const store = await openLocalStore(join(process.env.TMPDIR, `vcpus-${vcpus}`), { create: true })
 const setName = 'work'
-/** Emulated, an answer takes a second and a round less, mostly; a restored guest first waits for each of its pages. */
+/**
+ * Emulated, an answer takes a second and a round less, mostly; a restored guest first waits for each of its
+ * pages.
+ */
 const callMs = { timeoutMs: 300_000 }
 const roundsMs = 300_000
 
 const ask = async (machine, words) =>
   JSON.parse(String((await connectAgent(machine).invoke('workers', words, callMs)).output))
 
-/** The lab has one CPU, for which all vCPUs have work all the time: they give way to what serves them, as if that had one of its own. */
+/**
+ * The lab has one CPU, for which all vCPUs have work all the time: they give way to what serves them, as if
+ * that had one of its own.
+ */
 function giveWay({ pid }) {
   for (const thread of readdirSync(`/proc/${pid}/task`))
     if (readFileSync(`/proc/${pid}/task/${thread}/comm`, 'utf8').startsWith('fc_vcpu'))
@@ -75,7 +82,10 @@ async function restored(tag, { kill = false, ...options }, act = async () => {})
   lap(`${tag} by ${JSON.stringify({ ...options, ...(kill ? { kill } : {}) })}`, begin)
 }
 
-/** SIGKILL of the page server while all vCPUs fault; a successor, which counts from zero, has to serve the rest. */
+/**
+ * SIGKILL of the page server while all vCPUs fault; a successor, which counts from zero, has to serve the
+ * rest.
+ */
 async function killServer(pageServer) {
   let processes = await pageServer.processes()
   for (; processes.guard === null || !isAlive(processes.guard); await sleep(100))

@@ -1,5 +1,5 @@
-// Makes derived files of one snapshot when told to: node derived-worker.mjs STORE REF, by messages of its parent. Answers each 'go'
-// with what it found at the path that it was given, or with the error.
+// Makes derived files of one snapshot when told to: node derived-worker.mjs STORE REF, by messages of its
+// parent. Answers each 'go' with what it found at the path that it was given, or with the error.
 import { createHash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { flattenSnapshot, openLocalStore } from 'varve'

@@ -1,5 +1,5 @@
-// One of several processes that give one machine name again and again, and list machines: node name-race.mjs RUNTIME MS
-// Prints how often it had the name, and how often its directory went while it was alive.
+// One of several processes that give one machine name again and again, and list machines: node name-race.mjs
+// RUNTIME MS Prints how often it had the name, and how often its directory went while it was alive.
 import { spawnSync } from 'node:child_process'
 import { existsSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'

@@ -202,7 +202,10 @@ export async function openPageServerWorld(
   }
 }
 
-/** A page server of its own may still be ending, and puts files there until it sees that its directory has gone. */
+/**
+ * A page server of its own may still be ending, and puts files there until it sees that its directory has
+ * gone.
+ */
 async function removeWhileUsed(directory: string): Promise<void> {
   for (let tries = 0; ; tries++) {
     try {

@@ -2,7 +2,9 @@ import { fileURLToPath } from 'node:url'
 import type { NestedLab } from '@varve/lab'
 import { expect } from 'vitest'
 
-/** Pages of each process, beside those that all of them have in common: enough that a Diff is full of them. */
+/**
+ * Pages of each process, beside those that all of them have in common: enough that a Diff is full of them.
+ */
 const pages = 128
 const commonPages = 64
 const engines = ['file', 'mapped', 'paged', 'auto'] as const
@@ -59,7 +61,10 @@ interface Found {
 
 const here = (name: string) => fileURLToPath(new URL(`../nested-lab/${name}`, import.meta.url))
 
-/** A guest of so many vCPUs, all of them at work on memory, through captures, restores, recorders and a page server's death. */
+/**
+ * A guest of so many vCPUs, all of them at work on memory, through captures, restores, recorders and a page
+ * server's death.
+ */
 export async function testSeveralVcpus(lab: NestedLab, vcpus: number): Promise<void> {
   const { exitCode, stderr, result } = await lab.run({
     script: here('linux-vcpus.mjs'),

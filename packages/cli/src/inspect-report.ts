@@ -46,7 +46,9 @@ export async function inspectReport(path: string, options: InspectOptions = {}):
   return { ...nothing, memory: await inspectMemoryFile(path, [], options) }
 }
 
-/** The state file of a snapshot's directory (or the given state file), and the memory file if it can be found. */
+/**
+ * The state file of a snapshot's directory (or the given state file), and the memory file if it can be found.
+ */
 export async function snapshotFiles(
   path: string,
 ): Promise<{ readonly statePath: string; readonly memoryPath: string | undefined }> {
@@ -94,7 +96,9 @@ function isLayer(path: string, sizeBytes: number): boolean {
   }
 }
 
-/** Links are followed. NOT_FOUND, PATH_INVALID (a name that is too long, links in a circle, no permission). */
+/**
+ * Links are followed. NOT_FOUND, PATH_INVALID (a name that is too long, links in a circle, no permission).
+ */
 function statOf(path: string): Stats {
   try {
     return statSync(path)

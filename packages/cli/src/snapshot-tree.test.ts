@@ -58,7 +58,8 @@ describe('tree', () => {
 
   test('however deep the branches, a name keeps room', () => {
     const rows = [row('s0', null)]
-    // Each has a side child that goes on, and a longer line that keeps the side child from being the main one.
+    // Each has a side child that goes on, and a longer line that keeps the side child from being the main
+    // one.
     for (let i = 1; i < 40; i++) {
       rows.push(row(`s${i}`, `s${i - 1}`))
       for (let j = 0; j < 100 - 2 * i; j++)

@@ -12,9 +12,9 @@ export interface TreeRow {
 const maxIndent = 8
 
 /**
- * The rows in the order of a tree, each with what to draw before its name. A parent comes right before its children.
- * Only a snapshot that begins a tree stands in the first column. Below it, the child with the longest line stays in its
- * parent's column, after the others, so that a long history is not a staircase:
+ * The rows in the order of a tree, each with what to draw before its name. A parent comes right before its
+ * children. Only a snapshot that begins a tree stands in the first column. Below it, the child with the
+ * longest line stays in its parent's column, after the others, so that a long history is not a staircase:
  *
  * ```
  * base

@@ -1,9 +1,9 @@
 import { VarveError } from './errors.js'
 
 /**
- * The error of work that an aborted signal ended: TIMEOUT if the signal says that time was up (`AbortSignal.timeout`, or an
- * abort with a TIMEOUT of Varve), else INTERRUPTED. The abort's reason is the `cause`, and `details.reason` is its text.
- * `work` is what was ended, as a noun: "the launch".
+ * The error of work that an aborted signal ended: TIMEOUT if the signal says that time was up
+ * (`AbortSignal.timeout`, or an abort with a TIMEOUT of Varve), else INTERRUPTED. The abort's reason is the
+ * `cause`, and `details.reason` is its text. `work` is what was ended, as a noun: "the launch".
  */
 export function abortError(signal: AbortSignal | undefined, work: string): VarveError {
   const reason: unknown = signal?.reason

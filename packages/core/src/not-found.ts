@@ -1,6 +1,9 @@
 import { VarveError, type VarveErrorOptions } from './errors.js'
 
-/** The kind of thing that was not found, in `details.kind`. A blob is a file of a store: a layer, map, state or disk. */
+/**
+ * The kind of thing that was not found, in `details.kind`. A blob is a file of a store: a layer, map, state
+ * or disk.
+ */
 export const notFoundKinds = [
   'snapshot',
   'working set',

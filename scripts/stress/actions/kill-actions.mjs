@@ -9,7 +9,10 @@ import { disposing } from '../disposing.mjs'
 import { processesOf } from '../processes.mjs'
 import { restore } from './restore-actions.mjs'
 
-/** A guard is started at most once a second, and the VMs of a server whose guard died with it stand still (docs/formats). */
+/**
+ * A guard is started at most once a second, and the VMs of a server whose guard died with it stand still
+ * (docs/formats).
+ */
 const serverRestMs = 3000
 /** Pause between kills, so that the workers also make progress. */
 const workerRestMs = 4000

@@ -49,8 +49,8 @@ export async function pack(worker, context) {
 }
 
 /**
- * The events of a VM's week in one action: capture, squash, capture again, remove all snapshots but the last, and collect garbage. The VM's
- * memory may then come from layers that no snapshot has any more.
+ * The events of a VM's week in one action: capture, squash, capture again, remove all snapshots but the last,
+ * and collect garbage. The VM's memory may then come from layers that no snapshot has any more.
  */
 export async function renew(worker, context) {
   const { store, random, ledger } = worker

@@ -4,7 +4,10 @@ import { flattenSnapshot } from 'varve'
 import { contentTag } from '../content.mjs'
 import { disposing } from '../disposing.mjs'
 
-/** More snapshots than that make every gc slow, and contention rare: from there on workers remove more than they add. */
+/**
+ * More snapshots than that make every gc slow, and contention rare: from there on workers remove more than
+ * they add.
+ */
 export const manySnapshots = 12
 
 /** One of its tags, or all of them. */

@@ -19,8 +19,9 @@ export interface BinaryFolder {
 }
 
 /**
- * Finds the Firecrackers in a folder and in its subfolders (`release-v1.16.1-x86_64/`, `1.16.1/`). They run with the rights of this
- * process, so only files count that no other user can have put there or changed. BINARY_NOT_FOUND if the folder cannot be listed.
+ * Finds the Firecrackers in a folder and in its subfolders (`release-v1.16.1-x86_64/`, `1.16.1/`). They run
+ * with the rights of this process, so only files count that no other user can have put there or changed.
+ * BINARY_NOT_FOUND if the folder cannot be listed.
  */
 export function binariesIn(folder: string): BinaryFolder {
   const paths = new Set<string>()

@@ -20,7 +20,10 @@ export interface NamedPlace {
   readonly origin: NamedOrigin
 }
 
-/** An option comes before the variable of the same meaning, and any option before `$FIRECRACKER`. An empty variable is none. */
+/**
+ * An option comes before the variable of the same meaning, and any option before `$FIRECRACKER`. An empty
+ * variable is none.
+ */
 export function namedPlaces(
   { firecracker, firecrackerDirectory }: BinaryPlaces,
   env: NodeJS.ProcessEnv,

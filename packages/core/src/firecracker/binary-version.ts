@@ -18,8 +18,9 @@ const maxNoteBytes = 8192
 const known = new Map<string, FirecrackerVersion>()
 
 /**
- * Asks each file once for `firecracker --version`. The answer is kept in this process and in the cache directory, as long as path, inode,
- * size and times are the same. Errors: those of `runCommand`; FORMAT_INVALID if the file is no Firecracker.
+ * Asks each file once for `firecracker --version`. The answer is kept in this process and in the cache
+ * directory, as long as path, inode, size and times are the same. Errors: those of `runCommand`;
+ * FORMAT_INVALID if the file is no Firecracker.
  */
 export async function binaryVersion(path: string, options: VersionOptions = {}): Promise<FirecrackerVersion> {
   const identity = identityOf(path)

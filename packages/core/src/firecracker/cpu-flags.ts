@@ -8,10 +8,11 @@ interface FeatureWord {
 }
 
 /**
- * The features that a guest finds in CPUID and that the CPU itself must have. Left out is what KVM or Firecracker shows on any CPU, so that
- * a guest can have it without the host: emulated (apic, x2apic, tsc_deadline_timer, tsc_adjust, umip, arch_capabilities, mtrr, mce, mca,
- * pat, pdpe1gb under shadow paging, la57 with no5lvl), told by the guest's own set-up (osxsave, ospke, hypervisor, ht, cmp_legacy,
- * topoext), and mitigations, which cpuinfo lists under other names and without which the guest runs on.
+ * The features that a guest finds in CPUID and that the CPU itself must have. Left out is what KVM or
+ * Firecracker shows on any CPU, so that a guest can have it without the host: emulated (apic, x2apic,
+ * tsc_deadline_timer, tsc_adjust, umip, arch_capabilities, mtrr, mce, mca, pat, pdpe1gb under shadow paging,
+ * la57 with no5lvl), told by the guest's own set-up (osxsave, ospke, hypervisor, ht, cmp_legacy, topoext),
+ * and mitigations, which cpuinfo lists under other names and without which the guest runs on.
  */
 const words: readonly FeatureWord[] = [
   {
@@ -109,7 +110,9 @@ const words: readonly FeatureWord[] = [
   },
 ]
 
-/** The flags of /proc/cpuinfo that these entries show a guest, of those that the host's CPU must have for it. */
+/**
+ * The flags of /proc/cpuinfo that these entries show a guest, of those that the host's CPU must have for it.
+ */
 export function flagsShown(entries: readonly CpuidEntry[]): ReadonlySet<string> {
   const shown = new Set<string>()
   for (const { leaf, register, names } of words) {

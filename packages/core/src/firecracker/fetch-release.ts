@@ -73,7 +73,10 @@ export async function fetchRelease(
   )
 }
 
-/** Renames both files into place, firecracker last: its presence is what makes a cache entry. Racing fetches agree. */
+/**
+ * Renames both files into place, firecracker last: its presence is what makes a cache entry. Racing fetches
+ * agree.
+ */
 function install(work: string, target: string): void {
   mkdirSync(target, { recursive: true, mode: 0o700 })
   for (const name of ['jailer', 'firecracker'] as const) {

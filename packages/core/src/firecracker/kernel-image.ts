@@ -20,8 +20,10 @@ const compressed: readonly (readonly [string, string])[] = [
 ]
 
 /**
- * Checks by a file's first bytes that this Firecracker can boot it as a kernel, so that a wrong file is refused before the launch: an uncompressed ELF file on x86_64 (also a bzImage from 1.17 on), an uncompressed Image on aarch64.
- * NOT_FOUND and PATH_INVALID (no regular file), FORMAT_INVALID (another kind of file).
+ * Checks by a file's first bytes that this Firecracker can boot it as a kernel, so that a wrong file is
+ * refused before the launch: an uncompressed ELF file on x86_64 (also a bzImage from 1.17 on), an
+ * uncompressed Image on aarch64. NOT_FOUND and PATH_INVALID (no regular file), FORMAT_INVALID (another kind
+ * of file).
  */
 export function assertKernelImage(
   path: string,

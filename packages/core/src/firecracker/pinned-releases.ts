@@ -10,7 +10,10 @@ export interface PinnedRelease {
 const archiveOf = (version: string): string =>
   `https://github.com/firecracker-microvm/firecracker/releases/download/v${version}/firecracker-v${version}-x86_64.tgz`
 
-/** x86_64 only: its checksums were taken from a file that was run. A checksum from the release page itself would pin nothing. */
+/**
+ * x86_64 only: its checksums were taken from a file that was run. A checksum from the release page itself
+ * would pin nothing.
+ */
 export const pinnedRelease = {
   version: '1.12.1',
   sha256: {

@@ -11,10 +11,10 @@ export interface SnapshotSeries {
 }
 
 /**
- * Firecracker loads a state file if the major number of the snapshot version is its own and the minor number is not higher. So far every
- * minor number is 0. 3.0.0 and 8.0.0 each name two layouts, so 1.13 and 1.14 do not load each other's snapshots although the
- * version is the same.
- * Source: SNAPSHOT_VERSION in src/vmm/src/persist.rs of each release.
+ * Firecracker loads a state file if the major number of the snapshot version is its own and the minor number
+ * is not higher. So far every minor number is 0. 3.0.0 and 8.0.0 each name two layouts, so 1.13 and 1.14 do
+ * not load each other's snapshots although the version is the same. Source: SNAPSHOT_VERSION in
+ * src/vmm/src/persist.rs of each release.
  */
 const series: readonly SnapshotSeries[] = [
   { since: '1.7.0', releases: '1.7.0', snapshotVersion: '1.0.0' },
@@ -33,7 +33,10 @@ const series: readonly SnapshotSeries[] = [
 /** The first release after the table. */
 const unknownSince = '1.18.0'
 
-/** The series of a release. If the table lacks it, Varve assumes that it loads only snapshots of its own minor series. */
+/**
+ * The series of a release. If the table lacks it, Varve assumes that it loads only snapshots of its own minor
+ * series.
+ */
 export function snapshotSeriesOf(version: FirecrackerVersion): SnapshotSeries {
   const reached = (text: string) => compareFirecrackerVersions(version, parseFirecrackerVersion(text)) >= 0
   const known = reached(unknownSince) ? undefined : series.findLast(({ since }) => reached(since))

@@ -18,11 +18,11 @@ export interface FileOptions {
 export type Placement = 'shared' | 'read-only' | 'copy'
 
 /**
- * How Firecracker sees the host's files. Without a jailer every path is the host's own. In a jail, inputs are linked
- * (or copied, where the jail's user does not own them) under its root, and outputs are moved out of it. A jail's root
- * belongs to a user who is not trusted, and who may change everything in it at any moment. So no operation of this process there follows a
- * symbolic link in any part of a path (`openBeneath`). This process itself gives only names of one part there, and never removes
- * such a name recursively.
+ * How Firecracker sees the host's files. Without a jailer every path is the host's own. In a jail, inputs are
+ * linked (or copied, where the jail's user does not own them) under its root, and outputs are moved out of
+ * it. A jail's root belongs to a user who is not trusted, and who may change everything in it at any moment.
+ * So no operation of this process there follows a symbolic link in any part of a path (`openBeneath`). This
+ * process itself gives only names of one part there, and never removes such a name recursively.
  */
 export interface VmmFiles {
   /** Path, as Firecracker must be told it, of an existing host file that it only reads. */
@@ -40,11 +40,14 @@ export interface VmmFiles {
    */
   place(name: string, hostPath: string, how: Placement, options?: FileOptions): Promise<void>
   /**
-   * The real path of the host file that a path of Firecracker's leads to; undefined if there is none. In a jail it can be another file a
-   * moment later: use it for messages and comparisons only, and `open` for content.
+   * The real path of the host file that a path of Firecracker's leads to; undefined if there is none. In a
+   * jail it can be another file a moment later: use it for messages and comparisons only, and `open` for
+   * content.
    */
   locate(vmmPath: string): Promise<string | undefined>
-  /** Opens the file for reading; in a jail only a file that lies in the jail. Errors as open(2) gives them. */
+  /**
+   * Opens the file for reading; in a jail only a file that lies in the jail. Errors as open(2) gives them.
+   */
   open(vmmPath: string): Promise<FileHandle>
 }
 
@@ -172,8 +175,9 @@ async function linkFor(
 }
 
 /**
- * Moves a file out of the jail and gives it to this process's user. The file that was checked is the one that comes out: the jail's user can
- * put another one under that name at any moment, also a directory or a second name of another file.
+ * Moves a file out of the jail and gives it to this process's user. The file that was checked is the one that
+ * comes out: the jail's user can put another one under that name at any moment, also a directory or a second
+ * name of another file.
  */
 async function moveOut(root: string, name: string, to: string): Promise<void> {
   const from = join(root, name)
@@ -206,7 +210,9 @@ async function moveOut(root: string, name: string, to: string): Promise<void> {
   await lchown(to, process.getuid?.() ?? 0, process.getgid?.() ?? 0)
 }
 
-/** Removes a name in a jail. If the jail's user has put a directory there, it stays until the jail is removed. */
+/**
+ * Removes a name in a jail. If the jail's user has put a directory there, it stays until the jail is removed.
+ */
 function dropName(path: string): void {
   try {
     unlinkSync(path)

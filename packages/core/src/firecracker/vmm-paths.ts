@@ -18,8 +18,8 @@ export const apiSocketName = 'api.sock'
 export const logName = 'firecracker.log'
 
 /**
- * In the VM's directory, and locked (flock) for as long as the VMM lives: the VMM inherits the locked descriptor as its standard error,
- * one of the three that the jailer leaves open.
+ * In the VM's directory, and locked (flock) for as long as the VMM lives: the VMM inherits the locked
+ * descriptor as its standard error, one of the three that the jailer leaves open.
  */
 export const standardErrorName = 'stderr.log'
 

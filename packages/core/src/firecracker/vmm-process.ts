@@ -123,8 +123,9 @@ function spawnVmm(
         detached: true,
         stdio,
       })
-    // Firecracker leaves the modes of its files to the umask, and it writes guest memory into directories of the caller's choice. A child can
-    // get a umask from its parent alone: `spawn` has no option for it, and there is no shell in between.
+    // Firecracker leaves the modes of its files to the umask, and it writes guest memory into directories of
+    // the caller's choice. A child can get a umask from its parent alone: `spawn` has no option for it, and
+    // there is no shell in between.
     return withUmask(0o077, start)
   } finally {
     for (const fd of descriptors) closeSync(fd)

@@ -100,7 +100,10 @@ function relocated(
   return builder.finish()
 }
 
-/** Copies, sharing blocks if the file system can. Never a hard link: the directory's owner may write to its files. */
+/**
+ * Copies, sharing blocks if the file system can. Never a hard link: the directory's owner may write to its
+ * files.
+ */
 async function copySynced(from: string, to: string, options: WorkOptions): Promise<void> {
   await copyWithHoles(from, to, options)
   await using file = await openForWriting(to)

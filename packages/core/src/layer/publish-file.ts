@@ -13,9 +13,10 @@ import {
 import { createLockedTemporary, removeLeftTemporaries } from '../sys/temporaries.js'
 
 /**
- * Makes a file (0600) that is either not there or whole: written under a temporary name in the same directory, synced,
- * given its name, and the directory synced. Refuses to overwrite. When `write` fails nothing is left; what a process that
- * was killed left in this directory is removed. WRITE_FAILED if the file system refuses.
+ * Makes a file (0600) that is either not there or whole: written under a temporary name in the same
+ * directory, synced, given its name, and the directory synced. Refuses to overwrite. When `write` fails
+ * nothing is left; what a process that was killed left in this directory is removed. WRITE_FAILED if the file
+ * system refuses.
  */
 export async function publishFile<Result>(
   path: string,
@@ -26,7 +27,8 @@ export async function publishFile<Result>(
   const file = await createTemporary(path)
   const temporary = file.path
   try {
-    // The file stays open, and so locked, until its temporary name is gone: otherwise another process would remove it as left over.
+    // The file stays open, and so locked, until its temporary name is gone: otherwise another process would
+    // remove it as left over.
     await using _open = file
     const result = await write(file)
     await syncFile(file)

@@ -7,8 +7,9 @@ import { drivesOf } from './disks.js'
 import { type MachineSpec, machineSpec } from './machine-spec.js'
 
 /**
- * Refuses before a launch what Firecracker would refuse after it: fields out of range (INVALID_ARGUMENT), and files that are missing, of the
- * wrong kind or not accessible (NOT_FOUND, PATH_INVALID, FORMAT_INVALID). `details.field` names the field.
+ * Refuses before a launch what Firecracker would refuse after it: fields out of range (INVALID_ARGUMENT), and
+ * files that are missing, of the wrong kind or not accessible (NOT_FOUND, PATH_INVALID, FORMAT_INVALID).
+ * `details.field` names the field.
  */
 export function assertBootable(spec: MachineSpec, version: FirecrackerVersion): void {
   machineSpec(spec)

@@ -23,8 +23,8 @@ export interface ClaimedDirectory {
 }
 
 /**
- * Makes the private directory of a new machine (0700). It gets its name once its record and its owner's lock are in it, so a directory
- * without them is left over. ALREADY_EXISTS if a live machine has the name.
+ * Makes the private directory of a new machine (0700). It gets its name once its record and its owner's lock
+ * are in it, so a directory without them is left over. ALREADY_EXISTS if a live machine has the name.
  */
 export function claimDirectory(runtime: string, directory: string, record: MachineRecord): ClaimedDirectory {
   for (let attempt = 1; ; attempt++) {
@@ -55,8 +55,9 @@ export function claimDirectory(runtime: string, directory: string, record: Machi
 export const isDraft = (directory: string): boolean => basename(directory).startsWith(draftPrefix)
 
 /**
- * Removes the draft of a process that was killed while it made a machine. The draft is renamed first: if its maker still lives and gives it
- * its name at this moment, one of the two renames fails, and that side gives up.
+ * Removes the draft of a process that was killed while it made a machine. The draft is renamed first: if its
+ * maker still lives and gives it its name at this moment, one of the two renames fails, and that side gives
+ * up.
  */
 export function removeLeftDraft(directory: string): void {
   if (anythingLives(directory)) return

@@ -64,8 +64,8 @@ export function lookAtDeath(paths: VmmPaths, record: MachineRecord): Death {
 }
 
 /**
- * Keeps the reason of a machine's end outside its directory, before that is removed, so that its owner and any process that looks for the
- * machine later can learn it. The first note of a machine stays.
+ * Keeps the reason of a machine's end outside its directory, before that is removed, so that its owner and
+ * any process that looks for the machine later can learn it. The first note of a machine stays.
  */
 export function keepDeathNote(runtime: string, directory: string, record: MachineRecord): void {
   const { killed, words, console } = lookAtDeath(vmmPaths(directory, record.jail?.root), record)

@@ -8,9 +8,10 @@ export type DirectoryLock =
   | { readonly state: 'missing' }
 
 /**
- * The lock for ending the machine that has this directory now: flock(2) of the directory itself. Only its holder renames the directory, so
- * the name leads to the same machine while the lock is held. A new machine of that name has another directory, with another lock. Waits
- * in this thread, because exit hooks end machines too.
+ * The lock for ending the machine that has this directory now: flock(2) of the directory itself. Only its
+ * holder renames the directory, so the name leads to the same machine while the lock is held. A new machine
+ * of that name has another directory, with another lock. Waits in this thread, because exit hooks end
+ * machines too.
  */
 export function lockMachineDirectory(directory: string, waitMs: number): DirectoryLock {
   const deadline = performance.now() + waitMs

@@ -104,7 +104,8 @@ export class PlacedFiles {
   }
 
   async remove(): Promise<void> {
-    // Only the name: a jailed VMM could have put a directory there, and exchange its content while it is removed.
+    // Only the name: a jailed VMM could have put a directory there, and exchange its content while it is
+    // removed.
     for (const path of this.#paths.splice(0)) await unlink(path).catch(() => {})
     for (const path of this.#directories.splice(0)) await rm(path, { recursive: true, force: true })
   }
@@ -150,7 +151,10 @@ export async function placeDisks(
 /** gc removes every draft that it meets; its maker then makes another. This many tries. */
 const attempts = 5
 
-/** Makes a private directory that names its holder before it has its own name, so that gc never takes it for left over. */
+/**
+ * Makes a private directory that names its holder before it has its own name, so that gc never takes it for
+ * left over.
+ */
 function makeHeldDirectory(directory: string, holder: Holder): void {
   for (let attempt = 1; ; attempt++) {
     const draft = `${directory}.tmp-${randomBytes(6).toString('hex')}`
@@ -222,8 +226,8 @@ export async function copyDisk(
 }
 
 /**
- * The same for a disk of a machine. Copies only the file that Firecracker had open when `disks` was asked: a jailed VMM may put another
- * file in its place. NOT_FOUND if the file is no longer there.
+ * The same for a disk of a machine. Copies only the file that Firecracker had open when `disks` was asked: a
+ * jailed VMM may put another file in its place. NOT_FOUND if the file is no longer there.
  */
 export async function copyAttachedDisk(
   files: VmmFiles,

@@ -16,13 +16,16 @@ import { anythingLives, ownerLives, vmmHasEnded, vmmLives } from './machine-life
 import { isSameMachine, leasePaths, lookUpRecord, type MachineRecord } from './machine-record.js'
 import { unrecordedVmms } from './unrecorded-vmm.js'
 
-/** How long another process may take to end the same machine: it waits for the VMM and for the page server in turn. */
+/**
+ * How long another process may take to end the same machine: it waits for the VMM and for the page server in
+ * turn.
+ */
 const busyTimeoutMs = 10_000
 
 /**
- * SIGKILLs the processes that the record names, and removes the machine's files, leases and copies of disks. Safe to repeat; synchronous,
- * for exit hooks. If the directory now belongs to another machine, it is left alone. `note`: keep the reason of the end, unless there is
- * one already.
+ * SIGKILLs the processes that the record names, and removes the machine's files, leases and copies of disks.
+ * Safe to repeat; synchronous, for exit hooks. If the directory now belongs to another machine, it is left
+ * alone. `note`: keep the reason of the end, unless there is one already.
  */
 export function endAndRemove(
   directory: string,
@@ -59,8 +62,9 @@ export function endAndRemove(
 }
 
 /**
- * Ends a machine if its VMM has ended, or its owner has ended without detaching it, and removes all that belongs to it. False if the machine
- * lives, or nothing can tell. Never waits for another process that is already ending it: that machine is as good as gone.
+ * Ends a machine if its VMM has ended, or its owner has ended without detaching it, and removes all that
+ * belongs to it. False if the machine lives, or nothing can tell. Never waits for another process that is
+ * already ending it: that machine is as good as gone.
  */
 export function removeIfStale(runtime: string, directory: string, waitMs = 0): boolean {
   if (!mayBeStale(directory)) return false

@@ -28,9 +28,10 @@ export interface LaunchMachineOptions extends BinaryPlaces {
 }
 
 /**
- * Starts a Firecracker process with a private directory of its own. It ends with this process (also on Ctrl-C) unless
- * it is detached. Files that it creates, such as snapshots, are for its user alone (umask 077). To start it so, this process itself has that
- * umask for one or two milliseconds. Errors: BINARY_NOT_FOUND, LAUNCH_FAILED, ALREADY_EXISTS (the name), PATH_INVALID, TIMEOUT.
+ * Starts a Firecracker process with a private directory of its own. It ends with this process (also on
+ * Ctrl-C) unless it is detached. Files that it creates, such as snapshots, are for its user alone (umask
+ * 077). To start it so, this process itself has that umask for one or two milliseconds. Errors:
+ * BINARY_NOT_FOUND, LAUNCH_FAILED, ALREADY_EXISTS (the name), PATH_INVALID, TIMEOUT.
  */
 export async function launchMachine(options: LaunchMachineOptions = {}): Promise<LaunchedMachine> {
   const { signal, jailer } = options

@@ -48,8 +48,9 @@ export interface LoadOptions extends CallOptions {
   /** Other tap devices, by interface id. Firecracker 1.12.0 or newer. */
   readonly networkOverrides?: Readonly<Record<string, string>>
   /**
-   * Path of another vsock socket. Needs Firecracker 1.16.0 or newer; not needed if the path was relative. `restoreMachine` also takes the
-   * snapshot's own path here, with any version: a path that leads out of the VM's directory is used only if it is named here.
+   * Path of another vsock socket. Needs Firecracker 1.16.0 or newer; not needed if the path was relative.
+   * `restoreMachine` also takes the snapshot's own path here, with any version: a path that leads out of the
+   * VM's directory is used only if it is named here.
    */
   readonly vsockPath?: string
   /**
@@ -60,8 +61,9 @@ export interface LoadOptions extends CallOptions {
   /** Which snapshot this is: what the log of written pages counts from, see `MachineRecord.snapshotId`. Default: not known. */
   readonly snapshotId?: string
   /**
-   * Called while Firecracker loads: leases the snapshot to the VM (`OpenSnapshot.leaseTo`), and returns the path of the lease, which is removed
-   * with the machine. A later snapshot adds its own lease (`countFromSnapshot`).
+   * Called while Firecracker loads: leases the snapshot to the VM (`OpenSnapshot.leaseTo`), and returns the
+   * path of the lease, which is removed with the machine. A later snapshot adds its own lease
+   * (`countFromSnapshot`).
    */
   readonly lease?: () => Promise<string>
   /** Let the guest's clock jump to the host's. Firecracker 1.14.4, 1.15.1, 1.16.0 or newer, x86_64. */
@@ -77,7 +79,9 @@ export class LaunchedMachine extends MachineHandle {
     return this.vm.state === 'launched'
   }
 
-  /** Configures the VMM and starts the guest. If `assertBootable` refuses the spec, the VMM stays as it is. */
+  /**
+   * Configures the VMM and starts the guest. If `assertBootable` refuses the spec, the VMM stays as it is.
+   */
   async boot(spec: MachineSpec, options: CallOptions = {}): Promise<RunningMachine> {
     const trackDirtyPages = spec.trackDirtyPages ?? true
     await this.step('boot', 'running', options, async () => {

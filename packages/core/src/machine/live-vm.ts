@@ -256,8 +256,8 @@ export class LiveVm {
   }
 
   /**
-   * Ends the VMM and the helpers that serve only this VM, and removes its directory, copies of disks and leases. Safe to repeat, legal in
-   * any state; MACHINE_STATE after it was detached.
+   * Ends the VMM and the helpers that serve only this VM, and removes its directory, copies of disks and
+   * leases. Safe to repeat, legal in any state; MACHINE_STATE after it was detached.
    */
   async stop(): Promise<VmmExit> {
     if (this.#detached) this.#assertLives('stop')

@@ -18,7 +18,10 @@ function machinesThere(): readonly string[] {
   }
 }
 
-/** Runs until there were no machines for a while; false if another process has the lock, or the directory is gone. */
+/**
+ * Runs until there were no machines for a while; false if another process has the lock, or the directory is
+ * gone.
+ */
 async function keep(): Promise<boolean> {
   let held: ReturnType<typeof holdLife>
   try {

@@ -6,8 +6,9 @@ import { join } from 'node:path'
 const logind = { sessions: '/run/user', lingering: '/var/lib/systemd/linger' }
 
 /**
- * Whether logind removes a runtime directory when its user's last session ends: it does if the directory lies in the user's own one
- * ($XDG_RUNTIME_DIR) and the user does not linger. A detached VM then runs on, and no command finds it any more.
+ * Whether logind removes a runtime directory when its user's last session ends: it does if the directory lies
+ * in the user's own one ($XDG_RUNTIME_DIR) and the user does not linger. A detached VM then runs on, and no
+ * command finds it any more.
  */
 export function goesAtLogout(
   runtime: string,
@@ -29,7 +30,10 @@ function realPath(path: string): string {
 /** Once for each runtime directory: a program may detach many machines. */
 const warned = new Set<string>()
 
-/** A warning of the process (code VARVE_GOES_AT_LOGOUT) and no error, because nothing is wrong with the VM itself. */
+/**
+ * A warning of the process (code VARVE_GOES_AT_LOGOUT) and no error, because nothing is wrong with the VM
+ * itself.
+ */
 export function warnIfGoesAtLogout(runtime: string, places?: Parameters<typeof goesAtLogout>[1]): void {
   if (warned.has(runtime) || !goesAtLogout(runtime, places)) return
   warned.add(runtime)

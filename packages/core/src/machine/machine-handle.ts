@@ -134,10 +134,11 @@ export abstract class MachineHandle implements AsyncDisposable {
   }
 
   /**
-   * Says which snapshot the present log of written pages counts from. For code that gives snapshots their ids. `taken` is the value of
-   * `snapshotsTaken` right after that snapshot; if another snapshot was taken since, the call does nothing and `lease` ends. `lease` is the
-   * path of the VM's lease on that snapshot. It replaces the lease on the previous snapshot of the log, which then ends, unless the VM's
-   * memory comes from that snapshot.
+   * Says which snapshot the present log of written pages counts from. For code that gives snapshots their
+   * ids. `taken` is the value of `snapshotsTaken` right after that snapshot; if another snapshot was taken
+   * since, the call does nothing and `lease` ends. `lease` is the path of the VM's lease on that snapshot. It
+   * replaces the lease on the previous snapshot of the log, which then ends, unless the VM's memory comes
+   * from that snapshot.
    */
   countFromSnapshot(id: string, taken: number, lease: string | null = null): void {
     this.vm.updateLeases(lease, ({ snapshotsTaken, leases }) =>
@@ -146,17 +147,17 @@ export abstract class MachineHandle implements AsyncDisposable {
   }
 
   /**
-   * Kills the VMM and its helpers; removes its directory, copies of disks and leases. Legal in any state, also on an old handle;
-   * repeatable. MACHINE_STATE on a handle that was detached.
+   * Kills the VMM and its helpers; removes its directory, copies of disks and leases. Legal in any state,
+   * also on an old handle; repeatable. MACHINE_STATE on a handle that was detached.
    */
   stop(): Promise<VmmExit> {
     return this.vm.stop()
   }
 
   /**
-   * Lets the VM outlive this process; find it again with `connectMachine(id)`. Afterwards a step on any handle fails with MACHINE_STATE, and
-   * disposal does nothing. If logind removes the runtime directory at logout, the process warns (VARVE_GOES_AT_LOGOUT): the VM would
-   * run on, and no command would find it.
+   * Lets the VM outlive this process; find it again with `connectMachine(id)`. Afterwards a step on any
+   * handle fails with MACHINE_STATE, and disposal does nothing. If logind removes the runtime directory at
+   * logout, the process warns (VARVE_GOES_AT_LOGOUT): the VM would run on, and no command would find it.
    */
   detach(): void {
     this.vm.detach()

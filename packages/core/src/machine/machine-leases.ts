@@ -9,8 +9,9 @@ import {
 } from './machine-record.js'
 
 /**
- * Changes the record together with the leases that it names, and ends the leases that it no longer names. `offered` is a lease that exists
- * already: if the change does not use it, or the machine has ended, it ends too.
+ * Changes the record together with the leases that it names, and ends the leases that it no longer names.
+ * `offered` is a lease that exists already: if the change does not use it, or the machine has ended, it ends
+ * too.
  */
 export function changeLeases(
   directory: string,
@@ -30,7 +31,9 @@ export function changeLeases(
   return changed
 }
 
-/** For a VM that has all of its memory for itself: from now on only its log of written pages needs a snapshot. */
+/**
+ * For a VM that has all of its memory for itself: from now on only its log of written pages needs a snapshot.
+ */
 export function endMemoryLease(directory: string): void {
   const record = readRecord(directory)
   if (record === undefined || record.leases.memory === null) return

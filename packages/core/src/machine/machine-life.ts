@@ -17,7 +17,10 @@ export function takeOwnership(directory: string): HeldLife {
   throw new VarveError('ALREADY_EXISTS', `${path} is locked: another process owns this machine`)
 }
 
-/** Whether anything in a directory that has no record is alive: a VMM, or a process that is making a machine there. */
+/**
+ * Whether anything in a directory that has no record is alive: a VMM, or a process that is making a machine
+ * there.
+ */
 export const anythingLives = (directory: string): boolean =>
   [ownerLockName, standardErrorName].some((name) => {
     const lock = lifeLockAt(join(directory, name))
@@ -39,8 +42,8 @@ export const vmmLives = (directory: string, record: Recorded): boolean =>
   lives(directory, record, record.process, standardErrorName)
 
 /**
- * Whether the VMM has ended, or is certain to end. If pids have the same meaning here, a VMM whose first thread has ended counts as ended,
- * although its other threads still keep the lock.
+ * Whether the VMM has ended, or is certain to end. If pids have the same meaning here, a VMM whose first
+ * thread has ended counts as ended, although its other threads still keep the lock.
  */
 export const vmmHasEnded = (directory: string, record: Recorded): boolean =>
   !vmmLives(directory, record) || (isNamedHere(vmmHolder(directory, record)) && !isAlive(record.process))

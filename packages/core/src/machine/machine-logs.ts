@@ -6,12 +6,15 @@ import { boundLog } from '../sys/bounded-log.js'
 import { lifeLockAt, lookAtLife } from '../sys/life-lock.js'
 
 /**
- * Interval between two looks. Each byte of a guest's serial port is one exit of the VM and one write(2), at least a microsecond, so at most
- * about a MiB comes between two looks.
+ * Interval between two looks. Each byte of a guest's serial port is one exit of the VM and one write(2), at
+ * least a microsecond, so at most about a MiB comes between two looks.
  */
 export const lookMs = 1000
 
-/** A guest can let the first grow without end by writing, and the others by causing messages. A log in a jail is not bounded. */
+/**
+ * A guest can let the first grow without end by writing, and the others by causing messages. A log in a jail
+ * is not bounded.
+ */
 const logNames = ['console.log', 'stderr.log', 'firecracker.log']
 
 export function boundLogs(directory: string): void {
@@ -21,7 +24,10 @@ export function boundLogs(directory: string): void {
 const owned = new Set<string>()
 let timer: NodeJS.Timeout | undefined
 
-/** Bounds the logs of a machine of this process until the returned function is called. Does not keep the process alive. */
+/**
+ * Bounds the logs of a machine of this process until the returned function is called. Does not keep the
+ * process alive.
+ */
 export function keepLogsBounded(directory: string): () => void {
   owned.add(directory)
   timer ??= setInterval(() => {
@@ -41,8 +47,8 @@ export const logKeeperLock = (runtime: string): string => join(runtime, 'log-kee
 const program = fileURLToPath(new URL('./log-keeper-main.js', import.meta.url))
 
 /**
- * Starts the log keeper of a runtime directory, unless one is at work: detached machines have no owner that could bound their logs. The
- * caller does not wait for it: if it cannot start, only the bound is missing.
+ * Starts the log keeper of a runtime directory, unless one is at work: detached machines have no owner that
+ * could bound their logs. The caller does not wait for it: if it cannot start, only the bound is missing.
  */
 export function ensureLogKeeper(runtime: string): void {
   const lock = lifeLockAt(logKeeperLock(runtime))

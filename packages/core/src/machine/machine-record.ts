@@ -14,8 +14,8 @@ export interface MachineRecord {
   readonly id: string
   readonly createdAt: string
   /**
-   * The boot and the PID namespace of the pids in this record (`Holder`). Null in a record of an older version, which locked nothing: then
-   * only pids and start times decide whether its processes live.
+   * The boot and the PID namespace of the pids in this record (`Holder`). Null in a record of an older
+   * version, which locked nothing: then only pids and start times decide whether its processes live.
    */
   readonly boot: string | null
   readonly pidNamespace: string | null
@@ -24,8 +24,9 @@ export interface MachineRecord {
   /** The process that must outlive the VM; null once the VM was detached and lives on its own. */
   readonly owner: ProcessIdentity | null
   /**
-   * Processes of this VM alone that a program has named with `addHelper`: a process that ends the machine kills them. The page server and
-   * its guard are not among them: they serve all VMs of the runtime directory, and see by themselves that one has ended.
+   * Processes of this VM alone that a program has named with `addHelper`: a process that ends the machine
+   * kills them. The page server and its guard are not among them: they serve all VMs of the runtime
+   * directory, and see by themselves that one has ended.
    */
   readonly helpers: readonly (ProcessIdentity & { readonly role: string })[]
   readonly firecrackerVersion: string
@@ -57,7 +58,9 @@ export interface MachineRecord {
 
 /** Paths of lease files. The two can be the same file. */
 export interface MachineLeases {
-  /** On the snapshot that the VM's memory comes from. Null if it comes from none, or not from there any more. */
+  /**
+   * On the snapshot that the VM's memory comes from. Null if it comes from none, or not from there any more.
+   */
   readonly memory: string | null
   /** On the snapshot that the log of written pages counts from, which the next Diff builds on. */
   readonly log: string | null

@@ -43,7 +43,10 @@ export interface MachineSpec {
   readonly entropy?: boolean
   /** Log written pages from boot on, which Diff snapshots need. Default true. */
   readonly trackDirtyPages?: boolean
-  /** Back guest memory by 2 MiB pages. Varve takes no snapshot of such a machine (MACHINE_STATE): no engine could restore it. */
+  /**
+   * Back guest memory by 2 MiB pages. Varve takes no snapshot of such a machine (MACHINE_STATE): no engine
+   * could restore it.
+   */
   readonly hugePages?: boolean
 }
 

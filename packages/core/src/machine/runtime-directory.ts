@@ -11,9 +11,9 @@ import { ensureLogKeeper } from './machine-logs.js'
 import { type MachineRecord, readRecord } from './machine-record.js'
 
 /**
- * $VARVE_RUNTIME_DIR, else $XDG_RUNTIME_DIR/varve, else /run/varve for root, else varve-UID in the temporary folder. logind removes
- * $XDG_RUNTIME_DIR at logout unless the user lingers: to detach machines for longer, `loginctl enable-linger`, or set
- * $VARVE_RUNTIME_DIR.
+ * $VARVE_RUNTIME_DIR, else $XDG_RUNTIME_DIR/varve, else /run/varve for root, else varve-UID in the temporary
+ * folder. logind removes $XDG_RUNTIME_DIR at logout unless the user lingers: to detach machines for longer,
+ * `loginctl enable-linger`, or set $VARVE_RUNTIME_DIR.
  */
 export function runtimeDirectory(env: NodeJS.ProcessEnv = process.env): string {
   if (env.VARVE_RUNTIME_DIR) return env.VARVE_RUNTIME_DIR
@@ -38,7 +38,10 @@ export function assertMachineId(id: string): string {
   return id
 }
 
-/** Makes the private directory of a new machine (0700), with its record. ALREADY_EXISTS where a live machine has the name. */
+/**
+ * Makes the private directory of a new machine (0700), with its record. ALREADY_EXISTS where a live machine
+ * has the name.
+ */
 export function claimMachineDirectory(runtime: string, record: MachineRecord): ClaimedDirectory {
   const machines = machinesDirectory(runtime)
   const directory = join(machines, assertMachineId(record.id))
@@ -64,7 +67,8 @@ function assertPrivate(directory: string): void {
 }
 
 /**
- * Refuses a runtime directory as a launch would, without making anything: PATH_INVALID if it is not private, or cannot be made.
+ * Refuses a runtime directory as a launch would, without making anything: PATH_INVALID if it is not private,
+ * or cannot be made.
  */
 export function assertUsableRuntime(runtime: string): void {
   for (const directory of [runtime, machinesDirectory(runtime)])
@@ -102,8 +106,9 @@ export interface RecordedMachine {
 }
 
 /**
- * Lists live machines by name. Ends and removes stale machines on the way, with their disks and leases: those whose VMM has ended, and
- * those whose owner has ended without detaching them. Errors: PATH_INVALID (the runtime directory).
+ * Lists live machines by name. Ends and removes stale machines on the way, with their disks and leases: those
+ * whose VMM has ended, and those whose owner has ended without detaching them. Errors: PATH_INVALID (the
+ * runtime directory).
  */
 export function listMachines(runtime: string = runtimeDirectory()): RecordedMachine[] {
   const machines = machinesDirectory(runtime)

@@ -94,7 +94,10 @@ function logWasKept(error: unknown): boolean {
   return isVarveError(error, 'VERSION_UNSUPPORTED')
 }
 
-/** The errno of a failed write, from Firecracker's message: Rust ends the text of an I/O error with `(os error 28)`. */
+/**
+ * The errno of a failed write, from Firecracker's message: Rust ends the text of an I/O error with `(os error
+ * 28)`.
+ */
 function asWriteFailure(error: unknown, path: string): VarveError | undefined {
   if (!isVarveError(error, 'API_REFUSED')) return undefined
   const [, number] = /\(os error (\d+)\)/.exec(error.message) ?? []

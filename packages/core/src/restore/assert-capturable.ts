@@ -17,8 +17,9 @@ export interface CaptureRequest {
 }
 
 /**
- * Refuses a capture that could not become a snapshot, or whose snapshot could not be restored. Firecracker clears its log of written pages
- * when it has written a snapshot: a refusal after that would lose the pages of this Diff.
+ * Refuses a capture that could not become a snapshot, or whose snapshot could not be restored. Firecracker
+ * clears its log of written pages when it has written a snapshot: a refusal after that would lose the pages
+ * of this Diff.
  */
 export function assertCapturable({ machine, vmConfig, parent, tags, workingSet }: CaptureRequest): void {
   assertTags(tags)

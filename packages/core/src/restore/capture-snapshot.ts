@@ -51,7 +51,10 @@ export interface TakeOptions {
 }
 
 export interface SealSnapshotOptions {
-  /** Names to give it; a name that another snapshot has moves here. Default: those that `takeSnapshot` was given. */
+  /**
+   * Names to give it; a name that another snapshot has moves here. Default: those that `takeSnapshot` was
+   * given.
+   */
   readonly tags?: readonly string[] | undefined
   readonly signal?: AbortSignal | undefined
   readonly onProgress?: ((message: string) => void) | undefined
@@ -65,8 +68,9 @@ export interface TakenSnapshot extends AsyncDisposable {
   /** How long the copies of writable disks took after that, milliseconds. */
   readonly disksMs: number
   /**
-   * Indexes, checks, syncs and commits; only then is it a snapshot. If a tag is refused (INVALID_ARGUMENT), nothing has changed: call again
-   * with another tag. After any other failure nothing half-made is left, and the machine's next snapshot is a base.
+   * Indexes, checks, syncs and commits; only then is it a snapshot. If a tag is refused (INVALID_ARGUMENT),
+   * nothing has changed: call again with another tag. After any other failure nothing half-made is left, and
+   * the machine's next snapshot is a base.
    */
   seal(options?: SealSnapshotOptions): Promise<CapturedSnapshot>
 }
@@ -81,10 +85,11 @@ export interface CapturedSnapshot {
 }
 
 /**
- * Has Firecracker write a snapshot into the store's staging, and copies the disks that the guest may write to. Resume the
- * machine as soon as this returns, then `seal`. On failure nothing is left. `assertCapturable` refuses known problems before
- * Firecracker writes. If it or Firecracker itself refuses (no room, for example), the next Diff holds the pages of this one. A later
- * failure loses the lineage, and the next snapshot is a base.
+ * Has Firecracker write a snapshot into the store's staging, and copies the disks that the guest may write
+ * to. Resume the machine as soon as this returns, then `seal`. On failure nothing is left. `assertCapturable`
+ * refuses known problems before Firecracker writes. If it or Firecracker itself refuses (no room, for
+ * example), the next Diff holds the pages of this one. A later failure loses the lineage, and the next
+ * snapshot is a base.
  */
 export async function takeSnapshot(machine: PausedMachine, options: TakeOptions): Promise<TakenSnapshot> {
   const { store, signal } = options

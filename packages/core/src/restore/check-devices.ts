@@ -15,7 +15,10 @@ import {
 import { checkRegions } from './preflight/cheap-checks.js'
 import { assertPassed } from './preflight/snapshot-check.js'
 
-/** Checks for one restore that the snapshot uses only what its config names of this host, and has the memory of its state. */
+/**
+ * Checks for one restore that the snapshot uses only what its config names of this host, and has the memory
+ * of its state.
+ */
 export interface DeviceCheck {
   beforeLoad(machine: LaunchedMachine): void
   /** Called with the guest paused, before it has run an instruction. */
@@ -23,8 +26,8 @@ export interface DeviceCheck {
 }
 
 /**
- * Undefined if an earlier restore has checked the same state file with the same names. PATH_INVALID if the machine would bind its vsock
- * socket elsewhere on the host, and the caller did not name that path.
+ * Undefined if an earlier restore has checked the same state file with the same names. PATH_INVALID if the
+ * machine would bind its vsock socket elsewhere on the host, and the caller did not name that path.
  */
 export function deviceCheck(
   snapshot: OpenSnapshot,
@@ -52,8 +55,9 @@ export function deviceCheck(
 }
 
 /**
- * The text of the mark for a passed check: the state file has the config's names. If the caller overrode a name, the state's own name was not
- * checked. So the mark says which names were overridden, but not by which values.
+ * The text of the mark for a passed check: the state file has the config's names. If the caller overrode a
+ * name, the state's own name was not checked. So the mark says which names were overridden, but not by which
+ * values.
  */
 function findingOf(snapshot: OpenSnapshot, { vsockPath, networkOverrides = {} }: DeviceOverrides): string {
   const { disks, vsockPath: socket, taps } = declaredDevices(snapshot, {})

@@ -39,10 +39,11 @@ interface ChooseVmmOptions extends BinaryPlaces {
 }
 
 /**
- * Chooses the Firecracker for a snapshot before the launch, and returns the snapshot's id too, because a tag can move before the snapshot is
- * opened. The host must have the snapshot's architecture, and the snapshot no huge pages (HOST_UNSUPPORTED). If the caller gave a
- * Firecracker, it must load snapshots of the release that took this one (VERSION_UNSUPPORTED); otherwise `findFirecrackerFor` decides.
- * Costs 0.1 ms if the versions are known.
+ * Chooses the Firecracker for a snapshot before the launch, and returns the snapshot's id too, because a tag
+ * can move before the snapshot is opened. The host must have the snapshot's architecture, and the snapshot no
+ * huge pages (HOST_UNSUPPORTED). If the caller gave a Firecracker, it must load snapshots of the release that
+ * took this one (VERSION_UNSUPPORTED); otherwise `findFirecrackerFor` decides. Costs 0.1 ms if the versions
+ * are known.
  */
 export async function chooseVmm(
   store: SnapshotStore,
@@ -56,7 +57,10 @@ export async function chooseVmm(
   return { ...chosen, id: entry.id }
 }
 
-/** The same for a state file alone, which tells the series of its release: any of it loads the others' snapshots. */
+/**
+ * The same for a state file alone, which tells the series of its release: any of it loads the others'
+ * snapshots.
+ */
 export async function chooseVmmOfState(statePath: string, options: ChooseVmmOptions): Promise<ChosenVmm> {
   const { format, arch, vmInfo } = await inspectStateFile(statePath)
   assertPassed(checkArch(arch))
@@ -95,7 +99,10 @@ const chosen = (binary: FirecrackerBinary, reason: string) => ({
   },
 })
 
-/** A snapshot of a build whose version is none of a release's is not judged by it: Firecracker itself will say. */
+/**
+ * A snapshot of a build whose version is none of a release's is not judged by it: Firecracker itself will
+ * say.
+ */
 function versionOf(text: string): FirecrackerVersion | undefined {
   try {
     return parseFirecrackerVersion(text)

@@ -45,8 +45,9 @@ export function declaredDevices(
 }
 
 /**
- * Refuses a vsock socket outside of the VM's own directory (PATH_INVALID). Firecracker would make it there, and the guest could connect to
- * every socket of the host whose path is this path with `_` and a number (Firecracker's docs/vsock.md).
+ * Refuses a vsock socket outside of the VM's own directory (PATH_INVALID). Firecracker would make it there,
+ * and the guest could connect to every socket of the host whose path is this path with `_` and a number
+ * (Firecracker's docs/vsock.md).
  */
 export function assertOwnSocket({ snapshot, vsockPath }: DeclaredDevices): void {
   if (vsockPath?.includes('/') !== true) return
@@ -62,8 +63,8 @@ export function assertOwnSocket({ snapshot, vsockPath }: DeclaredDevices): void 
 }
 
 /**
- * Before the load: refuses a state file that has a path that the config does not name (IMAGE_MISMATCH), so that Firecracker never opens
- * it. Checks nothing if the format does not show paths (`pathStrings`).
+ * Before the load: refuses a state file that has a path that the config does not name (IMAGE_MISMATCH), so
+ * that Firecracker never opens it. Checks nothing if the format does not show paths (`pathStrings`).
  */
 export function assertStateDeclared(
   stateFile: Buffer,
@@ -81,8 +82,9 @@ export function assertStateDeclared(
 }
 
 /**
- * After the load and before the guest runs: refuses a machine that has loaded a drive, pmem device, vsock socket or tap device that the
- * config does not name (IMAGE_MISMATCH), by Firecracker's own answer and by the files that it has open for writing.
+ * After the load and before the guest runs: refuses a machine that has loaded a drive, pmem device, vsock
+ * socket or tap device that the config does not name (IMAGE_MISMATCH), by Firecracker's own answer and by the
+ * files that it has open for writing.
  */
 export async function assertLoadedDeclared(
   machine: Pick<MachineHandle, 'pid' | 'files'>,

@@ -20,8 +20,9 @@ export interface DerivedFile<Made> {
 }
 
 /**
- * Provides a file of the store that is made from layers: the one at `path` if it is unchanged since it was made, otherwise a new one.
- * Processes that want it at the same time wait for the one that makes it. Processes that have a replaced file open keep it whole.
+ * Provides a file of the store that is made from layers: the one at `path` if it is unchanged since it was
+ * made, otherwise a new one. Processes that want it at the same time wait for the one that makes it.
+ * Processes that have a replaced file open keep it whole.
  */
 export async function deriveFile<Made>(
   { stage }: Pick<OpenSnapshot, 'stage'>,
@@ -45,8 +46,8 @@ export async function deriveFile<Made>(
 }
 
 /**
- * Whether a file that was made from layers is unchanged since it was made. A changed file is left alone: another process may have it mapped,
- * or may be about to write its mark.
+ * Whether a file that was made from layers is unchanged since it was made. A changed file is left alone:
+ * another process may have it mapped, or may be about to write its mark.
  */
 export function isIntact(path: string, pages: number): boolean {
   const found = statOf(path)

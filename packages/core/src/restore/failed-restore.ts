@@ -6,8 +6,8 @@ import type { LaunchedMachine } from '../machine/launched-machine.js'
 const exitGraceMs = 1000
 
 /**
- * The error of a failed restore. If the VMM was killed, any process that lists machines may have removed its directory. An error about a
- * missing file there is a consequence; report the end of the VMM as the cause.
+ * The error of a failed restore. If the VMM was killed, any process that lists machines may have removed its
+ * directory. An error about a missing file there is a consequence; report the end of the VMM as the cause.
  */
 export async function failureOf(machine: LaunchedMachine | undefined, error: unknown): Promise<unknown> {
   if (machine === undefined || isVarveError(error)) return error

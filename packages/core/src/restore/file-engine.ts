@@ -68,9 +68,9 @@ export function hasFlatFile({ flatPath, map }: OpenSnapshot): boolean {
 }
 
 /**
- * Whether the first layer's file is the image by itself: every page of data lies there at its own place, and the layer has no
- * data where a later layer says zero. The layer's descriptor has the number of its data pages; without that number, only a
- * single layer is known to be the image.
+ * Whether the first layer's file is the image by itself: every page of data lies there at its own place, and
+ * the layer has no data where a later layer says zero. The layer's descriptor has the number of its data
+ * pages; without that number, only a single layer is known to be the image.
  */
 export function isFlatBase({ map, files, layers }: Pick<OpenSnapshot, 'map' | 'files' | 'layers'>): boolean {
   const { pages, starts, counts, sources, sourcePages } = map

@@ -11,8 +11,8 @@ import { probeReflink } from '../sys/reflink.js'
 export const sealBytes = 2 * 2 ** 20
 
 /**
- * Reserves room, while Firecracker writes, for the files that Varve writes afterwards. So if the file system is too full, Firecracker meets the
- * error, and keeps its log of written pages.
+ * Reserves room, while Firecracker writes, for the files that Varve writes afterwards. So if the file system
+ * is too full, Firecracker meets the error, and keeps its log of written pages.
  */
 export async function reserve(path: string, lengthBytes: number): Promise<{ release(): Promise<void> }> {
   if (lengthBytes > 0) {
@@ -25,8 +25,9 @@ export async function reserve(path: string, lengthBytes: number): Promise<{ rele
 }
 
 /**
- * Room that the copies of disks need. Disks that the guest may write to are copied when Firecracker has written (it drains their queues
- * then), the others when sealing. A problem with a copy must be found before Firecracker writes.
+ * Room that the copies of disks need. Disks that the guest may write to are copied when Firecracker has
+ * written (it drains their queues then), the others when sealing. A problem with a copy must be found before
+ * Firecracker writes.
  */
 export async function bytesOfCopies(
   directory: string,
@@ -64,7 +65,10 @@ async function statOf(files: VmmFiles, disk: AttachedDisk): Promise<Stats> {
   return await handle.stat()
 }
 
-/** A restored machine reads a read-only disk from the store's own blob: the same bytes, so not copied and hashed again. */
+/**
+ * A restored machine reads a read-only disk from the store's own blob: the same bytes, so not copied and
+ * hashed again.
+ */
 export function blobOf(
   { hostPath }: AttachedDisk,
   parent: SnapshotDescription | undefined,

@@ -25,11 +25,12 @@ export interface RestoredLayeredMemory {
 }
 
 /**
- * Starts a machine from a memory file whose footer lists ranges that lie in other files (docs/formats/layered-memory-v1.md), without a
- * store: Firecracker loads that file as any other, and the ranges are mapped over its memory while it loads. Needs what
- * the `mapped` engine needs. The files must stay unchanged while the VM lives. On any failure nothing is left running.
- * The Firecracker is chosen by the state file,
- * as `restoreMachine` does by the snapshot. Errors: those of `readLayeredMemory` and `launchMachine`, VERSION_UNSUPPORTED, LOAD_FAILED, INJECTION_FAILED, HOST_UNSUPPORTED.
+ * Starts a machine from a memory file whose footer lists ranges that lie in other files
+ * (docs/formats/layered-memory-v1.md), without a store: Firecracker loads that file as any other, and the
+ * ranges are mapped over its memory while it loads. Needs what the `mapped` engine needs. The files must stay
+ * unchanged while the VM lives. On any failure nothing is left running. The Firecracker is chosen by the
+ * state file, as `restoreMachine` does by the snapshot. Errors: those of `readLayeredMemory` and
+ * `launchMachine`, VERSION_UNSUPPORTED, LOAD_FAILED, INJECTION_FAILED, HOST_UNSUPPORTED.
  */
 export async function restoreLayeredMemory(
   { statePath, memoryPath }: { readonly statePath: string; readonly memoryPath: string },

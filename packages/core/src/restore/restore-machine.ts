@@ -120,12 +120,13 @@ export interface Restored<Machine> {
 
 /**
  * Starts a machine from a snapshot in a store. Disks that the guest may write to are copied for it. Its state
- * file may name only files and devices of this host that its config names (IMAGE_MISMATCH; docs/guides/layers.md has the limits). The Firecracker is the
- * one that took the snapshot, or the newest that loads it (`findFirecrackerFor`), unless `binary`, `machine` or `$FIRECRACKER` names
- * one. The cheap checks of `checkSnapshot` (architecture, huge pages, regions) refuse in its words. On any failure nothing is
- * left running. Errors: VERSION_UNSUPPORTED (the Firecracker does not load the snapshot),
- * NOT_FOUND, FORMAT_INVALID, IMAGE_MISMATCH, CHECKSUM_MISMATCH (the snapshot), LOAD_FAILED
- * (Firecracker’s words), MACHINE_EXITED (the VMM was ended meanwhile), and those of `launchMachine`.
+ * file may name only files and devices of this host that its config names (IMAGE_MISMATCH;
+ * docs/guides/layers.md has the limits). The Firecracker is the one that took the snapshot, or the newest
+ * that loads it (`findFirecrackerFor`), unless `binary`, `machine` or `$FIRECRACKER` names one. The cheap
+ * checks of `checkSnapshot` (architecture, huge pages, regions) refuse in its words. On any failure nothing
+ * is left running. Errors: VERSION_UNSUPPORTED (the Firecracker does not load the snapshot), NOT_FOUND,
+ * FORMAT_INVALID, IMAGE_MISMATCH, CHECKSUM_MISMATCH (the snapshot), LOAD_FAILED (Firecracker’s words),
+ * MACHINE_EXITED (the VMM was ended meanwhile), and those of `launchMachine`.
  */
 export function restoreMachine(
   store: SnapshotStore,

@@ -25,7 +25,10 @@ export interface ArchiveContent {
   readonly blobs: ReadonlyMap<Digest, ArchivedBlob>
 }
 
-/** An archive of an OCI layout. Its headers are read first, so that every size can be judged before a byte of data is written. */
+/**
+ * An archive of an OCI layout. Its headers are read first, so that every size can be judged before a byte of
+ * data is written.
+ */
 export class ArchiveReader implements AsyncDisposable {
   readonly path: string
   readonly sizeBytes: number

@@ -3,8 +3,9 @@ import { join } from 'node:path'
 import { lifeOfHolder } from '../sys/holder-file.js'
 
 /**
- * Finds copies of disks that should have been removed with their machines: each directory names its VM, and that VM has ended. A directory
- * that names no VM is left alone (it may be of an older version, and in use), unless it is a draft that never got its name.
+ * Finds copies of disks that should have been removed with their machines: each directory names its VM, and
+ * that VM has ended. A directory that names no VM is left alone (it may be of an older version, and in use),
+ * unless it is a draft that never got its name.
  */
 export async function leftClones(directory: string): Promise<string[]> {
   const paths = (await readdir(directory)).map((name) => join(directory, name))

@@ -13,9 +13,9 @@ import { NeededBlobs } from './needed-blobs.js'
 import type { Digest, GcReport, SnapshotEntry, WorkOptions } from './store-types.js'
 
 /**
- * Removes everything that no tag and no lease needs. Readers and writers go on meanwhile: the store's lock is held for milliseconds at a
- * time, and blobs that a reader may just be leasing are first put aside, and put back if a lease for them appeared (docs/formats/store-v1.md,
- * "Collecting garbage").
+ * Removes everything that no tag and no lease needs. Readers and writers go on meanwhile: the store's lock is
+ * held for milliseconds at a time, and blobs that a reader may just be leasing are first put aside, and put
+ * back if a lease for them appeared (docs/formats/store-v1.md, "Collecting garbage").
  */
 export async function collectGarbage(
   store: LocalStore,
@@ -158,8 +158,9 @@ async function setAside(
 }
 
 /**
- * Puts back the blobs and the index entries of leased snapshots. A reader that wrote its lease before this look finds everything again. A
- * later reader finds nothing, waits for the end of this gc, and looks once more.
+ * Puts back the blobs and the index entries of leased snapshots. A reader that wrote its lease before this
+ * look finds everything again. A later reader finds nothing, waits for the end of this gc, and looks once
+ * more.
  */
 async function putBackLeased(
   store: LocalStore,

@@ -5,17 +5,26 @@ import type { LocalStore } from './local-store.js'
 import type { StorePaths } from './store-paths.js'
 import type { WorkOptions } from './store-types.js'
 
-/** A gc holds this lock from begin to end, so no two run at once. A reader that missed a blob takes it to wait for the end of a gc. */
+/**
+ * A gc holds this lock from begin to end, so no two run at once. A reader that missed a blob takes it to wait
+ * for the end of a gc.
+ */
 export function gcTurn(paths: StorePaths, { signal, onProgress }: WorkOptions): Promise<FileLock> {
   return lock(paths.gc, { signal, onWait: () => onProgress?.('waiting for a gc of another process') })
 }
 
 /** The longest that gc keeps the store's lock: a capture waits for it while its guest stands still. */
 const batchMs = 5
-/** Longer than a waiting process sleeps between two looks at a lock (20 ms, sys/file-lock.ts), so it gets its turn. */
+/**
+ * Longer than a waiting process sleeps between two looks at a lock (20 ms, sys/file-lock.ts), so it gets its
+ * turn.
+ */
 const pauseMs = 25
 
-/** Calls a function for each item while it holds the store's lock, a few milliseconds at a time. Each batch calls `begin` first. */
+/**
+ * Calls a function for each item while it holds the store's lock, a few milliseconds at a time. Each batch
+ * calls `begin` first.
+ */
 export async function inShortTurns<T>(
   store: LocalStore,
   items: readonly T[],

@@ -8,10 +8,11 @@ import { type ReferenceIndex, withEntry } from './reference-index.js'
 import type { SnapshotEntry, WorkOptions } from './store-types.js'
 
 /**
- * Takes the snapshots of an archive into the store: what `exportSnapshots` writes, or any tar of an OCI layout with Varve
- * snapshots. All of it is checked in staging; then blobs get their names and the index its entries, in one step. A tag that
- * another snapshot has stays where it is. A snapshot that the store has already stays as it is there, but its missing or damaged
- * blobs are replaced: each blob that is in both is read in full.
+ * Takes the snapshots of an archive into the store: what `exportSnapshots` writes, or any tar of an OCI
+ * layout with Varve snapshots. All of it is checked in staging; then blobs get their names and the index its
+ * entries, in one step. A tag that another snapshot has stays where it is. A snapshot that the store has
+ * already stays as it is there, but its missing or damaged blobs are replaced: each blob that is in both is
+ * read in full.
  */
 export async function importSnapshots(
   store: LocalStore,
@@ -51,7 +52,9 @@ export async function importSnapshots(
   }, options)
 }
 
-/** Digests of manifests in the store that do not make a whole snapshot, even with all blobs of the archive. */
+/**
+ * Digests of manifests in the store that do not make a whole snapshot, even with all blobs of the archive.
+ */
 async function replacedSnapshots(
   store: LocalStore,
   blobs: ImportedBlobs,

@@ -28,8 +28,8 @@ interface ImportedBlob {
 }
 
 /**
- * The blobs of an import, each once: unpacked and hashed, or found in the store. Sizes are compared before anything is written, so
- * that an archive costs no more than its descriptors say.
+ * The blobs of an import, each once: unpacked and hashed, or found in the store. Sizes are compared before
+ * anything is written, so that an archive costs no more than its descriptors say.
  */
 export class ImportedBlobs {
   readonly #store: LocalStore
@@ -86,7 +86,10 @@ export class ImportedBlobs {
     await this.#checkLayers(manifest)
   }
 
-  /** Also checks blobs that no snapshot names, and does not keep them: an archive that is damaged anywhere cannot be trusted. */
+  /**
+   * Also checks blobs that no snapshot names, and does not keep them: an archive that is damaged anywhere
+   * cannot be trusted.
+   */
   async checkTheRest(): Promise<void> {
     for (const [digest, { entry }] of this.#archived) {
       if (this.#staged.has(digest)) continue
@@ -97,7 +100,10 @@ export class ImportedBlobs {
     }
   }
 
-  /** Reads the store's copies of staged blobs: a damaged copy loses its mark, and is replaced when the staged blob is published. */
+  /**
+   * Reads the store's copies of staged blobs: a damaged copy loses its mark, and is replaced when the staged
+   * blob is published.
+   */
   async compareWithStore(): Promise<void> {
     for (const { descriptor } of this.#staged.values())
       try {

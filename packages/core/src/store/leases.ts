@@ -11,8 +11,9 @@ import type { Digest } from './store-types.js'
 import { replaceCachedFile, writeHeldFile } from './write-whole.js'
 
 /**
- * A promise to a process that the blobs of a snapshot's manifest stay as long as the process lives. A process can have any number:
- * a VM has one on the snapshot that its memory comes from, and one on the snapshot that its next Diff counts from.
+ * A promise to a process that the blobs of a snapshot's manifest stay as long as the process lives. A process
+ * can have any number: a VM has one on the snapshot that its memory comes from, and one on the snapshot that
+ * its next Diff counts from.
  */
 export interface Lease {
   readonly path: string
@@ -45,8 +46,8 @@ export function leaseToSelf(directory: string, snapshot: string, manifest: Diges
 }
 
 /**
- * A lease of another process, in a file of its own for each snapshot and manifest: none ever replaces one that its holder still needs.
- * The same lease again is the same file.
+ * A lease of another process, in a file of its own for each snapshot and manifest: none ever replaces one
+ * that its holder still needs. The same lease again is the same file.
  */
 export function leaseToOther(directory: string, other: Holder, snapshot: string, manifest: Digest): Lease {
   const path = join(directory, `${nameOf(other)}-${snapshot}-${manifest.slice(-12)}.json`)

@@ -15,7 +15,10 @@ export interface LeftOvers {
   readonly leases: readonly string[]
 }
 
-/** Half-written files alongside those that are replaced whole; see `replaceCachedFile` for what a process does that was just writing one. */
+/**
+ * Half-written files alongside those that are replaced whole; see `replaceCachedFile` for what a process does
+ * that was just writing one.
+ */
 export const isTemporary = (name: string): boolean => /\.tmp-[0-9a-f]{12}$/.test(name)
 
 /** `gone`: snapshots that are about to be removed, and count as removed. */
@@ -25,7 +28,8 @@ export async function leftOvers(
   gone: ReadonlySet<string> = new Set(),
 ): Promise<LeftOvers> {
   const { paths } = store
-  // List the files before the snapshots and blobs that they belong to: one that is added in between is in the second list.
+  // List the files before the snapshots and blobs that they belong to: one that is added in between is in the
+  // second list.
   const [flats, verified, leases] = [paths.flat, paths.verified, paths.leases].map(namesIn) as [
     string[],
     string[],
@@ -70,7 +74,8 @@ export async function removeLeftOvers(
     using directory = holdOwnDirectory(path)
     for (const name of names) await removeFile(directory.at(name))
   }
-  // The index is written under the store's lock: while this process holds it, no other process is writing one.
+  // The index is written under the store's lock: while this process holds it, no other process is writing
+  // one.
   await store.locked(async () => {
     using directory = holdOwnDirectory(paths.directory)
     for (const name of directory.names().filter(isTemporary)) await removeFile(directory.at(name))

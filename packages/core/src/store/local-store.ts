@@ -243,7 +243,10 @@ export class LocalStore implements SnapshotStore {
     }, options)
   }
 
-  /** Call this under the lock for blobs that a new manifest takes over: without the lock, a gc may come in between. */
+  /**
+   * Call this under the lock for blobs that a new manifest takes over: without the lock, a gc may come in
+   * between.
+   */
   async assertThere({ digest }: Descriptor): Promise<void> {
     if ((await this.blobs.stat(digest)) !== undefined) return
     throw notFound('blob', `blob ${this.blobs.path(digest)} is missing`, {

@@ -7,7 +7,10 @@ import { entriesOf, manifestFromJson } from './manifest.js'
 import type { ReferenceIndex } from './reference-index.js'
 import type { Digest } from './store-types.js'
 
-/** The blobs that references and leases need. The set only grows; each manifest is read once, because it never changes. */
+/**
+ * The blobs that references and leases need. The set only grows; each manifest is read once, because it never
+ * changes.
+ */
 export class NeededBlobs {
   readonly #store: LocalStore
   readonly #digests = new Set<Digest>()
@@ -37,7 +40,9 @@ export class NeededBlobs {
     }
   }
 
-  /** Adds the manifest that a lease names; its snapshot may have another one now (packed or squashed since). */
+  /**
+   * Adds the manifest that a lease names; its snapshot may have another one now (packed or squashed since).
+   */
   addLease({ manifest }: { readonly manifest: Digest }): void {
     try {
       this.#addManifest(manifest)

@@ -21,7 +21,8 @@ export async function openSnapshot(
     } catch (error) {
       try {
         if (!isVarveError(error, 'NOT_FOUND') || attempt > 0) throw error
-        // A gc may have run while the lease was written: when it is done, it has put everything back, or the snapshot is gone.
+        // A gc may have run while the lease was written: when it is done, it has put everything back, or the
+        // snapshot is gone.
         await using _turn = await gcTurn(store.paths, options)
       } finally {
         lease.end()

@@ -83,8 +83,9 @@ export interface OpenSnapshot extends AsyncDisposable, SnapshotDescription {
   /** Directory on the store's file system where clones keep private copies of disks. */
   readonly clonesDirectory: string
   /**
-   * Leases the opened snapshot also to another process (a VMM that outlives this one) until that process ends; leases that it has already
-   * stay. Returns the path of the lease: to end the lease earlier, remove that file.
+   * Leases the opened snapshot also to another process (a VMM that outlives this one) until that process
+   * ends; leases that it has already stay. Returns the path of the lease: to end the lease earlier, remove
+   * that file.
    */
   leaseTo(other: Holder): Promise<string>
 }
@@ -171,10 +172,15 @@ export interface LayerUsage {
   readonly changedPages: number | null
 }
 
-/** A file that a store keeps in addition to blobs, so that restores of a snapshot are fast. It can be made again at any time. */
+/**
+ * A file that a store keeps in addition to blobs, so that restores of a snapshot are fast. It can be made
+ * again at any time.
+ */
 export interface DerivedCopy {
   readonly snapshot: ImageId
-  /** `flat`: the memory as one file. `patched`: the file that the experimental engine of that name composes. */
+  /**
+   * `flat`: the memory as one file. `patched`: the file that the experimental engine of that name composes.
+   */
   readonly kind: 'flat' | 'patched'
   readonly path: string
   readonly sizeBytes: number

@@ -2,10 +2,16 @@ import { closeSync, constants, fstatSync, openSync } from 'node:fs'
 import { dataExtents } from './extents.js'
 import { punchHole } from './reflink.js'
 
-/** How much of a log stays readable, and how much more may gather before the next cut: a cut has a cost and need not be exact. */
+/**
+ * How much of a log stays readable, and how much more may gather before the next cut: a cut has a cost and
+ * need not be exact.
+ */
 const keptBytes = 2 ** 20
 const slackBytes = 2 ** 20
-/** A multiple of every block size that holes can have, so that the first data begins exactly where the cut ends. */
+/**
+ * A multiple of every block size that holes can have, so that the first data begins exactly where the cut
+ * ends.
+ */
 const stepBytes = 64 * 1024
 
 export interface LogUse {
@@ -16,9 +22,10 @@ export interface LogUse {
 }
 
 /**
- * Frees the blocks of a log's beginning, so that about the last MiB stays. Its size and all offsets stay the same: the writer, which may be
- * another process, and readers at the end notice nothing, and no byte that is written meanwhile is lost. Does nothing if the file is not
- * a regular one, or its file system has no holes. Safe to call from any number of processes.
+ * Frees the blocks of a log's beginning, so that about the last MiB stays. Its size and all offsets stay the
+ * same: the writer, which may be another process, and readers at the end notice nothing, and no byte that is
+ * written meanwhile is lost. Does nothing if the file is not a regular one, or its file system has no holes.
+ * Safe to call from any number of processes.
  */
 export function boundLog(path: string): void {
   withLog(path, constants.O_RDWR, (fd, sizeBytes) => {

@@ -13,7 +13,8 @@ test('an HTTP request to a socket that has gone fails, and its process lives', a
     agent.createConnection = () => connectSocket(join(directory, 'gone.sock'))
     const asked = request({ agent, path: '/' })
     asked.end()
-    // An error that came before the request listens would be an uncaught exception, which vitest reports as a failure.
+    // An error that came before the request listens would be an uncaught exception, which vitest reports as a
+    // failure.
     const [error] = (await once(asked, 'error')) as [Error]
     expect(error).toMatchObject({ code: 'ENOENT', message: expect.stringContaining('gone.sock') })
   } finally {

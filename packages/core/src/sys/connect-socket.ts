@@ -5,17 +5,18 @@ import { connect, type Socket } from 'node:net'
 const O_PATH = 0o10000000
 
 /**
- * Connects to the Unix socket at this path, and follows no link: connect(2) would follow one, and a jailed VMM could replace its socket by a
- * link to any socket of the host. Errors come as the socket's `error` event, as those of
- * `net.connect` do; a link is ECONNREFUSED.
+ * Connects to the Unix socket at this path, and follows no link: connect(2) would follow one, and a jailed
+ * VMM could replace its socket by a link to any socket of the host. Errors come as the socket's `error`
+ * event, as those of `net.connect` do; a link is ECONNREFUSED.
  */
 export function connectSocket(path: string): Socket {
   let fd: number
   try {
     fd = openSync(path, O_PATH | constants.O_NOFOLLOW)
   } catch (error) {
-    // An error that came at once would end the process: an HTTP request listens to its socket only a tick later, as net.connect
-    // expects. So this connects to what cannot be there, and has that error tell what really failed.
+    // An error that came at once would end the process: an HTTP request listens to its socket only a tick
+    // later, as net.connect expects. So this connects to what cannot be there, and has that error tell what
+    // really failed.
     const socket = connect('/proc/self/fd/-1')
     const { message } = error as Error
     return socket.once('error', (failure) => Object.assign(failure, error, { message }))

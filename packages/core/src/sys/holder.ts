@@ -4,11 +4,14 @@ import { type LifeLock, lookAtLife } from './life-lock.js'
 import { isAlive, type ProcessIdentity, processIdentity } from './proc.js'
 
 /**
- * The process to which files on disk belong (a lease, copies of disks). From this record any other process can tell whether that process
- * still lives, also from another PID namespace or after a reboot.
+ * The process to which files on disk belong (a lease, copies of disks). From this record any other process
+ * can tell whether that process still lives, also from another PID namespace or after a reboot.
  */
 export interface Holder {
-  /** The boot (/proc/sys/kernel/random/boot_id) and the PID namespace (/proc/self/ns/pid) that the process is named in. */
+  /**
+   * The boot (/proc/sys/kernel/random/boot_id) and the PID namespace (/proc/self/ns/pid) that the process is
+   * named in.
+   */
   readonly boot: string
   readonly pidNamespace: string
   readonly process: ProcessIdentity
@@ -41,8 +44,9 @@ export const isNamedHere = ({ boot, pidNamespace: its }: Pick<Holder, 'boot' | '
   boot === bootId() && its === pidNamespace()
 
 /**
- * False only if the holder has certainly ended. If the lock can be tested, it decides; otherwise pid and start time decide, in the same PID
- * namespace. If neither can decide, the holder counts as alive: its files are kept until the next boot.
+ * False only if the holder has certainly ended. If the lock can be tested, it decides; otherwise pid and
+ * start time decide, in the same PID namespace. If neither can decide, the holder counts as alive: its files
+ * are kept until the next boot.
  */
 export function holderLives(holder: Holder): boolean {
   if (holder.boot !== bootId()) return false

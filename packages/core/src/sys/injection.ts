@@ -57,9 +57,10 @@ const loop = '488b03 488b7b08 488b7310 488b5318 4c8b5320 4c8b4328 4c8b4b30 0f05 
 const loopCode = code(`${loop} cc`)
 
 /**
- * The same in a new thread, which unmaps the memory that it ran in by code of the process (`findUnmapSelf`). The thread that makes it also runs
- * instructions in this memory. So when the new thread is done with the table, it waits for a word, which is set when the other thread has
- * left. r12 and r13 are that memory and its length, r14 the address to jump to at the end, r15 the address of the word.
+ * The same in a new thread, which unmaps the memory that it ran in by code of the process (`findUnmapSelf`).
+ * The thread that makes it also runs instructions in this memory. So when the new thread is done with the
+ * table, it waits for a word, which is set when the other thread has left. r12 and r13 are that memory and
+ * its length, r14 the address to jump to at the end, r15 the address of the word.
  *
  * ```
  * 0f 05           syscall     clone        wait:
@@ -218,8 +219,9 @@ export class Injection {
   }
 
   /**
-   * Starts a thread of the process that makes all calls of a table and is gone then, with its memory; what they return is lost.
-   * The thread takes no signals and is not traced: it goes on after `end`. If the process cannot have such a thread, nothing was done.
+   * Starts a thread of the process that makes all calls of a table and is gone then, with its memory; what
+   * they return is lost. The thread takes no signals and is not traced: it goes on after `end`. If the
+   * process cannot have such a thread, nothing was done.
    */
   runBeside(table: SyscallTable): ThreadBeside {
     const leave = findUnmapSelf(this.#tracee.identity.pid, this.#memory)
@@ -259,8 +261,9 @@ export class Injection {
       throw unknownState(`the clone stopped at 0x${end[rip]?.toString(16)}`)
     const thread = Number(BigInt.asIntN(64, end[rax] as bigint))
     if (thread > 0) {
-      // This thread is stopped, and its next instruction lies outside: the call that wakes the new one. If that call is not reached, the
-      // caller or the kernel (PTRACE_O_EXITKILL) kills the process, so no thread waits for ever.
+      // This thread is stopped, and its next instruction lies outside: the call that wakes the new one. If
+      // that call is not reached, the caller or the kernel (PTRACE_O_EXITKILL) kills the process, so no
+      // thread waits for ever.
       this.write(word, Buffer.of(1, 0, 0, 0))
       this.call('futex', systemCall.futex, [word, FUTEX_WAKE_PRIVATE, 1])
       return { thread, refused: null }

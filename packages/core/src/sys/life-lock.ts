@@ -2,9 +2,10 @@ import { type BigIntStats, closeSync, constants, fstatSync, openSync, statSync }
 import { flockShared, lockDescriptor, sleepInThread } from './file-lock.js'
 
 /**
- * A file that a process has locked (flock(2)) for as long as it lives. The lock belongs to an open file description: a child that
- * inherits the descriptor keeps it after its parent has closed its own, and the kernel releases it with the last one. So the lock
- * shows whether its holder lives, in every PID namespace, after any change of the clock, and although pids are reused.
+ * A file that a process has locked (flock(2)) for as long as it lives. The lock belongs to an open file
+ * description: a child that inherits the descriptor keeps it after its parent has closed its own, and the
+ * kernel releases it with the last one. So the lock shows whether its holder lives, in every PID namespace,
+ * after any change of the clock, and although pids are reused.
  */
 export interface LifeLock {
   readonly path: string
@@ -31,7 +32,10 @@ export function holdLife(path: string): HeldLife | undefined {
   return undefined
 }
 
-/** A look at the lock (`lookAtLife`) takes some 10 µs; this many attempts, 1 ms apart, outlast any number of them. */
+/**
+ * A look at the lock (`lookAtLife`) takes some 10 µs; this many attempts, 1 ms apart, outlast any number of
+ * them.
+ */
 const attempts = 50
 
 /** Locks an open file for every process that has this descriptor; false if another process holds the lock. */
@@ -69,8 +73,9 @@ export function lifeLockAt(path: string): LifeLock | null {
 }
 
 /**
- * `free`: the holder has ended. `unknown`: the file is not there, is another one by now, or this user may not open it. Takes a shared lock for
- * a moment, so that any number of processes can look at once, and no look is mistaken for a holder.
+ * `free`: the holder has ended. `unknown`: the file is not there, is another one by now, or this user may not
+ * open it. Takes a shared lock for a moment, so that any number of processes can look at once, and no look is
+ * mistaken for a holder.
  */
 export function lookAtLife({ path, device, inode }: LifeLock): 'held' | 'free' | 'unknown' {
   let fd: number

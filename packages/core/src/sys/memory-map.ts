@@ -70,8 +70,8 @@ export function adviseMappedWillNeed(address: number, lengthBytes: number): void
 }
 
 /**
- * Brings a range of a mapped file into memory and into the page table; waits if it must be read. Errors (Linux before 5.14, a file that was
- * cut off) are ignored: they show when the range is read.
+ * Brings a range of a mapped file into memory and into the page table; waits if it must be read. Errors
+ * (Linux before 5.14, a file that was cut off) are ignored: they show when the range is read.
  */
 export function populateForReading(address: number, lengthBytes: number): void {
   madvise(address, lengthBytes, MADV_POPULATE_READ)

@@ -65,7 +65,10 @@ export function refuse(kind: MutationKind, path: string, error: unknown): never 
   throw writeFailed(errno, path, `${kind} of ${path}: ${message}`, error) ?? error
 }
 
-/** WRITE_FAILED with a remedy if the file system itself gives this error (`ENOSPC`, for example); undefined for any other. */
+/**
+ * WRITE_FAILED with a remedy if the file system itself gives this error (`ENOSPC`, for example); undefined
+ * for any other.
+ */
 export function writeFailed(
   errno: string,
   path: string,
@@ -167,7 +170,10 @@ export function replaceSmallFile(path: string, temporary: string, bytes: Uint8Ar
   closeSync(publishSmallFile(path, temporary, bytes))
 }
 
-/** The same for a file that stays open: `prepare` gets its descriptor (to lock it, for example) before the file has its name. */
+/**
+ * The same for a file that stays open: `prepare` gets its descriptor (to lock it, for example) before the
+ * file has its name.
+ */
 export function publishSmallFile(
   path: string,
   temporary: string,

@@ -14,7 +14,8 @@ const O_CLOEXEC = 0o2000000
 const AT_FDCWD = -100
 const AT_SYMLINK_FOLLOW = 0x400
 
-// Safe: `path` is a string that koffi keeps for the call, `how` a struct open_how of 24 bytes that lives for it.
+// Safe: `path` is a string that koffi keeps for the call, `how` a struct open_how of 24 bytes that lives for
+// it.
 const openat2 = declare<[number, number, string, BigUint64Array, number], number | bigint>(
   'long syscall(long number, long directory, const char *path, uint64_t *how, long size)',
 )
@@ -24,9 +25,10 @@ const linkat = declare<[number, string, number, string, number]>(
 )
 
 /**
- * Opens a file in a directory whose content another user may change at any moment, also during this call. Follows no symbolic link in any part
- * of the path, and never leaves the directory. `path` is relative. The other user must not be able to replace the directory itself. A link
- * gives ELOOP, a path out of the directory EXDEV, as `code`, like any error of open(2). HOST_UNSUPPORTED before Linux 5.6.
+ * Opens a file in a directory whose content another user may change at any moment, also during this call.
+ * Follows no symbolic link in any part of the path, and never leaves the directory. `path` is relative. The
+ * other user must not be able to replace the directory itself. A link gives ELOOP, a path out of the
+ * directory EXDEV, as `code`, like any error of open(2). HOST_UNSUPPORTED before Linux 5.6.
  */
 export function openBeneath(directory: string, path: string, flags: number): number {
   const { O_DIRECTORY, O_NOFOLLOW } = constants

@@ -26,7 +26,10 @@ const accessMode = 3
 /** An eventfd, say. A file's name begins with a slash. */
 const anonymous = /^(anon_inode|socket|pipe):/
 
-/** Reads its descriptors (proc_pid_fd(5), proc_pid_fdinfo(5)), so the answer is right also for a process in a jail. */
+/**
+ * Reads its descriptors (proc_pid_fd(5), proc_pid_fdinfo(5)), so the answer is right also for a process in a
+ * jail.
+ */
 export function openFiles(pid: number): readonly OpenFile[] {
   const found: OpenFile[] = []
   for (const name of readdirSync(`/proc/${pid}/fd`)) {

@@ -2,7 +2,10 @@ import { closeSync, constants, fstatSync, lstatSync, openSync, readdirSync } fro
 import { join } from 'node:path'
 import { VarveError } from '../errors.js'
 
-/** A name in a directory that is held open. A link that replaces the directory later leads no change elsewhere. */
+/**
+ * A name in a directory that is held open. A link that replaces the directory later leads no change
+ * elsewhere.
+ */
 export interface HeldName {
   /** For messages and observers. */
   readonly path: string
@@ -16,7 +19,10 @@ export interface HeldDirectory extends Disposable {
   at(name: string): HeldName
 }
 
-/** Refuses a directory that is a link, that another user owns, or that others may use. PATH_INVALID with the remedy. */
+/**
+ * Refuses a directory that is a link, that another user owns, or that others may use. PATH_INVALID with the
+ * remedy.
+ */
 export function assertOwnDirectory(path: string): void {
   let stat: ReturnType<typeof lstatSync>
   try {
@@ -79,8 +85,9 @@ function holdDirectory({ path, reached }: HeldName): HeldDirectory & { readonly 
 const maxDepth = 64
 
 /**
- * Gives every file below a directory to `removeFile` and every directory, once it is empty, to `removeEmpty`; the directory itself
- * comes last. Links are removed, never followed. A name that is missing by then is no error.
+ * Gives every file below a directory to `removeFile` and every directory, once it is empty, to `removeEmpty`;
+ * the directory itself comes last. Links are removed, never followed. A name that is missing by then is no
+ * error.
  */
 export async function walkForRemoval(
   place: HeldName,

@@ -107,8 +107,8 @@ const fallocate = declare<[number, number, number, number]>(
 )
 
 /**
- * Allocates the blocks for a file's first bytes, which read as zero: later writes there need no more room. False if the file system cannot
- * do that.
+ * Allocates the blocks for a file's first bytes, which read as zero: later writes there need no more room.
+ * False if the file system cannot do that.
  */
 export function allocate(fd: number, lengthBytes: number): boolean {
   if (fallocate(fd, 0, 0, lengthBytes) === 0) return true

@@ -8,8 +8,8 @@ import { createFile, removeFile, type WritableFile } from './mutations.js'
 const temporaryName = /^\.varve-tmp-[0-9a-f]{16}$/
 
 /**
- * A new file under a temporary name in a directory, locked by flock(2) as long as it is open: so another process can tell whether its
- * maker lives.
+ * A new file under a temporary name in a directory, locked by flock(2) as long as it is open: so another
+ * process can tell whether its maker lives.
  */
 export async function createLockedTemporary(directory: string): Promise<WritableFile> {
   for (;;) {

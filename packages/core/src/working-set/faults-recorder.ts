@@ -23,9 +23,9 @@ export interface RecordFaultsOptions extends RecordOptions, GrowthOptions {
 /** As many pages as make a group of the other recorders. */
 const defaultGroupPages = 1024
 /**
- * A pause between two faults that ends a group. Within one piece of work faults follow each other by what answering one takes,
- * some 0.1 ms from memory and 10 ms from a slow disk. 50 ms without a fault is five times that: the guest computed or waited, and its next
- * page belongs to its next phase.
+ * A pause between two faults that ends a group. Within one piece of work faults follow each other by what
+ * answering one takes, some 0.1 ms from memory and 10 ms from a slow disk. 50 ms without a fault is five
+ * times that: the guest computed or waited, and its next page belongs to its next phase.
  */
 const pauseUs = 50_000
 /** The server keeps everything; looks on the way are for `maxPages` alone, and each takes the whole trace. */
@@ -33,14 +33,16 @@ const looksApartPages = 16_384
 const pollMs = 50
 
 /**
- * Records which pages a VM touches first, in the order of its faults, and which it writes, as the VM's page server answers
- * them. If it begins before the load, the touched pages are exact; if later, `present` lacks pages that were there already and were only
- * read. A group ends after `rssGrowthPages` pages, or after 50 ms without a fault.
+ * Records which pages a VM touches first, in the order of its faults, and which it writes, as the VM's page
+ * server answers them. If it begins before the load, the touched pages are exact; if later, `present` lacks
+ * pages that were there already and were only read. A group ends after `rssGrowthPages` pages, or after 50 ms
+ * without a fault.
  *
- * For VMs of the `paged` engine only (INVALID_ARGUMENT), and one recording at a time (RECORDER_UNRELIABLE). Written pages can be too
- * few, never too many: a page that was missing when it was written, and then holds what the image holds, counts as read (see
- * `unchanged` of `FaultTrace`). `notes.faults` has the number of such pages, and `exact.written` is true only if there are none;
- * Firecracker's own writes at the load are usually among them. The record is lost if the VM ends.
+ * For VMs of the `paged` engine only (INVALID_ARGUMENT), and one recording at a time (RECORDER_UNRELIABLE).
+ * Written pages can be too few, never too many: a page that was missing when it was written, and then holds
+ * what the image holds, counts as read (see `unchanged` of `FaultTrace`). `notes.faults` has the number of
+ * such pages, and `exact.written` is true only if there are none; Firecracker's own writes at the load are
+ * usually among them. The record is lost if the VM ends.
  */
 export async function recordFaults(
   target: RecordTarget,

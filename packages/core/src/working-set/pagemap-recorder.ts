@@ -23,10 +23,11 @@ export interface RecordPagemapOptions extends RecordOptions, GrowthOptions {
 }
 
 /**
- * Records which pages of a flat memory file a VMM has mapped (/proc/PID/pagemap): a page of the file itself was read, a
- * private copy was written. It tells of this VM alone, whoever else has the file, and of everything since the VM was loaded,
- * also where the recording began later. What was mapped around the pages that were read is in `present`; `notes.faultAround`
- * says whether that could be kept from happening, and else how many pages it can be, why, and what to do; so does `warning`. No cache is dropped.
+ * Records which pages of a flat memory file a VMM has mapped (/proc/PID/pagemap): a page of the file itself
+ * was read, a private copy was written. It tells of this VM alone, whoever else has the file, and of
+ * everything since the VM was loaded, also where the recording began later. What was mapped around the pages
+ * that were read is in `present`; `notes.faultAround` says whether that could be kept from happening, and
+ * else how many pages it can be, why, and what to do; so does `warning`. No cache is dropped.
  *
  * For VMs on file memory only. RECORDER_UNRELIABLE with a target of layers (pages that a page server put there look written,
  * all of them; where the `mapped` engine mapped them, zero pages that were read do, and pages that it prefaulted look touched), and at the end where the VMM does not map the file. Needs the rights of ptrace(2) over the VMM.

@@ -107,8 +107,8 @@ export interface RecordedPages {
   /** Every page that was touched; null where this recorder cannot tell. */
   readonly present: PageSet | null
   /**
-   * Every page that was written; null if this recorder cannot tell. Part of `present`. It includes pages written with the content that they
-   * had, except with `faults`, which then says that it is not exact.
+   * Every page that was written; null if this recorder cannot tell. Part of `present`. It includes pages
+   * written with the content that they had, except with `faults`, which then says that it is not exact.
    */
   readonly written: PageSet | null
   /**
@@ -117,10 +117,11 @@ export interface RecordedPages {
    */
   readonly groups: readonly WorkingSetGroup[]
   /**
-   * Whether that set is neither too large nor too small. `pagemap` and `diff` count from the load of the VM, whenever the
-   * recording began; pages that Firecracker itself reads and writes are among them. Written is what the kernel saw written: a page
-   * that a guest with interrupts on had to wait for counts as written, too (docs/notes/async-page-faults.md), so record with
-   * the page cache warm. `faults` judges such a page by its content, and is exact only where none of them holds what the image holds.
+   * Whether that set is neither too large nor too small. `pagemap` and `diff` count from the load of the VM,
+   * whenever the recording began; pages that Firecracker itself reads and writes are among them. Written is
+   * what the kernel saw written: a page that a guest with interrupts on had to wait for counts as written,
+   * too (docs/notes/async-page-faults.md), so record with the page cache warm. `faults` judges such a page by
+   * its content, and is exact only where none of them holds what the image holds.
    */
   readonly exact: { readonly present: boolean; readonly written: boolean }
   /** When it began: milliseconds since 1970, UTC. */

@@ -8,8 +8,9 @@ const piece = Buffer.allocUnsafe(4 * 2 ** 20)
 const [dropAttempts, dropPauseMs] = [5, 20]
 
 /**
- * Drops these files from the page cache, and checks that they are gone, so that the next measurement is cold. HOST_UNSUPPORTED if pages stay
- * (all on a tmpfs or ramfs, and those that a process has mapped), or if the kernel does not let this user see them.
+ * Drops these files from the page cache, and checks that they are gone, so that the next measurement is cold.
+ * HOST_UNSUPPORTED if pages stay (all on a tmpfs or ramfs, and those that a process has mapped), or if the
+ * kernel does not let this user see them.
  */
 export function dropFromCache(paths: readonly string[]): void {
   for (const path of paths)
@@ -35,7 +36,10 @@ const notCold = (what: string) =>
     remedy: 'set TMPDIR to a directory on a disk, and have no other process map the files',
   })
 
-/** Why files in a directory cannot be made cold; undefined if they can. Makes a small file there, and removes it. */
+/**
+ * Why files in a directory cannot be made cold; undefined if they can. Makes a small file there, and removes
+ * it.
+ */
 export function whyNeverCold(directory: string): string | undefined {
   const folder = mkdtempSync(join(directory, 'varve-cold-'))
   try {

@@ -40,7 +40,10 @@ interface Mount {
   readonly source: string
 }
 
-/** The mount with the longest path above the file; of several on one path, the last one hides the others (proc_pid_mountinfo(5)). */
+/**
+ * The mount with the longest path above the file; of several on one path, the last one hides the others
+ * (proc_pid_mountinfo(5)).
+ */
 function mountOf(path: string, mounts: string): Mount | undefined {
   let found: (Mount & { readonly at: string }) | undefined
   for (const line of mounts.split('\n')) {

@@ -22,8 +22,8 @@ export interface LabKind {
 export const passing: ReadonlySet<string> = new Set(['load'])
 
 /**
- * The environment that rows come from; rows of different environments are not mixed. `directory`: the place of the files from which VMs are
- * restored.
+ * The environment that rows come from; rows of different environments are not mixed. `directory`: the place
+ * of the files from which VMs are restored.
  */
 export function describeEnvironment(
   binary: FirecrackerBinary,
@@ -57,7 +57,10 @@ function faultAround(): string {
     : `${faultAroundBytes()}, assumed: ${obstacle.reason}`
 }
 
-/** What runs guest code: a processor, a processor that another hypervisor shares, QEMU in place of one, or KVM in software. */
+/**
+ * What runs guest code: a processor, a processor that another hypervisor shares, QEMU in place of one, or KVM
+ * in software.
+ */
 export function kvmKind(accelerator: Accelerator | undefined, cpuinfo = read('/proc/cpuinfo')): string {
   const flags = /^flags\s*:(.*)$/m.exec(cpuinfo)?.[1] ?? ''
   const extension = /\bvmx\b/.test(flags) ? ' (VMX)' : /\bsvm\b/.test(flags) ? ' (SVM)' : ''

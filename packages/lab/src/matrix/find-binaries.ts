@@ -21,8 +21,9 @@ export interface MatrixBinary {
 const maxBinaries = 64
 
 /**
- * The Firecrackers that the paths lead to, each once, oldest first: an executable file is one, a folder has those that Varve would run
- * from it (`binariesIn`). Without paths: what is in `$VARVE_FIRECRACKER_DIR`, and what `findFirecracker` finds. Errors: BINARY_NOT_FOUND.
+ * The Firecrackers that the paths lead to, each once, oldest first: an executable file is one, a folder has
+ * those that Varve would run from it (`binariesIn`). Without paths: what is in `$VARVE_FIRECRACKER_DIR`, and
+ * what `findFirecracker` finds. Errors: BINARY_NOT_FOUND.
  */
 export async function findBinaries(
   paths: readonly string[],

@@ -21,8 +21,8 @@ const graceMs = 5000
 const maxOutputBytes = 64 * 2 ** 20
 
 /**
- * Runs one scenario with one Firecracker in a process of its own, with a folder of its own that is gone after it. It takes `limitMs` at
- * most, and ends early by `signal`; both are failures. Never rejects.
+ * Runs one scenario with one Firecracker in a process of its own, with a folder of its own that is gone after
+ * it. It takes `limitMs` at most, and ends early by `signal`; both are failures. Never rejects.
  */
 export async function runCell(
   scenario: string,

@@ -37,7 +37,8 @@ export async function runMatrix(argv: readonly string[]): Promise<number> {
     cells: binaries.map((): MatrixCell | undefined => undefined),
   }))
   const signal = endOnSignals()
-  // Binary by binary: each meets the host's page cache as the last one left it either way, and a broken one shows at once.
+  // Binary by binary: each meets the host's page cache as the last one left it either way, and a broken one
+  // shows at once.
   for (const [column, binary] of binaries.entries())
     for (const row of rows) {
       if (signal.aborted) break

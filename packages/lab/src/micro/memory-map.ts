@@ -47,8 +47,9 @@ export function microGuestOwnPages(topAddressBytes: number): OwnPages {
 }
 
 /**
- * Pages that Firecracker writes before the guest's first instruction on x86_64, measured from the Diff of a fresh VM without devices:
- * docs/guides/micro-guest.md says what each holds. From 1.14 on VMClock's page is one of them.
+ * Pages that Firecracker writes before the guest's first instruction on x86_64, measured from the Diff of a
+ * fresh VM without devices: docs/guides/micro-guest.md says what each holds. From 1.14 on VMClock's page is
+ * one of them.
  */
 export function firecrackerBootPages(version: FirecrackerVersion): readonly number[] {
   const hasVmClock = version.major > 1 || version.minor >= 14
@@ -59,7 +60,10 @@ export function firecrackerBootPages(version: FirecrackerVersion): readonly numb
 export const vmGenIdPage = 223
 export const vmClockPage = 222
 
-/** Pages that Firecracker writes on x86_64 while it loads a snapshot of a machine without devices: from 1.8 on, and from 1.14 on. */
+/**
+ * Pages that Firecracker writes on x86_64 while it loads a snapshot of a machine without devices: from 1.8
+ * on, and from 1.14 on.
+ */
 export function firecrackerLoadPages(version: FirecrackerVersion): readonly number[] {
   return firecrackerBootPages(version).filter((page) => page === vmGenIdPage || page === vmClockPage)
 }

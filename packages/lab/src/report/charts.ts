@@ -170,8 +170,8 @@ export function memoryChart(lines: readonly Line[]): string | undefined {
 }
 
 /**
- * Draws a ratio and its interval (or its rounds) on a log scale from a quarter to four times; values beyond that are at the edge. In colour only
- * if a difference is shown.
+ * Draws a ratio and its interval (or its rounds) on a log scale from a quarter to four times; values beyond
+ * that are at the edge. In colour only if a difference is shown.
  */
 export function ratioMark({ ratio, interval, range, shown }: Compared): string {
   const at = (value: number) =>

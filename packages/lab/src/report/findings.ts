@@ -10,7 +10,10 @@ export interface PlaceFindings {
   readonly lost: readonly { readonly name: string; readonly by: string; readonly why: readonly string[] }[]
 }
 
-/** A way has lost if it took more than this ratio of Firecracker without Varve and a difference is shown: a user would notice it. */
+/**
+ * A way has lost if it took more than this ratio of Firecracker without Varve and a difference is shown: a
+ * user would notice it.
+ */
 export const lostBeyond = 1.1
 
 /** Whether such a comparison is one of `lostOf`; the report gives this rule in words, above what it lists. */
@@ -49,8 +52,8 @@ function bestOf(place: Place, { measure, baselineHere, baseline }: Summary): str
 const compared = (ratio: Compared, than: string) => `${intervalText(ratio)} of ${than} (${verdict(ratio)})`
 
 /**
- * A count that is meaningful under emulation too: how often the guest had to wait for a page. If a set is brought alongside, guest and engine
- * race for each page, so the count is given with its spread.
+ * A count that is meaningful under emulation too: how often the guest had to wait for a page. If a set is
+ * brought alongside, guest and engine race for each page, so the count is given with its spread.
  */
 function fewestWaits(place: Place, { baselineHere, factor }: Summary): string | null {
   const lines = place.lines.filter((line) => isRestore(line) && line.wrong === 0)

@@ -31,7 +31,10 @@ function put(path: string, text: string): string {
   return path
 }
 
-/** The rows of a directory that `runExperiment` wrote to, or a file itself. PATH_INVALID if it cannot be looked at. */
+/**
+ * The rows of a directory that `runExperiment` wrote to, or a file itself. PATH_INVALID if it cannot be
+ * looked at.
+ */
 export function rowsPathOf(place: string): string {
   try {
     const isDirectory = statSync(place, { throwIfNoEntry: false })?.isDirectory() === true

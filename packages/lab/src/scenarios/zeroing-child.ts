@@ -24,8 +24,9 @@ const zeroed = { start: 1524, count: 500 }
 const after: Written = { pattern: { start: 2024, count: 500, order: 3 }, seed: 1 }
 
 /**
- * A child that holds zeros and nothing else: every page of data comes from the base, at its own place, and yet the base's file is not
- * the image. A captured guest always writes some page of its own too, so this layer is made by hand.
+ * A child that holds zeros and nothing else: every page of data comes from the base, at its own place, and
+ * yet the base's file is not the image. A captured guest always writes some page of its own too, so this
+ * layer is made by hand.
  */
 async function zeroingChild(context: ScenarioContext): Promise<Facts> {
   {

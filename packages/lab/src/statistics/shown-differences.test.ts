@@ -2,7 +2,10 @@ import { describe, expect, test } from 'vitest'
 import { type Random, seededRandom } from './random.js'
 import { type Comparison, type Shown, shownDifferences } from './shown-differences.js'
 
-/** Times as they come: skewed to the right, a busy round slows all of it, and one in twenty takes several times as long. */
+/**
+ * Times as they come: skewed to the right, a busy round slows all of it, and one in twenty takes several
+ * times as long.
+ */
 function timesOf(random: Random, rounds: number, contenders: number, factors: readonly number[] = []) {
   const noise = () =>
     Math.exp(0.1 * (random() + random() + random())) * (random() < 0.05 ? 1 + 4 * random() : 1)

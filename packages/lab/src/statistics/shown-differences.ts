@@ -9,12 +9,18 @@ export interface Comparison {
 /** Which side a difference is shown for; null: none is shown. */
 export type Shown = 'less' | 'more' | null
 
-/** A set of comparisons with no true difference among them yields any verdict in at most this share of experiments. */
+/**
+ * A set of comparisons with no true difference among them yields any verdict in at most this share of
+ * experiments.
+ */
 const level = 0.05
 /** Up to this many rounds, all ways to swap the sides are tried: 2,048. */
 const exhaustiveRounds = 12
 const randomSwaps = 1999
-/** Differences looked at: some two seconds. Files of very many rounds get fewer swaps, but never fewer than `leastSwaps`. */
+/**
+ * Differences looked at: some two seconds. Files of very many rounds get fewer swaps, but never fewer than
+ * `leastSwaps`.
+ */
 const mostWork = 2e8
 /** 5 % of these are 20: fine enough. */
 const leastSwaps = 399
@@ -25,11 +31,13 @@ export interface ShownDifferencesOptions {
 }
 
 /**
- * Which of several comparisons show a difference, at 5 % for all of them together. If ours and theirs are the same, they could be
- * swapped in any round. So each comparison is compared with its values after random swaps of rounds (a randomisation test: E. Edgington,
- * Randomization Tests), and with the largest of all comparisons under the same swap (step-down max T: P. Westfall
- * and S. Young, Resampling-Based Multiple Testing, 1993, §2.6). It presumes no distribution, and comparisons with one baseline may
- * depend on each other. A verdict also needs an interval of `pairedRatio` that lies on one side of 1, so that the two never disagree.
+ * Which of several comparisons show a difference, at 5 % for all of them together. If ours and theirs are the
+ * same, they could be swapped in any round. So each comparison is compared with its values after random swaps
+ * of rounds (a randomisation test: E. Edgington, Randomization Tests), and with the largest of all
+ * comparisons under the same swap (step-down max T: P. Westfall and S. Young, Resampling-Based Multiple
+ * Testing, 1993, §2.6). It presumes no distribution, and comparisons with one baseline may depend on each
+ * other. A verdict also needs an interval of `pairedRatio` that lies on one side of 1, so that the two never
+ * disagree.
  *
  * Fewer than six rounds show nothing: more than 5 % of their swaps change nothing.
  */
@@ -56,8 +64,8 @@ interface Differences {
 }
 
 /**
- * From −1 to 1, a function of the ratio alone that changes its sign where the sides are swapped, and that zeros and outliers
- * do not upset.
+ * From −1 to 1, a function of the ratio alone that changes its sign where the sides are swapped, and that
+ * zeros and outliers do not upset.
  */
 function differencesOf({ ours, theirs }: Comparison): Differences {
   const rounds: number[] = []
@@ -75,7 +83,10 @@ interface Member extends Differences {
   readonly index: number
 }
 
-/** Each comparison's share of swaps in which it, or one that stands out less, would stand out as much by chance. */
+/**
+ * Each comparison's share of swaps in which it, or one that stands out less, would stand out as much by
+ * chance.
+ */
 function adjusted(
   family: readonly Member[],
   random: Random,

@@ -120,7 +120,10 @@ Examples:
   },
 }
 
-/** What the faults recorder cannot tell apart: pages only read, and pages written with the content that they had. */
+/**
+ * What the faults recorder cannot tell apart: pages only read, and pages written with the content that they
+ * had.
+ */
 function unchangedPages(recorded: Done['recorded']): number {
   const notes = recorded.find(({ recorder }) => recorder === 'faults')?.notes.faults
   return (notes as { readonly unchanged: number } | undefined)?.unchanged ?? 0

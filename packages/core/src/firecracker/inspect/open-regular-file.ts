@@ -28,8 +28,8 @@ export interface Stat {
 }
 
 /**
- * Fills `buffer` from `offset` up to the end of the file, and returns the number of bytes. PATH_INVALID if the file cannot be read: some
- * files of /proc can be opened but not read, and a bad disk fails too.
+ * Fills `buffer` from `offset` up to the end of the file, and returns the number of bytes. PATH_INVALID if
+ * the file cannot be read: some files of /proc can be opened but not read, and a bad disk fails too.
  */
 export async function readFully(
   { handle, path }: { readonly handle: FileHandle; readonly path: string },

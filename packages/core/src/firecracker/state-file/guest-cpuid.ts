@@ -31,9 +31,10 @@ const headBytes = 24
 const ebxOffset = 16
 
 /**
- * The CPUID of each vCPU, as bincode has it behind the memory regions: found by the shape of a list that begins with leaf 0 of a
- * known vendor, without decoding what is around it. None found is an empty list. Undefined where entries are not kept so (bitcode, from
- * Firecracker 1.15 on), for aarch64, and for versions that are not known. Errors: those of `readStateFile` for damaged files.
+ * The CPUID of each vCPU, as bincode has it behind the memory regions: found by the shape of a list that
+ * begins with leaf 0 of a known vendor, without decoding what is around it. None found is an empty list.
+ * Undefined where entries are not kept so (bitcode, from Firecracker 1.15 on), for aarch64, and for versions
+ * that are not known. Errors: those of `readStateFile` for damaged files.
  */
 export function guestCpuid(
   stateFile: Buffer,

@@ -17,10 +17,11 @@ const countBytes = 8
 const text = new TextDecoder('utf-8', { fatal: true })
 
 /**
- * Finds every text with a slash behind the memory regions: in devices, vCPUs and the rest. In bincode a String is always a u64 count and
- * that many bytes of UTF-8, so none is missed; but numbers that look like a text can be among the results. Names without a slash are
- * left out: they lie in the VMM's own directory. Undefined if the format keeps texts in another way (bitcode, from Firecracker 1.15
- * on) or the version is not known. Errors: those of `readStateFile` for damaged files.
+ * Finds every text with a slash behind the memory regions: in devices, vCPUs and the rest. In bincode a
+ * String is always a u64 count and that many bytes of UTF-8, so none is missed; but numbers that look like a
+ * text can be among the results. Names without a slash are left out: they lie in the VMM's own directory.
+ * Undefined if the format keeps texts in another way (bitcode, from Firecracker 1.15 on) or the version is
+ * not known. Errors: those of `readStateFile` for damaged files.
  */
 export function pathStrings(
   stateFile: Buffer,

@@ -55,8 +55,8 @@ export interface MapReport {
     /** The thread of the VMM by which they come while it goes on; nothing is known of refused calls then. Null: they are there. */
     readonly thread: number | null
     /**
-     * Why the VMM was held until all pages were mapped, although a thread should have brought them; null if it was not. A thread needs a
-     * Firecracker that is linked with musl, as its releases are.
+     * Why the VMM was held until all pages were mapped, although a thread should have brought them; null if
+     * it was not. A thread needs a Firecracker that is linked with musl, as its releases are.
      */
     readonly heldBecause: string | null
     readonly refusedCalls: number

@@ -31,7 +31,10 @@ export async function ensurePageServer(
   return there ?? (await startInTurn(runtime, signal, (found) => found))
 }
 
-/** Starts one, in turn with other processes; `settled` says of the one that is found then whether that is enough. */
+/**
+ * Starts one, in turn with other processes; `settled` says of the one that is found then whether that is
+ * enough.
+ */
 async function startInTurn(
   runtime: string,
   signal: AbortSignal | undefined,
@@ -70,10 +73,11 @@ async function present(
 }
 
 /**
- * Has another process serve the VMs of a runtime directory, of this version of Varve, without the guests noticing more than a pause:
- * it starts first, then the present one leaves, then it takes over. Where none is there, one is started. Errors: as
- * `ensurePageServer`; RECORDER_UNRELIABLE while a recording is on, MACHINE_STATE if a VM has been loading for 5 s; then nothing has changed.
- * LAUNCH_FAILED may also mean that the new process died after the present one had left: then the guard of one of them serves the VMs.
+ * Has another process serve the VMs of a runtime directory, of this version of Varve, without the guests
+ * noticing more than a pause: it starts first, then the present one leaves, then it takes over. Where none is
+ * there, one is started. Errors: as `ensurePageServer`; RECORDER_UNRELIABLE while a recording is on,
+ * MACHINE_STATE if a VM has been loading for 5 s; then nothing has changed. LAUNCH_FAILED may also mean that
+ * the new process died after the present one had left: then the guard of one of them serves the VMs.
  */
 export async function handOverPageServer(
   runtime: string,
@@ -121,7 +125,8 @@ async function start(
     await askPageServer(root.control, { op: 'guard', ...guard.identity }, {})
     removeUnusedPrograms(programs)
   } catch (error) {
-    // Never kill the guard: if it is not needed, it ends by itself; if the server has died, its VMs have only the guard.
+    // Never kill the guard: if it is not needed, it ends by itself; if the server has died, its VMs have only
+    // the guard.
     if (!serves) killProcess(server.identity, 'SIGKILL')
     throw error
   } finally {

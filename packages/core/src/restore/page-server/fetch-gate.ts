@@ -7,12 +7,14 @@ const words = 3
 export type SharedWords = Int32Array<SharedArrayBuffer>
 
 /**
- * Keeps two threads of one VM's server apart: the one that reads events from the userfaultfd, and the one that installs a working
- * set. Once a removal event was read, the kernel admits copies again, even one that began before: old content would come back into memory
- * that the guest gave away. So no copy may be under way when events are read, and each copy must know of all removals that were read. docs/notes/userfaultfd-events.md has the order of the steps.
+ * Keeps two threads of one VM's server apart: the one that reads events from the userfaultfd, and the one
+ * that installs a working set. Once a removal event was read, the kernel admits copies again, even one that
+ * began before: old content would come back into memory that the guest gave away. So no copy may be under way
+ * when events are read, and each copy must know of all removals that were read.
+ * docs/notes/userfaultfd-events.md has the order of the steps.
  *
- * The reader comes first: while it reads, or wants to, no copy begins. It waits for one call of the copier, so this call must be short and
- * must not read from a disk.
+ * The reader comes first: while it reads, or wants to, no copy begins. It waits for one call of the copier,
+ * so this call must be short and must not read from a disk.
  */
 export class FetchGate {
   readonly #words: SharedWords
@@ -45,7 +47,8 @@ export class FetchGate {
   beginCopy(): void {
     for (;;) {
       Atomics.store(this.#words, copying, 1)
-      // Each side announces itself before it looks at the other: one of them sees the other, whatever their order.
+      // Each side announces itself before it looks at the other: one of them sees the other, whatever their
+      // order.
       if (Atomics.load(this.#words, reading) === 0) return
       this.endCopy()
       Atomics.wait(this.#words, reading, 1)

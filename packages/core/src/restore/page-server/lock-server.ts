@@ -23,7 +23,10 @@ const leaveTimeoutMs = 30_000
 /** A process that has ended has released its lock some milliseconds later at most. */
 const releaseTimeoutMs = 1000
 
-/** The same once `before` has left; false if another process took the lock then. TIMEOUT if `before` does not leave. */
+/**
+ * The same once `before` has left; false if another process took the lock then. TIMEOUT if `before` does not
+ * leave.
+ */
 export async function lockServerAfter(runtime: string, before: ProcessIdentity): Promise<boolean> {
   let endedAt: number | undefined
   for (const deadline = performance.now() + leaveTimeoutMs; !lockServer(runtime); await sleep(1)) {

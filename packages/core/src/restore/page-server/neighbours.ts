@@ -1,10 +1,14 @@
 /**
- * 16 KiB: pages of one layer that come with the one that was asked for, as the kernel maps neighbours of a file page. Touched pages lie
- * in runs (five pages, in the median of the sets measured here), and each page more costs a tenth of a fault.
+ * 16 KiB: pages of one layer that come with the one that was asked for, as the kernel maps neighbours of a
+ * file page. Touched pages lie in runs (five pages, in the median of the sets measured here), and each page
+ * more costs a tenth of a fault.
  */
 export const aroundPages = 4
 
-/** One fault of so many is answered with its page alone while neighbours come, to see whether they would be asked for. */
+/**
+ * One fault of so many is answered with its page alone while neighbours come, to see whether they would be
+ * asked for.
+ */
 const probeEvery = 32
 /** So many faults decide whether neighbours still come, and so many whether they come again. */
 const blockWithNeighbours = 512
@@ -15,9 +19,10 @@ const fewestToStay = 5
 const fewestToBegin = 4
 
 /**
- * Whether neighbours are worth bringing, for one VM. A page that came as a neighbour is never asked for, so its use cannot be seen. What is
- * seen: a fault in a window (an aligned four of pages) of which one page was brought alone before. Where that is frequent, neighbours
- * save faults; where it is rare, the guest touches pages far apart, and each neighbour only costs its copy.
+ * Whether neighbours are worth bringing, for one VM. A page that came as a neighbour is never asked for, so
+ * its use cannot be seen. What is seen: a fault in a window (an aligned four of pages) of which one page was
+ * brought alone before. Where that is frequent, neighbours save faults; where it is rare, the guest touches
+ * pages far apart, and each neighbour only costs its copy.
  */
 export class Neighbours {
   /** A bit for each window of which a page was brought alone. */

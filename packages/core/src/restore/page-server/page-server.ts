@@ -23,7 +23,10 @@ const lookMs = 100
 /** Whoever starts a server names its guard within milliseconds, unless he is killed in between. */
 const nameGuardMs = 5000
 
-/** How long a server that is to leave waits for VMs that are loading, and how often it looks. A load takes some 10 ms. */
+/**
+ * How long a server that is to leave waits for VMs that are loading, and how often it looks. A load takes
+ * some 10 ms.
+ */
 const takeOnMs = 5000
 const takeOnLookMs = 5
 
@@ -113,7 +116,8 @@ export class PageServerProcess {
     switch (op) {
       case 'serve':
         if (typeof config !== 'string') return { error: 'config is not a path' }
-        // If this server leaves there is no answer: the connection closes, and the order is sent to the successor.
+        // If this server leaves there is no answer: the connection closes, and the order is sent to the
+        // successor.
         while (this.#leaving !== undefined) await this.#leaving
         await this.#serve(config)
         return this.#parts.processes()
@@ -133,8 +137,9 @@ export class PageServerProcess {
   }
 
   /**
-   * Ends without a word to its VMs, which only pause until the successor, which stands by, has the lock. First it waits for the VMs
-   * that it is taking on: a handshake that was sent and not noted would end with this process. New orders wait meanwhile.
+   * Ends without a word to its VMs, which only pause until the successor, which stands by, has the lock.
+   * First it waits for the VMs that it is taking on: a handshake that was sent and not noted would end with
+   * this process. New orders wait meanwhile.
    */
   async #leave(successor: ProcessIdentity): Promise<object> {
     // The server that the order was meant for ended by itself, and this is its successor already.
@@ -179,7 +184,8 @@ export class PageServerProcess {
       // A VM that has ended still has its sockets here; the next one may be of the same name, in the same place.
       this.#sweep()
       const config = readPageServerConfig(configPath)
-      // A server can die after it carried out an order and before it answered; then the client sends the order again.
+      // A server can die after it carried out an order and before it answered; then the client sends the
+      // order again.
       const served = this.#vmOf(config.vmm)
       if (served !== undefined) {
         if (served.config.directory !== config.directory)
@@ -259,7 +265,8 @@ export class PageServerProcess {
   }
 
   async stop(): Promise<void> {
-    // Only a process that has opened it: after a hand-over it is the new server's, and the old guard stops later than that.
+    // Only a process that has opened it: after a hand-over it is the new server's, and the old guard stops
+    // later than that.
     this.#orderSocket?.close()
     await this.#parts.faults.stop()
   }

@@ -5,7 +5,10 @@ import type { FetchGate } from './fetch-gate.js'
 import type { ServedRegion } from './handshake.js'
 import { maxPiecePages, type PrefetchPiece } from './prefetch-plan.js'
 
-/** Values of the second word of a task's `halt`. The side that changes it from 0 decides whether the order is carried out. */
+/**
+ * Values of the second word of a task's `halt`. The side that changes it from 0 decides whether the order is
+ * carried out.
+ */
 export const hasBegun = 1
 export const calledOff = 2
 

@@ -20,9 +20,9 @@ export interface PrefetchThread {
 const maxIdle = 2
 
 /**
- * At most this many fetch at once. More would take turns with the guests on the CPUs, and the start of a thread takes some 40 ms of a CPU:
- * eight restores at once with a thread each had their first answer twice as late as without a set (docs/notes/page-server-throughput.md).
- * Two at least, as one may wait for a disk.
+ * At most this many fetch at once. More would take turns with the guests on the CPUs, and the start of a
+ * thread takes some 40 ms of a CPU: eight restores at once with a thread each had their first answer twice as
+ * late as without a set (docs/notes/page-server-throughput.md). Two at least, as one may wait for a disk.
  */
 const maxThreads = Math.max(2, Math.floor(availableParallelism() / 2))
 
@@ -33,8 +33,9 @@ interface Fetcher {
 }
 
 /**
- * The threads that fetch ahead for all VMs of a server. Each takes the orders of its tasks one after the other; until its turn comes, a
- * VM's pages come when they are asked for. A thread that has no task is kept for the next one.
+ * The threads that fetch ahead for all VMs of a server. Each takes the orders of its tasks one after the
+ * other; until its turn comes, a VM's pages come when they are asked for. A thread that has no task is kept
+ * for the next one.
  */
 export class PrefetchPool {
   readonly #fetchers = new Set<Fetcher>()

@@ -21,7 +21,9 @@ export interface PrefetchTask {
   readonly mapped: readonly CopySource[]
   readonly map: ExtentMap
   readonly counters: Float64Array
-  /** Two words: the first is 1 to halt; the second says whether the task `hasBegun` or was called off before. */
+  /**
+   * Two words: the first is 1 to halt; the second says whether the task `hasBegun` or was called off before.
+   */
   readonly halt: Int32Array
   /** Shared memory of the `FetchGate`. */
   readonly gate: SharedWords
@@ -35,7 +37,10 @@ export interface PrefetchOrder {
   readonly regions: readonly ServedRegion[]
 }
 
-/** A task comes first, then its order, once; `null` comes instead if the VM has ended before. Each task has a number. */
+/**
+ * A task comes first, then its order, once; `null` comes instead if the VM has ended before. Each task has a
+ * number.
+ */
 export type PrefetchRequest = { readonly number: number } & (
   | { readonly task: PrefetchTask }
   | { readonly order: PrefetchOrder | null }

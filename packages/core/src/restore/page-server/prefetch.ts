@@ -82,7 +82,8 @@ export class Prefetch {
       this.#ordered = true
       this.#thread.order(null)
     }
-    // Its turn has not come yet: the thread, which may be busy for another VM, will not touch this one's memory.
+    // Its turn has not come yet: the thread, which may be busy for another VM, will not touch this one's
+    // memory.
     if (Atomics.compareExchange(this.#halt, 1, 0, calledOff) === 0)
       this.#callOff({ finished: false, failure: null, ms: 0, directLayers: 0 })
     await this.ended

@@ -18,7 +18,9 @@ import { flockShared, lockDescriptor } from '../../sys/file-lock.js'
 
 /** The scripts of processes and threads; these import all other modules. */
 const scripts = ['page-server-main.js', 'guard-main.js', 'fault-worker.js', 'prefetch-worker.js']
-/** In compiled modules an import is `from '…'` at the end of a statement. Nothing here is imported by a call. */
+/**
+ * In compiled modules an import is `from '…'` at the end of a statement. Nothing here is imported by a call.
+ */
 const importOf = /^(?:import|export)\b[^'"]*?\bfrom\s+'(\.[^']+)'|^import\s+'(\.[^']+)'/gm
 /** The files of koffi that Node reads: its modules, package descriptions, and the native part. */
 const neededOfKoffi = /\.(js|cjs|json|node)$/
@@ -31,10 +33,11 @@ const lockName = 'in-use'
 export const programsLock = (programs: string) => join(programs, 'lock')
 
 /**
- * Makes a copy of this package and of koffi in `programs`, from which page servers and guards run. So they find their own version of the
- * scripts that they start later (guards, threads), even if the package is replaced or removed. Copies are named by their content. The
- * caller holds `programsLock` until the processes that run from the copy have locked it (`holdOwnProgram`). Returns the folder of the
- * scripts. WRITE_FAILED if the copy cannot be written.
+ * Makes a copy of this package and of koffi in `programs`, from which page servers and guards run. So they
+ * find their own version of the scripts that they start later (guards, threads), even if the package is
+ * replaced or removed. Copies are named by their content. The caller holds `programsLock` until the processes
+ * that run from the copy have locked it (`holdOwnProgram`). Returns the folder of the scripts. WRITE_FAILED
+ * if the copy cannot be written.
  */
 export function copyProgram(programs: string): string {
   const files = programFiles()
@@ -91,7 +94,9 @@ function isUnused(program: string): boolean {
 
 let held: number | undefined
 
-/** Locks the copy that this process runs from, until it ends; does nothing if it runs from the package itself. */
+/**
+ * Locks the copy that this process runs from, until it ends; does nothing if it runs from the package itself.
+ */
 export function holdOwnProgram(): void {
   const path = join(packageRoot, lockName)
   if (!existsSync(path)) return

@@ -3,8 +3,9 @@ import { join } from 'node:path'
 import { cacheDirectory } from '../../cache-directory.js'
 
 /**
- * Directory for copies of the page server's program: the server's own. If that file system is mounted `noexec` (/run on some hosts), koffi's
- * native part could not be loaded from it, so the copies are in the user's cache directory.
+ * Directory for copies of the page server's program: the server's own. If that file system is mounted
+ * `noexec` (/run on some hosts), koffi's native part could not be loaded from it, so the copies are in the
+ * user's cache directory.
  */
 export function programsDirectory(serverDirectory: string): string {
   return isNoexec(serverDirectory, readFileSync('/proc/self/mountinfo', 'utf8'))

@@ -42,8 +42,8 @@ export function readGraduated(path: string): GraduatedVm | undefined {
 }
 
 /**
- * Ends the lease on the snapshot that the VM's memory came from, if the VM has graduated. Call it once the lease is on record: a small VM can
- * graduate earlier, and then its page server finds no lease to end.
+ * Ends the lease on the snapshot that the VM's memory came from, if the VM has graduated. Call it once the
+ * lease is on record: a small VM can graduate earlier, and then its page server finds no lease to end.
  */
 export function endLeaseOfGraduated(directory: string): void {
   if (existsSync(pageServerFiles(directory).graduated)) endMemoryLease(directory)

@@ -347,7 +347,10 @@ export class ServedVm {
     void this.end()
   }
 
-  /** Whether Firecracker loads, or is about to: no other process could serve the VM before its handshake is noted. */
+  /**
+   * Whether Firecracker loads, or is about to: no other process could serve the VM before its handshake is
+   * noted.
+   */
   isBeingTakenOn(): boolean {
     if (this.#handshake !== undefined || this.#ending) return false
     return (

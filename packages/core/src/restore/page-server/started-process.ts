@@ -45,8 +45,8 @@ export function startProcess(folder: string, script: string, order: object, logP
 }
 
 /**
- * Waits for one word on standard output. Errors: LAUNCH_FAILED if the process ends before that, with the last words of its log and its
- * exit status in `details.status`; TIMEOUT; as `abortError`.
+ * Waits for one word on standard output. Errors: LAUNCH_FAILED if the process ends before that, with the last
+ * words of its log and its exit status in `details.status`; TIMEOUT; as `abortError`.
  */
 export function said(started: Started, word: string, signal: AbortSignal | undefined): Promise<void> {
   const { child, name, logPath } = started

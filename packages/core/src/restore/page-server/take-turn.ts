@@ -8,20 +8,23 @@ import { listServedVms } from './served-vms.js'
 import { hasSuccessor } from './successor.js'
 
 /**
- * A successor that stands by takes the lock within milliseconds. One that does not within this time loses its turn: a VM must not
- * wait for a process that was stopped.
+ * A successor that stands by takes the lock within milliseconds. One that does not within this time loses its
+ * turn: a VM must not wait for a process that was stopped.
  */
 const successorTurnMs = 3000
 const firstLookMs = 2
 const slowestLookMs = 100
-/** A living server answers within milliseconds. While a guard waits for an answer, it does not look at the lock. */
+/**
+ * A living server answers within milliseconds. While a guard waits for an answer, it does not look at the
+ * lock.
+ */
 const answerMs = 500
 
 /**
- * For the guard of a server that has ended: true as soon as this process must serve the VMs (it then holds the server's lock), false once
- * another process has that duty. It is not enough that a successor was named or holds the lock: the successor may die in the next
- * moment, and this guard may be the only process left that watches. The duty ends when no VM is left, or when a server with a living
- * guard answers.
+ * For the guard of a server that has ended: true as soon as this process must serve the VMs (it then holds
+ * the server's lock), false once another process has that duty. It is not enough that a successor was named
+ * or holds the lock: the successor may die in the next moment, and this guard may be the only process left
+ * that watches. The duty ends when no VM is left, or when a server with a living guard answers.
  */
 export async function takeTurn(runtime: string): Promise<boolean> {
   const { vms, control, successor } = pageServerRoot(runtime)

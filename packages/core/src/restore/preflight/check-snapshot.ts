@@ -39,8 +39,9 @@ export interface CheckSnapshotOptions extends FindBinaryOptions {
 }
 
 /**
- * Checks whether this host can restore a snapshot, without launching anything. Each check has a result and a remedy. A store's snapshot is
- * opened, so its blobs are verified. Errors: those of the store for a reference that does not exist.
+ * Checks whether this host can restore a snapshot, without launching anything. Each check has a result and a
+ * remedy. A store's snapshot is opened, so its blobs are verified. Errors: those of the store for a reference
+ * that does not exist.
  */
 export async function checkSnapshot(
   place: SnapshotPlace,

@@ -53,7 +53,10 @@ const vendors = ['Intel', 'AMD', 'ARM', 'Neoverse', 'Graviton'] as const
 const vendorOf = (cpu: string): string =>
   vendors.find((it) => cpu.includes(it)) ?? cpu.split(/[\s(]/)[0] ?? cpu
 
-/** Firecracker, docs/snapshotting/versioning.md: the CPU must be the same model, or a CPU template must hide what differs. */
+/**
+ * Firecracker, docs/snapshotting/versioning.md: the CPU must be the same model, or a CPU template must hide
+ * what differs.
+ */
 export function checkCpu(taken: string | null, template: string, host: HostFacts): SnapshotCheck {
   const id = 'cpu'
   if (taken === null)
@@ -146,7 +149,10 @@ export function checkClock(takenAt: string | null, { now }: HostFacts): Snapshot
   return ageMs < oldMs ? ok(id, says) : warn(id, says, 'set the clock in the guest after the restore')
 }
 
-/** What the snapshot uses of this host besides what the store has of it: what a restore refuses fails in its words. */
+/**
+ * What the snapshot uses of this host besides what the store has of it: what a restore refuses fails in its
+ * words.
+ */
 export function checkDevices(declared: DeclaredDevices): SnapshotCheck[] {
   return [...checkDrives(declared.disks), ...checkVsock(declared), ...checkTaps(declared.taps)]
 }

@@ -3,7 +3,10 @@ import { type ErrorCode, VarveError } from '../../errors.js'
 /** The result of one check before a restore. */
 export interface SnapshotCheck {
   readonly id: string
-  /** `fail`: a restore here fails, or its guest cannot work. `warn`: it works, with a consequence worth knowing. */
+  /**
+   * `fail`: a restore here fails, or its guest cannot work. `warn`: it works, with a consequence worth
+   * knowing.
+   */
   readonly status: 'ok' | 'warn' | 'fail'
   readonly says: string
   /** What to do about it; set for every warn and fail. */
