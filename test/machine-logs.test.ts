@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process'
-import { appendFileSync, readFileSync, readlinkSync, statSync, writeFileSync } from 'node:fs'
+import { appendFileSync, existsSync, readFileSync, readlinkSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { buildMicroGuest, MicroConsole } from '@varve/lab'
 import { bootMachine, connectMachine, listMachines, logUse, type RunningMachine } from 'varve'
@@ -66,6 +66,16 @@ test('the console of a machine stays within its bounds under its owner, and says
   expect(writtenBytes - droppedBytes).toBeGreaterThanOrEqual(mib)
   expect(readFileSync(consoleOutput).subarray(droppedBytes).includes(0)).toBe(false)
   await talks(machine)
+})
+
+test('a detached machine whose VMM was killed is gone soon, with its directory, although no command looks', async () => {
+  const machine = await boot('killed')
+  const { pid, paths } = machine
+  machine.detach()
+  await expect.poll(keepers, { timeout: 20_000 }).toHaveLength(1)
+  process.kill(pid, 'SIGKILL')
+  await expect.poll(() => existsSync(paths.directory), { timeout: 30_000, interval: 200 }).toBe(false)
+  await expect.poll(keepers, { timeout: 20_000, interval: 200 }).toEqual([])
 })
 
 test('and of a detached one, although the keeper of its logs was killed and a command came by since', async () => {

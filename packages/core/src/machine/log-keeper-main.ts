@@ -3,9 +3,13 @@ import { join, resolve } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { holdLife } from '../sys/life-lock.js'
 import { boundLogs, logKeeperLock, lookMs } from './machine-logs.js'
+import { listMachines } from './runtime-directory.js'
 
 /** A runtime directory without machines needs no keeper; the next `detach()` starts another. */
 const idleLooks = 5
+
+/** Each of so many looks ends machines whose VMM has ended: no owner notices that of a detached one. */
+const looksToList = 5
 
 const runtime = resolve(process.argv[2] ?? '')
 const machines = join(runtime, 'machines')
@@ -15,6 +19,15 @@ function machinesThere(): readonly string[] {
     return readdirSync(machines).filter((name) => !name.startsWith('.'))
   } catch {
     return []
+  }
+}
+
+/** As every listing does. */
+function endStale(): void {
+  try {
+    listMachines(runtime)
+  } catch {
+    // The next one tries again; the logs of the others must stay bounded meanwhile.
   }
 }
 
@@ -30,7 +43,8 @@ async function keep(): Promise<boolean> {
     return false
   }
   if (held === undefined) return false
-  for (let idle = 0; idle < idleLooks; ) {
+  for (let look = 1, idle = 0; idle < idleLooks; look++) {
+    if (look % looksToList === 0) endStale()
     const names = machinesThere()
     idle = names.length === 0 ? idle + 1 : 0
     for (const name of names) boundLogs(join(machines, name))
