@@ -11,9 +11,12 @@ import {
   readLayer,
   restoreMachine,
   squashLayers,
+  takeSnapshot,
 } from 'varve'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
+// The change observer and the page server's control are no part of the public surface.
 import { handOverPageServer } from '../packages/core/dist/restore/page-server/ensure-page-server.js'
+import { observeMutations } from '../packages/core/dist/sys/mutations.js'
 import { openWorld, type World } from './support/world.js'
 
 let world: World
@@ -154,6 +157,65 @@ describe('the leases of a machine', () => {
       for (const half of halves) expect(await console.verify(half, half.seed)).toBe(half.count)
     }
     expect(leases()).toEqual([])
+  })
+})
+
+/** A gc by another process, which is done when this returns. */
+function gcElsewhere(): void {
+  const gc = `import { openLocalStore } from 'varve'
+    await (await openLocalStore(process.argv[1])).gc()`
+  const args = ['--input-type=module', '-e', gc, world.store.location]
+  execFileSync(process.execPath, args, { cwd: import.meta.dirname })
+}
+
+describe('a capture without a tag', () => {
+  afterEach(() => observeMutations(undefined))
+  const booted = (name: string) => bootMachine({ kernel, memoryMib: 16, vcpus: 1 }, here(name))
+
+  /** Runs gc right after the index has come to name what is captured, and the store's lock is free again. */
+  function gcAfterCommit(): { readonly ran: boolean } {
+    const state = { named: false, ran: false }
+    observeMutations(({ kind, path }) => {
+      if (kind === 'rename' && path.endsWith('/index.json')) state.named = true
+      if (!state.named || state.ran || kind !== 'rmdir') return
+      state.ran = true
+      gcElsewhere()
+    })
+    return state
+  }
+
+  test('is the VM’s and this process’s from the moment at which the index names it', async () => {
+    await using machine = await booted('untagged')
+    const paused = await machine.pause()
+    const gc = gcAfterCommit()
+    const { entry } = await captureSnapshot(paused, { store: world.store })
+    expect(gc.ran).toBe(true)
+    observeMutations(undefined)
+    const child = await captureSnapshot(paused, { store: world.store, parent: entry.id })
+    await paused.stop()
+    gcElsewhere()
+    const { machine: again } = await restoreMachine(world.store, child.entry.id, here('untagged-again'))
+    await again.stop()
+    for (const { id } of [entry, child.entry]) await world.store.remove(id)
+    gcElsewhere()
+    expect(await world.store.list()).not.toContainEqual(expect.objectContaining({ id: child.entry.id }))
+    expect(leases()).toEqual([])
+  })
+
+  test('is sealed on its parent although the VM has ended, and the parent has lost its tag', async () => {
+    const { store } = world
+    await using machine = await booted('ended')
+    const paused = await machine.pause()
+    const { entry } = await captureSnapshot(paused, { store, tags: ['ended-base'] })
+    await using taken = await takeSnapshot(paused, { store, parent: entry.id })
+    await paused.stop()
+    await store.remove('ended-base')
+    gcElsewhere()
+    const sealed = await taken.seal({ tags: ['ended-child'] })
+    expect(sealed.entry.parent).toBe(entry.id)
+    expect(leases()).toEqual([])
+    await (await store.open('ended-child'))[Symbol.asyncDispose]()
+    await store.remove('ended-child')
   })
 })
 

@@ -33,15 +33,18 @@ const relayer = async (store, ref, write) => {
   }
 }
 
+/** As `captureSnapshot` asks: the process is killed with and without its lease. */
+const leaseTo = ['this process']
+
 const operations = {
   create: async () => {
     watch()
     await openLocalStore(join(directory, 'fresh'), { create: true })
   },
-  'capture a base': onStore((store) => capture(store, 7, { tags: ['new'], disk: true })),
+  'capture a base': onStore((store) => capture(store, 7, { tags: ['new'], disk: true, leaseTo })),
   'capture a child': onStore(async (store) => {
     const { id } = await store.resolve('two')
-    await capture(store, 8, { parent: id, tags: ['child'], disk: true })
+    await capture(store, 8, { parent: id, tags: ['child'], disk: true, leaseTo })
   }),
   'move a tag': onStore((store) => store.tag('one', 'moved')),
   'remove a snapshot': onStore((store) => store.remove('gone')),

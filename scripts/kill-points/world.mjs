@@ -72,12 +72,12 @@ export async function draft(directory, seed, { parent = null, disk = false } = {
   }
 }
 
-export async function capture(store, seed, { parent, disk, tags } = {}) {
+export async function capture(store, seed, { parent, disk, tags, leaseTo } = {}) {
   const staging = await store.stage()
   try {
     const { memory, ...rest } = await draft(staging.directory, seed, { parent, disk })
     const layer = await sealLayer(memory, { image: rest.config.id, parent: rest.config.parent })
-    return await store.commit({ ...rest, layerPath: layer.path }, { tags })
+    return (await store.commit({ ...rest, layerPath: layer.path }, { tags, leaseTo })).entry
   } finally {
     await staging[Symbol.asyncDispose]()
   }

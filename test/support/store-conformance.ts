@@ -4,6 +4,7 @@ import { closeSync, copyFileSync, ftruncateSync, mkdirSync, openSync, readFileSy
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import {
+  type CommitOptions,
   compareImages,
   flatten,
   packLayer,
@@ -59,11 +60,17 @@ export function writeMemory(path: string, plan: Plan): void {
 export async function addSnapshot(
   store: SnapshotStore,
   plan: Plan,
-  options: { readonly parent?: string; readonly tags?: readonly string[]; readonly disk?: string } = {},
+  options: {
+    readonly parent?: string
+    readonly tags?: readonly string[]
+    readonly disk?: string
+    readonly leaseTo?: CommitOptions['leaseTo']
+  } = {},
 ): Promise<SnapshotEntry> {
   const staging = await store.stage()
   try {
-    return await store.commit(await draft(staging.directory, plan, options), { tags: options.tags })
+    const { tags, leaseTo } = options
+    return (await store.commit(await draft(staging.directory, plan, options), { tags, leaseTo })).entry
   } finally {
     await staging[Symbol.asyncDispose]()
   }
@@ -225,6 +232,31 @@ export function storeConformance(name: string, make: () => Promise<StoreUnderTes
       await staging[Symbol.asyncDispose]()
       expect(await store.list()).toEqual(before)
       expect((await clean()).filter(({ severity }) => severity === 'error')).toEqual([])
+    })
+
+    test('a commit without a tag can be leased to this process, until that says by a tag what it wants', async () => {
+      const leaseTo = ['this process'] as const
+      const kept = await addSnapshot(store, a, { leaseTo })
+      const other = await it.reopen()
+      expect((await other.gc()).removedSnapshots).toEqual([])
+      await store.tag(kept.id, 'kept')
+      await other.remove('kept')
+      expect((await store.gc()).removedSnapshots).toEqual([kept.id])
+      const removed = await addSnapshot(store, b, { leaseTo })
+      await store.remove(removed.id)
+      expect((await store.gc()).removedSnapshots).toEqual([removed.id])
+      expect(await clean()).toEqual([])
+    })
+
+    test('a snapshot that is kept stays through removal and gc, until it is kept no more', async () => {
+      const { base, one, two } = await chain()
+      const kept = await store.keep('one')
+      expect(kept).toMatchObject({ entry: { id: one.id }, config: { parent: base.id } })
+      for (const { id } of [base, one, two]) await store.remove(id)
+      expect((await store.gc()).removedSnapshots).toEqual([base.id, two.id])
+      await kept[Symbol.asyncDispose]()
+      expect((await store.gc()).removedSnapshots).toEqual([one.id])
+      expect(await code(store.keep('one'))).toBe('NOT_FOUND')
     })
 
     test('gc removes what no tag and no lease needs, and nothing else', async () => {

@@ -13,6 +13,7 @@ import type { PausedMachine } from '../machine/paused-machine.js'
 import { pageSizeBytes } from '../memory/units.js'
 import { annotations, mediaTypes } from '../store/descriptors.js'
 import type {
+  KeptSnapshot,
   SnapshotConfig,
   SnapshotDescription,
   SnapshotDraft,
@@ -76,6 +77,10 @@ export interface TakenSnapshot extends AsyncDisposable {
 }
 
 export interface CapturedSnapshot {
+  /**
+   * Leased to the VM until its next snapshot; if it has no tag, also to this process, until that ends, tags, untags or removes it, or has
+   * captured 64 more without a tag.
+   */
   readonly entry: SnapshotEntry
   /** The layer as it was sealed; its file has moved into the store since. */
   readonly layer: Layer
@@ -92,9 +97,24 @@ export interface CapturedSnapshot {
  * snapshot is a base.
  */
 export async function takeSnapshot(machine: PausedMachine, options: TakeOptions): Promise<TakenSnapshot> {
-  const { store, signal } = options
   const ifTaken = machine.snapshotsTaken
-  const parent = options.parent === undefined ? undefined : await store.describe(options.parent)
+  // Leased to this process as well as to the VM, which may end before the snapshot is sealed.
+  const parent = options.parent === undefined ? undefined : await options.store.keep(options.parent)
+  try {
+    return await takeOn(parent, machine, ifTaken, options)
+  } catch (error) {
+    await parent?.[Symbol.asyncDispose]()
+    throw error
+  }
+}
+
+async function takeOn(
+  parent: KeptSnapshot | undefined,
+  machine: PausedMachine,
+  ifTaken: number,
+  options: TakeOptions,
+): Promise<TakenSnapshot> {
+  const { store, signal } = options
   const attached = await machine.disks()
   const vmConfig = await machine.api.vmConfig(signal === undefined ? {} : { signal })
   const asked = { machine: machine.id, vmConfig, parent, tags: options.tags ?? [] }
@@ -139,6 +159,7 @@ export async function takeSnapshot(machine: PausedMachine, options: TakeOptions)
       disksMs,
       seal: async ({ tags = asked.tags, signal: sealSignal, onProgress } = {}) => {
         assertTags(tags)
+        await using _parent = parent
         await using _staging = staging
         const id = randomBytes(16).toString('hex')
         await forSeal.release()
@@ -176,11 +197,16 @@ export async function takeSnapshot(machine: PausedMachine, options: TakeOptions)
         const extras: SnapshotDraft['extras'] =
           touched === undefined ? [] : [await stageWorkingSet(touched, config, staging)]
         const draft = { config, layerPath: layer.path, statePath, disks, extras }
-        const entry = await store.commit(draft, { tags, signal: sealSignal, onProgress })
-        machine.countFromSnapshot(id, taken, await leaseToVmm(store, id, machine))
+        const leaseTo = tags.length > 0 ? [machine.holder] : [machine.holder, 'this process' as const]
+        const made = await store.commit(draft, { tags, leaseTo, signal: sealSignal, onProgress })
+        const { entry, leases } = made
+        machine.countFromSnapshot(id, taken, leases[0])
         return { entry, layer, type, createMs, disksMs }
       },
-      [Symbol.asyncDispose]: () => staging[Symbol.asyncDispose](),
+      [Symbol.asyncDispose]: async () => {
+        await using _parent = parent
+        await staging[Symbol.asyncDispose]()
+      },
     }
   } catch (error) {
     await staging[Symbol.asyncDispose]()
@@ -277,10 +303,4 @@ async function stageDisk(
   signal: AbortSignal | undefined,
 ): Promise<void> {
   await copyAttachedDisk(files, disk, stagedDisk(staging, disk), { signal })
-}
-
-/** The VM needs the snapshot as the parent of its next Diff: gc must leave it alone while the VM lives. */
-async function leaseToVmm(store: SnapshotStore, id: string, machine: PausedMachine): Promise<string> {
-  await using snapshot = await store.open(id)
-  return await snapshot.leaseTo(machine.holder)
 }

@@ -2,19 +2,36 @@ import { VarveError } from '../errors.js'
 import { maxLayers, stackLayer, zeroMap } from '../layer/extent-map.js'
 import { extentMapToBytes } from '../layer/extent-map-bytes.js'
 import { readLayer } from '../layer/layer-file.js'
+import { CommitLeases } from './commit-leases.js'
 import { annotations, mediaTypes } from './descriptors.js'
 import { assertDraft, layerNotes, type StagedBlob } from './layer-chain.js'
 import type { LocalStore } from './local-store.js'
 import type { SnapshotManifest } from './manifest.js'
 import { assertTag } from './reference-index.js'
 import { snapshotConfigToJson } from './snapshot-config.js'
-import type { SnapshotDraft, SnapshotEntry, WorkOptions } from './store-types.js'
+import type { CommitOptions, CommittedSnapshot, SnapshotDraft, SnapshotEntry } from './store-types.js'
 
 /** Adds a snapshot to what is there by then: a parent that is packed meanwhile is looked at again. */
 export async function commitSnapshot(
   store: LocalStore,
   draft: SnapshotDraft,
-  options: WorkOptions & { readonly tags?: readonly string[] | undefined },
+  options: CommitOptions,
+): Promise<CommittedSnapshot> {
+  const leases = new CommitLeases(store.paths.leases, options.leaseTo ?? [])
+  try {
+    const entry = await commitLeased(store, draft, options, leases)
+    return { entry, leases: leases.keep() }
+  } catch (error) {
+    leases.drop()
+    throw error
+  }
+}
+
+async function commitLeased(
+  store: LocalStore,
+  draft: SnapshotDraft,
+  options: CommitOptions,
+  leases: CommitLeases,
 ): Promise<SnapshotEntry> {
   const tags = [...new Set((options.tags ?? []).map(assertTag))]
   const { config } = draft
@@ -76,6 +93,7 @@ export async function commitSnapshot(
         const now = parent && index.snapshots.find(({ id }) => id === parent.entry.id)
         // Packed, squashed or removed since it was looked at: once more with what it is now.
         if (parent !== undefined && now?.manifest.digest !== parent.entry.manifest.digest) return undefined
+        leases.give(config.id, manifestDescriptor.digest)
         return {
           id: config.id,
           parent: config.parent,

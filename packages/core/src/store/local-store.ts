@@ -12,6 +12,7 @@ import { readSmallFile } from '../sys/small-file.js'
 import type { WorkingSet } from '../working-set/working-set.js'
 import { Blobs } from './blobs.js'
 import { collectGarbage } from './collect-garbage.js'
+import { endCommitLeases } from './commit-leases.js'
 import { commitSnapshot } from './commit-snapshot.js'
 import { createLayout, openLayout } from './create-store.js'
 import { measureCopies } from './derived-copies.js'
@@ -30,7 +31,7 @@ import {
   type SnapshotManifest,
   storedPagesOf,
 } from './manifest.js'
-import { openSnapshot } from './open-snapshot.js'
+import { keepSnapshot, openSnapshot } from './open-snapshot.js'
 import {
   assertTag,
   findEntry,
@@ -45,11 +46,14 @@ import { snapshotConfigFromJson } from './snapshot-config.js'
 import { makeStaging } from './staging.js'
 import { type StorePaths, storePaths } from './store-paths.js'
 import type {
+  CommitOptions,
+  CommittedSnapshot,
   DerivedCopy,
   Descriptor,
   DiskUsage,
   FsckReport,
   GcReport,
+  KeptSnapshot,
   LayerUsage,
   OpenSnapshot,
   SnapshotConfig,
@@ -154,6 +158,10 @@ export class LocalStore implements SnapshotStore {
     return openSnapshot(this, ref, options)
   }
 
+  keep(ref: string, options: WorkOptions = {}): Promise<KeptSnapshot> {
+    return keepSnapshot(this, ref, options)
+  }
+
   /** Runs short work with the store's lock held; readers go on meanwhile. */
   async locked<T>(work: () => Promise<T>, { signal, onProgress }: WorkOptions = {}): Promise<T> {
     const held: FileLock = await lock(this.paths.lock, {
@@ -183,10 +191,7 @@ export class LocalStore implements SnapshotStore {
     if (!bytes.equals(indexToJson(before))) await replaceFile(this.paths.index, bytes)
   }
 
-  commit(
-    draft: SnapshotDraft,
-    options: WorkOptions & { readonly tags?: readonly string[] | undefined } = {},
-  ): Promise<SnapshotEntry> {
+  commit(draft: SnapshotDraft, options: CommitOptions = {}): Promise<CommittedSnapshot> {
     return commitSnapshot(this, draft, options)
   }
 
@@ -313,7 +318,9 @@ export class LocalStore implements SnapshotStore {
         changed = { ...entry, tags: tagsOf(entry) }
         return withEntry(index, changed)
       })
-      return changed as SnapshotEntry
+      const entry = changed as SnapshotEntry
+      endCommitLeases(this.paths.leases, entry.id)
+      return entry
     })
   }
 

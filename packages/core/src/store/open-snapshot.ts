@@ -5,19 +5,33 @@ import { gcTurn } from './gc-turn.js'
 import { leaseToOther, leaseToSelf } from './leases.js'
 import type { LocalStore } from './local-store.js'
 import { storedPagesOf } from './manifest.js'
-import type { Descriptor, OpenSnapshot, SnapshotEntry, WorkOptions } from './store-types.js'
+import type { Descriptor, KeptSnapshot, OpenSnapshot, SnapshotEntry, WorkOptions } from './store-types.js'
 
 /** A lease first, then the blobs, each checked once per place. */
-export async function openSnapshot(
+export function openSnapshot(store: LocalStore, ref: string, options: WorkOptions): Promise<OpenSnapshot> {
+  return leased(store, ref, options, (entry, close) => openLeased(store, entry, close, options))
+}
+
+/** A lease, and then no more than manifest and config are read. */
+export function keepSnapshot(store: LocalStore, ref: string, options: WorkOptions): Promise<KeptSnapshot> {
+  return leased(store, ref, options, async (entry, close) => ({
+    ...(await store.describeEntry(entry)),
+    [Symbol.asyncDispose]: close,
+  }))
+}
+
+/** Runs work on a snapshot that this process has a lease on, which ends if the work fails. */
+async function leased<T>(
   store: LocalStore,
   ref: string,
   options: WorkOptions,
-): Promise<OpenSnapshot> {
+  work: (entry: SnapshotEntry, close: () => Promise<void>) => Promise<T>,
+): Promise<T> {
   for (let attempt = 0; ; attempt++) {
     const entry = await store.resolve(ref)
     const lease = leaseToSelf(store.paths.leases, entry.id, entry.manifest.digest)
     try {
-      return await openLeased(store, entry, async () => lease.end(), options)
+      return await work(entry, async () => lease.end())
     } catch (error) {
       try {
         if (!isVarveError(error, 'NOT_FOUND') || attempt > 0) throw error

@@ -90,6 +90,9 @@ export interface OpenSnapshot extends AsyncDisposable, SnapshotDescription {
   leaseTo(other: Holder): Promise<string>
 }
 
+/** Described and leased to this process until disposed. That its blobs are right was not looked at. */
+export interface KeptSnapshot extends AsyncDisposable, SnapshotDescription {}
+
 /** A private directory within the store's file system; removed when disposed, and by gc once its process is gone. */
 export interface Staging extends AsyncDisposable {
   readonly directory: string
@@ -116,6 +119,21 @@ export interface WorkOptions {
   readonly signal?: AbortSignal | undefined
   /** For things that may take longer than a second. */
   readonly onProgress?: ((message: string) => void) | undefined
+}
+
+export interface CommitOptions extends WorkOptions {
+  readonly tags?: readonly string[] | undefined
+  /**
+   * Each gets a lease before the index names the snapshot, so that no gc comes in between. The lease of `'this process'` ends with the
+   * process, if the process tags, untags or removes the snapshot, or once it has 64 later ones.
+   */
+  readonly leaseTo?: readonly (Holder | 'this process')[] | undefined
+}
+
+export interface CommittedSnapshot {
+  readonly entry: SnapshotEntry
+  /** The files of the leases to other processes, in the order of `leaseTo`. Removing such a file ends the lease. */
+  readonly leases: readonly string[]
 }
 
 export interface GcReport {
@@ -214,12 +232,11 @@ export interface SnapshotStore {
   resolve(ref: string): Promise<SnapshotEntry>
   describe(ref: string): Promise<SnapshotDescription>
   open(ref: string, options?: WorkOptions): Promise<OpenSnapshot>
+  /** For those who need a snapshot to stay, but read nothing of it now: the parent of a capture. */
+  keep(ref: string, options?: WorkOptions): Promise<KeptSnapshot>
   stage(): Promise<Staging>
   /** All or nothing. The parent must be in the store (IMAGE_MISMATCH). Tags move from where they were. */
-  commit(
-    draft: SnapshotDraft,
-    options?: WorkOptions & { readonly tags?: readonly string[] | undefined },
-  ): Promise<SnapshotEntry>
+  commit(draft: SnapshotDraft, options?: CommitOptions): Promise<CommittedSnapshot>
   tag(ref: string, tag: string): Promise<SnapshotEntry>
   /** The snapshot stays until gc. */
   untag(tag: string): Promise<SnapshotEntry>

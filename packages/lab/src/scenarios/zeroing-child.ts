@@ -62,7 +62,7 @@ async function addZeroingChild({ store }: ScenarioContext, tag: string): Promise
     absent: base.config.memoryPages - zeroed.count,
   })
   const config = { ...base.config, id, parent: base.entry.id, kind: 'diff' as const }
-  return await store.commit({ config, layerPath, statePath, disks: [] }, { tags: [tag] })
+  return (await store.commit({ config, layerPath, statePath, disks: [] }, { tags: [tag] })).entry
 }
 
 /** Gives the engine that restored it. */
