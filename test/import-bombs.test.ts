@@ -113,6 +113,24 @@ test('a blob with a hole of 2 TiB that no snapshot names is refused before it is
   expect(changes.filter(({ path }) => path.endsWith(name))).toEqual([])
 })
 
+test('a disk that truly has 2 TiB of hole, as its descriptor says, is refused before it is written', async () => {
+  const [disk] = manifest.disks
+  const digest = disk?.digest as string
+  truncateSync(blob(digest), 2 * tib)
+  rewrite({ ...manifest, disks: [{ ...(disk as typeof manifest.state), size: 2 * tib }] })
+  await assertRefused(await importAgain(), 'FORMAT_UNSUPPORTED', /more than 1024 GiB of holes/)
+  expect(changes.filter(({ path }) => path.endsWith(digest.slice(7)))).toEqual([])
+})
+
+test('a layer with more bytes than its image can have is refused before it is written', async () => {
+  const [layer] = manifest.layers
+  const digest = layer?.digest as string
+  truncateSync(blob(digest), 2 ** 30)
+  rewrite({ ...manifest, layers: [{ ...(layer as typeof manifest.state), size: 2 ** 30 }] })
+  await assertRefused(await importAgain(), 'CHECKSUM_MISMATCH', /cannot have the 1073741824 bytes/)
+  expect(changes.filter(({ path }) => path.endsWith(digest.slice(7)))).toEqual([])
+})
+
 test('a map that is said to have 2 TiB, and has, is refused before it is written', async () => {
   const { digest } = manifest.extentMap
   truncateSync(blob(digest), 2 * tib)

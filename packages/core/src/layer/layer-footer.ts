@@ -11,6 +11,13 @@ export const layerVersion = 1
 export const trailerBytes = 128
 export const runBytes = 12
 export const checksumBytes = 4
+
+/** No layer of an image of so many pages is longer: each page stored, and in a run of its own. */
+export const largestLayerBytes = (pages: number): number =>
+  pages * pageSizeBytes +
+  Math.min(pages, maxIndexRuns) * runBytes +
+  Math.ceil(pages / chunkPages) * checksumBytes +
+  trailerBytes
 /** Data pages a checksum: 2 MiB. */
 export const chunkPages = 512
 
