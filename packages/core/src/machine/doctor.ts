@@ -11,6 +11,7 @@ import { faultAroundBytes, faultAroundObstacle } from '../sys/fault-around.js'
 import { probeKvm } from '../sys/kvm.js'
 import { probeUserfaultfd } from '../sys/probe-userfaultfd.js'
 import { probeReflink } from '../sys/reflink.js'
+import { removeLeftTemporaries } from '../sys/temporaries.js'
 import { recallLinuxVerdict } from './linux-verdict.js'
 import { assertUsableRuntime, runtimeDirectory } from './runtime-directory.js'
 
@@ -32,7 +33,7 @@ export async function checkHost(
     checkKvm(),
     checkUserfaultfd(),
     checkPtrace(),
-    checkReflink(options.directory ?? process.cwd()),
+    await checkReflink(options.directory ?? process.cwd()),
     checkMemory(),
     checkDirtyLogging(),
     checkMapCount(),
@@ -160,8 +161,9 @@ export function checkPtrace(): HostCheck {
   }
 }
 
-function checkReflink(directory: string): HostCheck {
+async function checkReflink(directory: string): Promise<HostCheck> {
   const id = 'reflink'
+  await removeLeftTemporaries(directory)
   const probe = probeReflink(directory)
   if (probe === 'works')
     return { id, status: 'ok', finding: `files in ${directory} can share blocks: flattening copies nothing` }

@@ -1,7 +1,7 @@
-import { randomBytes } from 'node:crypto'
-import { closeSync, openSync, rmSync, writeSync } from 'node:fs'
+import { closeSync, openSync, unlinkSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
 import { declare, errno, errnoName, errnoNumber, syscallError } from './libc.js'
+import { temporaryName } from './temporary-name.js'
 
 // linux/fs.h: _IOW(0x94, 9, int)
 const FICLONE = 0x40049409
@@ -81,21 +81,37 @@ export function copyFileRange(
 
 /** 'works', or the reason why files in `directory` cannot share blocks. */
 export function probeReflink(directory: string): string {
-  const probe = join(directory, `.varve-reflink-probe-${randomBytes(6).toString('hex')}`)
-  const [a, b] = [`${probe}-a`, `${probe}-b`]
   let source: number | undefined
   let target: number | undefined
   try {
-    source = openSync(a, 'wx+', 0o600)
-    target = openSync(b, 'wx+', 0o600)
+    source = openNameless(directory)
+    target = openNameless(directory)
     writeSync(source, Buffer.alloc(4096, 1))
     return ioctlNumber(target, FICLONE, source) === 0 ? 'works' : errnoName(errno())
   } catch (error) {
     return (error as Error).message
   } finally {
     for (const fd of [source, target]) if (fd !== undefined) closeSync(fd)
-    for (const path of [a, b]) rmSync(path, { force: true })
   }
+}
+
+/**
+ * A new file that goes with its descriptor. Its name is there for a moment: a process that is killed in between leaves a temporary, which the
+ * next maker of a file in that directory removes (temporaries.ts). O_TMPFILE has no name at all, but not every file system has it.
+ */
+function openNameless(directory: string): number {
+  const path = join(directory, temporaryName())
+  const fd = openSync(path, 'wx+', 0o600)
+  try {
+    unlinkSync(path)
+  } catch (error) {
+    // Before it is locked, another process may take it for left over.
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') {
+      closeSync(fd)
+      throw error
+    }
+  }
+  return fd
 }
 
 // linux/falloc.h: FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE

@@ -44,6 +44,29 @@ test('what a process is making stays, however old it is; other names stay', asyn
   expect(readdirSync(directory)).not.toContain(left)
 })
 
+test.each([1, 2])(
+  'a probe for shared blocks that is killed at its file %i leaves nothing for long',
+  async (nth) => {
+    const probe = `import fs from 'node:fs'
+    import { syncBuiltinESMExports } from 'node:module'
+    const { openSync } = fs
+    let opened = 0
+    fs.openSync = (path, ...rest) => {
+      const fd = openSync(path, ...rest)
+      if (String(path).includes('/.varve-') && ++opened === ${nth}) process.kill(process.pid, 'SIGKILL')
+      return fd
+    }
+    syncBuiltinESMExports()
+    const { probeReflink } = await import(process.argv[1])
+    probeReflink(process.argv[2])`
+    const module = join(import.meta.dirname, '../../dist/sys/reflink.js')
+    const run = spawn(process.execPath, ['--input-type=module', '-e', probe, module, directory])
+    expect(await once(run, 'exit')).toEqual([null, 'SIGKILL'])
+    await publishFile(at('made'), async () => {})
+    expect(readdirSync(directory)).toEqual(['made'])
+  },
+)
+
 test('makers and those that look for what is left do not get in each other’s way', async () => {
   let ended = false
   const looking = (async () => {

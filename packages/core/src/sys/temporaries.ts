@@ -1,11 +1,9 @@
-import { randomBytes } from 'node:crypto'
 import { lstatSync } from 'node:fs'
 import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { lockDescriptor, tryLockExisting } from './file-lock.js'
 import { createFile, removeFile, type WritableFile } from './mutations.js'
-
-const temporaryName = /^\.varve-tmp-[0-9a-f]{16}$/
+import { isTemporaryName, temporaryName } from './temporary-name.js'
 
 /**
  * A new file under a temporary name in a directory, locked by flock(2) as long as it is open: so another
@@ -13,7 +11,7 @@ const temporaryName = /^\.varve-tmp-[0-9a-f]{16}$/
  */
 export async function createLockedTemporary(directory: string): Promise<WritableFile> {
   for (;;) {
-    const path = join(directory, `.varve-tmp-${randomBytes(8).toString('hex')}`)
+    const path = join(directory, temporaryName())
     const file = await createFile(path)
     try {
       // Before the file was locked, another process may have removed it as left over.
@@ -32,7 +30,7 @@ export async function createLockedTemporary(directory: string): Promise<Writable
 /** Removes files that ended processes left in a directory. Skips files that this user cannot open or list. */
 export async function removeLeftTemporaries(directory: string): Promise<void> {
   const names = await readdir(directory).catch(() => [])
-  for (const name of names.filter((it) => temporaryName.test(it))) {
+  for (const name of names.filter(isTemporaryName)) {
     const path = join(directory, name)
     const lock = await tryLockExisting(path).catch(() => undefined)
     if (lock === undefined || lock === 'missing') continue
