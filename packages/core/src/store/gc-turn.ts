@@ -13,8 +13,12 @@ export function gcTurn(paths: StorePaths, { signal, onProgress }: WorkOptions): 
   return lock(paths.gc, { signal, onWait: () => onProgress?.('waiting for a gc of another process') })
 }
 
-/** The longest that gc keeps the store's lock: a capture waits for it while its guest stands still. */
-const batchMs = 5
+/**
+ * The longest that gc works while it holds the store's lock. A capture waits for the lock while its guest
+ * stands still. This is shorter than a time slice of the scheduler: a thread that has just slept rarely loses
+ * its core within it.
+ */
+const batchMs = 2
 /**
  * Longer than a waiting process sleeps between two looks at a lock (20 ms, sys/file-lock.ts), so it gets its
  * turn.
@@ -28,7 +32,7 @@ const pauseMs = 25
 export async function inShortTurns<T>(
   store: LocalStore,
   items: readonly T[],
-  { begin, each }: { readonly begin: () => Promise<void>; readonly each: (item: T) => void },
+  { begin, each }: { readonly begin: () => Promise<void> | void; readonly each: (item: T) => void },
   options: WorkOptions,
 ): Promise<void> {
   for (let next = 0; next < items.length; ) {

@@ -10,6 +10,7 @@ import { refuse } from './mutations.js'
 const LOCK_SH = 1
 const LOCK_EX = 2
 const LOCK_NB = 4
+const LOCK_UN = 8
 
 // Safe: integers only.
 const flock = declare<[number, number]>('int flock(int fd, int operation)')
@@ -61,7 +62,11 @@ export const lockDescriptor = (fd: number, path: string): boolean => lockNow(fd,
 
 const held = (handle: FileHandle, path: string): FileLock => ({
   path,
-  [Symbol.asyncDispose]: () => handle.close(),
+  [Symbol.asyncDispose]: async () => {
+    // At once: on a busy host a close waits for its turn in the thread pool for tens of milliseconds.
+    if (handle.fd >= 0) flock(handle.fd, LOCK_UN)
+    await handle.close()
+  },
 })
 
 /** Takes a shared lock until the file is closed; false if a process holds the exclusive one. */
