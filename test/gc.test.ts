@@ -58,6 +58,17 @@ async function pack(ref: string) {
   return manifest.digest
 }
 
+test('copies of disks that do not say whose they are stay, and are named', async () => {
+  const unknown = join(store.paths.clones, 'varve-an-old-one-0123456789ab')
+  mkdirSync(unknown, { mode: 0o700 })
+  writeFileSync(join(unknown, 'disk-data'), 'what a guest wrote')
+  for (const dryRun of [true, false]) {
+    const report = await store.gc({ dryRun })
+    expect(report).toMatchObject({ removedClones: 0, unknownClones: [unknown] })
+  }
+  expect(readdirSync(unknown)).toEqual(['disk-data'])
+})
+
 describe('a lease that appears while gc puts blobs aside', () => {
   test('keeps the blobs of the manifest that it names, which its snapshot has no more', async () => {
     const { id } = await addSnapshot(store, someplan(1), { tags: ['base'] })

@@ -38,6 +38,8 @@ Examples:
     for (const id of removedSnapshots) context.print(`snapshot ${shortId(id)}`)
     if (parts.length === 0) context.print('nothing to remove')
     else context.print(`${dryRun ? 'would remove' : 'removed'} ${parts.join(', ')}`)
+    for (const path of report.unknownClones)
+      context.print(`kept ${path}: it does not say which machine’s disks it has; if none runs, rm -r it`)
     if (leasedBlobs > 0)
       context.print(`kept ${count(leasedBlobs, 'blob')} that no tag needs but a machine or command does`)
   },

@@ -1,3 +1,4 @@
+import { lstatSync } from 'node:fs'
 import { throwIfAborted } from '../layer/throw-if-aborted.js'
 import { removeDirectory, removeFile, renameSmallFile, syncDirectory } from '../sys/mutations.js'
 import { type HeldDirectory, holdOwnDirectory } from '../sys/own-directory.js'
@@ -45,7 +46,8 @@ export async function collectGarbage(
     if (isHex(name)) removedBlobs++
     await (found?.isDirectory() ? removeDirectory : removeFile)(garbage.at(name))
   }
-  const left = await leftOvers(store, await leftClones(store.paths.clones))
+  const clones = await leftClones(store.paths.clones)
+  const left = await leftOvers(store, clones.ended)
   await removeLeftOvers(store, left)
   await syncDirectory(store.paths.blobs)
   return {
@@ -56,6 +58,7 @@ export async function collectGarbage(
     removedFlat: left.flats.filter((name) => !/\.(mark|lock)$/.test(name)).length,
     removedLeases: left.leases.filter((name) => !isTemporary(name)).length,
     removedClones: left.clones.length,
+    unknownClones: clones.unknown,
     leasedBlobs,
   }
 }
@@ -86,7 +89,8 @@ async function look(store: LocalStore, { onProgress }: WorkOptions) {
 async function lookOnly(store: LocalStore, options: WorkOptions): Promise<GcReport> {
   const { unneeded, droppable, leasedBlobs } = await look(store, options)
   const ids = new Set(droppable.map(({ id }) => id))
-  const left = await leftOvers(store, await leftClones(store.paths.clones), ids)
+  const clones = await leftClones(store.paths.clones)
+  const left = await leftOvers(store, clones.ended, ids)
   let removedBytes = 0
   for (const digest of unneeded) removedBytes += Number((await store.blobs.stat(digest))?.blocks ?? 0n) * 512
   return {
@@ -97,26 +101,25 @@ async function lookOnly(store: LocalStore, options: WorkOptions): Promise<GcRepo
     removedFlat: left.flats.filter((name) => !/\.(mark|lock)$/.test(name)).length,
     removedLeases: left.leases.filter((name) => !isTemporary(name)).length,
     removedClones: left.clones.length,
+    unknownClones: clones.unknown,
     leasedBlobs,
   }
 }
 
 /** After a gc that was cut off, garbage may hold what is needed again: all goes back, and is judged anew. */
-async function takeBack(store: LocalStore, { garbage, blobs }: Held, options: WorkOptions): Promise<void> {
-  const names = garbage.names().filter(isHex)
-  const there = new Set(blobs.names())
-  const putBack = (name: string) => {
-    // If a writer has written the blob again meanwhile, that one may be the undamaged one.
-    if (!there.has(name)) renameSmallFile(garbage.at(name), blobs.at(name))
-  }
-  const begin = async () => {
-    for (const name of blobs.names()) there.add(name)
-  }
-  await inShortTurns(store, names, { begin, each: putBack }, options)
+async function takeBack(store: LocalStore, held: Held, options: WorkOptions): Promise<void> {
+  const names = held.garbage.names().filter(isHex)
+  await inShortTurns(store, names, { begin: () => {}, each: (name) => putBack(held, name) }, options)
   if (names.length > 0) await syncDirectory(store.paths.blobs)
 }
 
-/** Returns the removed entries: those that still had no tag. */
+/** A blob that was written anew meanwhile may be the whole one of the two. */
+function putBack({ garbage, blobs }: Held, name: string): void {
+  if (lstatSync(blobs.at(name).reached, { throwIfNoEntry: false }) === undefined)
+    renameSmallFile(garbage.at(name), blobs.at(name))
+}
+
+/** Gives the entries that were without a tag still when they went. */
 async function dropReferences(
   store: LocalStore,
   droppable: readonly SnapshotEntry[],
@@ -146,7 +149,8 @@ async function setAside(
 ): Promise<void> {
   let seen = ''
   const begin = async () => {
-    const found = await statOrNone(store.paths.index)
+    // In this thread: a turn of the thread pool can take longer than all the rest.
+    const found = lstatSync(store.paths.index, { bigint: true, throwIfNoEntry: false })
     const state = `${found?.ino} ${found?.mtimeNs} ${found?.size}`
     if (state !== seen) await needed.addIndex(await store.index())
     seen = state
@@ -165,7 +169,7 @@ async function setAside(
 async function putBackLeased(
   store: LocalStore,
   dropped: readonly SnapshotEntry[],
-  { garbage, blobs }: Held,
+  held: Held,
   options: WorkOptions,
 ): Promise<readonly SnapshotEntry[]> {
   const { live } = await readLeases(store.paths.leases)
@@ -173,9 +177,8 @@ async function putBackLeased(
   const needed = new NeededBlobs(store)
   await needed.addIndex({ snapshots: back, foreign: [] })
   for (const lease of live) needed.addLease(lease)
-  const names = garbage.names().filter((name) => isHex(name) && needed.has(digestOf(name)))
-  const there = new Set(names.length > 0 ? blobs.names() : [])
-  for (const name of names) if (!there.has(name)) renameSmallFile(garbage.at(name), blobs.at(name))
+  const names = held.garbage.names().filter((name) => isHex(name) && needed.has(digestOf(name)))
+  for (const name of names) putBack(held, name)
   if (names.length > 0) await syncDirectory(store.paths.blobs)
   if (back.length > 0)
     await store.locked(

@@ -146,6 +146,11 @@ export interface GcReport {
   readonly removedLeases: number
   /** Copies of disks whose machines have ended. */
   readonly removedClones: number
+  /**
+   * Directories with copies of disks that do not say which machine they belong to, as older versions made them: they stay. Remove them if no
+   * machine is running whose disks they are.
+   */
+  readonly unknownClones: readonly string[]
   /** Blobs that no tag keeps but a lease does. */
   readonly leasedBlobs: number
 }
