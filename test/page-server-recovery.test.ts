@@ -85,6 +85,25 @@ describe('when the server is killed, its guard takes over', () => {
     expect(await words(world, allPages)).toEqual(expected)
   })
 
+  test('a recording that was on says that it is lost before another server answers; one that begins then waits', async () => {
+    await using world = await openWorld()
+    const pageServer = await startPageServer(optionsOf(world))
+    await attached(world)
+    const { server, guard } = await guarded(pageServer, world.vmm.identity)
+    await pageServer.record({ writes: false })
+    kill(guard)
+    kill(server)
+    await expect(pageServer.recorded()).rejects.toMatchObject({
+      code: 'RECORDER_UNRELIABLE',
+      message: expect.stringContaining('lost'),
+    })
+    const begun = pageServer.record({ writes: false })
+    await ensurePageServer(world.runtime)
+    expect(await begun).toEqual({ fromTheFirst: false })
+    expect(await words(world, [7])).toEqual([wordOfPage(7)])
+    expect((await pageServer.recorded({ next: 'stop' })).touched).toEqual(pageSetFromPages([7]))
+  })
+
   test('a recording is lost and says so; nothing stays protected; the next one is right', async () => {
     await using world = await openWorld()
     const pageServer = await startPageServer(optionsOf(world))

@@ -61,7 +61,8 @@ export interface FaultSource {
   }): Promise<{ readonly fromTheFirst: boolean }>
   /**
    * What was recorded since the begin of the period. `next`: what then (default `go-on`). A period that begins while the VM
-   * is paused begins with what a snapshot taken in that pause holds. RECORDER_UNRELIABLE where nothing is recorded.
+   * is paused begins with what a snapshot taken in that pause holds. RECORDER_UNRELIABLE if nothing is recorded, or it was
+   * lost with the page server.
    */
   recorded(options?: {
     readonly next?: AfterRecorded

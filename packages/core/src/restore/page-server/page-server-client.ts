@@ -64,18 +64,28 @@ export function pageServerClient(directory: string, pages: number): PageServerCl
     prefetched: (ofCall) => report<ServedPrefetch>('prefetched', ofCall),
     graduation: (ofCall) => report<ServedGraduation>('graduation', ofCall),
     record: async ({ writes, signal }) => {
-      const answer = await askPageServer(path, { op: 'record', writes }, { signal })
+      const answer = await askSuccessor(path, { op: 'record', writes }, { signal })
       return { fromTheFirst: (answer as { fromTheFirst?: unknown }).fromTheFirst === true }
     },
-    recorded: async ({ next = 'go-on', signal } = {}) =>
-      recordedFromJson(await askPageServer(path, { op: 'recorded', next }, { signal }), pages),
+    recorded: async ({ next = 'go-on', signal } = {}) => {
+      try {
+        return recordedFromJson(await askPageServer(path, { op: 'recorded', next }, { signal }), pages)
+      } catch (cause) {
+        // No successor knows more: what was recorded was in the memory of the server that has ended.
+        if (isGone(cause))
+          throw new VarveError('RECORDER_UNRELIABLE', 'the recording was lost: the page server has ended', {
+            cause,
+          })
+        throw cause
+      }
+    },
   }
 }
 
 /** A successor listens within some 100 ms; on an emulated machine, where the guard itself is still starting, within seconds. */
 const takeOverMs = 15_000
 
-/** A question that may be asked twice: where the server dies, its successor answers. */
+/** A request that may come twice: where the server dies, its successor answers. A recording that the first one began is lost. */
 async function askSuccessor(
   path: string,
   request: Request,
