@@ -196,7 +196,7 @@ describe('a mapper', () => {
     mapper.order({ ...order, layers: [{ ...(order.layers[0] as { path: string }), storedPages: 2 }] })
     expect(await mapper.next()).toMatchObject({ state: 'failed', error: { code: 'IMAGE_MISMATCH' } })
     mapper.order({ ...order, vmm: { ...order.vmm, startTime: 1 } })
-    expect(await mapper.next()).toMatchObject({ state: 'failed', error: { code: 'NOT_FOUND' } })
+    expect(await mapper.next()).toMatchObject({ state: 'failed', error: { code: 'MACHINE_EXITED' } })
     mapper.order(order)
     expect(await mapper.next()).toEqual({ state: 'attached' })
     await load(machine)

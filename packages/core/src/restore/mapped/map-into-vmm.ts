@@ -3,13 +3,13 @@ import { isVarveError, VarveError } from '../../errors.js'
 import type { ExtentMap } from '../../layer/extent-map.js'
 import type { LayerFile } from '../../layer/layer-types.js'
 import { pageSizeBytes } from '../../memory/units.js'
-import { notFound, pathError } from '../../not-found.js'
+import { pathError } from '../../not-found.js'
 import { maxPassedDescriptors } from '../../sys/fd-passing.js'
 import { giveDescriptors } from '../../sys/inject-descriptors.js'
 import { Injection, systemCall } from '../../sys/injection.js'
 import { errnoName } from '../../sys/libc.js'
 import { openPidfd, signalPidfd } from '../../sys/pidfd.js'
-import { isAlive, type ProcessIdentity } from '../../sys/proc.js'
+import { isEnding, type ProcessIdentity } from '../../sys/proc.js'
 import { Tracee } from '../../sys/ptrace.js'
 import { SyscallTable } from '../../sys/syscall-table.js'
 import { awaitMemory } from './await-memory.js'
@@ -71,20 +71,19 @@ export interface MapReport {
  */
 export function mapIntoVmm(order: MapOrder, attached: () => void): MapReport {
   const pidfd = openPidfd(order.vmm)
-  if (pidfd === undefined) throw notFound('process', `there is no process ${order.vmm.pid}`)
+  if (pidfd === undefined) throw endedBeforeLoad(order.vmm)
   const files: number[] = []
   try {
     for (const layer of order.layers) files.push(openLayer(layer))
-    const tracee = Tracee.seize(order.vmm)
+    const tracee = seize(order.vmm)
     try {
       tracee.interrupt()
       const stop = tracee.wait()
-      if (stop.kind === 'ended')
-        throw new VarveError('MACHINE_EXITED', `process ${order.vmm.pid} ended (${stop.how}) before its load`)
+      if (stop.kind === 'ended') throw endedBeforeLoad(order.vmm, ` (${stop.how})`)
       attached()
       return map(tracee, pidfd, files, order)
     } catch (error) {
-      const ended = !isAlive(order.vmm)
+      const ended = isEnding(order.vmm)
       signalPidfd(pidfd, 'SIGKILL')
       // Its parent learns of its end only when the tracer has.
       while (tracee.wait().kind !== 'ended');
@@ -97,6 +96,17 @@ export function mapIntoVmm(order: MapOrder, attached: () => void): MapReport {
     }
   } finally {
     for (const fd of [pidfd, ...files]) closeSync(fd)
+  }
+}
+
+const endedBeforeLoad = ({ pid }: ProcessIdentity, how = '', cause?: unknown): VarveError =>
+  new VarveError('MACHINE_EXITED', `process ${pid} ended${how} before its load`, { cause })
+
+function seize(vmm: ProcessIdentity): Tracee {
+  try {
+    return Tracee.seize(vmm)
+  } catch (error) {
+    throw isEnding(vmm) ? endedBeforeLoad(vmm, '', error) : error
   }
 }
 
