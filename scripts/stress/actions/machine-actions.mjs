@@ -74,7 +74,12 @@ export async function adopt(worker, context) {
   }
   const { id, content, identity, begun, ready } = JSON.parse(readFileSync(adopted, 'utf8'))
   context.vms.push({ id, identity, begun, ready })
+  // It may have been killed, and its name given to a machine of another worker, which is that worker's alone.
+  const isThat = (it) => it.pid === identity.pid && it.startTime === identity.startTime
+  const found = listMachines(worker.run.runtime).find(({ record }) => record.id === id)
+  if (found !== undefined && !isThat(found.record.process)) return { skipped: 'another has its name' }
   const machine = await connectMachine(id, { runtimeDirectory: worker.run.runtime })
+  if (!isThat(machine.identity)) return { skipped: 'another has its name' }
   const vm = worker.keep(new Vm(machine, content, begun), context)
   vm.ready = ready
   return { vm: id, pages: await vm.verify(worker.random) }
