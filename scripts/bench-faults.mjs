@@ -13,6 +13,7 @@ import * as fs from 'node:fs'
 import { arch, cpus, loadavg, release } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { quantile } from './bench-restore/summary.mjs'
@@ -21,6 +22,7 @@ import { build, root } from './setup.mjs'
 build()
 const { emptyPageSet, onProcessEnd, pageRange } = await import('varve')
 const { startPageServer } = await import('../packages/core/dist/restore/page-server/start-page-server.js')
+const { ensurePageServer } = await import('../packages/core/dist/restore/page-server/ensure-page-server.js')
 const { processIdentity } = await import('../packages/core/dist/sys/proc.js')
 const { dropPageCache } = await import('../packages/core/dist/sys/fadvise.js')
 
@@ -49,8 +51,8 @@ const layer = join(directory, 'layer')
 /** Of the handlers; the client has the same, or the other. */
 const serverCpu = Math.min(1, cpus().length - 1)
 const contenders = {
-  'on demand': ['example', 'tight', 'page server', 'page server, single pages'],
-  sparse: ['example', 'tight', 'page server'],
+  'on demand': ['example', 'tight', 'page server', 'page server, rested', 'page server, single pages'],
+  sparse: ['example', 'tight', 'page server', 'page server, rested'],
   bulk: ['bulk', 'page server'],
   'bulk-direct': ['bulk-direct', 'page server'],
 }
@@ -59,8 +61,7 @@ const clientCpus = (cpus().length > 1 ? [serverCpu, 0] : [serverCpu]).filter((cp
   (options.cpus ?? 'one,two').split(',').includes(cpu === serverCpu ? 'one' : 'two'),
 )
 
-// Each ends soon after its client.
-process.env.VARVE_PAGE_SERVER_LINGER_MS = '500'
+process.env.VARVE_PAGE_SERVER_LINGER_MS = '60000'
 try {
   compile()
   makeLayer()
@@ -129,7 +130,11 @@ async function measure(what, name, clientCpu, own) {
   ])
   await peer.line()
   const served = await (name.startsWith('page server')
-    ? pageServer(own, socketPath, peer.child.pid, { bulk, single: name.endsWith('single pages') })
+    ? pageServer(own, socketPath, peer.child.pid, {
+        bulk,
+        single: name.endsWith('single pages'),
+        rested: name.endsWith('rested'),
+      })
     : inC(socketPath, name))
   try {
     peer.child.stdin.write('go\n')
@@ -156,7 +161,11 @@ async function inC(socketPath, mode) {
   }
 }
 
-async function pageServer(own, socketPath, pid, { bulk, single }) {
+async function pageServer(own, socketPath, pid, { bulk, single, rested }) {
+  const processes = await ensurePageServer(own)
+  if (rested)
+    do await sleep(500)
+    while (hasUserfaultfd(processes.server.pid) || hasUserfaultfd(processes.guard.pid))
   const server = await startPageServer({
     // One of its own, which starts on the CPU of this process and has mapped nothing yet.
     runtime: own,
@@ -181,8 +190,23 @@ async function pageServer(own, socketPath, pid, { bulk, single }) {
       if (state !== 'finished') throw new Error(`fetching ahead: ${state}, ${failure}`)
       return ms
     },
-    end: async () => {},
+    // Its guard first, which would go on otherwise.
+    end: async () => {
+      for (const it of [processes.guard, processes.server]) process.kill(it.pid, 'SIGKILL')
+    },
   }
+}
+
+/** Its warm-up is under way. */
+function hasUserfaultfd(pid) {
+  return fs.readdirSync(`/proc/${pid}/fd`).some((fd) => {
+    try {
+      return fs.readlinkSync(`/proc/${pid}/fd/${fd}`) === 'anon_inode:[userfaultfd]'
+    } catch {
+      // Closed meanwhile.
+      return false
+    }
+  })
 }
 
 function wholeImage() {
@@ -271,7 +295,8 @@ function report(rows) {
 random order; \`example\` is a handler in C written like Firecracker's example (poll, one message a read, the file mapped but not
 touched before), \`tight\` the least a handler can do (sleeping reads of up to 64 messages, the file's pages in its page table before).
 *Bulk*: everything by 2 MiB calls, from the page cache (\`bulk\`) and read past it (\`bulk-direct\`), against the same loop in C. One CPU: client and
-server share it; two: each has its own. The page server brings aligned fours of pages as long as they prove useful; *single pages* is the same without (as while recording).
+server share it; two: each has its own. The page server brings aligned fours of pages as long as they prove useful; *single pages* is the same without (as while recording);
+*rested* is one that had warmed up before its first VM came, the others were started for it.
 *Sparse*: each 13th page only, ascending, so that no neighbour is ever asked for.
 Medians; the ratios are medians of each round's. Every page is checked.
 ${environment.cpu}, ${environment.cores} CPUs, Linux ${environment.kernel}, Node ${environment.node}, load ${environment.load.toFixed(1)} at the end. Raw rows: [faults.jsonl](faults.jsonl).

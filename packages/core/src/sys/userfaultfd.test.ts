@@ -67,10 +67,10 @@ function nextEvents(): string[] {
   expect(poller.wait(5000)).toBe(1)
   const events: string[] = []
   const number = (address: number) => (address - memory.address) / page
-  const count = ops.readEvents(
-    (address) => events.push(`fault ${number(address)}`),
-    (start, end) => events.push(`remove ${number(start)}-${number(end)}`),
-  )
+  const count = ops.readEvents({
+    onPagefault: (address) => events.push(`fault ${number(address)}`),
+    onRemove: (start, end) => events.push(`remove ${number(start)}-${number(end)}`),
+  })
   expect(count).toBe(events.length)
   return events
 }
@@ -212,10 +212,7 @@ describe('write protection', () => {
     const written = copyIn(6, Buffer.alloc(page, 9))
     expect(poller.wait(5000)).toBe(1)
     const faults: [number, number][] = []
-    ops.readEvents(
-      (address, flags) => faults.push([address, flags]),
-      () => {},
-    )
+    ops.readEvents({ onPagefault: (address, flags) => faults.push([address, flags]), onRemove: () => {} })
     expect(faults).toEqual([[addressOf(6), UFFD_PAGEFAULT_FLAG_WP | UFFD_PAGEFAULT_FLAG_WRITE]])
     expect(ops.writeProtect(addressOf(6), page, false)).toBe('installed')
     await written
@@ -326,8 +323,5 @@ async function untilFaultsWait(count: number): Promise<void> {
 }
 
 function nextEventCount(): number {
-  return ops.readEvents(
-    () => {},
-    () => {},
-  )
+  return ops.readEvents({ onPagefault: () => {}, onRemove: () => {} })
 }

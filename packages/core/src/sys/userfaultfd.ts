@@ -24,7 +24,7 @@ const eventRemove = 0x15
 /** struct uffd_msg. */
 const messageBytes = 32
 /** One read takes this many; Firecracker has at most 32 vCPUs and a few device threads that can fault at once. */
-const maxMessages = 64
+export const maxMessages = 64
 
 /** asm/unistd.h; undefined where the architecture is not supported. */
 export const SYS_userfaultfd: number | undefined = { x64: 323, arm64: 282 }[process.arch as string]
@@ -97,6 +97,16 @@ export interface CopySource {
   readonly lengthBytes: number
 }
 
+/**
+ * The receiver of events. Methods, not functions made for each VM: V8 compiles `readEvents` for the functions
+ * that it calls, and would throw that away at the first fault of the next VM.
+ */
+export interface UserfaultEvents {
+  /** Flags as in struct uffd_msg. */
+  onPagefault(address: number, flags: number): void
+  onRemove(start: number, end: number): void
+}
+
 /** Reading faults from and installing pages through one userfaultfd. All buffers are made once. One thread only. */
 export class UserfaultOps {
   readonly #fd: number
@@ -112,16 +122,13 @@ export class UserfaultOps {
   }
 
   /**
-   * Reads what is pending, without waiting (the descriptor is non-blocking), and calls back once an event: addresses in
-   * bytes, flags as in struct uffd_msg. Gives the number of events.
+   * Reads what is pending, without waiting (the descriptor is non-blocking), and calls back once an event. Addresses
+   * are in bytes. Gives the number of events.
    *
    * Removals come first, although the kernel hands out faults before older events: once a removal was read, nothing
    * holds a copy back any more, and old content could be installed in a page that is being, or has been, removed.
    */
-  readEvents(
-    onPagefault: (address: number, flags: number) => void,
-    onRemove: (start: number, end: number) => void,
-  ): number {
+  readEvents(to: UserfaultEvents): number {
     const bytes = Number(read(this.#fd, this.#messages, messageBytes * maxMessages))
     if (bytes < 0) {
       const number = errno()
@@ -131,9 +138,9 @@ export class UserfaultOps {
     const count = Math.floor(bytes / messageBytes)
     // Nothing but these two is asked for at UFFDIO_API by Firecracker.
     for (let index = 0; index < count; index++)
-      if (this.#isEvent(index, eventRemove)) onRemove(this.#word(index, 1), this.#word(index, 2))
+      if (this.#isEvent(index, eventRemove)) to.onRemove(this.#word(index, 1), this.#word(index, 2))
     for (let index = 0; index < count; index++)
-      if (this.#isEvent(index, eventPagefault)) onPagefault(this.#word(index, 2), this.#word(index, 1))
+      if (this.#isEvent(index, eventPagefault)) to.onPagefault(this.#word(index, 2), this.#word(index, 1))
     return count
   }
 

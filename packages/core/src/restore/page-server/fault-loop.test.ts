@@ -7,8 +7,10 @@ import { pagesOf } from '../../memory/page-set.js'
 import {
   type CopySource,
   type InstallResult,
+  maxMessages,
   UFFD_PAGEFAULT_FLAG_WP,
   UFFD_PAGEFAULT_FLAG_WRITE,
+  type UserfaultEvents,
 } from '../../sys/userfaultfd.js'
 import { counterNames, FaultLoop, type FaultOps } from './fault-loop.js'
 import type { ServedRegion } from './handshake.js'
@@ -33,14 +35,11 @@ class RecordingOps implements FaultOps {
     return this.reads.some((events) => events.some((event) => 'remove' in event))
   }
 
-  readEvents(
-    onPagefault: (address: number, flags: number) => void,
-    onRemove: (a: number, b: number) => void,
-  ) {
+  readEvents(to: UserfaultEvents) {
     const events = this.reads.shift() ?? []
     for (const event of events)
-      if ('fault' in event) onPagefault(event.fault, event.flags ?? 0)
-      else onRemove(...event.remove)
+      if ('fault' in event) to.onPagefault(event.fault, event.flags ?? 0)
+      else to.onRemove(...event.remove)
     return events.length
   }
 
@@ -132,6 +131,31 @@ describe('a page of a layer', () => {
     const { ops, serve } = setUp()
     serve([{ fault: 20_042 * page + 4095 }])
     expect(ops.calls).toEqual(['copy 20042 layer0[42] 1'])
+  })
+})
+
+describe('a turn', () => {
+  test('reads once where a second read found nothing last time, and tries again in one of 16', () => {
+    const { ops, serve } = setUp()
+    const left = () => ops.reads.splice(0).length
+    serve([fault(5_001)], [], [fault(5_002)])
+    expect(left()).toBe(1)
+    for (let turn = 1; turn < 16; turn++) {
+      serve([fault(5_000 + 2 * turn)], [fault(5_001 + 2 * turn)])
+      expect(left()).toBe(1)
+    }
+    serve([fault(5_100)], [fault(5_101)])
+    expect(left()).toBe(0)
+    serve([fault(5_102)], [fault(5_103)], [fault(5_104)])
+    expect(left()).toBe(0)
+  })
+
+  test('reads on after as many events as one read can take, whatever it found last time', () => {
+    const { ops, serve } = setUp()
+    serve([fault(5_001)], [])
+    const full = Array.from({ length: maxMessages }, (_, index) => fault(5_100 + index))
+    serve(full, [fault(5_200)])
+    expect(ops.reads).toEqual([])
   })
 })
 

@@ -4,8 +4,10 @@ import { pageSizeBytes } from '../../memory/units.js'
 import {
   type CopySource,
   type InstallResult,
+  maxMessages,
   UFFD_PAGEFAULT_FLAG_WP,
   UFFD_PAGEFAULT_FLAG_WRITE,
+  type UserfaultEvents,
   type UserfaultOps,
 } from '../../sys/userfaultfd.js'
 import { FaultRecord, type RecordedFaults } from './fault-record.js'
@@ -36,6 +38,13 @@ const zeroWindowPages = 512
 /** Faults that wait for a REMOVE event to be read. Each is a sleeping thread of the VMM, so there are never many. */
 const maxDeferred = 4096
 
+/**
+ * A guest that shares its CPU with this thread may have run, and faulted again, by the time a fault is
+ * answered; then a second read saves a call of poll. Elsewhere it finds nothing, so it is made in one turn of
+ * so many only, to see.
+ */
+const tryAgainEvery = 16
+
 /** Reads before an operation that wants to know what happened until now. */
 const readsAtOnce = 16
 
@@ -60,7 +69,7 @@ export type FaultOps = Pick<
  * Answers the faults of one VM. Everything is allocated here, once; a fault allocates nothing. It runs on one thread,
  * which may block in system calls only.
  */
-export class FaultLoop {
+export class FaultLoop implements UserfaultEvents {
   readonly #ops: FaultOps
   readonly #regions: readonly ServedRegion[]
   readonly #map: ExtentMap
@@ -75,6 +84,9 @@ export class FaultLoop {
   readonly #gate: FetchGate | undefined
   #record: FaultRecord | undefined
   #broken = false
+  /** The last second read of a turn found something. */
+  #readAgain = true
+  #turns = 0
 
   constructor(parts: {
     readonly ops: FaultOps
@@ -111,8 +123,13 @@ export class FaultLoop {
     this.#gate?.beginReading()
     try {
       if (this.#ops.removalPending()) this.#removed.expect()
-      for (let reads = 0; reads < maxReads; reads++)
-        if (this.#ops.readEvents(this.#onPagefault, this.#onRemove) === 0) break
+      for (let reads = 0; reads < maxReads; reads++) {
+        const events = this.#ops.readEvents(this)
+        if (reads === 1) this.#readAgain = events > 0
+        if (events === 0) break
+        // Less than there is room for was all there was.
+        if (reads === 0 && events < maxMessages && !this.#triesAgain()) break
+      }
       this.#removed.settle()
       this.#retryDeferred()
       return this.#deferredCount > 0
@@ -122,6 +139,11 @@ export class FaultLoop {
     } finally {
       this.#gate?.endReading()
     }
+  }
+
+  /** Whether to read what may have come since the first read of this turn. */
+  #triesAgain(): boolean {
+    return this.#readAgain || ++this.#turns % tryAgainEvery === 0
   }
 
   /**
@@ -194,7 +216,8 @@ export class FaultLoop {
     throw new VarveError('RECORDER_UNRELIABLE', `memory at ${address} keeps changing: it was not protected`)
   }
 
-  readonly #onPagefault = (address: number, flags: number): void => {
+  /** As `UserfaultEvents` has it: called by `serve`. */
+  onPagefault(address: number, flags: number): void {
     const region = this.#regionAt(address)
     const page = pageOf(region, address)
     this.#record?.note(page, flags)
@@ -210,7 +233,8 @@ export class FaultLoop {
     }
   }
 
-  readonly #onRemove = (start: number, end: number): void => {
+  /** As `onPagefault`. */
+  onRemove(start: number, end: number): void {
     // Firecracker removes within one region at a time, but nothing here depends on it.
     for (let index = this.#indexAt(start); index < this.#regions.length; index++) {
       const region = this.#regions[index] as ServedRegion

@@ -27,13 +27,16 @@ export class FaultThread {
   /** Where each VM that asked for it wants its faults answered. */
   readonly #places = new Map<number, number>()
   readonly #anywhere = threadCpus(0)
+  /** How many CPUs the thread may use; it looks there. */
+  readonly #cpus = new Int32Array(new SharedArrayBuffer(4))
   /** Who waits for an answer, in the order of the orders. */
   readonly #waiting: ((answer: FaultAnswer) => void)[] = []
 
   constructor(events: FaultThreadEvents) {
     const { onFailure } = events
+    this.#cpus[0] = this.#anywhere.length
     this.#worker = new Worker(new URL('./fault-worker.js', import.meta.url), {
-      workerData: { orderEvent: this.#orderEvent } satisfies FaultWorkerData,
+      workerData: { orderEvent: this.#orderEvent, cpus: this.#cpus } satisfies FaultWorkerData,
     })
     this.#worker.once('error', onFailure)
     this.#worker.once('exit', () =>
@@ -75,7 +78,9 @@ export class FaultThread {
     } else this.#places.set(vm, cpu)
     const thread = await this.#ready
     try {
-      placeThread(thread, this.#places.size === 0 ? this.#anywhere : [...new Set(this.#places.values())])
+      const cpus = this.#places.size === 0 ? this.#anywhere : [...new Set(this.#places.values())]
+      placeThread(thread, cpus)
+      Atomics.store(this.#cpus, 0, cpus.length)
     } catch (error) {
       this.#places.delete(vm)
       throw error

@@ -5,17 +5,21 @@ import { threadId } from '../../sys/affinity.js'
 import { clearEvent } from '../../sys/eventfd.js'
 import { mapAnonymous } from '../../sys/memory-map.js'
 import { Poller } from '../../sys/poll.js'
+import { runnableThreads } from '../../sys/runnable.js'
 import { UserfaultOps } from '../../sys/userfaultfd.js'
 import { FaultLoop } from './fault-loop.js'
 import type { FaultAnswer, FaultedVmParts, FaultMessage, FaultOrder } from './fault-orders.js'
 import { FetchGate } from './fetch-gate.js'
 import { Graduation } from './graduation.js'
 import { RemovedPages } from './removed-pages.js'
+import { Spin } from './spin.js'
 import { removalLog } from './vm-state.js'
 
 export interface FaultWorkerData {
   /** Polls readable when orders were posted. */
   readonly orderEvent: number
+  /** How many CPUs the thread may use: one word of shared memory. */
+  readonly cpus: Int32Array
 }
 
 /** How soon deferred faults are tried again while no new event comes. */
@@ -44,7 +48,7 @@ interface FaultedVm {
   over: boolean
 }
 
-const { orderEvent } = workerData as FaultWorkerData
+const { orderEvent, cpus } = workerData as FaultWorkerData
 const port = parentPort
 if (port === null) throw new Error('fault-worker.js is a worker thread')
 const say = (message: FaultMessage) => port.postMessage(message)
@@ -58,14 +62,31 @@ let graduating = 0
 /** How long to wait for demand before the next piece. */
 let pace = 0
 let next = 0
+/** Faults of some VM wait to be tried again. */
+let again = false
+let turns = 0
+const spin = new Spin(cpus, runnableThreads, () => performance.now())
 say({ thread: threadId() })
-for (let again = false, turns = 0; !stopped; turns++) {
-  const ready = poller.wait(again ? retryMs : graduating === 0 ? -1 : pace)
-  if (poller.readable(0)) {
-    obeyAll()
-    // A userfaultfd may be new to the poller, and is never read before it was polled.
-    continue
-  }
+while (!stopped) {
+  const ready = waitForDemand()
+  // A userfaultfd may be new to the poller, and is never read before it was polled.
+  if (poller.readable(0)) obeyAll()
+  else turn(ready)
+}
+
+/** How many descriptors have something. */
+function waitForDemand(): number {
+  if (!again && graduating === 0)
+    while (spin.goesOn()) {
+      const ready = poller.wait(0)
+      if (ready > 0) return ready
+    }
+  return poller.wait(again ? retryMs : graduating === 0 ? -1 : pace)
+}
+
+/** Apart from what orders need: V8 compiles it as it is used, and would throw that away at the first order. */
+function turn(ready: number): void {
+  spin.asked()
   again = false
   let over = 0
   for (let index = 0; index < vms.length; index++) {
@@ -79,9 +100,11 @@ for (let again = false, turns = 0; !stopped; turns++) {
     }
     if (vm.over) over++
   }
+  spin.answered()
   if (over > 0) keep((vm) => !vm.over)
   // Demand comes first.
   if (graduating > 0 && (ready === 0 || turns % turnsAPiece === 0)) pace = bringOne() ? 0 : retryMs
+  turns++
 }
 
 /** A piece for the next VM that is to graduate. False where all there is has to wait. */
