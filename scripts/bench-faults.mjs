@@ -13,7 +13,6 @@ import * as fs from 'node:fs'
 import { arch, cpus, loadavg, release } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { quantile } from './bench-restore/summary.mjs'
@@ -51,8 +50,8 @@ const layer = join(directory, 'layer')
 /** Of the handlers; the client has the same, or the other. */
 const serverCpu = Math.min(1, cpus().length - 1)
 const contenders = {
-  'on demand': ['example', 'tight', 'page server', 'page server, rested', 'page server, single pages'],
-  sparse: ['example', 'tight', 'page server', 'page server, rested'],
+  'on demand': ['example', 'tight', 'page server', 'page server, single pages'],
+  sparse: ['example', 'tight', 'page server'],
   bulk: ['bulk', 'page server'],
   'bulk-direct': ['bulk-direct', 'page server'],
 }
@@ -133,7 +132,6 @@ async function measure(what, name, clientCpu, own) {
     ? pageServer(own, socketPath, peer.child.pid, {
         bulk,
         single: name.endsWith('single pages'),
-        rested: name.endsWith('rested'),
       })
     : inC(socketPath, name))
   try {
@@ -161,11 +159,8 @@ async function inC(socketPath, mode) {
   }
 }
 
-async function pageServer(own, socketPath, pid, { bulk, single, rested }) {
+async function pageServer(own, socketPath, pid, { bulk, single }) {
   const processes = await ensurePageServer(own)
-  if (rested)
-    do await sleep(500)
-    while (hasUserfaultfd(processes.server.pid) || hasUserfaultfd(processes.guard.pid))
   const server = await startPageServer({
     // One of its own, which starts on the CPU of this process and has mapped nothing yet.
     runtime: own,
@@ -195,18 +190,6 @@ async function pageServer(own, socketPath, pid, { bulk, single, rested }) {
       for (const it of [processes.guard, processes.server]) process.kill(it.pid, 'SIGKILL')
     },
   }
-}
-
-/** Its warm-up is under way. */
-function hasUserfaultfd(pid) {
-  return fs.readdirSync(`/proc/${pid}/fd`).some((fd) => {
-    try {
-      return fs.readlinkSync(`/proc/${pid}/fd/${fd}`) === 'anon_inode:[userfaultfd]'
-    } catch {
-      // Closed meanwhile.
-      return false
-    }
-  })
 }
 
 function wholeImage() {
@@ -295,8 +278,7 @@ function report(rows) {
 random order; \`example\` is a handler in C written like Firecracker's example (poll, one message a read, the file mapped but not
 touched before), \`tight\` the least a handler can do (sleeping reads of up to 64 messages, the file's pages in its page table before).
 *Bulk*: everything by 2 MiB calls, from the page cache (\`bulk\`) and read past it (\`bulk-direct\`), against the same loop in C. One CPU: client and
-server share it; two: each has its own. The page server brings aligned fours of pages as long as they prove useful; *single pages* is the same without (as while recording);
-*rested* is one that had warmed up before its first VM came, the others were started for it.
+server share it; two: each has its own. The page server brings aligned fours of pages as long as they prove useful; *single pages* is the same without (as while recording).
 *Sparse*: each 13th page only, ascending, so that no neighbour is ever asked for.
 Medians; the ratios are medians of each round's. Every page is checked.
 ${environment.cpu}, ${environment.cores} CPUs, Linux ${environment.kernel}, Node ${environment.node}, load ${environment.load.toFixed(1)} at the end. Raw rows: [faults.jsonl](faults.jsonl).

@@ -33,7 +33,6 @@ const isDead = (waitMs: number) => poller === undefined || poller.wait(waitMs) >
 const early = isDead(restMs)
 const ready = early ? undefined : runPageServer(order)
 await ready?.ready()
-await ready?.warmUp(() => isDead(0))
 if (!early) isDead(-1)
 // A server that ends without a failure has no VM any more, or has left its VMs to another server.
 if (await takeTurn(order.runtime)) {

@@ -16,7 +16,6 @@ import { PrefetchPool } from './prefetch-pool.js'
 import { ServedVm, type ServerParts } from './served-vm.js'
 import { addServedVm, removeServedVm } from './served-vms.js'
 import { nameSuccessor } from './successor.js'
-import { WarmUp } from './warm-up.js'
 
 /** How soon the server notices that its guard has ended, or a VM that has not handed over its memory. */
 const lookMs = 100
@@ -30,9 +29,6 @@ const nameGuardMs = 5000
  */
 const takeOnMs = 5000
 const takeOnLookMs = 5
-
-/** How soon one that warms up while it stands by notices that it is needed. */
-const standByLookMs = 2
 
 export interface PageServerOptions {
   /** The runtime directory whose VMs it serves. */
@@ -52,7 +48,6 @@ export class PageServerProcess {
   readonly #guards: GuardWatch
   readonly #self: ProcessIdentity
   readonly #parts: ServerParts
-  readonly #warmUp: WarmUp
   readonly #vms = new Map<number, ServedVm>()
   #poller = new Poller([])
   #numbers = 0
@@ -62,7 +57,6 @@ export class PageServerProcess {
   #leaving: Promise<void> | undefined
   #left = false
   #orderSocket: LineServer | undefined
-  #stopping = false
   #idleSince = performance.now()
 
   constructor(options: PageServerOptions) {
@@ -85,7 +79,6 @@ export class PageServerProcess {
       prefetches: new PrefetchPool(),
       processes: () => ({ server: self, guard: this.#guards.guard }),
     }
-    this.#warmUp = new WarmUp(this.#parts.faults)
   }
 
   /** The thread that answers faults is there: what is left of `open` takes a few milliseconds. */
@@ -93,17 +86,9 @@ export class PageServerProcess {
     return this.#parts.faults.ready()
   }
 
-  /** For one that stands by: warms the fault thread up until that is done, or `until` says so. */
-  async warmUp(until: () => boolean): Promise<void> {
-    const look = setInterval(() => until() && void this.#warmUp.halt(), standByLookMs)
-    await this.#warmUp.run()
-    clearInterval(look)
-  }
-
   /** Begins to serve: first the VMs of a server that died, then orders. This process holds the lock (`lockServer`). */
   async open({ found, before }: { found: readonly FoundVm[]; before?: ProcessIdentity }): Promise<void> {
     await this.ready()
-    void this.#warmUp.halt()
     await Promise.all(found.map((vm) => this.#takeOver(vm)))
     this.#orderSocket = await startLineServer(
       this.#root.control,
@@ -195,7 +180,6 @@ export class PageServerProcess {
 
   async #serve(configPath: string): Promise<void> {
     this.#orders++
-    void this.#warmUp.halt()
     try {
       // A VM that has ended still has its sockets here; the next one may be of the same name, in the same place.
       this.#sweep()
@@ -271,10 +255,7 @@ export class PageServerProcess {
   #look(): void {
     this.#sweep()
     if (this.#vms.size > 0) this.#guards.check()
-    else if (this.#orders === 0) {
-      if (this.#isOver()) this.#options.onEnd()
-      else if (!this.#leaving && !this.#stopping) void this.#warmUp.run()
-    }
+    else if (this.#orders === 0 && this.#isOver()) this.#options.onEnd()
   }
 
   #isOver(): boolean {
@@ -287,9 +268,6 @@ export class PageServerProcess {
     // Only a process that has opened it: after a hand-over it is the new server's, and the old guard stops
     // later than that.
     this.#orderSocket?.close()
-    this.#stopping = true
-    // A thread that waits for an answer on the warm-up's memory would hold the end of the process up.
-    await this.#warmUp.halt()
     await this.#parts.faults.stop()
   }
 }
