@@ -10,8 +10,7 @@ import { bin, everything, root } from './setup.mjs'
 
 await everything({ nested: true })
 const given = process.argv.slice(2)
-/** Files of the nested lab that run in the other lane, after its own tests, so that both end at about the same time. */
-const later = ['test/nested-scenarios.test.ts', 'test/linux-experiments.test.ts']
+const scenarios = 'test/nested-scenarios.test.ts'
 const vitest = (...args) => [
   bin('vitest'),
   ['run', '--reporter=default', '--reporter=./scripts/summary-reporter.mjs', ...args],
@@ -20,11 +19,11 @@ const lanes =
   given.length > 0
     ? [[vitest(...given)]]
     : [
-        [vitest('--project=nested', ...later.map((file) => `--exclude=${file}`))],
+        [vitest('--project=nested', `--exclude=${scenarios}`)],
         [
           vitest('--project=unit', '--project=real'),
           [process.execPath, ['scripts/test-nodes.mjs', '--quick']],
-          vitest('--project=nested', ...later),
+          vitest('--project=nested', scenarios),
         ],
       ]
 
