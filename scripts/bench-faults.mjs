@@ -1,7 +1,8 @@
 // `npm run bench:faults`: the page server against handlers in plain C (scripts/bench-faults/*.c, compiled here), with a client in C.
 //   on demand  single-page faults in random order: `example` is written like Firecracker's example handler, `tight` is the least that a
 //              handler can do
-//   sparse     the same with each 13th page only, ascending: neighbours are of no use
+//   sparse     the same with each 13th page only, ascending: neighbours are of no use; `second VM`: by a page server
+//              that has served a client before, whose code is compiled
 //   bulk       everything installed by large calls from the handshake on: from a mapped file in the page cache, and read past the cache
 // Client and server share one CPU, or each has its own; unpinned runs are bimodal. Interleaved, every contender once a round.
 //   --rounds N   default 15        --quick   3 rounds        --pages N   default 65,536 (256 MiB)
@@ -51,7 +52,7 @@ const layer = join(directory, 'layer')
 const serverCpu = Math.min(1, cpus().length - 1)
 const contenders = {
   'on demand': ['example', 'tight', 'page server', 'page server, single pages'],
-  sparse: ['example', 'tight', 'page server'],
+  sparse: ['example', 'tight', 'page server', 'page server, second VM'],
   bulk: ['bulk', 'page server'],
   'bulk-direct': ['bulk-direct', 'page server'],
 }
@@ -116,9 +117,17 @@ function makeLayer() {
 
 async function measure(what, name, clientCpu, own) {
   fs.mkdirSync(own, { mode: 0o700 })
+  if (!name.endsWith('second VM')) return serve(what, name, clientCpu, own)
+  await serve(what, name, clientCpu, own, { keep: true })
+  return serve(what, name, clientCpu, own, { directory: join(own, 'second') })
+}
+
+/** One client, and what answers its faults. `keep`: the page server is left for another. */
+async function serve(what, name, clientCpu, own, { keep = false, directory = own } = {}) {
+  fs.mkdirSync(directory, { recursive: true, mode: 0o700 })
   const bulk = !isOnDemand(what)
   withLayer((fd) => (what === 'bulk-direct' ? dropPageCache(fd) : readWhole(fd)))
-  const socketPath = join(own, 'uffd.sock')
+  const socketPath = join(directory, 'uffd.sock')
   const peer = start('taskset', [
     '-c',
     String(clientCpu),
@@ -129,7 +138,7 @@ async function measure(what, name, clientCpu, own) {
   ])
   await peer.line()
   const served = await (name.startsWith('page server')
-    ? pageServer(own, socketPath, peer.child.pid, {
+    ? pageServer(own, directory, socketPath, peer.child.pid, {
         bulk,
         single: name.endsWith('single pages'),
       })
@@ -143,7 +152,7 @@ async function measure(what, name, clientCpu, own) {
   } finally {
     peer.child.stdin.end()
     await peer.ended
-    await served.end()
+    if (!keep) await served.end()
   }
 }
 
@@ -159,12 +168,12 @@ async function inC(socketPath, mode) {
   }
 }
 
-async function pageServer(own, socketPath, pid, { bulk, single }) {
+async function pageServer(own, directory, socketPath, pid, { bulk, single }) {
   const processes = await ensurePageServer(own)
   const server = await startPageServer({
     // One of its own, which starts on the CPU of this process and has mapped nothing yet.
     runtime: own,
-    directory: own,
+    directory,
     vmm: processIdentity(pid),
     socketPath,
     socketOwner: null,
@@ -279,7 +288,7 @@ random order; \`example\` is a handler in C written like Firecracker's example (
 touched before), \`tight\` the least a handler can do (sleeping reads of up to 64 messages, the file's pages in its page table before).
 *Bulk*: everything by 2 MiB calls, from the page cache (\`bulk\`) and read past it (\`bulk-direct\`), against the same loop in C. One CPU: client and
 server share it; two: each has its own. The page server brings aligned fours of pages as long as they prove useful; *single pages* is the same without (as while recording).
-*Sparse*: each 13th page only, ascending, so that no neighbour is ever asked for.
+*Sparse*: each 13th page only, ascending, so that no neighbour is ever asked for; *second VM*: by a page server that has served a client before.
 Medians; the ratios are medians of each round's. Every page is checked.
 ${environment.cpu}, ${environment.cores} CPUs, Linux ${environment.kernel}, Node ${environment.node}, load ${environment.load.toFixed(1)} at the end. Raw rows: [faults.jsonl](faults.jsonl).
 
