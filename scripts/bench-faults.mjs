@@ -21,8 +21,8 @@ import { build, root } from './setup.mjs'
 
 build()
 const { emptyPageSet, onProcessEnd, pageRange } = await import('varve')
-const { startPageServer } = await import('../packages/core/dist/restore/page-server/start-page-server.js')
-const { ensurePageServer } = await import('../packages/core/dist/restore/page-server/ensure-page-server.js')
+const { startPageServer } = await import('../packages/core/dist/page-server/client/start-page-server.js')
+const { ensurePageServer } = await import('../packages/core/dist/page-server/client/ensure-page-server.js')
 const { processIdentity } = await import('../packages/core/dist/sys/proc.js')
 const { dropPageCache } = await import('../packages/core/dist/sys/fadvise.js')
 

@@ -14,7 +14,7 @@ const extents = {
   // System calls, files, workers and processes, where versions of Node may differ. The scenarios restore by
   // every engine, kill page servers, and record.
   quick: {
-    unit: ['sys', 'store', 'restore/page-server', 'restore/mapped'].map((it) => `packages/core/src/${it}/`),
+    unit: ['sys', 'store', 'page-server', 'mapper'].map((it) => `packages/core/src/${it}/`),
     scenarios: ['mapped-chain', 'page-server-recovery', 'working-set'],
   },
 }

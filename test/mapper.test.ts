@@ -15,12 +15,12 @@ import {
   restoreMachine,
 } from 'varve'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import type { MapOrder } from '../packages/core/dist/restore/mapped/map-into-vmm.js'
-import { type MapperAnswer, orderToJson } from '../packages/core/dist/restore/mapped/mapper-protocol.js'
+import type { MapOrder } from '../packages/core/dist/mapper/map-into-vmm.js'
+import { type MapperAnswer, orderToJson } from '../packages/core/dist/mapper/mapper-protocol.js'
 import { fileIdentity } from '../packages/core/dist/sys/proc.js'
 import { openWorld, type World } from './support/world.js'
 
-const script = fileURLToPath(new URL('../packages/core/dist/restore/mapped/mapper-main.js', import.meta.url))
+const script = fileURLToPath(new URL('../packages/core/dist/mapper/mapper-main.js', import.meta.url))
 const pageBytes = 4096
 
 /** A mapper as the engine starts it, or as another user. */

@@ -1,7 +1,7 @@
 import { existsSync, readdirSync, writeFileSync } from 'node:fs'
 import { expect, test } from 'vitest'
-import { pageServerRoot } from '../packages/core/dist/restore/page-server/page-server-files.js'
-import { startPageServer } from '../packages/core/dist/restore/page-server/start-page-server.js'
+import { startPageServer } from '../packages/core/dist/page-server/client/start-page-server.js'
+import { pageServerRoot } from '../packages/core/dist/page-server/protocol/page-server-files.js'
 import { isAlive } from '../packages/core/dist/sys/proc.js'
 import {
   allPages,

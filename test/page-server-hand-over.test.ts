@@ -4,9 +4,9 @@ import { describe, expect, test } from 'vitest'
 import {
   ensurePageServer,
   handOverPageServer,
-} from '../packages/core/dist/restore/page-server/ensure-page-server.js'
-import { pageServerRoot } from '../packages/core/dist/restore/page-server/page-server-files.js'
-import { orderService, startPageServer } from '../packages/core/dist/restore/page-server/start-page-server.js'
+} from '../packages/core/dist/page-server/client/ensure-page-server.js'
+import { orderService, startPageServer } from '../packages/core/dist/page-server/client/start-page-server.js'
+import { pageServerRoot } from '../packages/core/dist/page-server/protocol/page-server-files.js'
 import { isAlive, type ProcessIdentity } from '../packages/core/dist/sys/proc.js'
 import {
   allPages,

@@ -1,7 +1,7 @@
 import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
 import { expect, test } from 'vitest'
-import { pageServerRoot } from '../packages/core/dist/restore/page-server/page-server-files.js'
+import { pageServerRoot } from '../packages/core/dist/page-server/protocol/page-server-files.js'
 import { isAlive, openDescriptors } from '../packages/core/dist/sys/proc.js'
 import {
   allPages,

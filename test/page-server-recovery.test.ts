@@ -2,14 +2,14 @@ import { spawnSync } from 'node:child_process'
 import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
 import { pageSetFromPages } from '../packages/core/dist/memory/page-set.js'
-import type { ServingProcesses } from '../packages/core/dist/restore/page-server/control.js'
 import {
   ensurePageServer,
   handOverPageServer,
-} from '../packages/core/dist/restore/page-server/ensure-page-server.js'
-import type { PageServerClient } from '../packages/core/dist/restore/page-server/page-server-client.js'
-import { pageServerRoot } from '../packages/core/dist/restore/page-server/page-server-files.js'
-import { startPageServer } from '../packages/core/dist/restore/page-server/start-page-server.js'
+} from '../packages/core/dist/page-server/client/ensure-page-server.js'
+import type { PageServerClient } from '../packages/core/dist/page-server/client/page-server-client.js'
+import { startPageServer } from '../packages/core/dist/page-server/client/start-page-server.js'
+import type { ServingProcesses } from '../packages/core/dist/page-server/protocol/control.js'
+import { pageServerRoot } from '../packages/core/dist/page-server/protocol/page-server-files.js'
 import { isAlive, type ProcessIdentity } from '../packages/core/dist/sys/proc.js'
 import {
   allPages,
@@ -256,7 +256,7 @@ describe('where nobody can take over, the VM is killed, with the reason', () => 
   test('no right to look into the VMM (ptrace)', async () => {
     await using world = await openWorld()
     const script = `import(process.argv[1]).then((it) => it.ensurePageServer(process.argv[2])).then(() => process.exit())`
-    const module = new URL('../packages/core/dist/restore/page-server/ensure-page-server.js', import.meta.url)
+    const module = new URL('../packages/core/dist/page-server/client/ensure-page-server.js', import.meta.url)
     const without = ['--bounding-set=-sys_ptrace', '--inh-caps=-sys_ptrace']
     const node = [process.execPath, '-e', script, module.pathname, world.runtime]
     expect(spawnSync('setpriv', [...without, ...node], { stdio: 'inherit' }).status).toBe(0)

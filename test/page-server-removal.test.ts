@@ -5,10 +5,10 @@ import { afterAll, describe, expect, test } from 'vitest'
 import { lookupPage } from '../packages/core/dist/layer/extent-map.js'
 import { extentMapFromJson } from '../packages/core/dist/layer/extent-map-json.js'
 import { emptyPageSet, pageRange } from '../packages/core/dist/memory/page-set.js'
-import { ensurePageServer } from '../packages/core/dist/restore/page-server/ensure-page-server.js'
-import { startPageServer } from '../packages/core/dist/restore/page-server/start-page-server.js'
+import { ensurePageServer } from '../packages/core/dist/page-server/client/ensure-page-server.js'
+import { startPageServer } from '../packages/core/dist/page-server/client/start-page-server.js'
+import { Tracee } from '../packages/core/dist/sys/inject/ptrace.js'
 import { processIdentity } from '../packages/core/dist/sys/proc.js'
-import { Tracee } from '../packages/core/dist/sys/ptrace.js'
 import type { WorkingSet } from '../packages/core/dist/working-set/working-set.js'
 import {
   allPages,

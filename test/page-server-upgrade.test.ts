@@ -5,9 +5,9 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { expect, test } from 'vitest'
 import { emptyPageSet, pageRange } from '../packages/core/dist/memory/page-set.js'
-import type { ServingProcesses } from '../packages/core/dist/restore/page-server/control.js'
-import { pageServerRoot } from '../packages/core/dist/restore/page-server/page-server-files.js'
-import { startPageServer } from '../packages/core/dist/restore/page-server/start-page-server.js'
+import { startPageServer } from '../packages/core/dist/page-server/client/start-page-server.js'
+import type { ServingProcesses } from '../packages/core/dist/page-server/protocol/control.js'
+import { pageServerRoot } from '../packages/core/dist/page-server/protocol/page-server-files.js'
 import { isAlive, type ProcessIdentity } from '../packages/core/dist/sys/proc.js'
 import {
   allPages,
@@ -48,7 +48,7 @@ function startServer(installed: string, runtime: string): ServingProcesses {
     console.log(JSON.stringify(it))
     process.exit()
   })`
-  const module = join(installed, 'node_modules/varve/dist/restore/page-server/ensure-page-server.js')
+  const module = join(installed, 'node_modules/varve/dist/page-server/client/ensure-page-server.js')
   const env = { ...process.env, VARVE_PAGE_SERVER_LINGER_MS: '300' }
   const { stdout, stderr } = spawnSync(process.execPath, ['-e', script, module, runtime], { env })
   expect(stderr.toString()).toBe('')

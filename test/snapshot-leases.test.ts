@@ -15,7 +15,7 @@ import {
 } from 'varve'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 // The change observer and the page server's control are no part of the public surface.
-import { handOverPageServer } from '../packages/core/dist/restore/page-server/ensure-page-server.js'
+import { handOverPageServer } from '../packages/core/dist/page-server/client/ensure-page-server.js'
 import { observeMutations } from '../packages/core/dist/sys/mutations.js'
 import { openWorld, type World } from './support/world.js'
 

@@ -18,13 +18,13 @@ import { fileURLToPath } from 'node:url'
 import { afterAll } from 'vitest'
 import { type ExtentMap, lookupPage } from '../../packages/core/dist/layer/extent-map.js'
 import { extentMapFromJson } from '../../packages/core/dist/layer/extent-map-json.js'
+import { orderService } from '../../packages/core/dist/page-server/client/start-page-server.js'
 import {
   type PageServerConfig,
   pageServerConfigToJson,
-} from '../../packages/core/dist/restore/page-server/config.js'
-import type { ServingProcesses } from '../../packages/core/dist/restore/page-server/control.js'
-import { pageServerFiles } from '../../packages/core/dist/restore/page-server/page-server-files.js'
-import { orderService } from '../../packages/core/dist/restore/page-server/start-page-server.js'
+} from '../../packages/core/dist/page-server/protocol/config.js'
+import type { ServingProcesses } from '../../packages/core/dist/page-server/protocol/control.js'
+import { pageServerFiles } from '../../packages/core/dist/page-server/protocol/page-server-files.js'
 import { type ProcessIdentity, processIdentity } from '../../packages/core/dist/sys/proc.js'
 
 const fakeVmm = fileURLToPath(new URL('./fake-vmm.mjs', import.meta.url))

@@ -1,5 +1,13 @@
 export { abortError, throwIfAborted } from './abort-error.js'
 export { cacheDirectory } from './cache-directory.js'
+export {
+  type CapturedSnapshot,
+  captureSnapshot,
+  type SealSnapshotOptions,
+  type TakenSnapshot,
+  type TakeOptions,
+  takeSnapshot,
+} from './capture/capture-snapshot.js'
 export * from './errors.js'
 export { type ApiClient, type CallOptions, connectApi } from './firecracker/api-client.js'
 export type * as api from './firecracker/api-types.js'
@@ -49,6 +57,8 @@ export type { VmmExit } from './firecracker/vmm-exit.js'
 export type { VmmFiles } from './firecracker/vmm-files.js'
 export type { VmmPaths } from './firecracker/vmm-paths.js'
 export { type ConnectVsockOptions, connectVsock } from './firecracker/vsock.js'
+export { checkHost, type HostCheck, hardwareVirtualisation } from './host/doctor.js'
+export { type LinuxVerdict, recallLinuxVerdict, rememberLinuxVerdict } from './host/linux-verdict.js'
 export { type CompareOptions, compareImages } from './layer/compare-images.js'
 export type { CopyReport } from './layer/copy-pages.js'
 export {
@@ -103,10 +113,8 @@ export { squashLayers } from './layer/squash.js'
 export type { ComposedLayer, ComposeOptions } from './layer/write-layer.js'
 export { connectMachine, type FindOptions, stopMachine } from './machine/connect-machine.js'
 export { type AttachedDisk, copyDisk, type DiskSource } from './machine/disks.js'
-export { checkHost, type HostCheck, hardwareVirtualisation } from './machine/doctor.js'
 export { bootMachine, type LaunchMachineOptions, launchMachine } from './machine/launch-machine.js'
 export type { LaunchedMachine, LoadOptions, MemorySource } from './machine/launched-machine.js'
-export { type LinuxVerdict, recallLinuxVerdict, rememberLinuxVerdict } from './machine/linux-verdict.js'
 export type { MachineRecord } from './machine/machine-record.js'
 export {
   type DiskSpec,
@@ -155,14 +163,12 @@ export {
 } from './memory/page-set-algebra.js'
 export * from './memory/units.js'
 export { type NotFoundKind, notFound, notFoundKinds, pathError } from './not-found.js'
-export {
-  type CapturedSnapshot,
-  captureSnapshot,
-  type SealSnapshotOptions,
-  type TakenSnapshot,
-  type TakeOptions,
-  takeSnapshot,
-} from './restore/capture-snapshot.js'
+export { handOverPageServer } from './page-server/client/ensure-page-server.js'
+export type { PageServerStats } from './page-server/client/page-server-client.js'
+export type { PageServer } from './page-server/client/start-page-server.js'
+export type { ServedPrefetch } from './page-server/prefetch/prefetch.js'
+export type { ServingProcesses } from './page-server/protocol/control.js'
+export type { ServedGraduation } from './page-server/protocol/served-graduation.js'
 export { chooseEngine, type EngineChoice, type EngineFacts, engineFacts } from './restore/choose-engine.js'
 export type { VmmOfRestore } from './restore/choose-vmm.js'
 export { type CloneOptions, cloneMachines } from './restore/clone-machines.js'
@@ -174,15 +180,9 @@ export {
   type PrefetchReport,
   prefetchModes,
 } from './restore/engine.js'
-export { type FlattenedSnapshot, flattenSnapshot } from './restore/file-engine.js'
+export { type FlattenedSnapshot, flattenSnapshot } from './restore/engines/file/file-engine.js'
 export { type FittedWorkingSet, fitWorkingSet } from './restore/fit-working-set.js'
 export { loadOptionsOf } from './restore/load-options.js'
-export type { ServingProcesses } from './restore/page-server/control.js'
-export { handOverPageServer } from './restore/page-server/ensure-page-server.js'
-export type { PageServerStats } from './restore/page-server/page-server-client.js'
-export type { ServedPrefetch } from './restore/page-server/prefetch.js'
-export type { ServedGraduation } from './restore/page-server/served-graduation.js'
-export type { PageServer } from './restore/page-server/start-page-server.js'
 export {
   type CheckSnapshotOptions,
   checkSnapshot,
@@ -209,7 +209,7 @@ export {
   restoreMachine,
 } from './restore/restore-machine.js'
 export type { PagesOfImage, RestoreReport } from './restore/restore-report.js'
-export { type PrefetchedPages, type RestoreUsage, restoreUsage } from './restore/restore-usage.js'
+export { type PrefetchedPages, type RestoreUsage, restoreUsage } from './restore/usage/restore-usage.js'
 export { defaultStoreDirectory, LocalStore, openLocalStore } from './store/local-store.js'
 export { assertTag } from './store/reference-index.js'
 export type * from './store/store-types.js'

@@ -11,12 +11,20 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   '.': ['.'],
   sys: ['.'],
   memory: ['.', 'sys'],
+  helper: ['.', 'sys'],
   firecracker: ['.', 'sys', 'memory'],
+  host: ['.', 'sys', 'firecracker', 'machine'],
   layer: ['.', 'sys', 'memory'],
   'working-set': ['.', 'sys', 'memory', 'layer'],
-  machine: ['.', 'sys', 'memory', 'firecracker'],
-  store: ['.', 'sys', 'memory', 'layer', 'working-set', 'firecracker'],
-  restore: ['.', 'sys', 'memory', 'layer', 'working-set', 'store', 'firecracker', 'machine'],
+  machine: ['.', 'sys', 'memory', 'helper', 'firecracker'],
+  store: ['.', 'sys', 'memory', 'layer', 'working-set'],
+  'page-server': ['.', 'sys', 'memory', 'helper', 'layer', 'working-set', 'firecracker', 'machine'],
+  mapper: ['.', 'sys', 'memory', 'helper', 'layer', 'firecracker'],
+  capture: ['.', 'sys', 'memory', 'layer', 'working-set', 'store', 'firecracker', 'machine'],
+  restore: [
+    ...['.', 'sys', 'memory', 'layer', 'working-set', 'store', 'firecracker', 'host', 'machine'],
+    ...['page-server', 'mapper'],
+  ],
 }
 
 const coreSrc = fileURLToPath(new URL('.', import.meta.url))

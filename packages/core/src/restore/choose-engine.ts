@@ -1,16 +1,16 @@
 import { statfsSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { availableMemory } from 'node:process'
+import { checkPtrace } from '../host/doctor.js'
 import { zeroSource } from '../layer/extent-map.js'
-import { checkPtrace } from '../machine/doctor.js'
+import { mapperWaits } from '../mapper/mapper.js'
 import { pageRange } from '../memory/page-set.js'
 import { pageSizeBytes } from '../memory/units.js'
 import type { OpenSnapshot } from '../store/store-types.js'
 import { probeReflink } from '../sys/reflink.js'
 import { presentPages, type WorkingSet } from '../working-set/working-set.js'
-import { hasFlatFile, isFlatBase } from './file-engine.js'
-import { mapperWaits } from './mapped/mapper.js'
-import { residentShare, samplePages } from './sampled-residency.js'
+import { hasFlatFile, isFlatBase } from './engines/file/file-engine.js'
+import { residentShare, samplePages } from './page-cache/sampled-residency.js'
 
 /** What the choice depends on, as found on this host for this snapshot. */
 export interface EngineFacts {

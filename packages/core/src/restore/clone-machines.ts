@@ -2,9 +2,9 @@ import { VarveError } from '../errors.js'
 import type { PausedMachine } from '../machine/paused-machine.js'
 import type { RunningMachine } from '../machine/running-machine.js'
 import type { SnapshotStore } from '../store/store-types.js'
-import { flattenSnapshot } from './file-engine.js'
-import { composedFile } from './patched/composed-file.js'
-import { patchOf } from './patched-engine.js'
+import { flattenSnapshot } from './engines/file/file-engine.js'
+import { composedFile } from './engines/patched/composed-file.js'
+import { patchOf } from './engines/patched/patched-engine.js'
 import { type Restored, type RestoreOptions, restoreMachine } from './restore-machine.js'
 
 /** More VMM processes than one host should be asked for at once. */

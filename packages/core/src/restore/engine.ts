@@ -1,10 +1,10 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { LaunchedMachine, MemorySource } from '../machine/launched-machine.js'
+import type { MapReport } from '../mapper/map-into-vmm.js'
+import type { PageServer } from '../page-server/client/start-page-server.js'
 import type { OpenSnapshot } from '../store/store-types.js'
 import type { RecordTarget } from '../working-set/recording.js'
 import type { WorkingSet } from '../working-set/working-set.js'
-import type { MapReport } from './mapped/map-into-vmm.js'
-import type { PageServer } from './page-server/start-page-server.js'
 
 export const engineNames = ['file', 'paged', 'mapped'] as const
 /** To be used only by those who know what they do; see docs/guides/engines.md. */

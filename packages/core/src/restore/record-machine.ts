@@ -4,14 +4,14 @@ import type { ImageId } from '../layer/layer-types.js'
 import type { PausedMachine } from '../machine/paused-machine.js'
 import type { RunningMachine } from '../machine/running-machine.js'
 import { pageSizeBytes } from '../memory/units.js'
+import { pageServerClient } from '../page-server/client/page-server-client.js'
 import type { OpenSnapshot, SnapshotStore } from '../store/store-types.js'
 import { isMappingOf, mappingsOf } from '../sys/mappings.js'
 import { type AnyRecordOptions, recordTogether } from '../working-set/record.js'
 import type { RecordedPages, RecorderName, RecordTarget } from '../working-set/recording.js'
 import type { Json, WorkingSet } from '../working-set/working-set.js'
 import { workingSetOf } from '../working-set/working-set-of.js'
-import { isFlatBase } from './file-engine.js'
-import { pageServerClient } from './page-server/page-server-client.js'
+import { isFlatBase } from './engines/file/file-engine.js'
 
 export interface RecordMachineOptions extends AnyRecordOptions {
   /**

@@ -5,12 +5,12 @@ import { type LaunchMachineOptions, launchMachine } from '../machine/launch-mach
 import type { LoadOptions } from '../machine/launched-machine.js'
 import type { PausedMachine } from '../machine/paused-machine.js'
 import type { RunningMachine } from '../machine/running-machine.js'
+import type { MapReport } from '../mapper/map-into-vmm.js'
+import { startMapping, warmMapper } from '../mapper/mapper.js'
 import { fileIdentity } from '../sys/proc.js'
 import { chooseVmmOfState } from './choose-vmm.js'
-import { loadedAndMapped } from './mapped/loaded-and-mapped.js'
-import type { MapReport } from './mapped/map-into-vmm.js'
-import { mappingLimit, usedLayers } from './mapped/mappable-image.js'
-import { startMapping, warmMapper } from './mapped/mapper.js'
+import { loadedAndMapped } from './engines/mapped/loaded-and-mapped.js'
+import { mappingLimit, usedLayers } from './engines/mapped/mappable-image.js'
 
 export interface RestoreLayeredMemoryOptions
   extends LaunchMachineOptions,

@@ -4,6 +4,8 @@ import type { LaunchedMachine, LoadOptions } from '../machine/launched-machine.j
 import type { PausedMachine } from '../machine/paused-machine.js'
 import type { RunningMachine } from '../machine/running-machine.js'
 import { runtimeDirectory, runtimeOf } from '../machine/runtime-directory.js'
+import type { PageServer } from '../page-server/client/start-page-server.js'
+import { endLeaseOfGraduated } from '../page-server/protocol/served-graduation.js'
 import type { OpenSnapshot, SnapshotStore } from '../store/store-types.js'
 import { presentPages, type WorkingSet } from '../working-set/working-set.js'
 import { deviceCheck } from './check-devices.js'
@@ -20,16 +22,13 @@ import {
   type PrefetchMode,
   type PrefetchReport,
 } from './engine.js'
+import { fileEngine } from './engines/file/file-engine.js'
+import { mappedEngine } from './engines/mapped/mapped-engine.js'
+import { pagedEngine } from './engines/paged/paged-engine.js'
+import { patchedEngine } from './engines/patched/patched-engine.js'
 import { failureOf } from './failed-restore.js'
-import { fileEngine } from './file-engine.js'
 import { fitWorkingSet } from './fit-working-set.js'
 import { loadOptionsOf } from './load-options.js'
-import { mappedEngine } from './mapped-engine.js'
-import { noteRestore } from './note-restore.js'
-import { endLeaseOfGraduated } from './page-server/served-graduation.js'
-import type { PageServer } from './page-server/start-page-server.js'
-import { pagedEngine } from './paged-engine.js'
-import { patchedEngine } from './patched-engine.js'
 import {
   type ImageTarget,
   type MachineRecording,
@@ -37,7 +36,8 @@ import {
   recordTarget,
 } from './record-machine.js'
 import { pagesOfImage, type RestoreReport } from './restore-report.js'
-import { type RestoreUsage, restoreUsage } from './restore-usage.js'
+import { noteRestore } from './usage/note-restore.js'
+import { type RestoreUsage, restoreUsage } from './usage/restore-usage.js'
 
 /** Who waits for an hour does not wait for a prefetch. */
 const mostBudgetMs = 3_600_000

@@ -1,5 +1,6 @@
 import { pagesFrom, zeroSource } from '../layer/extent-map.js'
 import type { ImageId } from '../layer/layer-types.js'
+import type { MapReport } from '../mapper/map-into-vmm.js'
 import { classify, countClasses, type PageClass } from '../memory/classes.js'
 import { emptyPageSet } from '../memory/page-set.js'
 import { union } from '../memory/page-set-algebra.js'
@@ -7,7 +8,6 @@ import type { OpenSnapshot } from '../store/store-types.js'
 import type { WorkingSet } from '../working-set/working-set.js'
 import type { VmmOfRestore } from './choose-vmm.js'
 import type { EngineName, MemoryFiles } from './engine.js'
-import type { MapReport } from './mapped/map-into-vmm.js'
 
 /** What a restore did. Times are wall-clock milliseconds; phases may overlap: a file is flattened while the VMM is launched. */
 export interface RestoreReport {

@@ -6,8 +6,8 @@ import { clip, complement, union } from '../../memory/page-set-algebra.js'
 import { RunBuilder } from '../../memory/run-builder.js'
 import { pageSizeBytes } from '../../memory/units.js'
 import { dataExtents } from '../../sys/extents.js'
+import { openRegularFile, readFully } from '../../sys/open-regular.js'
 import { type MemoryRegion, memoryFileBytes } from '../state-file/regions.js'
-import { openRegularFile, readFully } from './open-regular-file.js'
 
 export type ExtentKind = 'data' | 'zero' | 'hole'
 

@@ -1,9 +1,9 @@
 import { VarveError } from '../../errors.js'
+import { openRegularFile, readFully } from '../../sys/open-regular.js'
 import { maxStateFileBytes } from '../state-file/formats.js'
 import { magicProbeBytes, probeMagic } from '../state-file/magic.js'
 import { readStateFile, type StateFile } from '../state-file/read-state-file.js'
 import { explainRegions } from './explain-regions.js'
-import { openRegularFile, readFully } from './open-regular-file.js'
 
 export interface StateFileReport extends StateFile {
   readonly path: string

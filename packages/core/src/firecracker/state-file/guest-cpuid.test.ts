@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { describe, expect, test } from 'vitest'
-import { flagsShown } from '../cpu-flags.js'
+import { flagsShown } from '../../host/cpu-flags.js'
 import { writeCrc } from './crc64.js'
 import { guestCpuid, maxVcpus, vendorOfCpuid } from './guest-cpuid.js'
 

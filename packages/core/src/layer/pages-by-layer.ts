@@ -1,0 +1,40 @@
+import { type PageRun, type PageSet, pageSetFromRuns, runAtOrBefore, runsOf } from '../memory/page-set.js'
+import { type ExtentMap, zeroSource } from './extent-map.js'
+
+/** Where a stretch of the image lies: pages of it, and of the layer's file. */
+export interface StoredStretch {
+  readonly source: number
+  readonly start: number
+  readonly storedStart: number
+  readonly count: number
+}
+
+/** The places of a set's pages, ascending by page of the image; zero pages have none. */
+export function* placesOf(map: ExtentMap, set: PageSet): Generator<StoredStretch> {
+  const { starts, counts, sources, sourcePages } = map
+  for (const { start, count } of runsOf(set)) {
+    const end = Math.min(start + count, map.pages)
+    for (let run = runAtOrBefore(starts, start); run < starts.length; run++) {
+      const runStart = starts[run] as number
+      if (runStart >= end) break
+      const source = sources[run] as number
+      const from = Math.max(start, runStart)
+      const to = Math.min(end, runStart + (counts[run] as number))
+      if (source !== zeroSource && from < to)
+        yield {
+          source,
+          start: from,
+          storedStart: (sourcePages[run] as number) + from - runStart,
+          count: to - from,
+        }
+    }
+  }
+}
+
+/** The pages of each of `layers` files that a set of the image's pages comes from. */
+export function pagesByLayer(map: ExtentMap, layers: number, set: PageSet): PageSet[] {
+  const runs = Array.from({ length: layers }, (): PageRun[] => [])
+  for (const { source, storedStart, count } of placesOf(map, set))
+    runs[source]?.push({ start: storedStart, count })
+  return runs.map(pageSetFromRuns)
+}

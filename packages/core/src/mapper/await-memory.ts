@@ -1,0 +1,74 @@
+import { statSync } from 'node:fs'
+import { VarveError } from '../errors.js'
+import { systemCall } from '../sys/inject/injection.js'
+import type { Tracee } from '../sys/inject/ptrace.js'
+import { fileIdentity } from '../sys/proc.js'
+import { type GuestRegion, RegionCollector } from './guest-regions.js'
+
+const SIGTRAP = 5
+const SYS_ioctl = 16
+// linux/kvm.h: _IOW(0xAE, 0x46, struct kvm_userspace_memory_region), _IOW(0xAE, 0x49, struct kvm_userspace_memory_region2).
+const slotRequests = [0x4020ae46n, 0x40a0ae49n]
+
+export interface CaughtMemory {
+  readonly regions: readonly GuestRegion[]
+  /** How often the VMM stood still on the way: twice a system call. */
+  readonly stops: number
+}
+
+/**
+ * Follows a VMM, which is interrupted, from system call to system call, until it has mapped the whole of its memory file
+ * (`file`, as `fileIdentity` names it). It then stands at the exit of that mmap: nothing has read or written guest memory yet,
+ * and KVM does not know of it. MACHINE_EXITED where the VMM ends before; INJECTION_FAILED where its guest would get other
+ * memory.
+ */
+export function awaitMemory(tracee: Tracee, file: string, pages: number): CaughtMemory {
+  const collector = new RegionCollector(pages)
+  let asked: { readonly lengthBytes: number; readonly offsetBytes: number } | undefined
+  for (let stops = 1; ; stops++) {
+    toNextSystemCall(tracee)
+    const info = tracee.syscallInfo()
+    if (info.op === 'entry') {
+      const [, length, , , fd, offset] = info.args
+      // Of ioctl, the second argument is the request.
+      if (info.number === SYS_ioctl && slotRequests.includes(length as bigint))
+        throw new VarveError(
+          'INJECTION_FAILED',
+          `Firecracker gives memory to its guest that it did not map from ${pages} pages of its memory file`,
+          { remedy: 'use another engine with this version' },
+        )
+      asked =
+        info.number === systemCall.mmap && isOf(tracee.identity.pid, fd as bigint, file)
+          ? { lengthBytes: Number(length), offsetBytes: Number(offset) }
+          : undefined
+    } else if (info.op === 'exit' && asked !== undefined) {
+      if (!info.isError) collector.add({ address: Number(info.result), ...asked })
+      asked = undefined
+      const regions = collector.complete
+      if (regions !== undefined) return { regions, stops }
+    }
+  }
+}
+
+function isOf(pid: number, fd: bigint, file: string): boolean {
+  if (fd >= 2n ** 31n) return false
+  const stat = statSync(`/proc/${pid}/fd/${fd}`, { bigint: true, throwIfNoEntry: false })
+  return stat !== undefined && fileIdentity(stat) === file
+}
+
+function toNextSystemCall(tracee: Tracee): void {
+  tracee.go('syscall')
+  for (;;) {
+    const stop = tracee.wait()
+    if (stop.kind === 'syscall') return
+    if (stop.kind === 'ended')
+      throw new VarveError(
+        'MACHINE_EXITED',
+        `process ${tracee.identity.pid} ended (${stop.how}) before it mapped its memory`,
+      )
+    if (stop.kind === 'signal') tracee.go('syscall', stop.signal)
+    else if (stop.signal === SIGTRAP) tracee.go('syscall')
+    // Somebody stopped it; it is not for us to continue it.
+    else tracee.listen()
+  }
+}

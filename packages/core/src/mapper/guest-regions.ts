@@ -1,0 +1,73 @@
+import { VarveError } from '../errors.js'
+import { pageSizeBytes } from '../memory/units.js'
+
+/** Where a stretch of the memory file lies in the VMM. */
+export interface GuestRegion {
+  /** In the VMM, bytes. */
+  readonly address: number
+  /** Of the memory file. */
+  readonly firstPage: number
+  readonly pages: number
+}
+
+/** More than a VMM can have slots (KVM_CAP_NR_MEMSLOTS is 32,764 or less). */
+const maxRegions = 32_764
+
+/** Collects what the VMM maps of its memory file, until that is all of it. */
+export class RegionCollector {
+  readonly #pages: number
+  readonly #regions: GuestRegion[] = []
+  #mapped = 0
+
+  constructor(pages: number) {
+    this.#pages = pages
+  }
+
+  add({
+    address,
+    lengthBytes,
+    offsetBytes,
+  }: Record<'address' | 'lengthBytes' | 'offsetBytes', number>): void {
+    const firstPage = offsetBytes / pageSizeBytes
+    const pages = lengthBytes / pageSizeBytes
+    const fits =
+      Number.isInteger(firstPage) && Number.isInteger(pages) && pages > 0 && firstPage + pages <= this.#pages
+    if (!fits || this.#regions.length >= maxRegions)
+      throw unexpected(`${lengthBytes} bytes from ${offsetBytes} on`)
+    const overlaps = this.#regions.some(
+      (it) => firstPage < it.firstPage + it.pages && it.firstPage < firstPage + pages,
+    )
+    if (overlaps) throw unexpected(`page ${firstPage} twice`)
+    this.#regions.push({ address, firstPage, pages })
+    this.#mapped += pages
+  }
+
+  /** The regions by page, once they cover the file. */
+  get complete(): readonly GuestRegion[] | undefined {
+    return this.#mapped === this.#pages
+      ? this.#regions.toSorted((a, b) => a.firstPage - b.firstPage)
+      : undefined
+  }
+}
+
+function unexpected(what: string): VarveError {
+  return new VarveError(
+    'INJECTION_FAILED',
+    `the VMM maps its memory file in a way that is not known: ${what}`,
+  )
+}
+
+/** Cuts a run of pages where regions end, as addresses. `regions` are by page and cover what is asked for. */
+export function forEachStretch(
+  regions: readonly GuestRegion[],
+  start: number,
+  count: number,
+  visit: (address: number, lengthBytes: number, page: number) => void,
+): void {
+  const end = start + count
+  for (const { address, firstPage, pages } of regions) {
+    const from = Math.max(start, firstPage)
+    const to = Math.min(end, firstPage + pages)
+    if (from < to) visit(address + (from - firstPage) * pageSizeBytes, (to - from) * pageSizeBytes, from)
+  }
+}

@@ -1,0 +1,164 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import type { Socket } from 'node:net'
+import { availableParallelism } from 'node:os'
+import { fileURLToPath } from 'node:url'
+import { VarveError } from '../errors.js'
+import { describeExit } from '../firecracker/vmm-exit.js'
+import type { MapOrder, MapReport } from './map-into-vmm.js'
+import { failureFromJson, type MapperAnswer, orderToJson } from './mapper-protocol.js'
+
+/**
+ * A mapper is a process of its own: a tracer must not be the parent of what it traces, see `Tracee`, and we are Firecracker's.
+ * Node takes some 50 ms to start, so one that has done its work waits for the next; none outlives this process.
+ */
+class Mapper {
+  readonly #child: ChildProcess
+  readonly #onEnd: (mapper: Mapper) => void
+  #text = ''
+  #lastWords = ''
+  #answers: MapperAnswer[] = []
+  #waiting: ((answer: MapperAnswer | Error) => void) | undefined
+  #failed: Error | undefined
+
+  constructor(onEnd: (mapper: Mapper) => void) {
+    this.#onEnd = onEnd
+    const script = fileURLToPath(new URL('mapper-main.js', import.meta.url))
+    // Its own session: Ctrl-C in the terminal is for this process alone.
+    this.#child = spawn(process.execPath, [script, `${process.pid}`], { detached: true, stdio: 'pipe' })
+    const { stdin, stdout, stderr } = this.#child
+    this.#child.once('error', (cause) =>
+      this.#fail(new VarveError('LAUNCH_FAILED', `cannot start the mapper: ${cause.message}`, { cause })),
+    )
+    this.#child.once('exit', (code, signal) =>
+      this.#fail(
+        new VarveError(
+          'INJECTION_FAILED',
+          `the mapper ended (${describeExit({ code, signal })}), and the VM with it, if it held one${this.#lastWords === '' ? '' : `: ${this.#lastWords}`}`,
+        ),
+      ),
+    )
+    stdin?.on('error', () => {})
+    stderr?.setEncoding('utf8').on('data', (part: string) => {
+      this.#lastWords = (this.#lastWords + part).slice(-2000)
+    })
+    stdout?.setEncoding('utf8').on('data', (part: string) => this.#read(part))
+    this.#child.unref()
+    for (const stream of [stdin, stdout, stderr]) (stream as Socket | null)?.unref()
+  }
+
+  get usable(): boolean {
+    return this.#failed === undefined
+  }
+
+  send(order: MapOrder): void {
+    this.#child.stdin?.write(`${orderToJson(order)}\n`)
+  }
+
+  /** The next answer; `failed` as its error. */
+  async next(): Promise<MapperAnswer> {
+    // Until it answers or ends, this process has something to wait for.
+    this.#child.ref()
+    try {
+      const answer = this.#answers.shift() ?? this.#failed ?? (await this.#arrival())
+      if (answer instanceof Error) throw answer
+      if (answer.state === 'failed') throw failureFromJson(answer.error)
+      return answer
+    } finally {
+      this.#child.unref()
+    }
+  }
+
+  #arrival(): Promise<MapperAnswer | Error> {
+    return new Promise((resolve) => {
+      this.#waiting = resolve
+    })
+  }
+
+  #read(part: string): void {
+    const lines = (this.#text + part).split('\n')
+    this.#text = lines.pop() ?? ''
+    for (const line of lines) {
+      const answer = JSON.parse(line) as MapperAnswer
+      if (this.#waiting === undefined) this.#answers.push(answer)
+      else this.#settle(answer)
+    }
+  }
+
+  #settle(answer: MapperAnswer | Error): void {
+    const waiting = this.#waiting
+    this.#waiting = undefined
+    waiting?.(answer)
+  }
+
+  #fail(error: Error): void {
+    this.#failed ??= error
+    this.#onEnd(this)
+    this.#settle(this.#failed)
+  }
+}
+
+/** Some 40 MB each, and mapping is work for a CPU: whoever finds all of them busy waits for one, some 20 ms. */
+const mostMappers = Math.min(4, availableParallelism())
+const living = new Set<Mapper>()
+const idle: Mapper[] = []
+const queue: ((mapper: Mapper) => void)[] = []
+
+/** Whether one waits for work, or is being started for that. */
+export const mapperWaits = (): boolean => idle.some((mapper) => mapper.usable)
+
+/** Has a mapper start now, unless one waits already. */
+export function warmMapper(): void {
+  if (!mapperWaits() && living.size < mostMappers) idle.push(newMapper())
+}
+
+function newMapper(): Mapper {
+  const mapper = new Mapper((failed) => living.delete(failed))
+  living.add(mapper)
+  return mapper
+}
+
+/**
+ * Resolves once a mapper holds the VMM: the load may begin. `mapped` rejects where the VM was killed, or ended otherwise. The
+ * mapper is started while `order` is being made.
+ */
+export async function startMapping(
+  order: () => Promise<MapOrder>,
+): Promise<{ readonly mapped: Promise<MapReport> }> {
+  warmMapper()
+  const made = await order()
+  const mapper = await takeMapper()
+  try {
+    mapper.send(made)
+    await expectAnswer(mapper, 'attached')
+  } catch (error) {
+    giveBack(mapper)
+    throw error
+  }
+  const mapped = expectAnswer(mapper, 'mapped')
+    .then(({ report }) => report)
+    .finally(() => giveBack(mapper))
+  // It may fail while nobody waits for it.
+  mapped.catch(() => {})
+  return { mapped }
+}
+
+async function expectAnswer<State extends MapperAnswer['state']>(
+  mapper: Mapper,
+  state: State,
+): Promise<Extract<MapperAnswer, { state: State }>> {
+  const answer = await mapper.next()
+  if (answer.state !== state)
+    throw new VarveError('INJECTION_FAILED', `the mapper answered ${answer.state}, not ${state}`)
+  return answer as Extract<MapperAnswer, { state: State }>
+}
+
+async function takeMapper(): Promise<Mapper> {
+  for (let mapper = idle.pop(); mapper !== undefined; mapper = idle.pop()) if (mapper.usable) return mapper
+  return living.size < mostMappers ? newMapper() : new Promise((resolve) => queue.push(resolve))
+}
+
+function giveBack(mapper: Mapper): void {
+  const next = queue.shift()
+  if (next !== undefined) next(mapper.usable ? mapper : newMapper())
+  else if (mapper.usable) idle.push(mapper)
+}

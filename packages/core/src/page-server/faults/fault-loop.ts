@@ -1,0 +1,395 @@
+import { VarveError } from '../../errors.js'
+import { type ExtentMap, zeroSource } from '../../layer/extent-map.js'
+import { pageSizeBytes } from '../../memory/units.js'
+import {
+  type CopySource,
+  type InstallResult,
+  maxMessages,
+  UFFD_PAGEFAULT_FLAG_WP,
+  UFFD_PAGEFAULT_FLAG_WRITE,
+  type UserfaultEvents,
+  type UserfaultOps,
+} from '../../sys/userfaultfd.js'
+import { FaultRecord, type RecordedFaults } from '../protocol/fault-record.js'
+import type { ServedRegion } from '../protocol/handshake.js'
+import type { RemovedPages } from '../protocol/removed-pages.js'
+import type { FetchGate } from './fetch-gate.js'
+import { aroundPages, Neighbours } from './neighbours.js'
+
+/** Places in the shared counters; Float64Array, so that any thread can read them. */
+export const counterNames = [
+  'faults',
+  'copiedPages',
+  'zeroCalls',
+  'existing',
+  'retries',
+  'removedPages',
+  'firstWrites',
+] as const
+export type CounterName = (typeof counterNames)[number]
+const counter = Object.fromEntries(counterNames.map((name, index) => [name, index])) as Record<
+  CounterName,
+  number
+>
+
+/** 2 MiB: a zero run of this size is installed in some 20 µs, little more than a single page costs. */
+const zeroWindowPages = 512
+
+/** Faults that wait for a REMOVE event to be read. Each is a sleeping thread of the VMM, so there are never many. */
+const maxDeferred = 4096
+
+/**
+ * A guest that shares its CPU with this thread may have run, and faulted again, by the time a fault is
+ * answered; then a second read saves a call of poll. Elsewhere it finds nothing, so it is made in one turn of
+ * so many only, to see.
+ */
+const tryAgainEvery = 16
+
+/** Reads before an operation that wants to know what happened until now. */
+const readsAtOnce = 16
+
+/** How often an operation on all of memory is tried that an unread REMOVE event refuses. Each try reads all there are. */
+const maxProtectTries = 1000
+
+/** The part of `UserfaultOps` that the loop needs. */
+export type FaultOps = Pick<
+  UserfaultOps,
+  | 'readEvents'
+  | 'copy'
+  | 'copiedBytes'
+  | 'zero'
+  | 'wake'
+  | 'zeroedBytes'
+  | 'removalPending'
+  | 'reportWrites'
+  | 'writeProtect'
+>
+
+/**
+ * Answers the faults of one VM. Everything is allocated here, once; a fault allocates nothing. It runs on one thread,
+ * which may block in system calls only.
+ */
+export class FaultLoop implements UserfaultEvents {
+  readonly #ops: FaultOps
+  readonly #regions: readonly ServedRegion[]
+  readonly #map: ExtentMap
+  readonly #layers: readonly CopySource[]
+  readonly #zeros: CopySource
+  readonly #counters: Float64Array
+  readonly #neighbours: Neighbours | undefined
+  /** Each an address with the flags of its fault in the bits below the page. */
+  readonly #deferred = new Float64Array(maxDeferred)
+  #deferredCount = 0
+  readonly #removed: RemovedPages
+  readonly #gate: FetchGate | undefined
+  #record: FaultRecord | undefined
+  #broken = false
+  /** The last second read of a turn found something. */
+  #readAgain = true
+  #turns = 0
+
+  constructor(parts: {
+    readonly ops: FaultOps
+    /** Sorted by address, without overlap. */
+    readonly regions: readonly ServedRegion[]
+    readonly map: ExtentMap
+    readonly layers: readonly CopySource[]
+    /** A page of zeros. */
+    readonly zeros: CopySource
+    readonly counters: Float64Array
+    /** Whether neighbours are installed with a page, as long as they prove useful. */
+    readonly around: boolean
+    readonly removed: RemovedPages
+    /** Set if another thread installs pages of this VM, too. */
+    readonly gate?: FetchGate | undefined
+  }) {
+    this.#ops = parts.ops
+    this.#regions = parts.regions
+    this.#map = parts.map
+    this.#layers = parts.layers
+    this.#zeros = parts.zeros
+    this.#counters = parts.counters
+    this.#neighbours = parts.around ? new Neighbours(parts.map.pages) : undefined
+    this.#removed = parts.removed
+    this.#gate = parts.gate
+  }
+
+  /**
+   * Answers what is pending, reading at most `maxReads` times: the descriptor polls readable while more is. True while faults
+   * remain that must be tried again soon.
+   */
+  serve(maxReads: number): boolean {
+    // Demand comes first: the fetching thread waits until all faults are answered.
+    this.#gate?.beginReading()
+    try {
+      if (this.#ops.removalPending()) this.#removed.expect()
+      for (let reads = 0; reads < maxReads; reads++) {
+        const events = this.#ops.readEvents(this)
+        if (reads === 1) this.#readAgain = events > 0
+        if (events === 0) break
+        // Less than there is room for was all there was.
+        if (reads === 0 && events < maxMessages && !this.#triesAgain()) break
+      }
+      this.#removed.settle()
+      this.#retryDeferred()
+      return this.#deferredCount > 0
+    } catch (error) {
+      this.#broken = true
+      throw error
+    } finally {
+      this.#gate?.endReading()
+    }
+  }
+
+  /** Whether to read what may have come since the first read of this turn. */
+  #triesAgain(): boolean {
+    return this.#readAgain || ++this.#turns % tryAgainEvery === 0
+  }
+
+  /**
+   * Goes on where another server ended: what that had protected is so no more, and whoever waits for an answer to what that
+   * had read asks again.
+   */
+  takeOver(): void {
+    this.#unprotectAll()
+    for (const { address, pages } of this.#regions) this.#ops.wake(address, pages * pageSizeBytes)
+  }
+
+  /** A fault was read and could not be answered: who waits for that page waits for ever. */
+  get broken(): boolean {
+    return this.#broken
+  }
+
+  /**
+   * Begins a recording, or another period of it, in which nothing is known yet. With `writes` every page that is there is
+   * protected again, so that its next write is seen. All first touches are seen, zero pages among them: they are then
+   * installed one by one.
+   */
+  record(writes: boolean): void {
+    const before = this.#record
+    if (writes)
+      for (const { address, pages } of this.#regions) this.#ops.reportWrites(address, pages * pageSizeBytes)
+    // Before pages are protected: a write to one of them may be met, and answered, while others still are not.
+    this.#record = new FaultRecord(this.#map.pages, writes)
+    if (writes) this.#protectAll()
+    else if (before?.writes === true) this.#unprotectAll()
+  }
+
+  get recording(): boolean {
+    return this.#record !== undefined
+  }
+
+  /** What was recorded since the begin of the period; undefined where nothing records. */
+  recorded(): RecordedFaults | undefined {
+    // What was touched before this call is in it, as far as the kernel has told.
+    this.serve(readsAtOnce)
+    return this.#record?.copy()
+  }
+
+  /** Ends the recording: nothing is protected any more. */
+  stopRecording(): void {
+    const before = this.#record
+    this.#record = undefined
+    if (before?.writes === true) this.#unprotectAll()
+  }
+
+  #protectAll(): void {
+    for (const region of this.#regions)
+      if (this.#protect(region, true) === 'gone')
+        throw new VarveError(
+          'RECORDER_UNRELIABLE',
+          `${region.pages} pages at ${region.address} cannot be protected as a whole: memory there was replaced`,
+        )
+  }
+
+  #unprotectAll(): void {
+    // Gone: the VMM has ended, or who waits for a page of what was replaced does not wait for us.
+    for (const region of this.#regions) this.#protect(region, false)
+  }
+
+  #protect({ address, pages }: ServedRegion, on: boolean): InstallResult {
+    for (let tries = 0; tries < maxProtectTries; tries++) {
+      const result = this.#ops.writeProtect(address, pages * pageSizeBytes, on)
+      if (result !== 'again') return result
+      this.serve(readsAtOnce)
+    }
+    throw new VarveError('RECORDER_UNRELIABLE', `memory at ${address} keeps changing: it was not protected`)
+  }
+
+  /** As `UserfaultEvents` has it: called by `serve`. */
+  onPagefault(address: number, flags: number): void {
+    const region = this.#regionAt(address)
+    const page = pageOf(region, address)
+    this.#record?.note(page, flags)
+    this.#count((flags & UFFD_PAGEFAULT_FLAG_WP) === 0 ? counter.faults : counter.firstWrites, 1)
+    this.#answer(region, page, flags)
+  }
+
+  #answer(region: ServedRegion, page: number, flags: number): void {
+    if ((flags & UFFD_PAGEFAULT_FLAG_WP) === 0) this.#install(region, page, flags)
+    else {
+      const address = region.address + (page - region.startPage) * pageSizeBytes
+      this.#settle(this.#ops.writeProtect(address, pageSizeBytes, false), address, flags)
+    }
+  }
+
+  /** As `onPagefault`. */
+  onRemove(start: number, end: number): void {
+    // Firecracker removes within one region at a time, but nothing here depends on it.
+    for (let index = this.#indexAt(start); index < this.#regions.length; index++) {
+      const region = this.#regions[index] as ServedRegion
+      if (region.address >= end) return
+      const first = Math.max(start, region.address)
+      const last = Math.min(end, region.address + region.pages * pageSizeBytes)
+      const pages = (last - first) / pageSizeBytes
+      if (pages <= 0) continue
+      this.#removed.add(pageOf(region, first), pages)
+      this.#count(counter.removedPages, pages)
+    }
+  }
+
+  #install(region: ServedRegion, page: number, flags: number): void {
+    const address = region.address + (page - region.startPage) * pageSizeBytes
+    const run = this.#runAt(page)
+    const start = this.#map.starts[run] as number
+    const source = this.#map.sources[run] as number
+    if (source === zeroSource || this.#removed.has(page)) {
+      const most = Math.min(region.startPage + region.pages, page + zeroWindowPages)
+      const runEnd =
+        source === zeroSource
+          ? Math.min(start + (this.#map.counts[run] as number), most)
+          : this.#removed.endOfRun(page, most)
+      const pages = runEnd - page
+      // A page of zeros of its own can be protected; the kernel's shared one cannot, or not at once.
+      if (this.#record?.writes === true) this.#copy(address, this.#zeros, 0, flags)
+      else this.#zero(address, this.#record === undefined ? pages : 1, flags)
+    } else {
+      const layer = this.#layers[source] as CopySource
+      const layerPage = (this.#map.sourcePages[run] as number) + page - start
+      const end = start + (this.#map.counts[run] as number)
+      // A recording wants to see single pages.
+      const around = this.#record === undefined && this.#neighbours?.comeWith(page) === true
+      if (around && this.#copyAround(region, page, start, end, layer, layerPage)) return
+      this.#copy(address, layer, layerPage, flags)
+    }
+  }
+
+  /** A page with its neighbours in the same run and region; false where one of them was there, or must be tried again. */
+  #copyAround(
+    region: ServedRegion,
+    page: number,
+    start: number,
+    end: number,
+    layer: CopySource,
+    layerPage: number,
+  ): boolean {
+    const window = page - (page % aroundPages)
+    let first = Math.max(window, start, region.startPage)
+    let last = Math.min(window + aroundPages, end, region.startPage + region.pages) - 1
+    // What was removed is zero, whatever the layer has.
+    if (this.#removed.any)
+      for (let it = first; it <= last; it++)
+        if (this.#removed.has(it)) {
+          if (it < page) first = it + 1
+          else last = it - 1
+        }
+    const pages = last + 1 - first
+    if (pages === 1) return false
+    const address = region.address + (first - region.startPage) * pageSizeBytes
+    const offset = (layerPage - (page - first)) * pageSizeBytes
+    const whole = this.#ops.copy(address, layer, offset, pages * pageSizeBytes) === 'installed'
+    this.#count(counter.copiedPages, whole ? pages : this.#ops.copiedBytes / pageSizeBytes)
+    return whole
+  }
+
+  #copy(address: number, layer: CopySource, layerPage: number, flags: number): void {
+    const protect = this.#record?.writes === true && (flags & UFFD_PAGEFAULT_FLAG_WRITE) === 0
+    const result = this.#ops.copy(address, layer, layerPage * pageSizeBytes, pageSizeBytes, protect)
+    if (result === 'installed') this.#count(counter.copiedPages, 1)
+    else this.#settle(result, address, flags)
+  }
+
+  #zero(address: number, pages: number, flags: number): void {
+    this.#count(counter.zeroCalls, 1)
+    let result = this.#ops.zero(address, pages * pageSizeBytes)
+    if (result === 'gone' && pages > 1) {
+      // The kernel refuses a range that is not one mapping. Firecracker's balloon up to 1.10 maps fresh memory over a
+      // part of a region; the page that somebody waits for may be on this side of it.
+      this.#count(counter.zeroCalls, 1)
+      result = this.#ops.zero(address, pageSizeBytes)
+    }
+    // A run that met a page already there stops with "again" too, but by then the faulting page, its first, is done.
+    if (result !== 'installed' && this.#ops.zeroedBytes === 0) this.#settle(result, address, flags)
+  }
+
+  /** A page that was not installed: it is there already, must be tried again, or nobody waits for it any more. */
+  #settle(result: InstallResult, address: number, flags: number): void {
+    if (result === 'exists') {
+      this.#count(counter.existing, 1)
+      this.#ops.wake(address, pageSizeBytes)
+    } else if (result === 'again') {
+      this.#count(counter.retries, 1)
+      this.#removed.expect()
+      this.#defer(address + flags)
+    }
+  }
+
+  #defer(fault: number): void {
+    if (this.#deferredCount === maxDeferred)
+      throw new VarveError(
+        'PAGE_SERVER_PROTOCOL',
+        `more than ${maxDeferred} faults wait behind an unread event`,
+      )
+    this.#deferred[this.#deferredCount++] = fault
+  }
+
+  #retryDeferred(): void {
+    const count = this.#deferredCount
+    this.#deferredCount = 0
+    for (let index = 0; index < count; index++) {
+      const fault = this.#deferred[index] as number
+      const region = this.#regionAt(fault)
+      // Deferring again writes at or before `index`: what is still to be read is not overwritten.
+      this.#answer(region, pageOf(region, fault), fault % pageSizeBytes)
+    }
+  }
+
+  /** The last region that begins at or before `address`, or the first. */
+  #indexAt(address: number): number {
+    let low = 0
+    let high = this.#regions.length - 1
+    while (low < high) {
+      const middle = (low + high + 1) >>> 1
+      if ((this.#regions[middle] as ServedRegion).address <= address) low = middle
+      else high = middle - 1
+    }
+    return low
+  }
+
+  #regionAt(address: number): ServedRegion {
+    const region = this.#regions[this.#indexAt(address)]
+    if (region && address >= region.address && address < region.address + region.pages * pageSizeBytes)
+      return region
+    throw new VarveError('PAGE_SERVER_PROTOCOL', `fault at ${address}, outside every region`)
+  }
+
+  #runAt(page: number): number {
+    const { starts } = this.#map
+    let low = 0
+    let high = starts.length - 1
+    while (low < high) {
+      const middle = (low + high + 1) >>> 1
+      if ((starts[middle] as number) <= page) low = middle
+      else high = middle - 1
+    }
+    return low
+  }
+
+  #count(index: number, by: number): void {
+    this.#counters[index] = (this.#counters[index] as number) + by
+  }
+}
+
+function pageOf(region: ServedRegion, address: number): number {
+  return region.startPage + Math.floor((address - region.address) / pageSizeBytes)
+}

@@ -1,0 +1,74 @@
+import type { ExtentMap } from '../../layer/extent-map.js'
+import { pageSizeBytes } from '../../memory/units.js'
+import { adviseMappedWillNeed } from '../../sys/memory-map.js'
+import { isResident } from '../../sys/mincore.js'
+import type { CopySource, UserfaultOps } from '../../sys/userfaultfd.js'
+import type { ServedRegion } from '../protocol/handshake.js'
+import type { RemovedPages } from '../protocol/removed-pages.js'
+import type { FaultLoop } from './fault-loop.js'
+import { type PopulatedLayer, Population } from './population.js'
+
+/** Events of what was registered a moment ago; there are as many as madvise calls of the VMM that were under way. */
+const readsAtEnd = 4
+
+/** One VM's way to needing nobody: its memory is brought, then taken out of the userfaultfd, then the last events are read. */
+export class Graduation {
+  readonly #ops: UserfaultOps
+  readonly #loop: FaultLoop
+  readonly #population: Population
+  #state: 'no' | 'bringing' | 'draining' = 'no'
+
+  constructor(parts: {
+    readonly ops: UserfaultOps
+    readonly loop: FaultLoop
+    readonly regions: readonly ServedRegion[]
+    readonly map: ExtentMap
+    readonly layers: readonly CopySource[]
+    readonly removed: RemovedPages
+  }) {
+    this.#ops = parts.ops
+    this.#loop = parts.loop
+    this.#population = new Population({ ...parts, layers: parts.layers.map(populated) })
+  }
+
+  begin(): void {
+    this.#state = 'bringing'
+  }
+
+  /** Something of it cannot be brought: the VM goes on as one that asks for its pages. */
+  strand(): void {
+    this.#state = 'no'
+  }
+
+  get going(): boolean {
+    return this.#state !== 'no'
+  }
+
+  get copiedPages(): number {
+    return this.#population.copiedPages
+  }
+
+  step(): 'more' | 'wait' | 'done' {
+    if (this.#state === 'bringing') {
+      const result = this.#population.step()
+      if (result !== 'done') return result
+      this.#population.unregister()
+      this.#state = 'draining'
+    }
+    // Whoever removed memory before it was unregistered waits until that event is read, and nobody else would read it.
+    this.#loop.serve(readsAtEnd)
+    return this.#ops.removalPending() ? 'wait' : 'done'
+  }
+}
+
+function populated({ address, lengthBytes }: CopySource): PopulatedLayer {
+  return {
+    address,
+    lengthBytes,
+    isResident: (page) => isResident({ address, lengthBytes }, page),
+    readAhead: (firstPage, pages) => {
+      const offset = firstPage * pageSizeBytes
+      adviseMappedWillNeed(address + offset, Math.min(pages * pageSizeBytes, lengthBytes - offset))
+    },
+  }
+}

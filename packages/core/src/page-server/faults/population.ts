@@ -1,0 +1,143 @@
+import { type ExtentMap, zeroSource } from '../../layer/extent-map.js'
+import { pageSizeBytes } from '../../memory/units.js'
+import type { CopySource, InstallResult, UserfaultOps } from '../../sys/userfaultfd.js'
+import type { ServedRegion } from '../protocol/handshake.js'
+import type { RemovedPages } from '../protocol/removed-pages.js'
+
+/** 128 KiB: some 50 µs of copying, the longest that a fault waits for it. */
+const piecePages = 32
+/** Pages that are there already cost a call each. */
+const maxCalls = 32
+/** 2 MiB, asked for at once where a layer is not in the page cache. */
+const aheadPages = 512
+
+export type PopulationOps = Pick<UserfaultOps, 'copy' | 'copiedBytes' | 'removalPending' | 'unregister'>
+
+export interface PopulatedLayer extends CopySource {
+  isResident(page: number): boolean
+  /** Starts reading, without waiting. */
+  readAhead(firstPage: number, pages: number): void
+}
+
+/**
+ * Brings every page of the image that nobody has asked for, a piece at a time, on the thread that answers faults: what that thread has
+ * read of removals holds for each piece. Zero runs are left out: memory that is no longer registered is zero by itself.
+ */
+export class Population {
+  readonly #ops: PopulationOps
+  readonly #regions: readonly ServedRegion[]
+  readonly #map: ExtentMap
+  readonly #layers: readonly PopulatedLayer[]
+  readonly #removed: RemovedPages
+  #region = 0
+  /** In the image; before the region's first: at its begin. */
+  #page = 0
+  #run = 0
+  #waitedFor = -1
+  copiedPages = 0
+
+  constructor(parts: {
+    readonly ops: PopulationOps
+    readonly regions: readonly ServedRegion[]
+    readonly map: ExtentMap
+    readonly layers: readonly PopulatedLayer[]
+    readonly removed: RemovedPages
+  }) {
+    this.#ops = parts.ops
+    this.#regions = [...parts.regions].sort((a, b) => a.startPage - b.startPage)
+    this.#map = parts.map
+    this.#layers = parts.layers
+    this.#removed = parts.removed
+  }
+
+  /**
+   * One piece. `wait`: it comes from a disk, and is being read; or an event must be read first. `done`: nothing is left to bring.
+   */
+  step(): 'more' | 'wait' | 'done' {
+    const piece = this.#next()
+    if (piece === undefined) return 'done'
+    const { region, page, pages, layer, layerPage } = piece
+    if (this.#mustRead(layer, layerPage, pages)) return 'wait'
+    return this.#install(region, page, pages, layer, layerPage)
+  }
+
+  /** Nobody is asked for the VM's memory any more. To be followed by reading events until no removal is pending. */
+  unregister(): void {
+    for (const { address, pages } of this.#regions) this.#ops.unregister(address, pages * pageSizeBytes)
+  }
+
+  #next(): Piece | undefined {
+    const { starts, counts, sources, sourcePages } = this.#map
+    for (; this.#region < this.#regions.length; this.#region++) {
+      const region = this.#regions[this.#region] as ServedRegion
+      const end = region.startPage + region.pages
+      this.#page = Math.max(this.#page, region.startPage)
+      while (this.#page < end) {
+        while ((starts[this.#run] as number) + (counts[this.#run] as number) <= this.#page) this.#run++
+        const start = starts[this.#run] as number
+        const stop = Math.min(end, start + (counts[this.#run] as number))
+        const source = sources[this.#run] as number
+        if (source === zeroSource) {
+          this.#page = stop
+          continue
+        }
+        if (this.#removed.any) while (this.#page < stop && this.#removed.has(this.#page)) this.#page++
+        const page = this.#page
+        let pages = Math.min(stop - page, piecePages)
+        if (this.#removed.any)
+          for (let index = 1; index < pages; index++) if (this.#removed.has(page + index)) pages = index
+        if (pages <= 0) continue
+        const layerPage = (sourcePages[this.#run] as number) + page - start
+        return { region, page, pages, layer: this.#layers[source] as PopulatedLayer, layerPage }
+      }
+    }
+    return undefined
+  }
+
+  /** Once for each piece: where it is evicted again, or the kernel does not tell, it is read on the way. */
+  #mustRead(layer: PopulatedLayer, layerPage: number, pages: number): boolean {
+    if (this.#waitedFor === this.#page) return false
+    if (layer.isResident(layerPage) && layer.isResident(layerPage + pages - 1)) return false
+    layer.readAhead(layerPage, aheadPages)
+    this.#waitedFor = this.#page
+    return true
+  }
+
+  #install(
+    region: ServedRegion,
+    page: number,
+    pages: number,
+    layer: CopySource,
+    layerPage: number,
+  ): 'more' | 'wait' {
+    let done = 0
+    // A range that is not one mapping is refused as a whole: docs/notes/userfaultfd-events.md.
+    let single = false
+    for (let calls = 0; done < pages && calls < maxCalls; calls++) {
+      const address = region.address + (page + done - region.startPage) * pageSizeBytes
+      const length = (single ? 1 : pages - done) * pageSizeBytes
+      const result: InstallResult = this.#ops.copy(address, layer, (layerPage + done) * pageSizeBytes, length)
+      const installed = (result === 'installed' ? length : this.#ops.copiedBytes) / pageSizeBytes
+      this.copiedPages += installed
+      done += installed
+      if (result === 'exists') done++
+      else if (result === 'gone') {
+        if (single || pages - done === 1) done++
+        else single = true
+      } else if (result === 'again' && installed === 0) {
+        this.#page = page + done
+        return 'wait'
+      }
+    }
+    this.#page = page + done
+    return 'more'
+  }
+}
+
+interface Piece {
+  readonly region: ServedRegion
+  readonly page: number
+  readonly pages: number
+  readonly layer: PopulatedLayer
+  readonly layerPage: number
+}

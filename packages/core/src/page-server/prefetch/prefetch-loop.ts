@@ -1,0 +1,196 @@
+import { zeroSource } from '../../layer/extent-map.js'
+import { pageSizeBytes } from '../../memory/units.js'
+import type { CopySource, InstallResult, UserfaultOps } from '../../sys/userfaultfd.js'
+import type { FetchGate } from '../faults/fetch-gate.js'
+import type { ServedRegion } from '../protocol/handshake.js'
+import { maxPiecePages, type PrefetchPiece } from './prefetch-plan.js'
+
+/**
+ * Values of the second word of a task's `halt`. The side that changes it from 0 decides whether the order is
+ * carried out.
+ */
+export const hasBegun = 1
+export const calledOff = 2
+
+/** Places in the shared counters of the thread that fetches ahead. */
+export const prefetchCounterNames = [
+  /** In the set, all in all. */
+  'plannedPages',
+  /** Installed from layers, before anybody asked for them. */
+  'copiedPages',
+  'zeroPages',
+  /** There already: demand was first. */
+  'existingPages',
+  /** Calls that installed, or tried to. */
+  'requests',
+  /** Read from files past the page cache, with gaps. */
+  'readBytes',
+] as const
+export type PrefetchCounterName = (typeof prefetchCounterNames)[number]
+const counter = Object.fromEntries(prefetchCounterNames.map((name, index) => [name, index])) as Record<
+  PrefetchCounterName,
+  number
+>
+
+/** A layer that is read past the page cache fills the staging memory; the others are copied from where they are mapped. */
+export interface PrefetchSource {
+  readonly mapped: CopySource
+  /** Fills `staging` from the file; undefined for a layer that is in the page cache. */
+  readonly read?: ((firstPage: number, pages: number) => void) | undefined
+}
+
+export type PrefetchOps = Pick<UserfaultOps, 'copy' | 'copiedBytes' | 'zero' | 'zeroedBytes'>
+
+/** Pages read though nobody wants them, where that saves a request: the gap that `mergeGaps` closes by default. */
+const maxGapPages = 32
+export const stagingPages = maxPiecePages
+
+/** 128 KiB: some 40 µs of copying, the longest that a fault waits for it. */
+const copyPages = 32
+
+/** An event that somebody reads within microseconds holds copies back; far more tries than that can take. */
+const maxTries = 5000
+
+/** Installs the pages of a plan, whatever the fault loop does beside it. One thread; may block in system calls. */
+export class PrefetchLoop {
+  readonly #ops: PrefetchOps
+  readonly #byPage: readonly ServedRegion[]
+  readonly #plan: readonly PrefetchPiece[]
+  readonly #sources: readonly PrefetchSource[]
+  readonly #staging: CopySource
+  readonly #counters: Float64Array
+  readonly #halted: () => boolean
+  readonly #pause: () => void
+  readonly #gate: Pick<FetchGate, 'beginCopy' | 'endCopy'>
+  readonly #bring: (address: number, lengthBytes: number) => void
+
+  constructor(parts: {
+    readonly ops: PrefetchOps
+    readonly regions: readonly ServedRegion[]
+    readonly plan: readonly PrefetchPiece[]
+    readonly sources: readonly PrefetchSource[]
+    /** Of `stagingPages`; what `read` fills. */
+    readonly staging: CopySource
+    readonly counters: Float64Array
+    /** Called before every installation, within the gate. */
+    readonly halted: () => boolean
+    /** Lets others run for about a millisecond. */
+    readonly pause: () => void
+    /** Shared with the fault loop. */
+    readonly gate: Pick<FetchGate, 'beginCopy' | 'endCopy'>
+    /** Reads mapped pages of a layer into memory if they are not there: no copy may wait for the disk. */
+    readonly bring: (address: number, lengthBytes: number) => void
+  }) {
+    this.#ops = parts.ops
+    this.#byPage = [...parts.regions].sort((a, b) => a.startPage - b.startPage)
+    this.#plan = parts.plan
+    this.#sources = parts.sources
+    this.#staging = parts.staging
+    this.#counters = parts.counters
+    this.#halted = parts.halted
+    this.#pause = parts.pause
+    this.#gate = parts.gate
+    this.#bring = parts.bring
+    this.#counters[counter.plannedPages] = this.#plan.reduce((sum, { pages }) => sum + pages, 0)
+  }
+
+  /** True when all of the plan was done; false when it was halted. */
+  run(): boolean {
+    for (let next = 0; next < this.#plan.length; ) {
+      if (this.#halted()) return false
+      const first = this.#plan[next] as PrefetchPiece
+      const source = this.#sources[first.source]
+      if (first.source === zeroSource || source?.read === undefined) {
+        const from = source?.mapped
+        this.#install(first, from, first.sourcePage)
+        next++
+        continue
+      }
+      const end = this.#readTogether(next)
+      const last = this.#plan[end - 1] as PrefetchPiece
+      const pages = last.sourcePage + last.pages - first.sourcePage
+      source.read(first.sourcePage, pages)
+      this.#count(counter.readBytes, pages * pageSizeBytes)
+      for (; next < end && !this.#halted(); next++) {
+        const piece = this.#plan[next] as PrefetchPiece
+        this.#install(piece, this.#staging, piece.sourcePage - first.sourcePage)
+      }
+    }
+    return !this.#halted()
+  }
+
+  /** One behind the last piece that one read serves: the same layer, ascending, little between, all within the staging memory. */
+  #readTogether(begin: number): number {
+    const first = this.#plan[begin] as PrefetchPiece
+    let behind = first.sourcePage + first.pages
+    let end = begin + 1
+    for (; end < this.#plan.length; end++) {
+      const { source, sourcePage, pages } = this.#plan[end] as PrefetchPiece
+      if (source !== first.source || sourcePage < behind || sourcePage - behind > maxGapPages) break
+      if (sourcePage + pages - first.sourcePage > stagingPages) break
+      behind = sourcePage + pages
+    }
+    return end
+  }
+
+  /** `from` undefined: zeros. A piece can lie in several regions, or none. */
+  #install({ page, pages }: PrefetchPiece, from: CopySource | undefined, fromPage: number): void {
+    for (const region of this.#byPage) {
+      const first = Math.max(page, region.startPage)
+      const end = Math.min(page + pages, region.startPage + region.pages)
+      if (first >= end) continue
+      const address = region.address + (first - region.startPage) * pageSizeBytes
+      this.#installAt(address, end - first, from, (fromPage + first - page) * pageSizeBytes)
+    }
+  }
+
+  #installAt(address: number, pages: number, from: CopySource | undefined, offset: number): void {
+    const length = pages * pageSizeBytes
+    if (from !== undefined && from !== this.#staging) this.#bring(from.address + offset, length)
+    let tries = 0
+    for (let done = 0; done < length; ) {
+      const left = Math.min(length - done, (from === undefined ? maxPiecePages : copyPages) * pageSizeBytes)
+      const result = this.#call(address + done, from, offset + done, left)
+      if (result === 'halted') return
+      this.#count(counter.requests, 1)
+      const installed = result === 'installed' ? left : this.#partlyInstalled(from)
+      this.#count(from === undefined ? counter.zeroPages : counter.copiedPages, installed / pageSizeBytes)
+      done += installed
+      if (result === 'exists') {
+        this.#count(counter.existingPages, 1)
+        done += pageSizeBytes
+      } else if (result === 'gone') return
+      else if (result === 'again' && installed === 0) {
+        // An event waits for the fault loop. What stays missing is fetched when it is asked for.
+        if (++tries === maxTries) return
+        this.#pause()
+      }
+    }
+  }
+
+  /** Makes one call, unless a removal was read before it. */
+  #call(
+    address: number,
+    from: CopySource | undefined,
+    offset: number,
+    length: number,
+  ): InstallResult | 'halted' {
+    this.#gate.beginCopy()
+    try {
+      if (this.#halted()) return 'halted'
+      return from === undefined
+        ? this.#ops.zero(address, length)
+        : this.#ops.copy(address, from, offset, length)
+    } finally {
+      this.#gate.endCopy()
+    }
+  }
+
+  #partlyInstalled(from: CopySource | undefined): number {
+    return from === undefined ? this.#ops.zeroedBytes : this.#ops.copiedBytes
+  }
+
+  #count(index: number, by: number): void {
+    this.#counters[index] = (this.#counters[index] as number) + by
+  }
+}

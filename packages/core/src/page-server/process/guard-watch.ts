@@ -1,0 +1,62 @@
+import { spawn } from 'node:child_process'
+import { closeSync, openSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+import { isAlive, type ProcessIdentity, processIdentity } from '../../sys/proc.js'
+import { pageServerRoot } from '../protocol/page-server-files.js'
+import type { GuardOrder } from './guard-main.js'
+
+/** A guard that dies at once is not started more often than this. */
+const restartMs = 1000
+
+/**
+ * Keeps a guard beside the server. Who starts the server starts the first one, in parallel, and names it; where it dies, the
+ * server starts the next. Only if both die within the same moment do VMs stand still, until a server is
+ * started again.
+ */
+export class GuardWatch {
+  readonly #order: GuardOrder
+  #guard: ProcessIdentity | null = null
+  #wanted = false
+  #startedAt = Number.NEGATIVE_INFINITY
+
+  constructor(order: GuardOrder) {
+    this.#order = order
+  }
+
+  get guard(): ProcessIdentity | null {
+    return this.#guard
+  }
+
+  watch(guard: ProcessIdentity): void {
+    this.#guard = guard
+    this.#wanted = true
+  }
+
+  /** Nobody else starts the first one: the server took over, and its guard is what it was itself. */
+  begin(): void {
+    this.#wanted = true
+    this.check()
+  }
+
+  /** To be called often while VMs live. */
+  check(): void {
+    if (!this.#wanted || (this.#guard !== null && isAlive(this.#guard))) return
+    const now = performance.now()
+    if (now - this.#startedAt < restartMs) return
+    this.#startedAt = now
+    const log = openSync(pageServerRoot(this.#order.runtime).guardLog, 'a', 0o600)
+    const script = fileURLToPath(new URL('guard-main.js', import.meta.url))
+    // The Node that this process runs, even if its file was removed or replaced.
+    const child = spawn('/proc/self/exe', [script, JSON.stringify(this.#order)], {
+      detached: true,
+      argv0: process.argv0,
+      cwd: '/',
+      stdio: ['ignore', 'ignore', log],
+    })
+    closeSync(log)
+    child.unref()
+    // Not started (no memory, no pids left): the next check tries again.
+    child.once('error', () => {})
+    if (child.pid !== undefined) this.#guard = processIdentity(child.pid) ?? this.#guard
+  }
+}

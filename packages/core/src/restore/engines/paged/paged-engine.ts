@@ -1,0 +1,81 @@
+import { ensurePageServer } from '../../../page-server/client/ensure-page-server.js'
+import type { PageServerClient } from '../../../page-server/client/page-server-client.js'
+import { startPageServer } from '../../../page-server/client/start-page-server.js'
+import { placeThread, threadsNamed } from '../../../sys/affinity.js'
+import type { Engine, PrefetchReport } from '../../engine.js'
+
+const socketName = 'uffd.sock'
+
+/** A page server answers the guest's faults straight from the layers; nothing is flattened. */
+export const pagedEngine: Engine = {
+  name: 'paged',
+  prepare: async ({
+    snapshot,
+    machine: launching,
+    runtime,
+    randomAccess,
+    prefetch,
+    graduate,
+    faultCpu,
+    phase,
+    signal,
+  }) => {
+    // Where none is there, it starts while Firecracker does.
+    const server = phase('page server start', () => ensurePageServer(runtime, { signal }))
+    server.catch(() => {})
+    const machine = await launching
+    await server
+    const pageServer = await phase('page server', () =>
+      startPageServer({
+        runtime,
+        directory: machine.paths.directory,
+        vmm: machine.identity,
+        socketPath: machine.files.local(socketName).hostPath,
+        socketOwner: machine.jailOwner,
+        layers: snapshot.files.map(({ path, storedPages }) => ({ path, pages: storedPages })),
+        map: snapshot.map,
+        randomAccess,
+        workingSet: prefetch?.workingSet,
+        graduate,
+        faultCpu,
+        signal,
+      }),
+    )
+    const besideLoad = async (load: Promise<unknown>) => {
+      await load
+      // Threads of the vCPUs are there once it is loaded.
+      if (faultCpu !== undefined)
+        for (const thread of threadsNamed(machine.pid, 'fc_vcpu ')) placeThread(thread, [faultCpu])
+      return null
+    }
+    const setup = {
+      memory: { backend: 'Uffd', socketName },
+      memoryFiles: snapshot,
+      pageServer,
+      besideLoad,
+    } as const
+    if (prefetch === null) return setup
+    // The guest's memory is there only once it is being loaded.
+    return {
+      ...setup,
+      prefetching: prefetched(pageServer, signal),
+      resumeAfterPrefetch: prefetch.budgetMs > 0,
+    }
+  },
+}
+
+/** Never rejects: a VM whose pages were not fetched ahead asks for them. */
+async function prefetched(
+  pageServer: PageServerClient,
+  signal: AbortSignal | undefined,
+): Promise<PrefetchReport> {
+  const begin = performance.now()
+  try {
+    const report = await pageServer.prefetched({ wait: true, signal })
+    const { state, plannedPages, requests, ms, failure } = report
+    const halted = state === 'halted' ? 'the guest gave memory back' : null
+    return { pages: plannedPages, requests, ms: ms ?? performance.now() - begin, failure: failure ?? halted }
+  } catch (error) {
+    return { pages: 0, requests: 0, ms: performance.now() - begin, failure: (error as Error).message }
+  }
+}

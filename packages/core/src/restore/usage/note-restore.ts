@@ -1,0 +1,73 @@
+import type { MapReport } from '../../mapper/map-into-vmm.js'
+import { pageSizeBytes } from '../../memory/units.js'
+import type { OpenSnapshot } from '../../store/store-types.js'
+import { faultAroundBytes } from '../../sys/fault-around.js'
+import { diskReadBytes, pageFaults } from '../../sys/proc.js'
+import type { WorkingSet } from '../../working-set/working-set.js'
+import type { EngineName, MemoryFiles, PrefetchReport } from '../engine.js'
+import { broughtPages, type RestoreNote, writeBroughtPages, writeRestoreNote } from './restore-note.js'
+
+/** Writes down of a restore, step by step, what `restoreUsage` needs. */
+export interface RestoreNoting {
+  /** Beside the load: the guest does not wait for it. */
+  loading(): void
+  loaded(mapping: MapReport | null): void
+  prefetched(report: PrefetchReport): void
+}
+
+/** To be called right before the load: what the VMM has done by then does not count. */
+export function noteRestore(
+  vmm: { readonly pid: number; readonly directory: string },
+  {
+    engine,
+    snapshot,
+    memoryFiles,
+    workingSet,
+  }: {
+    readonly engine: EngineName
+    readonly snapshot: OpenSnapshot
+    readonly memoryFiles: MemoryFiles
+    readonly workingSet: WorkingSet | null
+  },
+): RestoreNoting {
+  const { pid, directory } = vmm
+  const before = { faults: pageFaults(pid) ?? { minor: 0, major: 0 }, readBytes: diskReadBytes(pid) }
+  const brought = workingSet && broughtPages(snapshot.map, memoryFiles, workingSet)
+  let note: RestoreNote | undefined
+  return {
+    loading() {
+      // A page server's VM has no page tables that would tell.
+      if (brought !== null && engine !== 'paged') writeBroughtPages(directory, brought)
+    },
+    loaded(mapping) {
+      note = {
+        format: 'varve-restore',
+        version: 1,
+        engine,
+        snapshot: snapshot.entry.id,
+        memoryPages: snapshot.map.pages,
+        loadedAtMs: Date.now(),
+        before,
+        prefetch: brought && {
+          pages: brought.reduce((sum, { readOnly, written }) => sum + readOnly.pages + written.pages, 0),
+          prefaulted: {
+            readOnlyPages: mapping?.prefault.readOnlyPages ?? 0,
+            writtenPages: mapping?.prefault.writtenPages ?? 0,
+          },
+          readBytes: null,
+          aroundBytes: faultAroundBytes(),
+        },
+      }
+      writeRestoreNote(directory, note)
+    },
+    prefetched({ pages }) {
+      if (!note?.prefetch || engine === 'paged') return
+      const prefetch = { ...note.prefetch, readBytes: pages * pageSizeBytes }
+      try {
+        writeRestoreNote(directory, { ...note, prefetch })
+      } catch {
+        // A figure is missing then, and nobody is left who could be told.
+      }
+    },
+  }
+}

@@ -1,0 +1,311 @@
+import { closeSync, openSync, readSync, writeSync } from 'node:fs'
+import { VarveError } from '../../errors.js'
+import { errnoName } from '../libc.js'
+import { findUnmapSelf } from '../unmap-self.js'
+import { register, type Stop, type Tracee } from './ptrace.js'
+import { entryBytes, type SyscallTable } from './syscall-table.js'
+
+// System calls of x86_64 (asm/unistd_64.h).
+export const systemCall = {
+  close: 3,
+  mmap: 9,
+  mprotect: 10,
+  munmap: 11,
+  madvise: 28,
+  recvmsg: 47,
+  socketpair: 53,
+  clone: 56,
+  futex: 202,
+} as const
+
+const PROT_READ = 1
+const PROT_WRITE = 2
+const PROT_EXEC = 4
+const MAP_PRIVATE = 2
+const MAP_ANONYMOUS = 0x20
+
+const pageBytes = 4096
+/** Entries a round: a table of 448 KiB. A round trip (some 100 µs) is 2 % of the time that so many mappings take. */
+const roundEntries = 8192
+/** Beside the table, for arguments in memory. */
+const notesBytes = pageBytes
+
+const SIGSEGV = 11
+const SIGTRAP = 5
+const SIGBUS = 7
+const SIGILL = 4
+/** All signals that can be held back, but for those that an instruction raises: the kernel kills where they are held. */
+const heldSignals =
+  ((1n << 64n) - 1n) &
+  ~[SIGSEGV, SIGTRAP, SIGBUS, SIGILL].reduce((bits, it) => bits | (1n << BigInt(it - 1)), 0n)
+
+/**
+ * The loop: rbx is the entry, rbp the end of the table.
+ *
+ * ```
+ * 48 8b 03        mov  rax, [rbx]          48 89 03        mov  [rbx], rax
+ * 48 8b 7b 08     mov  rdi, [rbx+8]        48 83 c3 38     add  rbx, 56
+ * 48 8b 73 10     mov  rsi, [rbx+16]       48 39 eb        cmp  rbx, rbp
+ * 48 8b 53 18     mov  rdx, [rbx+24]       72 d7           jb   the beginning
+ * 4c 8b 53 20     mov  r10, [rbx+32]       cc              int3
+ * 4c 8b 43 28     mov  r8,  [rbx+40]
+ * 4c 8b 4b 30     mov  r9,  [rbx+48]
+ * 0f 05           syscall
+ * ```
+ */
+const loop = '488b03 488b7b08 488b7310 488b5318 4c8b5320 4c8b4328 4c8b4b30 0f05 488903 4883c338 4839eb 72d7'
+const loopCode = code(`${loop} cc`)
+
+/**
+ * The same in a new thread, which unmaps the memory that it ran in by code of the process (`findUnmapSelf`).
+ * The thread that makes it also runs instructions in this memory. So when the new thread is done with the
+ * table, it waits for a word, which is set when the other thread has left. r12 and r13 are that memory and
+ * its length, r14 the address to jump to at the end, r15 the address of the word.
+ *
+ * ```
+ * 0f 05           syscall     clone        wait:
+ * 48 85 c0        test rax, rax            41 8b 07        mov  eax, [r15]
+ * 74 25           jz   the loop's cmp      85 c0           test eax, eax
+ * cc              int3                     75 16           jnz  leave
+ * (the loop)                               b8 ca 00 00 00  mov  eax, SYS_futex
+ *                                          4c 89 ff        mov  rdi, r15
+ * leave:                                   be 80 00 00 00  mov  esi, FUTEX_WAIT_PRIVATE
+ * 4c 89 e7        mov  rdi, r12            31 d2           xor  edx, edx     (while it is 0)
+ * 4c 89 ee        mov  rsi, r13            45 31 d2        xor  r10d, r10d   (without a time-out)
+ * 41 ff e6        jmp  r14                 0f 05           syscall
+ *                                          eb e3           jmp  wait
+ * ```
+ */
+const cloned = code('0f05 4885c0 7425 cc')
+const waitForWord = '418b07 85c0 7516 b8ca000000 4c89ff be80000000 31d2 4531d2 0f05 ebe3'
+const besideCode = Buffer.concat([cloned, code(`${loop} ${waitForWord} 4c89e7 4c89ee 41ffe6`)])
+/** The word lies before the thread's table, in its own cache line. */
+const wordBytes = 64
+// linux/futex.h
+const FUTEX_WAKE_PRIVATE = 1 | 128
+
+// sched.h: a thread as pthread_create makes it (CLONE_VM | FS | FILES | SIGHAND | THREAD | SYSVSEM), without anything of libc's.
+const threadFlags = 0x100 | 0x200 | 0x400 | 0x800 | 0x10000 | 0x40000
+
+/** The id of a thread of the process; or why there is none, as a text that follows "the process". */
+export type ThreadBeside =
+  | { readonly thread: number; readonly refused: null }
+  | { readonly thread: null; readonly refused: string }
+
+function code(hex: string): Buffer {
+  return Buffer.from(hex.replaceAll(' ', ''), 'hex')
+}
+
+/**
+ * Has a traced thread, which stands at the exit of a system call, make system calls of ours: first a few one by one, then
+ * whole tables by a loop in scratch memory of its own. `end` puts everything back and looks that it is. A caller that got an
+ * error here must kill the process: it may be half changed.
+ */
+export class Injection {
+  readonly #tracee: Tracee
+  readonly #memory: number
+  readonly #saved: BigUint64Array
+  readonly #savedMask: bigint
+  /** Address of a `syscall` instruction. */
+  readonly #instruction: bigint
+  #scratch = 0
+
+  private constructor(tracee: Tracee) {
+    this.#tracee = tracee
+    this.#saved = tracee.registers()
+    this.#savedMask = tracee.signalMask()
+    this.#instruction = (this.#saved[register.rip] as bigint) - 2n
+    this.#memory = openSync(`/proc/${tracee.identity.pid}/mem`, 'r+')
+  }
+
+  static begin(tracee: Tracee): Injection {
+    const injection = new Injection(tracee)
+    try {
+      injection.#begin()
+      return injection
+    } catch (error) {
+      closeSync(injection.#memory)
+      throw error
+    }
+  }
+
+  #begin(): void {
+    // 0x33: 64-bit user code (arch/x86/include/asm/segment.h). A 32-bit one has other numbers for everything.
+    const cs = this.#saved[register.cs]
+    const code = this.read(Number(this.#instruction), 2).toString('hex')
+    if (cs !== 0x33n || code !== '0f05')
+      throw unknownState(`code segment 0x${cs?.toString(16)}, bytes ${code} where a system call should be`)
+    this.#tracee.setSignalMask(this.#savedMask | heldSignals)
+    this.#scratch = this.#mapCode(pageBytes + notesBytes + roundEntries * entryBytes, loopCode)
+  }
+
+  /** Memory for a page of code and what it works on. Never writable and executable at once: hardened kernels refuse that. */
+  #mapCode(bytes: number, instructions: Buffer): number {
+    const memory = this.call('mmap', systemCall.mmap, [
+      0,
+      bytes,
+      PROT_READ | PROT_WRITE,
+      MAP_PRIVATE | MAP_ANONYMOUS,
+      -1,
+      0,
+    ])
+    this.write(memory, instructions)
+    this.call('mprotect', systemCall.mprotect, [memory, pageBytes, PROT_READ | PROT_EXEC])
+    return memory
+  }
+
+  /** Memory of the process where arguments can be put, 4 KiB of it. */
+  get notes(): number {
+    return this.#scratch + pageBytes
+  }
+
+  read(address: number, length: number): Buffer {
+    const bytes = Buffer.alloc(length)
+    if (readSync(this.#memory, bytes, 0, length, address) !== length)
+      throw unknownState(`${length} bytes at 0x${address.toString(16)} cannot be read`)
+    return bytes
+  }
+
+  write(address: number, bytes: Uint8Array): void {
+    if (writeSync(this.#memory, bytes, 0, bytes.length, address) !== bytes.length)
+      throw unknownState(`${bytes.length} bytes at 0x${address.toString(16)} cannot be written`)
+  }
+
+  /** One system call, some 75 µs. A failed one is INJECTION_FAILED; `name` is for the message. */
+  call(name: string, number: number, args: readonly number[]): number {
+    const registers = this.#saved.slice()
+    const { rax, rdi, rsi, rdx, r10, r8, r9, rip, originalRax } = register
+    const set = (index: number, value: number) => {
+      registers[index] = BigInt.asUintN(64, BigInt(value))
+    }
+    set(rax, number)
+    for (const [i, index] of [rdi, rsi, rdx, r10, r8, r9].entries()) set(index, args[i] ?? 0)
+    registers[rip] = this.#instruction
+    // No system call is going on, so the kernel has none to restart.
+    set(originalRax, -1)
+    this.#tracee.setRegisters(registers)
+    this.#tracee.go('step')
+    this.#untilTrap('step')
+    const result = Number(BigInt.asIntN(64, this.#tracee.registers()[rax] as bigint))
+    if (result < 0 && result > -4096)
+      throw new VarveError(
+        'INJECTION_FAILED',
+        `${name} in process ${this.#tracee.identity.pid} failed with ${errnoName(-result)}`,
+      )
+    return result
+  }
+
+  /** Makes all calls of a table in its order, whatever they return: the results are in the table then. */
+  run(table: SyscallTable): void {
+    const { rbx, rbp, rip, originalRax } = register
+    const start = this.notes + notesBytes
+    for (let from = 0; from < table.length; from += roundEntries) {
+      const entries = table.bytes(from, Math.min(table.length, from + roundEntries))
+      this.write(start, entries)
+      const registers = this.#saved.slice()
+      registers[rbx] = BigInt(start)
+      registers[rbp] = BigInt(start + entries.length)
+      registers[rip] = BigInt(this.#scratch)
+      registers[originalRax] = BigInt.asUintN(64, -1n)
+      this.#tracee.setRegisters(registers)
+      this.#tracee.go('on')
+      this.#untilTrap('on')
+      const end = this.#tracee.registers()
+      if (end[rip] !== BigInt(this.#scratch + loopCode.length) || end[rbx] !== registers[rbp])
+        throw unknownState(`the loop stopped at 0x${end[rip]?.toString(16)}`)
+      if (readSync(this.#memory, entries, 0, entries.length, start) !== entries.length)
+        throw unknownState('the results cannot be read')
+    }
+  }
+
+  /**
+   * Starts a thread of the process that makes all calls of a table and is gone then, with its memory; what
+   * they return is lost. The thread takes no signals and is not traced: it goes on after `end`. If the
+   * process cannot have such a thread, nothing was done.
+   */
+  runBeside(table: SyscallTable): ThreadBeside {
+    const leave = findUnmapSelf(this.#tracee.identity.pid, this.#memory)
+    if (leave === undefined) return { thread: null, refused: 'is not linked with musl' }
+    const entries = table.bytes(0, table.length)
+    const bytes = pageBytes + Math.ceil((wordBytes + entries.length) / pageBytes) * pageBytes
+    const memory = this.#mapCode(bytes, besideCode)
+    const word = memory + pageBytes
+    const start = word + wordBytes
+    this.write(start, entries)
+    const registers = this.#saved.slice()
+    const { rax, rdi, rsi, rdx, r10, r8, rbx, rbp, r12, r13, r14, r15, rip, originalRax } = register
+    const values = {
+      [rax]: systemCall.clone,
+      [rdi]: threadFlags,
+      // Never used: nothing is pushed, and no signal is taken.
+      [rsi]: memory + bytes,
+      [rdx]: 0,
+      [r10]: 0,
+      [r8]: 0,
+      [rbx]: start,
+      [rbp]: start + entries.length,
+      [r12]: memory,
+      [r13]: bytes,
+      [r14]: leave,
+      [r15]: word,
+      [rip]: memory,
+      [originalRax]: -1,
+    }
+    for (const [index, value] of Object.entries(values))
+      registers[Number(index)] = BigInt.asUintN(64, BigInt(value))
+    this.#tracee.setRegisters(registers)
+    this.#tracee.go('on')
+    this.#untilTrap('on')
+    const end = this.#tracee.registers()
+    if (end[rip] !== BigInt(memory + cloned.length))
+      throw unknownState(`the clone stopped at 0x${end[rip]?.toString(16)}`)
+    const thread = Number(BigInt.asIntN(64, end[rax] as bigint))
+    if (thread > 0) {
+      // This thread is stopped, and its next instruction lies outside: the call that wakes the new one. If
+      // that call is not reached, the caller or the kernel (PTRACE_O_EXITKILL) kills the process, so no
+      // thread waits for ever.
+      this.write(word, Buffer.of(1, 0, 0, 0))
+      this.call('futex', systemCall.futex, [word, FUTEX_WAKE_PRIVATE, 1])
+      return { thread, refused: null }
+    }
+    this.call('munmap', systemCall.munmap, [memory, bytes])
+    return { thread: null, refused: `cannot have another thread (${errnoName(-thread)})` }
+  }
+
+  /** Waits for the trap that our own code raises. Anything else means that the thread does not do what it was told. */
+  #untilTrap(how: 'on' | 'step'): void {
+    for (;;) {
+      const stop: Stop = this.#tracee.wait()
+      if (stop.kind === 'signal' && stop.signal === SIGTRAP) return
+      if (stop.kind === 'ended')
+        throw new VarveError('MACHINE_EXITED', `process ${this.#tracee.identity.pid} ended (${stop.how})`)
+      if (stop.kind !== 'event') throw unknownState(`stop by ${JSON.stringify(stop)}`)
+      // Somebody stopped it (SIGSTOP cannot be held back): it goes on, and takes effect after the detach.
+      this.#tracee.go(how)
+    }
+  }
+
+  /** Gives the scratch memory back and the registers and signals as they were; the thread still stands. */
+  end(): void {
+    try {
+      this.call('munmap', systemCall.munmap, [
+        this.#scratch,
+        pageBytes + notesBytes + roundEntries * entryBytes,
+      ])
+      this.#tracee.setRegisters(this.#saved)
+      this.#tracee.setSignalMask(this.#savedMask)
+      const now = this.#tracee.registers()
+      if (
+        now.some((value, index) => value !== this.#saved[index]) ||
+        this.#tracee.signalMask() !== this.#savedMask
+      )
+        throw unknownState('registers or signals did not come back')
+    } finally {
+      closeSync(this.#memory)
+    }
+  }
+}
+
+function unknownState(detail: string): VarveError {
+  return new VarveError('INJECTION_FAILED', `the thread is in no state that is known: ${detail}`)
+}

@@ -1,0 +1,228 @@
+import { readFileSync } from 'node:fs'
+import { VarveError } from '../../errors.js'
+import { notFound } from '../../not-found.js'
+import { declare, errno, errnoNumber, syscallError } from '../libc.js'
+import { isAlive, type ProcessIdentity } from '../proc.js'
+
+// linux/ptrace.h
+const PTRACE_CONT = 7
+const PTRACE_SINGLESTEP = 9
+const PTRACE_GETREGS = 12
+const PTRACE_SETREGS = 13
+const PTRACE_DETACH = 17
+const PTRACE_SYSCALL = 24
+const PTRACE_SEIZE = 0x4206
+const PTRACE_INTERRUPT = 0x4207
+const PTRACE_LISTEN = 0x4208
+const PTRACE_GETSIGMASK = 0x420a
+const PTRACE_SETSIGMASK = 0x420b
+const PTRACE_GET_SYSCALL_INFO = 0x420e
+const PTRACE_O_TRACESYSGOOD = 1
+const PTRACE_O_EXITKILL = 1 << 20
+const PTRACE_O_SUSPEND_SECCOMP = 1 << 21
+const PTRACE_EVENT_STOP = 128
+
+const __WALL = 0x40000000
+const SIGTRAP = 5
+const syscallStop = SIGTRAP | 0x80
+
+// Safe: integers only. glibc and musl pass these requests through unchanged (PEEK requests, which they change, are not used).
+const ptrace = declare<[number, number, number, number]>(
+  'long ptrace(long request, int pid, uint64_t address, uint64_t data)',
+)
+// Safe: each request fills or reads at most what `data` holds: 27 words of registers, one word of signals, or `address`
+// bytes of syscall information; the buffer lives for the call.
+const ptraceData = declare<[number, number, number, BigUint64Array]>(
+  'long ptrace(long request, int pid, uint64_t address, uint64_t *data)',
+)
+// Safe: `status` is one int and lives for the call.
+const waitpid = declare<[number, Int32Array, number]>('int waitpid(int pid, int32_t *status, int options)')
+
+/** struct user_regs_struct of x86_64 (sys/user.h): 64-bit words by their place. */
+export const register = {
+  r15: 0,
+  r14: 1,
+  r13: 2,
+  r12: 3,
+  rbp: 4,
+  rbx: 5,
+  r9: 8,
+  r8: 9,
+  rax: 10,
+  rdx: 12,
+  rsi: 13,
+  rdi: 14,
+  originalRax: 15,
+  rip: 16,
+  r10: 7,
+  cs: 17,
+} as const
+export const registerWords = 27
+
+/** Why a traced thread stands still. */
+export type Stop =
+  /** It enters or leaves a system call. */
+  | { readonly kind: 'syscall' }
+  /** A signal is about to be delivered: it gets it with the next `go`, or never. */
+  | { readonly kind: 'signal'; readonly signal: number }
+  /** It was interrupted by `interrupt`, or, with another signal than SIGTRAP, stopped as by SIGSTOP. */
+  | { readonly kind: 'event'; readonly signal: number }
+  | { readonly kind: 'ended'; readonly how: string }
+
+export type SyscallInfo =
+  | { readonly op: 'entry'; readonly number: number; readonly args: readonly bigint[] }
+  | { readonly op: 'exit'; readonly result: bigint; readonly isError: boolean }
+  | { readonly op: 'none' }
+
+/**
+ * The main thread of another process under ptrace(2), x86_64. All calls must come from the OS thread that seized it, and
+ * that process must not be its parent: libuv waits for its own children and would swallow the stops. If this process ends
+ * while it traces, the kernel kills the traced one (PTRACE_O_EXITKILL).
+ */
+export class Tracee {
+  readonly identity: ProcessIdentity
+  readonly #pid: number
+  readonly #status = new Int32Array(1)
+
+  private constructor(identity: ProcessIdentity) {
+    this.identity = identity
+    this.#pid = identity.pid
+  }
+
+  /**
+   * Begins to trace; the process runs on. Its seccomp filters, if it has any, are suspended until the detach. Errors:
+   * HOST_UNSUPPORTED (no right to, or not x86_64), NOT_FOUND (it has ended).
+   */
+  static seize(identity: ProcessIdentity): Tracee {
+    if (process.arch !== 'x64')
+      throw new VarveError(
+        'HOST_UNSUPPORTED',
+        `memory can be mapped into a VMM on x86_64 only, not ${process.arch}`,
+        {
+          remedy: 'use another engine',
+        },
+      )
+    if (!isAlive(identity)) throw notFound('process', `there is no process ${identity.pid}`)
+    const filtered = hasSeccompFilters(identity.pid)
+    const options = PTRACE_O_TRACESYSGOOD | PTRACE_O_EXITKILL | (filtered ? PTRACE_O_SUSPEND_SECCOMP : 0)
+    if (ptrace(PTRACE_SEIZE, identity.pid, 0, options) !== 0) throw seizeError(identity, filtered, errno())
+    const tracee = new Tracee(identity)
+    // Compared after seizing: from here on the pid cannot be reused unnoticed.
+    if (isAlive(identity)) return tracee
+    tracee.interrupt()
+    if (tracee.wait().kind !== 'ended') tracee.detach()
+    throw notFound('process', `process ${identity.pid} is another one now`)
+  }
+
+  #request(name: string, request: number, data = 0): void {
+    if (ptrace(request, this.#pid, 0, data) !== 0) throw this.#error(name, errno())
+  }
+
+  #requestData(name: string, request: number, address: number, data: BigUint64Array): void {
+    if (ptraceData(request, this.#pid, address, data) < 0) throw this.#error(name, errno())
+  }
+
+  #error(name: string, number: number): VarveError {
+    const error = syscallError(`ptrace ${name}`, number, `process ${this.#pid}`)
+    // It stood still when it was asked: only a SIGKILL ends it then.
+    return number === errnoNumber.ESRCH
+      ? new VarveError('MACHINE_EXITED', `process ${this.#pid} ended while it was traced`, { cause: error })
+      : error
+  }
+
+  /** Has a running thread stop soon; `wait` then gives an event. */
+  interrupt(): void {
+    this.#request('INTERRUPT', PTRACE_INTERRUPT)
+  }
+
+  /** Waits, blocking this thread, until the traced one stands still or has ended. */
+  wait(): Stop {
+    for (;;) {
+      if (waitpid(this.#pid, this.#status, __WALL) === this.#pid) break
+      const number = errno()
+      if (number === errnoNumber.ECHILD) return { kind: 'ended', how: 'not traced any more' }
+      if (number !== errnoNumber.EINTR) throw syscallError('waitpid', number, `process ${this.#pid}`)
+    }
+    const status = this.#status[0] as number
+    if ((status & 0xff) !== 0x7f) {
+      const signal = status & 0x7f
+      return { kind: 'ended', how: signal === 0 ? `status ${(status >> 8) & 0xff}` : `signal ${signal}` }
+    }
+    const signal = (status >> 8) & 0xff
+    if (status >> 16 === PTRACE_EVENT_STOP) return { kind: 'event', signal }
+    return signal === syscallStop ? { kind: 'syscall' } : { kind: 'signal', signal }
+  }
+
+  /** Runs on: `syscall` to the next entry or exit of a system call, `step` for one instruction. */
+  go(how: 'on' | 'syscall' | 'step', signal = 0): void {
+    if (how === 'on') this.#request('CONT', PTRACE_CONT, signal)
+    else if (how === 'syscall') this.#request('SYSCALL', PTRACE_SYSCALL, signal)
+    else this.#request('SINGLESTEP', PTRACE_SINGLESTEP, signal)
+  }
+
+  /** Leaves a thread that somebody stopped (SIGSTOP) as it is, until it is continued or interrupted. */
+  listen(): void {
+    this.#request('LISTEN', PTRACE_LISTEN)
+  }
+
+  /** What the system call of a stop is (Linux 5.3). `none` outside of one. */
+  syscallInfo(): SyscallInfo {
+    // struct ptrace_syscall_info: op (u8), arch, instruction and stack pointer; from byte 24 on the entry or exit.
+    const info = new BigUint64Array(11)
+    this.#requestData('GET_SYSCALL_INFO', PTRACE_GET_SYSCALL_INFO, info.byteLength, info)
+    const op = Number((info[0] as bigint) & 0xffn)
+    if (op === 1) return { op: 'entry', number: Number(info[3]), args: [...info.subarray(4, 10)] }
+    if (op === 2)
+      return {
+        op: 'exit',
+        result: BigInt.asIntN(64, info[3] as bigint),
+        isError: ((info[4] as bigint) & 0xffn) !== 0n,
+      }
+    return { op: 'none' }
+  }
+
+  registers(): BigUint64Array {
+    const registers = new BigUint64Array(registerWords)
+    this.#requestData('GETREGS', PTRACE_GETREGS, 0, registers)
+    return registers
+  }
+
+  setRegisters(registers: BigUint64Array): void {
+    if (registers.length !== registerWords)
+      throw new VarveError('INVALID_ARGUMENT', `${registers.length} registers are not ${registerWords}`)
+    this.#requestData('SETREGS', PTRACE_SETREGS, 0, registers)
+  }
+
+  /** The signals that the thread does not take at present, bit n-1 for signal n. */
+  signalMask(): bigint {
+    const mask = new BigUint64Array(1)
+    this.#requestData('GETSIGMASK', PTRACE_GETSIGMASK, 8, mask)
+    return mask[0] as bigint
+  }
+
+  setSignalMask(mask: bigint): void {
+    this.#requestData('SETSIGMASK', PTRACE_SETSIGMASK, 8, BigUint64Array.of(mask))
+  }
+
+  /** Ends the tracing of a thread that stands still, which runs on. */
+  detach(): void {
+    this.#request('DETACH', PTRACE_DETACH)
+  }
+}
+
+function hasSeccompFilters(pid: number): boolean {
+  return /^Seccomp:\s*[12]$/m.test(readFileSync(`/proc/${pid}/status`, 'utf8'))
+}
+
+function seizeError({ pid }: ProcessIdentity, filtered: boolean, number: number): VarveError {
+  if (number === errnoNumber.ESRCH) return notFound('process', `there is no process ${pid}`)
+  const rights = filtered ? 'CAP_SYS_PTRACE, and CAP_SYS_ADMIN as it has seccomp filters' : 'CAP_SYS_PTRACE'
+  return new VarveError(
+    'HOST_UNSUPPORTED',
+    `process ${pid} cannot be traced: ${number === errnoNumber.EPERM ? 'not permitted' : `errno ${number}`}`,
+    {
+      remedy: `be root or have ${rights}; see that nothing else traces it; or use another engine`,
+      cause: syscallError('ptrace SEIZE', number, `process ${pid}`),
+    },
+  )
+}
