@@ -3,9 +3,9 @@ import { defineConfig } from 'vitest/config'
 // Three projects: `unit` runs beside the sources and needs nothing built; `real` runs the built product
 // (node_modules/varve -> packages/core/dist) against a real Firecracker, one file at a time; `nested` does so in the nested lab.
 // `npm test` runs the last one beside the others.
-const inNestedLab = ['test/nested-*.test.ts', 'test/linux-*.test.ts']
+const inNestedLab = ['test/nested-lab/**/*.test.ts', 'test/linux/**/*.test.ts']
 // Processes at random for a minute or longer: by option, see docs/guides/testing.md.
-const onRequest = process.env.VARVE_STRESS_SECONDS === undefined ? ['test/stress.test.ts'] : []
+const onRequest = process.env.VARVE_STRESS_SECONDS === undefined ? ['test/stress/stress.test.ts'] : []
 const oneByOne = { fileParallelism: false, testTimeout: 120_000, hookTimeout: 300_000 }
 
 export default defineConfig({

@@ -196,6 +196,6 @@ ${rows.map(line).join('\n')}
 | **all** | **${total}** | | | **${problems.length} problems** |
 
 "Done" before the last change is right too: what follows the new index.json is cleaning up. A test repeats it at
-each third change (\`test/kill-points.test.ts\`).
+each third change (\`test/stress/kill-points.test.ts\`).
 `
 }

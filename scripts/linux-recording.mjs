@@ -56,7 +56,7 @@ function document() {
 \`node scripts/linux-recording.mjs\`: Debian's kernel and Python 3 in a guest of 192 MiB, one vCPU, in the nested lab (SVM,
 ${lab.accelerator === 'tcg' ? 'emulated' : 'by KVM'}; load average of the machine ${loadavg()[1].toFixed(1)}, this included). \`hello\` is a shell script that answers one line; \`report\` is a Python script (a new interpreter each time) that sums 200
 orders, JSON in and out. Each ran once before the snapshot. Then, twice with each line of recorders: restore, invoke over vsock, stop
-recording. Recorders on one line watch the same runs. Raw rows: [${name}.jsonl](${name}.jsonl). \`test/linux-guests.test.ts\` holds the claims.
+recording. Recorders on one line watch the same runs. Raw rows: [${name}.jsonl](${name}.jsonl). \`test/linux/guests.test.ts\` holds the claims.
 
 Pages, first / second run; Jaccard is of these two runs. *Async*: pages that KVM had a worker fetch while the guest went on
 (tracepoint \`kvm_async_pf_completed\`), which counts read pages as written: [why](../notes/async-page-faults.md).

@@ -10,7 +10,7 @@ import { bin, everything, root } from './setup.mjs'
 
 await everything({ nested: true })
 const given = process.argv.slice(2)
-const scenarios = 'test/nested-scenarios.test.ts'
+const scenarios = 'test/nested-lab/scenarios.test.ts'
 const vitest = (...args) => [
   bin('vitest'),
   ['run', '--reporter=default', '--reporter=./scripts/summary-reporter.mjs', ...args],

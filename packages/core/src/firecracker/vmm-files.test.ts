@@ -17,7 +17,7 @@ import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { assertSocketPath, hostFiles, jailFiles } from './vmm-files.js'
 
-// The owner of the jail is this user: giving files away needs root, and test/machine-disks.test.ts does it.
+// The owner of the jail is this user: giving files away needs root, and test/machine/disks.test.ts does it.
 const owner = { uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0 }
 const stranger = { uid: owner.uid + 1, gid: owner.gid }
 let directory: string

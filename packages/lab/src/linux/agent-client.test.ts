@@ -6,7 +6,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { maxAgentBytes, maxAgentHeaderBytes } from './agent-bounds.js'
 import { connectAgent, type GuestAgent, guestAgent } from './agent-client.js'
 
-/** Guests that break the protocol, which our agent cannot be made to do; the agent itself is tested in test/linux-agent.test.ts. */
+/** Guests that break the protocol, which our agent cannot be made to do; the agent itself is tested in test/linux/agent.test.ts. */
 let directory: string
 let path: string
 let server: Server

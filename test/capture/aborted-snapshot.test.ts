@@ -1,0 +1,60 @@
+import { readdirSync } from 'node:fs'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { bootMicroGuest, touchedPages } from '@varve/lab'
+import { captureSnapshot, dataPages, isVarveError, minus, pageSetFromPages } from 'varve'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { openWorld, type World } from '../support/world.js'
+
+let world: World
+beforeAll(async () => {
+  world = await openWorld()
+})
+afterAll(async () => {
+  await world[Symbol.asyncDispose]()
+})
+
+/** Scattered, so that Firecracker writes them one by one: some 40 ms, in which to abort. */
+const written = { start: 1000, count: 8000, stride: 3, order: 5 }
+
+test('after a Diff that was aborted on its way, no further Diff is taken over the old parent', async () => {
+  const { machine, console: guest } = await bootMicroGuest({
+    memoryMib: 128,
+    binary: world.binary,
+    runtimeDirectory: world.runtimeDirectory,
+  })
+  await using _stop = machine
+  await using _console = guest
+  let paused = await machine.pause()
+  const { store } = world
+  await captureSnapshot(paused, { store, tags: ['base'] })
+  const running = await paused.resume()
+  await guest.write(written, 1)
+  paused = await running.pause()
+
+  // Once the memory file is open, Firecracker writes the Diff to its end and clears the log, whoever listens.
+  const aborter = new AbortController()
+  const aborted = captureSnapshot(paused, { store, parent: 'base', signal: aborter.signal }).then(
+    () => 'taken',
+    (error: unknown) => error,
+  )
+  while (!stagedFiles().some((name) => name.endsWith('/memory'))) await sleep(0)
+  aborter.abort()
+  const outcome = await aborted
+  expect(isVarveError(outcome, 'INTERRUPTED'), String(outcome)).toBe(true)
+
+  const again = await captureSnapshot(paused, { store, parent: 'base' }).catch((error: unknown) => error)
+  if (!(again instanceof Error)) {
+    const { layer } = again as Awaited<ReturnType<typeof captureSnapshot>>
+    const lost = minus(pageSetFromPages(touchedPages(written)), dataPages(layer.index))
+    expect.fail(`a Diff was taken that lacks ${lost.pages} written pages`)
+  }
+  expect(isVarveError(again, 'IMAGE_MISMATCH'), String(again)).toBe(true)
+  expect(stagedFiles()).toEqual([])
+  // A Full is always right, and Diffs go on from it.
+  await captureSnapshot(paused, { store, tags: ['full'] })
+  await captureSnapshot(paused, { store, parent: 'full' })
+})
+
+/** Everything in the store's staging. */
+const stagedFiles = () =>
+  readdirSync(world.path('store/varve/staging'), { recursive: true, encoding: 'utf8' })

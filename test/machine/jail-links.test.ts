@@ -1,0 +1,142 @@
+import {
+  chownSync,
+  linkSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
+import { join } from 'node:path'
+import { buildMicroGuest } from '@varve/lab'
+import { bootMachine, captureSnapshot, type PausedMachine, takeSnapshot } from 'varve'
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { openWorld, type World } from '../support/world.js'
+
+const uid = 12345
+let world: World
+beforeAll(async () => {
+  world = await openWorld()
+  writeFileSync(world.path('micro.elf'), buildMicroGuest())
+  mkdirSync(world.path('jails'), { mode: 0o700 })
+  mkdirSync(world.path('victim'), { mode: 0o700 })
+})
+afterAll(async () => {
+  await world[Symbol.asyncDispose]()
+})
+
+const victim = () => world.path('victim/data')
+beforeEach(() => {
+  writeFileSync(victim(), 'secret of the host', { mode: 0o600 })
+})
+
+/** A machine whose VMM was taken over: it can change everything in its jail, and give any answer. */
+interface TakenOver extends AsyncDisposable {
+  readonly paused: PausedMachine
+  /** The jail's root. */
+  readonly root: string
+}
+
+async function takenOver(name: string): Promise<TakenOver> {
+  const own = world.path(`${name}.img`)
+  writeFileSync(own, Buffer.alloc(8192, 7))
+  chownSync(own, uid, uid)
+  const jailer = { uid, gid: uid, chrootBaseDir: world.path('jails') }
+  const machine = await bootMachine(
+    { name, kernel: world.path('micro.elf'), memoryMib: 16, vcpus: 1, disks: [{ id: 'data', path: own }] },
+    { binary: world.binary, runtimeDirectory: world.runtimeDirectory, jailer },
+  )
+  const paused = await machine.pause()
+  const root = join((await paused.disks())[0]?.hostPath as string, '..')
+  return { paused, root, [Symbol.asyncDispose]: () => paused[Symbol.asyncDispose]() }
+}
+
+/** Firecracker says that its disk is `folder/data`, which is a name that the disk has, too. */
+function claimFolder({ paused, root }: TakenOver): string {
+  const folder = join(root, 'folder')
+  mkdirSync(folder)
+  chownSync(folder, uid, uid)
+  linkSync(join(root, 'disk-data'), join(folder, 'data'))
+  const { vmConfig } = paused.api
+  paused.api.vmConfig = async (options) => {
+    const config = await vmConfig(options)
+    const drives = (config.drives ?? []).map((drive) => ({ ...drive, path_on_host: 'folder/data' }))
+    return { ...config, drives }
+  }
+  return folder
+}
+
+/**
+ * Calls `act` as soon as Firecracker has written a snapshot, to replace a file that Varve has already
+ * checked.
+ */
+function onceWritten(paused: PausedMachine, act: () => void): void {
+  const snapshot = paused.snapshot.bind(paused)
+  paused.snapshot = async (options) => {
+    const written = await snapshot(options)
+    act()
+    return written
+  }
+}
+
+const stored = () =>
+  readdirSync(world.path('store'), { recursive: true, encoding: 'utf8', withFileTypes: true })
+    .filter((it) => it.isFile())
+    .map((it) => readFileSync(join(it.parentPath, it.name), 'latin1'))
+
+describe('a jailed VMM that was taken over', () => {
+  test('and swaps a directory for a link while its disk is copied gets no file of the host', async () => {
+    await using vm = await takenOver('swaps')
+    const folder = claimFolder(vm)
+    onceWritten(vm.paused, () => {
+      renameSync(folder, `${folder}-aside`)
+      symlinkSync(world.path('victim'), folder)
+    })
+    await expect(captureSnapshot(vm.paused, { store: world.store })).rejects.toMatchObject({
+      code: 'PATH_INVALID',
+    })
+    expect(stored().filter((text) => text.includes('secret of the host'))).toEqual([])
+  })
+
+  test('has its disk copied from a directory, where that stays what it is', async () => {
+    await using vm = await takenOver('stays')
+    claimFolder(vm)
+    await using taken = await takeSnapshot(vm.paused, { store: world.store })
+    await taken.seal({ tags: ['stays'] })
+    await using snapshot = await world.store.open('stays')
+    expect(readFileSync(snapshot.diskFiles[0]?.path as string).equals(Buffer.alloc(8192, 7))).toBe(true)
+  })
+
+  test('and puts another file in place of its disk has neither copied', async () => {
+    await using vm = await takenOver('replaces')
+    onceWritten(vm.paused, () => {
+      renameSync(join(vm.root, 'disk-data'), join(vm.root, 'aside'))
+      writeFileSync(join(vm.root, 'disk-data'), 'another')
+    })
+    await expect(captureSnapshot(vm.paused, { store: world.store })).rejects.toMatchObject({
+      code: 'NOT_FOUND',
+    })
+  })
+
+  test.each([
+    ['a link', (place: string) => symlinkSync(victim(), place)],
+    ['a directory', (place: string) => mkdirSync(place)],
+    ['another name of a file', (place: string) => linkSync(join(place, '../disk-data'), place)],
+  ])('and leaves %s for the memory file does not have that moved out', async (_what, put) => {
+    await using vm = await takenOver('leaves')
+    const { createSnapshot } = vm.paused.api
+    vm.paused.api.createSnapshot = async (body, options) => {
+      await createSnapshot(body, options)
+      const place = join(vm.root, body.mem_file_path)
+      renameSync(place, `${place}-aside`)
+      put(place)
+    }
+    const files = { statePath: world.path('out.state'), memoryPath: world.path('out.memory') }
+    await expect(vm.paused.snapshot({ type: 'Full', ...files })).rejects.toMatchObject({
+      code: 'PATH_INVALID',
+    })
+    for (const path of Object.values(files)) expect(() => readFileSync(path)).toThrow('ENOENT')
+    expect(readFileSync(victim(), 'utf8')).toBe('secret of the host')
+  })
+})

@@ -1,0 +1,100 @@
+import { execFileSync } from 'node:child_process'
+import { appendFileSync, existsSync, readFileSync, readlinkSync, statSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { buildMicroGuest, MicroConsole } from '@varve/lab'
+import { bootMachine, connectMachine, listMachines, logUse, type RunningMachine } from 'varve'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { openWorld, type World } from '../support/world.js'
+
+let world: World
+let kernel: string
+beforeAll(async () => {
+  world = await openWorld()
+  kernel = world.path('micro.elf')
+  writeFileSync(kernel, buildMicroGuest())
+})
+afterAll(async () => {
+  await world[Symbol.asyncDispose]()
+})
+
+const boot = (name: string) =>
+  bootMachine(
+    { kernel, memoryMib: 16, vcpus: 1 },
+    { name, binary: world.binary, runtimeDirectory: world.runtimeDirectory },
+  )
+
+const mib = 2 ** 20
+/** As Firecracker does for a guest that never stops talking. */
+const flood = (path: string) => appendFileSync(path, `${'a line of a guest '.repeat(7)}\r\n`.repeat(8 * 8192))
+
+const diskBytes = (path: string) => statSync(path).blocks * 512
+const bounded = (path: string) =>
+  expect.poll(() => diskBytes(path), { timeout: 20_000, interval: 100 }).toBeLessThan(2.2 * mib)
+
+/** The guest still talks and is heard. */
+async function talks(machine: RunningMachine): Promise<void> {
+  await using console = MicroConsole.attach(machine.paths)
+  await console.ping()
+}
+
+/** The processes that hold the lock of the runtime directory's log keeper. */
+function keepers(): number[] {
+  const lock = join(world.runtimeDirectory, 'log-keeper.lock')
+  const pids = execFileSync('ls', ['/proc'], { encoding: 'utf8' })
+    .split('\n')
+    .filter((name) => /^\d+$/.test(name))
+  return pids.map(Number).filter((pid) => {
+    try {
+      const fds = execFileSync('ls', [`/proc/${pid}/fd`], { encoding: 'utf8', stdio: 'pipe' })
+        .trim()
+        .split('\n')
+      return fds.some((fd) => readlinkSync(`/proc/${pid}/fd/${fd}`) === lock)
+    } catch {
+      return false
+    }
+  })
+}
+
+test('the console of a machine stays within its bounds under its owner, and says how much is gone', async () => {
+  await using machine = await boot('owned')
+  const { consoleOutput } = machine.paths
+  await talks(machine)
+  flood(consoleOutput)
+  await bounded(consoleOutput)
+  const { writtenBytes, droppedBytes } = logUse(consoleOutput)
+  expect(writtenBytes).toBeGreaterThan(8 * mib)
+  expect(writtenBytes - droppedBytes).toBeGreaterThanOrEqual(mib)
+  expect(readFileSync(consoleOutput).subarray(droppedBytes).includes(0)).toBe(false)
+  await talks(machine)
+})
+
+test('a detached machine whose VMM was killed is gone soon, with its directory, although no command looks', async () => {
+  const machine = await boot('killed')
+  const { pid, paths } = machine
+  machine.detach()
+  await expect.poll(keepers, { timeout: 20_000 }).toHaveLength(1)
+  process.kill(pid, 'SIGKILL')
+  await expect.poll(() => existsSync(paths.directory), { timeout: 30_000, interval: 200 }).toBe(false)
+  await expect.poll(keepers, { timeout: 20_000, interval: 200 }).toEqual([])
+})
+
+test('and of a detached one, although the keeper of its logs was killed and a command came by since', async () => {
+  const machine = await boot('alone')
+  const { consoleOutput } = machine.paths
+  machine.detach()
+  flood(consoleOutput)
+  await bounded(consoleOutput)
+  const [keeper, ...others] = keepers()
+  expect(others).toEqual([])
+  process.kill(keeper as number, 'SIGKILL')
+  await expect.poll(keepers).toEqual([])
+  listMachines(world.runtimeDirectory)
+  flood(consoleOutput)
+  await bounded(consoleOutput)
+  await using again = (await connectMachine('alone', {
+    runtimeDirectory: world.runtimeDirectory,
+  })) as RunningMachine
+  await talks(again)
+  await again.stop()
+  await expect.poll(keepers, { timeout: 20_000, interval: 200 }).toEqual([])
+})

@@ -1,0 +1,116 @@
+import { writeFileSync } from 'node:fs'
+import { buildMicroGuest } from '@varve/lab'
+import {
+  bootMachine,
+  type LaunchedMachine,
+  launchMachine,
+  type PausedMachine,
+  type RunningMachine,
+  VarveError,
+} from 'varve'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { openWorld, type World } from '../support/world.js'
+
+let world: World
+beforeAll(async () => {
+  world = await openWorld()
+  writeFileSync(world.path('micro.elf'), buildMicroGuest())
+})
+afterAll(async () => {
+  await world[Symbol.asyncDispose]()
+})
+
+/** Never called. `tsc -b` checks this file: each line below must be an error, or the build fails. */
+function illegalSteps(launched: LaunchedMachine, running: RunningMachine, paused: PausedMachine): unknown[] {
+  const files = { statePath: 's', memoryPath: 'm' }
+  return [
+    // @ts-expect-error a launched machine has no guest to pause
+    launched.pause(),
+    // @ts-expect-error nor one to snapshot
+    launched.snapshot({ type: 'Full', ...files }),
+    // @ts-expect-error a running machine is not snapshotted
+    running.snapshot({ type: 'Full', ...files }),
+    // @ts-expect-error nor resumed
+    running.resume(),
+    // @ts-expect-error nor loaded into
+    running.load({ statePath: 's', memory: { backend: 'File', path: 'm' } }),
+    // @ts-expect-error a paused machine is not paused again
+    paused.pause(),
+    // @ts-expect-error nor booted
+    paused.boot({ kernel: 'k', memoryMib: 1, vcpus: 1 }),
+  ]
+}
+void illegalSteps
+
+const code = (promise: Promise<unknown>) =>
+  promise.then(
+    () => 'done',
+    (error: unknown) => (error instanceof VarveError ? error.code : String(error)),
+  )
+
+test('a handle from an earlier state fails clearly, and the machine is unharmed', async () => {
+  const launch = { binary: world.binary, runtimeDirectory: world.runtimeDirectory }
+  const launched = await launchMachine(launch)
+  await using _machine = launched
+  const running = await launched.boot({ kernel: world.path('micro.elf'), memoryMib: 16, vcpus: 1 })
+  expect(await code(launched.boot({ kernel: world.path('micro.elf'), memoryMib: 16, vcpus: 1 }))).toBe(
+    'MACHINE_STATE',
+  )
+  const paused = await running.pause()
+  expect(await code(running.pause())).toBe('MACHINE_STATE')
+  const again = await paused.resume()
+  expect(
+    await code(paused.snapshot({ type: 'Full', statePath: world.path('s'), memoryPath: world.path('m') })),
+  ).toBe('MACHINE_STATE')
+  expect(await code(paused.resume())).toBe('MACHINE_STATE')
+  // Steps asked for at once run one after the other: the second finds the state changed.
+  expect(await Promise.all([code(again.pause()), code(again.pause())])).toEqual(['done', 'MACHINE_STATE'])
+  expect((await launched.info()).state).toBe('Paused')
+})
+
+test('a Diff over a snapshot that the log does not count from is refused', async () => {
+  const { captureSnapshot } = await import('varve')
+  const { store } = world
+  const launch = { binary: world.binary, runtimeDirectory: world.runtimeDirectory }
+  await using machine = await bootMachine(
+    { kernel: world.path('micro.elf'), memoryMib: 16, vcpus: 1 },
+    launch,
+  )
+  let paused = await machine.pause()
+  await captureSnapshot(paused, { store, tags: ['a'] })
+  paused = await (await paused.resume()).pause()
+  await captureSnapshot(paused, { store, tags: ['b'], parent: 'a' })
+  paused = await (await paused.resume()).pause()
+  // The log counts from b: a Diff over a would lack what b holds.
+  expect(await code(captureSnapshot(paused, { store, parent: 'a' }))).toBe('IMAGE_MISMATCH')
+  // A snapshot that nobody sealed cleared the log; what was written before it is in no known layer.
+  await paused.snapshot({
+    type: 'Diff',
+    statePath: world.path('lost.state'),
+    memoryPath: world.path('lost.memory'),
+  })
+  expect(await code(captureSnapshot(paused, { store, parent: 'b' }))).toBe('IMAGE_MISMATCH')
+  expect(await code(captureSnapshot(paused, { store, base: 'Diff' }))).toBe('IMAGE_MISMATCH')
+  await captureSnapshot(paused, { store })
+})
+
+test('pages that a load wrote are not lost behind an unsealed snapshot', async () => {
+  const { captureSnapshot, restoreMachine } = await import('varve')
+  const launch = { binary: world.binary, runtimeDirectory: world.runtimeDirectory }
+  const { store } = world
+  {
+    await using machine = await bootMachine(
+      { kernel: world.path('micro.elf'), memoryMib: 16, vcpus: 1 },
+      launch,
+    )
+    await captureSnapshot(await machine.pause(), { store, tags: ['load-base'] })
+  }
+  const { machine } = await restoreMachine(store, 'load-base', { ...launch, resume: false })
+  await using _machine = machine
+  await machine.snapshot({
+    type: 'Diff',
+    statePath: world.path('l.state'),
+    memoryPath: world.path('l.memory'),
+  })
+  expect(await code(captureSnapshot(machine, { store, parent: 'load-base' }))).toBe('IMAGE_MISMATCH')
+})

@@ -1,0 +1,125 @@
+import { closeSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs'
+import { join } from 'node:path'
+import { bootMicroGuest, MicroConsole } from '@varve/lab'
+import {
+  captureSnapshot,
+  dropPageCache,
+  flattenSnapshot,
+  openLocalStore,
+  type RestoreOptions,
+  type RunningMachine,
+  restoreMachine,
+  type SnapshotStore,
+  type WorkingSet,
+} from 'varve'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { openWorld, type World } from '../support/world.js'
+
+const touched = { start: 2000, count: 1000, order: 3 }
+
+let world: World
+/** On a disk: pages of a tmpfs never leave the page cache. */
+let disk: string
+let store: SnapshotStore
+let workingSet: WorkingSet
+let flat: string
+let layers: readonly string[]
+
+beforeAll(async () => {
+  world = await openWorld()
+  disk = mkdtempSync('/var/tmp/varve-auto-')
+  store = await openLocalStore(join(disk, 'store'), { create: true })
+  const { machine, console } = await bootMicroGuest({ memoryMib: 64, ...launch() })
+  await using _console = console
+  await using _machine = machine
+  await console.write({ start: 1000, count: 8000 }, 1)
+  await captureSnapshot(await machine.pause(), { store, tags: ['base'] })
+  // Another layer: a base alone can be its own flat file.
+  const running = (await restoreMachine(store, 'base', { ...launch(), engine: 'mapped' })).machine
+  await using _running = running
+  await captureSnapshot(await running.pause(), { store, tags: ['one'], parent: 'base' })
+  const recorded = await restoreMachine(store, 'one', {
+    ...launch(),
+    engine: 'paged',
+    record: { recorders: ['faults'] },
+  })
+  await using _recorded = recorded.machine
+  await touch(recorded.machine)
+  workingSet = (await recorded.recording?.stop())?.workingSet ?? expect.fail('no recording')
+  await using snapshot = await store.open('one')
+  flat = (await flattenSnapshot(snapshot)).path
+  layers = snapshot.files.map(({ path }) => path)
+})
+afterAll(async () => {
+  rmSync(disk, { recursive: true })
+  await world[Symbol.asyncDispose]()
+})
+
+const launch = () => ({ binary: world.binary, runtimeDirectory: world.runtimeDirectory })
+
+async function touch(machine: Pick<RunningMachine, 'paths'>) {
+  await using console = MicroConsole.attach(machine.paths)
+  expect(await console.verify(touched, 1, { words: 1 })).toBe(touched.count)
+}
+
+function drop(...paths: readonly string[]): void {
+  for (const path of paths) {
+    const fd = openSync(path, 'r')
+    dropPageCache(fd)
+    closeSync(fd)
+  }
+}
+function warm(...paths: readonly string[]): void {
+  for (const path of paths) readFileSync(path)
+}
+
+async function auto(options: RestoreOptions = {}) {
+  const { machine, report, prefetching } = await restoreMachine(store, 'one', {
+    ...launch(),
+    engine: 'auto',
+    ...options,
+  })
+  await using _machine = machine
+  await touch(machine)
+  return { engine: report.engine, reason: report.reason, brought: await prefetching }
+}
+
+test('the flat file where it is in the page cache, or nothing is', async () => {
+  warm(flat, ...layers)
+  expect(await auto()).toMatchObject({
+    engine: 'file',
+    // The kernel may take back a page at any time.
+    reason: expect.stringMatching(/, (9\d|100) % of it in the page cache/),
+  })
+  drop(flat, ...layers)
+  expect(await auto()).toMatchObject({
+    engine: 'file',
+    reason: expect.stringMatching(/, 0 % of it in the page cache/),
+  })
+})
+
+test('the layers where these are in the page cache, and the flat file is not', async () => {
+  warm(...layers)
+  drop(flat)
+  expect(await auto()).toMatchObject({
+    engine: 'mapped',
+    reason: expect.stringMatching(
+      /^(9\d|100) % of the image are in the page cache of the layers, 0 % in that of the flat file/,
+    ),
+  })
+})
+
+test('a working set is brought where it is not there, and not where it is, but on request', async () => {
+  drop(flat, ...layers)
+  const cold = await auto({ workingSet })
+  expect(cold).toMatchObject({ engine: 'mapped', reason: expect.stringContaining('are to be read') })
+  expect(cold.brought?.pages).toBeGreaterThanOrEqual(touched.count)
+  warm(flat, ...layers)
+  const cached = await auto({ workingSet })
+  expect(cached).toMatchObject({
+    engine: 'file',
+    reason: expect.stringContaining('nothing is brought ahead'),
+  })
+  expect(cached.brought).toBeUndefined()
+  expect((await auto({ workingSet, prefetch: 'before' })).brought).toMatchObject({ failure: null })
+})

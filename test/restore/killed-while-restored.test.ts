@@ -1,0 +1,79 @@
+import { execFileSync } from 'node:child_process'
+import { existsSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+import { bootMicroGuest } from '@varve/lab'
+import {
+  captureSnapshot,
+  connectMachine,
+  engineNames,
+  type LaunchedMachine,
+  launchMachine,
+  restoreMachine,
+} from 'varve'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { openWorld, type World } from '../support/world.js'
+
+const sdk = fileURLToPath(import.meta.resolve('varve'))
+
+let world: World
+beforeAll(async () => {
+  world = await openWorld()
+  const { binary, runtimeDirectory, store } = world
+  const { machine, console } = await bootMicroGuest({ binary, runtimeDirectory, memoryMib: 16 })
+  await console[Symbol.asyncDispose]()
+  const paused = await machine.pause()
+  await captureSnapshot(paused, { store, tags: ['base'] })
+  await paused.stop()
+})
+afterAll(() => world[Symbol.asyncDispose]())
+
+/** Kills the VMM, and has it forgotten. */
+async function killAndForget(machine: LaunchedMachine): Promise<void> {
+  process.kill(machine.pid, 'SIGKILL')
+  await machine.exited
+  forget(machine)
+}
+
+/** Has another process list the machines, which removes what is left of this one. Blocks this process. */
+function forget({ paths }: Pick<LaunchedMachine, 'paths'>): void {
+  const list = `import { listMachines } from ${JSON.stringify(sdk)}; listMachines(${JSON.stringify(world.runtimeDirectory)})`
+  execFileSync(process.execPath, ['--input-type=module', '-e', list])
+  expect(existsSync(paths.directory)).toBe(false)
+}
+
+test('an adopted VM that was killed, and that others have forgotten, has exited: no page server killed it', async () => {
+  const { binary, runtimeDirectory } = world
+  const { machine, console } = await bootMicroGuest({ binary, runtimeDirectory, memoryMib: 16 })
+  await console[Symbol.asyncDispose]()
+  machine.detach()
+  const adopted = await connectMachine(machine.id, { runtimeDirectory })
+  process.kill(adopted.pid, 'SIGKILL')
+  // Before this process can notice the end: only the note that the other one keeps tells of it.
+  forget(adopted)
+  expect(await adopted.exitedError()).toMatchObject({
+    code: 'MACHINE_EXITED',
+    message: expect.stringContaining('Firecracker ended'),
+  })
+})
+
+for (const engine of engineNames) {
+  test(`a restore by ${engine} into a VMM that was killed, and that others have forgotten, says so`, async () => {
+    const { binary, runtimeDirectory, store } = world
+    const machine = await launchMachine({ binary, runtimeDirectory })
+    await killAndForget(machine)
+    await expect(restoreMachine(store, 'base', { engine, machine })).rejects.toMatchObject({
+      code: 'MACHINE_EXITED',
+    })
+  })
+
+  test(`the same just before the load, by ${engine}`, async () => {
+    const { binary, runtimeDirectory, store } = world
+    const machine = await launchMachine({ binary, runtimeDirectory })
+    const restore = restoreMachine(store, 'base', {
+      engine,
+      machine,
+      beforeLoad: () => killAndForget(machine),
+    })
+    await expect(restore).rejects.toMatchObject({ code: 'MACHINE_EXITED' })
+  })
+}
