@@ -3,7 +3,8 @@
 // Raw rows, one for each operation and pair of sets with the times of all rounds in order, go to standard output as JSON
 // lines; medians to standard error.
 import { atLeast } from '../packages/core/dist/memory/at-least.js'
-import { equals, pageSetFromBytes } from '../packages/core/dist/memory/page-set.js'
+import { pageSetFromBytes } from '../packages/core/dist/memory/make-page-set.js'
+import { equals } from '../packages/core/dist/memory/page-set.js'
 import {
   clip,
   complement,

@@ -3,7 +3,7 @@
 import { mkdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { pageSetFromPages, pageSetFromRuns } from '../packages/core/dist/memory/page-set.js'
+import { pageSetFromPages, pageSetFromRuns } from '../packages/core/dist/memory/make-page-set.js'
 import { writeWorkingSet } from '../packages/core/dist/working-set/working-set-file.js'
 
 const directory = fileURLToPath(new URL('../test/golden/working-sets/', import.meta.url))

@@ -13,7 +13,7 @@ import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
-import { pageSetFromPages } from '../../packages/core/dist/memory/page-set.js'
+import { pageSetFromPages } from '../../packages/core/dist/memory/make-page-set.js'
 import { ensurePageServer } from '../../packages/core/dist/page-server/client/ensure-page-server.js'
 import {
   orderService,

@@ -1,7 +1,7 @@
 import { spawnSync } from 'node:child_process'
 import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
-import { pageSetFromPages } from '../../packages/core/dist/memory/page-set.js'
+import { pageSetFromPages } from '../../packages/core/dist/memory/make-page-set.js'
 import {
   ensurePageServer,
   handOverPageServer,

@@ -60,16 +60,14 @@ export { type ConnectVsockOptions, connectVsock } from './firecracker/vsock.js'
 export { checkHost, type HostCheck, hardwareVirtualisation } from './host/doctor.js'
 export { type LinuxVerdict, recallLinuxVerdict, rememberLinuxVerdict } from './host/linux-verdict.js'
 export { type CompareOptions, compareImages } from './layer/compare-images.js'
+export { composeExtentMap, stackLayer, zeroMap } from './layer/compose-extent-map.js'
 export type { CopyReport } from './layer/copy-pages.js'
 export {
-  composeExtentMap,
   type ExtentMap,
   imagePages,
   lookupPage,
   type PageSource,
   pagesFrom,
-  stackLayer,
-  zeroMap,
   zeroSource,
 } from './layer/extent-map.js'
 export { type ExtentMapJson, extentMapFromJson, extentMapToJson } from './layer/extent-map-json.js'
@@ -116,16 +114,9 @@ export { type AttachedDisk, copyDisk, type DiskSource } from './machine/disks.js
 export { bootMachine, type LaunchMachineOptions, launchMachine } from './machine/launch-machine.js'
 export type { LaunchedMachine, LoadOptions, MemorySource } from './machine/launched-machine.js'
 export type { MachineRecord } from './machine/machine-record.js'
-export {
-  type DiskSpec,
-  defaultBootArgs,
-  type MachineSpec,
-  machineSpec,
-  type NetworkSpec,
-  readMachineSpec,
-} from './machine/machine-spec.js'
-export type { PausedMachine } from './machine/paused-machine.js'
-export type { RunningMachine } from './machine/running-machine.js'
+export { type DiskSpec, defaultBootArgs, type MachineSpec, type NetworkSpec } from './machine/machine-spec.js'
+export type { PausedMachine, RunningMachine } from './machine/machine-states.js'
+export { machineSpec, readMachineSpec } from './machine/read-machine-spec.js'
 export { listMachines, type RecordedMachine, runtimeDirectory } from './machine/runtime-directory.js'
 export type { SnapshotFiles, SnapshotOptions, WrittenSnapshot } from './machine/write-snapshot.js'
 export { atLeast } from './memory/at-least.js'
@@ -139,19 +130,8 @@ export {
   pageClasses,
 } from './memory/classes.js'
 export { cellCounts, dominantClass, type GridSize, type HeatMap, heatMap } from './memory/heat-map.js'
-export {
-  emptyPageSet,
-  equals,
-  has,
-  type PageRun,
-  type PageSet,
-  pageRange,
-  pageSetFromBytes,
-  pageSetFromPages,
-  pageSetFromRuns,
-  pagesOf,
-  runsOf,
-} from './memory/page-set.js'
+export { pageRange, pageSetFromBytes, pageSetFromPages, pageSetFromRuns } from './memory/make-page-set.js'
+export { emptyPageSet, equals, has, type PageRun, type PageSet, pagesOf, runsOf } from './memory/page-set.js'
 export {
   clip,
   complement,

@@ -27,6 +27,11 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   ],
 }
 
+/** The same within folders that have rooms of their own: from left to right, each may import those before it. */
+const innerOrder: Readonly<Record<string, readonly string[]>> = {
+  'page-server': ['protocol', 'faults', 'prefetch', 'vm', 'process', 'client'],
+}
+
 const coreSrc = fileURLToPath(new URL('.', import.meta.url))
 const packagesDir = resolve(coreSrc, '../..')
 
@@ -42,6 +47,52 @@ function importsOf(file: string): string[] {
   const statement =
     /^(?:import|export)\b[^'"`;=(]*?\bfrom\s+'([^']+)'|^import\s+'([^']+)'|\bimport\(\s*'([^']+)'/gm
   return [...text.matchAll(statement)].map((match) => (match[1] ?? match[2] ?? match[3]) as string)
+}
+
+/** Files of core that a file imports. */
+const ownImportsOf = (file: string): string[] =>
+  importsOf(file)
+    .filter((it) => it.startsWith('.'))
+    .map((it) => resolve(file, '..', it).replace(/\.js$/, '.ts'))
+
+/** Groups of files that import each other, also types only: none can be read or moved alone. */
+function circles(): string[] {
+  const state = new Map<string, 'open' | 'done'>()
+  const path: string[] = []
+  const found: string[] = []
+  const visit = (file: string): void => {
+    if (state.get(file) === 'done') return
+    if (state.get(file) === 'open') {
+      const circle = [...path.slice(path.indexOf(file)), file]
+      found.push(circle.map((it) => relative(coreSrc, it)).join(' → '))
+      return
+    }
+    state.set(file, 'open')
+    path.push(file)
+    for (const target of ownImportsOf(file)) visit(target)
+    path.pop()
+    state.set(file, 'done')
+  }
+  for (const file of sources(coreSrc)) visit(file)
+  return found
+}
+
+/** Imports to the right within a folder of rooms. */
+function innerViolations(): string[] {
+  const found: string[] = []
+  for (const [folder, rooms] of Object.entries(innerOrder)) {
+    const roomOf = (file: string): number => {
+      const [room, ...rest] = relative(join(coreSrc, folder), file).split('/')
+      return rest.length === 0 ? -1 : rooms.indexOf(room as string)
+    }
+    for (const file of sources(join(coreSrc, folder))) {
+      if (roomOf(file) === -1) found.push(`${relative(coreSrc, file)} is in no room of ${folder}`)
+      for (const target of ownImportsOf(file))
+        if (folderOf(target) === folder && roomOf(target) > roomOf(file))
+          found.push(`${relative(coreSrc, file)} imports ${relative(coreSrc, target)}`)
+    }
+  }
+  return found
 }
 
 const folderOf = (file: string): string => {
@@ -78,6 +129,15 @@ describe('layering', () => {
     // The pattern finds imports at all: some file here uses koffi.
     expect(sources(coreSrc).some((file) => importsOf(file).includes('koffi'))).toBe(true)
     expect(violations()).toEqual([])
+  })
+
+  test('rooms within a folder import one way only', () => {
+    expect(innerViolations()).toEqual([])
+  })
+
+  test('no files import each other in a circle', () => {
+    // The store's verbs still know the class that offers them.
+    expect(circles().filter((it) => !it.startsWith('store/'))).toEqual([])
   })
 
   test('layers and stores change the disk through sys/mutations.ts alone, where tests can stop them', () => {

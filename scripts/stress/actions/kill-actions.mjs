@@ -1,7 +1,7 @@
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { handOverPageServer, isAlive, listMachines } from 'varve'
-import { askPageServer, isGone } from '../../../packages/core/dist/page-server/client/page-server-client.js'
+import { askPageServer, isGone } from '../../../packages/core/dist/page-server/protocol/ask-page-server.js'
 import { pageServerRoot } from '../../../packages/core/dist/page-server/protocol/page-server-files.js'
 import { tryLock } from '../../../packages/core/dist/sys/file-lock.js'
 import { killProcess } from '../../../packages/core/dist/sys/pidfd.js'

@@ -9,7 +9,7 @@ import { assertFinePages, hasFinePages } from '../layer/index-memory-file.js'
 import { type SealOptions, sealLayer, sealPacked } from '../layer/layer-file.js'
 import type { Layer } from '../layer/layer-types.js'
 import { type AttachedDisk, copyAttachedDisk } from '../machine/disks.js'
-import type { PausedMachine } from '../machine/paused-machine.js'
+import type { PausedMachine } from '../machine/machine-states.js'
 import { pageSizeBytes } from '../memory/units.js'
 import { annotations, mediaTypes } from '../store/descriptors.js'
 import type {

@@ -1,35 +1,11 @@
-import { type ChildProcess, spawn } from 'node:child_process'
-import { chownSync, closeSync, constants, openSync } from 'node:fs'
-import { throwIfAborted } from '../abort-error.js'
+import type { ChildProcess } from 'node:child_process'
 import { VarveError } from '../errors.js'
-import { makeFifo } from '../sys/fifo.js'
-import { lockForLife } from '../sys/life-lock.js'
 import { killProcess } from '../sys/pidfd.js'
 import { type ProcessIdentity, processIdentity } from '../sys/proc.js'
-import { withUmask } from '../sys/umask.js'
-import type { ApiClient } from './api-client.js'
-import type { FirecrackerBinary } from './binary.js'
-import { firstAnswer } from './first-answer.js'
-import { type JailerOptions, jailerCommand, jailRootOf, makeJail, removeJail } from './jailer.js'
 import { lastWords } from './last-words.js'
 import type { VmmExit } from './vmm-exit.js'
-import { hostFiles, jailFiles, type VmmFiles } from './vmm-files.js'
-import { apiSocketName, logName, type VmmPaths, vmmPaths } from './vmm-paths.js'
-
-export interface LaunchOptions {
-  readonly binary: FirecrackerBinary
-  /** Machine id: letters, digits, '-'. Shown in Firecracker's log. */
-  readonly id: string
-  /** Private directory of the VM, 0700, made by the caller: working directory, sockets, logs. */
-  readonly directory: string
-  readonly jailer?: JailerOptions | undefined
-  readonly extraArguments?: readonly string[]
-  /** Called as soon as the process exists, to put it on record; what it throws ends the launch. */
-  readonly onSpawn?: (process: VmmProcess) => void
-  readonly signal?: AbortSignal | undefined
-  /** How long the API socket may take to answer. Usually 10 ms; a loaded TCG host needs seconds. Default 30,000. */
-  readonly startTimeoutMs?: number
-}
+import type { VmmFiles } from './vmm-files.js'
+import type { VmmPaths } from './vmm-paths.js'
 
 export interface VmmProcess {
   readonly identity: ProcessIdentity
@@ -48,91 +24,13 @@ export interface VmmProcess {
   lastWords(): string
 }
 
-/**
- * Starts Firecracker in `directory` and waits until its API answers. On any failure nothing is left running, nor a
- * jail; what is in `directory` is the caller's to remove.
- */
-export async function launchVmm(options: LaunchOptions): Promise<{ process: VmmProcess; api: ApiClient }> {
-  const { binary, id, directory, jailer, signal, startTimeoutMs: timeoutMs = 30_000 } = options
-  throwIfAborted(signal, 'the launch')
-  const jailRoot = jailer === undefined ? undefined : jailRootOf(jailer, binary, id)
-  const paths = vmmPaths(directory, jailRoot)
-  const { file, args } = commandLine(options)
-  if (jailer !== undefined && jailRoot !== undefined) makeJail(jailRoot, jailer)
-  let process: VmmProcess | undefined
-  try {
-    const child = spawnVmm(file, args, paths, options)
-    const files =
-      jailer === undefined || jailRoot === undefined ? hostFiles(directory) : jailFiles(jailRoot, jailer)
-    const started = childProcess(child, paths, files, jailRoot)
-    process = started.process
-    // Before anything is waited for: a process that is on no record would outlive a crash of this one.
-    if (child.pid !== undefined) options.onSpawn?.(process)
-    await started.spawned
-    return { process, api: await firstAnswer(process, { signal, timeoutMs }) }
-  } catch (error) {
-    await process?.kill()
-    if (jailRoot !== undefined) removeJail(jailRoot)
-    throw error
-  }
-}
-
-function commandLine(options: LaunchOptions): { readonly file: string; readonly args: readonly string[] } {
-  const { binary, id, jailer, extraArguments = [] } = options
-  // Relative to the working directory, which is the VM's own (or the jail's root): clones then never collide.
-  const args = ['--api-sock', apiSocketName, '--log-path', logName, '--level', 'Info', ...extraArguments]
-  return jailer === undefined
-    ? { file: binary.path, args: ['--id', id, ...args] }
-    : jailerCommand(jailer, binary, id, args)
-}
-
-function spawnVmm(
-  file: string,
-  args: readonly string[],
+/** A child as a VmmProcess. `spawned` is rejected (LAUNCH_FAILED) if the program could not be started. */
+export function childProcess(
+  child: ChildProcess,
   paths: VmmPaths,
-  options: LaunchOptions,
-): ChildProcess {
-  makeFifo(paths.consoleInput, 0o600)
-  const { O_RDWR, O_WRONLY, O_CREAT, O_APPEND, O_NONBLOCK, O_NOFOLLOW } = constants
-  const descriptors: number[] = []
-  const open = (path: string, flags: number) => {
-    const fd = openSync(path, flags | O_NOFOLLOW, 0o600)
-    descriptors.push(fd)
-    return fd
-  }
-  const openLocked = (path: string, flags: number) => {
-    const fd = open(path, flags)
-    if (lockForLife(fd, path)) return fd
-    throw new VarveError('LAUNCH_FAILED', `${path} is locked: another VMM works in ${options.directory}`)
-  }
-  try {
-    // Firecracker up to 1.10 does not create its log file.
-    open(paths.log, O_WRONLY | O_CREAT | O_APPEND)
-    if (options.jailer) chownSync(paths.log, options.jailer.uid, options.jailer.gid)
-    const stdio = [
-      // Read-write, so that the FIFO never reports end of file; non-blocking is what Firecracker sets anyway.
-      open(paths.consoleInput, O_RDWR | O_NONBLOCK),
-      open(paths.consoleOutput, O_WRONLY | O_CREAT | O_APPEND),
-      // The lock goes with the descriptor: once ours is closed, the VMM alone has it, until it ends.
-      openLocked(paths.standardError, O_WRONLY | O_CREAT | O_APPEND),
-    ]
-    const start = () =>
-      spawn(file, [...args], {
-        cwd: options.directory,
-        // Its own session: Ctrl-C in the terminal must not kill the VMM before Varve has stopped it properly.
-        detached: true,
-        stdio,
-      })
-    // Firecracker leaves the modes of its files to the umask, and it writes guest memory into directories of
-    // the caller's choice. A child can get a umask from its parent alone: `spawn` has no option for it, and
-    // there is no shell in between.
-    return withUmask(0o077, start)
-  } finally {
-    for (const fd of descriptors) closeSync(fd)
-  }
-}
-
-function childProcess(child: ChildProcess, paths: VmmPaths, files: VmmFiles, jailRoot: string | undefined) {
+  files: VmmFiles,
+  jailRoot: string | undefined,
+) {
   let exit: VmmExit | undefined
   let identity: ProcessIdentity = { pid: child.pid ?? -1, startTime: 0 }
   if (child.pid !== undefined) identity = processIdentity(child.pid) ?? identity

@@ -5,8 +5,9 @@ import fc from 'fast-check'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { pageSizeBytes } from '../memory/units.js'
 import { createFile, observeMutations } from '../sys/mutations.js'
+import { zeroMap } from './compose-extent-map.js'
 import { copyPages } from './copy-pages.js'
-import { type ExtentMap, zeroMap, zeroSource } from './extent-map.js'
+import { type ExtentMap, zeroSource } from './extent-map.js'
 import { openImageLayers } from './image-reader.js'
 
 let directory: string

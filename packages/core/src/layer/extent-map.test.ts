@@ -1,17 +1,11 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { isVarveError } from '../errors.js'
-import { has, pageRange, pageSetFromPages, pagesOf } from '../memory/page-set.js'
+import { pageRange, pageSetFromPages } from '../memory/make-page-set.js'
+import { has, pagesOf } from '../memory/page-set.js'
 import { complement, minus, unionAll } from '../memory/page-set-algebra.js'
-import {
-  composeExtentMap,
-  type ExtentMap,
-  imagePages,
-  lookupPage,
-  pagesFrom,
-  stackLayer,
-  zeroMap,
-} from './extent-map.js'
+import { composeExtentMap, stackLayer, zeroMap } from './compose-extent-map.js'
+import { type ExtentMap, imagePages, lookupPage, pagesFrom } from './extent-map.js'
 import { extentMapFromJson, extentMapToJson } from './extent-map-json.js'
 import { flatIndex } from './layer-index.js'
 import type { LayerIndex } from './layer-types.js'

@@ -1,4 +1,4 @@
-import { stackLayer } from './extent-map.js'
+import { stackLayer } from './compose-extent-map.js'
 import { absentMap } from './lay-out-pages.js'
 import type { Layer, LayerLayout, PackOrder } from './layer-types.js'
 import { type ComposedLayer, type ComposeOptions, writeLayer } from './write-layer.js'

@@ -1,6 +1,7 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { pageSetFromPages, pagesOf } from '../memory/page-set.js'
+import { pageSetFromPages } from '../memory/make-page-set.js'
+import { pagesOf } from '../memory/page-set.js'
 import { lookupPage, zeroSource } from './extent-map.js'
 import { ExtentMapBuilder } from './extent-map-builder.js'
 import { pagesByLayer, placesOf } from './pages-by-layer.js'

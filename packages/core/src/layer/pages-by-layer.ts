@@ -1,4 +1,5 @@
-import { type PageRun, type PageSet, pageSetFromRuns, runAtOrBefore, runsOf } from '../memory/page-set.js'
+import { pageSetFromRuns } from '../memory/make-page-set.js'
+import { type PageRun, type PageSet, runAtOrBefore, runsOf } from '../memory/page-set.js'
 import { type ExtentMap, zeroSource } from './extent-map.js'
 
 /** Where a stretch of the image lies: pages of it, and of the layer's file. */

@@ -1,5 +1,6 @@
 import { VarveError } from '../errors.js'
-import { maxLayers, stackLayer } from './extent-map.js'
+import { stackLayer } from './compose-extent-map.js'
+import { maxLayers } from './extent-map.js'
 import { absentMap } from './lay-out-pages.js'
 import type { Layer } from './layer-types.js'
 import { type ComposedLayer, type ComposeOptions, writeLayer } from './write-layer.js'

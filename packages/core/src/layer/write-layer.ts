@@ -1,5 +1,6 @@
 import { VarveError } from '../errors.js'
-import { type PageRun, pageSetFromRuns } from '../memory/page-set.js'
+import { pageSetFromRuns } from '../memory/make-page-set.js'
+import type { PageRun } from '../memory/page-set.js'
 import { syncFile } from '../sys/mutations.js'
 import { type CopyReport, copyPages } from './copy-pages.js'
 import { countDataPages } from './copy-windows.js'

@@ -4,7 +4,8 @@ import { assertKernelImage } from '../firecracker/kernel-image.js'
 import type { FirecrackerVersion } from '../firecracker/version.js'
 import { pathError } from '../not-found.js'
 import { drivesOf } from './disks.js'
-import { type MachineSpec, machineSpec } from './machine-spec.js'
+import type { MachineSpec } from './machine-spec.js'
+import { machineSpec } from './read-machine-spec.js'
 
 /**
  * Refuses before a launch what Firecracker would refuse after it: fields out of range (INVALID_ARGUMENT), and

@@ -9,8 +9,7 @@ import { assertNamedHere, endAndRemove } from './end-machine.js'
 import { LaunchedMachine } from './launched-machine.js'
 import { LiveVm, type MachineState } from './live-vm.js'
 import { vmmLives } from './machine-life.js'
-import { PausedMachine } from './paused-machine.js'
-import { RunningMachine } from './running-machine.js'
+import { PausedMachine, RunningMachine } from './machine-states.js'
 import { findMachine, runtimeDirectory } from './runtime-directory.js'
 
 export interface FindOptions {

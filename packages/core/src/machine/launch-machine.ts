@@ -3,8 +3,8 @@ import { type FirecrackerBinary, findFirecracker } from '../firecracker/binary.j
 import { type BinaryPlaces, onlyPlaces } from '../firecracker/binary-places.js'
 import { jailCgroups } from '../firecracker/jail-cgroups.js'
 import type { JailerOptions } from '../firecracker/jailer.js'
+import { launchVmm } from '../firecracker/launch-vmm.js'
 import { formatFirecrackerVersion } from '../firecracker/version.js'
-import { launchVmm } from '../firecracker/vmm-process.js'
 import { ownIdentity } from '../sys/holder.js'
 import { assertBootable } from './assert-bootable.js'
 import { endAndRemove } from './end-machine.js'
@@ -13,7 +13,7 @@ import { LiveVm } from './live-vm.js'
 import { ofThisHost } from './machine-life.js'
 import { type MachineRecord, noLeases, writeRecord } from './machine-record.js'
 import type { MachineSpec } from './machine-spec.js'
-import type { RunningMachine } from './running-machine.js'
+import type { RunningMachine } from './machine-states.js'
 import { claimMachineDirectory, runtimeDirectory } from './runtime-directory.js'
 
 export interface LaunchMachineOptions extends BinaryPlaces {

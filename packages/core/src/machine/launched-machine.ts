@@ -8,8 +8,7 @@ import { assertBootable } from './assert-bootable.js'
 import { type DiskSource, diskFile, drivesOf, PlacedFiles, placeDisks, privateName } from './disks.js'
 import { MachineHandle } from './machine-handle.js'
 import { defaultBootArgs, type MachineSpec, vsockFileName } from './machine-spec.js'
-import { PausedMachine } from './paused-machine.js'
-import { RunningMachine } from './running-machine.js'
+import { PausedMachine, RunningMachine } from './machine-states.js'
 
 /** Where a loaded machine's memory comes from. */
 export type MemorySource =

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
 import { VarveError } from '../errors.js'
-import { pageSetFromPages } from '../memory/page-set.js'
+import { pageSetFromPages } from '../memory/make-page-set.js'
 import { failureFromJson, failureToJson, orderFromJson, orderToJson } from './mapper-protocol.js'
 
 const order = {

@@ -2,7 +2,8 @@ import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { classify, classOf, countClasses } from './classes.js'
 import { cellCounts, dominantClass, heatMap } from './heat-map.js'
-import { equals, pageRange, pageSetFromPages, pagesOf } from './page-set.js'
+import { pageRange, pageSetFromPages } from './make-page-set.js'
+import { equals, pagesOf } from './page-set.js'
 import { clip, minus } from './page-set-algebra.js'
 
 const pageList = fc.array(fc.nat(79), { maxLength: 60 })

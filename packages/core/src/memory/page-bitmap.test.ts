@@ -1,7 +1,8 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
+import { pageRange, pageSetFromPages, pageSetFromRuns } from './make-page-set.js'
 import { bitmapFor, countRuns, emptyBitmap, pageSetFromBitmap, setBits } from './page-bitmap.js'
-import { type PageRun, pageRange, pageSetFromPages, pageSetFromRuns, pageSetLimit } from './page-set.js'
+import { type PageRun, pageSetLimit } from './page-set.js'
 
 /** Runs that end at, just before and just behind the edges of 32-bit words, and runs of many words. */
 const edge = fc

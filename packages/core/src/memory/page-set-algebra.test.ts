@@ -2,15 +2,8 @@ import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { isVarveError } from '../errors.js'
 import { atLeast } from './at-least.js'
-import {
-  emptyPageSet,
-  equals,
-  type PageSet,
-  pageRange,
-  pageSetFromBytes,
-  pageSetFromPages,
-  pageSetLimit,
-} from './page-set.js'
+import { pageRange, pageSetFromBytes, pageSetFromPages } from './make-page-set.js'
+import { emptyPageSet, equals, type PageSet, pageSetLimit } from './page-set.js'
 import { clip, complement, intersect, mergeGaps, minus, union, unionAll } from './page-set-algebra.js'
 
 /** One byte a page, which is the model: each operation on sets must be that operation page by page. */

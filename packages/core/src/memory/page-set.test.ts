@@ -1,19 +1,8 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { isVarveError } from '../errors.js'
-import {
-  emptyPageSet,
-  equals,
-  has,
-  type PageSet,
-  pageRange,
-  pageSetFromBytes,
-  pageSetFromPages,
-  pageSetFromRuns,
-  pageSetLimit,
-  pagesOf,
-  runsOf,
-} from './page-set.js'
+import { pageRange, pageSetFromBytes, pageSetFromPages, pageSetFromRuns } from './make-page-set.js'
+import { emptyPageSet, equals, has, type PageSet, pageSetLimit, pagesOf, runsOf } from './page-set.js'
 import { pageSetFromJson, pageSetToJson } from './page-set-json.js'
 
 /** Small page numbers, so that runs meet, touch and cover each other often. */

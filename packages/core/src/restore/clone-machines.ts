@@ -1,6 +1,5 @@
 import { VarveError } from '../errors.js'
-import type { PausedMachine } from '../machine/paused-machine.js'
-import type { RunningMachine } from '../machine/running-machine.js'
+import type { PausedMachine, RunningMachine } from '../machine/machine-states.js'
 import type { SnapshotStore } from '../store/store-types.js'
 import { flattenSnapshot } from './engines/file/file-engine.js'
 import { composedFile } from './engines/patched/composed-file.js'

@@ -1,5 +1,6 @@
 import { VarveError } from '../errors.js'
-import { maxLayers, stackLayer, zeroMap } from '../layer/extent-map.js'
+import { stackLayer, zeroMap } from '../layer/compose-extent-map.js'
+import { maxLayers } from '../layer/extent-map.js'
 import { extentMapToBytes } from '../layer/extent-map-bytes.js'
 import { readLayer } from '../layer/layer-file.js'
 import { CommitLeases } from './commit-leases.js'

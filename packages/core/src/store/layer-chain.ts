@@ -1,5 +1,6 @@
 import { VarveError } from '../errors.js'
-import { composeExtentMap, type ExtentMap, maxLayers } from '../layer/extent-map.js'
+import { composeExtentMap } from '../layer/compose-extent-map.js'
+import { type ExtentMap, maxLayers } from '../layer/extent-map.js'
 import { countPages } from '../layer/layer-index.js'
 import type { Layer } from '../layer/layer-types.js'
 import { annotations } from './descriptors.js'

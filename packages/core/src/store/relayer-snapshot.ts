@@ -1,5 +1,5 @@
 import { VarveError } from '../errors.js'
-import { composeExtentMap } from '../layer/extent-map.js'
+import { composeExtentMap } from '../layer/compose-extent-map.js'
 import { extentMapToBytes } from '../layer/extent-map-bytes.js'
 import { readLayer } from '../layer/layer-file.js'
 import type { Layer } from '../layer/layer-types.js'

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import { compareImages } from '../layer/compare-images.js'
-import { composeExtentMap, zeroMap } from '../layer/extent-map.js'
+import { composeExtentMap, zeroMap } from '../layer/compose-extent-map.js'
 import { readLayer } from '../layer/layer-file.js'
 import { countPages, dataPages, storedRuns, zeroPages } from '../layer/layer-index.js'
 import type { Layer } from '../layer/layer-types.js'

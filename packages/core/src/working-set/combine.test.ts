@@ -1,6 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { pageSetFromPages, pagesOf } from '../memory/page-set.js'
+import { pageSetFromPages } from '../memory/make-page-set.js'
+import { pagesOf } from '../memory/page-set.js'
 import {
   clipWorkingSet,
   commonOfWorkingSets,

@@ -1,6 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { emptyPageSet, pageRange, pageSetFromPages } from '../memory/page-set.js'
+import { pageRange, pageSetFromPages } from '../memory/make-page-set.js'
+import { emptyPageSet } from '../memory/page-set.js'
 import { compareSets, compareWorkingSets, coverage, drift, jaccard } from './compare.js'
 import type { WorkingSet } from './working-set.js'
 

@@ -11,7 +11,7 @@ import {
 } from 'node:fs'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { VarveError } from '../errors.js'
-import { zeroMap } from '../layer/extent-map.js'
+import { zeroMap } from '../layer/compose-extent-map.js'
 import { type PageSet, pagesOf } from '../memory/page-set.js'
 import { pageSizeBytes } from '../memory/units.js'
 import { type ProcessIdentity, processIdentity } from '../sys/proc.js'

@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest'
-import { emptyPageSet, pageRange, pageSetFromPages } from '../memory/page-set.js'
+import { pageRange, pageSetFromPages } from '../memory/make-page-set.js'
+import { emptyPageSet } from '../memory/page-set.js'
 import { type ProcessIdentity, processIdentity } from '../sys/proc.js'
 import { recordFaults } from './faults-recorder.js'
 import type { AfterRecorded, FaultSource, FaultTrace, RecordTarget } from './recording.js'

@@ -1,5 +1,5 @@
 import { VarveError } from '../errors.js'
-import { pageSetFromPages } from '../memory/page-set.js'
+import { pageSetFromPages } from '../memory/make-page-set.js'
 import { minus, union } from '../memory/page-set-algebra.js'
 import { isAlive } from '../sys/proc.js'
 import { type GrowthOptions, GrowthWatch } from './growth-watch.js'

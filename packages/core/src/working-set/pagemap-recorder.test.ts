@@ -4,7 +4,7 @@ import { closeSync, mkdtempSync, openSync, readSync, rmSync, writeFileSync } fro
 import { join } from 'node:path'
 import koffi from 'koffi'
 import { afterEach, beforeEach, expect, test } from 'vitest'
-import { zeroMap } from '../layer/extent-map.js'
+import { zeroMap } from '../layer/compose-extent-map.js'
 import type { LayerFile } from '../layer/layer-types.js'
 import { type PageSet, pagesOf } from '../memory/page-set.js'
 import { pageSizeBytes } from '../memory/units.js'

@@ -1,7 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { describe, expect, test } from 'vitest'
 import { VarveError } from '../errors.js'
-import { type PageSet, pageRange, pageSetFromPages, pagesOf } from '../memory/page-set.js'
+import { pageRange, pageSetFromPages } from '../memory/make-page-set.js'
+import { type PageSet, pagesOf } from '../memory/page-set.js'
 import { checkLimits, type Look, type RecordingSource, runRecording } from './run-recording.js'
 import { maxGroups } from './working-set.js'
 

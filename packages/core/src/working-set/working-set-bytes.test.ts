@@ -2,13 +2,8 @@ import { crc32 } from 'node:zlib'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { type ErrorCode, isVarveError } from '../errors.js'
-import {
-  emptyPageSet,
-  type PageSet,
-  pageRange,
-  pageSetFromBytes,
-  pageSetFromPages,
-} from '../memory/page-set.js'
+import { pageRange, pageSetFromBytes, pageSetFromPages } from '../memory/make-page-set.js'
+import { emptyPageSet, type PageSet } from '../memory/page-set.js'
 import { intersect, minus } from '../memory/page-set-algebra.js'
 import type { WorkingSet, WorkingSetGroup } from './working-set.js'
 import { workingSetFromBytes, workingSetToBytes } from './working-set-bytes.js'

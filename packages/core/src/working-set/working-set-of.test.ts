@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest'
-import { type PageSet, pageSetFromPages, pagesOf } from '../memory/page-set.js'
+import { pageSetFromPages } from '../memory/make-page-set.js'
+import { type PageSet, pagesOf } from '../memory/page-set.js'
 import type { RecordedPages, RecorderName } from './recording.js'
 import { workingSetFromBytes, workingSetToBytes } from './working-set-bytes.js'
 import { workingSetOf } from './working-set-of.js'

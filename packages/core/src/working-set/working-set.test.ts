@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { isVarveError, type VarveError } from '../errors.js'
-import { emptyPageSet, pageRange, pageSetFromPages } from '../memory/page-set.js'
+import { pageRange, pageSetFromPages } from '../memory/make-page-set.js'
+import { emptyPageSet } from '../memory/page-set.js'
 import {
   assertWorkingSetOf,
   checkWorkingSet,

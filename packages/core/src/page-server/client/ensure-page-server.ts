@@ -7,14 +7,13 @@ import { type Started, said, startProcess, startTimeoutMs } from '../../helper/s
 import { lock } from '../../sys/file-lock.js'
 import { killProcess } from '../../sys/pidfd.js'
 import type { ProcessIdentity } from '../../sys/proc.js'
-import type { GuardOrder } from '../process/guard-main.js'
 import { anotherServes } from '../process/lock-server.js'
-import type { PageServerOrder } from '../process/page-server-main.js'
+import type { GuardOrder, PageServerOrder } from '../process/orders.js'
 import { copyProgram, programsLock, removeUnusedPrograms } from '../process/program-copy.js'
 import { programsDirectory } from '../process/programs-directory.js'
+import { askPageServer, isAnswer, isGone } from '../protocol/ask-page-server.js'
 import type { ServingProcesses } from '../protocol/control.js'
 import { pageServerRoot } from '../protocol/page-server-files.js'
-import { askPageServer, isAnswer, isGone } from './page-server-client.js'
 
 /** A server that serves nobody ends after so long: clones come in bursts, and two idle processes take some 100 MB. */
 const defaultLingerMs = 10_000

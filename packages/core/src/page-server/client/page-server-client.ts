@@ -1,11 +1,10 @@
 import { existsSync } from 'node:fs'
-import { connect } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { abortError } from '../../abort-error.js'
-import { type ErrorCode, errorRegistry, VarveError } from '../../errors.js'
+import { VarveError } from '../../errors.js'
 import type { FaultSource } from '../../working-set/recording.js'
 import type { CounterName } from '../faults/fault-loop.js'
 import type { ServedPrefetch } from '../prefetch/prefetch.js'
+import { askPageServer, isGone, type Request } from '../protocol/ask-page-server.js'
 import type { ServingProcesses } from '../protocol/control.js'
 import { pageServerFiles } from '../protocol/page-server-files.js'
 import { recordedFromJson } from '../protocol/recorded-answer.js'
@@ -28,11 +27,6 @@ interface WaitOptions {
   readonly wait?: boolean
   readonly signal?: AbortSignal | undefined
 }
-
-/** A full trace of an image of 128 GiB is half of this. */
-const maxAnswerBytes = 64 * 1024 * 1024
-/** A server that is stopped by a debugger must not hold its owner for ever. */
-const answerTimeoutMs = 30_000
 
 /** The server of the VM in `directory`, whose image has `pages`. Nothing is asked yet. */
 export function pageServerClient(directory: string, pages: number): PageServerClient {
@@ -99,79 +93,4 @@ async function askSuccessor(
       if (!isGone(error) || !existsSync(path) || performance.now() > deadline) throw error
     }
   }
-}
-
-interface Request {
-  readonly op: string
-  readonly [name: string]: unknown
-}
-
-/** One request, one answer. Errors: the server's own, TIMEOUT, INTERRUPTED, PAGE_SERVER_PROTOCOL. */
-export function askPageServer(
-  path: string,
-  request: Request,
-  { signal }: { readonly signal?: AbortSignal | undefined } = {},
-): Promise<unknown> {
-  const { op } = request
-  return new Promise((resolve, reject) => {
-    const fail = (detail: string, { cause, code = 'PAGE_SERVER_PROTOCOL', ...details }: Failure = {}) => {
-      settle(() => reject(new VarveError(code, `${op} on ${path}: ${detail}`, { cause, details })))
-    }
-    const timer = setTimeout(
-      () => settle(() => reject(new VarveError('TIMEOUT', `${op}: no answer in ${answerTimeoutMs} ms`))),
-      answerTimeoutMs,
-    )
-    const onAbort = () => settle(() => reject(abortError(signal, op)))
-    const settle = (how: () => void) => {
-      clearTimeout(timer)
-      signal?.removeEventListener('abort', onAbort)
-      socket.destroy()
-      how()
-    }
-    const socket = connect(path, () => socket.write(`${JSON.stringify(request)}\n`))
-    const parts: string[] = []
-    let length = 0
-    socket.once('error', (cause) => fail(cause.message, { cause, gone: true }))
-    socket.once('close', () => fail('closed without an answer', { gone: true }))
-    socket.setEncoding('utf8').on('data', (part: string) => {
-      parts.push(part)
-      length += part.length
-      if (length > maxAnswerBytes) return fail(`answer exceeds ${maxAnswerBytes} bytes`)
-      if (!part.includes('\n')) return
-      const text = parts.join('')
-      let answer: { error?: unknown; code?: unknown; kind?: unknown } | null
-      try {
-        answer = JSON.parse(text.slice(0, text.indexOf('\n'))) as typeof answer
-      } catch (cause) {
-        return fail('the answer is not JSON', { cause })
-      }
-      const { error, code, kind } = answer ?? { error: 'null' }
-      if (error !== undefined) fail(String(error), { ...knownCode(code, kind), answered: true })
-      else settle(() => resolve(answer))
-    })
-    signal?.addEventListener('abort', onAbort)
-    if (signal?.aborted) onAbort()
-  })
-}
-
-interface Failure {
-  readonly cause?: unknown
-  readonly code?: ErrorCode
-  readonly kind?: string
-  /** Nothing listens there, or it has ended without an answer. */
-  readonly gone?: true
-  /** The server itself refused. */
-  readonly answered?: true
-}
-
-/** The server itself refused the request: it was not carried out. */
-export const isAnswer = (error: unknown): boolean =>
-  error instanceof VarveError && error.details.answered === true
-
-/** Nothing listens there, or the server has ended without an answer. */
-export const isGone = (error: unknown): boolean => error instanceof VarveError && error.details.gone === true
-
-function knownCode(code: unknown, kind: unknown): Failure {
-  if (typeof code !== 'string' || !Object.hasOwn(errorRegistry, code)) return {}
-  return { code: code as ErrorCode, ...(typeof kind === 'string' ? { kind } : {}) }
 }

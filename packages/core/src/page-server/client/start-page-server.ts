@@ -5,11 +5,12 @@ import { assertSocketPath } from '../../firecracker/vmm-files.js'
 import type { ProcessIdentity } from '../../sys/proc.js'
 import type { WorkingSet } from '../../working-set/working-set.js'
 import { writeWorkingSet } from '../../working-set/working-set-file.js'
+import { askPageServer, isGone } from '../protocol/ask-page-server.js'
 import { type PageServerConfig, pageServerConfigToJson } from '../protocol/config.js'
 import type { ServingProcesses } from '../protocol/control.js'
 import { pageServerFiles, pageServerRoot } from '../protocol/page-server-files.js'
 import { ensurePageServer } from './ensure-page-server.js'
-import { askPageServer, isGone, type PageServerClient, pageServerClient } from './page-server-client.js'
+import { type PageServerClient, pageServerClient } from './page-server-client.js'
 
 /** The page server of one VM, as the VM's owner sees it. */
 export interface PageServer extends PageServerClient {

@@ -44,8 +44,6 @@ export interface FaultedVmParts {
   readonly takeOver: boolean
 }
 
-export const afterRecorded: readonly AfterRecorded[] = ['go-on', 'again', 'stop']
-
 export interface FaultAnswer {
   readonly recorded?: RecordedFaults
   /** The order was refused. A next period that was refused ends the recording; nothing else is changed. */

@@ -1,18 +1,12 @@
 import { openPidfd } from '../../sys/pidfd.js'
 import { Poller } from '../../sys/poll.js'
-import type { ProcessIdentity } from '../../sys/proc.js'
 import { pageServerRoot } from '../protocol/page-server-files.js'
 import { findServedVms } from '../vm/find-served-vms.js'
-import type { PageServerOrder } from './page-server-main.js'
+import type { GuardOrder } from './orders.js'
 import { holdOwnProgram, leaveOwnProgram } from './program-copy.js'
 import { dieTooOften } from './recent-deaths.js'
 import { runPageServer } from './run-page-server.js'
 import { takeTurn } from './take-turn.js'
-
-/** What the guard watches, as JSON in its first argument. */
-export interface GuardOrder extends PageServerOrder {
-  readonly server: ProcessIdentity
-}
 
 /** Until then the guard has nothing but its eyes open: what starts at the same time, the first restore above all, has the CPUs. */
 const restMs = 1000

@@ -3,7 +3,7 @@ import { closeSync, openSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { isAlive, type ProcessIdentity, processIdentity } from '../../sys/proc.js'
 import { pageServerRoot } from '../protocol/page-server-files.js'
-import type { GuardOrder } from './guard-main.js'
+import type { GuardOrder } from './orders.js'
 
 /** A guard that dies at once is not started more often than this. */
 const restartMs = 1000

@@ -1,16 +1,8 @@
-import type { ProcessIdentity } from '../../sys/proc.js'
 import { findServedVms } from '../vm/find-served-vms.js'
 import { anotherServes, lockServer, lockServerAfter } from './lock-server.js'
+import type { PageServerOrder } from './orders.js'
 import { holdOwnProgram } from './program-copy.js'
 import { runPageServer } from './run-page-server.js'
-
-/** What the process is to do, as JSON in its first argument. */
-export interface PageServerOrder {
-  readonly runtime: string
-  readonly lingerMs: number
-  /** Stand by until this server leaves, then serve its VMs on. */
-  readonly after?: ProcessIdentity
-}
 
 holdOwnProgram()
 

@@ -1,6 +1,6 @@
 import { writeSync } from 'node:fs'
+import type { PageServerOrder } from './orders.js'
 import { PageServerProcess } from './page-server.js'
-import type { PageServerOrder } from './page-server-main.js'
 
 /** Makes this process one that is, or can become, a page server. */
 export function runPageServer(order: PageServerOrder): PageServerProcess {

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { isAlive, type ProcessIdentity, processIdentity } from '../../sys/proc.js'
-import { askPageServer } from '../client/page-server-client.js'
+import { askPageServer } from '../protocol/ask-page-server.js'
 import type { ServingProcesses } from '../protocol/control.js'
 import { pageServerRoot } from '../protocol/page-server-files.js'
 import { listServedVms } from '../protocol/served-vms.js'

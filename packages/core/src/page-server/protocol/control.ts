@@ -1,6 +1,5 @@
 import type { ProcessIdentity } from '../../sys/proc.js'
 import type { AfterRecorded } from '../../working-set/recording.js'
-import { afterRecorded } from '../faults/fault-orders.js'
 import { type LineServer, startLineServer } from './line-server.js'
 
 /** The processes that a VM depends on at the moment. */
@@ -9,6 +8,8 @@ export interface ServingProcesses {
   /** Null for the moment in which there is none. */
   readonly guard: ProcessIdentity | null
 }
+
+const afterRecorded: readonly AfterRecorded[] = ['go-on', 'again', 'stop']
 
 export interface ControlParts {
   stats(): object

@@ -2,8 +2,10 @@ import { closeSync, mkdtempSync, openSync, readSync, rmSync, writeFileSync } fro
 import { join } from 'node:path'
 import fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { lookupPage, zeroMap, zeroSource } from '../../layer/extent-map.js'
-import { has, pageRange, pageSetFromPages } from '../../memory/page-set.js'
+import { zeroMap } from '../../layer/compose-extent-map.js'
+import { lookupPage, zeroSource } from '../../layer/extent-map.js'
+import { pageRange, pageSetFromPages } from '../../memory/make-page-set.js'
+import { has } from '../../memory/page-set.js'
 import { adviseRandom, dropPageCache } from '../../sys/fadvise.js'
 import { residentShare, samplePages } from './sampled-residency.js'
 

@@ -1,6 +1,7 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { pageSetFromPages, pagesOf } from '../../memory/page-set.js'
+import { pageSetFromPages } from '../../memory/make-page-set.js'
+import { pagesOf } from '../../memory/page-set.js'
 import { intersect, unionAll } from '../../memory/page-set-algebra.js'
 import { withNeighbours } from './with-neighbours.js'
 

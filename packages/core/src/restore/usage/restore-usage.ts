@@ -1,6 +1,5 @@
 import type { ImageId } from '../../layer/layer-types.js'
-import type { PausedMachine } from '../../machine/paused-machine.js'
-import type { RunningMachine } from '../../machine/running-machine.js'
+import type { PausedMachine, RunningMachine } from '../../machine/machine-states.js'
 import { notFound } from '../../not-found.js'
 import { type PageServerStats, pageServerClient } from '../../page-server/client/page-server-client.js'
 import { faultAroundBytes } from '../../sys/fault-around.js'

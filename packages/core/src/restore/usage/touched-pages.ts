@@ -1,5 +1,6 @@
 import { statSync } from 'node:fs'
-import { type PageSet, pageSetFromRuns, runsOf } from '../../memory/page-set.js'
+import { pageSetFromRuns } from '../../memory/make-page-set.js'
+import { type PageSet, runsOf } from '../../memory/page-set.js'
 import { clip, intersect, minus, union } from '../../memory/page-set-algebra.js'
 import { RunBuilder } from '../../memory/run-builder.js'
 import { pageSizeBytes } from '../../memory/units.js'

@@ -7,7 +7,7 @@ import { adoptVmm } from '../firecracker/adopt-vmm.js'
 import { connectApi } from '../firecracker/api-client.js'
 import { ownIdentity } from '../sys/holder.js'
 import { LiveVm } from './live-vm.js'
-import { PausedMachine } from './paused-machine.js'
+import { PausedMachine } from './machine-states.js'
 
 // A server that answers as Firecracker does, for releases that are not installed.
 let directory: string

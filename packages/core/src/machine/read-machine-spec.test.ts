@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { VarveError } from '../errors.js'
-import { machineSpec, readMachineSpec } from './machine-spec.js'
+import { machineSpec, readMachineSpec } from './read-machine-spec.js'
 
 const whole = {
   name: 'web-1',
