@@ -25,8 +25,7 @@ const {
   verifyLayer,
 } = await import('varve')
 const { openReflinkFileSystem } = await import('@varve/lab')
-const { sealPacked } = await import('../packages/core/dist/layer/layer-file.js')
-const { observeMutations } = await import('../packages/core/dist/sys/mutations.js')
+const { observeMutations, sealPacked } = await import('varve/testing')
 
 const { values: options } = parseArgs({
   options: { quick: { type: 'boolean' }, rounds: { type: 'string' }, rows: { type: 'string' } },

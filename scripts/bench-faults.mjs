@@ -20,11 +20,8 @@ import { quantile } from './bench-restore/summary.mjs'
 import { build, root } from './setup.mjs'
 
 build()
-const { emptyPageSet, onProcessEnd, pageRange } = await import('varve')
-const { startPageServer } = await import('../packages/core/dist/page-server/client/start-page-server.js')
-const { ensurePageServer } = await import('../packages/core/dist/page-server/client/ensure-page-server.js')
-const { processIdentity } = await import('../packages/core/dist/sys/proc.js')
-const { dropPageCache } = await import('../packages/core/dist/sys/fadvise.js')
+const { dropPageCache, emptyPageSet, onProcessEnd, pageRange, processIdentity } = await import('varve')
+const { ensurePageServer, startPageServer } = await import('varve/testing')
 
 const { values: options } = parseArgs({
   options: {

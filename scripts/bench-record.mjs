@@ -14,17 +14,18 @@ import { build, root } from './setup.mjs'
 build()
 const {
   captureSnapshot,
+  dropPageCache,
   findFirecracker,
   hardwareVirtualisation,
   onProcessEnd,
   openLocalStore,
   pageSetFromBytes,
   recordTogether,
+  residentPages,
   restoreMachine,
 } = await import('varve')
 const { bootMicroGuest, bringIntoCache, dropFromCache, MicroConsole } = await import('@varve/lab')
-const { adviseRandom, dropPageCache } = await import('../packages/core/dist/sys/fadvise.js')
-const { residentPages } = await import('../packages/core/dist/sys/mincore.js')
+const { adviseRandom } = await import('varve/testing')
 
 const { values: options } = parseArgs({
   options: { quick: { type: 'boolean' }, rounds: { type: 'string' }, out: { type: 'string' } },

@@ -36,12 +36,16 @@ const {
   residentBytes,
   restoreMachine,
 } = await import('varve')
-const { bootMicroGuest, bringIntoCache, dropFromCache, MicroConsole, touchedPages } = await import(
-  '@varve/lab'
-)
-const { describeEnvironment } = await import('../packages/lab/dist/experiments/environment.js')
-const { deviceReadBytes } = await import('../packages/lab/dist/experiments/process-counters.js')
-const { seededRandom, shuffled } = await import('../packages/lab/dist/statistics/random.js')
+const {
+  bootMicroGuest,
+  bringIntoCache,
+  describeEnvironment,
+  deviceReadBytes,
+  dropFromCache,
+  MicroConsole,
+  touchedPages,
+} = await import('@varve/lab')
+const { seededRandom, shuffled } = await import('@varve/lab/testing')
 
 const { values: options } = parseArgs({
   options: {

@@ -2,19 +2,19 @@
 // it the same by one merge over the runs, without bitmaps. `npm run bench:sets [-- rounds]`; build first.
 // Raw rows, one for each operation and pair of sets with the times of all rounds in order, go to standard output as JSON
 // lines; medians to standard error.
-import { atLeast } from '../packages/core/dist/memory/at-least.js'
-import { pageSetFromBytes } from '../packages/core/dist/memory/make-page-set.js'
-import { equals } from '../packages/core/dist/memory/page-set.js'
 import {
+  atLeast,
   clip,
   complement,
+  equals,
   intersect,
   mergeGaps,
   minus,
+  pageSetFromBytes,
   union,
   unionAll,
-} from '../packages/core/dist/memory/page-set-algebra.js'
-import { RunBuilder } from '../packages/core/dist/memory/run-builder.js'
+} from 'varve'
+import { RunBuilder } from 'varve/testing'
 
 const pages = 2 ** 22
 const rounds = Number(process.argv[2] ?? 15)

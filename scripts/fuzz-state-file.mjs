@@ -1,7 +1,6 @@
 // Mutated state files against the built codec: `node scripts/fuzz-state-file.mjs [COUNT] [SEED]`, 1,000,000 by default.
 import { fileURLToPath } from 'node:url'
-import { fuzzStateFiles } from '../packages/core/dist/firecracker/state-file/fuzz/fuzz-state-file.js'
-import { seedStateFiles } from '../packages/core/dist/firecracker/state-file/fuzz/seeds.js'
+import { fuzzStateFiles, seedStateFiles } from 'varve/testing'
 
 const count = Number(process.argv[2] ?? 1_000_000)
 const seed = Number(process.argv[3] ?? Math.floor(Math.random() * 2 ** 32))

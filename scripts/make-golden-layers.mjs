@@ -3,14 +3,8 @@
 import { ftruncateSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { ChunkChecksums } from '../packages/core/dist/layer/chunk-checksums.js'
-import { composeExtentMap } from '../packages/core/dist/layer/compose-extent-map.js'
-import { extentMapToBytes } from '../packages/core/dist/layer/extent-map-bytes.js'
-import { appendFooter } from '../packages/core/dist/layer/layer-file.js'
-import { flatIndex } from '../packages/core/dist/layer/layer-index.js'
-import { zeroPage } from '../packages/core/dist/layer/layer-types.js'
-import { pageSetFromPages } from '../packages/core/dist/memory/make-page-set.js'
-import { createFile, writeAt } from '../packages/core/dist/sys/mutations.js'
+import { composeExtentMap, flatIndex, pageSetFromPages, zeroPage } from 'varve'
+import { appendFooter, ChunkChecksums, createFile, extentMapToBytes, writeAt } from 'varve/testing'
 
 const directory = fileURLToPath(new URL('../test/golden/layers/', import.meta.url))
 const base = '0102030405060708090a0b0c0d0e0f10'

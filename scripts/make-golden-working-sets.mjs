@@ -3,8 +3,7 @@
 import { mkdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { pageSetFromPages, pageSetFromRuns } from '../packages/core/dist/memory/make-page-set.js'
-import { writeWorkingSet } from '../packages/core/dist/working-set/working-set-file.js'
+import { pageSetFromPages, pageSetFromRuns, writeWorkingSet } from 'varve'
 
 const directory = fileURLToPath(new URL('../test/golden/working-sets/', import.meta.url))
 const image = '0102030405060708090a0b0c0d0e0f10'

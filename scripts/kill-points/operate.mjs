@@ -2,7 +2,7 @@
 // With K = -1 it goes through, and prints every change as JSON.
 import { join } from 'node:path'
 import { flattenSnapshot, openLocalStore, packLayer, readLayer, squashLayers } from 'varve'
-import { observeMutations } from '../../packages/core/dist/sys/mutations.js'
+import { observeMutations } from 'varve/testing'
 import { capture } from './world.mjs'
 
 const [name, directory, killAt] = [process.argv[2], process.argv[3], Number(process.argv[4])]

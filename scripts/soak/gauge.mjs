@@ -1,8 +1,7 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { residentBytes } from 'varve'
-import { storePaths } from '../../packages/core/dist/store/store-paths.js'
-import { openDescriptors } from '../../packages/core/dist/sys/proc.js'
+import { openDescriptors, storePaths } from 'varve/testing'
 
 /** Memory, threads and descriptors by kind of one process. */
 export function gaugeProcess(pid) {

@@ -3,7 +3,7 @@ import { existsSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { processIdentity } from 'varve'
-import { pageServerRoot } from '../../packages/core/dist/page-server/protocol/page-server-files.js'
+import { pageServerRoot } from 'varve/testing'
 import { lockHolders, processesOf, stateOf } from './processes.mjs'
 import { runEnvironment } from './run.mjs'
 

@@ -1,6 +1,6 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { join, relative } from 'node:path'
-import { storePaths } from '../../packages/core/dist/store/store-paths.js'
+import { storePaths } from 'varve/testing'
 
 /**
  * Files that a page server leaves in its directory, docs/formats/page-server-protocol.md; `vms` must be

@@ -1,5 +1,6 @@
 import { mkdirSync, readdirSync, writeFileSync } from 'node:fs'
 import { bootMicroGuest, buildMicroGuest, type MicroConsole, touchedPages } from '@varve/lab'
+import { withTmpfs } from '@varve/lab/testing'
 import {
   bootMachine,
   captureSnapshot,
@@ -13,7 +14,6 @@ import {
   takeSnapshot,
 } from 'varve'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { withTmpfs } from '../../packages/lab/dist/scenarios/tmpfs.js'
 import { openWorld, type World } from '../support/world.js'
 
 let world: World

@@ -9,8 +9,8 @@ import {
   invokeFunction,
   labFunctions,
 } from '@varve/lab'
+import { maxAgentBytes, maxAgentHeaderBytes } from '@varve/lab/testing'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { maxAgentBytes, maxAgentHeaderBytes } from '../../packages/lab/dist/linux/agent-bounds.js'
 import { type NativeAgent, startNativeAgent } from '../support/native-agent.js'
 
 /** The agent and the functions, run here by the guest's own Python: what needs no virtual machine. */

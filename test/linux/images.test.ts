@@ -3,8 +3,8 @@ import { createHash } from 'node:crypto'
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, utimesSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { ext4Image } from '@varve/lab/testing'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { ext4Image } from '../../packages/lab/dist/linux/ext4-image.js'
 
 let folder: string
 beforeAll(() => {

@@ -17,8 +17,8 @@ import {
   stopMachine,
   VarveError,
 } from 'varve'
+import { tryLock } from 'varve/testing'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { tryLock } from '../../packages/core/dist/sys/file-lock.js'
 import { openWorld, type World } from '../support/world.js'
 
 let world: World

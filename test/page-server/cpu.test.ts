@@ -1,8 +1,8 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import { bootMicroGuest, MicroConsole } from '@varve/lab'
 import { captureSnapshot, restoreMachine } from 'varve'
+import { threadCpus } from 'varve/testing'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { threadCpus } from '../../packages/core/dist/sys/affinity.js'
 import { openWorld, type World } from '../support/world.js'
 
 const pattern = { start: 1000, count: 2000, order: 3 }

@@ -1,8 +1,7 @@
 import { existsSync, readdirSync, writeFileSync } from 'node:fs'
+import { isAlive } from 'varve'
+import { pageServerRoot, startPageServer } from 'varve/testing'
 import { expect, test } from 'vitest'
-import { startPageServer } from '../../packages/core/dist/page-server/client/start-page-server.js'
-import { pageServerRoot } from '../../packages/core/dist/page-server/protocol/page-server-files.js'
-import { isAlive } from '../../packages/core/dist/sys/proc.js'
 import {
   allPages,
   eventually,

@@ -1,16 +1,8 @@
 import { readdirSync, readFileSync, rmSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { handOverPageServer, isAlive, type ProcessIdentity } from 'varve'
+import { ensurePageServer, orderService, pageServerRoot, startPageServer } from 'varve/testing'
 import { describe, expect, test } from 'vitest'
-import {
-  ensurePageServer,
-  handOverPageServer,
-} from '../../packages/core/dist/page-server/client/ensure-page-server.js'
-import {
-  orderService,
-  startPageServer,
-} from '../../packages/core/dist/page-server/client/start-page-server.js'
-import { pageServerRoot } from '../../packages/core/dist/page-server/protocol/page-server-files.js'
-import { isAlive, type ProcessIdentity } from '../../packages/core/dist/sys/proc.js'
 import {
   allPages,
   ask,

@@ -1,8 +1,8 @@
 import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
+import { isAlive } from 'varve'
+import { openDescriptors, pageServerRoot } from 'varve/testing'
 import { expect, test } from 'vitest'
-import { pageServerRoot } from '../../packages/core/dist/page-server/protocol/page-server-files.js'
-import { isAlive, openDescriptors } from '../../packages/core/dist/sys/proc.js'
 import {
   allPages,
   ask,

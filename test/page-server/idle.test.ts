@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
+import type { ProcessIdentity } from 'varve'
 import { expect, test } from 'vitest'
-import type { ProcessIdentity } from '../../packages/core/dist/sys/proc.js'
 import {
   allPages,
   openPageServerWorld,

@@ -12,20 +12,24 @@ import {
 import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { describe, expect, test } from 'vitest'
-import { pageSetFromPages } from '../../packages/core/dist/memory/make-page-set.js'
-import { ensurePageServer } from '../../packages/core/dist/page-server/client/ensure-page-server.js'
 import {
+  dropPageCache,
+  isAlive,
+  type ProcessIdentity,
+  pageSetFromPages,
+  residentPages,
+  type ServingProcesses,
+  type WorkingSet,
+} from 'varve'
+import {
+  ensurePageServer,
+  openDescriptors,
   orderService,
+  pageServerRoot,
+  recordedFromJson,
   startPageServer,
-} from '../../packages/core/dist/page-server/client/start-page-server.js'
-import type { ServingProcesses } from '../../packages/core/dist/page-server/protocol/control.js'
-import { pageServerRoot } from '../../packages/core/dist/page-server/protocol/page-server-files.js'
-import { recordedFromJson } from '../../packages/core/dist/page-server/protocol/recorded-answer.js'
-import { dropPageCache } from '../../packages/core/dist/sys/fadvise.js'
-import { residentPages } from '../../packages/core/dist/sys/mincore.js'
-import { isAlive, openDescriptors, type ProcessIdentity } from '../../packages/core/dist/sys/proc.js'
-import type { WorkingSet } from '../../packages/core/dist/working-set/working-set.js'
+} from 'varve/testing'
+import { describe, expect, test } from 'vitest'
 import {
   allPages,
   ask,

@@ -1,16 +1,14 @@
 import { spawnSync } from 'node:child_process'
 import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { describe, expect, test } from 'vitest'
-import { pageSetFromPages } from '../../packages/core/dist/memory/make-page-set.js'
 import {
-  ensurePageServer,
   handOverPageServer,
-} from '../../packages/core/dist/page-server/client/ensure-page-server.js'
-import type { PageServerClient } from '../../packages/core/dist/page-server/client/page-server-client.js'
-import { startPageServer } from '../../packages/core/dist/page-server/client/start-page-server.js'
-import type { ServingProcesses } from '../../packages/core/dist/page-server/protocol/control.js'
-import { pageServerRoot } from '../../packages/core/dist/page-server/protocol/page-server-files.js'
-import { isAlive, type ProcessIdentity } from '../../packages/core/dist/sys/proc.js'
+  isAlive,
+  type ProcessIdentity,
+  pageSetFromPages,
+  type ServingProcesses,
+} from 'varve'
+import { ensurePageServer, type PageServerClient, pageServerRoot, startPageServer } from 'varve/testing'
+import { describe, expect, test } from 'vitest'
 import {
   allPages,
   eventually,
@@ -255,13 +253,9 @@ describe('where nobody can take over, the VM is killed, with the reason', () => 
 
   test('no right to look into the VMM (ptrace)', async () => {
     await using world = await openWorld()
-    const script = `import(process.argv[1]).then((it) => it.ensurePageServer(process.argv[2])).then(() => process.exit())`
-    const module = new URL(
-      '../../packages/core/dist/page-server/client/ensure-page-server.js',
-      import.meta.url,
-    )
+    const script = `import('varve/testing').then((it) => it.ensurePageServer(process.argv[1])).then(() => process.exit())`
     const without = ['--bounding-set=-sys_ptrace', '--inh-caps=-sys_ptrace']
-    const node = [process.execPath, '-e', script, module.pathname, world.runtime]
+    const node = [process.execPath, '-e', script, world.runtime]
     expect(spawnSync('setpriv', [...without, ...node], { stdio: 'inherit' }).status).toBe(0)
     const { server } = await world.start()
     await world.attach()

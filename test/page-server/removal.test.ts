@@ -1,16 +1,16 @@
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import {
+  emptyPageSet,
+  extentMapFromJson,
+  lookupPage,
+  pageRange,
+  processIdentity,
+  type WorkingSet,
+} from 'varve'
+import { ensurePageServer, startPageServer, Tracee } from 'varve/testing'
 import { afterAll, describe, expect, test } from 'vitest'
-import { lookupPage } from '../../packages/core/dist/layer/extent-map.js'
-import { extentMapFromJson } from '../../packages/core/dist/layer/extent-map-json.js'
-import { pageRange } from '../../packages/core/dist/memory/make-page-set.js'
-import { emptyPageSet } from '../../packages/core/dist/memory/page-set.js'
-import { ensurePageServer } from '../../packages/core/dist/page-server/client/ensure-page-server.js'
-import { startPageServer } from '../../packages/core/dist/page-server/client/start-page-server.js'
-import { Tracee } from '../../packages/core/dist/sys/inject/ptrace.js'
-import { processIdentity } from '../../packages/core/dist/sys/proc.js'
-import type { WorkingSet } from '../../packages/core/dist/working-set/working-set.js'
 import {
   allPages,
   eventually,

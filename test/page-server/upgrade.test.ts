@@ -3,13 +3,9 @@ import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync }
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { emptyPageSet, isAlive, type ProcessIdentity, pageRange, type ServingProcesses } from 'varve'
+import { pageServerRoot, startPageServer } from 'varve/testing'
 import { expect, test } from 'vitest'
-import { pageRange } from '../../packages/core/dist/memory/make-page-set.js'
-import { emptyPageSet } from '../../packages/core/dist/memory/page-set.js'
-import { startPageServer } from '../../packages/core/dist/page-server/client/start-page-server.js'
-import type { ServingProcesses } from '../../packages/core/dist/page-server/protocol/control.js'
-import { pageServerRoot } from '../../packages/core/dist/page-server/protocol/page-server-files.js'
-import { isAlive, type ProcessIdentity } from '../../packages/core/dist/sys/proc.js'
 import {
   allPages,
   eventually,
@@ -45,13 +41,12 @@ function replaceScripts(directory: string): void {
 }
 
 function startServer(installed: string, runtime: string): ServingProcesses {
-  const script = `import(process.argv[1]).then((it) => it.ensurePageServer(process.argv[2])).then((it) => {
+  const script = `import('varve/testing').then((it) => it.ensurePageServer(process.argv[1])).then((it) => {
     console.log(JSON.stringify(it))
     process.exit()
   })`
-  const module = join(installed, 'node_modules/varve/dist/page-server/client/ensure-page-server.js')
   const env = { ...process.env, VARVE_PAGE_SERVER_LINGER_MS: '300' }
-  const { stdout, stderr } = spawnSync(process.execPath, ['-e', script, module, runtime], { env })
+  const { stdout, stderr } = spawnSync(process.execPath, ['-e', script, runtime], { cwd: installed, env })
   expect(stderr.toString()).toBe('')
   return JSON.parse(stdout.toString()) as ServingProcesses
 }

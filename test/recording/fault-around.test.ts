@@ -3,10 +3,9 @@ import { once } from 'node:events'
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import { expect, test } from 'vitest'
 
-const script = `import { holdFaultAround } from '${fileURLToPath(new URL('../../packages/core/dist/sys/fault-around.js', import.meta.url))}'
+const script = `import { holdFaultAround } from 'varve/testing'
 holdFaultAround(process.argv[1])
 process.stdin.on('end', () => process.exit()).resume()
 process.stdout.write('held')`

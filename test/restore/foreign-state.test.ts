@@ -10,9 +10,9 @@ import {
   type RestoreOptions,
   restoreMachine,
   takeSnapshot,
+  writeCrc,
 } from 'varve'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
-import { writeCrc } from '../../packages/core/dist/firecracker/state-file/crc64.js'
 import { openWorld, type World } from '../support/world.js'
 
 /** Long enough that a path of a test's directory takes its place in the state file. */

@@ -3,7 +3,6 @@ import { once } from 'node:events'
 import { readdirSync, readFileSync, statSync, truncateSync, writeFileSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
 import { createInterface } from 'node:readline'
-import { fileURLToPath } from 'node:url'
 import { bootMicroGuest } from '@varve/lab'
 import {
   captureSnapshot,
@@ -14,13 +13,10 @@ import {
   pageRange,
   restoreMachine,
 } from 'varve'
+import { fileIdentity, type MapOrder, type MapperAnswer, mapperProgram, orderToJson } from 'varve/testing'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import type { MapOrder } from '../../packages/core/dist/mapper/map-into-vmm.js'
-import { type MapperAnswer, orderToJson } from '../../packages/core/dist/mapper/mapper-protocol.js'
-import { fileIdentity } from '../../packages/core/dist/sys/proc.js'
 import { openWorld, type World } from '../support/world.js'
 
-const script = fileURLToPath(new URL('../../packages/core/dist/mapper/mapper-main.js', import.meta.url))
 const pageBytes = 4096
 
 /** A mapper as the engine starts it, or as another user. */
@@ -30,7 +26,7 @@ class TestMapper implements AsyncDisposable {
   readonly ended: Promise<unknown[]>
 
   constructor(uid?: number) {
-    this.child = spawn(process.execPath, [script, `${process.pid}`], {
+    this.child = spawn(process.execPath, [mapperProgram, `${process.pid}`], {
       stdio: ['pipe', 'pipe', 'inherit'],
       ...(uid === undefined ? {} : { uid, gid: uid }),
     })

@@ -15,12 +15,10 @@ import {
 } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { flattenSnapshot, type LocalStore, openLocalStore, packLayer, readLayer } from 'varve'
-import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { flattenSnapshot, type LocalStore, lockDescriptor, openLocalStore, packLayer, readLayer } from 'varve'
 // The change observer and the leases are no part of the public surface.
-import { leaseToSelf } from '../../packages/core/dist/store/leases.js'
-import { lockDescriptor } from '../../packages/core/dist/sys/file-lock.js'
-import { type Mutation, observeMutations } from '../../packages/core/dist/sys/mutations.js'
+import { leaseToSelf, type Mutation, observeMutations } from 'varve/testing'
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { addSnapshot, imageOf, readImage, someplan } from '../support/store-conformance.js'
 
 let directory: string

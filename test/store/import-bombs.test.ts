@@ -3,12 +3,16 @@ import { mkdirSync, mkdtempSync, readdirSync, rmSync, truncateSync, writeFileSyn
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type LocalStore, openLocalStore } from 'varve'
-import { afterEach, beforeEach, expect, test } from 'vitest'
 // The file formats are no part of the public surface.
-import { hashBytes } from '../../packages/core/dist/store/hash-file.js'
-import { manifestToJson, type SnapshotManifest } from '../../packages/core/dist/store/manifest.js'
-import { indexToJson } from '../../packages/core/dist/store/reference-index.js'
-import { type Mutation, observeMutations } from '../../packages/core/dist/sys/mutations.js'
+import {
+  hashBytes,
+  indexToJson,
+  type Mutation,
+  manifestToJson,
+  observeMutations,
+  type SnapshotManifest,
+} from 'varve/testing'
+import { afterEach, beforeEach, expect, test } from 'vitest'
 import { addSnapshot, someplan } from '../support/store-conformance.js'
 
 const tib = 2 ** 40

@@ -3,9 +3,11 @@ import { once } from 'node:events'
 import { existsSync, readdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { buildMicroGuest, MicroConsole } from '@varve/lab'
+// The change observer and the page server's control are no part of the public surface.
 import {
   bootMachine,
   captureSnapshot,
+  handOverPageServer,
   listMachines,
   type RunningMachine,
   readLayer,
@@ -13,10 +15,8 @@ import {
   squashLayers,
   takeSnapshot,
 } from 'varve'
+import { observeMutations } from 'varve/testing'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
-// The change observer and the page server's control are no part of the public surface.
-import { handOverPageServer } from '../../packages/core/dist/page-server/client/ensure-page-server.js'
-import { observeMutations } from '../../packages/core/dist/sys/mutations.js'
 import { openWorld, type World } from '../support/world.js'
 
 let world: World

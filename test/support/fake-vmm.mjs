@@ -6,13 +6,14 @@ import { connect } from 'node:net'
 import { createInterface } from 'node:readline'
 import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads'
 import koffi from 'koffi'
-import { sendMessage } from '../../packages/core/dist/sys/fd-passing.js'
-import { discardPages, mapAnonymous } from '../../packages/core/dist/sys/memory-map.js'
 import {
   createUserfaultfd,
+  discardPages,
+  mapAnonymous,
   registerMissing,
+  sendMessage,
   UFFD_FEATURE_EVENT_REMOVE,
-} from '../../packages/core/dist/sys/userfaultfd.js'
+} from 'varve/testing'
 
 const pageBytes = 4096
 const libc = koffi.load(null)

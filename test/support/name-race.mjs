@@ -4,9 +4,8 @@ import { spawnSync } from 'node:child_process'
 import { existsSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { changeRecord } from '../../packages/core/dist/machine/machine-record.js'
-import { claimMachineDirectory, listMachines } from '../../packages/core/dist/machine/runtime-directory.js'
-import { processIdentity } from '../../packages/core/dist/sys/proc.js'
+import { listMachines, processIdentity } from 'varve'
+import { changeRecord, claimMachineDirectory } from 'varve/testing'
 
 const [runtime, milliseconds] = process.argv.slice(2)
 const self = processIdentity(process.pid)

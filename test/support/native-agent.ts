@@ -4,9 +4,7 @@ import { connect, createServer, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { agentFiles } from '../../packages/lab/dist/linux/agent-program.js'
-import { pythonPackages } from '../../packages/lab/dist/linux/python.js'
-import { libraryFolders } from '../../packages/lab/dist/linux/shared-libraries.js'
+import { agentFiles, libraryFolders, pythonPackages } from '@varve/lab/testing'
 
 /** The guest's agent, run here by the guest's own Python, behind a socket that does Firecracker's handshake. */
 export interface NativeAgent extends AsyncDisposable {

@@ -15,17 +15,16 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
-import { afterAll } from 'vitest'
-import { type ExtentMap, lookupPage } from '../../packages/core/dist/layer/extent-map.js'
-import { extentMapFromJson } from '../../packages/core/dist/layer/extent-map-json.js'
-import { orderService } from '../../packages/core/dist/page-server/client/start-page-server.js'
 import {
-  type PageServerConfig,
-  pageServerConfigToJson,
-} from '../../packages/core/dist/page-server/protocol/config.js'
-import type { ServingProcesses } from '../../packages/core/dist/page-server/protocol/control.js'
-import { pageServerFiles } from '../../packages/core/dist/page-server/protocol/page-server-files.js'
-import { type ProcessIdentity, processIdentity } from '../../packages/core/dist/sys/proc.js'
+  type ExtentMap,
+  extentMapFromJson,
+  lookupPage,
+  type ProcessIdentity,
+  processIdentity,
+  type ServingProcesses,
+} from 'varve'
+import { orderService, type PageServerConfig, pageServerConfigToJson, pageServerFiles } from 'varve/testing'
+import { afterAll } from 'vitest'
 
 const fakeVmm = fileURLToPath(new URL('./fake-vmm.mjs', import.meta.url))
 

@@ -33,7 +33,7 @@ const innerOrder: Readonly<Record<string, readonly string[]>> = {
 }
 
 const coreSrc = fileURLToPath(new URL('.', import.meta.url))
-const packagesDir = resolve(coreSrc, '../..')
+const root = resolve(coreSrc, '../../..')
 
 function sources(dir: string): string[] {
   return readdirSync(dir, { recursive: true, encoding: 'utf8' })
@@ -100,11 +100,14 @@ const folderOf = (file: string): string => {
   return path.includes('/') ? (path.split('/')[0] as string) : '.'
 }
 
-/** Only node:* and koffi may be imported by packages/core; koffi by sys/ alone; index.ts is the public surface. */
+/** What the package exports: these may import from everywhere. */
+const doors = new Set(['index.ts', 'testing.ts'])
+
+/** Only node:* and koffi may be imported by packages/core; koffi by sys/ alone. */
 function violations(): string[] {
   const found: string[] = []
   for (const file of sources(coreSrc)) {
-    if (relative(coreSrc, file) === 'index.ts') continue
+    if (doors.has(relative(coreSrc, file))) continue
     const from = folderOf(file)
     for (const target of importsOf(file)) {
       if (target.startsWith('node:')) continue
@@ -157,15 +160,34 @@ describe('layering', () => {
     expect(found).toEqual(known)
   })
 
-  test('cli and lab use the public surface of core, and nothing imports cli or lab', () => {
+  test('packages, tests and scripts use the doors of other packages, and nothing imports cli or lab', () => {
     const bad: string[] = []
-    for (const pkg of ['cli', 'lab'])
-      for (const file of sources(join(packagesDir, pkg, 'src')))
-        for (const target of importsOf(file))
-          if (/^varve\//.test(target) || /koffi/.test(target) || /packages\/core/.test(target))
-            bad.push(`${file}: ${target}`)
+    for (const file of outsideFiles()) {
+      const own = /^packages\/\w+/.exec(relative(root, file))?.[0]
+      for (const target of insidesNamedIn(file))
+        if (own === undefined || !target.startsWith(own)) bad.push(`${relative(root, file)}: ${target}`)
+      for (const target of importsOf(file))
+        if (own !== undefined && /koffi/.test(target)) bad.push(`${relative(root, file)}: ${target}`)
+    }
     for (const file of sources(coreSrc))
       for (const target of importsOf(file)) if (target.startsWith('@varve/')) bad.push(`${file}: ${target}`)
     expect(bad).toEqual([])
   })
 })
+
+/** All programs of the repository outside of core's sources. */
+function outsideFiles(): string[] {
+  return ['packages/cli', 'packages/lab', 'test', 'scripts', 'examples'].flatMap((folder) =>
+    readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' })
+      .filter((name) => /\.(ts|mjs|js)$/.test(name) && !/(^|\/)(dist|node_modules)\//.test(name))
+      .map((name) => join(root, folder, name)),
+  )
+}
+
+/** Paths into `dist` or `src` of packages, as `packages/NAME/…`, that an import or a URL names. */
+function insidesNamedIn(file: string): string[] {
+  const text = readFileSync(file, 'utf8')
+  return [...text.matchAll(/['"`](\.\.?\/[^'"`\n]*)['"`]/g)]
+    .map(([, path]) => relative(root, resolve(file, '..', path as string)))
+    .filter((path) => /^packages\/\w+\/(dist|src)\/.*\.[jt]s$/.test(path))
+}

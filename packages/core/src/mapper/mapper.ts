@@ -7,6 +7,9 @@ import { describeExit } from '../firecracker/vmm-exit.js'
 import type { MapOrder, MapReport } from './map-into-vmm.js'
 import { failureFromJson, type MapperAnswer, orderToJson } from './mapper-protocol.js'
 
+/** The mapper's script. Its argument is the process with which it ends. */
+export const mapperProgram = fileURLToPath(new URL('mapper-main.js', import.meta.url))
+
 /**
  * A mapper is a process of its own: a tracer must not be the parent of what it traces, see `Tracee`, and we are Firecracker's.
  * Node takes some 50 ms to start, so one that has done its work waits for the next; none outlives this process.
@@ -22,9 +25,11 @@ class Mapper {
 
   constructor(onEnd: (mapper: Mapper) => void) {
     this.#onEnd = onEnd
-    const script = fileURLToPath(new URL('mapper-main.js', import.meta.url))
     // Its own session: Ctrl-C in the terminal is for this process alone.
-    this.#child = spawn(process.execPath, [script, `${process.pid}`], { detached: true, stdio: 'pipe' })
+    this.#child = spawn(process.execPath, [mapperProgram, `${process.pid}`], {
+      detached: true,
+      stdio: 'pipe',
+    })
     const { stdin, stdout, stderr } = this.#child
     this.#child.once('error', (cause) =>
       this.#fail(new VarveError('LAUNCH_FAILED', `cannot start the mapper: ${cause.message}`, { cause })),
