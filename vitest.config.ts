@@ -4,8 +4,6 @@ import { defineConfig } from 'vitest/config'
 // (node_modules/varve -> packages/core/dist) against a real Firecracker, one file at a time; `nested` does so in the nested lab.
 // `npm test` runs the last one beside the others.
 const inNestedLab = ['test/nested-lab/**/*.test.ts', 'test/linux/**/*.test.ts']
-// Processes at random for a minute or longer: by option, see docs/guides/testing.md.
-const onRequest = process.env.VARVE_STRESS_SECONDS === undefined ? ['test/stress/stress.test.ts'] : []
 const oneByOne = { fileParallelism: false, testTimeout: 120_000, hookTimeout: 300_000 }
 
 export default defineConfig({
@@ -23,7 +21,7 @@ export default defineConfig({
         test: {
           name: 'real',
           include: ['test/**/*.test.ts'],
-          exclude: [...inNestedLab, ...onRequest],
+          exclude: inNestedLab,
           // After the unit tests, not beside them: some of these measure how soon something happens.
           sequence: { groupOrder: 1 },
           ...oneByOne,

@@ -111,10 +111,7 @@ test(
   runTimeoutMs,
 )
 
-/** By option, see docs/guides/nested-lab.md: some 6 to 16 minutes each. */
-const vcpuCounts = (process.env.VARVE_SEVERAL_VCPUS ?? '').split(',').filter(Boolean).map(Number)
-
-test.each(vcpuCounts)(
+test.each([2, 4])(
   'a Linux guest of %i vCPUs, captured while all of them work on memory: they go on after every restore, and no page is wrong',
   (vcpus) => testSeveralVcpus(lab, vcpus),
   severalVcpusTimeoutMs,

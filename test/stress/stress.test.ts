@@ -10,7 +10,7 @@ import { afterEach, beforeEach, expect, test } from 'vitest'
 const script = fileURLToPath(new URL('../../scripts/stress.mjs', import.meta.url))
 
 /** Of the long test. With a few seconds only, an action may not have had its turn. */
-const seconds = Number(process.env.VARVE_STRESS_SECONDS)
+const seconds = Number(process.env.VARVE_STRESS_SECONDS ?? 60)
 
 let directory: string
 beforeEach(() => {
