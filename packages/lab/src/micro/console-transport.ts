@@ -5,6 +5,7 @@ import {
   fstatSync,
   openSync,
   readSync,
+  statSync,
   watch,
   writeSync,
 } from 'node:fs'
@@ -88,6 +89,7 @@ export class FileTailTransport implements ConsoleTransport {
       fd = openSync(this.#fifoPath, constants.O_WRONLY | constants.O_NONBLOCK)
       if (!fstatSync(fd).isFIFO())
         throw new VarveError('PATH_INVALID', `console input ${this.#fifoPath} is not a FIFO`)
+      this.#assertSameMachine()
       writeSync(fd, bytes)
       return true
     } catch (cause) {
@@ -96,6 +98,13 @@ export class FileTailTransport implements ConsoleTransport {
     } finally {
       if (fd !== undefined) closeSync(fd)
     }
+  }
+
+  /** A machine that has ended leaves its name, and so these paths, to another. Called with the FIFO open. */
+  #assertSameMachine(): void {
+    const [mine, there] = [fstatSync(this.#log), statSync(this.#logPath, { throwIfNoEntry: false })]
+    if (there === undefined || mine.ino !== there.ino || mine.dev !== there.dev)
+      throw new VarveError('MACHINE_EXITED', `the machine of console output ${this.#logPath} has ended`)
   }
 
   async readLine(options: TransportOptions = {}): Promise<string> {
