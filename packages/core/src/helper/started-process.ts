@@ -1,15 +1,16 @@
-import { type ChildProcess, spawn } from 'node:child_process'
+import type { ChildProcess } from 'node:child_process'
 import { closeSync, openSync } from 'node:fs'
 import { join } from 'node:path'
 import { abortError } from '../abort-error.js'
 import { VarveError } from '../errors.js'
 import { type ProcessIdentity, processIdentity } from '../sys/proc.js'
 import { readLogEnd } from './read-log.js'
+import { spawnHelper } from './spawn-helper.js'
 
 /** Node and koffi start in some 150 ms; an emulated host needs seconds. */
 export const startTimeoutMs = 60_000
 
-/** A process of the page server, from its start until it is ready. */
+/** A helper process, from its start until it is ready. */
 export interface Started {
   readonly child: ChildProcess
   /** What it has said on its standard output until now. */
@@ -24,14 +25,9 @@ export function startProcess(folder: string, script: string, order: object, logP
   // Each process gets an empty log, so that it holds only the last words of this one.
   const log = openSync(logPath, 'w', 0o600)
   try {
-    const child = spawn(process.execPath, [join(folder, script), JSON.stringify(order)], {
-      detached: true,
-      // The process outlives the one that started it, and must not keep that one's working directory in use.
-      cwd: '/',
+    const child = spawnHelper(join(folder, script), [JSON.stringify(order)], {
       stdio: ['ignore', 'pipe', log],
     })
-    child.unref()
-    child.once('error', () => {})
     const identity = child.pid === undefined ? undefined : processIdentity(child.pid)
     if (identity === undefined) throw new VarveError('LAUNCH_FAILED', `cannot start ${script}`)
     const started = { child, identity, name: script.replace('-main.js', ''), logPath, heard: '' }

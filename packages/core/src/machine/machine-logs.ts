@@ -1,7 +1,7 @@
-import { type ChildProcess, spawn } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { spawnHelper } from '../helper/spawn-helper.js'
 import { boundLog } from '../sys/bounded-log.js'
 import { lifeLockAt, lookAtLife } from '../sys/life-lock.js'
 
@@ -53,8 +53,5 @@ const program = fileURLToPath(new URL('./log-keeper-main.js', import.meta.url))
 export function ensureLogKeeper(runtime: string): void {
   const lock = lifeLockAt(logKeeperLock(runtime))
   if ((lock !== null && lookAtLife(lock) === 'held') || !existsSync(program)) return
-  const options = { cwd: '/', detached: true, stdio: 'ignore' } as const
-  const child: ChildProcess = spawn(process.execPath, [program, runtime], options)
-  child.on('error', () => {})
-  child.unref()
+  spawnHelper(program, [runtime], { stdio: 'ignore' })
 }

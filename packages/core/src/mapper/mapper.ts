@@ -1,14 +1,19 @@
-import { type ChildProcess, spawn } from 'node:child_process'
+import type { ChildProcess } from 'node:child_process'
 import type { Socket } from 'node:net'
 import { availableParallelism } from 'node:os'
 import { fileURLToPath } from 'node:url'
 import { VarveError } from '../errors.js'
 import { describeExit } from '../firecracker/vmm-exit.js'
+import { LineCutter } from '../helper/line-cutter.js'
+import { spawnHelper } from '../helper/spawn-helper.js'
 import type { MapOrder, MapReport } from './map-into-vmm.js'
 import { failureFromJson, type MapperAnswer, orderToJson } from './mapper-protocol.js'
 
 /** The mapper's script. Its argument is the process with which it ends. */
 export const mapperProgram = fileURLToPath(new URL('mapper-main.js', import.meta.url))
+
+/** An answer is a report or an error. */
+const maxAnswerLength = 1024 * 1024
 
 /**
  * A mapper is a process of its own: a tracer must not be the parent of what it traces, see `Tracee`, and we are Firecracker's.
@@ -17,7 +22,7 @@ export const mapperProgram = fileURLToPath(new URL('mapper-main.js', import.meta
 class Mapper {
   readonly #child: ChildProcess
   readonly #onEnd: (mapper: Mapper) => void
-  #text = ''
+  readonly #lines = new LineCutter(maxAnswerLength)
   #lastWords = ''
   #answers: MapperAnswer[] = []
   #waiting: ((answer: MapperAnswer | Error) => void) | undefined
@@ -25,11 +30,8 @@ class Mapper {
 
   constructor(onEnd: (mapper: Mapper) => void) {
     this.#onEnd = onEnd
-    // Its own session: Ctrl-C in the terminal is for this process alone.
-    this.#child = spawn(process.execPath, [mapperProgram, `${process.pid}`], {
-      detached: true,
-      stdio: 'pipe',
-    })
+    // Orders may name files relative to this process's directory. The mapper ends with this process.
+    this.#child = spawnHelper(mapperProgram, [`${process.pid}`], { stdio: 'pipe', directory: process.cwd() })
     const { stdin, stdout, stderr } = this.#child
     this.#child.once('error', (cause) =>
       this.#fail(new VarveError('LAUNCH_FAILED', `cannot start the mapper: ${cause.message}`, { cause })),
@@ -47,7 +49,6 @@ class Mapper {
       this.#lastWords = (this.#lastWords + part).slice(-2000)
     })
     stdout?.setEncoding('utf8').on('data', (part: string) => this.#read(part))
-    this.#child.unref()
     for (const stream of [stdin, stdout, stderr]) (stream as Socket | null)?.unref()
   }
 
@@ -80,9 +81,7 @@ class Mapper {
   }
 
   #read(part: string): void {
-    const lines = (this.#text + part).split('\n')
-    this.#text = lines.pop() ?? ''
-    for (const line of lines) {
+    for (const line of this.#lines.cut(part)) {
       const answer = JSON.parse(line) as MapperAnswer
       if (this.#waiting === undefined) this.#answers.push(answer)
       else this.#settle(answer)

@@ -1,6 +1,6 @@
-import { spawn } from 'node:child_process'
 import { closeSync, openSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
+import { spawnHelper } from '../../helper/spawn-helper.js'
 import { isAlive, type ProcessIdentity, processIdentity } from '../../sys/proc.js'
 import { pageServerRoot } from '../protocol/page-server-files.js'
 import type { GuardOrder } from './orders.js'
@@ -46,17 +46,9 @@ export class GuardWatch {
     this.#startedAt = now
     const log = openSync(pageServerRoot(this.#order.runtime).guardLog, 'a', 0o600)
     const script = fileURLToPath(new URL('guard-main.js', import.meta.url))
-    // The Node that this process runs, even if its file was removed or replaced.
-    const child = spawn('/proc/self/exe', [script, JSON.stringify(this.#order)], {
-      detached: true,
-      argv0: process.argv0,
-      cwd: '/',
-      stdio: ['ignore', 'ignore', log],
-    })
+    const child = spawnHelper(script, [JSON.stringify(this.#order)], { stdio: ['ignore', 'ignore', log] })
     closeSync(log)
-    child.unref()
     // Not started (no memory, no pids left): the next check tries again.
-    child.once('error', () => {})
     if (child.pid !== undefined) this.#guard = processIdentity(child.pid) ?? this.#guard
   }
 }

@@ -1,9 +1,10 @@
 import { connect } from 'node:net'
 import { abortError } from '../../abort-error.js'
 import { type ErrorCode, errorRegistry, VarveError } from '../../errors.js'
+import { LineCutter } from '../../helper/line-cutter.js'
 
 /** A full trace of an image of 128 GiB is half of this. */
-const maxAnswerBytes = 64 * 1024 * 1024
+const maxAnswerLength = 64 * 1024 * 1024
 /** A server that is stopped by a debugger must not hold its owner for ever. */
 const answerTimeoutMs = 30_000
 
@@ -35,21 +36,17 @@ export function askPageServer(
       how()
     }
     const socket = connect(path, () => socket.write(`${JSON.stringify(request)}\n`))
-    const parts: string[] = []
-    let length = 0
+    const cutter = new LineCutter(maxAnswerLength)
     socket.once('error', (cause) => fail(cause.message, { cause, gone: true }))
     socket.once('close', () => fail('closed without an answer', { gone: true }))
     socket.setEncoding('utf8').on('data', (part: string) => {
-      parts.push(part)
-      length += part.length
-      if (length > maxAnswerBytes) return fail(`answer exceeds ${maxAnswerBytes} bytes`)
-      if (!part.includes('\n')) return
-      const text = parts.join('')
       let answer: { error?: unknown; code?: unknown; kind?: unknown } | null
       try {
-        answer = JSON.parse(text.slice(0, text.indexOf('\n'))) as typeof answer
+        const [line] = cutter.cut(part)
+        if (line === undefined) return
+        answer = JSON.parse(line) as typeof answer
       } catch (cause) {
-        return fail('the answer is not JSON', { cause })
+        return fail(cause instanceof VarveError ? cause.message : 'the answer is not JSON', { cause })
       }
       const { error, code, kind } = answer ?? { error: 'null' }
       if (error !== undefined) fail(String(error), { ...knownCode(code, kind), answered: true })

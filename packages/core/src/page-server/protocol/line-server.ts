@@ -2,9 +2,10 @@ import { renameSync, rmSync } from 'node:fs'
 import { createServer, type Socket } from 'node:net'
 import { dirname, join } from 'node:path'
 import { VarveError } from '../../errors.js'
+import { LineCutter } from '../../helper/line-cutter.js'
 
 /** A request is one short JSON object. */
-const maxRequestBytes = 8192
+const maxRequestLength = 8192
 /** Owners ask, get their answer, and go. Each connection is a descriptor that the VMs of others may need. */
 const maxConnections = 64
 
@@ -33,12 +34,15 @@ export function startLineServer(
     socket.once('close', () => sockets.delete(socket))
     // A peer that goes away in the middle of an answer is no concern of the server's.
     socket.on('error', () => socket.destroy())
-    let pending = ''
+    const cutter = new LineCutter(maxRequestLength)
     let turn = Promise.resolve()
     socket.setEncoding('utf8').on('data', (text: string) => {
-      const lines = (pending + text).split('\n')
-      pending = lines.pop() ?? ''
-      for (const line of [...lines, pending]) if (line.length > maxRequestBytes) return socket.destroy()
+      let lines: string[]
+      try {
+        lines = cutter.cut(text)
+      } catch {
+        return socket.destroy()
+      }
       for (const line of lines) {
         // Answers come in the order of the requests, and no request overtakes another.
         turn = turn.then(async () => {
