@@ -7,10 +7,14 @@ const exitGraceMs = 1000
 
 /**
  * The error of a failed restore. If the VMM was killed, any process that lists machines may have removed its
- * directory. An error about a missing file there is a consequence; report the end of the VMM as the cause.
+ * directory. An error about a missing file there, from this process or from the page server, is a
+ * consequence; report the end of the VMM as the cause.
  */
-export async function failureOf(machine: LaunchedMachine | undefined, error: unknown): Promise<unknown> {
-  if (machine === undefined || isVarveError(error)) return error
+export async function failureOf(
+  machine: Pick<LaunchedMachine, 'exitedError'> | undefined,
+  error: unknown,
+): Promise<unknown> {
+  if (machine === undefined || (isVarveError(error) && error.code !== 'PAGE_SERVER_PROTOCOL')) return error
   const late = new AbortController()
   try {
     const ended = await Promise.race([
