@@ -1,9 +1,10 @@
 import { defineConfig } from 'vitest/config'
 
-// Three projects: `unit` runs beside the sources and needs nothing built; `real` runs the built product
-// (node_modules/varve -> packages/core/dist) against a real Firecracker, one file at a time; `nested` does so in the nested lab.
-// `npm test` runs the last one beside the others.
+// Four projects: `unit` lies alongside the sources and needs nothing built; `docs` checks pages against the built
+// packages; `real` runs the built product (node_modules/varve -> packages/core/dist) against a real Firecracker,
+// one file at a time; `nested` does so in the nested lab. `npm test` runs the last one alongside the others.
 const inNestedLab = ['test/nested-lab/**/*.test.ts', 'test/linux/**/*.test.ts']
+const ofPages = ['links', 'commands', 'code-blocks'].map((name) => `test/docs/${name}.test.ts`)
 const oneByOne = { fileParallelism: false, testTimeout: 120_000, hookTimeout: 300_000 }
 
 export default defineConfig({
@@ -17,11 +18,12 @@ export default defineConfig({
           sequence: { groupOrder: 0 },
         },
       },
+      { test: { name: 'docs', include: ofPages, sequence: { groupOrder: 0 } } },
       {
         test: {
           name: 'real',
           include: ['test/**/*.test.ts'],
-          exclude: inNestedLab,
+          exclude: [...inNestedLab, ...ofPages],
           // After the unit tests, not beside them: some of these measure how soon something happens.
           sequence: { groupOrder: 1 },
           ...oneByOne,

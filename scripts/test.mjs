@@ -21,7 +21,7 @@ const lanes =
     : [
         [vitest('--project=nested', `--exclude=${scenarios}`)],
         [
-          vitest('--project=unit', '--project=real'),
+          vitest('--project=unit', '--project=docs', '--project=real'),
           [process.execPath, ['scripts/test-nodes.mjs', '--quick']],
           vitest('--project=nested', scenarios),
         ],

@@ -4,7 +4,7 @@ import type { PageSet } from '../memory/page-set.js'
 import { type Colour, encodePng } from './png.js'
 import { presentPages, type WorkingSet } from './working-set.js'
 
-/** docs/guides/heat-maps.md shows them all; the page that `varve demo` writes has the same ones on light ground. */
+/** docs/guides/heat-maps.md shows them all; the page that `npm run demo` writes has the same ones on light ground. */
 export const classColours: Readonly<Record<PageClass, Colour>> = {
   zero: [0xe8, 0xeb, 0xee],
   cold: [0x9f, 0xb8, 0xad],
