@@ -33,7 +33,7 @@ beforeEach(async () => {
 })
 afterEach(() => rmSync(directory, { recursive: true, force: true }))
 
-const flats = () => readdirSync(store.paths.flat)
+const flats = () => readdirSync(store.repository.paths.flat)
 const sha256 = createHash('sha256')
   .update(imageOf([someplan(1), someplan(2)]))
   .digest('hex')
@@ -49,7 +49,7 @@ test('processes that make the flat file of one snapshot at once all get it whole
     for (let i = 0; i < processes; i++) workers.push(fork(worker, [store.location, 'child']))
     await Promise.all(workers.map((it) => once(it, 'message')))
     for (let round = 0; round < rounds; round++) {
-      for (const name of flats()) rmSync(join(store.paths.flat, name))
+      for (const name of flats()) rmSync(join(store.repository.paths.flat, name))
       const answers = workers.map((it) => once(it, 'message'))
       for (const it of workers) it.send('go')
       const found = (await Promise.all(answers)).map(([answer]) => answer as Record<string, string>)

@@ -57,7 +57,7 @@ async function pack(ref: string) {
 }
 
 test('copies of disks that do not say whose they are stay, and are named', async () => {
-  const unknown = join(store.paths.clones, 'varve-an-old-one-0123456789ab')
+  const unknown = join(store.repository.paths.clones, 'varve-an-old-one-0123456789ab')
   mkdirSync(unknown, { mode: 0o700 })
   writeFileSync(join(unknown, 'disk-data'), 'what a guest wrote')
   for (const dryRun of [true, false]) {
@@ -72,10 +72,10 @@ describe('a lease that appears while gc puts blobs aside', () => {
     const { id } = await addSnapshot(store, someplan(1), { tags: ['base'] })
     const { layers } = await store.describe('base')
     const before = await pack('base')
-    atFirst(isSetAside, () => leaseToSelf(store.paths.leases, id, before))
+    atFirst(isSetAside, () => leaseToSelf(store.repository.paths.leases, id, before))
     await store.gc()
     for (const digest of [before, layers[0]?.digest as string])
-      expect(existsSync(join(store.paths.blobs, digest.slice(7))), digest).toBe(true)
+      expect(existsSync(join(store.repository.paths.blobs, digest.slice(7))), digest).toBe(true)
   })
 
   test('keeps its snapshot, its reference and its flat file', async () => {
@@ -86,11 +86,11 @@ describe('a lease that appears while gc puts blobs aside', () => {
       await flattenSnapshot(snapshot)
     }
     expect(manifest.digest).not.toBe(child.manifest.digest)
-    atFirst(isSetAside, () => leaseToSelf(store.paths.leases, child.id, child.manifest.digest))
+    atFirst(isSetAside, () => leaseToSelf(store.repository.paths.leases, child.id, child.manifest.digest))
     expect((await store.gc()).removedSnapshots).toEqual([id])
     observeMutations(undefined)
     expect(await readImage(store, child.id, directory)).toEqual(imageOf([someplan(1), someplan(2)]))
-    expect(existsSync(join(store.paths.flat, child.id))).toBe(true)
+    expect(existsSync(join(store.repository.paths.flat, child.id))).toBe(true)
     expect((await store.fsck()).findings).toEqual([])
   })
 })
@@ -121,12 +121,15 @@ test('an import whose blobs a gc takes away meanwhile says so, and changes nothi
   let held: number | undefined
   observeMutations(({ kind, path }) => {
     if (kind !== 'fsync' || !path.includes('/varve/staging/') || ++synced !== 4) return
-    held = openSync(store.paths.lock, 'r+')
-    expect(lockDescriptor(held, store.paths.lock)).toBe(true)
+    held = openSync(store.repository.paths.lock, 'r+')
+    expect(lockDescriptor(held, store.repository.paths.lock)).toBe(true)
   })
   const onProgress = (message: string) => {
     if (!message.includes('waiting') || held === undefined) return
-    renameSync(join(store.paths.blobs, layer.slice(7)), join(store.paths.garbage, layer.slice(7)))
+    renameSync(
+      join(store.repository.paths.blobs, layer.slice(7)),
+      join(store.repository.paths.garbage, layer.slice(7)),
+    )
     closeSync(held)
     held = undefined
   }
@@ -143,13 +146,13 @@ test('an import whose blobs a gc takes away meanwhile says so, and changes nothi
 
 test('a writer gets the lock of the store while gc is at work on many blobs', async () => {
   for (let blob = 0; blob < 3000; blob++)
-    writeFileSync(join(store.paths.blobs, blob.toString(16).padStart(64, '0')), '')
+    writeFileSync(join(store.repository.paths.blobs, blob.toString(16).padStart(64, '0')), '')
   const happened: string[] = []
   let writing: Promise<void> | undefined
   observeMutations((mutation) => {
     if (!isSetAside(mutation)) return
     happened.push('set aside')
-    writing ??= store.locked(async () => void happened.push('written'))
+    writing ??= store.repository.locked(async () => void happened.push('written'))
   })
   expect((await store.gc()).removedBlobs).toBe(3000)
   await writing
@@ -214,5 +217,5 @@ test('a staging that cannot be removed gives its lock back all the same', async 
   await expect(staging[Symbol.asyncDispose]()).rejects.toThrow('it cannot be removed')
   observeMutations(undefined)
   expect((await store.gc()).removedStaging).toBe(1)
-  expect(readdirSync(store.paths.staging)).toEqual([])
+  expect(readdirSync(store.repository.paths.staging)).toEqual([])
 })

@@ -25,7 +25,7 @@ beforeEach(async () => {
   directory = mkdtempSync(join(tmpdir(), 'varve-bombs-'))
   const source = await openLocalStore(join(directory, 'source'), { create: true })
   const entry = await addSnapshot(source, someplan(1), { tags: ['base'], disk: 'content' })
-  manifest = (await source.readManifest(entry)).manifest
+  manifest = (await source.repository.readManifest(entry)).manifest
   await source.exportTo(['base'], join(directory, 'whole.tar'))
   mkdirSync(oci())
   execFileSync('tar', ['xf', join(directory, 'whole.tar'), '-C', oci()])
@@ -76,8 +76,8 @@ async function assertRefused(refusal: unknown, code: string, message: RegExp): P
   expect(refusal).toMatchObject({ code, message: expect.stringMatching(message) })
   observeMutations(undefined)
   expect(await target.list()).toEqual([])
-  expect(readdirSync(target.paths.blobs)).toEqual([])
-  expect(readdirSync(target.paths.staging)).toEqual([])
+  expect(readdirSync(target.repository.paths.blobs)).toEqual([])
+  expect(readdirSync(target.repository.paths.staging)).toEqual([])
 }
 
 test('an archive that was packed by another tar is taken', async () => {

@@ -34,12 +34,12 @@ beforeEach(async () => {
 })
 afterEach(() => rmSync(directory, { recursive: true, force: true }))
 
-const blob = (digest: string) => join(store.paths.blobs, digest.slice(7))
+const blob = (digest: string) => join(store.repository.paths.blobs, digest.slice(7))
 
 /** The files of the child, by what they are. */
 async function files(): Promise<Record<string, string>> {
   const { entry, layers, extentMap, state, disks } = await store.describe('child')
-  const { manifest } = await store.readManifest(entry)
+  const { manifest } = await store.repository.readManifest(entry)
   const [base, own] = layers.map(({ digest }) => blob(digest)) as [string, string]
   return {
     'layer of the base': base,
@@ -126,11 +126,11 @@ test('an import heals a flipped bit that no fsck has found yet', async () => {
 
 test('a snapshot that names another map is replaced by that of the archive', async () => {
   const [base, child] = [await store.describe('base'), await store.describe('child')]
-  const { manifest } = await store.readManifest(child.entry)
+  const { manifest } = await store.repository.readManifest(child.entry)
   {
     await using staging = await store.stage()
     const wrong = { ...manifest, extentMap: base.extentMap }
-    await store.publish(staging, wrong, [], {}, async (_index, descriptor) => ({
+    await store.repository.publish(staging, wrong, [], {}, async (_index, descriptor) => ({
       ...child.entry,
       manifest: descriptor,
     }))
@@ -164,11 +164,11 @@ test('a working set that was kept since the export stays, though the base was he
 })
 
 test('a damaged index is mended by a copy of it, as fsck says', async () => {
-  const copy = readFileSync(store.paths.index)
-  flip(store.paths.index)
+  const copy = readFileSync(store.repository.paths.index)
+  flip(store.repository.paths.index)
   const [found] = await errors()
   expect(found?.remedy).toMatch(/^take index.json from a backup/)
-  writeFileSync(store.paths.index, copy)
+  writeFileSync(store.repository.paths.index, copy)
   await assertWhole()
 })
 
@@ -178,7 +178,7 @@ test('what fsck says gc removes is gone after a gc', async () => {
     await flattenSnapshot(snapshot)
   }
   const own = (name: string) => join(store.location, 'varve', name)
-  writeFileSync(join(store.paths.blobs, 'ab'.repeat(32)), 'in no snapshot')
+  writeFileSync(join(store.repository.paths.blobs, 'ab'.repeat(32)), 'in no snapshot')
   writeFileSync(own(`garbage/${'cd'.repeat(32)}`), 'put aside')
   mkdirSync(own('staging/0123456789abcdef'), { mode: 0o700 })
   writeFileSync(own('leases/0123456789abcdef.json'), '{}')

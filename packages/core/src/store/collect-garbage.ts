@@ -9,8 +9,8 @@ import { digestOf, hexOf } from './descriptors.js'
 import { gcTurn, inShortTurns } from './gc-turn.js'
 import { readLeases } from './leases.js'
 import { isTemporary, leftOvers, removeLeftOvers } from './left-overs.js'
-import type { LocalStore } from './local-store.js'
 import { NeededBlobs } from './needed-blobs.js'
+import type { Repository } from './repository.js'
 import type { Digest, GcReport, SnapshotEntry, WorkOptions } from './store-types.js'
 
 /**
@@ -19,23 +19,23 @@ import type { Digest, GcReport, SnapshotEntry, WorkOptions } from './store-types
  * back if a lease for them appeared (docs/formats/store-v1.md, "Collecting garbage").
  */
 export async function collectGarbage(
-  store: LocalStore,
+  repository: Repository,
   { dryRun = false, signal, onProgress }: WorkOptions & { readonly dryRun?: boolean },
 ): Promise<GcReport> {
   const options = { signal, onProgress }
   // Check again, because the store may have been open for a month: gc must remove only the store's own files.
-  assertOwnDirectories(store.paths)
-  if (dryRun) return await lookOnly(store, options)
-  await using _turn = await gcTurn(store.paths, options)
-  using garbage = holdOwnDirectory(store.paths.garbage)
-  using blobs = holdOwnDirectory(store.paths.blobs)
-  await takeBack(store, { garbage, blobs }, options)
-  const { unneeded, droppable, needed, leasedBlobs } = await look(store, options)
+  assertOwnDirectories(repository.paths)
+  if (dryRun) return await lookOnly(repository, options)
+  await using _turn = await gcTurn(repository.paths, options)
+  using garbage = holdOwnDirectory(repository.paths.garbage)
+  using blobs = holdOwnDirectory(repository.paths.blobs)
+  await takeBack(repository, { garbage, blobs }, options)
+  const { unneeded, droppable, needed, leasedBlobs } = await look(repository, options)
   // References go first: from here on no reader finds a snapshot that is being removed.
-  const dropped = await dropReferences(store, droppable, options)
+  const dropped = await dropReferences(repository, droppable, options)
   throwIfAborted(signal, 'gc')
-  await setAside(store, unneeded, needed, { garbage, blobs }, options)
-  const back = await putBackLeased(store, dropped, { garbage, blobs }, options)
+  await setAside(repository, unneeded, needed, { garbage, blobs }, options)
+  const back = await putBackLeased(repository, dropped, { garbage, blobs }, options)
   const names = garbage.names()
   onProgress?.(`removing ${names.length} blobs`)
   let removedBytes = 0
@@ -46,10 +46,10 @@ export async function collectGarbage(
     if (isHex(name)) removedBlobs++
     await (found?.isDirectory() ? removeDirectory : removeFile)(garbage.at(name))
   }
-  const clones = await leftClones(store.paths.clones)
-  const left = await leftOvers(store, clones.ended)
-  await removeLeftOvers(store, left)
-  await syncDirectory(store.paths.blobs)
+  const clones = await leftClones(repository.paths.clones)
+  const left = await leftOvers(repository, clones.ended)
+  await removeLeftOvers(repository, left)
+  await syncDirectory(repository.paths.blobs)
   return {
     removedBlobs,
     removedBytes,
@@ -71,28 +71,29 @@ interface Held {
 const isHex = (name: string) => /^[0-9a-f]{64}$/.test(name)
 
 /** What a gc would remove now. */
-async function look(store: LocalStore, { onProgress }: WorkOptions) {
-  const index = await store.index()
-  const { live } = await readLeases(store.paths.leases)
+async function look(repository: Repository, { onProgress }: WorkOptions) {
+  const index = await repository.index()
+  const { live } = await readLeases(repository.paths.leases)
   const leased = new Set(live.map(({ snapshot }) => snapshot))
   const droppable = index.snapshots.filter(({ id, tags }) => tags.length === 0 && !leased.has(id))
   onProgress?.('finding what is needed')
-  const needed = new NeededBlobs(store)
+  const needed = new NeededBlobs(repository)
   await needed.addIndex({ ...index, snapshots: index.snapshots.filter(({ tags }) => tags.length > 0) })
   const tagged = needed.all.size
   await needed.addIndex({ ...index, snapshots: index.snapshots.filter((it) => !droppable.includes(it)) })
   for (const lease of live) needed.addLease(lease)
-  const unneeded = (await store.blobs.list()).filter((digest) => !needed.has(digest))
+  const unneeded = (await repository.blobs.list()).filter((digest) => !needed.has(digest))
   return { unneeded, droppable, needed, leasedBlobs: needed.all.size - tagged }
 }
 
-async function lookOnly(store: LocalStore, options: WorkOptions): Promise<GcReport> {
-  const { unneeded, droppable, leasedBlobs } = await look(store, options)
+async function lookOnly(repository: Repository, options: WorkOptions): Promise<GcReport> {
+  const { unneeded, droppable, leasedBlobs } = await look(repository, options)
   const ids = new Set(droppable.map(({ id }) => id))
-  const clones = await leftClones(store.paths.clones)
-  const left = await leftOvers(store, clones.ended, ids)
+  const clones = await leftClones(repository.paths.clones)
+  const left = await leftOvers(repository, clones.ended, ids)
   let removedBytes = 0
-  for (const digest of unneeded) removedBytes += Number((await store.blobs.stat(digest))?.blocks ?? 0n) * 512
+  for (const digest of unneeded)
+    removedBytes += Number((await repository.blobs.stat(digest))?.blocks ?? 0n) * 512
   return {
     removedBlobs: unneeded.length,
     removedBytes,
@@ -107,10 +108,10 @@ async function lookOnly(store: LocalStore, options: WorkOptions): Promise<GcRepo
 }
 
 /** After a gc that was cut off, garbage may hold what is needed again: all goes back, and is judged anew. */
-async function takeBack(store: LocalStore, held: Held, options: WorkOptions): Promise<void> {
+async function takeBack(repository: Repository, held: Held, options: WorkOptions): Promise<void> {
   const names = held.garbage.names().filter(isHex)
-  await inShortTurns(store, names, { begin: () => {}, each: (name) => putBack(held, name) }, options)
-  if (names.length > 0) await syncDirectory(store.paths.blobs)
+  await inShortTurns(repository, names, { begin: () => {}, each: (name) => putBack(held, name) }, options)
+  if (names.length > 0) await syncDirectory(repository.paths.blobs)
 }
 
 /** A blob that was written anew meanwhile may be the whole one of the two. */
@@ -121,16 +122,16 @@ function putBack({ garbage, blobs }: Held, name: string): void {
 
 /** Gives the entries that were without a tag still when they went. */
 async function dropReferences(
-  store: LocalStore,
+  repository: Repository,
   droppable: readonly SnapshotEntry[],
   options: WorkOptions,
 ): Promise<readonly SnapshotEntry[]> {
   if (droppable.length === 0) return []
   const ids = new Set(droppable.map(({ id }) => id))
   let dropped: readonly SnapshotEntry[] = []
-  await store.locked(
+  await repository.locked(
     () =>
-      store.updateIndex((now) => {
+      repository.updateIndex((now) => {
         dropped = now.snapshots.filter(({ id, tags }) => ids.has(id) && tags.length === 0)
         return { ...now, snapshots: now.snapshots.filter((it) => !dropped.includes(it)) }
       }),
@@ -141,7 +142,7 @@ async function dropReferences(
 
 /** Moves blobs to the garbage, but for those that the index has come to need since they were looked at. */
 async function setAside(
-  store: LocalStore,
+  repository: Repository,
   unneeded: readonly Digest[],
   needed: NeededBlobs,
   { garbage, blobs }: Held,
@@ -150,15 +151,15 @@ async function setAside(
   let seen = ''
   const begin = async () => {
     // In this thread: a turn of the thread pool can take longer than all the rest.
-    const found = lstatSync(store.paths.index, { bigint: true, throwIfNoEntry: false })
+    const found = lstatSync(repository.paths.index, { bigint: true, throwIfNoEntry: false })
     const state = `${found?.ino} ${found?.mtimeNs} ${found?.size}`
-    if (state !== seen) await needed.addIndex(await store.index())
+    if (state !== seen) await needed.addIndex(await repository.index())
     seen = state
   }
   const each = (digest: Digest) => {
     if (!needed.has(digest)) renameSmallFile(blobs.at(hexOf(digest)), garbage.at(hexOf(digest)))
   }
-  await inShortTurns(store, unneeded, { begin, each }, options)
+  await inShortTurns(repository, unneeded, { begin, each }, options)
 }
 
 /**
@@ -167,23 +168,23 @@ async function setAside(
  * more.
  */
 async function putBackLeased(
-  store: LocalStore,
+  repository: Repository,
   dropped: readonly SnapshotEntry[],
   held: Held,
   options: WorkOptions,
 ): Promise<readonly SnapshotEntry[]> {
-  const { live } = await readLeases(store.paths.leases)
+  const { live } = await readLeases(repository.paths.leases)
   const back = dropped.filter(({ id }) => live.some(({ snapshot }) => snapshot === id))
-  const needed = new NeededBlobs(store)
+  const needed = new NeededBlobs(repository)
   await needed.addIndex({ snapshots: back, foreign: [] })
   for (const lease of live) needed.addLease(lease)
   const names = held.garbage.names().filter((name) => isHex(name) && needed.has(digestOf(name)))
   for (const name of names) putBack(held, name)
-  if (names.length > 0) await syncDirectory(store.paths.blobs)
+  if (names.length > 0) await syncDirectory(repository.paths.blobs)
   if (back.length > 0)
-    await store.locked(
+    await repository.locked(
       () =>
-        store.updateIndex((now) => {
+        repository.updateIndex((now) => {
           // An import may have brought one of them again meanwhile.
           const missing = back.filter(({ id }) => !now.snapshots.some((it) => it.id === id))
           return { ...now, snapshots: [...now.snapshots, ...missing] }

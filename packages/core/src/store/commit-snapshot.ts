@@ -6,21 +6,21 @@ import { readLayer } from '../layer/layer-file.js'
 import { CommitLeases } from './commit-leases.js'
 import { annotations, mediaTypes } from './descriptors.js'
 import { assertDraft, layerNotes, type StagedBlob } from './layer-chain.js'
-import type { LocalStore } from './local-store.js'
 import type { SnapshotManifest } from './manifest.js'
 import { assertTag } from './reference-index.js'
+import type { Repository } from './repository.js'
 import { snapshotConfigToJson } from './snapshot-config.js'
 import type { CommitOptions, CommittedSnapshot, SnapshotDraft, SnapshotEntry } from './store-types.js'
 
 /** Adds a snapshot to what is there by then: a parent that is packed meanwhile is looked at again. */
 export async function commitSnapshot(
-  store: LocalStore,
+  repository: Repository,
   draft: SnapshotDraft,
   options: CommitOptions,
 ): Promise<CommittedSnapshot> {
-  const leases = new CommitLeases(store.paths.leases, options.leaseTo ?? [])
+  const leases = new CommitLeases(repository.paths.leases, options.leaseTo ?? [])
   try {
-    const entry = await commitLeased(store, draft, options, leases)
+    const entry = await commitLeased(repository, draft, options, leases)
     return { entry, leases: leases.keep() }
   } catch (error) {
     leases.drop()
@@ -29,29 +29,29 @@ export async function commitSnapshot(
 }
 
 async function commitLeased(
-  store: LocalStore,
+  repository: Repository,
   draft: SnapshotDraft,
   options: CommitOptions,
   leases: CommitLeases,
 ): Promise<SnapshotEntry> {
   const tags = [...new Set((options.tags ?? []).map(assertTag))]
   const { config } = draft
-  await using staging = await store.stage()
+  await using staging = await repository.stage()
   const layer = await readLayer(draft.layerPath, options)
   assertDraft(config, layer)
-  const own = await store.stageBlob(draft.layerPath, mediaTypes.layer, layerNotes(layer), options)
-  const state = await store.stageBlob(draft.statePath, mediaTypes.state, undefined, options)
+  const own = await repository.stageBlob(draft.layerPath, mediaTypes.layer, layerNotes(layer), options)
+  const state = await repository.stageBlob(draft.statePath, mediaTypes.state, undefined, options)
   const disks: StagedBlob[] = []
   for (const disk of draft.disks) {
     const notes = { [annotations.drive]: disk.drive }
     if ('descriptor' in disk)
       disks.push({ descriptor: { ...disk.descriptor, annotations: notes }, path: null })
-    else disks.push(await store.stageBlob(disk.path, mediaTypes.disk, notes, options))
+    else disks.push(await repository.stageBlob(disk.path, mediaTypes.disk, notes, options))
   }
   const extras: StagedBlob[] = []
   for (const { path, mediaType, annotations: notes } of draft.extras ?? [])
-    extras.push(await store.stageBlob(path, mediaType, notes, options))
-  const configBlob = await store.stageBytes(
+    extras.push(await repository.stageBlob(path, mediaType, notes, options))
+  const configBlob = await repository.stageBytes(
     staging,
     'config',
     snapshotConfigToJson(config),
@@ -59,15 +59,16 @@ async function commitLeased(
   )
 
   for (;;) {
-    const parent = config.parent === null ? undefined : await parentManifest(store, config.parent)
+    const parent = config.parent === null ? undefined : await parentManifest(repository, config.parent)
     const below = parent === undefined ? [] : parent.manifest.layers
     if (below.length >= maxLayers)
       throw new VarveError('INVALID_ARGUMENT', `${config.parent} has ${below.length} layers already`, {
         remedy: 'squash it: varve squash',
       })
-    const lower = parent === undefined ? zeroMap(layer.index.pages) : await store.readMap(parent.manifest)
+    const lower =
+      parent === undefined ? zeroMap(layer.index.pages) : await repository.readMap(parent.manifest)
     const map = stackLayer(lower, layer.index, below.length)
-    const extentMap = await store.stageBytes(
+    const extentMap = await repository.stageBytes(
       staging,
       'map',
       extentMapToBytes(map, below.length + 1),
@@ -85,7 +86,7 @@ async function commitLeased(
       others: extras.filter((it) => !isWorkingSet(it)).map(({ descriptor }) => descriptor),
     }
     const staged = [own, extentMap, state, ...disks, ...extras, configBlob]
-    const entry = await store.publish(
+    const entry = await repository.publish(
       staging,
       manifest,
       staged,
@@ -109,15 +110,15 @@ async function commitLeased(
 }
 
 async function parentManifest(
-  store: LocalStore,
+  repository: Repository,
   id: string,
 ): Promise<{ entry: SnapshotEntry; manifest: SnapshotManifest }> {
-  const entry = (await store.list()).find((it) => it.id === id)
+  const entry = (await repository.list()).find((it) => it.id === id)
   if (entry === undefined)
-    throw new VarveError('IMAGE_MISMATCH', `the parent ${id} is not in ${store.location}`, {
+    throw new VarveError('IMAGE_MISMATCH', `the parent ${id} is not in ${repository.location}`, {
       remedy: 'import it, or take a base',
     })
-  return { entry, manifest: (await store.readManifest(entry)).manifest }
+  return { entry, manifest: (await repository.readManifest(entry)).manifest }
 }
 
 const isWorkingSet = ({ descriptor }: StagedBlob) => descriptor.mediaType === mediaTypes.workingSet

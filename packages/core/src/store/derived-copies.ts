@@ -1,23 +1,23 @@
 import { lstat, readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { ImageId } from '../layer/layer-types.js'
-import type { LocalStore } from './local-store.js'
+import type { Repository } from './repository.js'
 import type { DerivedCopy } from './store-types.js'
 
 /** `ID`, or `ID.patched-DIGEST`; marks and half-written files have other names. */
 const name = /^([0-9a-f]{32})(\.patched-[0-9a-f]+)?$/
 
-/** What is in `varve/flat` of one snapshot or of the whole store. */
+/** What is in `varve/flat` of one snapshot or of the whole repository. */
 export async function measureCopies(
-  store: LocalStore,
+  repository: Repository,
   { ref }: { readonly ref?: string },
 ): Promise<readonly DerivedCopy[]> {
-  const only = ref === undefined ? undefined : (await store.resolve(ref)).id
+  const only = ref === undefined ? undefined : (await repository.resolve(ref)).id
   const copies: DerivedCopy[] = []
-  for (const file of (await readdir(store.paths.flat)).sort()) {
+  for (const file of (await readdir(repository.paths.flat)).sort()) {
     const [, id, patched] = name.exec(file) ?? []
     if (id === undefined || (only !== undefined && id !== only)) continue
-    const path = join(store.paths.flat, file)
+    const path = join(repository.paths.flat, file)
     const found = await lstat(path).catch((error: NodeJS.ErrnoException) => {
       // gc removed it meanwhile.
       if (error.code === 'ENOENT') return undefined

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { VarveError } from '../errors.js'
 import { throwIfAborted } from '../layer/throw-if-aborted.js'
 import { measureCopies } from './derived-copies.js'
-import type { LocalStore } from './local-store.js'
+import type { Repository } from './repository.js'
 import type { Descriptor, DiskUsage, WorkOptions } from './store-types.js'
 
 /** As `stat` counts blocks. */
@@ -12,19 +12,19 @@ const blockBytes = 512n
 
 /** What the file system says of the store's directory; the parts are disjoint and add up to the total. */
 export async function measureDisk(
-  store: LocalStore,
+  repository: Repository,
   { ref, signal }: WorkOptions & { readonly ref?: string } = {},
 ): Promise<DiskUsage> {
-  const { layers, others } = await blobsOf(store, ref)
-  const copies = await measureCopies(store, ref === undefined ? {} : { ref })
+  const { layers, others } = await blobsOf(repository, ref)
+  const copies = await measureCopies(repository, ref === undefined ? {} : { ref })
   const partOf = new Map<string, 'layers' | 'others' | 'copies'>()
-  for (const { digest } of others.values()) partOf.set(store.blobs.path(digest), 'others')
-  for (const { digest } of layers.values()) partOf.set(store.blobs.path(digest), 'layers')
+  for (const { digest } of others.values()) partOf.set(repository.blobs.path(digest), 'others')
+  for (const { digest } of layers.values()) partOf.set(repository.blobs.path(digest), 'layers')
   for (const { path } of copies) partOf.set(path, 'copies')
   const bytes = { layers: 0n, others: 0n, copies: 0n, rest: 0n }
   // A file with several names takes its blocks once.
   const seen = new Set<string>()
-  await walk(store.paths.directory, (path, stat) => {
+  await walk(repository.paths.directory, (path, stat) => {
     throwIfAborted(signal, 'du')
     const { dev, ino, nlink, blocks } = stat
     if (!stat.isDirectory() && nlink > 1n) {
@@ -49,13 +49,13 @@ export async function measureDisk(
 }
 
 /** Each blob once. */
-async function blobsOf(store: LocalStore, ref: string | undefined) {
-  const entries = ref === undefined ? await store.list() : [await store.resolve(ref)]
+async function blobsOf(repository: Repository, ref: string | undefined) {
+  const entries = ref === undefined ? await repository.list() : [await repository.resolve(ref)]
   const layers = new Map<string, Descriptor>()
   const others = new Map<string, Descriptor>()
   for (const { id } of entries)
     try {
-      const about = await store.describe(id)
+      const about = await repository.describe(id)
       for (const it of about.layers) layers.set(it.digest, it)
       const { entry, extentMap, state, disks, workingSets } = about
       const sets = workingSets.map(({ descriptor }) => descriptor)

@@ -15,9 +15,10 @@ import { readWorkingSet } from '../working-set/working-set-file.js'
 import { annotations, hexOf, mediaTypes } from './descriptors.js'
 import { writeHotPages } from './hot-pages.js'
 import { layerNotes, type StagedBlob } from './layer-chain.js'
-import type { LocalStore } from './local-store.js'
 import type { SnapshotManifest } from './manifest.js'
+import { openSnapshot } from './open-snapshot.js'
 import { indexToJson } from './reference-index.js'
+import type { Repository } from './repository.js'
 import type { Descriptor, Digest, OpenSnapshot, Staging, WorkOptions } from './store-types.js'
 import {
   directoryHeader,
@@ -36,7 +37,7 @@ const chunkBytes = 2 * 1024 * 1024
  * snapshots are leased while it lasts. A new file, whole or not there.
  */
 export async function exportSnapshots(
-  store: LocalStore,
+  repository: Repository,
   refs: readonly string[],
   outPath: string,
   { signal, onProgress, workingSet }: WorkOptions & { readonly workingSet?: string | undefined } = {},
@@ -45,13 +46,13 @@ export async function exportSnapshots(
   const path = resolve(outPath)
   const opened: OpenSnapshot[] = []
   try {
-    for (const ref of refs) opened.push(await store.open(ref, { signal, onProgress }))
-    await using staging = await store.stage()
+    for (const ref of refs) opened.push(await openSnapshot(repository, ref, { signal, onProgress }))
+    await using staging = await repository.stage()
     const hot: StagedBlob[] = []
     if (workingSet !== undefined)
       for (const snapshot of opened)
-        hot.push(await hotPagesOf(store, snapshot, workingSet, staging, { signal, onProgress }))
-    const blobs = await blobsInOrder(store, opened, hot)
+        hot.push(await hotPagesOf(repository, snapshot, workingSet, staging, { signal, onProgress }))
+    const blobs = await blobsInOrder(repository, opened, hot)
     const index = {
       snapshots: uniqueEntries(opened),
       // For whoever begins a restore while the rest is still coming; an import passes over it.
@@ -66,7 +67,10 @@ export async function exportSnapshots(
       out.addFile('index.json', indexToJson(index))
       for (const [i, { digest }] of blobs.entries()) {
         onProgress?.(`blob ${i + 1} of ${blobs.length}, ${wholeMib(out.bytes)} MiB written`)
-        await out.addBlob(`blobs/sha256/${hexOf(digest)}`, staged.get(digest) ?? store.blobs.path(digest))
+        await out.addBlob(
+          `blobs/sha256/${hexOf(digest)}`,
+          staged.get(digest) ?? repository.blobs.path(digest),
+        )
       }
       out.add(endOfArchive)
       return { path, bytes: out.bytes }
@@ -82,7 +86,7 @@ function uniqueEntries(opened: readonly OpenSnapshot[]) {
 
 /** NOT_FOUND where a snapshot has no working set of that name. */
 async function hotPagesOf(
-  store: LocalStore,
+  repository: Repository,
   snapshot: OpenSnapshot,
   name: string,
   staging: Staging,
@@ -98,17 +102,17 @@ async function hotPagesOf(
   assertWorkingSetOf(workingSet, entry.id, snapshot.map.pages)
   const layer = await writeHotPages(snapshot, workingSet, staging, options)
   const notes = { ...layerNotes(layer), [annotations.snapshot]: entry.id, [annotations.name]: name }
-  return store.stageBlob(layer.path, mediaTypes.hotPages, notes, options)
+  return repository.stageBlob(layer.path, mediaTypes.hotPages, notes, options)
 }
 
 /** Each blob once: manifests, configs, maps, working sets and their pages, states, layers, the rest. */
 async function blobsInOrder(
-  store: LocalStore,
+  repository: Repository,
   opened: readonly OpenSnapshot[],
   hot: readonly StagedBlob[],
 ): Promise<Descriptor[]> {
   const manifests: SnapshotManifest[] = []
-  for (const { entry } of opened) manifests.push((await store.readManifest(entry)).manifest)
+  for (const { entry } of opened) manifests.push((await repository.readManifest(entry)).manifest)
   const all = [
     ...opened.map(({ entry }) => entry.manifest),
     ...manifests.map(({ config }) => config),

@@ -10,9 +10,9 @@ import { hexOf } from './descriptors.js'
 import { assertChain, assertLayerNotes, isMapOf } from './layer-chain.js'
 import { readLeases } from './leases.js'
 import { isTemporary } from './left-overs.js'
-import type { LocalStore } from './local-store.js'
 import { entriesOf, type SnapshotManifest } from './manifest.js'
 import { emptyIndex, type ReferenceIndex } from './reference-index.js'
+import type { Repository } from './repository.js'
 import { deadStagings } from './staging.js'
 import type {
   Descriptor,
@@ -23,12 +23,12 @@ import type {
   WorkOptions,
 } from './store-types.js'
 
-/** Reads every byte and follows every link of a store. Changes nothing but the marks of blobs: right ones get theirs, wrong ones lose it. */
-export async function checkStore(store: LocalStore, options: WorkOptions = {}): Promise<FsckReport> {
+/** Reads every byte and follows every link of a repository. Changes nothing but the marks of blobs: right ones get theirs, wrong ones lose it. */
+export async function checkStore(repository: Repository, options: WorkOptions = {}): Promise<FsckReport> {
   const findings: FsckFinding[] = []
   const report = (finding: Omit<FsckFinding, 'snapshots'>, snapshots: readonly string[] = []) =>
     void findings.push({ ...finding, snapshots })
-  const index = await readIndex(store, report)
+  const index = await readIndex(repository, report)
   const descriptors = new Map<Digest, Descriptor>()
   const users = new Map<Digest, string[]>()
   const uses = (descriptor: Descriptor, id: string) => {
@@ -40,11 +40,11 @@ export async function checkStore(store: LocalStore, options: WorkOptions = {}): 
   for (const entry of index.snapshots) {
     uses(entry.manifest, entry.id)
     try {
-      const { manifest } = await store.readManifest(entry)
+      const { manifest } = await repository.readManifest(entry)
       for (const descriptor of [manifest.config, ...entriesOf(manifest)]) uses(descriptor, entry.id)
       manifests.push({ entry, manifest })
     } catch (error) {
-      report(problem(error, store.blobs.path(entry.manifest.digest)), [entry.id])
+      report(problem(error, repository.blobs.path(entry.manifest.digest)), [entry.id])
     }
   }
 
@@ -53,12 +53,12 @@ export async function checkStore(store: LocalStore, options: WorkOptions = {}): 
   for (const [digest, descriptor] of descriptors) {
     throwIfAborted(options.signal, 'fsck')
     try {
-      await store.blobs.verify(descriptor, options)
+      await repository.blobs.verify(descriptor, options)
       bytes += descriptor.size
     } catch (error) {
       if (options.signal?.aborted) throw error
       wrong.add(digest)
-      const path = store.blobs.path(digest)
+      const path = repository.blobs.path(digest)
       const already = findings.some((finding) => finding.path === path)
       if (!already) report(problem(error, path), [...new Set(users.get(digest))])
     }
@@ -68,24 +68,24 @@ export async function checkStore(store: LocalStore, options: WorkOptions = {}): 
     throwIfAborted(options.signal, 'fsck')
     options.onProgress?.(`checking the links of ${entry.id.slice(0, 12)}`)
     try {
-      await checkLinks(store, entry, manifest, options)
+      await checkLinks(repository, entry, manifest, options)
     } catch (error) {
       if (options.signal?.aborted) throw error
-      report(problem(error, store.blobs.path(manifest.extentMap.digest)), [entry.id])
+      report(problem(error, repository.blobs.path(manifest.extentMap.digest)), [entry.id])
     }
   }
-  await findGarbage(store, new Set(descriptors.keys()), index, report)
+  await findGarbage(repository, new Set(descriptors.keys()), index, report)
   return { blobs: descriptors.size, bytes, snapshots: index.snapshots.length, findings }
 }
 
 type Report = (finding: Omit<FsckFinding, 'snapshots'>, snapshots?: readonly string[]) => void
 
-async function readIndex(store: LocalStore, report: Report): Promise<ReferenceIndex> {
+async function readIndex(repository: Repository, report: Report): Promise<ReferenceIndex> {
   try {
-    return await store.index()
+    return await repository.index()
   } catch (error) {
     report({
-      ...problem(error, store.paths.index),
+      ...problem(error, repository.paths.index),
       remedy: 'take index.json from a backup; without it no snapshot has a name, and gc must not run',
     })
     return emptyIndex
@@ -110,25 +110,25 @@ function problem(error: unknown, path: string): Omit<FsckFinding, 'snapshots'> {
 
 /** That layers lie on each other, that the map is what they make together, and that the state and flat file belong to it. */
 async function checkLinks(
-  store: LocalStore,
+  repository: Repository,
   entry: SnapshotEntry,
   manifest: SnapshotManifest,
   options: WorkOptions,
 ): Promise<void> {
   const layers: Layer[] = []
   for (const descriptor of manifest.layers) {
-    const layer = await readLayer(store.blobs.path(descriptor.digest), options)
+    const layer = await readLayer(repository.blobs.path(descriptor.digest), options)
     assertLayerNotes(descriptor, layer)
     layers.push(layer)
   }
   assertChain(layers, entry.id)
-  const map = await store.readMap(manifest)
+  const map = await repository.readMap(manifest)
   if (!isMapOf(map, layers)) {
-    const path = store.blobs.path(manifest.extentMap.digest)
+    const path = repository.blobs.path(manifest.extentMap.digest)
     throw Object.assign(new Error(`${path} is not the image that its ${layers.length} layers make`), { path })
   }
-  const flat = join(store.paths.flat, entry.id)
-  if ((await readdir(store.paths.flat)).includes(entry.id)) {
+  const flat = join(repository.paths.flat, entry.id)
+  if ((await readdir(repository.paths.flat)).includes(entry.id)) {
     const differing = await compareImages(flat, { map, files: layers }, { signal: options.signal })
     // Derived: without its mark it is made again by the next restore.
     if (differing.pages > 0) await removeFile(`${flat}.mark`)
@@ -136,12 +136,12 @@ async function checkLinks(
 }
 
 async function findGarbage(
-  store: LocalStore,
+  repository: Repository,
   known: ReadonlySet<Digest>,
   index: ReferenceIndex,
   report: Report,
 ): Promise<void> {
-  const { paths, blobs } = store
+  const { paths, blobs } = repository
   const garbage = (path: string, message: string) =>
     report({ severity: 'garbage', code: 'NOT_FOUND', path, message, remedy: 'varve gc removes it' })
   // Another tool's blobs are not for us to judge.
@@ -150,7 +150,7 @@ async function findGarbage(
       if (!known.has(digest))
         garbage(blobs.path(digest), `blob ${hexOf(digest).slice(0, 12)} is in no snapshot`)
   for (const name of await readdir(paths.garbage)) garbage(join(paths.garbage, name), 'put aside by a gc')
-  await store.locked(async () => {
+  await repository.locked(async () => {
     for (const path of await deadStagings(paths.staging)) garbage(path, 'left by a process that has ended')
   })
   for (const path of (await readLeases(paths.leases)).stale)

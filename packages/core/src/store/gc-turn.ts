@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { throwIfAborted } from '../layer/throw-if-aborted.js'
 import { type FileLock, lock } from '../sys/file-lock.js'
-import type { LocalStore } from './local-store.js'
+import type { Repository } from './repository.js'
 import type { StorePaths } from './store-paths.js'
 import type { WorkOptions } from './store-types.js'
 
@@ -30,7 +30,7 @@ const pauseMs = 25
  * calls `begin` first.
  */
 export async function inShortTurns<T>(
-  store: LocalStore,
+  repository: Repository,
   items: readonly T[],
   { begin, each }: { readonly begin: () => Promise<void> | void; readonly each: (item: T) => void },
   options: WorkOptions,
@@ -38,7 +38,7 @@ export async function inShortTurns<T>(
   for (let next = 0; next < items.length; ) {
     if (next > 0) await sleep(pauseMs)
     throwIfAborted(options.signal, 'gc')
-    await store.locked(async () => {
+    await repository.locked(async () => {
       await begin()
       const until = performance.now() + batchMs
       do each(items[next++] as T)

@@ -3,8 +3,8 @@ import { isVarveError, VarveError } from '../errors.js'
 import { syncDirectory } from '../sys/mutations.js'
 import { ArchiveReader } from './archive-reader.js'
 import { ImportedBlobs } from './imported-blobs.js'
-import type { LocalStore } from './local-store.js'
 import { type ReferenceIndex, withEntry } from './reference-index.js'
+import type { Repository } from './repository.js'
 import type { SnapshotEntry, WorkOptions } from './store-types.js'
 
 /**
@@ -15,31 +15,31 @@ import type { SnapshotEntry, WorkOptions } from './store-types.js'
  * read in full.
  */
 export async function importSnapshots(
-  store: LocalStore,
+  repository: Repository,
   archivePath: string,
   options: WorkOptions = {},
 ): Promise<readonly SnapshotEntry[]> {
   await using archive = await ArchiveReader.open(resolve(archivePath))
-  await using staging = await store.stage()
+  await using staging = await repository.stage()
   const content = await archive.content(options.signal)
   const wanted = content.index.snapshots
   if (wanted.length === 0)
     throw new VarveError('FORMAT_INVALID', `archive ${archive.path} has no snapshot`, {
       details: { path: archive.path, offset: 0 },
     })
-  const blobs = new ImportedBlobs(store, archive, content.blobs, staging, options)
+  const blobs = new ImportedBlobs(repository, archive, content.blobs, staging, options)
   for (const entry of wanted) await blobs.takeSnapshot(entry)
   await blobs.checkTheRest()
-  const replaced = await replacedSnapshots(store, blobs, wanted)
+  const replaced = await replacedSnapshots(repository, blobs, wanted)
   await blobs.compareWithStore()
   // Awaited here: staging goes when this function returns.
-  return await store.locked(async () => {
+  return await repository.locked(async () => {
     // This comes first: a gc may have removed blobs that the archive left out because the store had them.
-    for (const descriptor of blobs.takenOver) await store.assertThere(descriptor)
-    for (const { descriptor, path } of blobs.staged) await store.blobs.publish(path, descriptor.digest)
-    await syncDirectory(store.paths.blobs)
+    for (const descriptor of blobs.takenOver) await repository.assertThere(descriptor)
+    for (const { descriptor, path } of blobs.staged) await repository.blobs.publish(path, descriptor.digest)
+    await syncDirectory(repository.paths.blobs)
     const result: SnapshotEntry[] = []
-    await store.updateIndex((before) => {
+    await repository.updateIndex((before) => {
       let now = before
       for (const entry of wanted) {
         const merged = mergedEntry(now, entry, replaced)
@@ -56,12 +56,12 @@ export async function importSnapshots(
  * Digests of manifests in the store that do not make a whole snapshot, even with all blobs of the archive.
  */
 async function replacedSnapshots(
-  store: LocalStore,
+  repository: Repository,
   blobs: ImportedBlobs,
   wanted: readonly SnapshotEntry[],
 ): Promise<ReadonlySet<string>> {
   const replaced = new Set<string>()
-  const { snapshots } = await store.index()
+  const { snapshots } = await repository.index()
   for (const entry of wanted) {
     const there = snapshots.find(({ id }) => id === entry.id)
     if (there === undefined || there.manifest.digest === entry.manifest.digest) continue

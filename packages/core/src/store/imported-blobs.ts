@@ -10,8 +10,8 @@ import { readSmallFile } from '../sys/small-file.js'
 import type { ArchivedBlob, ArchiveReader } from './archive-reader.js'
 import { hexOf, maxSmallBytes, mediaTypes } from './descriptors.js'
 import { assertChain, assertLayerNotes, isMapOf } from './layer-chain.js'
-import type { LocalStore } from './local-store.js'
 import { entriesOf, manifestFromJson, type SnapshotManifest, storedPagesOf } from './manifest.js'
+import type { Repository } from './repository.js'
 import { snapshotConfigFromJson } from './snapshot-config.js'
 import type {
   Descriptor,
@@ -44,11 +44,11 @@ interface ImportedBlob {
 }
 
 /**
- * The blobs of an import, each once: unpacked and hashed, or found in the store. Sizes are compared before
+ * The blobs of an import, each once: unpacked and hashed, or found in the repository. Sizes are compared before
  * anything is written, so that an archive costs no more than its descriptors say.
  */
 export class ImportedBlobs {
-  readonly #store: LocalStore
+  readonly #repository: Repository
   readonly #archive: ArchiveReader
   readonly #archived: ReadonlyMap<Digest, ArchivedBlob>
   readonly #staging: Staging
@@ -61,13 +61,13 @@ export class ImportedBlobs {
   #holeBytes = 0
 
   constructor(
-    store: LocalStore,
+    repository: Repository,
     archive: ArchiveReader,
     archived: ReadonlyMap<Digest, ArchivedBlob>,
     staging: Staging,
     options: WorkOptions,
   ) {
-    this.#store = store
+    this.#repository = repository
     this.#archive = archive
     this.#archived = archived
     this.#staging = staging
@@ -96,7 +96,7 @@ export class ImportedBlobs {
   /** Checks that a snapshot of the store is whole, if blobs of the archive replace the store's. */
   async assertSound(entry: SnapshotEntry): Promise<void> {
     const here = async (descriptor: Descriptor) => {
-      if (!this.#staged.has(descriptor.digest)) await this.#store.blobs.verify(descriptor, this.#options)
+      if (!this.#staged.has(descriptor.digest)) await this.#repository.blobs.verify(descriptor, this.#options)
     }
     await here(entry.manifest)
     const manifest = this.#readManifest(entry)
@@ -126,11 +126,11 @@ export class ImportedBlobs {
   async compareWithStore(): Promise<void> {
     for (const { descriptor } of this.#staged.values())
       try {
-        if ((await this.#store.blobs.stat(descriptor.digest)) !== undefined)
-          await this.#store.blobs.verify(descriptor, this.#options)
+        if ((await this.#repository.blobs.stat(descriptor.digest)) !== undefined)
+          await this.#repository.blobs.verify(descriptor, this.#options)
       } catch (error) {
         if (!(error instanceof VarveError) || isVarveError(error, 'INTERRUPTED')) throw error
-        await this.#store.blobs.forget(descriptor.digest)
+        await this.#repository.blobs.forget(descriptor.digest)
       }
   }
 
@@ -147,7 +147,7 @@ export class ImportedBlobs {
     if (this.#archived.has(digest))
       this.#staged.set(digest, { descriptor, path: await this.#unpack(descriptor) })
     else {
-      await this.#store.blobs.assertRight(descriptor, this.#options)
+      await this.#repository.blobs.assertRight(descriptor, this.#options)
       this.#takenOver.set(digest, descriptor)
     }
   }
@@ -169,7 +169,7 @@ export class ImportedBlobs {
     await this.#archive.unpack(blob, path, signal)
     this.#readBytes += blob.entry.storedBytes
     onProgress?.(`${wholeMib(this.#readBytes)} of ${wholeMib(this.#archive.sizeBytes)} MiB read`)
-    const found = (await this.#store.stageBlob(path, mediaType, undefined, this.#options)).descriptor
+    const found = (await this.#repository.stageBlob(path, mediaType, undefined, this.#options)).descriptor
     if (found.digest === digest && found.size === size) return path
     throw this.#refusal(digest, `has ${found.size} bytes with SHA-256 ${hexOf(found.digest)}`)
   }
@@ -183,7 +183,7 @@ export class ImportedBlobs {
 
   /** Where a blob is: just unpacked, or in the store already. */
   #placeOf(digest: Digest): string {
-    return this.#staged.get(digest)?.path ?? this.#store.blobs.path(digest)
+    return this.#staged.get(digest)?.path ?? this.#repository.blobs.path(digest)
   }
 
   #readManifest({ id, manifest: { digest } }: SnapshotEntry): SnapshotManifest {

@@ -4,50 +4,50 @@ import { assertWorkingSetName, assertWorkingSetOf, type WorkingSet } from '../wo
 import { writeWorkingSet } from '../working-set/working-set-file.js'
 import { annotations, mediaTypes } from './descriptors.js'
 import type { StagedBlob } from './layer-chain.js'
-import type { LocalStore } from './local-store.js'
+import type { Repository } from './repository.js'
 import type { Descriptor, SnapshotEntry, Staging, WorkOptions } from './store-types.js'
 
 export async function saveWorkingSet(
-  store: LocalStore,
+  repository: Repository,
   ref: string,
   name: string,
   workingSet: WorkingSet,
   options: WorkOptions,
 ): Promise<SnapshotEntry> {
   assertWorkingSetName(name)
-  const { id, config } = await store.describe(ref).then(({ entry, config: it }) => ({
+  const { id, config } = await repository.describe(ref).then(({ entry, config: it }) => ({
     id: entry.id,
     config: it,
   }))
   assertWorkingSetOf(workingSet, id, config.memoryPages)
-  await using staging = await store.stage()
+  await using staging = await repository.stage()
   const path = join(staging.directory, 'working-set')
   await writeWorkingSet(path, workingSet, options)
-  const blob = await store.stageBlob(path, mediaTypes.workingSet, { [annotations.name]: name }, options)
-  return await changeWorkingSets(store, id, staging, [blob], options, (sets) => [
+  const blob = await repository.stageBlob(path, mediaTypes.workingSet, { [annotations.name]: name }, options)
+  return await changeWorkingSets(repository, id, staging, [blob], options, (sets) => [
     ...sets.filter(({ annotations: notes }) => notes?.[annotations.name] !== name),
     blob.descriptor,
   ])
 }
 
 export async function removeWorkingSet(
-  store: LocalStore,
+  repository: Repository,
   ref: string,
   name: string,
   options: WorkOptions,
 ): Promise<SnapshotEntry> {
-  const { entry, workingSets } = await store.describe(ref)
+  const { entry, workingSets } = await repository.describe(ref)
   if (!workingSets.some((it) => it.name === name))
     throw notFound('working set', `snapshot ${entry.id} has no working set named ${name}`)
-  await using staging = await store.stage()
-  return await changeWorkingSets(store, entry.id, staging, [], options, (sets) =>
+  await using staging = await repository.stage()
+  return await changeWorkingSets(repository, entry.id, staging, [], options, (sets) =>
     sets.filter(({ annotations: notes }) => notes?.[annotations.name] !== name),
   )
 }
 
 /** A manifest with other working sets in place of the present one, whatever that is by then. */
 async function changeWorkingSets(
-  store: LocalStore,
+  repository: Repository,
   id: string,
   staging: Staging,
   staged: readonly StagedBlob[],
@@ -55,10 +55,10 @@ async function changeWorkingSets(
   change: (sets: readonly Descriptor[]) => readonly Descriptor[],
 ): Promise<SnapshotEntry> {
   for (;;) {
-    const entry = await store.resolve(id)
-    const { manifest } = await store.readManifest(entry)
+    const entry = await repository.resolve(id)
+    const { manifest } = await repository.readManifest(entry)
     const changed = { ...manifest, workingSets: change(manifest.workingSets) }
-    const result = await store.publish(staging, changed, staged, options, async (index, descriptor) => {
+    const result = await repository.publish(staging, changed, staged, options, async (index, descriptor) => {
       const now = index.snapshots.find((it) => it.id === id)
       if (now === undefined) throw notFound('snapshot', `snapshot ${id} was removed meanwhile`)
       return now.manifest.digest === entry.manifest.digest ? { ...now, manifest: descriptor } : undefined

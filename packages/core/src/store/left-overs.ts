@@ -3,7 +3,7 @@ import { removeDirectory, removeFile } from '../sys/mutations.js'
 import { holdOwnDirectory } from '../sys/own-directory.js'
 import { hexOf } from './descriptors.js'
 import { readLeases } from './leases.js'
-import type { LocalStore } from './local-store.js'
+import type { Repository } from './repository.js'
 import { deadStagings } from './staging.js'
 
 /** Names of left-over files in each of a store's directories, except blobs. */
@@ -23,11 +23,11 @@ export const isTemporary = (name: string): boolean => /\.tmp-[0-9a-f]{12}$/.test
 
 /** `gone`: snapshots that are about to be removed, and count as removed. */
 export async function leftOvers(
-  store: LocalStore,
+  repository: Repository,
   clones: readonly string[],
   gone: ReadonlySet<string> = new Set(),
 ): Promise<LeftOvers> {
-  const { paths } = store
+  const { paths } = repository
   // List the files before the snapshots and blobs that they belong to: one that is added in between is in the
   // second list.
   const [flats, verified, leases] = [paths.flat, paths.verified, paths.leases].map(namesIn) as [
@@ -35,11 +35,11 @@ export async function leftOvers(
     string[],
     string[],
   ]
-  const there = new Set((await store.blobs.list()).map(hexOf))
-  const ids = new Set((await store.list()).map(({ id }) => id).filter((id) => !gone.has(id)))
+  const there = new Set((await repository.blobs.list()).map(hexOf))
+  const ids = new Set((await repository.list()).map(({ id }) => id).filter((id) => !gone.has(id)))
   const { stale } = await readLeases(paths.leases)
   return {
-    stagings: (await store.locked(() => deadStagings(paths.staging))).map((path) => basename(path)),
+    stagings: (await repository.locked(() => deadStagings(paths.staging))).map((path) => basename(path)),
     clones: clones.map((path) => basename(path)),
     flats: flats.filter((name) => isTemporary(name) || !ids.has(name.split('.')[0] ?? '')),
     // Each blob may have several marks.
@@ -53,12 +53,12 @@ function namesIn(path: string): string[] {
   return directory.names()
 }
 
-/** Removes them relative to the open directories, so that no removal leaves the store. */
+/** Removes them relative to the open directories, so that no removal leaves the repository. */
 export async function removeLeftOvers(
-  store: LocalStore,
+  repository: Repository,
   { stagings, clones, flats, verified, leases }: LeftOvers,
 ): Promise<void> {
-  const { paths } = store
+  const { paths } = repository
   for (const [path, names] of [
     [paths.staging, stagings],
     [paths.clones, clones],
@@ -76,7 +76,7 @@ export async function removeLeftOvers(
   }
   // The index is written under the store's lock: while this process holds it, no other process is writing
   // one.
-  await store.locked(async () => {
+  await repository.locked(async () => {
     using directory = holdOwnDirectory(paths.directory)
     for (const name of directory.names().filter(isTemporary)) await removeFile(directory.at(name))
   })

@@ -1,50 +1,20 @@
-import { randomBytes } from 'node:crypto'
 import { homedir } from 'node:os'
 import { join, resolve } from 'node:path'
-import { VarveError } from '../errors.js'
-import type { ExtentMap } from '../layer/extent-map.js'
-import { extentMapFromBytes, maxExtentMapBytes } from '../layer/extent-map-bytes.js'
-import { wholeMib } from '../memory/units.js'
-import { notFound } from '../not-found.js'
-import { type FileLock, lock } from '../sys/file-lock.js'
-import { openForWriting, syncDirectory, syncFile } from '../sys/mutations.js'
-import { readSmallFile } from '../sys/small-file.js'
 import type { WorkingSet } from '../working-set/working-set.js'
-import { Blobs } from './blobs.js'
+import { addTag, removeAllTags, removeTag } from './change-tags.js'
 import { collectGarbage } from './collect-garbage.js'
-import { endCommitLeases } from './commit-leases.js'
 import { commitSnapshot } from './commit-snapshot.js'
 import { createLayout, openLayout } from './create-store.js'
 import { measureCopies } from './derived-copies.js'
-import { annotations, mediaTypes } from './descriptors.js'
 import { measureDisk } from './disk-usage.js'
 import { exportSnapshots } from './export-store.js'
 import { checkStore } from './fsck.js'
-import { hashFile } from './hash-file.js'
 import { importSnapshots } from './import-store.js'
 import { removeWorkingSet, saveWorkingSet } from './kept-working-sets.js'
-import type { StagedBlob } from './layer-chain.js'
-import {
-  entriesOf,
-  manifestFromJson,
-  manifestToJson,
-  type SnapshotManifest,
-  storedPagesOf,
-} from './manifest.js'
 import { keepSnapshot, openSnapshot } from './open-snapshot.js'
-import {
-  assertTag,
-  findEntry,
-  indexFromJson,
-  indexToJson,
-  maxIndexBytes,
-  type ReferenceIndex,
-  withEntry,
-} from './reference-index.js'
 import { relayerSnapshot } from './relayer-snapshot.js'
-import { snapshotConfigFromJson } from './snapshot-config.js'
-import { makeStaging } from './staging.js'
-import { type StorePaths, storePaths } from './store-paths.js'
+import { Repository } from './repository.js'
+import { storePaths } from './store-paths.js'
 import type {
   CommitOptions,
   CommittedSnapshot,
@@ -56,7 +26,6 @@ import type {
   KeptSnapshot,
   LayerUsage,
   OpenSnapshot,
-  SnapshotConfig,
   SnapshotDescription,
   SnapshotDraft,
   SnapshotEntry,
@@ -65,7 +34,6 @@ import type {
   WorkOptions,
 } from './store-types.js'
 import { measureUsage } from './usage.js'
-import { replaceFile, writeNewFile } from './write-whole.js'
 
 /** $VARVE_STORE, else $XDG_DATA_HOME/varve/store, else ~/.local/share/varve/store. */
 export function defaultStoreDirectory(env: NodeJS.ProcessEnv = process.env): string {
@@ -84,180 +52,51 @@ export async function openLocalStore(
   const paths = storePaths(resolve(directory))
   if (create) await createLayout(paths)
   await openLayout(paths)
-  return new LocalStore(paths)
+  return new LocalStore(new Repository(paths))
 }
 
-/** A snapshot store in a directory: an OCI image layout, docs/formats/store-v1.md. */
+/**
+ * A snapshot store in a directory: an OCI image layout, docs/formats/store-v1.md. Each verb is a function over the
+ * repository below.
+ */
 export class LocalStore implements SnapshotStore {
-  readonly paths: StorePaths
-  readonly blobs: Blobs
+  /** Files, index and lock of the store, for tools that know its format. */
+  readonly repository: Repository
 
-  constructor(paths: StorePaths) {
-    this.paths = paths
-    this.blobs = new Blobs(paths)
+  constructor(repository: Repository) {
+    this.repository = repository
   }
 
   get location(): string {
-    return this.paths.directory
+    return this.repository.location
   }
 
-  async index(): Promise<ReferenceIndex> {
-    return indexFromJson(readSmallFile(this.paths.index, maxIndexBytes), this.paths.index)
+  list(): Promise<readonly SnapshotEntry[]> {
+    return this.repository.list()
   }
 
-  async list(): Promise<readonly SnapshotEntry[]> {
-    return (await this.index()).snapshots
+  resolve(ref: string): Promise<SnapshotEntry> {
+    return this.repository.resolve(ref)
   }
 
-  async resolve(ref: string): Promise<SnapshotEntry> {
-    return findEntry(await this.index(), ref, this.location)
-  }
-
-  async describe(ref: string): Promise<SnapshotDescription> {
-    return this.describeEntry(await this.resolve(ref))
-  }
-
-  async describeEntry(entry: SnapshotEntry): Promise<SnapshotDescription> {
-    const { manifest, config } = await this.readManifest(entry)
-    const { layers, extentMap, state, disks, others } = manifest
-    const workingSets = manifest.workingSets.map((descriptor) => ({
-      name: descriptor.annotations?.[annotations.name] ?? '',
-      descriptor,
-    }))
-    return { entry, config, layers, extentMap, state, disks, workingSets, others }
-  }
-
-  /** Manifest and config, each checked against its digest, and that they are of this snapshot. */
-  async readManifest(
-    entry: SnapshotEntry,
-  ): Promise<{ readonly manifest: SnapshotManifest; readonly config: SnapshotConfig }> {
-    const path = this.blobs.path(entry.manifest.digest)
-    const manifest = manifestFromJson(this.blobs.readSmall(entry.manifest.digest), path)
-    const configPath = this.blobs.path(manifest.config.digest)
-    const config = snapshotConfigFromJson(this.blobs.readSmall(manifest.config.digest), configPath)
-    if (manifest.id !== entry.id || config.id !== entry.id)
-      throw new VarveError('IMAGE_MISMATCH', `${path} is of snapshot ${manifest.id}, not ${entry.id}`, {
-        details: { path, offset: 0 },
-      })
-    if (config.disks.length !== manifest.disks.length)
-      throw new VarveError(
-        'IMAGE_MISMATCH',
-        `${path} has ${manifest.disks.length} disks, its config ${config.disks.length}`,
-        { details: { path, offset: 0 } },
-      )
-    return { manifest, config }
-  }
-
-  async readMap({ layers, extentMap }: Pick<SnapshotManifest, 'layers' | 'extentMap'>): Promise<ExtentMap> {
-    const path = this.blobs.path(extentMap.digest)
-    const stored = layers.map((layer) => storedPagesOf(layer, path))
-    return extentMapFromBytes(this.blobs.readSmall(extentMap.digest, maxExtentMapBytes), stored, path)
-  }
-
-  open(ref: string, options: WorkOptions = {}): Promise<OpenSnapshot> {
-    return openSnapshot(this, ref, options)
-  }
-
-  keep(ref: string, options: WorkOptions = {}): Promise<KeptSnapshot> {
-    return keepSnapshot(this, ref, options)
-  }
-
-  /** Runs short work with the store's lock held; readers go on meanwhile. */
-  async locked<T>(work: () => Promise<T>, { signal, onProgress }: WorkOptions = {}): Promise<T> {
-    const held: FileLock = await lock(this.paths.lock, {
-      signal,
-      onWait: () => onProgress?.('waiting for another process to finish with the store'),
-    })
-    try {
-      return await work()
-    } finally {
-      await held[Symbol.asyncDispose]()
-    }
+  describe(ref: string): Promise<SnapshotDescription> {
+    return this.repository.describe(ref)
   }
 
   stage(): Promise<Staging> {
-    return this.locked(() => makeStaging(this.paths.staging))
+    return this.repository.stage()
   }
 
-  /** Changes the references in one step: reads them under the lock, and writes them where they changed. */
-  async updateIndex(
-    change: (index: ReferenceIndex) => Promise<ReferenceIndex> | ReferenceIndex,
-  ): Promise<void> {
-    const before = await this.index()
-    const after = await change(before)
-    const bytes = indexToJson(after)
-    // What could not be read again would lose the whole store.
-    indexFromJson(bytes, this.paths.index)
-    if (!bytes.equals(indexToJson(before))) await replaceFile(this.paths.index, bytes)
+  open(ref: string, options: WorkOptions = {}): Promise<OpenSnapshot> {
+    return openSnapshot(this.repository, ref, options)
+  }
+
+  keep(ref: string, options: WorkOptions = {}): Promise<KeptSnapshot> {
+    return keepSnapshot(this.repository, ref, options)
   }
 
   commit(draft: SnapshotDraft, options: CommitOptions = {}): Promise<CommittedSnapshot> {
-    return commitSnapshot(this, draft, options)
-  }
-
-  /** Hashes and syncs a file that lies in a staging directory. */
-  async stageBlob(
-    path: string,
-    mediaType: string,
-    notes: Readonly<Record<string, string>> | undefined,
-    { signal, onProgress }: WorkOptions = {},
-  ): Promise<StagedBlob> {
-    {
-      await using file = await openForWriting(path)
-      await syncFile(file)
-    }
-    const { digest, size } = await hashFile(path, {
-      signal,
-      onProgress: (done, total) => onProgress?.(`${wholeMib(done)} of ${wholeMib(total)} MiB hashed`),
-    })
-    return { descriptor: { mediaType, digest, size, ...(notes ? { annotations: notes } : {}) }, path }
-  }
-
-  async stageBytes(staging: Staging, name: string, bytes: Buffer, mediaType: string): Promise<StagedBlob> {
-    const path = join(staging.directory, `${name}-${randomBytes(4).toString('hex')}`)
-    await writeNewFile(path, bytes)
-    return this.stageBlob(path, mediaType, undefined)
-  }
-
-  /**
-   * The last step of everything that adds to the store: under the lock, blobs get their names, then the index names the
-   * manifest. `decide` sees the index as it is then; undefined means "not like this", and nothing has changed.
-   */
-  async publish(
-    staging: Staging,
-    manifest: SnapshotManifest,
-    staged: readonly StagedBlob[],
-    options: WorkOptions,
-    decide: (index: ReferenceIndex, manifest: Descriptor) => Promise<SnapshotEntry | undefined>,
-  ): Promise<SnapshotEntry | undefined> {
-    const blob = await this.stageBytes(staging, 'manifest', manifestToJson(manifest), mediaTypes.manifest)
-    return this.locked(async () => {
-      const index = await this.index()
-      const entry = await decide(index, blob.descriptor)
-      if (entry === undefined) return undefined
-      const fresh = new Set(
-        staged.filter(({ path }) => path !== null).map(({ descriptor }) => descriptor.digest),
-      )
-      for (const descriptor of entriesOf(manifest))
-        if (!fresh.has(descriptor.digest)) await this.assertThere(descriptor)
-      for (const { path, descriptor } of [...staged, blob])
-        if (path !== null) await this.blobs.publish(path, descriptor.digest)
-      await syncDirectory(this.paths.blobs)
-      await this.updateIndex((now) => withEntry(now, entry))
-      return entry
-    }, options)
-  }
-
-  /**
-   * Call this under the lock for blobs that a new manifest takes over: without the lock, a gc may come in
-   * between.
-   */
-  async assertThere({ digest }: Descriptor): Promise<void> {
-    if ((await this.blobs.stat(digest)) !== undefined) return
-    throw notFound('blob', `blob ${this.blobs.path(digest)} is missing`, {
-      remedy:
-        'import the snapshot again from an archive that has it; varve fsck says which snapshots need it',
-    })
+    return commitSnapshot(this.repository, draft, options)
   }
 
   relayer(
@@ -265,7 +104,7 @@ export class LocalStore implements SnapshotStore {
     layers: readonly (Descriptor | { readonly path: string })[],
     options: WorkOptions = {},
   ): Promise<SnapshotEntry> {
-    return relayerSnapshot(this, ref, layers, options)
+    return relayerSnapshot(this.repository, ref, layers, options)
   }
 
   saveWorkingSet(
@@ -274,76 +113,45 @@ export class LocalStore implements SnapshotStore {
     workingSet: WorkingSet,
     options: WorkOptions = {},
   ): Promise<SnapshotEntry> {
-    return saveWorkingSet(this, ref, name, workingSet, options)
+    return saveWorkingSet(this.repository, ref, name, workingSet, options)
   }
 
   removeWorkingSet(ref: string, name: string, options: WorkOptions = {}): Promise<SnapshotEntry> {
-    return removeWorkingSet(this, ref, name, options)
+    return removeWorkingSet(this.repository, ref, name, options)
   }
 
-  async tag(ref: string, tag: string): Promise<SnapshotEntry> {
-    assertTag(tag)
-    return this.#changeEntry(
-      (index) => findEntry(index, ref, this.location),
-      ({ tags }) => [...tags.filter((it) => it !== tag), tag],
-    )
+  tag(ref: string, tag: string): Promise<SnapshotEntry> {
+    return addTag(this.repository, ref, tag)
   }
 
   untag(tag: string): Promise<SnapshotEntry> {
-    return this.#changeEntry(
-      (index) => {
-        const entry = index.snapshots.find(({ tags }) => tags.includes(tag))
-        if (entry === undefined) throw notFound('tag', `no tag ${tag} in ${this.location}`)
-        return entry
-      },
-      ({ tags }) => tags.filter((it) => it !== tag),
-    )
+    return removeTag(this.repository, tag)
   }
 
   remove(ref: string): Promise<SnapshotEntry> {
-    return this.#changeEntry(
-      (index) => findEntry(index, ref, this.location),
-      () => [],
-    )
-  }
-
-  #changeEntry(
-    find: (index: ReferenceIndex) => SnapshotEntry,
-    tagsOf: (entry: SnapshotEntry) => readonly string[],
-  ): Promise<SnapshotEntry> {
-    return this.locked(async () => {
-      let changed: SnapshotEntry | undefined
-      await this.updateIndex((index) => {
-        const entry = find(index)
-        changed = { ...entry, tags: tagsOf(entry) }
-        return withEntry(index, changed)
-      })
-      const entry = changed as SnapshotEntry
-      endCommitLeases(this.paths.leases, entry.id)
-      return entry
-    })
+    return removeAllTags(this.repository, ref)
   }
 
   gc(options: WorkOptions & { readonly dryRun?: boolean } = {}): Promise<GcReport> {
-    return collectGarbage(this, options)
+    return collectGarbage(this.repository, options)
   }
 
   fsck(options: WorkOptions = {}): Promise<FsckReport> {
-    return checkStore(this, options)
+    return checkStore(this.repository, options)
   }
 
   usage(
     options: WorkOptions & { readonly ref?: string; readonly deep?: boolean } = {},
   ): Promise<readonly LayerUsage[]> {
-    return measureUsage(this, options)
+    return measureUsage(this.repository, options)
   }
 
   derivedCopies(options: { readonly ref?: string } = {}): Promise<readonly DerivedCopy[]> {
-    return measureCopies(this, options)
+    return measureCopies(this.repository, options)
   }
 
   diskUsage(options: WorkOptions & { readonly ref?: string } = {}): Promise<DiskUsage> {
-    return measureDisk(this, options)
+    return measureDisk(this.repository, options)
   }
 
   exportTo(
@@ -351,10 +159,10 @@ export class LocalStore implements SnapshotStore {
     path: string,
     options: WorkOptions & { readonly workingSet?: string | undefined } = {},
   ): Promise<{ readonly path: string; readonly bytes: number }> {
-    return exportSnapshots(this, refs, path, options)
+    return exportSnapshots(this.repository, refs, path, options)
   }
 
   importFrom(path: string, options: WorkOptions = {}): Promise<readonly SnapshotEntry[]> {
-    return importSnapshots(this, path, options)
+    return importSnapshots(this.repository, path, options)
   }
 }

@@ -2,9 +2,9 @@ import { isVarveError, VarveError } from '../errors.js'
 import { readSmallFile } from '../sys/small-file.js'
 import { parseJson } from './checked-json.js'
 import { isDigest, maxSmallBytes } from './descriptors.js'
-import type { LocalStore } from './local-store.js'
 import { entriesOf, manifestFromJson } from './manifest.js'
 import type { ReferenceIndex } from './reference-index.js'
+import type { Repository } from './repository.js'
 import type { Digest } from './store-types.js'
 
 /**
@@ -12,13 +12,13 @@ import type { Digest } from './store-types.js'
  * changes.
  */
 export class NeededBlobs {
-  readonly #store: LocalStore
+  readonly #repository: Repository
   readonly #digests = new Set<Digest>()
   readonly #manifests = new Set<Digest>()
   readonly #foreign = new Set<string>()
 
-  constructor(store: LocalStore) {
-    this.#store = store
+  constructor(repository: Repository) {
+    this.#repository = repository
   }
 
   has(digest: Digest): boolean {
@@ -35,7 +35,7 @@ export class NeededBlobs {
     for (const entry of foreign) {
       const key = JSON.stringify(entry)
       if (this.#foreign.has(key)) continue
-      for (const digest of await neededByForeign(this.#store, entry)) this.#digests.add(digest)
+      for (const digest of await neededByForeign(this.#repository, entry)) this.#digests.add(digest)
       this.#foreign.add(key)
     }
   }
@@ -54,13 +54,13 @@ export class NeededBlobs {
 
   #addManifest(digest: Digest): void {
     if (this.#manifests.has(digest)) return
-    for (const needed of neededBy(this.#store, digest)) this.#digests.add(needed)
+    for (const needed of neededBy(this.#repository, digest)) this.#digests.add(needed)
     this.#manifests.add(digest)
   }
 }
 
 /** All blobs that a manifest names, and the manifest itself; gc may have put it aside. */
-function neededBy({ blobs }: LocalStore, manifest: Digest): readonly Digest[] {
+function neededBy({ blobs }: Repository, manifest: Digest): readonly Digest[] {
   try {
     const bytes = readWherever(
       () => blobs.readSmall(manifest),
@@ -93,7 +93,7 @@ function readWherever(...places: readonly (() => Buffer)[]): Buffer {
 }
 
 /** All blobs that another tool's entry leads to: every descriptor in every JSON document from there on. */
-async function neededByForeign(store: LocalStore, entry: unknown): Promise<ReadonlySet<Digest>> {
+async function neededByForeign(repository: Repository, entry: unknown): Promise<ReadonlySet<Digest>> {
   const found = new Set<Digest>()
   const queue: unknown[] = [entry]
   while (queue.length > 0) {
@@ -103,9 +103,9 @@ async function neededByForeign(store: LocalStore, entry: unknown): Promise<Reado
     if (isDigest(digest) && !found.has(digest)) {
       found.add(digest)
       const isJson = typeof mediaType === 'string' && mediaType.endsWith('+json')
-      const size = (await store.blobs.stat(digest))?.size
+      const size = (await repository.blobs.stat(digest))?.size
       if (isJson && size !== undefined && size <= maxSmallBytes) {
-        const path = store.blobs.path(digest)
+        const path = repository.blobs.path(digest)
         queue.push(parseJson(readSmallFile(path, maxSmallBytes), path))
       }
     }

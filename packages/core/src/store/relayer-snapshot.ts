@@ -5,32 +5,33 @@ import { readLayer } from '../layer/layer-file.js'
 import type { Layer } from '../layer/layer-types.js'
 import { mediaTypes } from './descriptors.js'
 import { assertChain, layerNotes, type StagedBlob } from './layer-chain.js'
-import type { LocalStore } from './local-store.js'
 import type { SnapshotManifest } from './manifest.js'
+import type { Repository } from './repository.js'
 import type { Descriptor, SnapshotEntry, WorkOptions } from './store-types.js'
 
 /** The same image from other layers. */
 export async function relayerSnapshot(
-  store: LocalStore,
+  repository: Repository,
   ref: string,
   layers: readonly (Descriptor | { readonly path: string })[],
   options: WorkOptions,
 ): Promise<SnapshotEntry> {
-  const entry = await store.resolve(ref)
-  const { manifest } = await store.readManifest(entry)
-  await using staging = await store.stage()
+  const entry = await repository.resolve(ref)
+  const { manifest } = await repository.readManifest(entry)
+  await using staging = await repository.stage()
   const files: Layer[] = []
   const staged: StagedBlob[] = []
   for (const layer of layers) {
-    const path = 'path' in layer ? layer.path : store.blobs.path(layer.digest)
+    const path = 'path' in layer ? layer.path : repository.blobs.path(layer.digest)
     const file = await readLayer(path, options)
     files.push(file)
-    if ('path' in layer) staged.push(await store.stageBlob(path, mediaTypes.layer, layerNotes(file), options))
+    if ('path' in layer)
+      staged.push(await repository.stageBlob(path, mediaTypes.layer, layerNotes(file), options))
     else staged.push({ descriptor: { ...layer, annotations: layerNotes(file) }, path: null })
   }
   assertChain(files, entry.id)
   const map = composeExtentMap(files.map(({ index }) => index))
-  const extentMap = await store.stageBytes(
+  const extentMap = await repository.stageBytes(
     staging,
     'map',
     extentMapToBytes(map, files.length),
@@ -41,7 +42,7 @@ export async function relayerSnapshot(
     layers: staged.map(({ descriptor }) => descriptor),
     extentMap: extentMap.descriptor,
   }
-  const result = await store.publish(
+  const result = await repository.publish(
     staging,
     changed,
     [...staged, extentMap],

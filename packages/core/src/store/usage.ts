@@ -9,7 +9,7 @@ import { turnTaker } from '../layer/take-turns.js'
 import { throwIfAborted } from '../layer/throw-if-aborted.js'
 import { intersect, union } from '../memory/page-set-algebra.js'
 import { pageSizeBytes } from '../memory/units.js'
-import type { LocalStore } from './local-store.js'
+import type { Repository } from './repository.js'
 import type { Descriptor, Digest, LayerUsage, WorkOptions } from './store-types.js'
 
 /** 2 MiB a read. */
@@ -25,12 +25,14 @@ interface UsedLayer {
 
 /** What each memory layer holds, of one snapshot or of the whole store; layers base first. */
 export async function measureUsage(
-  store: LocalStore,
+  repository: Repository,
   { ref, deep = false, signal, onProgress }: WorkOptions & { readonly ref?: string; readonly deep?: boolean },
 ): Promise<readonly LayerUsage[]> {
-  const used = await layersOf(store, signal)
+  const used = await layersOf(repository, signal)
   const wanted =
-    ref === undefined ? undefined : new Set((await store.describe(ref)).layers.map(({ digest }) => digest))
+    ref === undefined
+      ? undefined
+      : new Set((await repository.describe(ref)).layers.map(({ digest }) => digest))
   const duplicates = deep ? await countDuplicates([...used.values()], { signal, onProgress }) : undefined
   const rows: LayerUsage[] = []
   for (const [digest, { layer, below, usedBy }] of used) {
@@ -42,7 +44,7 @@ export async function measureUsage(
       digest,
       image: layer.image,
       layout: layer.layout,
-      diskBytes: Number((await store.blobs.stat(digest))?.blocks ?? 0n) * 512,
+      diskBytes: Number((await repository.blobs.stat(digest))?.blocks ?? 0n) * 512,
       usedBy,
       dataPages: data,
       zeroPages: zero,
@@ -54,15 +56,18 @@ export async function measureUsage(
   return rows
 }
 
-async function layersOf(store: LocalStore, signal: AbortSignal | undefined): Promise<Map<Digest, UsedLayer>> {
+async function layersOf(
+  repository: Repository,
+  signal: AbortSignal | undefined,
+): Promise<Map<Digest, UsedLayer>> {
   const used = new Map<Digest, UsedLayer>()
-  for (const entry of await store.list()) {
-    const { manifest } = await store.readManifest(entry)
+  for (const entry of await repository.list()) {
+    const { manifest } = await repository.readManifest(entry)
     const chain: Layer[] = []
     for (const descriptor of manifest.layers) {
       throwIfAborted(signal, 'du')
       const known = used.get(descriptor.digest)
-      const layer = known?.layer ?? (await readLayer(store.blobs.path(descriptor.digest), { signal }))
+      const layer = known?.layer ?? (await readLayer(repository.blobs.path(descriptor.digest), { signal }))
       if (known === undefined)
         used.set(descriptor.digest, { descriptor, layer, below: [...chain], usedBy: 1 })
       else known.usedBy++
