@@ -8,6 +8,18 @@ export {
   type TakeOptions,
   takeSnapshot,
 } from './capture/capture-snapshot.js'
+export type {
+  BlobContent,
+  BlobSource,
+  BlobStat,
+  BlobToPut,
+  ByteRange,
+  OpenBlob,
+  SourceOptions,
+} from './content/blob-source.js'
+export type { Descriptor, Digest } from './content/descriptors.js'
+export type { Reference, RefSource } from './content/ref-source.js'
+export { assertTag, type ReferencedSnapshot, referencedSnapshot, referenceTo } from './content/references.js'
 export * from './errors.js'
 export { type ApiClient, type CallOptions, connectApi } from './firecracker/api-client.js'
 export type * as api from './firecracker/api-types.js'
@@ -191,7 +203,6 @@ export {
 export type { PagesOfImage, RestoreReport } from './restore/restore-report.js'
 export { type PrefetchedPages, type RestoreUsage, restoreUsage } from './restore/usage/restore-usage.js'
 export { defaultStoreDirectory, LocalStore, openLocalStore } from './store/local-store.js'
-export { assertTag } from './store/reference-index.js'
 export type * from './store/store-types.js'
 export { type LogUse, logUse } from './sys/bounded-log.js'
 export { onProcessEnd } from './sys/exit-hooks.js'

@@ -15,14 +15,15 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   firecracker: ['.', 'sys', 'memory'],
   host: ['.', 'sys', 'firecracker', 'machine'],
   layer: ['.', 'sys', 'memory'],
+  content: ['.', 'sys', 'memory', 'layer'],
   'working-set': ['.', 'sys', 'memory', 'layer'],
   machine: ['.', 'sys', 'memory', 'helper', 'firecracker'],
-  store: ['.', 'sys', 'memory', 'layer', 'working-set'],
+  store: ['.', 'sys', 'memory', 'layer', 'content', 'working-set'],
   'page-server': ['.', 'sys', 'memory', 'helper', 'layer', 'working-set', 'firecracker', 'machine'],
   mapper: ['.', 'sys', 'memory', 'helper', 'layer', 'firecracker'],
-  capture: ['.', 'sys', 'memory', 'layer', 'working-set', 'store', 'firecracker', 'machine'],
+  capture: ['.', 'sys', 'memory', 'layer', 'content', 'working-set', 'store', 'firecracker', 'machine'],
   restore: [
-    ...['.', 'sys', 'memory', 'layer', 'working-set', 'store', 'firecracker', 'host', 'machine'],
+    ...['.', 'sys', 'memory', 'layer', 'content', 'working-set', 'store', 'firecracker', 'host', 'machine'],
     ...['page-server', 'mapper'],
   ],
 }

@@ -2,6 +2,10 @@
  * `varve/testing`: what the project's own tests, scripts and benchmarks need of the inside. No promise of stability: any
  * release may change it.
  */
+
+export { hashBytes } from './content/hash-file.js'
+export { MemoryBlobs } from './content/memory-blobs.js'
+export { MemoryRefs } from './content/memory-refs.js'
 export { fuzzStateFiles } from './firecracker/state-file/fuzz/fuzz-state-file.js'
 export { seedStateFiles } from './firecracker/state-file/fuzz/seeds.js'
 export { ChunkChecksums } from './layer/chunk-checksums.js'
@@ -20,7 +24,6 @@ export { askPageServer, isGone } from './page-server/protocol/ask-page-server.js
 export { type PageServerConfig, pageServerConfigToJson } from './page-server/protocol/config.js'
 export { pageServerFiles, pageServerRoot } from './page-server/protocol/page-server-files.js'
 export { recordedFromJson } from './page-server/protocol/recorded-answer.js'
-export { hashBytes } from './store/hash-file.js'
 export { leaseToSelf } from './store/leases.js'
 export { manifestToJson, type SnapshotManifest } from './store/manifest.js'
 export { indexToJson } from './store/reference-index.js'

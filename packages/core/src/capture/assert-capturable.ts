@@ -1,9 +1,9 @@
+import { assertTag } from '../content/references.js'
 import { VarveError } from '../errors.js'
 import type { FullVmConfiguration } from '../firecracker/api-types.js'
 import { maxLayers } from '../layer/extent-map.js'
 import { imagePagesLimit } from '../layer/layer-index.js'
 import { pageSizeBytes } from '../memory/units.js'
-import { assertTag } from '../store/reference-index.js'
 import type { SnapshotDescription } from '../store/store-types.js'
 import { assertWorkingSetName } from '../working-set/working-set.js'
 

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { cpus, machine as hardwareName, release } from 'node:os'
 import { join } from 'node:path'
+import { annotations, mediaTypes } from '../content/descriptors.js'
 import { isVarveError, VarveError } from '../errors.js'
 import type { FullVmConfiguration } from '../firecracker/api-types.js'
 import { formatFirecrackerVersion } from '../firecracker/version.js'
@@ -11,7 +12,6 @@ import type { Layer } from '../layer/layer-types.js'
 import { type AttachedDisk, copyAttachedDisk } from '../machine/disks.js'
 import type { PausedMachine } from '../machine/machine-states.js'
 import { pageSizeBytes } from '../memory/units.js'
-import { annotations, mediaTypes } from '../store/descriptors.js'
 import type {
   KeptSnapshot,
   SnapshotConfig,

@@ -1,12 +1,12 @@
 import { constants } from 'node:fs'
 import { type FileHandle, open } from 'node:fs/promises'
+import type { Digest } from '../content/descriptors.js'
+import { digestOf } from '../content/descriptors.js'
 import { VarveError } from '../errors.js'
 import { throwIfAborted } from '../layer/throw-if-aborted.js'
 import { pathError } from '../not-found.js'
 import { createFile, truncate, writeAt } from '../sys/mutations.js'
-import { digestOf } from './descriptors.js'
 import { indexFromJson, maxIndexBytes, type ReferenceIndex } from './reference-index.js'
-import type { Digest } from './store-types.js'
 import { paddingOf, readHeader, readSparseMap, type TarEntry } from './tar-format.js'
 
 const chunkBytes = 2 * 1024 * 1024

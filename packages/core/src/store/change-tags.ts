@@ -1,6 +1,7 @@
+import { assertTag } from '../content/references.js'
 import { notFound } from '../not-found.js'
 import { endCommitLeases } from './commit-leases.js'
-import { assertTag, findEntry, type ReferenceIndex, withEntry } from './reference-index.js'
+import { findEntry, type ReferenceIndex, withEntry } from './reference-index.js'
 import type { Repository } from './repository.js'
 import type { SnapshotEntry } from './store-types.js'
 

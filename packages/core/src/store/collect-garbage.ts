@@ -1,17 +1,18 @@
 import { lstatSync } from 'node:fs'
+import type { Digest } from '../content/descriptors.js'
+import { digestOf, hexOf } from '../content/descriptors.js'
 import { throwIfAborted } from '../layer/throw-if-aborted.js'
 import { removeDirectory, removeFile, renameSmallFile, syncDirectory } from '../sys/mutations.js'
 import { type HeldDirectory, holdOwnDirectory } from '../sys/own-directory.js'
 import { statOrNone } from './blobs.js'
 import { leftClones } from './clone-directories.js'
 import { assertOwnDirectories } from './create-store.js'
-import { digestOf, hexOf } from './descriptors.js'
 import { gcTurn, inShortTurns } from './gc-turn.js'
 import { readLeases } from './leases.js'
 import { isTemporary, leftOvers, removeLeftOvers } from './left-overs.js'
 import { NeededBlobs } from './needed-blobs.js'
 import type { Repository } from './repository.js'
-import type { Digest, GcReport, SnapshotEntry, WorkOptions } from './store-types.js'
+import type { GcReport, SnapshotEntry, WorkOptions } from './store-types.js'
 
 /**
  * Removes everything that no tag and no lease needs. Readers and writers go on meanwhile: the store's lock is

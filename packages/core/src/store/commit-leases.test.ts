@@ -2,8 +2,8 @@ import { mkdtempSync, readdirSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
+import { digestOf } from '../content/descriptors.js'
 import { CommitLeases, endCommitLeases } from './commit-leases.js'
-import { digestOf } from './descriptors.js'
 import { readLeases } from './leases.js'
 
 let directory: string

@@ -1,7 +1,7 @@
+import type { Digest } from '../content/descriptors.js'
 import type { Holder } from '../sys/holder.js'
 import { removeSmallFile } from '../sys/mutations.js'
 import { leaseToOther, leaseToSelf, type OwnLease } from './leases.js'
-import type { Digest } from './store-types.js'
 
 /** Each holds a descriptor. A process that captures without a tag for a month must not run out of them. */
 const maxKept = 64

@@ -1,11 +1,12 @@
 import type { BigIntStats } from 'node:fs'
 import { lstat, readdir } from 'node:fs/promises'
 import { join } from 'node:path'
+import type { Descriptor } from '../content/descriptors.js'
 import { VarveError } from '../errors.js'
 import { throwIfAborted } from '../layer/throw-if-aborted.js'
 import { measureCopies } from './derived-copies.js'
 import type { Repository } from './repository.js'
-import type { Descriptor, DiskUsage, WorkOptions } from './store-types.js'
+import type { DiskUsage, WorkOptions } from './store-types.js'
 
 /** As `stat` counts blocks. */
 const blockBytes = 512n

@@ -1,12 +1,13 @@
 import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
+import type { Descriptor, Digest } from '../content/descriptors.js'
+import { hexOf } from '../content/descriptors.js'
 import { isVarveError } from '../errors.js'
 import { compareImages } from '../layer/compare-images.js'
 import { readLayer } from '../layer/layer-file.js'
 import type { Layer } from '../layer/layer-types.js'
 import { throwIfAborted } from '../layer/throw-if-aborted.js'
 import { removeFile } from '../sys/mutations.js'
-import { hexOf } from './descriptors.js'
 import { assertChain, assertLayerNotes, isMapOf } from './layer-chain.js'
 import { readLeases } from './leases.js'
 import { isTemporary } from './left-overs.js'
@@ -14,14 +15,7 @@ import { entriesOf, type SnapshotManifest } from './manifest.js'
 import { emptyIndex, type ReferenceIndex } from './reference-index.js'
 import type { Repository } from './repository.js'
 import { deadStagings } from './staging.js'
-import type {
-  Descriptor,
-  Digest,
-  FsckFinding,
-  FsckReport,
-  SnapshotEntry,
-  WorkOptions,
-} from './store-types.js'
+import type { FsckFinding, FsckReport, SnapshotEntry, WorkOptions } from './store-types.js'
 
 /** Reads every byte and follows every link of a repository. Changes nothing but the marks of blobs: right ones get theirs, wrong ones lose it. */
 export async function checkStore(repository: Repository, options: WorkOptions = {}): Promise<FsckReport> {

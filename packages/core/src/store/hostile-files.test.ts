@@ -1,11 +1,12 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
+import type { Descriptor, Digest } from '../content/descriptors.js'
+import { annotations, mediaTypes } from '../content/descriptors.js'
 import { isVarveError } from '../errors.js'
-import { annotations, mediaTypes } from './descriptors.js'
 import { manifestFromJson, manifestToJson, type SnapshotManifest, storedPagesOf } from './manifest.js'
 import { indexFromJson, indexToJson, type ReferenceIndex } from './reference-index.js'
 import { snapshotConfigFromJson, snapshotConfigToJson } from './snapshot-config.js'
-import type { Descriptor, Digest, SnapshotConfig } from './store-types.js'
+import type { SnapshotConfig } from './store-types.js'
 import { blockBytes, fileHeader, readHeader, readSparseMap, sparseMap, type TarEntry } from './tar-format.js'
 
 const hex = (length: number) =>

@@ -1,4 +1,6 @@
 import { join } from 'node:path'
+import type { Descriptor, Digest } from '../content/descriptors.js'
+import { hexOf, maxSmallBytes, mediaTypes } from '../content/descriptors.js'
 import { isVarveError, VarveError } from '../errors.js'
 import { extentMapFromBytes, maxExtentMapBytes } from '../layer/extent-map-bytes.js'
 import { readLayer } from '../layer/layer-file.js'
@@ -8,19 +10,11 @@ import { throwIfAborted } from '../layer/throw-if-aborted.js'
 import { wholeMib } from '../memory/units.js'
 import { readSmallFile } from '../sys/small-file.js'
 import type { ArchivedBlob, ArchiveReader } from './archive-reader.js'
-import { hexOf, maxSmallBytes, mediaTypes } from './descriptors.js'
 import { assertChain, assertLayerNotes, isMapOf } from './layer-chain.js'
 import { entriesOf, manifestFromJson, type SnapshotManifest, storedPagesOf } from './manifest.js'
 import type { Repository } from './repository.js'
 import { snapshotConfigFromJson } from './snapshot-config.js'
-import type {
-  Descriptor,
-  Digest,
-  SnapshotConfig,
-  SnapshotEntry,
-  Staging,
-  WorkOptions,
-} from './store-types.js'
+import type { SnapshotConfig, SnapshotEntry, Staging, WorkOptions } from './store-types.js'
 
 /** The largest size of a manifest, config or map; other blobs are as large as their descriptors say. */
 const largest: Readonly<Record<string, number>> = {

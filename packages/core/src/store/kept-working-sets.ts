@@ -1,11 +1,12 @@
 import { join } from 'node:path'
+import type { Descriptor } from '../content/descriptors.js'
+import { annotations, mediaTypes } from '../content/descriptors.js'
 import { notFound } from '../not-found.js'
 import { assertWorkingSetName, assertWorkingSetOf, type WorkingSet } from '../working-set/working-set.js'
 import { writeWorkingSet } from '../working-set/working-set-file.js'
-import { annotations, mediaTypes } from './descriptors.js'
 import type { StagedBlob } from './layer-chain.js'
 import type { Repository } from './repository.js'
-import type { Descriptor, SnapshotEntry, Staging, WorkOptions } from './store-types.js'
+import type { SnapshotEntry, Staging, WorkOptions } from './store-types.js'
 
 export async function saveWorkingSet(
   repository: Repository,

@@ -1,10 +1,11 @@
+import type { Descriptor } from '../content/descriptors.js'
+import { annotations } from '../content/descriptors.js'
 import { VarveError } from '../errors.js'
 import { composeExtentMap } from '../layer/compose-extent-map.js'
 import { type ExtentMap, maxLayers } from '../layer/extent-map.js'
 import { countPages } from '../layer/layer-index.js'
 import type { Layer } from '../layer/layer-types.js'
-import { annotations } from './descriptors.js'
-import type { Descriptor, SnapshotConfig } from './store-types.js'
+import type { SnapshotConfig } from './store-types.js'
 
 /** A blob ready to get its name; `path` is null where it has it already. */
 export interface StagedBlob {

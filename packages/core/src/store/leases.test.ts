@@ -2,9 +2,9 @@ import { copyFileSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'n
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import type { Digest } from '../content/descriptors.js'
 import { bootId, type Holder, ownIdentity, pidNamespace } from '../sys/holder.js'
 import { leaseToOther, leaseToSelf, readLeases } from './leases.js'
-import type { Digest } from './store-types.js'
 
 let directory: string
 beforeEach(() => {

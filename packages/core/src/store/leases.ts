@@ -1,13 +1,13 @@
 import { createHash, randomBytes } from 'node:crypto'
 import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
+import { Fields, readJsonFile } from '../content/checked-json.js'
+import type { Digest } from '../content/descriptors.js'
+import { idPattern, isDigest } from '../content/descriptors.js'
 import { isVarveError } from '../errors.js'
 import { bootId, type Holder, holderFromJson, holderLives, ownIdentity, pidNamespace } from '../sys/holder.js'
 import { type HeldLife, lifeLockAt, lookAtLife } from '../sys/life-lock.js'
 import { removeSmallFile } from '../sys/mutations.js'
-import { Fields, readJsonFile } from './checked-json.js'
-import { idPattern, isDigest } from './descriptors.js'
-import type { Digest } from './store-types.js'
 import { replaceCachedFile, writeHeldFile } from './write-whole.js'
 
 /**

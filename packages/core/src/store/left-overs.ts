@@ -1,7 +1,7 @@
 import { basename } from 'node:path'
+import { hexOf } from '../content/descriptors.js'
 import { removeDirectory, removeFile } from '../sys/mutations.js'
 import { holdOwnDirectory } from '../sys/own-directory.js'
-import { hexOf } from './descriptors.js'
 import { readLeases } from './leases.js'
 import type { Repository } from './repository.js'
 import { deadStagings } from './staging.js'

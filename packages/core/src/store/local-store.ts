@@ -1,5 +1,8 @@
 import { homedir } from 'node:os'
 import { join, resolve } from 'node:path'
+import type { BlobSource } from '../content/blob-source.js'
+import type { Descriptor } from '../content/descriptors.js'
+import type { RefSource } from '../content/ref-source.js'
 import type { WorkingSet } from '../working-set/working-set.js'
 import { addTag, removeAllTags, removeTag } from './change-tags.js'
 import { collectGarbage } from './collect-garbage.js'
@@ -11,6 +14,8 @@ import { exportSnapshots } from './export-store.js'
 import { checkStore } from './fsck.js'
 import { importSnapshots } from './import-store.js'
 import { removeWorkingSet, saveWorkingSet } from './kept-working-sets.js'
+import { LocalBlobs } from './local-blobs.js'
+import { LocalRefs } from './local-refs.js'
 import { keepSnapshot, openSnapshot } from './open-snapshot.js'
 import { relayerSnapshot } from './relayer-snapshot.js'
 import { Repository } from './repository.js'
@@ -19,7 +24,6 @@ import type {
   CommitOptions,
   CommittedSnapshot,
   DerivedCopy,
-  Descriptor,
   DiskUsage,
   FsckReport,
   GcReport,
@@ -63,8 +67,15 @@ export class LocalStore implements SnapshotStore {
   /** Files, index and lock of the store, for tools that know its format. */
   readonly repository: Repository
 
+  /** The blobs alone, as of any place that keeps snapshots. */
+  readonly blobs: BlobSource
+  /** The tags alone, likewise. */
+  readonly refs: RefSource
+
   constructor(repository: Repository) {
     this.repository = repository
+    this.blobs = new LocalBlobs(repository)
+    this.refs = new LocalRefs(repository)
   }
 
   get location(): string {

@@ -1,8 +1,14 @@
+import { Fields, parseJson } from '../content/checked-json.js'
+import type { Descriptor } from '../content/descriptors.js'
+import {
+  annotations,
+  descriptorFromJson,
+  idPattern,
+  mediaTypes,
+  timePattern,
+} from '../content/descriptors.js'
 import { VarveError } from '../errors.js'
 import { maxLayers } from '../layer/extent-map.js'
-import { Fields, parseJson } from './checked-json.js'
-import { annotations, descriptorFromJson, idPattern, mediaTypes, timePattern } from './descriptors.js'
-import type { Descriptor } from './store-types.js'
 
 /** The manifest of a snapshot, docs/formats/snapshot-v1.md, by the roles of its entries. */
 export interface SnapshotManifest {

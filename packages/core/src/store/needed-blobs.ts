@@ -1,11 +1,11 @@
+import { parseJson } from '../content/checked-json.js'
+import type { Digest } from '../content/descriptors.js'
+import { isDigest, maxSmallBytes } from '../content/descriptors.js'
 import { isVarveError, VarveError } from '../errors.js'
 import { readSmallFile } from '../sys/small-file.js'
-import { parseJson } from './checked-json.js'
-import { isDigest, maxSmallBytes } from './descriptors.js'
 import { entriesOf, manifestFromJson } from './manifest.js'
 import type { ReferenceIndex } from './reference-index.js'
 import type { Repository } from './repository.js'
-import type { Digest } from './store-types.js'
 
 /**
  * The blobs that references and leases need. The set only grows; each manifest is read once, because it never

@@ -1,11 +1,12 @@
 import { join } from 'node:path'
+import type { Descriptor } from '../content/descriptors.js'
 import { isVarveError, VarveError } from '../errors.js'
 import type { Holder } from '../sys/holder.js'
 import { gcTurn } from './gc-turn.js'
 import { leaseToOther, leaseToSelf } from './leases.js'
 import { storedPagesOf } from './manifest.js'
 import type { Repository } from './repository.js'
-import type { Descriptor, KeptSnapshot, OpenSnapshot, SnapshotEntry, WorkOptions } from './store-types.js'
+import type { KeptSnapshot, OpenSnapshot, SnapshotEntry, WorkOptions } from './store-types.js'
 
 /** A lease first, then the blobs, each checked once per place. */
 export function openSnapshot(

@@ -1,9 +1,17 @@
+import { Fields, parseJson } from '../content/checked-json.js'
+import type { Descriptor } from '../content/descriptors.js'
+import {
+  annotations,
+  descriptorFromJson,
+  idPattern,
+  mediaTypes,
+  timePattern,
+} from '../content/descriptors.js'
+import { hashBytes } from '../content/hash-file.js'
+import { referenceAnnotations, tagPattern } from '../content/references.js'
 import { VarveError } from '../errors.js'
 import { notFound } from '../not-found.js'
-import { Fields, parseJson } from './checked-json.js'
-import { annotations, descriptorFromJson, idPattern, mediaTypes, timePattern } from './descriptors.js'
-import { hashBytes } from './hash-file.js'
-import type { Descriptor, SnapshotEntry } from './store-types.js'
+import type { SnapshotEntry } from './store-types.js'
 
 /** index.json: the snapshots of a store, and what other tools put beside them. */
 export interface ReferenceIndex {
@@ -16,17 +24,6 @@ export interface ReferenceIndex {
 export const emptyIndex: ReferenceIndex = { snapshots: [], foreign: [] }
 export const maxIndexBytes = 64 * 1024 * 1024
 const maxEntries = 65_536
-
-const tagPattern = /^(?![0-9a-f]{32}$)[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/
-
-export function assertTag(tag: string): string {
-  if (!tagPattern.test(tag))
-    throw new VarveError(
-      'INVALID_ARGUMENT',
-      `tag ${JSON.stringify(tag)} is not 1–128 of A–Z, a–z, 0–9, '.', '_', '-', or looks like an id`,
-    )
-  return tag
-}
 
 export function indexToJson({ snapshots, foreign }: ReferenceIndex): Buffer {
   const manifests = snapshots.flatMap((entry) =>
@@ -49,8 +46,8 @@ export function indexToJson({ snapshots, foreign }: ReferenceIndex): Buffer {
 /** Over our own entries alone, in their order: other tools may add theirs. */
 const digestOfEntries = (entries: readonly unknown[]) => hashBytes(Buffer.from(JSON.stringify(entries)))
 
-function descriptorOf({ id, parent, createdAt, manifest }: SnapshotEntry, tag: string | undefined): object {
-  const { digest, size } = manifest
+function descriptorOf(entry: SnapshotEntry, tag: string | undefined): object {
+  const { digest, size } = entry.manifest
   return {
     mediaType: mediaTypes.manifest,
     digest,
@@ -58,9 +55,7 @@ function descriptorOf({ id, parent, createdAt, manifest }: SnapshotEntry, tag: s
     artifactType: mediaTypes.snapshot,
     annotations: {
       ...(tag === undefined ? {} : { [annotations.tag]: tag }),
-      [annotations.snapshot]: id,
-      ...(parent === null ? {} : { [annotations.parent]: parent }),
-      [annotations.created]: createdAt,
+      ...referenceAnnotations(entry),
     },
   }
 }

@@ -1,13 +1,14 @@
+import type { Descriptor } from '../content/descriptors.js'
+import { mediaTypes } from '../content/descriptors.js'
 import { VarveError } from '../errors.js'
 import { composeExtentMap } from '../layer/compose-extent-map.js'
 import { extentMapToBytes } from '../layer/extent-map-bytes.js'
 import { readLayer } from '../layer/layer-file.js'
 import type { Layer } from '../layer/layer-types.js'
-import { mediaTypes } from './descriptors.js'
 import { assertChain, layerNotes, type StagedBlob } from './layer-chain.js'
 import type { SnapshotManifest } from './manifest.js'
 import type { Repository } from './repository.js'
-import type { Descriptor, SnapshotEntry, WorkOptions } from './store-types.js'
+import type { SnapshotEntry, WorkOptions } from './store-types.js'
 
 /** The same image from other layers. */
 export async function relayerSnapshot(

@@ -1,5 +1,8 @@
 import { randomBytes } from 'node:crypto'
 import { join } from 'node:path'
+import type { Descriptor } from '../content/descriptors.js'
+import { annotations, mediaTypes } from '../content/descriptors.js'
+import { hashFile } from '../content/hash-file.js'
 import { VarveError } from '../errors.js'
 import type { ExtentMap } from '../layer/extent-map.js'
 import { extentMapFromBytes, maxExtentMapBytes } from '../layer/extent-map-bytes.js'
@@ -9,8 +12,6 @@ import { type FileLock, lock } from '../sys/file-lock.js'
 import { openForWriting, syncDirectory, syncFile } from '../sys/mutations.js'
 import { readSmallFile } from '../sys/small-file.js'
 import { Blobs } from './blobs.js'
-import { annotations, mediaTypes } from './descriptors.js'
-import { hashFile } from './hash-file.js'
 import type { StagedBlob } from './layer-chain.js'
 import {
   entriesOf,
@@ -31,7 +32,6 @@ import { snapshotConfigFromJson } from './snapshot-config.js'
 import { makeStaging } from './staging.js'
 import type { StorePaths } from './store-paths.js'
 import type {
-  Descriptor,
   SnapshotConfig,
   SnapshotDescription,
   SnapshotEntry,

@@ -1,7 +1,7 @@
+import { Fields, parseJson } from '../content/checked-json.js'
+import { idPattern, timePattern } from '../content/descriptors.js'
 import { VarveError } from '../errors.js'
 import { imagePagesLimit } from '../layer/layer-index.js'
-import { Fields, parseJson } from './checked-json.js'
-import { idPattern, timePattern } from './descriptors.js'
 import type { DiskConfig, SnapshotConfig } from './store-types.js'
 
 const format = 'varve-snapshot'

@@ -1,6 +1,6 @@
 import { join } from 'node:path'
-import { hexOf } from './descriptors.js'
-import type { Digest } from './store-types.js'
+import type { Digest } from '../content/descriptors.js'
+import { hexOf } from '../content/descriptors.js'
 
 /** Where everything of a store lies, docs/formats/store-v1.md. */
 export interface StorePaths {

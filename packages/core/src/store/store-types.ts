@@ -1,18 +1,8 @@
+import type { Descriptor, Digest } from '../content/descriptors.js'
 import type { ExtentMap } from '../layer/extent-map.js'
 import type { ImageId, LayerFile } from '../layer/layer-types.js'
 import type { Holder } from '../sys/holder.js'
 import type { WorkingSet } from '../working-set/working-set.js'
-
-/** `sha256:` and 64 lower-case hexadecimal digits. */
-export type Digest = `sha256:${string}`
-
-export interface Descriptor {
-  readonly mediaType: string
-  readonly digest: Digest
-  /** Bytes. */
-  readonly size: number
-  readonly annotations?: Readonly<Record<string, string>>
-}
 
 /** The config of a snapshot, docs/formats/snapshot-v1.md. */
 export interface SnapshotConfig {

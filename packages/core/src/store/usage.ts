@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto'
+import type { Descriptor, Digest } from '../content/descriptors.js'
 import { compareImages } from '../layer/compare-images.js'
 import { composeExtentMap, zeroMap } from '../layer/compose-extent-map.js'
 import { readLayer } from '../layer/layer-file.js'
@@ -10,7 +11,7 @@ import { throwIfAborted } from '../layer/throw-if-aborted.js'
 import { intersect, union } from '../memory/page-set-algebra.js'
 import { pageSizeBytes } from '../memory/units.js'
 import type { Repository } from './repository.js'
-import type { Descriptor, Digest, LayerUsage, WorkOptions } from './store-types.js'
+import type { LayerUsage, WorkOptions } from './store-types.js'
 
 /** 2 MiB a read. */
 const chunkPages = 512

@@ -1,8 +1,8 @@
 import { expect, test } from 'vitest'
+import type { Descriptor } from '../../../content/descriptors.js'
+import { annotations, mediaTypes } from '../../../content/descriptors.js'
 import { zeroSource } from '../../../layer/extent-map.js'
 import { ExtentMapBuilder } from '../../../layer/extent-map-builder.js'
-import { annotations, mediaTypes } from '../../../store/descriptors.js'
-import type { Descriptor } from '../../../store/store-types.js'
 import { isFlatBase } from './file-engine.js'
 
 const pages = 100

@@ -1,6 +1,16 @@
 import { VarveError } from '../errors.js'
 import { Fields } from './checked-json.js'
-import type { Descriptor, Digest } from './store-types.js'
+
+/** `sha256:` and 64 lower-case hexadecimal digits. */
+export type Digest = `sha256:${string}`
+
+export interface Descriptor {
+  readonly mediaType: string
+  readonly digest: Digest
+  /** Bytes. */
+  readonly size: number
+  readonly annotations?: Readonly<Record<string, string>>
+}
 
 export const mediaTypes = {
   manifest: 'application/vnd.oci.image.manifest.v1+json',

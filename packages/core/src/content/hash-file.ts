@@ -7,8 +7,8 @@ import { readAt } from '../layer/memory-file.js'
 import { throwIfAborted } from '../layer/throw-if-aborted.js'
 import { pathError } from '../not-found.js'
 import { dataExtents } from '../sys/extents.js'
+import type { Digest } from './descriptors.js'
 import { digestOf } from './descriptors.js'
-import type { Digest } from './store-types.js'
 
 /** 2 MiB take about a millisecond and a half of this thread. */
 const chunkBytes = 2 * 1024 * 1024
