@@ -33,14 +33,14 @@ function commandsOf(line: string): string[][] {
 
 function wrongIn(words: readonly string[]): string | undefined {
   const [program = '', ...rest] = words
+  const lost = words.find(
+    (it) => /^(packages|scripts|test|examples)\/[\w./-]+$/.test(it) && !existsSync(join(root, it)),
+  )
+  if (lost !== undefined) return `there is no ${lost}`
   if (program === 'varve') return wrongVerb(rest)
   if (program === 'npm') {
     const name = rest[0] === 'run' ? rest.slice(1).find((it) => !it.startsWith('-')) : undefined
     return name === undefined || name in scripts ? undefined : `package.json has no script ${name}`
-  }
-  if (program === 'node') {
-    const file = rest.find((it) => /^(packages|scripts)\//.test(it))
-    return file === undefined || existsSync(join(root, file)) ? undefined : `there is no ${file}`
   }
   return undefined
 }
@@ -65,7 +65,7 @@ function wrongVerb(words: readonly string[]): string | undefined {
   return undefined
 }
 
-test('commands in shell blocks and in code spans exist, with the options that they use', () => {
+test('commands and files in shell blocks and in code spans exist, with the options that they use', () => {
   const wrong: string[] = []
   for (const { path, prose, blocks } of pages()) {
     for (const { language, line, text } of blocks) {
@@ -77,9 +77,7 @@ test('commands in shell blocks and in code spans exist, with the options that th
         }
     }
     for (const [index, it] of prose.entries())
-      for (const [, span = ''] of it.matchAll(
-        /`((?:npx )?varve [a-z][^`]*|npm (?:run|test)[^`]*|node [^`]*)`/g,
-      ))
+      for (const [, span = ''] of it.matchAll(/`([^`]*)`/g))
         for (const words of commandsOf(span)) {
           const why = wrongIn(words)
           if (why !== undefined) wrong.push(`${path}:${index + 1}: ${why}`)
