@@ -25,15 +25,15 @@ const snapshot: VerbGroup = {
       load: () => import('./commands/snapshot/show.js'),
     },
     log: {
-      summary: 'show what a snapshot was taken on top of, and that, and so on',
+      summary: 'show a snapshot, its parent, and so on down to the base',
       load: () => import('./commands/snapshot/log.js'),
     },
     tag: {
-      summary: 'give snapshots names, or take names away',
+      summary: 'give names to snapshots, or remove names',
       load: () => import('./commands/snapshot/tag.js'),
     },
     rm: {
-      summary: 'let go of snapshots; gc then frees what nothing needs',
+      summary: 'remove the tags of snapshots; gc then frees what nothing needs',
       load: () => import('./commands/snapshot/rm.js'),
     },
     diff: {
@@ -69,7 +69,7 @@ const ws: VerbGroup = {
       load: () => import('./commands/ws/compare.js'),
     },
     export: { summary: 'write one into a file', load: () => import('./commands/ws/export.js') },
-    rm: { summary: 'take sets out of their snapshots', load: () => import('./commands/ws/rm.js') },
+    rm: { summary: 'remove sets from their snapshots', load: () => import('./commands/ws/rm.js') },
   },
 }
 
@@ -77,7 +77,7 @@ const lab: VerbGroup = {
   summary: 'experiments: every engine side by side on real VMs, and a report',
   verbs: {
     run: {
-      summary: 'run an experiment, or go on with one that was interrupted',
+      summary: 'run an experiment, or resume one that was interrupted',
       load: () => import('./commands/lab/run.js'),
     },
     ls: { summary: 'list the experiments', load: () => import('./commands/lab/ls.js') },
@@ -118,7 +118,7 @@ export const verbs: Readonly<Record<string, Verb | VerbGroup>> = {
   },
   lab,
   squash: {
-    summary: 'make one layer of several of a snapshot',
+    summary: 'merge several layers of a snapshot into one',
     load: () => import('./commands/squash.js'),
   },
   pack: {
@@ -144,11 +144,11 @@ export const verbs: Readonly<Record<string, Verb | VerbGroup>> = {
   },
   import: { summary: 'take snapshots from such a file', load: () => import('./commands/import.js') },
   inspect: {
-    summary: 'explain a state file, memory file, layer or directory of them',
+    summary: 'explain a state file, a memory file, a layer, or a directory of them',
     load: () => import('./commands/inspect.js'),
   },
   doctor: {
-    summary: 'say what this machine can do, and what to do about what it cannot',
+    summary: 'say what this machine can do, and how to get what it lacks',
     load: () => import('./commands/doctor.js'),
   },
 }

@@ -14,9 +14,9 @@ export const command: Command = {
   --out DIR, --rounds N, --only FACTOR=VALUE,…, --lab native|nested
                         as for varve lab run
 
-How long from the request until a restored VM has touched its working set: every engine against
-Firecracker alone, side by side on this machine, with a guest that needs no image. The same as
-varve lab run micro; after Ctrl-C the same command goes on where it ended.
+Measures how long it takes from the request until a restored VM has touched its working set: every
+engine against Firecracker alone, in one run on this machine, with a guest that needs no image. The
+same as varve lab run micro. Interrupt it with Ctrl-C; run the same command again to resume.
 
 Examples:
   varve bench --quick

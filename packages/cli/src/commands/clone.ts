@@ -22,9 +22,9 @@ export const command: Command = {
   --parallel N           how many restores run at a time, default 4
 ${restoreHelp}
 
-Each has its own disks, vsock socket and console, and lives on after this command. PRIVATE is memory
-that only that machine takes, SHARED what it has in common with others: pages of files in the page
-cache. If one fails, none is left.
+Each machine has its own disks, vsock socket and console, and lives on after this command. PRIVATE
+is memory that only this machine uses. SHARED is memory that it shares with others: pages of files
+in the page cache. If one machine cannot be restored, all of them are removed.
 
 Examples:
   varve clone monday -n 8 --name web

@@ -25,11 +25,11 @@ limit, fault-around and the runtime directory. Exits 3 if something is lacking.
   DIR        a directory with a state file and its memory file
   FILE       a state file; a path that could be a REF has a slash: ./state
 
-With one: what a restore of this snapshot would meet here, without launching anything: files, state
-file, the Firecracker that would load it, CPU and its features, kernel, memory, huge pages,
-regions, drives, vsock, taps, clock, and what is known of these releases. --json prints { checks:
-[{ id, status, says, remedy, source, code }] }; a status is ok, warn or fail. Exits with the code of
-the first that fails.
+With an argument: checks what a restore of this snapshot would find here, and launches nothing:
+files, state file, the Firecracker that would load it, CPU and its features, kernel, memory, huge
+pages, regions, drives, vsock, taps, clock, and known defects of these releases. --json prints {
+checks: [{ id, status, says, remedy, source, code }] }; a status is ok, warn or fail. Exits with the
+code of the first check that fails.
 
 Examples:
   varve doctor --json

@@ -8,21 +8,21 @@ export const command: Command = {
   usage: 'usage: varve du [REF] [--explain] [--json]',
   options: { ...storeOption, explain: { type: 'boolean' } },
   help: `
-  REF        only the layers of this snapshot; default all of the store
-  --explain  read every data page, too: how much is in the store a second time, how much really
-             changed
+  REF        only the layers of this snapshot; default: all layers of the store
+  --explain  also read every data page, and say how much is in the store a second time, and how much
+             really changed
 
-Per memory layer: the snapshot it completes, its layout, the space it takes on disk, how many
-snapshots use it, and what it says of the guest's pages: DATA (stored), ZERO (nothing stored),
-INHERITED (taken over from the parent). With --explain, DUPLICATE is data whose content another page
-in the store has, too; CHANGED is what differs from the parent. The rest of DATA and ZERO was
-written with what had been there before.
+For each memory layer: the snapshot that it completes, its layout, the space that it takes on disk,
+how many snapshots use it, and how it describes the guest's pages: DATA (stored), ZERO (nothing
+stored), INHERITED (taken over from the parent). With --explain, DUPLICATE is data that another page
+in the store holds too, and CHANGED is what differs from the parent. The guest wrote the rest of
+DATA and ZERO with the content that was there already.
 
-FLAT COPIES are what restores by the file engine left: the memory of a snapshot as one file. They
-are made again when needed; varve gc removes those of snapshots that are gone.
+FLAT COPIES are files that the file engine made: the memory of a snapshot as one file. A restore
+makes them again if it needs them; varve gc removes those of snapshots that are gone.
 
-Sizes are blocks on disk, so that holes do not count. Without REF, all that is in the directory is
-counted once, and the last line is what du -s says of it.
+Sizes are blocks on disk, so holes do not count. Without REF, every file of the directory counts
+once, and the last line is what du -s prints.
 
 Examples:
   varve du

@@ -9,10 +9,10 @@ export const command: Command = {
   options: { ...storeOption, all: { type: 'boolean' }, 'working-set': { type: 'string' } },
   help: `
   FILE    the archive to make; must not exist, appears whole or not at all
-  REF...  the snapshots; those they were taken on top of are not needed
+  REF...  the snapshots; their parents are not needed
   --all   all snapshots that have a tag
-  --working-set NAME  put the pages of this working set first, as a layer of their own: a
-          restore could begin with them while the rest is still coming
+  --working-set NAME  put the pages of this working set first, as a layer of their own, so that a
+          restore could begin with them before it has the rest
 
 The archive is a tar file of an OCI image layout (docs/formats/store-v1.md) with tags and every
 layer, state and disk of the snapshots, each blob once. varve import reads it; so do tools that read

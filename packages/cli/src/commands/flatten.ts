@@ -9,16 +9,16 @@ export const command: Command = {
   options: { ...storeOption, state: { type: 'string' }, layered: { type: 'boolean' } },
   help: `
   FILE          the memory file to make; must not exist, appears whole or not at all
-  --state FILE  copy Firecracker's state file there, too
-  --layered     make FILE a directory instead: the state file, a memory file with what the first
-                layer holds, copies of the other layers (blocks are shared where the file system
-                can), and in the memory file's footer which ranges are theirs: varve restore FILE
-                --engine footer; disks are not in it
+  --state FILE  also copy Firecracker's state file there
+  --layered     make FILE a directory instead: the state file, a memory file with the pages of the
+                first layer, and copies of the other layers (they share blocks if the file system
+                can). The memory file's footer lists which ranges come from the copies. Restore it
+                with varve restore FILE --engine footer; it does not hold disks
 
-With both, and the disks where the state file names them, plain Firecracker loads the snapshot (PUT
-/snapshot/load). The file is sparse. Blocks are shared with the store where the file system can
-(FICLONERANGE), else copied in the kernel (copy_file_range), else read and written; the output says
-which. varve restore needs none of this.
+With both files, and with the disks at the paths that the state file names, plain Firecracker loads
+the snapshot (PUT /snapshot/load). The file is sparse. It shares blocks with the store if the file
+system can (FICLONERANGE); otherwise the kernel copies them (copy_file_range), or Varve reads and
+writes them. The output says which. varve restore needs none of this.
 
 Example:
   varve flatten monday monday.mem --state monday.state`,

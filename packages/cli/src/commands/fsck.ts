@@ -8,11 +8,11 @@ export const command: Command = {
   usage: 'usage: varve fsck [--json]',
   options: storeOption,
   help: `
-Reads the whole store: every blob against its digest, every layer against its checksums, every link
-from tags to manifests to blobs, and what lies about. Each finding says what is wrong, where, which
-snapshots cannot be restored because of it, and what to do. Garbage (what an interrupted command
-left) is no error: gc removes it. Nothing is changed, but for the marks of blobs that turned out to
-be damaged: the next restore then refuses them. Exits 4 if there are errors.
+Reads the whole store, and checks every blob against its digest, every layer against its checksums,
+every link from tags to manifests to blobs, and all other files. Each finding says what is wrong,
+where, which snapshots cannot be restored because of it, and what to do. Garbage (files that an
+interrupted command left) is no error: gc removes it. fsck changes one thing only: it removes the
+marks of damaged blobs, so that the next restore refuses them. Exits 4 if there are errors.
 
 Examples:
   varve fsck

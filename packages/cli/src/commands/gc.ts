@@ -7,12 +7,12 @@ export const command: Command = {
   usage: 'usage: varve gc [--dry-run] [--json]',
   options: { ...storeOption, 'dry-run': { type: 'boolean' } },
   help: `
-  --dry-run  say what would be removed, and remove nothing
+  --dry-run  print what gc would remove, and remove nothing
 
 Removes what is not needed: snapshots without a tag, blobs that no snapshot has, flat copies, and
-remains of interrupted commands. A running machine needs the snapshot that it was restored from and
-the one that its log of written pages counts from, with or without tags. gc may run alongside
-captures and restores at any time.
+files that interrupted commands left. A running machine needs the snapshot that it was restored from
+and the one that its log of written pages counts from, with or without tags. gc may run at any time,
+also during captures and restores.
 
 Examples:
   varve gc --dry-run

@@ -10,10 +10,10 @@ export const command: Command = {
   help: `
   FILE      an archive that varve export wrote
 
-Checks the digest of every file in the archive as it comes in, and takes all of its snapshots into
-the store, or none. Blobs that the store has are not stored again. Tags of the archive come too, and
-move here from where they were. The store is made if it does not exist. Columns and JSON are those
-of varve snapshot ls.
+Checks the digest of every file in the archive while reading it, and takes all of its snapshots into
+the store, or none. A blob that the store has already is not stored again. If a tag of the archive
+exists in the store, it moves to the imported snapshot. import makes the store if it does not exist.
+Columns and JSON are those of varve snapshot ls.
 
 Example:
   varve import week.tar`,

@@ -10,13 +10,13 @@ export const command: Command = {
   options: { extents: { type: 'boolean' } },
   help: `
   FILE       a state file of Firecracker 1.7 to 1.16, a memory file, or a layer file
-  DIR        a directory with a state file and its memory file, such as Firecracker's snapshots are
+  DIR        a directory with a state file and its memory file: a snapshot of plain Firecracker
   --extents  list every extent of the memory file
 
-Shows the snapshot version and who writes it, the machine, the memory regions with guest address,
-size and file offset, why there are gaps between them, and how much of the memory file is data,
-stored zeros and holes. Of a layer, what its footer says. Only reads. For snapshots in the store:
-varve snapshot show.
+Shows the snapshot version and the releases that write it, the machine, the memory regions with
+guest address, size and file offset, why there are gaps between them, and how much of the memory
+file is data, stored zeros and holes. For a layer, shows its footer. inspect only reads. For
+snapshots in the store, use varve snapshot show.
 
 Examples:
   varve inspect firecracker-snapshot

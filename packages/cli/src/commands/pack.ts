@@ -27,13 +27,13 @@ export const command: Command = {
   help: `
   REF                   the snapshot whose layers are written anew
   --layout flat|packed  packed (default): data pages one after the other, for transport and large
-                        reads. flat: a sparse memory file; one layer alone in this layout
-                        Firecracker loads as it is
+                        reads. flat: a sparse memory file; Firecracker loads it as it is if the
+                        snapshot has only this layer
   --working-set FILE    a working set of this snapshot (or the name of one in it): its pages come
                         first, in the order in which they were touched, so that one read brings them
-  --all                 give the new layers to every other snapshot that has the old ones, too
+  --all                 also give the new layers to every other snapshot that has the old ones
 
-Layers that have the layout already stay, but for those to be packed by a working set. The snapshot
+Layers that have the layout already stay, unless --working-set asks for another order. The snapshot
 keeps its id, its parent, its tags and every byte of its memory. The old layers are only read; varve
 gc removes them unless other snapshots use them.
 

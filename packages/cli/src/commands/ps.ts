@@ -11,11 +11,11 @@ export const command: Command = {
   usage: 'usage: varve ps [--json]',
   options: {},
   help: `
-Lists the machines of this runtime directory ($VARVE_RUNTIME_DIR). Machines whose process is gone
-are cleaned up on the way. STATE is what Firecracker says of itself; "busy" means that it did not
-answer within ${askTimeoutMs} ms. SNAPSHOT is the parent of the machine's next snapshot: the last one taken
-of it, or the one that it was restored from. --json also prints how many bytes each guest wrote to
-its console, and how many of them, from the beginning, were dropped.
+Lists the machines of this runtime directory ($VARVE_RUNTIME_DIR), and removes those whose process
+has ended. STATE is what Firecracker reports; "busy" means that it did not answer within
+${askTimeoutMs} ms. SNAPSHOT is the parent of the machine's next snapshot: the last one taken of it,
+or the one that it was restored from. --json also prints how many bytes each guest wrote to its
+console, and how many of them, from the beginning, were dropped.
 
 Example:
   varve ps`,

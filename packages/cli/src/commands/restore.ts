@@ -21,11 +21,10 @@ ${restoreHelp}
   --engine footer        DIR/state and DIR/memory, no store: a memory file whose footer lists
                          ranges of files next to it, which are mapped as with --engine mapped
 
-What is printed: phases with their times; pages by class (zero, cold, read-only, written; the last
-two by the working set) and by where they come from; faults and bytes read so far, see varve stats.
-The machine lives on after this command; so does its page server. It has its own copy of each disk
-that the guest may write to, and holds a lease on the snapshot, so that gc leaves alone what it
-needs.
+restore prints phases with their times; pages by class (zero, cold, read-only, written; the last two
+by the working set) and by origin; faults and bytes read so far (see varve stats). The machine lives
+on after this command, and so does its page server. It has its own copy of each disk that the guest
+may write to, and a lease on the snapshot: gc does not remove what a lease needs.
 
 Examples:
   varve restore monday --name web2

@@ -26,13 +26,13 @@ export const command: Command = {
   REF                   the snapshot whose layers are squashed
   --above REF           leave the layer of this snapshot, and those below it, as they are
   --up-to REF           leave the layers above the one of this snapshot as they are
-  --all                 give the new layer to every other snapshot that has these layers, too
-  --layout flat|packed  default: that of the lowest of them
+  --all                 also give the new layer to every other snapshot that has these layers
+  --layout flat|packed  default: the layout of the lowest of them
 
-Makes one layer of several that follow each other; without --above and --up-to, of all of them. What
-a later layer replaced is gone from it. The snapshot keeps its id, its parent, its tags and every
-byte of its memory. The old layers are only read; varve gc removes them unless other snapshots use
-them.
+Makes one layer of several that follow each other; without --above and --up-to, of all layers. The
+new layer leaves out pages that a later layer replaced. The snapshot keeps its id, its parent, its
+tags and every byte of its memory. The old layers are only read; varve gc removes them unless other
+snapshots use them.
 
 Examples:
   varve squash friday

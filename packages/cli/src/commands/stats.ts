@@ -8,10 +8,11 @@ export const command: Command = {
   usage: 'usage: varve stats NAME...',
   options: {},
   help: `
-Of machines that were restored, since their load: page faults of the VMM, without (minor) and with
-(major) a wait; bytes that it read from disks, and that were read ahead of it; how many pages of a
-working set nobody has touched, from and to where page tables do not tell more; its memory, its own
-(private) and in common with others. Nothing is disturbed by it.
+Shows what restored machines have used since their load: page faults of the VMM, without (minor) and
+with (major) a wait for a disk; bytes that the VMM read from disks, and bytes that were read ahead
+for it; how many pages of its working set the guest has not touched (a range if page tables do not
+tell more); its private memory, and the memory that it shares with others. stats does not disturb
+the guest.
 
 Examples:
   varve stats web2

@@ -8,8 +8,8 @@ export const command: Command = {
   help: `
   --all    every machine of this runtime directory
 
-Kills the VMM (its guest is not asked) and its page server, and removes sockets, logs and the
-record.
+Kills the VMM without asking its guest, and removes its sockets, logs, private copies of disks and
+record. The page server ends some seconds after its last machine.
 
 Examples:
   varve stop web

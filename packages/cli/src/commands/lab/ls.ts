@@ -8,8 +8,8 @@ export const command: Command = {
   options: {},
   help: `
 Lists the experiments that come with Varve. GUEST is what runs in their VMs: micro guests run on any
-KVM, Linux guests in the nested lab where they do not boot on this machine's own. ROUNDS of two
-numbers are the ones for this machine's own KVM and for the nested lab.
+KVM; Linux guests run in the nested lab if they do not boot on this machine's own KVM. If ROUNDS has
+two numbers, they are for this machine's own KVM and for the nested lab.
 
 Examples:
   varve lab ls

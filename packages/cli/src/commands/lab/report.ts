@@ -11,12 +11,12 @@ export const command: Command = {
   FILE        a file of experiment rows
   --out DIR   where report.html and rows.csv go, default next to the rows
 
-Makes the report again from the rows alone: also of an experiment that is not finished, or that ran
-somewhere else.
+Makes the report again from the rows alone, also for an experiment that is not finished, or that ran
+on another machine.
 
 Examples:
   varve lab report reports/micro
-  varve lab report rows-of-a-friend.jsonl --out .`,
+  varve lab report other-machine.jsonl --out .`,
   run: async (context) => {
     const [place] = positionals(context, ['DIR'])
     const { readRows, rowsPathOf, writeReport } = await loadLab()

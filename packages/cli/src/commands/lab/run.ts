@@ -20,17 +20,18 @@ export const command: Command = {
   },
   help: `
   NAME                  an experiment that comes with Varve: varve lab ls
-  FILE                  one of your own: a module that exports an experiment (.js, .mjs, or .ts with
-                        Node 22.18), with a slash or such an ending; see docs/guides/experiments.md
+  FILE                  your own experiment: a module that exports one (.js, .mjs, or .ts with Node
+                        22.18). Write a path with a slash or with such an ending; see
+                        docs/guides/experiments.md
   --out DIR             where rows.jsonl, report.html and rows.csv go, default reports/NAME
-  --rounds N            how often each cell is measured, default what the experiment says
+  --rounds N            how often each cell is measured; default: as the experiment says
   --only FACTOR=VALUE,… only these values of a factor, and its baseline; may be given again for
                         another factor
-  --lab native|nested   default: native where the experiment's guest runs on this machine's KVM
+  --lab native|nested   default: native if the experiment's guest runs on this machine's KVM
 
 Measures every cell of the experiment once a round, each round in another order. Interrupt it with
 Ctrl-C; run the same command again to resume: finished cells are kept. Rows of another plan, or from
-another environment (kernel, CPU, disk, read-ahead, …), are never mixed: the command refuses.
+another environment (kernel, CPU, disk, read-ahead, …), are never mixed: run refuses.
 Times from the nested lab are not speeds. Its page counts are exact; counts of faults and bytes vary
 from run to run if a set is brought alongside the guest.
 

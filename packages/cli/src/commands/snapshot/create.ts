@@ -31,21 +31,22 @@ export const command: Command = {
   },
   help: `
   NAME           a running or paused machine
-  -t, --tag TAG  a name for the snapshot, repeatable; a name that another one has moves here.
-                 Default: the machine's name and the time in UTC, such as web-20260131-120000
+  -t, --tag TAG  a name for the snapshot, repeatable; if another snapshot has this name, it moves to
+                 the new one. Default: the machine's name and the time in UTC, such as
+                 web-20260131-120000
   --no-tag       no name: gc removes the snapshot once the machine has ended or counts from another
                  one
   --parent REF   the snapshot to build on. It must be the one that the machine's log of written
-                 pages counts from: taken last, or restored from. That one is the default, if it is
-                 in the store
-  --full         build on nothing, and have Firecracker write every page
+                 pages counts from: the last one taken, or the one restored from. This is the
+                 default, if it is in the store
+  --full         build on no parent, and have Firecracker write every page
   --working-set NAME  keep what the machine has touched since it was restored as a working set of
                  this snapshot; for machines restored with --engine file
   --keep-paused  leave a running machine paused afterwards
 
-On a parent, only the pages written since are stored (a Diff). Without one the snapshot is a base.
+With a parent, the snapshot stores only the pages written since (a Diff). Without one it is a base.
 The guest stands still only while Firecracker writes and disks are copied; indexing, checksums and
-digests come after it runs again. The store is made if it does not exist.
+digests come after it runs again. create makes the store if it does not exist.
 
 Examples:
   varve snapshot create web --tag base

@@ -21,9 +21,9 @@ export const command: Command = {
   A, B      two snapshots of machines with the same memory size; they need not be related
   --runs    list the runs of pages that differ
 
-Compares the memory as the guest sees it, page by page. What both take from the same place of the
-same layer is not read. Pages are 4 KiB, numbered in memory-file order. Disks are compared by their
-digests. The status is 0 whether or not they differ.
+Compares the memory as the guest sees it, page by page. Pages that both snapshots take from the same
+place of the same layer are not read. Pages are 4 KiB, numbered in memory-file order. Disks are
+compared by their digests. The exit status is 0 whether or not they differ.
 
 Examples:
   varve snapshot diff base monday

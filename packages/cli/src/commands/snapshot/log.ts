@@ -9,10 +9,9 @@ export const command: Command = {
   usage: 'usage: varve snapshot log REF [--json]',
   options: storeOption,
   help: `
-Shows the snapshot, the one it was taken on top of, and so on down to the base. That is history:
-restoring a snapshot needs none of the others, and one that is gone ends the list. Columns and JSON
-are those of varve snapshot ls, newest first; --json has "missing", the parent that is not in the
-store, too.
+Shows the snapshot, its parent, and so on down to the base. This is history only: a restore needs
+none of the parents. If a parent is gone, the list ends there. Columns and JSON are those of varve
+snapshot ls, newest first; --json also has "missing", the parent that is not in the store.
 
 Example:
   varve snapshot log monday`,

@@ -9,13 +9,13 @@ export const command: Command = {
   usage: 'usage: varve snapshot ls [--tree] [--json]',
   options: { ...storeOption, tree: { type: 'boolean' } },
   help: `
-  --tree    each snapshot below the one it was taken on top of; of several, the line that goes on
-            furthest stays in place and the others are set in
+  --tree    print each snapshot below its parent; if a parent has several children, the longest line
+            of descent stays in place and the others are indented
 
-DATA is the memory that the snapshot's own layer stores. LAYERS is how many layers its memory is
-composed of; a restore costs the same however many there are. Newest last. --json lists { id,
-parent, tags, createdAt, kind, memoryPages, dataBytes, layers, error }; what cannot be read of a
-damaged snapshot is null, and error says why.
+DATA is the memory that the snapshot's own layer stores. LAYERS is the number of layers that make up
+its memory; it does not change what a restore costs. Newest last. --json lists { id, parent, tags,
+createdAt, kind, memoryPages, dataBytes, layers, error }; if a snapshot is damaged, fields that
+cannot be read are null, and error says why.
 
 Examples:
   varve snapshot ls

@@ -7,10 +7,10 @@ export const command: Command = {
   usage: 'usage: varve snapshot rm REF...',
   options: storeOption,
   help: `
-Takes all tags of the snapshots away. The next varve gc removes them and what only they need; what
-other snapshots or running machines need stays. Snapshots taken on top of them stay whole. Until
-that gc, varve snapshot tag ID TAG takes it back. To remove one name of several: varve snapshot tag
---remove.
+Removes all tags of the snapshots. The next varve gc removes the snapshots, and the files that only
+they need. What other snapshots or running machines need stays. Children of the snapshots stay
+whole. Until that gc, varve snapshot tag ID TAG undoes the removal. To remove one name of several,
+use varve snapshot tag --remove.
 
 Example:
   varve snapshot rm monday && varve gc`,

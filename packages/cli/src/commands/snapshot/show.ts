@@ -10,9 +10,9 @@ export const command: Command = {
   help: `
   --extents  list every extent: which pages come from which page of which layer
 
-Shows when and where the snapshot was taken, the machine as Firecracker knew it, its disks, its
-layers base first and how much of each is still in use. STORES is data that the layer holds, IN USE
-the part that no later layer replaced. --json has the whole of Firecracker's machine configuration.
+Shows when and where the snapshot was taken, the machine as Firecracker knew it, its disks, and its
+layers, base first, with how much of each is still in use. STORES is the data that the layer holds,
+IN USE the part that no later layer replaced. --json has Firecracker's whole machine configuration.
 
 Examples:
   varve snapshot show base

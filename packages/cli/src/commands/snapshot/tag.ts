@@ -8,9 +8,9 @@ export const command: Command = {
   usage: 'usage: varve snapshot tag REF TAG... | varve snapshot tag --remove TAG...',
   options: { ...storeOption, remove: { type: 'boolean' } },
   help: `
-  TAG       1 to 128 of A-Z a-z 0-9 . _ -, not like an id; one that another snapshot has moves here
-  --remove  take the names away; a snapshot without any is removed by the next gc, unless a machine
-            needs it
+  TAG       1 to 128 of A-Z a-z 0-9 . _ -, not like an id; if another snapshot has it, it moves here
+  --remove  remove these names; the next gc removes a snapshot without names, unless a machine needs
+            it
 
 Examples:
   varve snapshot tag web-20260131-120000 golden

@@ -13,6 +13,6 @@ export const command = combineCommand({
     return commonOfWorkingSets(sets, least)
   },
   optionsHelp: '  --at-least K        how many sets must have a page; default half of them\n',
-  about: 'Pages that several of the sets have: what most runs need, without what only one of them touched.',
+  about: 'Pages that several of the sets have: those that most runs need, not those of a single run.',
   examples: `  varve ws common web:run1 web:run2 web:run3 --at-least 2 --to web:stable`,
 })

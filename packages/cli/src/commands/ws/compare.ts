@@ -15,11 +15,11 @@ export const command: Command = {
   usage: 'usage: varve ws compare A B [SET]... [--json]',
   options: { ...storeOption },
   help: `
-  A, B  what using A would do for the run in which B was recorded: COVERAGE is the share of B that A
-        brings, ONLY IN A was brought in vain, ONLY IN B is left to be faulted in
+  A, B  how well A would serve the run in which B was recorded: COVERAGE is the share of B that A
+        brings; pages ONLY IN A are brought in vain; pages ONLY IN B remain to be faulted in
   SET   with more than two: how each differs from the one before it and from the first (drift)
 
-JACCARD is the number of common pages over the number of pages in either: 1 for equal sets.
+JACCARD is the number of pages in both over the number of pages in either: 1 for equal sets.
 ${placeHelp}
 
 Examples:

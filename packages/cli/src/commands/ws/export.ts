@@ -12,8 +12,8 @@ export const command: Command = {
   FILE  the working-set file to make (docs/formats/working-set-v1.md); must not exist
 
 ${placeHelp}
-The way back is varve ws union FILE --to REF:NAME. For other tools, varve ws show SET --json --runs
-says the same as JSON.
+To bring the file back, use varve ws union FILE --to REF:NAME. For other tools, varve ws show SET
+--json --runs prints the same as JSON.
 
 Example:
   varve ws export monday:hello hello.ws`,

@@ -35,25 +35,26 @@ export const command: Command = {
   },
   help: `
   REF                restore this snapshot, record while COMMAND runs, end the machine
-  --machine NAME     record a running machine, from now on; it must come from a snapshot of the
-                     store, with no snapshot taken of it since; it goes on afterwards
-  COMMAND [ARG]...   makes the guest do the work; it finds the machine in the variables
+  --machine NAME     record a running machine from now on. It must come from a snapshot of the
+                     store, and no snapshot of it may have been taken since. It runs on afterwards
+  COMMAND [ARG]...   makes the guest do the work. It finds the machine in the variables
                      VARVE_MACHINE, VARVE_VSOCK and VARVE_CONSOLE. Without COMMAND, give --for
   --for SECONDS      end the recording after this time (with COMMAND: at the latest); default for
                      a COMMAND: 60
-  --save NAME        the name of the set in the snapshot; default "recorded" and the time. A set of
-                     that name is replaced
+  --save NAME        the name of the set in the snapshot; default "recorded" and the time. If a set
+                     has that name, it is replaced
   --recorders LIST   names with commas. pagemap (default) finds pages that are read and written;
                      mincore finds pages that came into the page cache, in more groups (it drops
                      the page cache first, and needs diff as well); diff finds written pages,
                      exactly; faults finds from the page server's answers exactly which pages are
-                     touched, in order, and which are written. Pages written with the content that
-                     they had count as only read; it says how many pages these may be
+                     touched, in order, and which are written. A page that is written with its old
+                     content counts as only read; faults says how many pages these may be
   --engine NAME      ${engineNames.join(', ')}; default file, for faults paged
   --max-pages N      end the recording once it has this many pages; default 1,048,576 (4 GiB)
 
-A page counts as only read if it was touched and not written to. The set is kept in the snapshot;
-nothing is kept if COMMAND fails. Pages that Firecracker touches are in it: a restore needs them.
+A page counts as only read if it was touched and not written to. The snapshot keeps the set; if
+COMMAND fails, nothing is kept. The set includes pages that Firecracker touches: a restore needs
+them.
 
 Examples:
   varve ws record monday --save hello -- ./invoke-hello.sh

@@ -7,7 +7,7 @@ export const command: Command = {
   usage: 'usage: varve ws rm REF:NAME... [--json]',
   options: { ...storeOption },
   help: `
-Takes working sets out of their snapshots. The snapshots stay as they are otherwise.
+Removes working sets from their snapshots. The snapshots do not change otherwise.
 
 Example:
   varve ws rm monday:hello`,
