@@ -1,26 +1,18 @@
 import { readdirSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { bootMicroGuest, touchedPages } from '@varve/lab'
+import { touchedPages } from '@varve/lab'
 import { captureSnapshot, dataPages, isVarveError, minus, pageSetFromPages } from 'varve'
-import { afterAll, beforeAll, expect, test } from 'vitest'
-import { openWorld, type World } from '../support/world.js'
+import { expect, test } from 'vitest'
+import { microWorldOfFile } from '../support/micro-world.js'
 
-let world: World
-beforeAll(async () => {
-  world = await openWorld()
-})
-afterAll(async () => {
-  await world[Symbol.asyncDispose]()
-})
+const world = microWorldOfFile()
 
 /** Scattered, so that Firecracker writes them one by one: some 40 ms, in which to abort. */
 const written = { start: 1000, count: 8000, stride: 3, order: 5 }
 
 test('after a Diff that was aborted on its way, no further Diff is taken over the old parent', async () => {
-  const { machine, console: guest } = await bootMicroGuest({
+  const { machine, console: guest } = await world.boot({
     memoryMib: 128,
-    binary: world.binary,
-    runtimeDirectory: world.runtimeDirectory,
   })
   await using _stop = machine
   await using _console = guest

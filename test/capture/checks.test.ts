@@ -1,5 +1,5 @@
 import { mkdirSync, readdirSync, writeFileSync } from 'node:fs'
-import { bootMicroGuest, buildMicroGuest, type MicroConsole, touchedPages } from '@varve/lab'
+import { buildMicroGuest, type MicroConsole, touchedPages } from '@varve/lab'
 import { withTmpfs } from '@varve/lab/testing'
 import {
   bootMachine,
@@ -13,25 +13,17 @@ import {
   type SnapshotStore,
   takeSnapshot,
 } from 'varve'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { openWorld, type World } from '../support/world.js'
+import { describe, expect, test } from 'vitest'
+import { microWorldOfFile } from '../support/micro-world.js'
 
-let world: World
-beforeAll(async () => {
-  world = await openWorld()
-})
-afterAll(async () => {
-  await world[Symbol.asyncDispose]()
-})
+const world = microWorldOfFile()
 
 const written = { start: 1000, count: 200, stride: 3, order: 5 }
 
 /** A machine with a snapshot `base` that has written since. */
 async function machineWithBase(): Promise<{ paused: PausedMachine; console: MicroConsole }> {
-  const { machine, console } = await bootMicroGuest({
+  const { machine, console } = await world.boot({
     memoryMib: 32,
-    binary: world.binary,
-    runtimeDirectory: world.runtimeDirectory,
   })
   const paused = await machine.pause()
   await captureSnapshot(paused, { store: world.store, tags: ['base'] })
@@ -163,10 +155,8 @@ describe('no room', () => {
 
   test('for the memory is WRITE_FAILED, with the path and the remedy', async () => {
     await withSmallStore(async (store) => {
-      const { machine, console } = await bootMicroGuest({
+      const { machine, console } = await world.boot({
         memoryMib: 64,
-        binary: world.binary,
-        runtimeDirectory: world.runtimeDirectory,
       })
       await using _machine = machine
       await using _console = console
@@ -183,14 +173,14 @@ describe('no room', () => {
 
   test('for the disks behind the memory costs nothing: it is held while Firecracker writes', async () => {
     await withSmallStore(async (store) => {
-      const kernel = world.path('micro.elf')
+      const kernel = world.kernel
       writeFileSync(kernel, buildMicroGuest())
       // Either fits alone, both do not.
       const path = world.path('data.img')
       writeFileSync(path, Buffer.alloc(14 * 2 ** 20, 7))
       await using machine = await bootMachine(
         { kernel, memoryMib: 16, vcpus: 1, disks: [{ id: 'data', path }] },
-        { binary: world.binary, runtimeDirectory: world.runtimeDirectory },
+        world.launch,
       )
       const paused = await machine.pause()
       await expect(captureSnapshot(paused, { store, base: 'Full' })).rejects.toMatchObject({

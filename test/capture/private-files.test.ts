@@ -1,28 +1,18 @@
-import { mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
-import { buildMicroGuest } from '@varve/lab'
 import { bootMachine, launchMachine } from 'varve'
-import { afterAll, beforeAll, expect, test } from 'vitest'
-import { openWorld, type World } from '../support/world.js'
+import { expect, test } from 'vitest'
+import { microWorldOfFile } from '../support/micro-world.js'
 
-let world: World
-let kernel: string
-beforeAll(async () => {
-  world = await openWorld()
-  kernel = world.path('micro.elf')
-  writeFileSync(kernel, buildMicroGuest())
-})
-afterAll(async () => {
-  await world[Symbol.asyncDispose]()
-})
+const world = microWorldOfFile()
 
-const here = (name: string) => ({ name, binary: world.binary, runtimeDirectory: world.runtimeDirectory })
+const here = (name: string) => ({ name, ...world.launch })
 const umaskOf = (pid: number) => /^Umask:\s+(\d+)$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]
 
 test('guest memory is for its user alone while Firecracker writes it into a directory that others can read', async () => {
   const directory = world.path('open')
   mkdirSync(directory, { mode: 0o755 })
-  await using machine = await bootMachine({ kernel, memoryMib: 512, vcpus: 1 }, here('secret'))
+  await using machine = await bootMachine({ kernel: world.kernel, memoryMib: 512, vcpus: 1 }, here('secret'))
   const paused = await machine.pause()
   const [statePath, memoryPath] = [join(directory, 'state'), join(directory, 'memory')]
   let written = false

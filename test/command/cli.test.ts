@@ -1,19 +1,14 @@
 import { readFileSync, statSync, writeFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { buildMicroGuest, MicroConsole } from '@varve/lab'
+import { MicroConsole } from '@varve/lab'
 import { isAlive, processIdentity } from 'varve'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, describe, expect, test } from 'vitest'
 import { varve } from '../support/cli.js'
-import { openWorld, type World } from '../support/world.js'
+import { microWorldOfFile } from '../support/micro-world.js'
 
-let world: World
-beforeAll(async () => {
-  world = await openWorld()
-  writeFileSync(world.path('micro.elf'), buildMicroGuest())
-})
+const world = microWorldOfFile()
 afterAll(async () => {
   await varve(world, 'stop', '--all')
-  await world[Symbol.asyncDispose]()
 })
 
 const machines = async () =>
@@ -26,7 +21,7 @@ const stateOf = async (id: string) => (await machines()).find((it) => it.id === 
 
 describe('machines outlive the command that started them', () => {
   test('boot says of huge pages that they cannot be in a snapshot', async () => {
-    const spec = { kernel: world.path('micro.elf'), memoryMib: 32, vcpus: 1, name: 'huge', hugePages: true }
+    const spec = { kernel: world.kernel, memoryMib: 32, vcpus: 1, name: 'huge', hugePages: true }
     writeFileSync(world.path('huge.json'), JSON.stringify(spec))
     // It boots or not, as the host has such pages or not.
     const { stderr } = await varve(world, 'boot', '--spec', 'huge.json')

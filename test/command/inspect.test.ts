@@ -1,6 +1,5 @@
 import { cpSync, mkdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
-import { bootMicroGuest } from '@varve/lab'
 import {
   captureSnapshot,
   countPages,
@@ -10,18 +9,16 @@ import {
   replaceRegions,
   writeCrc,
 } from 'varve'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { beforeAll, describe, expect, test } from 'vitest'
 import { varve } from '../support/cli.js'
-import { openWorld, type World } from '../support/world.js'
+import { microWorldOfFile } from '../support/micro-world.js'
 
 const golden = (name: string) => fileURLToPath(new URL(`../golden/firecracker/${name}`, import.meta.url))
 const MiB = 2 ** 20
 
-let world: World
-const where = () => ({ binary: world.binary, runtimeDirectory: world.runtimeDirectory })
+const world = microWorldOfFile()
 beforeAll(async () => {
-  world = await openWorld()
-  const { machine, console } = await bootMicroGuest({ ...where(), memoryMib: 32 })
+  const { machine, console } = await world.boot({ memoryMib: 32 })
   await using base = await machine.pause()
   await base.snapshot({ type: 'Full', ...filesOf('base') })
   const running = await base.resume()
@@ -34,9 +31,6 @@ const filesOf = (name: string) => {
   mkdirSync(world.path(`snaps/${name}`), { recursive: true })
   return { statePath: world.path(`snaps/${name}/state`), memoryPath: world.path(`snaps/${name}/memory`) }
 }
-afterAll(async () => {
-  await world[Symbol.asyncDispose]()
-})
 
 describe('varve inspect', () => {
   test('a snapshot that Firecracker has just written, with its Diff', async () => {
@@ -92,7 +86,7 @@ describe('varve inspect', () => {
       { guestAddress: 20 * MiB, sizeBytes: 12 * MiB },
     ])
     writeFileSync(`${to}/state`, split)
-    await using machine = await (await launchMachine(where())).load({
+    await using machine = await (await launchMachine(world.launch)).load({
       statePath: `${to}/state`,
       memory: { backend: 'File', path: `${to}/memory` },
     })

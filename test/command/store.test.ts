@@ -1,28 +1,24 @@
 import { cpSync, existsSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { buildMicroGuest } from '@varve/lab'
 import { compareImages, connectMachine, pageSetFromPages, runsOf, writeWorkingSet } from 'varve'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { commandsIn, startVarve, varve } from '../support/cli.js'
-import { openWorld, type World } from '../support/world.js'
+import { microWorldOfFile } from '../support/micro-world.js'
 
 /** What the guest is told to write before each snapshot. */
 const first = { start: 1024, count: 40 }
 const second = { start: 2000, count: 60, stride: 2 }
 const zeroed = { start: 1030, count: 10 }
 
-let world: World
+const world = microWorldOfFile()
 /** By tag. */
 const ids: Record<string, string> = {}
 
 beforeAll(async () => {
-  world = await openWorld()
-  writeFileSync(world.path('micro.elf'), buildMicroGuest())
   await right('boot', '--kernel', 'micro.elf', '--memory', '32', '--name', 'web')
 })
 afterAll(async () => {
   await varve(world, 'stop', '--all')
-  await world[Symbol.asyncDispose]()
 })
 
 const { right, json, text, refused, consoleOf } = commandsIn(() => world)

@@ -1,27 +1,20 @@
 import { spawnSync } from 'node:child_process'
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { buildMicroGuest } from '@varve/lab'
-import { openLocalStore, pagesOf, presentPages, readWorkingSet } from 'varve'
+import { pagesOf, presentPages, readWorkingSet } from 'varve'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { commandsIn, startVarve, varve } from '../support/cli.js'
-import { openWorld, type World } from '../support/world.js'
+import { microWorldOfFile } from '../support/micro-world.js'
 
 /** The guest's own pages, and Firecracker's: below these and behind them nothing is told to be touched. */
 const written = { start: 2000, count: 60, stride: 2 }
 const filled = { start: 1024, count: 2000 }
 
-let world: World
-/** On disk also where os.tmpdir() is a tmpfs, whose pages never leave the page cache. */
-let disk: string
+const world = microWorldOfFile({ onDisk: true })
 const { right, json, text, refused, consoleOf } = commandsIn(() => world)
 
 beforeAll(async () => {
-  const opened = await openWorld()
-  disk = mkdtempSync('/var/tmp/varve-ws-')
-  world = { ...opened, store: await openLocalStore(join(disk, 'store'), { create: true }) }
-  writeFileSync(world.path('micro.elf'), buildMicroGuest())
   // Reads page 1100 and 30 more, writes 60: as an agent in the guest would be told to.
   writeFileSync(
     world.path('work.sh'),
@@ -37,8 +30,6 @@ echo "$VARVE_MACHINE $1" >machine
 })
 afterAll(async () => {
   await varve(world, 'stop', '--all')
-  rmSync(disk, { recursive: true })
-  await world[Symbol.asyncDispose]()
 })
 
 const told = {

@@ -1,20 +1,18 @@
-import { readFileSync, writeFileSync } from 'node:fs'
-import { bootMicroGuest, buildMicroGuest, MicroConsole } from '@varve/lab'
+import { readFileSync } from 'node:fs'
+import { MicroConsole } from '@varve/lab'
 import { captureSnapshot } from 'varve'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { layeredRestore } from '../../examples/layered-restore.js'
 import { recordWork } from '../../examples/record-working-set.js'
-import { openWorld, type World } from '../support/world.js'
+import { microWorldOfFile } from '../support/micro-world.js'
 
-let world: World
+const world = microWorldOfFile()
 const before = { ...process.env }
 beforeAll(async () => {
-  world = await openWorld()
   process.env.VARVE_RUNTIME_DIR = world.runtimeDirectory
 })
 afterAll(async () => {
   process.env = before
-  await world[Symbol.asyncDispose]()
 })
 
 test.each(['README.md', 'docs/guides/working-sets.md'])('%s shows its example as it is', (document) => {
@@ -24,13 +22,12 @@ test.each(['README.md', 'docs/guides/working-sets.md'])('%s shows its example as
 })
 
 test('the example of the README runs', async () => {
-  writeFileSync(world.path('micro.elf'), buildMicroGuest())
-  expect(await layeredRestore(world.path('micro.elf'))).toBe('Running')
+  expect(await layeredRestore(world.kernel)).toBe('Running')
 })
 
 test('the example of the guide to working sets runs', async () => {
   const directory = world.path('store')
-  const { machine, console } = await bootMicroGuest({ memoryMib: 32, ...world })
+  const { machine, console } = await world.boot({ memoryMib: 32 })
   await using _console = console
   await using _machine = machine
   await console.write({ start: 1000, count: 3000 }, 1)

@@ -4,20 +4,14 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { readRows } from '@varve/lab'
 import { listMachines } from 'varve'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { startVarve, varve } from '../support/cli.js'
-import { openWorld, type World } from '../support/world.js'
+import { microWorldOfFile } from '../support/micro-world.js'
 
 const cold = fileURLToPath(new URL('../support/cold.experiment.mjs', import.meta.url))
 const boots = fileURLToPath(new URL('../support/boots.experiment.mjs', import.meta.url))
 
-let world: World
-beforeAll(async () => {
-  world = await openWorld()
-})
-afterAll(async () => {
-  await world[Symbol.asyncDispose]()
-})
+const world = microWorldOfFile()
 
 const lines = (path: string) => (existsSync(path) ? readFileSync(path, 'utf8').split('\n').length - 1 : 0)
 

@@ -1,7 +1,6 @@
 import { closeSync, openSync, readSync, statSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import {
-  bootMicroGuest,
   expectedPage,
   firecrackerBootPages,
   firecrackerLoadPages,
@@ -13,29 +12,14 @@ import {
   sumOfPages,
   touchedPages,
 } from '@varve/lab'
-import { isVarveError, launchMachine, type VarveError } from 'varve'
+import { launchMachine } from 'varve'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { openWorld, type World } from '../support/world.js'
+import { failure } from '../support/failure.js'
+import { microWorldOfFile } from '../support/micro-world.js'
 
-let world: World
-beforeAll(async () => {
-  world = await openWorld()
-})
-afterAll(async () => {
-  await world[Symbol.asyncDispose]()
-})
+const world = microWorldOfFile()
 
-const launch = () => ({ binary: world.binary, runtimeDirectory: world.runtimeDirectory })
-const boot = (memoryMib: number) => bootMicroGuest({ memoryMib, ...launch() })
-
-async function failure(promise: Promise<unknown>): Promise<VarveError> {
-  const error = await promise.then(
-    () => new Error('expected a rejection'),
-    (reason: unknown) => reason,
-  )
-  if (!isVarveError(error)) throw error
-  return error
-}
+const boot = (memoryMib: number) => world.boot({ memoryMib })
 
 function* pagesOfFile(path: string, pages: Iterable<number>): Generator<[number, Buffer]> {
   const fd = openSync(path, 'r')
@@ -229,7 +213,7 @@ describe('which pages a guest touches', () => {
     const base = { statePath: world.path('base.state'), memoryPath: world.path('base.mem') }
     await (await machine.pause()).snapshot({ type: 'Full', ...base })
 
-    const launched = await launchMachine(launch())
+    const launched = await launchMachine(world.launch)
     await using _launched = launched
     await using twin = MicroConsole.attach(launched.paths)
     const memory = { backend: 'File', path: base.memoryPath } as const
@@ -303,7 +287,7 @@ describe('snapshots', () => {
     expect(await console.verify(run, 1)).toBe(100)
 
     for (let clone = 0; clone < 6; clone++) {
-      const launched = await launchMachine(launch())
+      const launched = await launchMachine(world.launch)
       await using _launched = launched
       await using twin = MicroConsole.attach(launched.paths)
       const memory = { backend: 'File', path: memoryPath } as const
@@ -337,7 +321,7 @@ describe('snapshots', () => {
       running = await paused.resume()
       expect(await asked).toEqual({ count: 300, value })
 
-      const launched = await launchMachine(launch())
+      const launched = await launchMachine(world.launch)
       await using _launched = launched
       await using twin = MicroConsole.attach(launched.paths)
       await launched.loadAndResume({ statePath, memory: { backend: 'File', path: memoryPath } })

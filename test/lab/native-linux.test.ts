@@ -7,17 +7,13 @@ import {
   prepareGuest,
 } from '@varve/lab'
 import { checkHost, recallLinuxVerdict, restoreMachine } from 'varve'
-import { afterAll, beforeAll, expect, test } from 'vitest'
-import { openWorld, type World } from '../support/world.js'
+import { beforeAll, expect, test } from 'vitest'
+import { microWorldOfFile } from '../support/micro-world.js'
 
-let world: World
+const world = microWorldOfFile()
 let boots: boolean
 beforeAll(async () => {
-  world = await openWorld()
   boots = await nativeLinuxBoots({ binary: world.binary })
-})
-afterAll(async () => {
-  await world[Symbol.asyncDispose]()
 })
 
 test('whether Linux boots on this KVM is found by trying, remembered, and told by doctor', async () => {
@@ -39,17 +35,16 @@ test('where it boots, it answers natively; where it does not, the nested lab is 
     expect(kvm?.remedy).toContain('nested lab')
     return
   }
-  const { store, binary, runtimeDirectory } = world
+  const { store, launch } = world
   const functions = [labFunction('hello'), labFunction('matmul')]
   const { entry } = await prepareGuest({
     store,
     tags: ['native'],
     functions,
     guest: await guestHere(),
-    binary,
-    runtimeDirectory,
+    ...launch,
   })
-  const { machine } = await restoreMachine(store, entry.id, { binary, runtimeDirectory })
+  const { machine } = await restoreMachine(store, entry.id, launch)
   await using clone = machine
   for (const fn of functions)
     expect(await invokeFunction(connectAgent(clone), fn, 'b')).toMatchObject({ fault: null })

@@ -14,7 +14,6 @@ import {
   writeFileSync,
 } from 'node:fs'
 import { join } from 'node:path'
-import { buildMicroGuest } from '@varve/lab'
 import {
   copyDisk,
   type DiskSource,
@@ -23,14 +22,13 @@ import {
   listMachines,
   type MachineSpec,
   type PausedMachine,
-  VarveError,
 } from 'varve'
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
-import { openWorld, type World } from '../support/world.js'
+import { beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { failure } from '../support/failure.js'
+import { microWorldOfFile } from '../support/micro-world.js'
 
 // The micro guest drives no disk; Firecracker opens the files all the same, and which file it has open is what counts.
-let world: World
-let kernel: string
+const world = microWorldOfFile()
 /** The user's files: a disk to write to and one to read, and a snapshot of a machine that has both. */
 let data: string
 let fixed: string
@@ -39,9 +37,6 @@ const memoryMib = 32
 const dataBytes = 3 * 1024 * 1024
 
 beforeAll(async () => {
-  world = await openWorld()
-  kernel = world.path('micro.elf')
-  writeFileSync(kernel, buildMicroGuest())
   data = disk('data.img', dataBytes, 1)
   fixed = disk('fixed.img', 1024 * 1024, 2)
   await using machine = await booted('first')
@@ -54,9 +49,6 @@ beforeAll(async () => {
   // As a layer's footer does; every load here is from such a file.
   appendFileSync(snapshot.memoryPath, 'bytes behind the regions')
 })
-afterAll(async () => {
-  await world[Symbol.asyncDispose]()
-})
 beforeEach(() => {
   expect(listMachines(world.runtimeDirectory)).toEqual([])
 })
@@ -67,10 +59,10 @@ function disk(name: string, bytes: number, filler: number): string {
 }
 
 const launch = (name: string, options: LaunchMachineOptions = {}) =>
-  launchMachine({ name, binary: world.binary, runtimeDirectory: world.runtimeDirectory, ...options })
+  launchMachine({ name, ...world.launch, ...options })
 
 const spec = (): MachineSpec => ({
-  kernel,
+  kernel: world.kernel,
   memoryMib,
   vcpus: 1,
   rootDisk: { path: fixed, readOnly: true },
@@ -130,15 +122,6 @@ function opened(pid: number, path: string): string | undefined {
     return (flags & 3) === 2 ? 'rw' : 'r'
   }
   return undefined
-}
-
-async function failure(promise: Promise<unknown>): Promise<VarveError> {
-  const error = await promise.then(
-    () => new Error('expected a rejection'),
-    (reason: unknown) => reason,
-  )
-  expect(error).toBeInstanceOf(VarveError)
-  return error as VarveError
 }
 
 describe('without a jailer', () => {

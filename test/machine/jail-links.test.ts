@@ -9,21 +9,15 @@ import {
   writeFileSync,
 } from 'node:fs'
 import { join } from 'node:path'
-import { buildMicroGuest } from '@varve/lab'
 import { bootMachine, captureSnapshot, type PausedMachine, takeSnapshot } from 'varve'
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
-import { openWorld, type World } from '../support/world.js'
+import { beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { microWorldOfFile } from '../support/micro-world.js'
 
 const uid = 12345
-let world: World
+const world = microWorldOfFile()
 beforeAll(async () => {
-  world = await openWorld()
-  writeFileSync(world.path('micro.elf'), buildMicroGuest())
   mkdirSync(world.path('jails'), { mode: 0o700 })
   mkdirSync(world.path('victim'), { mode: 0o700 })
-})
-afterAll(async () => {
-  await world[Symbol.asyncDispose]()
 })
 
 const victim = () => world.path('victim/data')
@@ -44,8 +38,8 @@ async function takenOver(name: string): Promise<TakenOver> {
   chownSync(own, uid, uid)
   const jailer = { uid, gid: uid, chrootBaseDir: world.path('jails') }
   const machine = await bootMachine(
-    { name, kernel: world.path('micro.elf'), memoryMib: 16, vcpus: 1, disks: [{ id: 'data', path: own }] },
-    { binary: world.binary, runtimeDirectory: world.runtimeDirectory, jailer },
+    { name, kernel: world.kernel, memoryMib: 16, vcpus: 1, disks: [{ id: 'data', path: own }] },
+    { ...world.launch, jailer },
   )
   const paused = await machine.pause()
   const root = join((await paused.disks())[0]?.hostPath as string, '..')

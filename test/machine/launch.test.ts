@@ -3,29 +3,14 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSy
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
-import { bootMachine, isAlive, launchMachine, listMachines, type ProcessIdentity, VarveError } from 'varve'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { openWorld, type World } from '../support/world.js'
+import { bootMachine, isAlive, launchMachine, listMachines, type ProcessIdentity } from 'varve'
+import { describe, expect, test } from 'vitest'
+import { failure } from '../support/failure.js'
+import { microWorldOfFile } from '../support/micro-world.js'
 
-let world: World
-beforeAll(async () => {
-  world = await openWorld()
-})
-afterAll(async () => {
-  await world[Symbol.asyncDispose]()
-})
+const world = microWorldOfFile()
 
-const launch = (name: string) =>
-  launchMachine({ name, binary: world.binary, runtimeDirectory: world.runtimeDirectory })
-
-async function failure(promise: Promise<unknown>): Promise<VarveError> {
-  const error = await promise.then(
-    () => new Error('expected a rejection'),
-    (reason: unknown) => reason,
-  )
-  expect(error).toBeInstanceOf(VarveError)
-  return error as VarveError
-}
+const launch = (name: string) => launchMachine({ name, ...world.launch })
 
 describe('launching Firecracker', () => {
   test('a VM has a private directory, answers, and leaves nothing', async () => {
@@ -81,8 +66,7 @@ describe('launching Firecracker', () => {
   test('a launch whose signal times out leaves nothing', async () => {
     const error = await failure(
       launchMachine({
-        binary: world.binary,
-        runtimeDirectory: world.runtimeDirectory,
+        ...world.launch,
         signal: AbortSignal.timeout(1),
       }),
     )
@@ -103,10 +87,7 @@ describe('launching Firecracker', () => {
 
   test('a failed boot leaves nothing and says why', async () => {
     const error = await failure(
-      bootMachine(
-        { kernel: world.path('absent'), memoryMib: 32, vcpus: 1 },
-        { binary: world.binary, runtimeDirectory: world.runtimeDirectory },
-      ),
+      bootMachine({ kernel: world.path('absent'), memoryMib: 32, vcpus: 1 }, world.launch),
     )
     expect(error).toMatchObject({ code: 'NOT_FOUND', details: { kind: 'file', field: 'kernel' } })
     expect(listMachines(world.runtimeDirectory)).toEqual([])
@@ -115,8 +96,7 @@ describe('launching Firecracker', () => {
   test('a VMM that was killed is MACHINE_EXITED for a question as for a step, at once and later', async () => {
     await using machine = await launchMachine({
       name: 'gone',
-      binary: world.binary,
-      runtimeDirectory: world.runtimeDirectory,
+      ...world.launch,
     })
     process.kill(machine.pid, 'SIGKILL')
     const outcome = { code: 'MACHINE_EXITED', message: expect.stringMatching(/gone ended .*SIGKILL/) }
@@ -142,8 +122,7 @@ describe('launching Firecracker', () => {
     mkdirSync(chrootBaseDir, { mode: 0o700 })
     const machine = await launchMachine({
       name: 'jailed',
-      binary: world.binary,
-      runtimeDirectory: world.runtimeDirectory,
+      ...world.launch,
       jailer: { uid: 12345, gid: 12345, chrootBaseDir },
     })
     try {
@@ -168,8 +147,7 @@ describe('the jailer’s cgroups', () => {
     const cgroupVersion = existsSync('/sys/fs/cgroup/cgroup.controllers') ? 2 : 1
     const machine = await launchMachine({
       name: 'grouped',
-      binary: world.binary,
-      runtimeDirectory: world.runtimeDirectory,
+      ...world.launch,
       jailer: { uid: 12345, gid: 12345, chrootBaseDir, cgroupVersion, cgroups: ['pids.max=64'] },
     })
     await using _stop = machine

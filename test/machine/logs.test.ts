@@ -1,27 +1,15 @@
 import { execFileSync } from 'node:child_process'
-import { appendFileSync, existsSync, readFileSync, readlinkSync, statSync, writeFileSync } from 'node:fs'
+import { appendFileSync, existsSync, readFileSync, readlinkSync, statSync } from 'node:fs'
 import { join } from 'node:path'
-import { buildMicroGuest, MicroConsole } from '@varve/lab'
+import { MicroConsole } from '@varve/lab'
 import { bootMachine, connectMachine, listMachines, logUse, type RunningMachine } from 'varve'
-import { afterAll, beforeAll, expect, test } from 'vitest'
-import { openWorld, type World } from '../support/world.js'
+import { expect, test } from 'vitest'
+import { microWorldOfFile } from '../support/micro-world.js'
 
-let world: World
-let kernel: string
-beforeAll(async () => {
-  world = await openWorld()
-  kernel = world.path('micro.elf')
-  writeFileSync(kernel, buildMicroGuest())
-})
-afterAll(async () => {
-  await world[Symbol.asyncDispose]()
-})
+const world = microWorldOfFile()
 
 const boot = (name: string) =>
-  bootMachine(
-    { kernel, memoryMib: 16, vcpus: 1 },
-    { name, binary: world.binary, runtimeDirectory: world.runtimeDirectory },
-  )
+  bootMachine({ kernel: world.kernel, memoryMib: 16, vcpus: 1 }, { name, ...world.launch })
 
 const mib = 2 ** 20
 /** As Firecracker does for a guest that never stops talking. */

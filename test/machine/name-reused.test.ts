@@ -1,23 +1,13 @@
 import { spawnSync } from 'node:child_process'
-import { writeFileSync } from 'node:fs'
-import { buildMicroGuest, MicroConsole } from '@varve/lab'
+import { MicroConsole } from '@varve/lab'
 import { bootMachine, connectMachine, type RunningMachine } from 'varve'
-import { afterAll, beforeAll, expect, test } from 'vitest'
-import { openWorld, type World } from '../support/world.js'
+import { expect, test } from 'vitest'
+import { microWorldOfFile } from '../support/micro-world.js'
 
-let world: World
-let kernel: string
-beforeAll(async () => {
-  world = await openWorld()
-  kernel = world.path('micro.elf')
-  writeFileSync(kernel, buildMicroGuest())
-})
-afterAll(async () => {
-  await world[Symbol.asyncDispose]()
-})
+const world = microWorldOfFile()
 
-const spec = () => ({ kernel, memoryMib: 32, vcpus: 1 })
-const options = (name: string) => ({ name, binary: world.binary, runtimeDirectory: world.runtimeDirectory })
+const spec = () => ({ kernel: world.kernel, memoryMib: 32, vcpus: 1 })
+const options = (name: string) => ({ name, ...world.launch })
 const boot = (name: string) => bootMachine(spec(), options(name))
 
 /** Another process finds the machine dead, and boots one with its name, while this process runs nothing. */

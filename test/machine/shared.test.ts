@@ -1,7 +1,6 @@
 import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { buildMicroGuest } from '@varve/lab'
 import {
   bootMachine,
   captureSnapshot,
@@ -15,45 +14,26 @@ import {
   type RunningMachine,
   restoreMachine,
   stopMachine,
-  VarveError,
 } from 'varve'
 import { tryLock } from 'varve/testing'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { openWorld, type World } from '../support/world.js'
+import { describe, expect, test } from 'vitest'
+import { failure } from '../support/failure.js'
+import { microWorldOfFile } from '../support/micro-world.js'
 
-let world: World
-let kernel: string
-beforeAll(async () => {
-  world = await openWorld()
-  kernel = world.path('micro.elf')
-  writeFileSync(kernel, buildMicroGuest())
-})
-afterAll(async () => {
-  await world[Symbol.asyncDispose]()
-})
+const world = microWorldOfFile()
 
 const options = (name: string): LaunchMachineOptions => ({
   name,
-  binary: world.binary,
-  runtimeDirectory: world.runtimeDirectory,
+  ...world.launch,
 })
 const launch = (name: string) => launchMachine(options(name))
-const boot = (name: string) => bootMachine({ kernel, memoryMib: 32, vcpus: 1 }, options(name))
+const boot = (name: string) => bootMachine({ kernel: world.kernel, memoryMib: 32, vcpus: 1 }, options(name))
 const connect = (name: string) => connectMachine(name, { runtimeDirectory: world.runtimeDirectory })
 
 let taken = 0
 const full = (machine: PausedMachine) => {
   const place = world.path(`snapshot-${taken++}`)
   return machine.snapshot({ type: 'Full', statePath: `${place}.state`, memoryPath: place })
-}
-
-async function failure(promise: Promise<unknown>): Promise<VarveError> {
-  const error = await promise.then(
-    () => new Error('expected a rejection'),
-    (reason: unknown) => reason,
-  )
-  expect(error).toBeInstanceOf(VarveError)
-  return error as VarveError
 }
 
 describe('two handles of one machine, as two processes have them', () => {

@@ -1,5 +1,3 @@
-import { writeFileSync } from 'node:fs'
-import { buildMicroGuest } from '@varve/lab'
 import {
   bootMachine,
   type LaunchedMachine,
@@ -8,17 +6,10 @@ import {
   type RunningMachine,
   VarveError,
 } from 'varve'
-import { afterAll, beforeAll, expect, test } from 'vitest'
-import { openWorld, type World } from '../support/world.js'
+import { expect, test } from 'vitest'
+import { microWorldOfFile } from '../support/micro-world.js'
 
-let world: World
-beforeAll(async () => {
-  world = await openWorld()
-  writeFileSync(world.path('micro.elf'), buildMicroGuest())
-})
-afterAll(async () => {
-  await world[Symbol.asyncDispose]()
-})
+const world = microWorldOfFile()
 
 /** Never called. `tsc -b` checks this file: each line below must be an error, or the build fails. */
 function illegalSteps(launched: LaunchedMachine, running: RunningMachine, paused: PausedMachine): unknown[] {
@@ -49,13 +40,10 @@ const code = (promise: Promise<unknown>) =>
   )
 
 test('a handle from an earlier state fails clearly, and the machine is unharmed', async () => {
-  const launch = { binary: world.binary, runtimeDirectory: world.runtimeDirectory }
-  const launched = await launchMachine(launch)
+  const launched = await launchMachine(world.launch)
   await using _machine = launched
-  const running = await launched.boot({ kernel: world.path('micro.elf'), memoryMib: 16, vcpus: 1 })
-  expect(await code(launched.boot({ kernel: world.path('micro.elf'), memoryMib: 16, vcpus: 1 }))).toBe(
-    'MACHINE_STATE',
-  )
+  const running = await launched.boot({ kernel: world.kernel, memoryMib: 16, vcpus: 1 })
+  expect(await code(launched.boot({ kernel: world.kernel, memoryMib: 16, vcpus: 1 }))).toBe('MACHINE_STATE')
   const paused = await running.pause()
   expect(await code(running.pause())).toBe('MACHINE_STATE')
   const again = await paused.resume()
@@ -71,11 +59,7 @@ test('a handle from an earlier state fails clearly, and the machine is unharmed'
 test('a Diff over a snapshot that the log does not count from is refused', async () => {
   const { captureSnapshot } = await import('varve')
   const { store } = world
-  const launch = { binary: world.binary, runtimeDirectory: world.runtimeDirectory }
-  await using machine = await bootMachine(
-    { kernel: world.path('micro.elf'), memoryMib: 16, vcpus: 1 },
-    launch,
-  )
+  await using machine = await bootMachine({ kernel: world.kernel, memoryMib: 16, vcpus: 1 }, world.launch)
   let paused = await machine.pause()
   await captureSnapshot(paused, { store, tags: ['a'] })
   paused = await (await paused.resume()).pause()
@@ -96,16 +80,12 @@ test('a Diff over a snapshot that the log does not count from is refused', async
 
 test('pages that a load wrote are not lost behind an unsealed snapshot', async () => {
   const { captureSnapshot, restoreMachine } = await import('varve')
-  const launch = { binary: world.binary, runtimeDirectory: world.runtimeDirectory }
   const { store } = world
   {
-    await using machine = await bootMachine(
-      { kernel: world.path('micro.elf'), memoryMib: 16, vcpus: 1 },
-      launch,
-    )
+    await using machine = await bootMachine({ kernel: world.kernel, memoryMib: 16, vcpus: 1 }, world.launch)
     await captureSnapshot(await machine.pause(), { store, tags: ['load-base'] })
   }
-  const { machine } = await restoreMachine(store, 'load-base', { ...launch, resume: false })
+  const { machine } = await restoreMachine(store, 'load-base', { ...world.launch, resume: false })
   await using _machine = machine
   await machine.snapshot({
     type: 'Diff',

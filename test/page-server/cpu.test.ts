@@ -1,24 +1,20 @@
 import { readdirSync, readFileSync } from 'node:fs'
-import { bootMicroGuest, MicroConsole } from '@varve/lab'
+import { MicroConsole } from '@varve/lab'
 import { captureSnapshot, restoreMachine } from 'varve'
 import { threadCpus } from 'varve/testing'
-import { afterAll, beforeAll, expect, test } from 'vitest'
-import { openWorld, type World } from '../support/world.js'
+import { beforeAll, expect, test } from 'vitest'
+import { microWorldOfFile } from '../support/micro-world.js'
 
 const pattern = { start: 1000, count: 2000, order: 3 }
 
-let world: World
+const world = microWorldOfFile()
 beforeAll(async () => {
-  world = await openWorld()
-  const { machine, console } = await bootMicroGuest({ memoryMib: 32, ...launch() })
+  const { machine, console } = await world.boot({ memoryMib: 32 })
   await using _console = console
   await using _machine = machine
   await console.write(pattern, 1)
   await captureSnapshot(await machine.pause(), { store: world.store, tags: ['base'] })
 })
-afterAll(() => world[Symbol.asyncDispose]())
-
-const launch = () => ({ binary: world.binary, runtimeDirectory: world.runtimeDirectory })
 
 /** The name and the CPUs of each thread, as the kernel tells them. */
 function placesOf(pid: number): readonly { readonly name: string; readonly cpus: string }[] {
@@ -32,9 +28,14 @@ function placesOf(pid: number): readonly { readonly name: string; readonly cpus:
 test('faults are answered, and the vCPU runs, where it was asked for, for as long as the VM is there', async () => {
   const cpu = threadCpus(0).at(-1) as number
   const anywhere = readFileSync('/proc/self/status', 'utf8').match(/^Cpus_allowed_list:\t(.*)$/m)?.[1]
-  const placed = await restoreMachine(world.store, 'base', { ...launch(), engine: 'paged', faultCpu: cpu })
+  const placed = await restoreMachine(world.store, 'base', {
+    ...world.launch,
+    engine: 'paged',
+    faultCpu: cpu,
+  })
   await using _placed = placed.machine
-  await using other = (await restoreMachine(world.store, 'base', { ...launch(), engine: 'paged' })).machine
+  await using other = (await restoreMachine(world.store, 'base', { ...world.launch, engine: 'paged' }))
+    .machine
   await using console = MicroConsole.attach(placed.machine.paths)
   expect(await console.verify(pattern, 1, { words: 1 })).toBe(pattern.count)
 
@@ -50,8 +51,9 @@ test('faults are answered, and the vCPU runs, where it was asked for, for as lon
 })
 
 test('a CPU that is not there ends the restore, and nobody else’s VM', async () => {
-  await using other = (await restoreMachine(world.store, 'base', { ...launch(), engine: 'paged' })).machine
-  const asked = restoreMachine(world.store, 'base', { ...launch(), engine: 'paged', faultCpu: 8000 })
+  await using other = (await restoreMachine(world.store, 'base', { ...world.launch, engine: 'paged' }))
+    .machine
+  const asked = restoreMachine(world.store, 'base', { ...world.launch, engine: 'paged', faultCpu: 8000 })
   await expect(asked).rejects.toMatchObject({ code: 'INVALID_ARGUMENT', message: /CPU 8000/ })
   await using console = MicroConsole.attach(other.paths)
   expect(await console.verify(pattern, 1, { words: 1 })).toBe(pattern.count)

@@ -1,25 +1,17 @@
 import { execFile } from 'node:child_process'
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
-import { buildMicroGuest } from '@varve/lab'
-import { openLocalStore } from 'varve'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { commandsIn, varve } from '../support/cli.js'
-import { openWorld, type World } from '../support/world.js'
+import { microWorldOfFile } from '../support/micro-world.js'
 
 const entry = fileURLToPath(new URL('../../packages/cli/bin/varve.js', import.meta.url))
 
-let world: World
-let disk: string
+const world = microWorldOfFile({ onDisk: true })
 const { right, consoleOf } = commandsIn(() => world)
 
 beforeAll(async () => {
-  const opened = await openWorld()
-  disk = mkdtempSync('/var/tmp/varve-around-')
-  world = { ...opened, store: await openLocalStore(join(disk, 'store'), { create: true }) }
-  writeFileSync(world.path('micro.elf'), buildMicroGuest())
   // Reads 300 pages, 6 apart, of a file that is in the page cache.
   writeFileSync(world.path('work.sh'), `printf '\\030''1 read 1100 300 6 1\\n' >"$VARVE_CONSOLE"; sleep 1`)
   await right('boot', '--kernel', 'micro.elf', '--memory', '32', '--name', 'web')
@@ -33,8 +25,6 @@ beforeAll(async () => {
 })
 afterAll(async () => {
   await varve(world, 'stop', '--all')
-  rmSync(disk, { recursive: true })
-  await world[Symbol.asyncDispose]()
 })
 
 /**

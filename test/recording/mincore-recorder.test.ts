@@ -1,6 +1,4 @@
-import { mkdtempSync, rmSync } from 'node:fs'
-import { join } from 'node:path'
-import { bootMicroGuest, MicroConsole, touchedPages } from '@varve/lab'
+import { MicroConsole, touchedPages } from '@varve/lab'
 import {
   captureSnapshot,
   classifyRun,
@@ -9,7 +7,6 @@ import {
   indexMemoryFile,
   launchMachine,
   minus,
-  openLocalStore,
   type PageSet,
   pageSetFromPages,
   pageSetFromRuns,
@@ -18,24 +15,12 @@ import {
   union,
   zeroPages,
 } from 'varve'
-import { afterAll, beforeAll, expect, test } from 'vitest'
-import { openWorld, type World } from '../support/world.js'
+import { expect, test } from 'vitest'
+import { microWorldOfFile } from '../support/micro-world.js'
 
 const memoryMib = 64
 
-let world: World
-/** On disk also where os.tmpdir() is a tmpfs, whose pages never leave the page cache. */
-let disk: string
-beforeAll(async () => {
-  world = await openWorld()
-  disk = mkdtempSync('/var/tmp/varve-mincore-')
-})
-afterAll(async () => {
-  rmSync(disk, { recursive: true })
-  await world[Symbol.asyncDispose]()
-})
-
-const launch = () => ({ binary: world.binary, runtimeDirectory: world.runtimeDirectory })
+const world = microWorldOfFile({ onDisk: true })
 
 const list = (set: PageSet): number[] => [...pagesOf(set)]
 
@@ -45,22 +30,22 @@ const writes = { start: 9000, count: 30, stride: 100, order: 6 }
 const zeros = { start: 14000, count: 10, stride: 100 }
 
 test('what a restored guest touches is present, what it wrote is in the next Diff, the rest is read-only', async () => {
-  const guest = await bootMicroGuest({ memoryMib, ...launch() })
+  const guest = await world.boot({ memoryMib })
   await using machine = guest.machine
   await using console = guest.console
   await console.write({ start: 1000, count: 15000 }, 1)
   const basePaused = await machine.pause()
-  const store = await openLocalStore(join(disk, 'store'), { create: true })
+  const { store } = world
   await captureSnapshot(basePaused, { store, tags: ['base'] })
   const running = await basePaused.resume()
   await console.write({ start: 2000, count: 3000 }, 2)
   await captureSnapshot(await running.pause(), { store, tags: ['one'], parent: 'base' })
 
   await using chain = await store.open('one')
-  const flat = join(disk, 'flat')
+  const flat = world.path('flat')
   await flatten(chain, flat)
 
-  const launched = await launchMachine(launch())
+  const launched = await launchMachine(world.launch)
   await using _launched = launched
   await using twin = MicroConsole.attach(launched.paths)
   await using recording = await recordMincore({
@@ -77,10 +62,10 @@ test('what a restored guest touches is present, what it wrote is in the next Dif
   await twin.zero(zeros)
   const recorded = await recording.stop()
   const present = recorded.present as PageSet
-  const diffMemory = join(disk, 'diff.memory')
+  const diffMemory = world.path('diff.memory')
   await (await restored.pause()).snapshot({
     type: 'Diff',
-    statePath: join(disk, 'diff.state'),
+    statePath: world.path('diff.state'),
     memoryPath: diffMemory,
   })
   const { index: nextDiff } = await indexMemoryFile(diffMemory, { kind: 'diff' })

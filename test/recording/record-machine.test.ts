@@ -1,12 +1,10 @@
-import { mkdtempSync, readdirSync, rmSync } from 'node:fs'
-import { join } from 'node:path'
-import { bootMicroGuest, MicroConsole, microGuestOwnPages, touchedPages } from '@varve/lab'
+import { readdirSync } from 'node:fs'
+import { MicroConsole, microGuestOwnPages, touchedPages } from '@varve/lab'
 import {
   captureSnapshot,
   connectMachine,
   launchMachine,
   minus,
-  openLocalStore,
   type PageSet,
   pageSetFromPages,
   pageSetFromRuns,
@@ -15,39 +13,27 @@ import {
   readWorkingSet,
   recordMachine,
   restoreMachine,
-  type SnapshotStore,
   union,
   type WorkingSet,
 } from 'varve'
-import { afterAll, beforeAll, expect, test } from 'vitest'
-import { openWorld, type World } from '../support/world.js'
+import { beforeAll, expect, test } from 'vitest'
+import { microWorldOfFile } from '../support/micro-world.js'
 
 const memoryMib = 32
 
-let world: World
-/** On disk also where os.tmpdir() is a tmpfs, whose pages never leave the page cache. */
-let disk: string
-let store: SnapshotStore
+const world = microWorldOfFile({ onDisk: true })
 beforeAll(async () => {
-  world = await openWorld()
-  disk = mkdtempSync('/var/tmp/varve-record-')
-  store = await openLocalStore(join(disk, 'store'), { create: true })
-  const { machine, console } = await bootMicroGuest({ memoryMib, ...launch() })
+  const { machine, console } = await world.boot({ memoryMib })
   await using _console = console
   await using _machine = machine
   await console.write({ start: 1000, count: 4000 }, 1)
   const paused = await machine.pause()
-  await captureSnapshot(paused, { store, tags: ['base'] })
+  await captureSnapshot(paused, { store: world.store, tags: ['base'] })
   const running = await paused.resume()
   await console.write({ start: 2000, count: 500 }, 2)
-  await captureSnapshot(await running.pause(), { store, tags: ['one'], parent: 'base' })
-})
-afterAll(async () => {
-  rmSync(disk, { recursive: true })
-  await world[Symbol.asyncDispose]()
+  await captureSnapshot(await running.pause(), { store: world.store, tags: ['one'], parent: 'base' })
 })
 
-const launch = () => ({ binary: world.binary, runtimeDirectory: world.runtimeDirectory })
 const list = (set: PageSet): number[] => [...pagesOf(set)]
 const patternPages = (...patterns: Parameters<typeof touchedPages>) =>
   pageSetFromPages(patterns.flatMap((pattern) => touchedPages(pattern)))
@@ -67,8 +53,8 @@ function expectSet(workingSet: WorkingSet): void {
 }
 
 test('from before the load, with two recorders, kept beside the snapshot and read again', async () => {
-  const { machine, recording } = await restoreMachine(store, 'one', {
-    ...launch(),
+  const { machine, recording } = await restoreMachine(world.store, 'one', {
+    ...world.launch,
     record: { recorders: ['mincore', 'diff'], notes: { what: 'a test' } },
   })
   await using _machine = machine
@@ -90,8 +76,8 @@ test('from before the load, with two recorders, kept beside the snapshot and rea
   await console.ping()
   await (await machine.pause()).resume()
 
-  await store.saveWorkingSet('one', 'kept', workingSet)
-  await using snapshot = await store.open('one')
+  await world.store.saveWorkingSet('one', 'kept', workingSet)
+  await using snapshot = await world.store.open('one')
   const path = snapshot.workingSetFiles.find(({ name }) => name === 'kept')?.path as string
   expectSet(await readWorkingSet(path))
 })
@@ -100,14 +86,14 @@ test.each(['paused still', 'running already', 'found again by its name'] as cons
   'of a machine that is restored, %s',
   async (how) => {
     const paused = how === 'paused still'
-    const restored = await restoreMachine(store, 'one', { ...launch(), resume: !paused })
+    const restored = await restoreMachine(world.store, 'one', { ...world.launch, resume: !paused })
     await using machine = restored.machine
     const handle =
       how === 'found again by its name'
         ? await connectMachine(machine.id, { runtimeDirectory: world.runtimeDirectory })
         : machine
     if (handle.state === 'launched') throw new Error('not restored')
-    await using recording = await recordMachine(handle, store, { recorders: ['pagemap', 'diff'] })
+    await using recording = await recordMachine(handle, world.store, { recorders: ['pagemap', 'diff'] })
     if (machine.state === 'paused') await machine.resume()
     await using console = MicroConsole.attach(machine.paths)
     await console.read(reads)
@@ -115,7 +101,7 @@ test.each(['paused still', 'running already', 'found again by its name'] as cons
     const { workingSet, recorded } = await recording.stop()
     expectSet(workingSet)
     expect(recorded.map(({ recorder }) => recorder)).toEqual(['pagemap', 'diff'])
-    expect(workingSet.image).toBe((await store.resolve('one')).id)
+    expect(workingSet.image).toBe((await world.store.resolve('one')).id)
     expect((await machine.info()).state).toBe('Running')
   },
 )
@@ -123,26 +109,28 @@ test.each(['paused still', 'running already', 'found again by its name'] as cons
 test('a machine that came from nowhere, or was snapshotted since, has no image to record', async () => {
   const unreliable = { code: 'RECORDER_UNRELIABLE' }
   const options = { recorders: ['pagemap'] } as const
-  const booted = await bootMicroGuest({ memoryMib, ...launch() })
+  const booted = await world.boot({ memoryMib })
   await using _console = booted.console
   await using _booted = booted.machine
-  await expect(recordMachine(booted.machine, store, options)).rejects.toMatchObject(unreliable)
-  const { machine } = await restoreMachine(store, 'one', { ...launch(), resume: false })
+  await expect(recordMachine(booted.machine, world.store, options)).rejects.toMatchObject(unreliable)
+  const { machine } = await restoreMachine(world.store, 'one', { ...world.launch, resume: false })
   await using _machine = machine
-  await captureSnapshot(machine, { store, parent: 'one' })
-  await expect(recordMachine(machine, store, options)).rejects.toMatchObject(unreliable)
+  await captureSnapshot(machine, { store: world.store, parent: 'one' })
+  await expect(recordMachine(machine, world.store, options)).rejects.toMatchObject(unreliable)
 })
 
 test('a machine with mapped layers is not recorded by its page tables, before its load or after', async () => {
-  const mapped = { ...launch(), engine: 'mapped' } as const
+  const mapped = { ...world.launch, engine: 'mapped' } as const
   const options = { recorders: ['pagemap'] } as const
   const unreliable = { code: 'RECORDER_UNRELIABLE', message: expect.stringContaining('comes from layers') }
-  await expect(restoreMachine(store, 'one', { ...mapped, record: options })).rejects.toMatchObject(unreliable)
-  const { machine } = await restoreMachine(store, 'one', mapped)
+  await expect(restoreMachine(world.store, 'one', { ...mapped, record: options })).rejects.toMatchObject(
+    unreliable,
+  )
+  const { machine } = await restoreMachine(world.store, 'one', mapped)
   await using _machine = machine
-  await expect(recordMachine(machine, store, options)).rejects.toMatchObject(unreliable)
+  await expect(recordMachine(machine, world.store, options)).rejects.toMatchObject(unreliable)
   // What sees layers, and what was written, sees it here too.
-  await using recording = await recordMachine(machine, store, { recorders: ['mincore', 'diff'] })
+  await using recording = await recordMachine(machine, world.store, { recorders: ['mincore', 'diff'] })
   await using console = MicroConsole.attach(machine.paths)
   await console.write(writes, 3)
   const { workingSet } = await recording.stop()
@@ -150,17 +138,17 @@ test('a machine with mapped layers is not recorded by its page tables, before it
 })
 
 test('a snapshot taken meanwhile, or no log of writes, is found out by the diff recorder at its end', async () => {
-  const { machine, recording } = await restoreMachine(store, 'one', {
-    ...launch(),
+  const { machine, recording } = await restoreMachine(world.store, 'one', {
+    ...world.launch,
     resume: false,
     record: { recorders: ['pagemap', 'diff'] },
   })
   await using _machine = machine
-  await captureSnapshot(machine, { store, parent: 'one' })
+  await captureSnapshot(machine, { store: world.store, parent: 'one' })
   await expect(recording?.stop()).rejects.toMatchObject({ code: 'IMAGE_MISMATCH' })
 
-  const untracked = await restoreMachine(store, 'one', {
-    ...launch(),
+  const untracked = await restoreMachine(world.store, 'one', {
+    ...world.launch,
     trackDirtyPages: false,
     record: { recorders: ['pagemap', 'diff'] },
   })
@@ -171,8 +159,8 @@ test('a snapshot taken meanwhile, or no log of writes, is found out by the diff 
 test('a restore that fails ends the recording too', async () => {
   const open = () => readdirSync('/proc/self/fd').length
   const before = open()
-  const failing = restoreMachine(store, 'one', {
-    ...launch(),
+  const failing = restoreMachine(world.store, 'one', {
+    ...world.launch,
     networkOverrides: { eth9: 'no-such-tap' },
     record: { recorders: ['mincore', 'diff'] },
   })
@@ -181,11 +169,11 @@ test('a restore that fails ends the recording too', async () => {
 })
 
 test('takeDiff leaves a machine as it is, on any handle, and is refused before there is a guest', async () => {
-  const launched = await launchMachine(launch())
+  const launched = await launchMachine(world.launch)
   await using _launched = launched
-  const files = (name: string) => ({ statePath: join(disk, `${name}.state`), memoryPath: join(disk, name) })
+  const files = (name: string) => ({ statePath: world.path(`${name}.state`), memoryPath: world.path(name) })
   await expect(launched.takeDiff(files('none'))).rejects.toMatchObject({ code: 'MACHINE_STATE' })
-  const { machine } = await restoreMachine(store, 'one', { ...launch(), resume: false })
+  const { machine } = await restoreMachine(world.store, 'one', { ...world.launch, resume: false })
   await using _machine = machine
   await machine.takeDiff(files('paused'))
   expect((await machine.info()).state).toBe('Paused')

@@ -1,61 +1,46 @@
-import { closeSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs'
-import { join } from 'node:path'
-import { bootMicroGuest, MicroConsole } from '@varve/lab'
+import { closeSync, openSync, readFileSync } from 'node:fs'
+import { MicroConsole } from '@varve/lab'
 import {
   captureSnapshot,
   dropPageCache,
   flattenSnapshot,
-  openLocalStore,
   type RestoreOptions,
   type RunningMachine,
   restoreMachine,
-  type SnapshotStore,
   type WorkingSet,
 } from 'varve'
-import { afterAll, beforeAll, expect, test } from 'vitest'
-import { openWorld, type World } from '../support/world.js'
+import { beforeAll, expect, test } from 'vitest'
+import { microWorldOfFile } from '../support/micro-world.js'
 
 const touched = { start: 2000, count: 1000, order: 3 }
 
-let world: World
-/** On a disk: pages of a tmpfs never leave the page cache. */
-let disk: string
-let store: SnapshotStore
+const world = microWorldOfFile({ onDisk: true })
 let workingSet: WorkingSet
 let flat: string
 let layers: readonly string[]
 
 beforeAll(async () => {
-  world = await openWorld()
-  disk = mkdtempSync('/var/tmp/varve-auto-')
-  store = await openLocalStore(join(disk, 'store'), { create: true })
-  const { machine, console } = await bootMicroGuest({ memoryMib: 64, ...launch() })
+  const { machine, console } = await world.boot({ memoryMib: 64 })
   await using _console = console
   await using _machine = machine
   await console.write({ start: 1000, count: 8000 }, 1)
-  await captureSnapshot(await machine.pause(), { store, tags: ['base'] })
+  await captureSnapshot(await machine.pause(), { store: world.store, tags: ['base'] })
   // Another layer: a base alone can be its own flat file.
-  const running = (await restoreMachine(store, 'base', { ...launch(), engine: 'mapped' })).machine
+  const running = (await restoreMachine(world.store, 'base', { ...world.launch, engine: 'mapped' })).machine
   await using _running = running
-  await captureSnapshot(await running.pause(), { store, tags: ['one'], parent: 'base' })
-  const recorded = await restoreMachine(store, 'one', {
-    ...launch(),
+  await captureSnapshot(await running.pause(), { store: world.store, tags: ['one'], parent: 'base' })
+  const recorded = await restoreMachine(world.store, 'one', {
+    ...world.launch,
     engine: 'paged',
     record: { recorders: ['faults'] },
   })
   await using _recorded = recorded.machine
   await touch(recorded.machine)
   workingSet = (await recorded.recording?.stop())?.workingSet ?? expect.fail('no recording')
-  await using snapshot = await store.open('one')
+  await using snapshot = await world.store.open('one')
   flat = (await flattenSnapshot(snapshot)).path
   layers = snapshot.files.map(({ path }) => path)
 })
-afterAll(async () => {
-  rmSync(disk, { recursive: true })
-  await world[Symbol.asyncDispose]()
-})
-
-const launch = () => ({ binary: world.binary, runtimeDirectory: world.runtimeDirectory })
 
 async function touch(machine: Pick<RunningMachine, 'paths'>) {
   await using console = MicroConsole.attach(machine.paths)
@@ -74,8 +59,8 @@ function warm(...paths: readonly string[]): void {
 }
 
 async function auto(options: RestoreOptions = {}) {
-  const { machine, report, prefetching } = await restoreMachine(store, 'one', {
-    ...launch(),
+  const { machine, report, prefetching } = await restoreMachine(world.store, 'one', {
+    ...world.launch,
     engine: 'auto',
     ...options,
   })

@@ -1,7 +1,7 @@
-import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { connect } from 'node:net'
 import { dirname, join } from 'node:path'
-import { buildMicroGuest, MicroConsole } from '@varve/lab'
+import { MicroConsole } from '@varve/lab'
 import {
   bootMachine,
   captureSnapshot,
@@ -13,23 +13,14 @@ import {
   type RunningMachine,
   restoreMachine,
 } from 'varve'
-import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
-import { openWorld, type World } from '../support/world.js'
+import { afterEach, describe, expect, test } from 'vitest'
+import { microWorldOfFile } from '../support/micro-world.js'
 
 /**
  * What clones of one snapshot have for themselves. The micro guest drives neither vsock nor network; Firecracker opens socket and tap
  * device all the same. Of disks tells machine/disks.test.ts.
  */
-let world: World
-let kernel: string
-beforeAll(async () => {
-  world = await openWorld()
-  kernel = world.path('micro.elf')
-  writeFileSync(kernel, buildMicroGuest())
-})
-afterAll(async () => {
-  await world[Symbol.asyncDispose]()
-})
+const world = microWorldOfFile()
 afterEach(() => {
   expect(listMachines(world.runtimeDirectory)).toEqual([])
   // Directories of machines that have ended, sockets and all.
@@ -37,11 +28,10 @@ afterEach(() => {
 })
 
 const pattern = { start: 1024, count: 100, order: 3 } as const
-const here = () => ({ binary: world.binary, runtimeDirectory: world.runtimeDirectory })
 
 /** Boots, has the guest write, and captures; the machine runs on. */
 async function original(tag: string, spec: Partial<MachineSpec>): Promise<RunningMachine> {
-  const machine = await bootMachine({ kernel, memoryMib: 32, vcpus: 1, ...spec }, here())
+  const machine = await bootMachine({ kernel: world.kernel, memoryMib: 32, vcpus: 1, ...spec }, world.launch)
   try {
     await using console = MicroConsole.attach(machine.paths)
     await console.fill(pattern, 1)
@@ -73,7 +63,7 @@ describe('vsock', () => {
     async (engine) => {
       const machine = await original(`vsock-${engine}`, { vsockCid: 3 })
       await using _original = machine
-      const clones = await cloneMachines(world.store, `vsock-${engine}`, 4, { ...here(), engine })
+      const clones = await cloneMachines(world.store, `vsock-${engine}`, 4, { ...world.launch, engine })
       try {
         const all = [machine, ...clones.map((clone) => clone.machine)]
         const sockets = all.map(({ vsockPath }) => vsockPath as string)
@@ -113,10 +103,10 @@ const withTaps = () => {
     {
       await using machine = await original('tap', { network: [{ id: 'eth0', tap: tap('o') }] })
       expect(tapsOf(machine)).toEqual([tap('o')])
-      const busy = await restoreMachine(world.store, 'tap', here()).catch((error: unknown) => error)
+      const busy = await restoreMachine(world.store, 'tap', world.launch).catch((error: unknown) => error)
       expect(isVarveError(busy, 'LOAD_FAILED') && busy.message).toMatch(/busy/i)
       const clones = await cloneMachines(world.store, 'tap', 3, {
-        ...here(),
+        ...world.launch,
         each: (number) => ({ networkOverrides: { eth0: tap(`${number}`) } }),
       })
       try {
@@ -130,7 +120,7 @@ const withTaps = () => {
       } finally {
         for (const clone of clones) await clone.machine.stop()
       }
-      const { machine: again } = await restoreMachine(world.store, 'tap-1', here())
+      const { machine: again } = await restoreMachine(world.store, 'tap-1', world.launch)
       await using _again = again
       expect(tapsOf(again)).toEqual([tap('1')])
       expect(await verified(again)).toBe(100)
@@ -141,7 +131,7 @@ const withTaps = () => {
   test('an interface that the snapshot has not is a failed load; nothing runs then', async () => {
     await using _machine = await original('tap-unknown', { network: [{ id: 'eth0', tap: tap('u') }] })
     const error = await cloneMachines(world.store, 'tap-unknown', 2, {
-      ...here(),
+      ...world.launch,
       each: (number) => ({ networkOverrides: { eth7: tap(`${number}`) } }),
     }).catch((it: unknown) => it)
     expect(isVarveError(error, 'LOAD_FAILED') && error.message).toMatch(/network/i)

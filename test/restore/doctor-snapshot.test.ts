@@ -1,5 +1,4 @@
 import { copyFileSync, existsSync, mkdirSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
-import { buildMicroGuest } from '@varve/lab'
 import {
   checkSnapshot,
   listMachines,
@@ -10,13 +9,11 @@ import {
 } from 'varve'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { commandsIn, varve } from '../support/cli.js'
-import { openWorld, type World } from '../support/world.js'
+import { microWorldOfFile } from '../support/micro-world.js'
 
-let world: World
+const world = microWorldOfFile()
 const { right, json, refused } = commandsIn(() => world)
 beforeAll(async () => {
-  world = await openWorld()
-  writeFileSync(world.path('micro.elf'), buildMicroGuest())
   writeFileSync(world.path('data.img'), Buffer.alloc(4096))
   const machine = ['--kernel', 'micro.elf', '--memory', '16', '--disk', 'data=data.img', '--vsock-cid', '3']
   await right('boot', ...machine, '--name', 'src')
@@ -25,7 +22,6 @@ beforeAll(async () => {
 })
 afterAll(async () => {
   await varve(world, 'stop', '--all')
-  await world[Symbol.asyncDispose]()
 })
 
 type Checks = readonly { readonly id: string; readonly status: string; readonly says: string }[]

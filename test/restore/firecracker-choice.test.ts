@@ -1,5 +1,4 @@
 import { copyFileSync, existsSync, mkdirSync, writeFileSync } from 'node:fs'
-import { buildMicroGuest } from '@varve/lab'
 import {
   launchMachine,
   listMachines,
@@ -10,9 +9,9 @@ import {
 } from 'varve'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { varve } from '../support/cli.js'
-import { openWorld, type World } from '../support/world.js'
+import { microWorldOfFile } from '../support/micro-world.js'
 
-let world: World
+const world = microWorldOfFile()
 /** Real and pretended Firecrackers side by side. */
 let folder: string
 
@@ -28,10 +27,8 @@ function pretend(version: string): string {
 }
 
 beforeAll(async () => {
-  world = await openWorld()
   folder = world.path('many')
   mkdirSync(folder, { mode: 0o755 })
-  writeFileSync(world.path('micro.elf'), buildMicroGuest())
   const boot = ['boot', '--kernel', 'micro.elf', '--memory', '16', '--name', 'src']
   expect((await varve(world, ...boot)).stderr).toBe('')
   const create = await varve(world, 'snapshot', 'create', 'src', '--tag', 'one')
@@ -40,7 +37,6 @@ beforeAll(async () => {
 })
 afterAll(async () => {
   await varve(world, 'stop', '--all')
-  await world[Symbol.asyncDispose]()
 })
 
 describe('a restore and its Firecracker', () => {

@@ -1,7 +1,6 @@
 import { spawnSync } from 'node:child_process'
 import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { buildMicroGuest } from '@varve/lab'
 import {
   bootMachine,
   type LaunchedMachine,
@@ -13,7 +12,7 @@ import {
   writeCrc,
 } from 'varve'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
-import { openWorld, type World } from '../support/world.js'
+import { microWorldOfFile } from '../support/micro-world.js'
 
 /** Long enough that a path of a test's directory takes its place in the state file. */
 const data = `data_${'x'.repeat(55)}`
@@ -21,17 +20,14 @@ const fixed = 'fixed'
 const tap = `vt${process.pid}`
 const otherTap = `vu${process.pid}`
 
-let world: World
+const world = microWorldOfFile()
 beforeAll(async () => {
-  world = await openWorld()
-  writeFileSync(world.path('micro.elf'), buildMicroGuest())
   for (const name of ['data.img', 'fixed.img']) writeFileSync(world.path(name), Buffer.alloc(2 ** 20, name))
   for (const name of [tap, otherTap]) ip('tuntap', 'add', 'dev', name, 'mode', 'tap')
   await makeSnapshot('good', (state) => state)
 })
 afterAll(async () => {
   for (const name of [tap, otherTap]) ip('link', 'del', name)
-  await world[Symbol.asyncDispose]()
 })
 beforeEach(() => {
   expect(listMachines(world.runtimeDirectory)).toEqual([])
@@ -53,7 +49,7 @@ async function makeSnapshot(
 ): Promise<void> {
   await using machine = await bootMachine(
     {
-      kernel: world.path('micro.elf'),
+      kernel: world.kernel,
       memoryMib: 16,
       vcpus: 1,
       vsockCid: 3,
@@ -63,7 +59,7 @@ async function makeSnapshot(
       ],
       network: [{ id: 'eth0', tap }],
     },
-    { binary: world.binary, runtimeDirectory: world.runtimeDirectory },
+    world.launch,
   )
   const paused = await machine.pause()
   const { vmConfig } = paused.api
@@ -97,7 +93,7 @@ function padded(path: string, length: number): string {
   return `/${'./'.repeat(Math.floor(missing / 2))}${missing % 2 === 1 ? '/' : ''}${path.slice(1)}`
 }
 
-const launch = () => launchMachine({ binary: world.binary, runtimeDirectory: world.runtimeDirectory })
+const launch = () => launchMachine(world.launch)
 const restore = (ref: string, machine: LaunchedMachine, options: RestoreOptions = {}) =>
   restoreMachine(world.store, ref, { machine, ...options })
 
@@ -242,7 +238,7 @@ describe('a state file that names what the config does', () => {
 
 async function withSnapshot<T>(
   ref: string,
-  read: (snapshot: Awaited<ReturnType<World['store']['open']>>) => T,
+  read: (snapshot: Awaited<ReturnType<typeof world.store.open>>) => T,
 ): Promise<T> {
   await using snapshot = await world.store.open(ref)
   return read(snapshot)

@@ -1,7 +1,6 @@
 import { execFileSync } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
-import { bootMicroGuest } from '@varve/lab'
 import {
   captureSnapshot,
   connectMachine,
@@ -10,22 +9,20 @@ import {
   launchMachine,
   restoreMachine,
 } from 'varve'
-import { afterAll, beforeAll, expect, test } from 'vitest'
-import { openWorld, type World } from '../support/world.js'
+import { beforeAll, expect, test } from 'vitest'
+import { microWorldOfFile } from '../support/micro-world.js'
 
 const sdk = fileURLToPath(import.meta.resolve('varve'))
 
-let world: World
+const world = microWorldOfFile()
 beforeAll(async () => {
-  world = await openWorld()
-  const { binary, runtimeDirectory, store } = world
-  const { machine, console } = await bootMicroGuest({ binary, runtimeDirectory, memoryMib: 16 })
+  const { store } = world
+  const { machine, console } = await world.boot({ memoryMib: 16 })
   await console[Symbol.asyncDispose]()
   const paused = await machine.pause()
   await captureSnapshot(paused, { store, tags: ['base'] })
   await paused.stop()
 })
-afterAll(() => world[Symbol.asyncDispose]())
 
 /** Kills the VMM, and has it forgotten. */
 async function killAndForget(machine: LaunchedMachine): Promise<void> {
@@ -42,11 +39,10 @@ function forget({ paths }: Pick<LaunchedMachine, 'paths'>): void {
 }
 
 test('an adopted VM that was killed, and that others have forgotten, has exited: no page server killed it', async () => {
-  const { binary, runtimeDirectory } = world
-  const { machine, console } = await bootMicroGuest({ binary, runtimeDirectory, memoryMib: 16 })
+  const { machine, console } = await world.boot({ memoryMib: 16 })
   await console[Symbol.asyncDispose]()
   machine.detach()
-  const adopted = await connectMachine(machine.id, { runtimeDirectory })
+  const adopted = await connectMachine(machine.id, world)
   process.kill(adopted.pid, 'SIGKILL')
   // Before this process can notice the end: only the note that the other one keeps tells of it.
   forget(adopted)
@@ -58,8 +54,8 @@ test('an adopted VM that was killed, and that others have forgotten, has exited:
 
 for (const engine of engineNames) {
   test(`a restore by ${engine} into a VMM that was killed, and that others have forgotten, says so`, async () => {
-    const { binary, runtimeDirectory, store } = world
-    const machine = await launchMachine({ binary, runtimeDirectory })
+    const { store, launch } = world
+    const machine = await launchMachine(launch)
     await killAndForget(machine)
     await expect(restoreMachine(store, 'base', { engine, machine })).rejects.toMatchObject({
       code: 'MACHINE_EXITED',
@@ -67,8 +63,8 @@ for (const engine of engineNames) {
   })
 
   test(`the same just before the load, by ${engine}`, async () => {
-    const { binary, runtimeDirectory, store } = world
-    const machine = await launchMachine({ binary, runtimeDirectory })
+    const { store, launch } = world
+    const machine = await launchMachine(launch)
     const restore = restoreMachine(store, 'base', {
       engine,
       machine,

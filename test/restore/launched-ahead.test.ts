@@ -1,26 +1,23 @@
-import { bootMicroGuest, MicroConsole } from '@varve/lab'
+import { MicroConsole } from '@varve/lab'
 import { captureSnapshot, engineNames, launchMachine, listMachines, restoreMachine } from 'varve'
-import { afterAll, beforeAll, expect, test } from 'vitest'
-import { openWorld, type World } from '../support/world.js'
+import { beforeAll, expect, test } from 'vitest'
+import { microWorldOfFile } from '../support/micro-world.js'
 
 const pattern = { start: 1000, count: 200, order: 3 }
 
-let world: World
+const world = microWorldOfFile()
 beforeAll(async () => {
-  world = await openWorld()
-  const { machine, console } = await bootMicroGuest({ memoryMib: 32, ...launch() })
+  const { machine, console } = await world.boot({ memoryMib: 32 })
   await using _console = console
   await using _machine = machine
   await console.write(pattern, 1)
   await captureSnapshot(await machine.pause(), { store: world.store, tags: ['base'] })
 })
-afterAll(() => world[Symbol.asyncDispose]())
 
-const launch = () => ({ binary: world.binary, runtimeDirectory: world.runtimeDirectory })
 const running = () => listMachines(world.runtimeDirectory).map(({ record }) => record.id)
 
 test.each(engineNames)('%s restores into a VMM that was launched ahead', async (engine) => {
-  const ahead = await launchMachine({ ...launch(), name: 'ahead' })
+  const ahead = await launchMachine({ ...world.launch, name: 'ahead' })
   // Neither the name nor the runtime directory is told again: they are the machine's.
   const { machine, report } = await restoreMachine(world.store, 'base', { machine: ahead, engine })
   await using _machine = machine
@@ -32,13 +29,13 @@ test.each(engineNames)('%s restores into a VMM that was launched ahead', async (
 })
 
 test('a restore that fails takes it along; one in use is refused, and left alone', async () => {
-  const ahead = await launchMachine(launch())
-  const options = { ...launch(), machine: ahead }
+  const ahead = await launchMachine(world.launch)
+  const options = { ...world.launch, machine: ahead }
   await expect(restoreMachine(world.store, 'nothing', options)).rejects.toMatchObject({ code: 'NOT_FOUND' })
   expect(running()).toEqual([])
   await expect(restoreMachine(world.store, 'base', options)).rejects.toMatchObject({ code: 'MACHINE_EXITED' })
 
-  const used = await launchMachine(launch())
+  const used = await launchMachine(world.launch)
   const { machine } = await restoreMachine(world.store, 'base', { machine: used })
   await using _machine = machine
   const again = restoreMachine(world.store, 'base', { machine: used })

@@ -3,7 +3,6 @@ import { once } from 'node:events'
 import { readdirSync, readFileSync, statSync, truncateSync, writeFileSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
 import { createInterface } from 'node:readline'
-import { bootMicroGuest } from '@varve/lab'
 import {
   captureSnapshot,
   cloneMachines,
@@ -14,8 +13,8 @@ import {
   restoreMachine,
 } from 'varve'
 import { fileIdentity, type MapOrder, type MapperAnswer, mapperProgram, orderToJson } from 'varve/testing'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { openWorld, type World } from '../support/world.js'
+import { beforeAll, describe, expect, test } from 'vitest'
+import { microWorldOfFile } from '../support/micro-world.js'
 
 const pageBytes = 4096
 
@@ -48,15 +47,12 @@ class TestMapper implements AsyncDisposable {
   }
 }
 
-let world: World
+const world = microWorldOfFile()
 let statePath: string
 let memoryPages: number
 beforeAll(async () => {
-  world = await openWorld()
   const { store } = world
-  const { machine, console } = await bootMicroGuest({
-    binary: world.binary,
-    runtimeDirectory: world.runtimeDirectory,
+  const { machine, console } = await world.boot({
     memoryMib: 32,
   })
   await captureSnapshot(await machine.pause(), { store, tags: ['base'] })
@@ -66,11 +62,8 @@ beforeAll(async () => {
   statePath = snapshot.statePath
   memoryPages = snapshot.map.pages
 })
-afterAll(async () => {
-  await world[Symbol.asyncDispose]()
-})
 
-const launch = () => launchMachine({ binary: world.binary, runtimeDirectory: world.runtimeDirectory })
+const launch = () => launchMachine(world.launch)
 
 /** An image of zeros and one layer's first page, over a memory file in the machine's directory. */
 function orderFor({ identity, files }: LaunchedMachine): MapOrder {

@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs'
-import { bootMicroGuest, MicroConsole, microGuestOwnPages } from '@varve/lab'
+import { MicroConsole, microGuestOwnPages } from '@varve/lab'
 import {
   captureSnapshot,
   compareImages,
@@ -12,14 +12,10 @@ import {
   readStateFile,
   restoreMachine,
 } from 'varve'
-import { afterAll, beforeAll, expect, test } from 'vitest'
-import { openWorld, type World } from '../support/world.js'
+import { expect, test } from 'vitest'
+import { microWorldOfFile } from '../support/micro-world.js'
 
-let world: World
-beforeAll(async () => {
-  world = await openWorld()
-})
-afterAll(() => world[Symbol.asyncDispose]())
+const world = microWorldOfFile()
 
 const old = process.env.FIRECRACKER_1_10
 if (old === undefined)
@@ -30,7 +26,7 @@ if (old === undefined)
 test('an experiment must be asked for, and is refused where regions have no offsets', async () => {
   const { binary, runtimeDirectory, store } = world
   {
-    const { machine, console } = await bootMicroGuest({ binary, runtimeDirectory, memoryMib: 16 })
+    const { machine, console } = await world.boot({ memoryMib: 16 })
     await using _machine = machine
     await using _console = console
     await captureSnapshot(await machine.pause(), { store, tags: ['small'] })
@@ -53,7 +49,7 @@ test.runIf(old !== undefined)('Firecracker 1.10 runs on one file of three layers
   const base = { start: 1024, count: 8000, order: 3 }
   const upper = { start: 3000, count: 500, order: 5 }
   {
-    const { machine, console } = await bootMicroGuest({ binary, runtimeDirectory, memoryMib })
+    const { machine, console } = await world.boot({ memoryMib, binary })
     await using _machine = machine
     await using _console = console
     await console.fill(base, 1)

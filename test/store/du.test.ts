@@ -1,17 +1,14 @@
 import { execFileSync } from 'node:child_process'
 import { linkSync, truncateSync, writeFileSync } from 'node:fs'
-import { buildMicroGuest } from '@varve/lab'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { commandsIn, varve } from '../support/cli.js'
-import { openWorld, type World } from '../support/world.js'
+import { microWorldOfFile } from '../support/micro-world.js'
 
 const diskBytes = 64 * 2 ** 20
 
-let world: World
+const world = microWorldOfFile()
 const { right, json, text } = commandsIn(() => world)
 beforeAll(async () => {
-  world = await openWorld()
-  writeFileSync(world.path('micro.elf'), buildMicroGuest())
   writeFileSync(world.path('data.img'), '')
   truncateSync(world.path('data.img'), diskBytes)
   const machine = ['--kernel', 'micro.elf', '--memory', '16', '--disk', 'data=data.img']
@@ -24,7 +21,6 @@ beforeAll(async () => {
 })
 afterAll(async () => {
   await varve(world, 'stop', '--all')
-  await world[Symbol.asyncDispose]()
 })
 
 const sum = (rows: readonly { readonly diskBytes: number }[]) =>

@@ -2,7 +2,7 @@ import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, readdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { buildMicroGuest, MicroConsole } from '@varve/lab'
+import { MicroConsole } from '@varve/lab'
 // The change observer and the page server's control are no part of the public surface.
 import {
   bootMachine,
@@ -16,21 +16,12 @@ import {
   takeSnapshot,
 } from 'varve'
 import { observeMutations } from 'varve/testing'
-import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
-import { openWorld, type World } from '../support/world.js'
+import { afterAll, afterEach, describe, expect, test } from 'vitest'
+import { microWorldOfFile } from '../support/micro-world.js'
 
-let world: World
-let kernel: string
-beforeAll(async () => {
-  world = await openWorld()
-  kernel = world.path('micro.elf')
-  writeFileSync(kernel, buildMicroGuest())
-})
-afterAll(async () => {
-  await world[Symbol.asyncDispose]()
-})
+const world = microWorldOfFile()
 
-const here = (name: string) => ({ name, binary: world.binary, runtimeDirectory: world.runtimeDirectory })
+const here = (name: string) => ({ name, ...world.launch })
 const leases = () => readdirSync(world.path('store/varve/leases'))
 
 const memoryMib = 32
@@ -41,7 +32,7 @@ const halves = [
 
 /** Two layers: the guest's first half, and its second half. */
 async function twoLayers(tag: string): Promise<void> {
-  await using machine = await bootMachine({ kernel, memoryMib, vcpus: 1 }, here(tag))
+  await using machine = await bootMachine({ kernel: world.kernel, memoryMib, vcpus: 1 }, here(tag))
   await using console = MicroConsole.attach(machine.paths)
   await console.ready()
   const { store } = world
@@ -170,7 +161,7 @@ function gcElsewhere(): void {
 
 describe('a capture without a tag', () => {
   afterEach(() => observeMutations(undefined))
-  const booted = (name: string) => bootMachine({ kernel, memoryMib: 16, vcpus: 1 }, here(name))
+  const booted = (name: string) => bootMachine({ kernel: world.kernel, memoryMib: 16, vcpus: 1 }, here(name))
 
   /** Runs gc right after the index has come to name what is captured, and the store's lock is free again. */
   function gcAfterCommit(): { readonly ran: boolean } {
@@ -235,7 +226,7 @@ describe('gc keeps what a living process has', () => {
     writeFileSync(disk, Buffer.alloc(2 ** 20, 7))
     const ids: string[] = []
     for (const name of [`${tag}-restored`, `${tag}-opened`]) {
-      const spec = { kernel, memoryMib: 16, vcpus: 1, disks: [{ id: 'data', path: disk }] }
+      const spec = { kernel: world.kernel, memoryMib: 16, vcpus: 1, disks: [{ id: 'data', path: disk }] }
       await using machine = await bootMachine(spec, here(name))
       const { entry } = await captureSnapshot(await machine.pause(), { store, tags: [name] })
       ids.push(entry.id)

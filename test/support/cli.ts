@@ -3,7 +3,7 @@ import { fileURLToPath } from 'node:url'
 import { MicroConsole } from '@varve/lab'
 import { listMachines } from 'varve'
 import { expect } from 'vitest'
-import type { World } from './world.js'
+import type { MicroWorld } from './micro-world.js'
 
 const entry = fileURLToPath(new URL('../../packages/cli/bin/varve.js', import.meta.url))
 
@@ -17,13 +17,13 @@ export interface CliResult {
 }
 
 /** Runs the built command in a world's runtime directory, on its store. */
-export function varve(world: World, ...args: string[]): Promise<CliResult> {
+export function varve(world: MicroWorld, ...args: string[]): Promise<CliResult> {
   return startVarve(world, ...args).result
 }
 
 /** The same, for those who want to signal it. */
 export function startVarve(
-  world: World,
+  world: MicroWorld,
   ...args: string[]
 ): { readonly child: ChildProcess; readonly result: Promise<CliResult> } {
   const child = spawn(process.execPath, [entry, ...args], {
@@ -54,7 +54,7 @@ export function startVarve(
 }
 
 /** Command lines in a world that is opened before they are called. */
-export function commandsIn(world: () => World) {
+export function commandsIn(world: () => MicroWorld) {
   /** Runs a command that must succeed. */
   async function right(...args: string[]): Promise<CliResult> {
     const result = await varve(world(), ...args)
