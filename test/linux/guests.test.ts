@@ -52,7 +52,7 @@ test(
       await emptyExt4Image(disk, 8)
       const { exitCode, stderr, result } = await lab.run({
         script: here('../nested-lab/linux-chain.mjs'),
-        files: { 'data.ext4': disk },
+        files: { 'data.ext4': disk, 'page-keeper.py': here('../nested-lab/page-keeper.py') },
         timeoutMs: runTimeoutMs,
       })
       expect({ exitCode, stderr }).toEqual({ exitCode: 0, stderr: '' })
@@ -178,6 +178,7 @@ describe('a Linux guest with a shell and a Python function, recorded', () => {
       const script = here('../nested-lab/linux-recording.mjs')
       const { exitCode, stderr, result } = await lab.run({
         script,
+        files: { 'report.py': here('../nested-lab/report.py') },
         args,
         timeoutMs: runTimeoutMs,
       })

@@ -2,7 +2,7 @@
 // the guest's files and memory held then is what they hold again, and clones do not see each other's writes. One of the restored
 // guests has its balloon inflated and deflated on the way.
 import { randomBytes } from 'node:crypto'
-import { copyFileSync, existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
+import { copyFileSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { open } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -45,44 +45,6 @@ const functions = {
     '#!/bin/sh\ncd /run/data && for f in [a-z]*.txt; do echo "$f $(cat $f)"; done\ncd /run && for f in *.memory; do echo "$f $(cat $f)"; done\n',
 }
 
-// `hold NAME PAGES` fills fresh pages, each with NAME and its number, and keeps them; `leave` gives them back to the guest's kernel,
-// which does not clear them. `right` counts the kept ones that are as they were, `fresh` fresh ones that come as zeros and hold what
-// is then written to them.
-const pageKeeper = `import mmap
-
-kept = {}
-
-
-def content(name, page):
-    return (name.ljust(8).encode() + page.to_bytes(8, "little")) * 256
-
-
-def filled(name, pages):
-    memory = mmap.mmap(-1, pages * 4096, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    zero = bytes(4096)
-    right = 0
-    for page in range(pages):
-        right += memory[page * 4096 : (page + 1) * 4096] == zero
-        memory[page * 4096 : (page + 1) * 4096] = content(name, page)
-    return memory, right
-
-
-def count(name, pages, memory):
-    return sum(memory[p * 4096 : (p + 1) * 4096] == content(name, p) for p in range(pages))
-
-
-def handle(data):
-    op, name, pages = data.decode().split()
-    pages = int(pages)
-    if op == "right":
-        return str(count(name, pages, kept[name]))
-    memory, right = filled(name, pages)
-    if op == "hold":
-        kept[name] = memory
-        return str(right)
-    with memory:
-        return str(min(right, count(name, pages, memory)))
-`
 const [heldPages, leftPages, freshPages, balloonMib] = [256, 1536, 256, 64]
 
 const pages = async (agent, op, name, count) =>
@@ -107,7 +69,7 @@ try {
   const agent = guestAgent(machine.vsockPath)
   await agent.ping({ timeoutMs: 90_000 })
   for (const [name, program] of Object.entries(functions)) await agent.put(name, program)
-  await agent.putFile('pages', 'pages.py', pageKeeper)
+  await agent.putFile('pages', 'pages.py', readFileSync('page-keeper.py'))
   await agent.start('pages', { runtime: 'python', file: 'pages.py' })
   result.failing = await refusal(agent.invoke('failing'))
   result.missing = await refusal(agent.invoke('nobody'))

@@ -38,14 +38,7 @@ const functions = {
     output: 'hello, guest\n',
   },
   report: {
-    program: `#!/usr/bin/python3
-import json, sys
-
-totals = {}
-for order in json.load(sys.stdin):
-    totals[order["sku"]] = totals.get(order["sku"], 0) + order["quantity"] * order["cents"]
-json.dump(sorted(totals.items()), sys.stdout, separators=(",", ":"))
-`,
+    program: readFileSync('report.py'),
     input: JSON.stringify(orders),
     output: JSON.stringify(report),
   },

@@ -37,9 +37,10 @@ writeFileSync(join(out, `${name}.md`), document())
 say(`${lines.length} rows in ${out}`)
 
 async function inLab(stage) {
-  const script = fileURLToPath(new URL('../test/nested-lab/linux-recording.mjs', import.meta.url))
+  const there = (file) => fileURLToPath(new URL(`../test/nested-lab/${file}`, import.meta.url))
   const run = await lab.run({
-    script,
+    script: there('linux-recording.mjs'),
+    files: { 'report.py': there('report.py') },
     args: [stage, 'recording'],
     timeoutMs: 600_000,
     onOutput: (text) => say(text.trimEnd()),

@@ -1,4 +1,5 @@
 import { inflateSync } from 'node:zlib'
+import { guestFile } from '../guest-file.js'
 import { textOf } from './content.js'
 import { unequal } from './fault.js'
 import type { LabFunction } from './function-types.js'
@@ -20,10 +21,5 @@ export const compression: LabFunction = {
       return `it does not unpack: ${error instanceof Error ? error.message : error}`
     }
   },
-  source: `import zlib
-
-
-def handle(data):
-    return zlib.compress(data, 6)
-`,
+  source: guestFile('functions/compression.py'),
 }

@@ -1,3 +1,4 @@
+import { guestFile } from '../guest-file.js'
 import { textOf } from './content.js'
 import { unequal } from './fault.js'
 import type { LabFunction } from './function-types.js'
@@ -11,7 +12,5 @@ export const hello: LabFunction = {
   inputs: { a: { size: 16, seed: 1 }, b: { size: 16, seed: 2 }, a4: { size: 64, seed: 1 } },
   makeInput: ({ size, seed }) => Buffer.from(textOf(seed, size)),
   fault: (input, output) => unequal(`hello, ${input}`, output),
-  source: `def handle(data):
-    return b"hello, " + data
-`,
+  source: guestFile('functions/hello.py'),
 }

@@ -1,3 +1,4 @@
+import { guestFile } from '../guest-file.js'
 import { bytesOf } from './content.js'
 import { unequal } from './fault.js'
 import type { LabFunction } from './function-types.js'
@@ -44,15 +45,5 @@ export const image: LabFunction = {
       return `not the PNG that was wanted: ${error instanceof Error ? error.message : error}`
     }
   },
-  source: `import io
-
-from PIL import Image
-
-
-def handle(data):
-    picture = Image.open(io.BytesIO(data)).transpose(Image.Transpose.ROTATE_90)
-    output = io.BytesIO()
-    picture.save(output, "PNG")
-    return output.getvalue()
-`,
+  source: guestFile('functions/image.py'),
 }

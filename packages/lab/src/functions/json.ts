@@ -1,3 +1,4 @@
+import { guestFile } from '../guest-file.js'
 import { type Order, ordersOf } from './content.js'
 import { unequal } from './fault.js'
 import type { LabFunction } from './function-types.js'
@@ -11,16 +12,7 @@ export const json: LabFunction = {
   inputs: { a: { size: 500, seed: 1 }, b: { size: 500, seed: 2 }, a4: { size: 2000, seed: 1 } },
   makeInput: ({ size, seed }) => Buffer.from(JSON.stringify(ordersOf(seed, size))),
   fault: (input, output) => unequal(JSON.stringify(totals(JSON.parse(input.toString('utf8')))), output),
-  source: `import json
-
-
-def handle(data):
-    totals = {}
-    for order in json.loads(data):
-        sku = order["sku"]
-        totals[sku] = totals.get(sku, 0) + order["quantity"] * order["cents"]
-    return json.dumps(sorted(totals.items()), separators=(",", ":"))
-`,
+  source: guestFile('functions/json.py'),
 }
 
 function totals(orders: readonly Order[]): [string, number][] {

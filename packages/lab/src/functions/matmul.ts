@@ -1,3 +1,4 @@
+import { guestFile } from '../guest-file.js'
 import { bytesOf } from './content.js'
 import { unequal } from './fault.js'
 import type { LabFunction } from './function-types.js'
@@ -12,15 +13,7 @@ export const matmul: LabFunction = {
   makeInput: ({ size, seed }) => bytesOf(seed, 2 * size),
   fault: (input, output) => unequal(product(input), output),
   // Entries are bytes, so sums stay far below 2^53: floating-point numbers give exactly what integers do.
-  source: `import numpy
-
-
-def handle(data):
-    both = numpy.frombuffer(data, dtype=numpy.uint8).astype(numpy.float64)
-    side = round((both.size // 2) ** 0.5)
-    left, right = both.reshape(2, side, side)
-    return (left @ right).astype("<u4").tobytes()
-`,
+  source: guestFile('functions/matmul.py'),
 }
 
 function product(input: Buffer): Buffer {

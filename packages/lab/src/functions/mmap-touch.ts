@@ -1,3 +1,4 @@
+import { guestFile } from '../guest-file.js'
 import { unequal } from './fault.js'
 import type { LabFunction } from './function-types.js'
 
@@ -13,16 +14,5 @@ export const mmapTouch: LabFunction = {
     const [seed, pages] = input.toString('latin1').split(' ').map(Number) as [number, number]
     return unequal(String(pages * seed + (pages * (pages - 1)) / 2), output)
   },
-  source: `import mmap, struct
-
-WORD = struct.Struct("<Q")
-
-
-def handle(data):
-    seed, pages = map(int, data.split())
-    with mmap.mmap(-1, pages * 4096, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as memory:
-        for page in range(pages):
-            WORD.pack_into(memory, page * 4096, seed + page)
-        return str(sum(WORD.unpack_from(memory, page * 4096)[0] for page in range(pages)))
-`,
+  source: guestFile('functions/mmap-touch.py'),
 }

@@ -1,3 +1,4 @@
+import { guestFile } from '../guest-file.js'
 import { unequal } from './fault.js'
 import type { LabFunction } from './function-types.js'
 
@@ -26,11 +27,5 @@ export const readList: LabFunction = {
     for (let page = first; page < first + pages; page++) sum += (page * perPage) % period
     return unequal(String(sum), output)
   },
-  source: `LIST = list(range(${period})) * (${listPages * perPage} // ${period} + 1)
-
-
-def handle(data):
-    first, pages = map(int, data.split())
-    return str(sum(LIST[page * ${perPage}] for page in range(first, first + pages)))
-`,
+  source: guestFile('functions/read-list.py'),
 }

@@ -28,7 +28,7 @@ describe('guestStart', () => {
   test('what is started by itself is brought along', () => {
     const { files, script } = guestStart()
     const names = files.map(({ path }) => path)
-    for (const name of ['agent.py', 'functions.py', 'runner.py', 'runner.mjs'])
+    for (const name of ['bounds.py', 'agent.py', 'functions.py', 'runner.py', 'runner.mjs'])
       expect(names).toContain(`varve/${name}`)
     expect(initOf()).toContain("'/run/varve/agent.py'")
     // A shell says by itself whether it could read them.

@@ -20,6 +20,7 @@ const projectRoot = fileURLToPath(new URL('../../../../', import.meta.url))
 
 interface PackageJson {
   readonly name?: string
+  readonly workspaces?: readonly string[]
   readonly dependencies?: Readonly<Record<string, string>>
   readonly optionalDependencies?: Readonly<Record<string, string>>
 }
@@ -46,20 +47,20 @@ export async function projectDisk(options: { readonly signal?: AbortSignal } = {
   return join(directory, 'project.ext4')
 }
 
-/** Each workspace's dist and package.json, and in node_modules the links to them and their dependencies. */
+/** Each workspace's dist, bin, guest and package.json, and in node_modules the links to them and their dependencies. */
 function projectFiles(): string[] {
   const files: string[] = ['package.json']
   const external = new Set<string>()
-  for (const workspace of readdirSync(join(projectRoot, 'packages'))) {
-    const folder = join('packages', workspace)
+  for (const folder of readManifest('').workspaces ?? []) {
     if (!existsSync(join(projectRoot, folder, 'dist')))
       throw new VarveError('LAB_FAILED', `${join(projectRoot, folder)} is not built`, {
         remedy: 'run: npm run build',
       })
     const manifest = readManifest(folder)
     files.push(join(folder, 'package.json'), ...filesUnder(join(folder, 'dist'), isProduct))
-    if (existsSync(join(projectRoot, folder, 'bin')))
-      files.push(...filesUnder(join(folder, 'bin'), () => true))
+    for (const part of ['bin', 'guest'])
+      if (existsSync(join(projectRoot, folder, part)))
+        files.push(...filesUnder(join(folder, part), () => true))
     const link = join('node_modules', manifest.name ?? '')
     if (existsSync(join(projectRoot, link))) files.push(link)
     for (const name of Object.keys(manifest.dependencies ?? {})) external.add(name)

@@ -1,9 +1,8 @@
-import { maxAgentBytes } from './agent-bounds.js'
+# Keeps functions in processes, and runs programs.
+import os, select, signal, struct, subprocess, sys, threading, time
 
-/** The agent's functions.py: how it keeps functions in processes, and runs programs. */
-export const agentFunctions = `import os, select, signal, struct, subprocess, sys, threading, time
+from bounds import MAX_BODY
 
-MAX_BODY = ${maxAgentBytes}
 MAX_WORDS = 4096
 HERE = os.path.dirname(os.path.abspath(__file__))
 INTERPRETERS = {
@@ -231,4 +230,3 @@ class Program:
 
     def stop(self):
         pass
-`

@@ -1,0 +1,5 @@
+import zlib
+
+
+def handle(data):
+    return zlib.compress(data, 6)
