@@ -13,7 +13,7 @@ export default defineConfig({
       {
         test: {
           name: 'unit',
-          include: ['packages/*/src/**/*.test.ts', 'scripts/**/*.test.ts'],
+          include: ['packages/*/src/**/*.test.ts', 'test/scenarios/src/**/*.test.ts', 'scripts/**/*.test.ts'],
           testTimeout: 20_000,
           sequence: { groupOrder: 0 },
         },
@@ -23,7 +23,7 @@ export default defineConfig({
         test: {
           name: 'real',
           include: ['test/**/*.test.ts'],
-          exclude: [...inNestedLab, ...ofPages],
+          exclude: [...inNestedLab, ...ofPages, 'test/scenarios/**'],
           // After the unit tests, not beside them: some of these measure how soon something happens.
           sequence: { groupOrder: 1 },
           ...oneByOne,

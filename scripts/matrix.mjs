@@ -3,4 +3,4 @@ import { build } from './setup.mjs'
 
 build()
 // Runs in this process, which waits after a Ctrl-C until the cell has ended.
-await import('../packages/lab/bin/run-matrix.js')
+await import('../test/scenarios/bin/run-matrix.js')

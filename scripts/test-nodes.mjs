@@ -68,7 +68,7 @@ async function testUnder({ version, path }, { unit, scenarios }) {
   await run(path, ['node_modules/vitest/vitest.mjs', 'run', '--project=unit', ...reporters, ...unit], summary)
   add(readJson(summary))
   say(`scenarios under Node ${version}`)
-  const output = await run(path, ['packages/lab/bin/run-scenarios.js', '--json', ...scenarios])
+  const output = await run(path, ['test/scenarios/bin/run-scenarios.js', '--json', ...scenarios])
   add(outcomesIn(output))
 }
 

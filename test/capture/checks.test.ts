@@ -1,6 +1,6 @@
 import { mkdirSync, readdirSync, writeFileSync } from 'node:fs'
 import { buildMicroGuest, type MicroConsole, touchedPages } from '@varve/lab'
-import { withTmpfs } from '@varve/lab/testing'
+import { withTmpfs } from '@varve/scenarios'
 import {
   bootMachine,
   captureSnapshot,

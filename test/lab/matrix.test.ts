@@ -16,7 +16,7 @@ import { fileURLToPath } from 'node:url'
 import { findFirecracker, formatFirecrackerVersion } from 'varve'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 
-const program = fileURLToPath(new URL('../../packages/lab/bin/run-matrix.js', import.meta.url))
+const program = fileURLToPath(new URL('../../test/scenarios/bin/run-matrix.js', import.meta.url))
 
 let folder: string
 beforeEach(() => {

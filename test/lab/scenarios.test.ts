@@ -1,4 +1,4 @@
-import { runScenario, scenarios } from '@varve/lab'
+import { runScenario, scenarios } from '@varve/scenarios'
 import { expect, test } from 'vitest'
 
 // The same claims run in the nested lab: ../nested-lab/scenarios.test.ts.

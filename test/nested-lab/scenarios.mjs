@@ -1,6 +1,6 @@
 // Runs scenarios (those named, else all) inside the nested lab and leaves the outcomes as the result.
 import { writeFileSync } from 'node:fs'
-import { runScenario, scenarios } from '@varve/lab'
+import { runScenario, scenarios } from '@varve/scenarios'
 
 const outcomes = []
 const wanted = process.argv.slice(2)

@@ -1,6 +1,7 @@
 import { accessSync, constants } from 'node:fs'
 import { fileURLToPath } from 'node:url'
-import { openNestedLab, type ScenarioOutcome, scenarios } from '@varve/lab'
+import { openNestedLab } from '@varve/lab'
+import { type ScenarioOutcome, scenarios } from '@varve/scenarios'
 import { isVarveError } from 'varve'
 import { beforeAll, expect, test } from 'vitest'
 

@@ -135,11 +135,4 @@ export { guestInLab, labPaths } from './nested/lab-paths.js'
 export { type NestedLabOptions, openNestedLab } from './nested/open-lab.js'
 export { openReflinkFileSystem, type ReflinkFileSystem, type ReflinkOptions } from './reflink-file-system.js'
 export { rowsPathOf, type WrittenReport, writeReport } from './report/write-report.js'
-export { scenarios } from './scenarios/all-scenarios.js'
-export {
-  runScenario,
-  type Scenario,
-  type ScenarioContext,
-  type ScenarioOutcome,
-} from './scenarios/scenario.js'
 export { aptInstall, ensureSystemPackages, missingSystemPackages, systemPackages } from './system-packages.js'

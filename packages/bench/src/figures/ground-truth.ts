@@ -10,7 +10,8 @@ import { build, root } from './setup.mjs'
 
 build()
 const { hardwareVirtualisation } = await import('varve')
-const { openNestedLab, runScenario, scenarios } = await import('@varve/lab')
+const { openNestedLab } = await import('@varve/lab')
+const { runScenario, scenarios } = await import('@varve/scenarios')
 
 const { values: options } = parseArgs({
   options: { out: { type: 'string' }, 'no-nested': { type: 'boolean' } },
@@ -58,7 +59,7 @@ function document(all, named) {
 
 \`npm run ground-truth\` boots a micro guest (32 MiB), takes three layers, restores them once for each run, has the guest touch exactly
 known pages, and compares what each recorder found. Raw rows: [ground-truth.jsonl](ground-truth.jsonl). The scenario
-\`ground-truth\` holds the same claims as a test (\`node packages/lab/bin/run-scenarios.js ground-truth\`), natively
+\`ground-truth\` holds the same claims as a test (\`node test/scenarios/bin/run-scenarios.js ground-truth\`), natively
 (${hardwareVirtualisation() ? 'hardware KVM' : 'software KVM'}) and in the nested lab (SVM, emulated), where the kernel's settings may be changed.
 
 - **expected**: pages that the guest was told to touch (present) or to write (written). \`mincore\` on layers cannot see pages

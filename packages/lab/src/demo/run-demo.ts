@@ -64,7 +64,6 @@ async function nativeDemo(rounds: number, onProgress: (message: string) => void)
   const takeBack = onProcessEnd(remove)
   try {
     const context = {
-      directory,
       runtimeDirectory: join(directory, 'run'),
       binary,
       store: await openLocalStore(join(directory, 'store'), { create: true }),

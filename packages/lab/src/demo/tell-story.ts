@@ -13,10 +13,9 @@ import {
   minus,
   takeSnapshot,
 } from 'varve'
-import { MicroVm, type Written } from '../scenarios/micro-vm.js'
-import { explainPages } from '../scenarios/named-pages.js'
-import type { ScenarioContext } from '../scenarios/scenario.js'
-import { type RecordedRun, recordRun, type Touches } from '../scenarios/working-set.js'
+import { MicroVm, type MicroVmPlace, type Written } from '../micro/micro-vm.js'
+import { explainPages } from '../micro/named-pages.js'
+import { type RecordedRun, recordRun, type Touches } from '../micro/record-run.js'
 import { demoHeatMap } from './demo-heat-map.js'
 import { type DemoLayer, type DemoRestore, type DemoResult, demoEngines } from './demo-result.js'
 
@@ -38,6 +37,12 @@ const steps: readonly { readonly name: string; readonly writes: readonly Written
   { name: 'two', writes: [area(4000, 1500, 3), area(28_000, 500, 3)] },
 ]
 
+/** Where the demo works. Everything that it makes lies under the directory that `path` leads into. */
+export interface DemoContext extends MicroVmPlace {
+  readonly lab: 'native' | 'nested'
+  path(name: string): string
+}
+
 export interface DemoOptions {
   /** Timed restores per engine. */
   readonly rounds?: number
@@ -45,7 +50,7 @@ export interface DemoOptions {
 }
 
 /** Boots, layers, records, restores, checks. Everything it makes lies in the context's directory. */
-export async function tellStory(context: ScenarioContext, options: DemoOptions = {}): Promise<DemoResult> {
+export async function tellStory(context: DemoContext, options: DemoOptions = {}): Promise<DemoResult> {
   const { rounds = 5, onProgress = () => {} } = options
   onProgress('booting a guest and taking three layers')
   const { top, layers, bootMs } = await makeLayers(context)
@@ -56,7 +61,7 @@ export async function tellStory(context: ScenarioContext, options: DemoOptions =
   onProgress('recording what a restored guest touches')
   const onLayers = await recordRun(context, top, 'paged', touches)
   const onFile = await recordRun(context, top, 'file', touches)
-  // Each run where it is exact; see scenarios/working-set.ts.
+  // Each run where it is exact; see docs/notes/kvm-dirty-log.md.
   const run = { ...onLayers, written: onFile.written }
   const classes = classifyRun({ map: onLayers.map, present: onLayers.present, nextDiff: onFile.nextDiff })
   onProgress(`restoring ${rounds} times each way`)
@@ -81,7 +86,7 @@ export async function tellStory(context: ScenarioContext, options: DemoOptions =
 }
 
 async function makeLayers(
-  context: ScenarioContext,
+  context: DemoContext,
 ): Promise<{ top: string; layers: DemoLayer[]; bootMs: number }> {
   const start = performance.now()
   await using vm = await MicroVm.boot(context, { memoryMib })
@@ -99,7 +104,7 @@ async function makeLayers(
 }
 
 async function demoLayer(
-  { store }: ScenarioContext,
+  { store }: DemoContext,
   name: string,
   { layer, type, createMs }: CapturedSnapshot,
 ): Promise<DemoLayer> {
@@ -116,7 +121,7 @@ async function demoLayer(
   }
 }
 
-async function timeRestores(context: ScenarioContext, ref: string, rounds: number): Promise<DemoRestore[]> {
+async function timeRestores(context: DemoContext, ref: string, rounds: number): Promise<DemoRestore[]> {
   const rows = demoEngines.map((engine) => ({
     engine,
     firstAnswerMs: [] as number[],
@@ -139,7 +144,7 @@ async function timeRestores(context: ScenarioContext, ref: string, rounds: numbe
 }
 
 async function checkImage(
-  context: ScenarioContext,
+  context: DemoContext,
   ref: string,
   engine: EngineName,
 ): Promise<{ what: string; result: string }> {
@@ -183,7 +188,7 @@ function workingSet(run: RecordedRun): DemoResult['workingSet'] {
   }
 }
 
-function environment({ binary, lab }: ScenarioContext): Record<string, string> {
+function environment({ binary, lab }: DemoContext): Record<string, string> {
   return {
     Firecracker: formatFirecrackerVersion(binary.version),
     CPU: `${cpus().length} × ${cpus()[0]?.model ?? 'unknown'}`,
@@ -202,7 +207,7 @@ async function timed(work: () => Promise<unknown>): Promise<number> {
 /** Bytes a sparse file takes on disk (stat(2): st_blocks counts 512-byte units). */
 const allocatedBytes = (path: string) => statSync(path).blocks * 512
 
-function kvmOf(lab: ScenarioContext['lab']): string {
+function kvmOf(lab: DemoContext['lab']): string {
   if (lab === 'nested') return 'nested'
   return hardwareVirtualisation() ? 'hardware' : 'software (no vmx or svm)'
 }

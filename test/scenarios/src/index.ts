@@ -1,0 +1,3 @@
+export { scenarios } from './all-scenarios.js'
+export { runScenario, type Scenario, type ScenarioOutcome } from './runner/scenario.js'
+export { withTmpfs } from './tmpfs.js'

@@ -1,0 +1,45 @@
+import assert from 'node:assert/strict'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { MicroConsole, touchedPages } from '@varve/lab'
+import { explainPages } from '@varve/lab/testing'
+import { compareImages, isAlive, minus, pageSetFromPages, pagesOf, restoreMachine } from 'varve'
+import { makeThreeLayers, threeLayersMib } from './layered-restore.js'
+import type { Facts, Scenario, ScenarioContext } from './runner/scenario.js'
+
+const checked = { start: 1024, count: 1000, order: 3 }
+const written = { start: 4000, count: 300 }
+
+async function graduation(context: ScenarioContext): Promise<Facts> {
+  const { binary, runtimeDirectory, store } = context
+  const { two } = await makeThreeLayers(context)
+  const options = { engine: 'paged', graduate: true, binary, runtimeDirectory } as const
+  const { machine, pageServer } = await restoreMachine(store, two, options)
+  await using _machine = machine
+  assert.ok(pageServer)
+  await using console = MicroConsole.attach(machine.paths)
+  // The guest has its own wishes meanwhile.
+  await console.write(written, 9)
+  const report = await pageServer.graduation({ wait: true })
+  assert.equal(report.state, 'finished', report.failure ?? '')
+  const { identity: server } = pageServer
+  process.kill(server.pid, 'SIGKILL')
+  while (isAlive(server)) await sleep(1)
+  assert.equal(await console.verify(checked, 1), checked.count)
+  const memoryPath = context.path('graduated.memory')
+  const paused = await machine.pause()
+  await paused.snapshot({ type: 'Full', statePath: context.path('graduated.state'), memoryPath })
+  await using snapshot = await store.open(two)
+  const differing = await compareImages(snapshot, memoryPath)
+  const told = pageSetFromPages(touchedPages(written))
+  const { unexplained } = explainPages(minus(differing, told), threeLayersMib)
+  assert.deepEqual([...pagesOf(unexplained)], [], 'memory is the image but for what was written')
+  assert.deepEqual([...pagesOf(minus(told, differing))], [], 'and that was written')
+  return { copiedPages: report.copiedPages, ms: Math.round((report.ms ?? 0) * 10) / 10 }
+}
+
+export const pageServerGraduationScenario: Scenario = {
+  name: 'page-server-graduation',
+  claim: 'a VM that has graduated has all of its memory and outlives its page server',
+  run: graduation,
+  nativeIsEnough: true,
+}
