@@ -1,3 +1,5 @@
+import type { SetRow } from '../experiments/rows.js'
+
 /** Everything that the demo found, as plain data: `--json` prints it and the report renders it. */
 export interface DemoResult {
   readonly createdAt: string
@@ -14,6 +16,8 @@ export interface DemoResult {
     readonly extra: readonly { readonly pages: number; readonly why: string }[]
     readonly missing: number
   }
+  /** What the recorders found, for the report's pictures. */
+  readonly set: SetRow
   readonly heatMap: DemoHeatMap
   readonly restores: readonly DemoRestore[]
   readonly checks: readonly { readonly what: string; readonly result: string }[]

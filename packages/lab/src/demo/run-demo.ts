@@ -5,7 +5,7 @@ import { checkHost, findFirecracker, onProcessEnd, openLocalStore, VarveError } 
 import { openNestedLab } from '../nested/open-lab.js'
 import { median } from '../statistics/median.js'
 import type { DemoResult } from './demo-result.js'
-import { renderReport } from './report.js'
+import { renderDemo } from './report.js'
 import { tellStory } from './tell-story.js'
 import { terminalHeatMap } from './terminal.js'
 
@@ -40,7 +40,7 @@ export async function runDemo(argv: readonly string[]): Promise<number> {
   const result = lab === 'native' ? await nativeDemo(rounds, say) : await nestedDemo(rounds, say)
   const report = resolve(values.report)
   mkdirSync(dirname(report), { recursive: true })
-  writeFileSync(report, renderReport(result))
+  writeFileSync(report, renderDemo(result))
   process.stdout.write(
     values.json === true
       ? `${JSON.stringify({ ...result, report }, null, 2)}\n`

@@ -11,8 +11,12 @@ import {
   hardwareVirtualisation,
   intersect,
   minus,
+  pagesFrom,
   takeSnapshot,
+  type WorkingSet,
+  zeroSource,
 } from 'varve'
+import { type SetRow, setRow } from '../experiments/rows.js'
 import { MicroVm, type MicroVmPlace, type Written } from '../micro/micro-vm.js'
 import { explainPages } from '../micro/named-pages.js'
 import { type RecordedRun, recordRun, type Touches } from '../micro/record-run.js'
@@ -76,6 +80,7 @@ export async function tellStory(context: DemoContext, options: DemoOptions = {})
     guest: { memoryMib, pages: memoryMib * 256, bootMs },
     layers,
     workingSet: workingSet(run),
+    set: await recordedSet(context, top, run),
     heatMap: demoHeatMap(classes),
     restores,
     checks: [
@@ -83,6 +88,21 @@ export async function tellStory(context: DemoContext, options: DemoOptions = {})
       { what: 'flattening the chain into one file, once', result: `${flattenMs.toFixed(0)} ms` },
     ],
   }
+}
+
+async function recordedSet({ store }: DemoContext, ref: string, run: RecordedRun): Promise<SetRow> {
+  const { map, present, written } = run
+  const workingSet: WorkingSet = {
+    image: (await store.resolve(ref)).id,
+    pages: map.pages,
+    recordedAtMs: Date.now(),
+    windowMs: 0,
+    readOnly: minus(present, written),
+    written,
+    groups: [],
+    notes: {},
+  }
+  return setRow('the restored guest', {}, workingSet, pagesFrom(map, zeroSource))
 }
 
 async function makeLayers(

@@ -1,3 +1,4 @@
+import { type PageSet, runsOf, type WorkingSet, workingSetToBytes } from 'varve'
 import type { FactorValue } from './experiment.js'
 
 /** The lines of a rows file: docs/formats/experiment-rows-v1.md. */
@@ -41,6 +42,20 @@ export interface SetRow {
   readonly workingSet: string
   readonly zero: readonly (readonly [start: number, count: number])[]
 }
+
+/** `zero`: pages that are zero in the set's image. */
+export const setRow = (
+  name: string,
+  about: SetRow['about'],
+  workingSet: WorkingSet,
+  zero: PageSet,
+): SetRow => ({
+  kind: 'set',
+  name,
+  about,
+  workingSet: workingSetToBytes(workingSet).toString('base64'),
+  zero: [...runsOf(zero)].map(({ start, count }) => [start, count] as const),
+})
 
 export type Row = HeaderRow | CellRow | SetRow
 

@@ -2,20 +2,11 @@ import { AssertionError } from 'node:assert'
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
 import { loadavg } from 'node:os'
 import { join } from 'node:path'
-import {
-  findFirecracker,
-  listMachines,
-  onProcessEnd,
-  type PageSet,
-  runsOf,
-  throwIfAborted,
-  VarveError,
-  workingSetToBytes,
-} from 'varve'
+import { findFirecracker, listMachines, onProcessEnd, throwIfAborted, VarveError } from 'varve'
 import { describeEnvironment, type LabKind } from './environment.js'
 import type { Cell, Experiment, ExperimentLab, FactorValue, PreparedExperiment } from './experiment.js'
 import { planOf, type Selection } from './plan.js'
-import type { CellRow, HeaderRow, Row, SetRow } from './rows.js'
+import { type CellRow, type HeaderRow, type Row, setRow } from './rows.js'
 import { doneKey } from './rows-file.js'
 
 /** What a run says while it runs. Rows are to be kept; the rest is talk. */
@@ -87,7 +78,7 @@ export async function runCells(experiment: Experiment, options: RunCellsOptions)
       factors: plan.factors,
       signal,
       say: (text) => send({ kind: 'say', text }),
-      keepSet: (name, about, set, zero) => send(setRow(name, about, workingSetToBytes(set), zero)),
+      keepSet: (name, about, set, zero) => send(setRow(name, about, set, zero)),
     }
     send({ kind: 'say', text: 'preparing' })
     await using prepared = await experiment.prepare(lab)
@@ -182,16 +173,3 @@ function headerOf(
     environment,
   }
 }
-
-const setRow = (
-  name: string,
-  about: Readonly<Record<string, FactorValue>>,
-  bytes: Uint8Array,
-  zero: PageSet,
-): SetRow => ({
-  kind: 'set',
-  name,
-  about,
-  workingSet: Buffer.from(bytes).toString('base64'),
-  zero: [...runsOf(zero)].map(({ start, count }) => [start, count] as const),
-})

@@ -81,14 +81,14 @@ function tickText(measure: string, tick: number): string {
 }
 
 /** One bar a line, its parts one after the other. */
-interface Bar {
+export interface Bar {
   readonly name: string
   readonly parts: readonly { readonly name: string; readonly value: number; readonly text: string }[]
   readonly label: string
 }
 
 /** `names`: every part, in the order of the legend. */
-function barChart(bars: readonly Bar[], names: readonly string[], label: string): string {
+export function barChart(bars: readonly Bar[], names: readonly string[], label: string): string {
   const lengths = bars.map(({ parts }) => parts.reduce((sum, { value }) => sum + value, 0))
   const most = reach(lengths.map((length) => ({ typical: length, most: length }))) || 1
   const rows = bars.map(({ name, parts, label: text }, index) => {

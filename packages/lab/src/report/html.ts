@@ -23,3 +23,18 @@ export function tableHtml(head: readonly string[], rows: readonly TableRow[]): s
   })
   return `<div class="scroll" tabindex="0"><table><thead><tr>${header}</tr></thead><tbody>${body.join('')}</tbody></table></div>`
 }
+
+/** One line under the title: the minute (of an ISO date), then facts by name. */
+export function factList(at: string, facts: readonly (readonly string[])[]): string {
+  const items = facts.map(
+    ([name = '', value = '']) => `<li>${escapeHtml(name)} <b>${escapeHtml(value)}</b></li>`,
+  )
+  return `<ul class="facts"><li>${escapeHtml(at.slice(0, 16).replace('T', ' '))} UTC</li>${items.join('')}</ul>`
+}
+
+export function definitionList(rows: readonly (readonly string[])[]): string {
+  const items = rows.map(
+    ([key = '', value = '']) => `<dt>${escapeHtml(key)}</dt><dd>${escapeHtml(value)}</dd>`,
+  )
+  return `<dl>${items.join('')}</dl>`
+}

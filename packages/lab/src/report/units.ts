@@ -51,3 +51,5 @@ export const measureNames: Readonly<Record<string, string>> = {
   privateBytes: 'private copies',
   fileBytes: 'of files',
 }
+
+export const measureName = (measure: string): string => measureNames[measure] ?? measure
