@@ -18,7 +18,10 @@ export const errorRegistry = {
   // input: what the caller or a file said
   USAGE: { exit: 2, summary: 'A command line that does not parse or contradicts itself.' },
   INVALID_ARGUMENT: { exit: 2, summary: 'A value outside its documented range or shape.' },
-  EXPERIMENTAL: { exit: 2, summary: 'An experiment was asked for without saying that one is wanted.' },
+  EXPERIMENTAL: {
+    exit: 2,
+    summary: 'An experimental engine was asked for without the option that allows it.',
+  },
   PATH_INVALID: {
     exit: 2,
     summary: 'A path that is unsafe, too long for a Unix socket, or of the wrong kind.',
@@ -33,7 +36,7 @@ export const errorRegistry = {
   // machine: what the VMM or guest did
   API_REFUSED: { exit: 5, summary: 'Firecracker answered a request with an error.' },
   API_TRANSPORT: { exit: 5, summary: 'The API socket failed before an answer came.' },
-  LAUNCH_FAILED: { exit: 5, summary: 'Firecracker did not come up.' },
+  LAUNCH_FAILED: { exit: 5, summary: 'Firecracker did not start.' },
   LOAD_FAILED: { exit: 5, summary: 'Firecracker refused to load a snapshot; the process has ended.' },
   MACHINE_EXITED: { exit: 5, summary: 'The Firecracker process ended while it was still needed.' },
   MACHINE_STATE: { exit: 5, summary: 'The call is not legal in the machine’s present state.' },
@@ -44,7 +47,7 @@ export const errorRegistry = {
   GUEST_MEMORY: { exit: 4, summary: 'Guest memory does not hold what the guest was told to write.' },
   PAGE_SERVER_DIED: {
     exit: 5,
-    summary: 'The VM’s pages could not come any more; the VM was killed.',
+    summary: 'No process could bring the VM’s pages any more; the VM was killed.',
   },
   PAGE_SERVER_PROTOCOL: { exit: 5, summary: 'A page-server peer broke the handshake or control protocol.' },
   COMMAND_FAILED: { exit: 5, summary: 'A command that Varve was told to run failed.' },
@@ -53,7 +56,7 @@ export const errorRegistry = {
     summary: 'Memory could not be mapped into the VMM; the VM was killed.',
   },
   RECORDER_UNRELIABLE: { exit: 5, summary: 'A recorder cannot tell which pages were touched.' },
-  LAB_FAILED: { exit: 5, summary: 'A lab (native or nested) did not come up or a script in it failed.' },
+  LAB_FAILED: { exit: 5, summary: 'A lab (native or nested) did not start, or a script in it failed.' },
   SYSCALL_FAILED: { exit: 1, summary: 'A system call failed in a way that has no better code.' },
   TIMEOUT: { exit: 5, summary: 'Something did not happen in its time.' },
   INTERRUPTED: { exit: 130, summary: 'Ctrl-C, SIGTERM or an abort signal ended the work.' },

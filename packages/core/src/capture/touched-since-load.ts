@@ -18,7 +18,7 @@ export async function touchedSinceLoad(
   const mapping = memoryMapping(identity.pid, pages)
   if (mapping === undefined)
     throw new VarveError('RECORDER_UNRELIABLE', `the memory of ${id} does not come from a memory file`, {
-      remedy: 'restore it with the file engine first: what it touches from then on is its working set',
+      remedy: 'restore it with the file engine first; the pages that it then touches are its working set',
     })
   const [start, end] = [mapping.start, mapping.end].map((it) => it.toString(16))
   // Not the path in the mapping: that is another one in a jail.

@@ -33,7 +33,7 @@ export function jailerCommand(
 ): { readonly file: string; readonly args: readonly string[] } {
   const file = jailer.path ?? binary.jailerPath
   if (file === undefined)
-    throw new VarveError('BINARY_NOT_FOUND', `no jailer beside ${binary.path}`, {
+    throw new VarveError('BINARY_NOT_FOUND', `no jailer in the folder of ${binary.path}`, {
       remedy: 'give jailer.path',
     })
   const args = ['--id', id, '--exec-file', binary.path, '--uid', `${jailer.uid}`, '--gid', `${jailer.gid}`]

@@ -46,7 +46,7 @@ export function extentMapFromBytes(bytes: Buffer, storedPages: readonly number[]
     code: 'FORMAT_INVALID' | 'CHECKSUM_MISMATCH' = 'FORMAT_INVALID',
   ) => new VarveError(code, `extent map ${path}, byte ${offset}: ${detail}`, { details: { path, offset } })
   if (bytes.length < headerBytes + checksumBytes || bytes.toString('latin1', 0, 8) !== magic)
-    throw fail(0, 'it does not begin like one')
+    throw fail(0, 'it does not begin with the magic of an extent map')
   const found = bytes[8] as number
   if (found > version)
     throw new VarveError(
@@ -57,7 +57,7 @@ export function extentMapFromBytes(bytes: Buffer, storedPages: readonly number[]
         details: { path, offset: 8 },
       },
     )
-  if (found !== version) throw fail(8, `version ${found} is none`)
+  if (found !== version) throw fail(8, `version ${found} does not exist`)
   if (bytes.readUIntLE(9, 3) !== 0) throw fail(9, 'reserved bytes are not zero')
   const layers = bytes.readUInt32LE(12)
   if (layers !== storedPages.length || layers < 1 || layers > maxLayers)

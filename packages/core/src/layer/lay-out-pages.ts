@@ -26,9 +26,13 @@ export interface LaidOutLayer {
 export function layOutPages(map: ExtentMap, layout: LayerLayout, order: PackOrder = []): LaidOutLayer {
   if (layout === 'packed') return layOutPacked(map, order)
   if (order.length > 0)
-    throw new VarveError('INVALID_ARGUMENT', 'the pages of a flat layer lie in image order, not another', {
-      remedy: "use layout 'packed'",
-    })
+    throw new VarveError(
+      'INVALID_ARGUMENT',
+      'the pages of a flat layer lie in image order; no other order is possible',
+      {
+        remedy: "use layout 'packed'",
+      },
+    )
   const index = new LayerIndexBuilder()
   const content = new ExtentMapBuilder(map.starts.length)
   forEachRun(map, (start, count, source, sourcePage) => {

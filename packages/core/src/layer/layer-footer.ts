@@ -93,7 +93,7 @@ export function readTrailer(trailer: Buffer, fileBytes: number, path: string): L
       ...(code === 'FORMAT_UNSUPPORTED' ? { remedy: 'use a newer Varve' } : {}),
     })
   if (trailer.toString('latin1', 0, 8) !== layerMagic)
-    throw fail(0, `no ${layerMagic} footer; it is cut off, or no layer`)
+    throw fail(0, `no ${layerMagic} footer; it is cut off, or it is not a layer`)
   const version = trailer[8] as number
   if (version > layerVersion)
     throw fail(8, `layer version ${version}, this Varve knows ${layerVersion}`, 'FORMAT_UNSUPPORTED')

@@ -62,7 +62,7 @@ export function assertDiskFile(file: string): string {
   if (problem === undefined) return file
   throw new VarveError('PATH_INVALID', `disk file ${JSON.stringify(file)} ${problem}`, {
     remedy:
-      'leave this disk where the snapshot expects it, or take the snapshot again of a machine that Varve booted: its disks have names that each clone can give to a file of its own',
+      'keep this disk at the path that the snapshot names, or boot the machine by Varve and take the snapshot again: then each clone gets a disk file of its own',
   })
 }
 

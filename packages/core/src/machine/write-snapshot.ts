@@ -51,8 +51,8 @@ export async function writeSnapshot(vm: LiveVm, options: SnapshotOptions): Promi
   if (options.ifTaken !== undefined && options.ifTaken !== snapshotsTaken)
     throw new VarveError(
       'IMAGE_MISMATCH',
-      `${snapshotsTaken} snapshots of ${vm.record.id} have been taken, not ${options.ifTaken}: another process has this machine too`,
-      { remedy: 'look again which snapshot was taken last, and take this one on top of it' },
+      `${snapshotsTaken} snapshots of ${vm.record.id} have been taken, not ${options.ifTaken}: another process also took snapshots of this machine`,
+      { remedy: 'find the snapshot that was taken last, and take this one on top of it' },
     )
   const state = vm.process.files.output(statePath)
   const memory = vm.process.files.output(memoryPath)

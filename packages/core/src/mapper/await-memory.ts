@@ -34,7 +34,7 @@ export function awaitMemory(tracee: Tracee, file: string, pages: number): Caught
       if (info.number === SYS_ioctl && slotRequests.includes(length as bigint))
         throw new VarveError(
           'INJECTION_FAILED',
-          `Firecracker gives memory to its guest that it did not map from ${pages} pages of its memory file`,
+          `Firecracker gives its guest memory that does not come from the ${pages} pages of the memory file`,
           { remedy: 'use another engine with this version' },
         )
       asked =

@@ -44,7 +44,8 @@ async function readNamed(
   if (file !== undefined) return readWorkingSet(file.path, { signal })
   const names = workingSetFiles.map((it) => it.name).join(', ')
   throw notFound('working set', `snapshot ${entry.id} has no working set ${name}`, {
-    remedy: names === '' ? 'it has none: record one' : `it has ${names}`,
+    remedy:
+      names === '' ? 'the snapshot has no working set: record one (varve ws record)' : `it has ${names}`,
   })
 }
 

@@ -54,9 +54,9 @@ export async function recordMachine(
     throw new VarveError(
       'RECORDER_UNRELIABLE',
       snapshotsTaken > 0
-        ? `${machine.id} was snapshotted since it was restored: what it touches belongs to no image`
+        ? `${machine.id} was snapshotted since it was restored, so the pages that it touches belong to no image`
         : `${machine.id} does not come from a snapshot`,
-      { remedy: 'restore the snapshot whose working set is wanted, and record that machine' },
+      { remedy: 'restore the snapshot that you want a working set of, and record that machine' },
     )
   await using snapshot = await store.open(snapshotId, { signal: options.signal })
   return await recordTarget(targetOf(machine, snapshot), options)

@@ -312,14 +312,14 @@ function assertAsked({
   // What runs in it, or is being loaded, must not be ended for this.
   if (machine?.unused === false)
     throw new VarveError('MACHINE_STATE', `restore: ${machine.id} was booted or loaded before`, {
-      remedy: 'launchMachine gives one that was not',
+      remedy: 'launchMachine returns a machine that was not',
     })
   if (!experimental && experimentalEngineNames.some((name) => name === engine))
     throw new VarveError(
       'EXPERIMENTAL',
       `the ${engine} engine is an experiment: a guest with devices can fail under it`,
       {
-        remedy: 'read what docs/guides/engines.md says of it, then ask for it: experimental (--experimental)',
+        remedy: 'read docs/guides/engines.md about it, then ask for it: experimental: true (--experimental)',
       },
     )
 }

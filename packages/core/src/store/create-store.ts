@@ -26,7 +26,7 @@ export async function createLayout(paths: StorePaths): Promise<void> {
   if (others.length > 0)
     throw new VarveError(
       'FORMAT_INVALID',
-      `${paths.directory} is no store and not empty (it has ${others.slice(0, 3).join(', ')})`,
+      `${paths.directory} is not a store, and not empty (it has ${others.slice(0, 3).join(', ')})`,
       { remedy: 'use an empty directory' },
     )
   await makeOwnDirectories(paths)
@@ -88,7 +88,7 @@ export async function openLayout(paths: StorePaths): Promise<void> {
   })
   assertOwnDirectory(directory)
   if ((await statOrNone(layout)) === undefined)
-    throw notFound('store', `${directory} is no store: it has no oci-layout`, {
+    throw notFound('store', `${directory} is not a store: it has no oci-layout`, {
       remedy: 'the first snapshot makes one: varve snapshot create',
       details: { path: layout },
     })

@@ -142,7 +142,7 @@ async function findGarbage(
   if (index.foreign.length === 0)
     for (const digest of await blobs.list())
       if (!known.has(digest))
-        garbage(blobs.path(digest), `blob ${hexOf(digest).slice(0, 12)} is in no snapshot`)
+        garbage(blobs.path(digest), `no snapshot has blob ${hexOf(digest).slice(0, 12)}`)
   for (const name of await readdir(paths.garbage)) garbage(join(paths.garbage, name), 'put aside by a gc')
   await repository.locked(async () => {
     for (const path of await deadStagings(paths.staging)) garbage(path, 'left by a process that has ended')

@@ -38,7 +38,7 @@ export function placeThread(thread: number, cpus: readonly number[]): void {
   const number = errno()
   if (number === errnoNumber.EINVAL)
     throw new VarveError('INVALID_ARGUMENT', `CPU ${cpus.join(', ')} is not there, or not for this process`, {
-      remedy: 'nproc and taskset -p tell which are',
+      remedy: 'nproc and taskset -p show the allowed CPUs',
     })
   throw syscallError('sched_setaffinity', number, `thread ${thread}`)
 }

@@ -118,7 +118,7 @@ class FaultsSource implements RecordingSource {
       if (isAlive(this.#target.vmm)) throw cause
       throw new VarveError(
         'RECORDER_UNRELIABLE',
-        `process ${pid} has ended, and what its page server recorded with it`,
+        `process ${pid} has ended, and its page server's recording was lost with it`,
         { remedy: 'stop the recording before the VM', cause },
       )
     }

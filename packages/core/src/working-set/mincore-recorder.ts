@@ -44,7 +44,7 @@ export async function recordMincore(
         throw new VarveError(
           'RECORDER_UNRELIABLE',
           `the kernel hides from this user which pages of ${path} are in the page cache`,
-          { remedy: 'record as the owner of the file, or as somebody who may write it' },
+          { remedy: 'record as the owner of the file, or as a user who may write it' },
         )
       opened.push(await openStoredPages(file))
     }
@@ -70,7 +70,7 @@ async function dropAndCheck(file: MemoryFile, signal: AbortSignal | undefined): 
   }
   throw new VarveError(
     'RECORDER_UNRELIABLE',
-    `${stayed} pages of ${file.path} stay in the page cache, so what a VM touches among them cannot be seen`,
+    `${stayed} pages of ${file.path} stay in the page cache, so the recorder cannot see which of them a VM touches`,
     {
       remedy: 'record before the snapshot is loaded, with no other VM on the file, and not on tmpfs',
       details: { path: file.path, residentPages: stayed },

@@ -83,7 +83,7 @@ export function workingSetFromBytes(bytes: Buffer, path: string): WorkingSet {
   const checksumAt = bytes.length - checksumBytes
   if (bytes.length > maxWorkingSetBytes) throw fail(maxWorkingSetBytes, 'it is longer than any working set')
   if (checksumAt < headerBytes || bytes.toString('latin1', 0, 8) !== magic)
-    throw fail(0, 'it does not begin like one')
+    throw fail(0, 'it does not begin with the magic of a working set')
   const found = bytes[8] as number
   if (found > version) throw fail(8, `version ${found}, this Varve knows ${version}`, 'FORMAT_UNSUPPORTED')
   if (found !== version) throw fail(8, `version ${found} is none`)

@@ -58,6 +58,6 @@ function firstThatTells(what: 'present' | 'written', recorded: readonly Recorded
   if (found !== undefined) return found
   const names = recorded.map(({ recorder }) => recorder).join(' and ') || 'no recorder'
   throw new VarveError('INVALID_ARGUMENT', `${names} cannot tell which pages were ${what}`, {
-    remedy: `record with one that tells ${what} pages too: ${what === 'present' ? 'mincore, pagemap or faults' : 'diff, pagemap or faults'}`,
+    remedy: `also record with one that finds ${what} pages: ${what === 'present' ? 'mincore, pagemap or faults' : 'diff, pagemap or faults'}`,
   })
 }

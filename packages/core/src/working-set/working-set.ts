@@ -133,7 +133,7 @@ export function assertWorkingSetOf(workingSet: WorkingSet, image: ImageId, pages
       'IMAGE_MISMATCH',
       `the working set was recorded on image ${workingSet.image}, this is image ${image}`,
       {
-        remedy: 'record one on this image, or translate it where this image descends from that one',
+        remedy: 'record one on this image; or translate it, if this image descends from that one',
         details: { workingSetImage: workingSet.image, image },
       },
     )

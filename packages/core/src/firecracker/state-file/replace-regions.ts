@@ -97,7 +97,7 @@ function chooseOffset(region: RegionSpec, index: number, sum: number, state: Sta
   if (offset === cumulative || state.fileOffsets === 'explicit') return offset
   throw new VarveError(
     'VERSION_UNSUPPORTED',
-    `region ${index} is to be at byte ${offset} of the memory file; in snapshot version ${state.snapshotVersion} it is at ${cumulative}, behind the regions before it`,
+    `region ${index} should be at byte ${offset} of the memory file, but in snapshot version ${state.snapshotVersion} it is at ${cumulative}, after the regions before it`,
     { remedy: 'free offsets exist up to Firecracker 1.10.1; leave fileOffset out' },
   )
 }

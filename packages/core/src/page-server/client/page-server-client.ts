@@ -38,7 +38,8 @@ export function pageServerClient(directory: string, pages: number): PageServerCl
     } catch (error) {
       const answers = isGone(error) ? readGraduated(graduated) : undefined
       if (answers === undefined) throw error
-      if (answers[op] === null) throw new VarveError('INVALID_ARGUMENT', 'nothing was to be fetched ahead')
+      if (answers[op] === null)
+        throw new VarveError('INVALID_ARGUMENT', 'no working set was given to this VM to fetch ahead')
       return answers[op]
     }
   }

@@ -87,7 +87,7 @@ function makeOwnDirectory(path: string): void {
   } catch (cause) {
     if ((cause as NodeJS.ErrnoException).code !== 'EEXIST') throw cause
     throw new VarveError('ALREADY_EXISTS', `${path} exists: a page server was started for this VM before`, {
-      remedy: 'launch another VM; its logs say what became of this one',
+      remedy: 'launch another VM; the logs of this one say how its page server ended',
       cause,
     })
   }

@@ -194,7 +194,7 @@ function obeyFor(of: FaultedVm | undefined, order: Exclude<FaultOrder, { kind: '
       return {}
     case 'record':
       if (of === undefined) return { error: 'the VM is not served any more' }
-      if (of.loop.recording) return { error: 'a recording of this VM is on; end it first' }
+      if (of.loop.recording) return { error: 'a recording of this VM is running; end it first' }
       of.loop.record(order.writes)
       return {}
     case 'recorded': {

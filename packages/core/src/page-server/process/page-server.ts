@@ -169,7 +169,7 @@ export class PageServerProcess {
     if (recorded !== undefined)
       throw new VarveError(
         'RECORDER_UNRELIABLE',
-        `a recording of the VM in ${recorded.config.directory} is on, and would be lost; end it first`,
+        `a recording of the VM in ${recorded.config.directory} is running, and would be lost; end it first`,
       )
   }
 

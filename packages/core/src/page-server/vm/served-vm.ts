@@ -260,7 +260,8 @@ export class ServedVm {
   }
 
   async #graduationReport(wait: boolean): Promise<object> {
-    if (!this.config.graduate) throw new VarveError('INVALID_ARGUMENT', 'this VM is not to graduate')
+    if (!this.config.graduate)
+      throw new VarveError('INVALID_ARGUMENT', 'this VM was restored without graduate')
     if (wait) await Promise.race([this.#graduationEnd, sleep(waitMs, undefined, { ref: false })])
     return this.#graduation
   }
@@ -276,16 +277,19 @@ export class ServedVm {
 
   async #record(writes: boolean): Promise<object> {
     if (this.config.graduate)
-      throw new VarveError('RECORDER_UNRELIABLE', 'this VM graduates: its pages come unasked')
+      throw new VarveError(
+        'RECORDER_UNRELIABLE',
+        'this VM graduates: the page server brings its pages before the guest asks for them',
+      )
     // Pages that are fetched ahead would not be seen, and would be installed without protection.
     if (this.#prefetch?.going === true)
       throw new VarveError(
         'RECORDER_UNRELIABLE',
-        'pages are being fetched ahead; record after that, or without',
+        'a working set is being fetched ahead; record after that, or restore without a working set',
       )
     if (this.#handshake === undefined) {
       if (this.#early !== null)
-        throw new VarveError('RECORDER_UNRELIABLE', 'a recording of this VM is on; end it first')
+        throw new VarveError('RECORDER_UNRELIABLE', 'a recording of this VM is running; end it first')
       this.#early = writes
       this.#recording = true
       return { fromTheFirst: true }
@@ -325,7 +329,8 @@ export class ServedVm {
 
   async #prefetched(wait: boolean): Promise<object> {
     const prefetch = this.#prefetch
-    if (prefetch === undefined) throw new VarveError('INVALID_ARGUMENT', 'nothing is to be fetched ahead')
+    if (prefetch === undefined)
+      throw new VarveError('INVALID_ARGUMENT', 'no working set was given to this VM to fetch ahead')
     if (wait) await Promise.race([prefetch.ended, sleep(waitMs, undefined, { ref: false })])
     return prefetch.report()
   }

@@ -221,7 +221,7 @@ function seizeError({ pid }: ProcessIdentity, filtered: boolean, number: number)
     'HOST_UNSUPPORTED',
     `process ${pid} cannot be traced: ${number === errnoNumber.EPERM ? 'not permitted' : `errno ${number}`}`,
     {
-      remedy: `be root or have ${rights}; see that nothing else traces it; or use another engine`,
+      remedy: `be root or have ${rights}; make sure that no other process traces it; or use another engine`,
       cause: syscallError('ptrace SEIZE', number, `process ${pid}`),
     },
   )
