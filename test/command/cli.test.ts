@@ -77,7 +77,7 @@ describe('machines outlive the command that started them', () => {
     // Booted here: there was no restore that it could tell of.
     const stats = await varve(world, 'stats', 'spec', '--json')
     expect([stats.status, JSON.parse(stats.stderr).error.code]).toEqual([6, 'NOT_FOUND'])
-    expect((await varve(world, 'kill', 'spec')).status).toBe(0)
+    expect((await varve(world, 'stop', 'spec')).status).toBe(0)
     writeFileSync(
       world.path('spec.json'),
       JSON.stringify({ kernel: 'micro.elf', memoryMib: 16, vcpus: 1, cores: 2 }),

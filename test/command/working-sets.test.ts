@@ -241,7 +241,7 @@ describe('using them', () => {
     expect(await text('stats', 'fast')).toMatch(
       /^fast {2}running {2}pid \d+ {2}file, from [0-9a-f]{12} [0-9.]+ s ago\nfaults .*\nread .*\nset .*\nmemory /,
     )
-    await right('kill', 'fast')
+    await right('stop', 'fast')
   })
 
   test('of an ancestor, by a file, and none that does not belong', async () => {

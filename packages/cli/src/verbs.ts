@@ -101,7 +101,6 @@ export const verbs: Readonly<Record<string, Verb | VerbGroup>> = {
   pause: { summary: 'stop the vCPUs of machines', load: () => import('./commands/pause.js') },
   resume: { summary: 'start the vCPUs of paused machines', load: () => import('./commands/resume.js') },
   stop: { summary: 'end machines and remove what belongs to them', load: () => import('./commands/stop.js') },
-  kill: { summary: 'the same as stop', load: () => import('./commands/kill.js') },
   snapshot,
   ws,
   restore: {

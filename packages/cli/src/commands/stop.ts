@@ -9,7 +9,8 @@ export const command: Command = {
   --all    every machine of this runtime directory
 
 Kills the VMM without asking its guest, and removes its sockets, logs, private copies of disks and
-record. The page server ends some seconds after its last machine.
+record. Only the process that was started for the machine is ended, never another one that has its
+pid by now. The page server ends some seconds after its last machine.
 
 Examples:
   varve stop web
