@@ -320,7 +320,7 @@ describe('clones', () => {
       expect((await json('ps')).machines).toHaveLength(before)
     }
     await refused(2, 'USAGE', 'clone', 'two', '-n', '0')
-    const auto = await json('restore', 'two', '--name', 'chosen', '--engine', 'auto')
+    const auto = await json('restore', 'two', '--name', 'chosen')
     expect(auto.engine).toBe('file')
     expect(auto.reason).toMatch(/^a flat memory file is there, \d+ % of it in the page cache$/)
     await right('stop', 'chosen')

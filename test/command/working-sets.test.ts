@@ -213,6 +213,9 @@ describe('using them', () => {
       'base',
       '--name',
       'fast',
+      // Of a set in the page cache, auto would bring nothing ahead.
+      '--engine',
+      'file',
       '--working-set',
       'one',
       '--prefetch',

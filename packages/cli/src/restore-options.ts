@@ -26,13 +26,12 @@ export const restoreOptions = {
   'no-dirty-tracking': { type: 'boolean' },
 } as const satisfies OptionTable
 
-export const restoreHelp = `  --engine file          one flat memory file, mapped by Firecracker; flattened once and kept
-                         (default)
+export const restoreHelp = `  --engine auto          whichever fits (default); the result says which one and why
+  --engine file          one flat memory file, mapped by Firecracker; flattened once and kept
   --engine paged         a page server brings pages straight from the layers when the guest touches
                          them
   --engine mapped        the layers themselves, mapped into Firecracker while it loads: nothing is
                          flattened, and no process stays; x86_64, needs root or CAP_SYS_PTRACE
-  --engine auto          whichever fits; the result says which one and why
   --engine patched       the region list of the state file points into one file of all layers; an
                          experiment, Firecracker up to 1.10.1; needs --experimental
   --working-set SET      pages to bring before the guest asks for them: the name of a set kept in
@@ -65,7 +64,7 @@ export function restoreChoices({ values }: Pick<CommandContext, 'values'>): Rest
   const budget = integerOption(values, 'prefetch-budget')
   return {
     ...firecrackerPlaces(values),
-    engine: oneOf(engineChoices, 'engine', stringOption(values, 'engine') ?? 'file'),
+    engine: oneOf(engineChoices, 'engine', stringOption(values, 'engine') ?? 'auto'),
     experimental: values.experimental === true,
     graduate: values.graduate === true,
     resume: values.paused !== true,

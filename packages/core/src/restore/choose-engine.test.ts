@@ -1,5 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
+import { recorderNames } from '../working-set/recording.js'
 import { chooseEngine, type EngineFacts } from './choose-engine.js'
 
 const gib = 2 ** 30
@@ -13,6 +14,7 @@ const facts: EngineFacts = {
   canMap: true,
   mapperWaits: true,
   randomAccess: false,
+  recorders: [],
   needed: { isWorkingSet: false, bytes: gib, inFlatFile: null, inLayers: 0 },
   memoryBytes: 8 * gib,
 }
@@ -65,6 +67,10 @@ test.each<[string, Partial<EngineFacts>, string, RegExp]>([
   ['no room, no memory', { freeBytes: gib, canMap: false, memoryBytes: 1 }, 'paged', /no room/],
   ['no room, many extents', { freeBytes: gib, extents: 9999 }, 'paged', /no room/],
   ['little data, no room even for that', { dataBytes: 2 ** 20, freeBytes: 2 ** 20 }, 'mapped', /1 MiB/],
+  ['a recorder of faults', { ...flat(1, 1), recorders: ['faults'] }, 'paged', /faults recorder/],
+  ['a recorder of page tables', { recorders: ['pagemap'] }, 'paged', /a recorder reads page tables/],
+  ['that, a flat file', { ...flat(0.1, 0.9), recorders: ['pagemap'] }, 'file', /10 % of it/],
+  ['a recorder that sees layers', { recorders: ['mincore', 'diff'] }, 'mapped', /a copy of 1024 MiB/],
   ['a recorder of single pages', { ...flat(1, 1), randomAccess: true }, 'paged', /single pages/],
 ])('%s', (_what, differing, engine, reason) => {
   const choice = chooseEngine({ ...facts, ...differing })
@@ -84,6 +90,7 @@ describe('whatever is found', () => {
     canMap: fc.boolean(),
     mapperWaits: fc.boolean(),
     randomAccess: fc.boolean(),
+    recorders: fc.subarray([...recorderNames]),
     needed: fc.record({ isWorkingSet: fc.boolean(), bytes, inFlatFile: share, inLayers: share }),
     memoryBytes: bytes,
   })
@@ -93,6 +100,8 @@ describe('whatever is found', () => {
       fc.property(any, (found) => {
         const { engine, reason } = chooseEngine(found)
         if (engine === 'mapped') expect(found).toMatchObject({ canMap: true, randomAccess: false })
+        if (found.recorders.includes('faults')) expect(engine).toBe('paged')
+        if (found.recorders.includes('pagemap')) expect(engine).not.toBe('mapped')
         expect(reason).not.toMatch(/NaN|undefined|null|^$/)
       }),
     )

@@ -1,6 +1,5 @@
 import { statfsSync } from 'node:fs'
 import { dirname } from 'node:path'
-import { availableMemory } from 'node:process'
 import { checkPtrace } from '../host/doctor.js'
 import { zeroSource } from '../layer/extent-map.js'
 import { mapperWaits } from '../mapper/mapper.js'
@@ -8,6 +7,7 @@ import { pageRange } from '../memory/make-page-set.js'
 import { pageSizeBytes } from '../memory/units.js'
 import type { OpenSnapshot } from '../store/store-types.js'
 import { probeReflink } from '../sys/reflink.js'
+import type { RecorderName } from '../working-set/recording.js'
 import { presentPages, type WorkingSet } from '../working-set/working-set.js'
 import { hasFlatFile, isFlatBase } from './engines/file/file-engine.js'
 import { residentShare, samplePages } from './page-cache/sampled-residency.js'
@@ -27,6 +27,8 @@ export interface EngineFacts {
   readonly mapperWaits: boolean
   /** A recorder wants to see single pages of layers. */
   readonly randomAccess: boolean
+  /** They record from the load on. */
+  readonly recorders: readonly RecorderName[]
   /** What the guest will touch: its working set where one was given, else all that has data. */
   readonly needed: {
     readonly isWorkingSet: boolean
@@ -62,7 +64,9 @@ const all = 0.95
 const mib = (bytes: number) => `${Math.ceil(bytes / 2 ** 20)} MiB`
 const percent = (share: number) => `${Math.round(share * 100)} %`
 
-const mayMap = ({ canMap, extents }: EngineFacts) => canMap && extents <= mappableExtents
+/** Page tables of mapped layers do not tell which pages the guest touched. */
+const canMap = (facts: EngineFacts) => facts.canMap && !facts.recorders.includes('pagemap')
+const mayMap = (facts: EngineFacts) => canMap(facts) && facts.extents <= mappableExtents
 const fits = ({ dataBytes, freeBytes }: EngineFacts) => dataBytes <= freeBytes / 2
 /** By the page cache, where somebody could look. */
 const cached = ({ needed }: EngineFacts, share: number | null) =>
@@ -82,6 +86,11 @@ interface Rule {
  * reads layers that cannot be mapped. docs/guides/engines.md has the figures behind this.
  */
 const rules: readonly Rule[] = [
+  {
+    engine: 'paged',
+    when: ({ recorders }) => recorders.includes('faults'),
+    why: () => 'the faults recorder sees what a page server answers',
+  },
   {
     engine: 'paged',
     when: ({ randomAccess }) => randomAccess,
@@ -105,7 +114,7 @@ const rules: readonly Rule[] = [
     engine: 'mapped',
     when: (facts) =>
       facts.hasFlatFile &&
-      facts.canMap &&
+      canMap(facts) &&
       facts.mapperWaits &&
       facts.needed.isWorkingSet &&
       (facts.needed.inFlatFile ?? 1) < all,
@@ -149,7 +158,7 @@ const rules: readonly Rule[] = [
     when: () => true,
     why: (facts) =>
       fits(facts)
-        ? `a flat file would take a copy of ${mib(facts.dataBytes)}, and this user may not trace Firecracker`
+        ? `a flat file would take a copy of ${mib(facts.dataBytes)}, and ${facts.canMap ? 'a recorder reads page tables' : 'this user may not trace Firecracker'}`
         : `there is no room for a flat file of ${mib(facts.dataBytes)}`,
   },
 ]
@@ -166,7 +175,15 @@ export function chooseEngine(facts: EngineFacts): EngineChoice {
 /** A millisecond: metadata, and at most 128 questions about the page cache; no reads of data. In this thread, as a restore waits for it. */
 export async function engineFacts(
   snapshot: OpenSnapshot,
-  { workingSet, randomAccess }: { readonly workingSet: WorkingSet | null; readonly randomAccess: boolean },
+  {
+    workingSet,
+    randomAccess,
+    recorders,
+  }: {
+    readonly workingSet: WorkingSet | null
+    readonly randomAccess: boolean
+    readonly recorders: readonly RecorderName[]
+  },
 ): Promise<EngineFacts> {
   const { map, files, flatPath } = snapshot
   const directory = dirname(flatPath)
@@ -196,12 +213,13 @@ export async function engineFacts(
     canMap: process.arch === 'x64' && checkPtrace().status === 'ok',
     mapperWaits: mapperWaits(),
     randomAccess,
+    recorders,
     needed: {
       isWorkingSet: workingSet !== null,
       bytes: neededPages * pageSizeBytes,
       inFlatFile,
       inLayers,
     },
-    memoryBytes: availableMemory(),
+    memoryBytes: process.availableMemory(),
   }
 }

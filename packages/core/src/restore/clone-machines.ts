@@ -1,9 +1,11 @@
 import { VarveError } from '../errors.js'
 import type { PausedMachine, RunningMachine } from '../machine/machine-states.js'
-import type { SnapshotStore } from '../store/store-types.js'
+import type { OpenSnapshot, SnapshotStore } from '../store/store-types.js'
+import { chooseEngine, type EngineChoice, engineFacts } from './choose-engine.js'
 import { flattenSnapshot } from './engines/file/file-engine.js'
 import { composedFile } from './engines/patched/composed-file.js'
 import { patchOf } from './engines/patched/patched-engine.js'
+import { fitWorkingSet } from './fit-working-set.js'
 import { type Restored, type RestoreOptions, restoreMachine } from './restore-machine.js'
 
 /** More VMM processes than one host should be asked for at once. */
@@ -32,12 +34,13 @@ export async function cloneMachines(
   ] as const)
     if (!Number.isInteger(value) || value < 1 || value > most)
       throw new VarveError('INVALID_ARGUMENT', `${what} ${value} is not a whole number from 1 to ${most}`)
-  const { engine = 'file', experimental = false, name, signal, onProgress } = options
-  if (engine === 'file' || (engine === 'patched' && experimental)) {
+  const { engine: asked = 'auto', experimental = false, name, signal, onProgress } = options
+  if (asked === 'auto' || asked === 'file' || (asked === 'patched' && experimental)) {
     // Once, and not by all of them at the same time.
     await using snapshot = await store.open(ref, { signal, onProgress })
+    const engine = asked === 'auto' ? await chosenFor(store, snapshot, options) : asked
     if (engine === 'file') await flattenSnapshot(snapshot, { signal, onProgress })
-    else await composedFile(snapshot, patchOf(snapshot).plan.composed, { signal })
+    else if (engine === 'patched') await composedFile(snapshot, patchOf(snapshot).plan.composed, { signal })
   }
   const clones: Restored<RunningMachine | PausedMachine>[] = []
   let [begun, ready, failed] = [0, 0, false]
@@ -64,4 +67,17 @@ export async function cloneMachines(
   if (failure === undefined) return clones
   for (const clone of clones) await clone?.machine.stop()
   throw failure.reason
+}
+
+/** What each clone chooses for itself a moment later; a flat file that is there by then is taken. */
+async function chosenFor(
+  store: SnapshotStore,
+  snapshot: OpenSnapshot,
+  { workingSet, randomAccess = false, signal }: CloneOptions,
+): Promise<EngineChoice['engine']> {
+  const fitted =
+    workingSet === undefined ? null : await fitWorkingSet(store, snapshot, workingSet, { signal })
+  return chooseEngine(
+    await engineFacts(snapshot, { workingSet: fitted?.workingSet ?? null, randomAccess, recorders: [] }),
+  ).engine
 }

@@ -59,7 +59,7 @@ export interface RestoreOptions
    * comes of it; `name`, `binary`, `runtimeDirectory` and `jailer` are its own. Default: one is launched.
    */
   readonly machine?: LaunchedMachine
-  /** Default `file`. */
+  /** Default `auto`: the report says which engine was chosen, and why. */
   readonly engine?: (typeof engineChoices)[number]
   /** Needed for engines that are experiments (`patched`); EXPERIMENTAL without. */
   readonly experimental?: boolean
@@ -167,7 +167,7 @@ export async function restoreMachine(
       )
   // Whatever fails first is thrown below; this one may fail while nobody waits for it.
   launching.catch(() => {})
-  const { engine: asked = 'file' } = options
+  const { engine: asked = 'auto' } = options
   if (asked !== 'auto') engines[asked].warmUp?.()
   let recording: MachineRecording | undefined
   try {
@@ -184,7 +184,13 @@ export async function restoreMachine(
     const chosen =
       asked === 'auto'
         ? await phase('choose', async () =>
-            chooseEngine(await engineFacts(snapshot, { workingSet, randomAccess })),
+            chooseEngine(
+              await engineFacts(snapshot, {
+                workingSet,
+                randomAccess,
+                recorders: options.record?.recorders ?? [],
+              }),
+            ),
           )
         : { engine: asked, reason: null, prefetch: true }
     const { engine, reason } = chosen
