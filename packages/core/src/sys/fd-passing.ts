@@ -1,7 +1,6 @@
 import { closeSync } from 'node:fs'
-import koffi from 'koffi'
 import { VarveError } from '../errors.js'
-import { declare, errno, errnoNumber, syscallError } from './libc.js'
+import { declare, errno, errnoNumber, koffi, syscallError } from './libc.js'
 
 const SOL_SOCKET = 1
 const SCM_RIGHTS = 1
@@ -57,13 +56,17 @@ class Message {
   }
 
   [Symbol.dispose](): void {
-    for (const pointer of this.#pointers.splice(0)) koffi.free(pointer)
+    for (const pointer of this.#pointers.splice(0)) koffi().free(pointer)
   }
 }
 
 function allocate(bytes: number): { pointer: unknown; address: bigint; bytes: Buffer } {
-  const pointer = koffi.alloc('uint8_t', bytes)
-  return { pointer, address: BigInt(koffi.address(pointer)), bytes: Buffer.from(koffi.view(pointer, bytes)) }
+  const pointer = koffi().alloc('uint8_t', bytes)
+  return {
+    pointer,
+    address: BigInt(koffi().address(pointer)),
+    bytes: Buffer.from(koffi().view(pointer, bytes)),
+  }
 }
 
 export interface ReceivedMessage {

@@ -1,9 +1,22 @@
+import { createRequire } from 'node:module'
 import { constants } from 'node:os'
-import koffi from 'koffi'
+import type Koffi from 'koffi'
 import { type ErrorCode, VarveError } from '../errors.js'
 
+let loaded: typeof Koffi | undefined
+let libc: ReturnType<typeof Koffi.load> | undefined
+
+/** Loaded by the first call: some 12 ms that a program without system calls does not pay. */
+export function koffi(): typeof Koffi {
+  loaded ??= createRequire(import.meta.url)('koffi') as typeof Koffi
+  return loaded
+}
+
 /** The C library that this Node runs on (glibc or musl); its symbols are already in the process. */
-const libc = koffi.load(null)
+function functionOf(prototype: string) {
+  libc ??= koffi().load(null)
+  return libc.func(prototype)
+}
 
 /**
  * Declares a libc function, on first use: verbs that make no system call do not pay for the declaration.
@@ -14,7 +27,7 @@ export function declare<Arguments extends readonly unknown[], Result = number>(
 ): (...args: Arguments) => Result {
   let call: ((...args: Arguments) => Result) | undefined
   return (...args) => {
-    call ??= libc.func(prototype) as unknown as (...args: Arguments) => Result
+    call ??= functionOf(prototype) as unknown as (...args: Arguments) => Result
     return call(...args)
   }
 }
@@ -26,10 +39,10 @@ export function declare<Arguments extends readonly unknown[], Result = number>(
 export function declareAsync<Arguments extends readonly unknown[], Result = number>(
   prototype: string,
 ): (...args: Arguments) => Promise<Result> {
-  let call: ReturnType<typeof libc.func> | undefined
+  let call: ReturnType<typeof functionOf> | undefined
   return (...args) =>
     new Promise((resolve, reject) => {
-      call ??= libc.func(prototype)
+      call ??= functionOf(prototype)
       call.async(...args, (error: Error | null, result: Result) =>
         error === null ? resolve(result) : reject(error),
       )
@@ -38,7 +51,7 @@ export function declareAsync<Arguments extends readonly unknown[], Result = numb
 
 /** The calling thread's errno. Read it directly after the call: nothing in between may enter libc. */
 export function errno(): number {
-  return koffi.errno()
+  return koffi().errno()
 }
 
 export const errnoNumber = constants.errno

@@ -1,8 +1,7 @@
 import { closeSync, openSync, readSync } from 'node:fs'
-import koffi from 'koffi'
 import { VarveError } from '../errors.js'
 import { notFound } from '../not-found.js'
-import { declare, errno, errnoNumber, syscallError } from './libc.js'
+import { declare, errno, errnoNumber, koffi, syscallError } from './libc.js'
 
 const pageBytes = 4096
 const word = 2 ** 32
@@ -115,16 +114,16 @@ class ScanReader implements Reader {
   readonly #fd: number
   readonly #path: string
   readonly #argument = new BigUint64Array(scanWords)
-  readonly #memory = koffi.alloc('uint64_t', maxRegions * regionWords)
+  readonly #memory = koffi().alloc('uint64_t', maxRegions * regionWords)
   /** Halves of 64-bit words: no BigInt is made for an address. */
-  readonly #regions = new Uint32Array(koffi.view(this.#memory, maxRegions * regionWords * 8))
+  readonly #regions = new Uint32Array(koffi().view(this.#memory, maxRegions * regionWords * 8))
 
   constructor(fd: number, path: string) {
     this.#fd = fd
     this.#path = path
     const a = this.#argument
     a[0] = BigInt(scanWords * 8)
-    a[5] = BigInt(koffi.address(this.#memory))
+    a[5] = BigInt(koffi().address(this.#memory))
     a[6] = BigInt(maxRegions)
     // category_anyof_mask and return_mask: any of these, and say which.
     a[10] = BigInt(PAGE_IS_PRESENT | PAGE_IS_SWAPPED)
@@ -169,7 +168,7 @@ class ScanReader implements Reader {
   }
 
   free(): void {
-    koffi.free(this.#memory)
+    koffi().free(this.#memory)
   }
 }
 
