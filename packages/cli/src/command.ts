@@ -3,6 +3,8 @@ import type { ParseArgsConfig } from 'node:util'
 export type OptionTable = NonNullable<ParseArgsConfig['options']>
 export type OptionValues = Readonly<Record<string, string | boolean | (string | boolean)[] | undefined>>
 
+export type Colour = 'red' | 'yellow' | 'green'
+
 /** What a verb gets. Results go to `print` (stdout), talk to `say` (stderr): stdout is a contract, stderr is not. */
 export interface CommandContext {
   readonly values: OptionValues
@@ -14,7 +16,9 @@ export interface CommandContext {
   print(text: string): void
   printJson(value: unknown): void
   say(text: string): void
-  /** Says `what` (with seconds) on stderr once the work has lasted a second, and again every few. */
+  /** `text` in a colour if standard output is a terminal that shows colours. */
+  paint(colour: Colour, text: string): string
+  /** Says `what` (with seconds, the pace and the time that is left) on stderr once the work has lasted a second, and again every few. */
   progress<T>(what: string, work: (update: (detail: string) => void) => Promise<T>): Promise<T>
 }
 

@@ -113,3 +113,60 @@ describe('progress', () => {
     expect(stderr).toBe('')
   })
 })
+
+describe('on a terminal', () => {
+  const terminal = (env: NodeJS.ProcessEnv = {}, columns = 80) => {
+    let written = ''
+    const stream = {
+      isTTY: true,
+      columns,
+      write: (text: string) => {
+        written += text
+      },
+    }
+    const piped = { write: () => {} }
+    const output = createOutput({ stdout: stream, stderr: stream }, env)
+    return { output, toPipe: createOutput({ stdout: piped, stderr: piped }, env), written: () => written }
+  }
+  const error = new VarveError('NOT_FOUND', 'no snapshot')
+
+  test('results and failures have colours; not in a pipe, and not with NO_COLOR', () => {
+    const { output, toPipe, written } = terminal()
+    expect(output.paint('green', 'ok')).toBe('\x1b[32mok\x1b[39m')
+    expect(toPipe.paint('green', 'ok')).toBe('ok')
+    output.fail(error, false)
+    expect(written()).toBe('\x1b[31mvarve:\x1b[39m no snapshot [NOT_FOUND]\n')
+    for (const env of [{ NO_COLOR: '1' }, { TERM: 'dumb' }])
+      expect(terminal(env).output.paint('red', 'x')).toBe('x')
+    expect(terminal({ NO_COLOR: '' }).output.paint('red', 'x')).not.toBe('x')
+  })
+
+  test('progress is one line, written over, cut to the width, and gone at the end', async () => {
+    vi.useFakeTimers()
+    try {
+      const { output, written } = terminal({}, 40)
+      let update: (detail: string) => void = () => {}
+      let end: (value: unknown) => void = () => {}
+      const done = output.progress('packing', (given) => {
+        update = given
+        return new Promise((resolve) => {
+          end = resolve
+        })
+      })
+      update('0 of 2560 pages')
+      await vi.advanceTimersByTimeAsync(1000)
+      update('256 of 2560 pages')
+      await vi.advanceTimersByTimeAsync(250)
+      output.say('a word')
+      end(undefined)
+      await done
+      expect(written()).toBe(
+        '\r\x1b[Kpacking: 1 s, 0 of 2560 pages' +
+          '\r\x1b[Kpacking: 1 s, 256 of 2560 pages, 1.0 M…' +
+          '\r\x1b[Ka word\n',
+      )
+    } finally {
+      vi.useRealTimers()
+    }
+  })
+})

@@ -8,6 +8,7 @@ import { printable } from '../text.js'
 
 const hostMarks = { ok: 'ok  ', note: 'note', lack: 'LACK' } as const
 const snapshotMarks = { ok: 'ok  ', warn: 'warn', fail: 'FAIL' } as const
+const colours = { ok: 'green', note: 'yellow', warn: 'yellow', lack: 'red', fail: 'red' } as const
 
 export const command: Command = {
   usage: 'usage: varve doctor [--fetch] [options] | varve doctor REF|DIR|FILE [options]',
@@ -55,7 +56,7 @@ async function doctorOfHost(context: CommandContext): Promise<void> {
   if (context.json) context.printJson({ checks })
   else
     for (const { id, status, finding, remedy } of checks) {
-      context.print(`${hostMarks[status]}  ${id.padEnd(14)} ${finding}`)
+      context.print(`${context.paint(colours[status], hostMarks[status])}  ${id.padEnd(14)} ${finding}`)
       if (remedy !== undefined) context.print(`${' '.repeat(21)}-> ${remedy}`)
     }
   const lacks = checks.filter(({ status }) => status === 'lack').map(({ id }) => id)
@@ -68,7 +69,9 @@ async function doctorOfSnapshot(context: CommandContext, place: string): Promise
   else
     for (const { id, status, says, remedy, source } of checks) {
       const origin = source === undefined ? '' : ` (${source})`
-      context.print(`${snapshotMarks[status]}  ${printable(id).padEnd(14)} ${printable(says)}${origin}`)
+      context.print(
+        `${context.paint(colours[status], snapshotMarks[status])}  ${printable(id).padEnd(14)} ${printable(says)}${origin}`,
+      )
       if (remedy !== undefined) context.print(`${' '.repeat(21)}-> ${printable(remedy)}`)
     }
   const failed = checks.filter(({ status }) => status === 'fail')

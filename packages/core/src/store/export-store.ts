@@ -66,8 +66,9 @@ export async function exportSnapshots(
       out.add(directoryHeader('blobs/sha256/'))
       out.addFile('oci-layout', Buffer.from('{"imageLayoutVersion":"1.0.0"}'))
       out.addFile('index.json', indexToJson(index))
-      for (const [i, { digest }] of blobs.entries()) {
-        onProgress?.(`blob ${i + 1} of ${blobs.length}, ${wholeMib(out.bytes)} MiB written`)
+      const total = blobs.reduce((sum, { size }) => sum + size, 0)
+      for (const { digest } of blobs) {
+        onProgress?.(`${wholeMib(out.bytes)} of ${wholeMib(total)} MiB written`)
         await out.addBlob(
           `blobs/sha256/${hexOf(digest)}`,
           staged.get(digest) ?? repository.blobs.path(digest),

@@ -4,6 +4,7 @@ import { VarveError } from 'varve'
 import { integerOption, listOption, positionals, stringOption } from '../../arguments.js'
 import type { Command } from '../../command.js'
 import { loadLab } from '../../lab.js'
+import { duration } from '../../pace.js'
 import { oneOf } from '../../restore-options.js'
 import { count } from '../../text.js'
 
@@ -104,12 +105,7 @@ function progress(say: (text: string) => void, name: string) {
     if (now - saidAt < progressEveryMs) return
     saidAt = now
     const { done, total, round, rounds, cell, leftMs } = message
-    const left = leftMs === null ? '' : `, ${duration(leftMs)} left`
+    const left = leftMs === null ? '' : `, ${duration(leftMs / 1000)} left`
     say(`${name}: round ${round} of ${rounds}, ${done} of ${total} cells${left}: ${cell}`)
   }
-}
-
-function duration(ms: number): string {
-  const seconds = Math.round(ms / 1000)
-  return seconds < 90 ? `${seconds} s` : `${Math.round(seconds / 60)} min`
 }
