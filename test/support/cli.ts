@@ -1,4 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process'
+import { mkdirSync, symlinkSync } from 'node:fs'
+import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { MicroConsole } from '@varve/lab'
 import { listMachines } from 'varve'
@@ -16,6 +18,21 @@ export interface CliResult {
   json(): any
 }
 
+/** Leads a command to a world's runtime directory and store. */
+export const environmentOf = (world: MicroWorld): NodeJS.ProcessEnv => ({
+  ...process.env,
+  VARVE_RUNTIME_DIR: world.runtimeDirectory,
+  VARVE_STORE: world.store.location,
+  FIRECRACKER: world.binary.path,
+  ...world.env,
+})
+
+/** Makes a directory for $PATH in which the built command is `varve`. */
+export function commandLink(directory: string): void {
+  mkdirSync(directory)
+  symlinkSync(entry, join(directory, 'varve'))
+}
+
 /** Runs the built command in a world's runtime directory, on its store. */
 export function varve(world: MicroWorld, ...args: string[]): Promise<CliResult> {
   return startVarve(world, ...args).result
@@ -28,13 +45,7 @@ export function startVarve(
 ): { readonly child: ChildProcess; readonly result: Promise<CliResult> } {
   const child = spawn(process.execPath, [entry, ...args], {
     cwd: world.directory,
-    env: {
-      ...process.env,
-      VARVE_RUNTIME_DIR: world.runtimeDirectory,
-      VARVE_STORE: world.store.location,
-      FIRECRACKER: world.binary.path,
-      ...world.env,
-    },
+    env: environmentOf(world),
     stdio: ['ignore', 'pipe', 'pipe'],
   })
   const collect = (stream: NodeJS.ReadableStream) => {

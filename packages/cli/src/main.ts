@@ -1,9 +1,10 @@
 import { parseArgs } from 'node:util'
 import { VarveError } from 'varve'
 import type { Command, OptionTable, OptionValues } from './command.js'
-import { help, overview } from './help.js'
+import { candidatesWord } from './completion/candidates-word.js'
+import { groupOverview, help, overview } from './help.js'
 import { createOutput, type Output, type Streams } from './output.js'
-import { findVerb, verbs } from './verbs.js'
+import { findVerb, tasks } from './verbs.js'
 
 const commonOptions: OptionTable = { json: { type: 'boolean' }, help: { type: 'boolean', short: 'h' } }
 
@@ -46,13 +47,19 @@ async function dispatch(
     first === '-h' ||
     (first === 'help' && words.length === 0)
   ) {
-    output.print(overview(verbs))
+    output.print(overview(tasks))
     return first === undefined ? 2 : 0
   }
   if (first === '--version' || first === 'version') {
     const { version } = await import('./version.js')
     if (json) output.printJson({ varve: version })
     else output.print(`varve ${version}`)
+    return 0
+  }
+  // What the shells' scripts call: no verb for people.
+  if (first === candidatesWord) {
+    const { candidates } = await import('./completion/candidates.js')
+    for (const line of await candidates(words)) output.print(line)
     return 0
   }
   const asksHelp = first === 'help'
@@ -62,7 +69,7 @@ async function dispatch(
   if ('verbs' in entry) {
     const [next] = rest
     if (next !== undefined && next !== '--help' && next !== '-h') throw noVerb(`${name} ${next}`, name)
-    output.print(overview(entry.verbs, name))
+    output.print(groupOverview(entry.verbs, name))
     return next === undefined && !asksHelp ? 2 : 0
   }
   const { command } = await entry.load()

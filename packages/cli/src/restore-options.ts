@@ -36,8 +36,9 @@ export const restoreHelp = `  --engine auto          whichever fits (default); t
                          experiment, Firecracker up to 1.10.1; needs --experimental
   --working-set SET      pages to bring before the guest asks for them: the name of a set kept in
                          the snapshot, REF:NAME of one that it descends from, or a file
-  --prefetch MODE        concurrent (default): alongside the guest; before: before it runs.
-                         With auto, by default not at all if the set is in the page cache
+  --prefetch concurrent|before
+                         alongside the guest (default), or before it runs. With auto, by default not
+                         at all if the set is in the page cache
   --prefetch-budget MS   with before: how long the guest waits at most; the rest comes after
   --graduate             with paged: bring all other memory too, alongside the guest; then it
                          needs no page server any more

@@ -88,69 +88,122 @@ const lab: VerbGroup = {
   },
 }
 
-export const verbs: Readonly<Record<string, Verb | VerbGroup>> = {
-  boot: {
-    summary: 'boot a guest that lives on after this command',
-    load: () => import('./commands/boot.js'),
-  },
-  ps: { summary: 'list machines', load: () => import('./commands/ps.js') },
-  stats: {
-    summary: 'show what restored machines have used: faults, reads, memory',
-    load: () => import('./commands/stats.js'),
-  },
-  pause: { summary: 'stop the vCPUs of machines', load: () => import('./commands/pause.js') },
-  resume: { summary: 'start the vCPUs of paused machines', load: () => import('./commands/resume.js') },
-  stop: { summary: 'end machines and remove what belongs to them', load: () => import('./commands/stop.js') },
-  snapshot,
-  ws,
-  restore: {
-    summary: 'start a machine from a snapshot',
-    load: () => import('./commands/restore.js'),
-  },
-  clone: {
-    summary: 'start several machines from a snapshot',
-    load: () => import('./commands/clone.js'),
-  },
-  bench: {
-    summary: 'measure every engine against Firecracker alone on this machine',
-    load: () => import('./commands/bench.js'),
-  },
-  lab,
-  squash: {
-    summary: 'merge several layers of a snapshot into one',
-    load: () => import('./commands/squash.js'),
-  },
-  pack: {
-    summary: 'write layers of a snapshot in another layout',
-    load: () => import('./commands/pack.js'),
-  },
-  flatten: {
-    summary: 'write a snapshot as a memory file that plain Firecracker loads',
-    load: () => import('./commands/flatten.js'),
-  },
-  fsck: {
-    summary: 'check every byte and link of the store, and say what to do',
-    load: () => import('./commands/fsck.js'),
-  },
-  gc: { summary: 'remove what no tag and no machine needs', load: () => import('./commands/gc.js') },
-  du: {
-    summary: 'show what each layer takes, and why',
-    load: () => import('./commands/du.js'),
-  },
-  export: {
-    summary: 'write snapshots into one file',
-    load: () => import('./commands/export.js'),
-  },
-  import: { summary: 'take snapshots from such a file', load: () => import('./commands/import.js') },
-  inspect: {
-    summary: 'explain a state file, a memory file, a layer, or a directory of them',
-    load: () => import('./commands/inspect.js'),
-  },
-  doctor: {
-    summary: 'say what this machine can do, and how to get what it lacks',
-    load: () => import('./commands/doctor.js'),
-  },
+/** A part of `varve help`: what one wants to do, and the verbs for it. */
+export interface Task {
+  readonly title: string
+  readonly verbs: VerbGroup['verbs'] | Readonly<Record<string, Verb | VerbGroup>>
 }
+
+export const tasks: readonly Task[] = [
+  {
+    title: 'Machines',
+    verbs: {
+      boot: {
+        summary: 'boot a guest that lives on after this command',
+        load: () => import('./commands/boot.js'),
+      },
+      ps: { summary: 'list machines', load: () => import('./commands/ps.js') },
+      stats: {
+        summary: 'show what restored machines have used: faults, reads, memory',
+        load: () => import('./commands/stats.js'),
+      },
+      pause: { summary: 'stop the vCPUs of machines', load: () => import('./commands/pause.js') },
+      resume: { summary: 'start the vCPUs of paused machines', load: () => import('./commands/resume.js') },
+      stop: {
+        summary: 'end machines and remove what belongs to them',
+        load: () => import('./commands/stop.js'),
+      },
+    },
+  },
+  {
+    title: 'Snapshots',
+    verbs: {
+      snapshot,
+      restore: {
+        summary: 'start a machine from a snapshot',
+        load: () => import('./commands/restore.js'),
+      },
+      clone: {
+        summary: 'start several machines from a snapshot',
+        load: () => import('./commands/clone.js'),
+      },
+    },
+  },
+  {
+    title: 'Working sets',
+    verbs: {
+      ws,
+    },
+  },
+  {
+    title: 'Layers and files',
+    verbs: {
+      squash: {
+        summary: 'merge several layers of a snapshot into one',
+        load: () => import('./commands/squash.js'),
+      },
+      pack: {
+        summary: 'write layers of a snapshot in another layout',
+        load: () => import('./commands/pack.js'),
+      },
+      flatten: {
+        summary: 'write a snapshot as a memory file that plain Firecracker loads',
+        load: () => import('./commands/flatten.js'),
+      },
+      inspect: {
+        summary: 'explain a state file, a memory file, a layer, or a directory of them',
+        load: () => import('./commands/inspect.js'),
+      },
+    },
+  },
+  {
+    title: 'The store',
+    verbs: {
+      du: {
+        summary: 'show what each layer takes, and why',
+        load: () => import('./commands/du.js'),
+      },
+      fsck: {
+        summary: 'check every byte and link of the store, and say what to do',
+        load: () => import('./commands/fsck.js'),
+      },
+      gc: { summary: 'remove what no tag and no machine needs', load: () => import('./commands/gc.js') },
+      export: {
+        summary: 'write snapshots into one file',
+        load: () => import('./commands/export.js'),
+      },
+      import: { summary: 'take snapshots from such a file', load: () => import('./commands/import.js') },
+    },
+  },
+  {
+    title: 'Measuring',
+    verbs: {
+      bench: {
+        summary: 'measure every engine against Firecracker alone on this machine',
+        load: () => import('./commands/bench.js'),
+      },
+      lab,
+    },
+  },
+  {
+    title: 'This host',
+    verbs: {
+      doctor: {
+        summary: 'say what this machine can do, and how to get what it lacks',
+        load: () => import('./commands/doctor.js'),
+      },
+      completion: {
+        summary: 'print what makes a shell complete this command',
+        load: () => import('./commands/completion.js'),
+      },
+    },
+  },
+]
+
+export const verbs: Readonly<Record<string, Verb | VerbGroup>> = Object.assign(
+  {},
+  ...tasks.map((task) => task.verbs),
+)
 
 /** What the first words of a command line name, and the words after it. Undefined where there is no such verb. */
 export function findVerb(

@@ -25,7 +25,7 @@ export const command: Command = {
   --spec FILE            machine spec as JSON (fields of MachineSpec); flags override it
   --name NAME            1-32 of a-z, 0-9, '-'; default a random one
   --kernel FILE          uncompressed kernel: vmlinux on x86_64, Image on aarch64
-  --initrd FILE
+  --initrd FILE          initial RAM disk
   --append TEXT          kernel command line (default "console=ttyS0 reboot=k panic=1")
   --memory MIB           guest memory in MiB (default 128)
   --vcpus N              1-32 (default 1)

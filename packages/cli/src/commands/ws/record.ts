@@ -49,7 +49,8 @@ export const command: Command = {
                      exactly; faults finds from the page server's answers exactly which pages are
                      touched, in order, and which are written. A page that is written with its old
                      content counts as only read; faults says how many pages these may be
-  --engine NAME      ${engineNames.join(', ')}; default file, for faults paged
+  --engine file|paged|mapped
+                     default file, for faults paged
   --max-pages N      end the recording once it has this many pages; default 1,048,576 (4 GiB)
 
 A page counts as only read if it was touched and not written to. The snapshot keeps the set; if
