@@ -1,17 +1,16 @@
-import { type ChildProcess, spawn } from 'node:child_process'
 import { chownSync, closeSync, constants, openSync } from 'node:fs'
 import { throwIfAborted } from '../abort-error.js'
 import { VarveError } from '../errors.js'
 import { makeFifo } from '../sys/fifo.js'
 import { lockForLife } from '../sys/life-lock.js'
-import { withUmask } from '../sys/umask.js'
+import { type Child, spawnProcess } from '../sys/spawn.js'
 import type { ApiClient } from './api-client.js'
 import type { FirecrackerBinary } from './binary.js'
 import { firstAnswer } from './first-answer.js'
 import { type JailerOptions, jailerCommand, jailRootOf, makeJail, removeJail } from './jailer.js'
 import { hostFiles, jailFiles } from './vmm-files.js'
 import { apiSocketName, logName, type VmmPaths, vmmPaths } from './vmm-paths.js'
-import { childProcess, type VmmProcess } from './vmm-process.js'
+import { childVmm, type VmmProcess } from './vmm-process.js'
 
 export interface LaunchOptions {
   readonly binary: FirecrackerBinary
@@ -44,11 +43,9 @@ export async function launchVmm(options: LaunchOptions): Promise<{ process: VmmP
     const child = spawnVmm(file, args, paths, options)
     const files =
       jailer === undefined || jailRoot === undefined ? hostFiles(directory) : jailFiles(jailRoot, jailer)
-    const started = childProcess(child, paths, files, jailRoot)
-    process = started.process
+    process = childVmm(child, paths, files, jailRoot)
     // Before anything is waited for: a process that is on no record would outlive a crash of this one.
-    if (child.pid !== undefined) options.onSpawn?.(process)
-    await started.spawned
+    options.onSpawn?.(process)
     return { process, api: await firstAnswer(process, { signal, timeoutMs }) }
   } catch (error) {
     await process?.kill()
@@ -66,12 +63,7 @@ function commandLine(options: LaunchOptions): { readonly file: string; readonly 
     : jailerCommand(jailer, binary, id, args)
 }
 
-function spawnVmm(
-  file: string,
-  args: readonly string[],
-  paths: VmmPaths,
-  options: LaunchOptions,
-): ChildProcess {
+function spawnVmm(file: string, args: readonly string[], paths: VmmPaths, options: LaunchOptions): Child {
   makeFifo(paths.consoleInput, 0o600)
   const { O_RDWR, O_WRONLY, O_CREAT, O_APPEND, O_NONBLOCK, O_NOFOLLOW } = constants
   const descriptors: number[] = []
@@ -95,18 +87,17 @@ function spawnVmm(
       open(paths.consoleOutput, O_WRONLY | O_CREAT | O_APPEND),
       // The lock goes with the descriptor: once ours is closed, the VMM alone has it, until it ends.
       openLocked(paths.standardError, O_WRONLY | O_CREAT | O_APPEND),
-    ]
-    const start = () =>
-      spawn(file, [...args], {
-        cwd: options.directory,
-        // Its own session: Ctrl-C in the terminal must not kill the VMM before Varve has stopped it properly.
-        detached: true,
-        stdio,
-      })
-    // Firecracker leaves the modes of its files to the umask, and it writes guest memory into directories of
-    // the caller's choice. A child can get a umask from its parent alone: `spawn` has no option for it, and
-    // there is no shell in between.
-    return withUmask(0o077, start)
+    ] as const
+    // A session of its own: Ctrl-C in the terminal must not kill the VMM before Varve has stopped it properly.
+    return spawnProcess({
+      file,
+      args,
+      directory: options.directory,
+      stdio,
+      // Firecracker leaves the modes of its files to the umask, and it writes guest memory into directories of
+      // the caller's choice.
+      umask: 0o077,
+    })
   } finally {
     for (const fd of descriptors) closeSync(fd)
   }

@@ -1,7 +1,7 @@
-import type { ChildProcess } from 'node:child_process'
-import { VarveError } from '../errors.js'
+import { constants } from 'node:os'
 import { killProcess } from '../sys/pidfd.js'
-import { type ProcessIdentity, processIdentity } from '../sys/proc.js'
+import type { ProcessIdentity } from '../sys/proc.js'
+import type { Child, Exit } from '../sys/spawn.js'
 import { lastWords } from './last-words.js'
 import type { VmmExit } from './vmm-exit.js'
 import type { VmmFiles } from './vmm-files.js'
@@ -24,41 +24,26 @@ export interface VmmProcess {
   lastWords(): string
 }
 
-/** A child as a VmmProcess. `spawned` is rejected (LAUNCH_FAILED) if the program could not be started. */
-export function childProcess(
-  child: ChildProcess,
+/** A child as a VmmProcess. */
+export function childVmm(
+  child: Child,
   paths: VmmPaths,
   files: VmmFiles,
   jailRoot: string | undefined,
-) {
-  let exit: VmmExit | undefined
-  let identity: ProcessIdentity = { pid: child.pid ?? -1, startTime: 0 }
-  if (child.pid !== undefined) identity = processIdentity(child.pid) ?? identity
-  const spawned = new Promise<void>((resolve, reject) => {
-    child.once('spawn', resolve)
-    child.once('error', (cause) =>
-      reject(new VarveError('LAUNCH_FAILED', `cannot start ${child.spawnfile}: ${cause.message}`, { cause })),
-    )
-  })
-  const exited = new Promise<VmmExit>((resolve) => {
-    const done = (code: number | null, signal: NodeJS.Signals | null) => {
-      exit = { code, signal }
-      resolve(exit)
-    }
-    child.once('exit', done)
-    child.once('error', () => child.pid === undefined && done(null, null))
-  })
-  const process: VmmProcess = {
+): VmmProcess {
+  const { identity } = child
+  const exited = child.exited.then(vmmExit)
+  return {
     identity,
     paths,
     files,
     jailRoot,
     exited,
     get exit() {
-      return exit
+      return child.exit && vmmExit(child.exit)
     },
-    kill: async () => {
-      if (exit === undefined && child.pid !== undefined) {
+    kill: () => {
+      if (child.exit === undefined) {
         child.ref()
         killProcess(identity, 'SIGKILL')
       }
@@ -67,5 +52,12 @@ export function childProcess(
     unref: () => child.unref(),
     lastWords: () => lastWords(paths),
   }
-  return { process, spawned }
+}
+
+const signalNames = new Map(
+  Object.entries(constants.signals).map(([name, number]) => [number, name as NodeJS.Signals]),
+)
+
+function vmmExit({ code, signal }: Exit): VmmExit {
+  return { code, signal: signal === null ? null : (signalNames.get(signal) ?? null) }
 }
