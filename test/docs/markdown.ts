@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
@@ -26,7 +26,9 @@ export function pages(): readonly Page[] {
       .filter((name) => name.endsWith('.md') && !/(^|\/)(node_modules|api|dist)\//.test(name))
       .map((name) => join(folder, name))
   const top = readdirSync(root).filter((name) => name.endsWith('.md'))
-  const packages = readdirSync(join(root, 'packages')).map((name) => `packages/${name}/README.md`)
+  const packages = readdirSync(join(root, 'packages'))
+    .map((name) => `packages/${name}/README.md`)
+    .filter((path) => existsSync(join(root, path)))
   return [...top, ...packages, ...below('docs')].sort().map(read)
 }
 
