@@ -177,7 +177,7 @@ describe('layering', () => {
 
 /** All programs of the repository outside of core's sources. */
 function outsideFiles(): string[] {
-  return ['packages/cli', 'packages/lab', 'test', 'scripts', 'examples'].flatMap((folder) =>
+  return ['packages/cli', 'packages/lab', 'packages/bench', 'test', 'scripts', 'examples'].flatMap((folder) =>
     readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' })
       .filter((name) => /\.(ts|mjs|js)$/.test(name) && !/(^|\/)(dist|node_modules)\//.test(name))
       .map((name) => join(root, folder, name)),

@@ -109,7 +109,8 @@ function setups({ lab }: ScenarioContext): readonly Setup[] {
 }
 
 /** One recorder's set in one run, against what the guest was told. Numbers are pages. */
-interface Row {
+/** What one recorder found in one run, against what the guest was told. */
+export interface GroundTruthRow {
   readonly lab: string
   readonly setup: string
   readonly pattern: string
@@ -141,7 +142,7 @@ interface Truth {
 async function groundTruth(context: ScenarioContext): Promise<Facts> {
   const { two } = await makeThreeLayers(context)
   const asFound = readAheadKb(context.directory)
-  const rows: Row[] = []
+  const rows: GroundTruthRow[] = []
   try {
     for (const setup of setups(context)) {
       if (setup.readAheadKb !== undefined && !setReadAheadKb(context.directory, setup.readAheadKb)) continue
@@ -158,7 +159,7 @@ async function runOnce(
   ref: string,
   setup: Setup,
   pattern: string,
-): Promise<readonly Row[]> {
+): Promise<readonly GroundTruthRow[]> {
   const { binary, runtimeDirectory, store } = context
   const { engine, recorders, holdFaultAround } = setup
   let recording: JointRecording | undefined
@@ -201,7 +202,7 @@ function judge(
   pattern: string,
   recorded: RecordedPages,
   truth: Truth,
-): readonly Row[] {
+): readonly GroundTruthRow[] {
   const { recorder } = recorded
   const around = recorded.notes.faultAround as { held: boolean; tooManyAtMost?: number } | undefined
   return (['present', 'written'] as const).flatMap((set) => {
@@ -213,7 +214,7 @@ function judge(
     const missing = minus(expected, found)
     const more = minus(found, told)
     const extra = minus(more, ownPages)
-    const row: Row = {
+    const row: GroundTruthRow = {
       lab: context.lab,
       setup: setup.name,
       pattern,
@@ -240,7 +241,7 @@ function judge(
   })
 }
 
-function checkWritten(setup: Setup, row: Row, untouched: PageSet, what: string): void {
+function checkWritten(setup: Setup, row: GroundTruthRow, untouched: PageSet, what: string): void {
   assert.deepEqual([...pagesOf(untouched)], [], `${what}: a page that nobody touched`)
   if (setup.engine === 'file') assert.ok(row.exact, `${what} is not exact on file memory`)
   // docs/notes/kvm-dirty-log.md: with Uffd memory KVM on VMX or SVM logs read pages too. Faults do not come from that log.

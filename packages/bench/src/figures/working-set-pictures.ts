@@ -1,8 +1,7 @@
-// Makes the pictures of docs/guides/working-sets.md: a micro guest is restored, reads and writes in four phases, is recorded, and
-// the set is drawn by class and by time. `node scripts/working-set-pictures.mjs [DIRECTORY]`; build first.
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+// Makes the pictures of docs/guides/working-sets.md: a micro guest is restored, reads and writes in four phases, is
+// recorded, and the set is drawn by class and by time. `node scripts/bench.mjs working-set-pictures [DIRECTORY]`.
+import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import { bootMicroGuest, MicroConsole } from '@varve/lab'
 import {
   captureSnapshot,
@@ -10,22 +9,23 @@ import {
   findFirecracker,
   groupMapPng,
   heatMapPng,
-  onProcessEnd,
+  type LocalStore,
   openLocalStore,
   pagesFrom,
   presentPages,
+  type RestoreOptions,
   restoreMachine,
   zeroSource,
 } from 'varve'
+import { inCheckout } from '../common/checkout.js'
+import { say } from '../common/results.js'
+import { openScratch } from '../common/scratch.js'
 
-const out = process.argv[2] ?? fileURLToPath(new URL('../docs/guides/images', import.meta.url))
 const memoryMib = 256
-const directory = mkdtempSync('/var/tmp/varve-pictures-')
-onProcessEnd(() => rmSync(directory, { recursive: true, force: true }))
-const store = await openLocalStore(join(directory, 'store'), { create: true })
-const launch = { binary: await findFirecracker(), runtimeDirectory: join(directory, 'run') }
 
-const phases = [
+type Launch = Required<Pick<RestoreOptions, 'binary' | 'runtimeDirectory'>>
+
+const phases: readonly ((guest: MicroConsole) => Promise<unknown>)[] = [
   (guest) => guest.read({ start: 2048, count: 6000 }),
   (guest) => guest.read({ start: 12_000, count: 4000, stride: 5, order: 3 }),
   (guest) => guest.write({ start: 9000, count: 2500 }, 2),
@@ -35,39 +35,42 @@ const phases = [
   },
 ]
 
-const booted = await bootMicroGuest({ memoryMib, ...launch })
-try {
-  await booted.console.write({ start: 1024, count: 44_000 }, 1)
-  await captureSnapshot(await booted.machine.pause(), { store, tags: ['base'] })
-} finally {
-  await booted.console[Symbol.asyncDispose]()
-  await booted.machine.stop()
-}
-const { machine, recording } = await restoreMachine(store, 'base', {
-  ...launch,
-  record: { recorders: ['pagemap'] },
-})
-const guest = MicroConsole.attach(machine.paths)
-try {
+export async function workingSetPictures([
+  out = inCheckout('docs/guides/images'),
+]: readonly string[]): Promise<void> {
+  using scratch = openScratch('/var/tmp')
+  const store = await openLocalStore(scratch.path('store'), { create: true })
+  const launch: Launch = { binary: await findFirecracker(), runtimeDirectory: scratch.path('run') }
+  await makeSnapshot(store, launch)
+  const { machine, recording } = await restoreMachine(store, 'base', {
+    ...launch,
+    record: { recorders: ['pagemap'] },
+  })
+  if (recording === undefined) throw new Error('the restore was not recorded')
+  await using _machine = machine
+  await using _recording = recording
+  await using guest = MicroConsole.attach(machine.paths)
   for (const phase of phases) {
     await phase(guest)
     await recording.scan()
   }
   const { workingSet } = await recording.stop()
-  const snapshot = await store.open('base')
-  const { map } = snapshot
-  const zero = pagesFrom(map, zeroSource)
-  await snapshot[Symbol.asyncDispose]()
+  await using snapshot = await store.open('base')
   const { readOnly, written, pages, groups } = workingSet
-  const classes = classify({ present: readOnly, written, zero, pages })
+  const zero = pagesFrom(snapshot.map, zeroSource)
   mkdirSync(out, { recursive: true })
-  writeFileSync(join(out, 'working-set-classes.png'), heatMapPng(classes))
-  writeFileSync(join(out, 'working-set-groups.png'), groupMapPng(workingSet))
-  console.error(
-    `${presentPages(workingSet).pages} pages in ${groups.length} groups, ${written.pages} written; ${out}`,
+  writeFileSync(
+    join(out, 'working-set-classes.png'),
+    heatMapPng(classify({ present: readOnly, written, zero, pages })),
   )
-} finally {
-  await recording[Symbol.asyncDispose]()
-  await guest[Symbol.asyncDispose]()
-  await machine.stop()
+  writeFileSync(join(out, 'working-set-groups.png'), groupMapPng(workingSet))
+  say(`${presentPages(workingSet).pages} pages in ${groups.length} groups, ${written.pages} written; ${out}`)
+}
+
+async function makeSnapshot(store: LocalStore, launch: Launch): Promise<void> {
+  const { machine, console: guest } = await bootMicroGuest({ memoryMib, ...launch })
+  await using _machine = machine
+  await using _guest = guest
+  await guest.write({ start: 1024, count: 44_000 }, 1)
+  await captureSnapshot(await machine.pause(), { store, tags: ['base'] })
 }

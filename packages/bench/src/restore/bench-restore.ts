@@ -1,504 +1,284 @@
-// `npm run bench:restore`: from the request to the first answer and to the last page of a working set, every engine against
-// vanilla (launch, then load a flat memory file), interleaved in one run, on the native lab with the micro guest.
+// `npm run bench:restore`: from the request to the first answer and to the last page of a working set, every engine
+// against vanilla (launch, then load a flat memory file), interleaved in one run, on the native lab with the micro guest.
 //   --parts LIST     sets,clones,depth (default all)
 //   --memory LIST    MiB, default 512,2048            --set LIST     MiB of working set, default 8,24,100
 //   --cache LIST     cold,warm (default both)         --engines LIST names as in the table, ';' between; default all
 //   --clones LIST    at once, default 1,4,16          --depth LIST   layers, default 1,8,64
 //   --rounds N       default 20                       --quick        512 MiB, 24 MiB, 5 rounds
-//   --loop-disk KIB  snapshots on ext4 with this read-ahead, on a loop device without a page cache of its own; default /var/tmp
+//   --loop-disk KIB  snapshots on ext4 with this read-ahead, on a loop device without a page cache of its own; default
+//                    /var/tmp
 //   --rows FILE      raw rows as JSON lines           --report FILE  table and CDF plots as one HTML file
-// A Markdown table goes to standard error. Before a cold restore, pages must be out of the page cache;
-// otherwise the run ends.
-
-import { spawn, spawnSync } from 'node:child_process'
-import { once } from 'node:events'
-import { closeSync, mkdtempSync, openSync, readSync, rmSync, statSync, writeFileSync } from 'node:fs'
-import { cpus, loadavg } from 'node:os'
-import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
+// A Markdown table goes to standard error. Before a cold restore, pages must be out of the page cache; otherwise the run
+// ends.
+import { closeSync, openSync, readSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
-import { openLoopDisk } from './bench-restore/loop-disk.mjs'
-import { cdfPlots } from './bench-restore/plots.mjs'
-import { summarise, table } from './bench-restore/summary.mjs'
-import { build } from './setup.mjs'
+import { bringIntoCache, describeEnvironment, dropFromCache } from '@varve/lab'
+import { seededRandom, shuffled } from '@varve/lab/testing'
+import { findFirecracker, flattenSnapshot, loadOptionsOf, type OpenSnapshot } from 'varve'
+import { compileC } from '../common/child.js'
+import { hundredths } from '../common/numbers.js'
+import { say, writeResults } from '../common/results.js'
+import { openScratch } from '../common/scratch.js'
+import { stopOnSignals } from '../common/stop.js'
+import { contender, contenderNames, handlerInC, type Image, isPacked } from './contenders.js'
+import { type Launch, makeChain, type Pass, packedStore, passOf, recordSet } from './images.js'
+import { openLoopDisk } from './loop-disk.js'
+import { type Measured, measure } from './measure.js'
+import { cdfPlots } from './plots.js'
+import type { CacheState, Place, RestoreRow } from './rows.js'
+import { summarise, table } from './summary.js'
 
-build()
-const {
-  captureSnapshot,
-  findFirecracker,
-  flattenSnapshot,
-  launchMachine,
-  loadOptionsOf,
-  onProcessEnd,
-  openLocalStore,
-  pageSetFromPages,
-  presentPages,
-  residentBytes,
-  restoreMachine,
-} = await import('varve')
-const {
-  bootMicroGuest,
-  bringIntoCache,
-  describeEnvironment,
-  deviceReadBytes,
-  dropFromCache,
-  MicroConsole,
-  touchedPages,
-} = await import('@varve/lab')
-const { seededRandom, shuffled } = await import('@varve/lab/testing')
-
-const { values: options } = parseArgs({
-  options: {
-    parts: { type: 'string' },
-    memory: { type: 'string' },
-    clones: { type: 'string' },
-    depth: { type: 'string' },
-    set: { type: 'string' },
-    cache: { type: 'string' },
-    engines: { type: 'string' },
-    rounds: { type: 'string' },
-    quick: { type: 'boolean' },
-    'loop-disk': { type: 'string' },
-    rows: { type: 'string' },
-    report: { type: 'string' },
-  },
-})
-const quick = options.quick === true
-const numbers = (text) => text.split(',').map(Number)
-const parts = (options.parts ?? 'sets,clones,depth').split(',')
-const cloneCounts = numbers(options.clones ?? (quick ? '1,4' : '1,4,16'))
-const depths = numbers(options.depth ?? (quick ? '1,64' : '1,8,64'))
-const memories = numbers(options.memory ?? (quick ? '512' : '512,2048'))
-const sets = numbers(options.set ?? (quick ? '24' : '8,24,100'))
-const caches = (options.cache ?? 'cold,warm').split(',')
-const rounds = Number(options.rounds ?? (quick ? 5 : 20))
-const say = (text) => console.error(`bench: ${text}`)
-const stopper = new AbortController()
-process.once('SIGINT', () => stopper.abort())
-process.once('SIGTERM', () => stopper.abort())
-const { signal } = stopper
-
-/** Not an engine of ours: Firecracker and, for Uffd, a handler in plain C. */
-const reference = (start) => ({ engine: null, start })
-/** How each restores: `restoreMachine`'s options, or a function of its own. */
-const contenders = {
-  vanilla: reference(vanilla),
-  // Where the VMM waits for the request.
-  'vanilla, launched ahead': { ...reference(vanilla), ahead: true },
-  'vanilla Uffd, handler in C': reference(vanillaUffd),
-  auto: { engine: 'auto' },
-  'auto, set': { engine: 'auto', workingSet: 'set' },
-  file: { engine: 'file' },
-  'file, launched ahead': { engine: 'file', ahead: true },
-  'file, set before': { engine: 'file', workingSet: 'set', prefetch: 'before' },
-  'file, set beside': { engine: 'file', workingSet: 'set', prefetch: 'concurrent' },
-  paged: { engine: 'paged' },
-  'paged, set before': { engine: 'paged', workingSet: 'set', prefetch: 'before' },
-  'paged, set beside': { engine: 'paged', workingSet: 'set', prefetch: 'concurrent' },
-  'paged, on one CPU': { engine: 'paged', faultCpu: cpus().length - 1 },
-  mapped: { engine: 'mapped' },
-  'mapped, launched ahead': { engine: 'mapped', ahead: true },
-  'mapped, set before': { engine: 'mapped', workingSet: 'set', prefetch: 'before' },
-  'mapped, set beside': { engine: 'mapped', workingSet: 'set', prefetch: 'concurrent' },
-  // The same from layers in which the set's pages come first, in its order.
-  'paged, packed, set before': { engine: 'paged', workingSet: 'set', prefetch: 'before', packed: true },
-  'mapped, packed, set before': { engine: 'mapped', workingSet: 'set', prefetch: 'before', packed: true },
-  'mapped, packed, set beside': { engine: 'mapped', workingSet: 'set', prefetch: 'concurrent', packed: true },
-}
-const { engineChoices } = await import('varve')
-const names = (options.engines?.split(';') ?? Object.keys(contenders)).filter(
-  (name) => contenders[name].engine === null || engineChoices.includes(contenders[name].engine),
-)
-/** Where many restores run at once, or from many layers: each engine in its simplest form. */
-const plainNames = names.filter((name) => contenders[name].workingSet === undefined)
-
-const base = mkdtempSync('/var/tmp/varve-bench-')
-const disk = options['loop-disk'] === undefined ? undefined : openLoopDisk(base, Number(options['loop-disk']))
-const directory = disk?.path ?? base
-const removeAll = () => {
-  disk?.close()
-  rmSync(base, { recursive: true, force: true })
-}
-onProcessEnd(removeAll)
-const handler = join(directory, 'uffd-handler')
-const piece = Buffer.allocUnsafe(4 * 2 ** 20)
-const binary = await findFirecracker({ signal })
-const launch = {
-  binary,
-  runtimeDirectory: join(directory, 'run'),
-  // Each time another one: Node warns where many listen to one.
-  get signal() {
-    return AbortSignal.any([signal])
-  },
-}
-const environment = { ...describeEnvironment(binary, { kind: 'native' }, directory), rounds }
-const random = seededRandom(1)
-const rows = []
-try {
+export async function benchRestore(argv: readonly string[]): Promise<number> {
+  const options = optionsIn(argv)
+  const { rounds } = options
+  const signal = stopOnSignals()
+  using scratch = openScratch('/var/tmp')
+  const disk =
+    options.loopDiskKib === undefined ? undefined : openLoopDisk(scratch.directory, options.loopDiskKib)
+  const directory = disk?.path ?? scratch.directory
+  const binary = await findFirecracker({ signal })
+  const handler = scratch.path('uffd-handler')
+  const names = contenderNames(options.engines)
+  if (names.includes(handlerInC) && !compileC('uffd-handler.c', handler)) {
+    say('NOT MEASURED: a handler in C, as there is no working C compiler (cc)')
+    names.splice(names.indexOf(handlerInC), 1)
+  }
+  const bench = new RestoreBench({
+    directory,
+    handler,
+    names,
+    rounds,
+    signal,
+    launch: {
+      binary,
+      runtimeDirectory: `${directory}/run`,
+      // Each time another one: Node warns where many listen to one.
+      get signal() {
+        return AbortSignal.any([signal])
+      },
+    },
+  })
+  const environment = { ...describeEnvironment(binary, { kind: 'native' }, directory), rounds }
   say(JSON.stringify(environment))
-  compileHandler()
-  if (parts.includes('sets')) for (const memoryMib of memories) await measureGuest(memoryMib)
-  if (parts.includes('clones')) await measureClones(memories[0], 24)
-  if (parts.includes('depth')) await measureDepths(memories[0], 24)
-  console.error(`\n${table(rows)}`)
-  if (options.report) writeFileSync(options.report, cdfPlots(rows, environment), { mode: 0o600 })
-} catch (error) {
-  if (!signal.aborted) throw error
-  say('interrupted')
-  process.exitCode = 130
-} finally {
-  removeAll()
-  if (options.rows)
-    writeFileSync(options.rows, [environment, ...rows].map((row) => `${JSON.stringify(row)}\n`).join(''))
-}
-
-/**
- * A set as measured ones are: runs of five pages all over the guest, each run four pages read and one written, in an order of
- * their own.
- */
-function passOf(memoryMib, setMib) {
-  const first = 1024
-  const runs = Math.floor((setMib * 256) / 5)
-  const stride = Math.floor((memoryMib * 256 - 2 * first) / runs)
-  return [0, 1, 2, 3, 4].map((offset) => ({
-    writes: offset === 4,
-    pattern: { start: first + offset, count: runs, stride, order: 7 + offset },
-  }))
-}
-
-/** A guest with data in three quarters of its memory, as a chain of `layers`, each but the first with 3,000 pages of its own at most. */
-async function makeChain(memoryMib, layers) {
-  say(`${memoryMib} MiB, ${layers} layers: making the snapshots`)
-  const store = await openLocalStore(join(directory, `store-${memoryMib}-${layers}`), { create: true })
-  const area = { start: 1024, count: memoryMib * 256 - 2048 }
-  const { machine, console: guest } = await bootMicroGuest({ memoryMib, ...launch })
-  await during([guest, machine], async () => {
-    const quarter = Math.floor(area.count / 4)
-    for (let part = 0; part < 4; part++)
-      // A word a page makes it data; filling them, word by word and emulated, takes a minute.
-      await guest.write({ start: area.start + part * quarter, count: Math.floor(quarter * 0.75) }, 1)
-    let running = machine
-    for (let layer = 1; layer <= layers; layer++) {
-      if (layer > 1)
-        await guest.write(
-          {
-            start: area.start,
-            count: Math.floor(Math.min(memoryMib * 5, 6000 / (layers - 1))),
-            stride: 40,
-            order: layer,
-          },
-          layer,
-        )
-      const paused = await running.pause()
-      await captureSnapshot(paused, { store, tags: ['it'], ...(layer > 1 ? { parent: 'it' } : {}) })
-      running = await paused.resume()
-    }
-  })
-  return store
-}
-
-async function measureGuest(memoryMib) {
-  const store = await makeChain(memoryMib, 3)
-  for (const setMib of sets) {
-    const pass = passOf(memoryMib, setMib)
-    await recordSet(store, pass)
-    const packed = names.some((name) => contenders[name].packed)
-      ? await packedStore(store, `${memoryMib}-${setMib}`)
-      : store
-    const snapshot = await store.open('it')
-    const packedSnapshot = await packed.open('it')
-    await during([snapshot, packedSnapshot], () =>
-      measureSet({ store, packed, snapshot, packedSnapshot, memoryMib, setMib, pass }),
-    )
-    if (packed !== store) rmSync(packed.location, { recursive: true })
+  try {
+    const [memoryMib = 512] = options.memories
+    if (options.parts.includes('sets'))
+      for (const memory of options.memories) await bench.sets(memory, options.sets, options.caches)
+    if (options.parts.includes('clones')) await bench.clones(memoryMib, 24, options.clones)
+    if (options.parts.includes('depth')) await bench.depths(memoryMib, 24, options.depths)
+    process.stderr.write(`\n${table(bench.rows)}\n`)
+    if (options.report) writeFileSync(options.report, cdfPlots(bench.rows, environment), { mode: 0o600 })
+    return 0
+  } catch (error) {
+    if (!signal.aborted) throw error
+    say('interrupted')
+    return 130
+  } finally {
+    disk?.close()
+    writeResults({ name: 'restore', rows: [environment, ...bench.rows] }, { rows: options.rows })
   }
 }
 
-/** N restores of one snapshot, asked for at once, everything in the page cache: until the last of them has touched its last page. */
-async function measureClones(memoryMib, setMib) {
-  const store = await makeChain(memoryMib, 3)
-  const snapshot = await store.open('it')
-  await during([snapshot], async () => {
-    const { path: flat } = await flattenSnapshot(snapshot)
-    const context = { store, flat, load: loadOptionsOf(snapshot), pass: passOf(memoryMib, setMib) }
-    const files = [flat, snapshot.statePath, ...snapshot.files.map(({ path }) => path)]
-    drop(files)
-    await interleaved(cloneCounts, async (clones, contender) => {
-      warm(files)
-      return { memoryMib, setMib, cache: 'warm', clones, ...(await measure(contender, context, clones)) }
-    })
+function optionsIn(argv: readonly string[]) {
+  const { values } = parseArgs({
+    args: [...argv],
+    options: {
+      parts: { type: 'string' },
+      memory: { type: 'string' },
+      clones: { type: 'string' },
+      depth: { type: 'string' },
+      set: { type: 'string' },
+      cache: { type: 'string' },
+      engines: { type: 'string' },
+      rounds: { type: 'string' },
+      quick: { type: 'boolean' },
+      'loop-disk': { type: 'string' },
+      rows: { type: 'string' },
+      report: { type: 'string' },
+    },
   })
-}
-
-/** One image as chains of different depths, everything in the page cache, the flat file made before. */
-async function measureDepths(memoryMib, setMib) {
-  const contexts = new Map()
-  const snapshots = []
-  for (const depth of depths) {
-    const store = await makeChain(memoryMib, depth)
-    const snapshot = await store.open('it')
-    snapshots.push(snapshot)
-    const { path: flat } = await flattenSnapshot(snapshot)
-    contexts.set(depth, {
-      store,
-      flat,
-      load: loadOptionsOf(snapshot),
-      pass: passOf(memoryMib, setMib),
-      files: [flat, snapshot.statePath, ...snapshot.files.map(({ path }) => path)],
-    })
+  const quick = values.quick === true
+  const numbers = (text: string) => text.split(',').map(Number)
+  return {
+    parts: (values.parts ?? 'sets,clones,depth').split(','),
+    memories: numbers(values.memory ?? (quick ? '512' : '512,2048')),
+    sets: numbers(values.set ?? (quick ? '24' : '8,24,100')),
+    caches: (values.cache ?? 'cold,warm').split(',') as CacheState[],
+    clones: numbers(values.clones ?? (quick ? '1,4' : '1,4,16')),
+    depths: numbers(values.depth ?? (quick ? '1,64' : '1,8,64')),
+    engines: values.engines?.split(';'),
+    rounds: Number(values.rounds ?? (quick ? 5 : 20)),
+    loopDiskKib: values['loop-disk'] === undefined ? undefined : Number(values['loop-disk']),
+    rows: values.rows,
+    report: values.report,
   }
-  drop([...contexts.values()].flatMap(({ files }) => files))
-  await during(snapshots, () =>
-    interleaved(depths, async (depth, contender) => {
-      warm(contexts.get(depth).files)
-      return { memoryMib, setMib, cache: 'warm', depth, ...(await measure(contender, contexts.get(depth))) }
-    }),
-  )
 }
 
-/** Each contender with each value once a round, in an order of its own: none always comes after the same other. The first round does not count. */
-async function interleaved(values, work) {
-  const cells = values.flatMap((value) => plainNames.map((contender) => ({ value, contender })))
-  const mine = []
-  for (let round = 0; round <= rounds; round++)
-    for (const { value, contender } of shuffled(cells, random)) {
-      signal.throwIfAborted()
-      const row = await work(value, contender)
-      if (round > 0) mine.push({ contender, round, ...row })
+interface Setting {
+  /** Of the snapshots. */
+  readonly directory: string
+  readonly handler: string
+  readonly names: readonly string[]
+  readonly rounds: number
+  readonly signal: AbortSignal
+  readonly launch: Launch
+}
+
+/** One run: its parts measure one after the other, and add to its rows. */
+class RestoreBench {
+  readonly rows: RestoreRow[] = []
+  readonly #setting: Setting
+  readonly #random = seededRandom(1)
+  /** Where many restores run at once, or from many layers: each engine in its simplest form. */
+  readonly #plainNames: readonly string[]
+
+  constructor(setting: Setting) {
+    this.#setting = setting
+    this.#plainNames = setting.names.filter((name) => contender(name).usesSet !== true)
+  }
+
+  async sets(memoryMib: number, sets: readonly number[], caches: readonly CacheState[]): Promise<void> {
+    const { directory, launch, names } = this.#setting
+    const store = await makeChain(directory, { memoryMib, layers: 3 }, launch)
+    for (const setMib of sets) {
+      const pass = passOf(memoryMib, setMib)
+      await recordSet(store, pass, launch)
+      const packed = names.some(isPacked)
+        ? await packedStore(store, directory, `${memoryMib}-${setMib}`)
+        : store
+      {
+        await using snapshot = await store.open('it')
+        await using packedSnapshot = await packed.open('it')
+        const { path: flat } = await flattenSnapshot(snapshot)
+        const image = { store, packed, flat, load: loadOptionsOf(snapshot) }
+        const files = [flat, ...filesOf(snapshot), ...filesOf(packedSnapshot)]
+        for (const cache of caches) await this.#set({ memoryMib, setMib }, cache, { image, files, pass })
+      }
+      if (packed !== store) rmSync(packed.location, { recursive: true })
     }
-  rows.push(...mine)
-  for (const line of summarise(mine))
-    say(
-      `${line.place}, ${line.contender}: first ${line.firstMs}, last ${line.lastMs}, overhead ${line.overheadMs} ms`,
-    )
-}
+  }
 
-/** A copy of the store with the layers packed by the set. */
-async function packedStore(store, name) {
-  const archive = join(directory, `${name}.tar`)
-  await store.exportTo(['it'], archive)
-  const packed = await openLocalStore(join(directory, `packed-${name}`), { create: true })
-  await packed.importFrom(archive)
-  rmSync(archive)
-  const varve = fileURLToPath(new URL('../packages/cli/bin/varve.js', import.meta.url))
-  const args = [varve, 'pack', 'it', '--working-set', 'set', '--store', packed.location]
-  const { status, stderr } = spawnSync(process.execPath, args, { encoding: 'utf8' })
-  if (status !== 0) throw new Error(`varve pack: ${stderr}`)
-  return packed
-}
-
-async function measureSet({ store, packed, snapshot, packedSnapshot, memoryMib, setMib, pass }) {
-  const { path: flat } = await flattenSnapshot(snapshot)
-  const files = [
-    flat,
-    ...[snapshot, packedSnapshot].flatMap((it) => [it.statePath, ...it.files.map(({ path }) => path)]),
-  ]
-  for (const cache of caches) {
-    const mine = []
+  async #set(
+    place: Place,
+    cache: CacheState,
+    { image, files, pass }: { readonly image: Image; readonly files: readonly string[]; readonly pass: Pass },
+  ): Promise<void> {
+    const { names, rounds, signal, launch, handler } = this.#setting
+    const mine: RestoreRow[] = []
     // What the page cache holds in large folios costs less to map, and it does what was read in order.
     drop(files)
     // A round that does not count: it compiles, and shows what fails.
     for (let round = 0; round <= rounds; round++)
-      for (const contender of shuffled(names, random)) {
+      for (const name of shuffled(names, this.#random)) {
         signal.throwIfAborted()
         if (cache === 'cold') drop(files)
-        else warm(files)
-        const row = await measure(contender, {
-          store: contenders[contender].packed ? packed : store,
-          flat,
-          load: loadOptionsOf(snapshot),
-          pass,
-        })
-        if (round > 0) mine.push({ memoryMib, setMib, cache, contender, round, ...row })
+        else bringIntoCache(files)
+        const row = await measure(name, image, { launch, handler, pass })
+        if (round > 0) mine.push({ ...place, cache, contender: name, round, ...row })
       }
     if (cache === 'cold')
-      for (let round = 1; round <= 5; round++)
-        mine.push({
-          memoryMib,
-          setMib,
-          cache,
-          contender: 'sequential read',
-          round,
-          lastMs: hundredths(sequentialRead(flat, setMib)),
-        })
-    rows.push(...mine)
-    for (const line of summarise(mine))
-      say(
-        `${line.place}, ${cache}, ${line.contender}: first ${line.firstMs}, last ${line.lastMs}, overhead ${line.overheadMs} ms`,
-      )
-  }
-}
-
-/** Exactly what a pass touches, as the page server sees it. */
-async function recordSet(store, pass) {
-  const { machine, recording } = await restoreMachine(store, 'it', {
-    ...launch,
-    engine: 'paged',
-    record: { recorders: ['faults'], maxMs: 120_000 },
-  })
-  const guest = MicroConsole.attach(machine.paths)
-  const { workingSet } = await during([guest, recording, machine], async () => {
-    await touch(guest, pass)
-    return recording.stop()
-  })
-  const told = pageSetFromPages(pass.flatMap(({ pattern }) => touchedPages(pattern)))
-  say(`recorded ${presentPages(workingSet).pages} pages for ${told.pages} told`)
-  await store.saveWorkingSet('it', 'set', workingSet)
-}
-
-async function touch(guest, pass) {
-  // A scattered pass over a disk that reads little around each fault takes its time on a busy machine.
-  const timeoutMs = 120_000
-  for (const { pattern, writes } of pass)
-    await (writes ? guest.write(pattern, 5, { timeoutMs }) : guest.read(pattern, { timeoutMs }))
-}
-
-/** Restores, touches everything, and the same once more, warm. With `clones` so many at once: times are those of the last. */
-async function measure(name, context, clones = 1) {
-  const { ahead } = contenders[name]
-  const waiting = await Promise.all(
-    Array.from({ length: clones }, () => (ahead ? launchMachine(launch) : undefined)),
-  )
-  const read = () => deviceReadBytes(context.flat) ?? 0
-  const readBefore = read()
-  const [load] = loadavg()
-  const start = performance.now()
-  const since = () => performance.now() - start
-  const all = await Promise.all(
-    waiting.map(async (launched) => {
-      const { machine, report, helper } = await restore(name, context, launched)
-      const restoredMs = since()
-      const guest = MicroConsole.attach(machine.paths)
-      await guest.ping()
-      const firstMs = since()
-      await touch(guest, context.pass)
-      return { machine, report, helper, guest, restoredMs, firstMs, lastMs: since() }
-    }),
-  )
-  const readMib = Math.round(((read() - readBefore) / 2 ** 20) * 10) / 10
-  return during(
-    all.flatMap(({ guest, machine, helper }) => [guest, machine, ...(helper ? [helper] : [])]),
-    async () => {
-      const again = performance.now()
-      await Promise.all(all.map(({ guest }) => touch(guest, context.pass)))
-      const most = (field) => Math.max(...all.map((it) => it[field]))
-      const [{ report, machine }] = all
-      return {
-        restoredMs: hundredths(most('restoredMs')),
-        firstMs: hundredths(most('firstMs')),
-        lastMs: hundredths(most('lastMs')),
-        warmPassMs: hundredths(performance.now() - again),
-        readMib,
-        load: hundredths(load),
-        rssMib: Math.round((residentBytes(machine.pid) ?? 0) / 2 ** 20),
-        ...(report.reason ? { reason: report.reason } : {}),
-        phasesMs: Object.fromEntries(
-          Object.entries(report.phasesMs).map(([key, ms]) => [key, hundredths(ms)]),
-        ),
+      for (let round = 1; round <= 5; round++) {
+        const lastMs = hundredths(sequentialRead(image.flat, place.setMib))
+        mine.push({ ...place, cache, contender: 'sequential read', round, lastMs })
       }
-    },
-  )
-}
-
-function restore(name, context, launched) {
-  const { engine, start, packed: _packed, ahead: _ahead, ...rest } = contenders[name]
-  return engine === null
-    ? start(context, launched)
-    : restoreMachine(context.store, 'it', {
-        ...launch,
-        engine,
-        ...rest,
-        ...(launched && { machine: launched }),
-      })
-}
-
-/** Does work, then disposes of what it used, in order. */
-async function during(resources, work) {
-  try {
-    return await work()
-  } finally {
-    for (const resource of resources) await resource[Symbol.asyncDispose]()
+    this.#keep(mine)
   }
-}
 
-/** What one does without Varve's engines: a flat memory file, mapped by Firecracker. */
-async function vanilla({ flat, load }, launched) {
-  const machine = launched ?? (await launchMachine(launch))
-  try {
-    const running = await machine.loadAndResume({
-      ...load,
-      memory: { backend: 'File', path: flat },
+  /**
+   * N restores of one snapshot, asked for at once, everything in the page cache: until the last of them has touched its
+   * last page.
+   */
+  async clones(memoryMib: number, setMib: number, counts: readonly number[]): Promise<void> {
+    const { directory, launch, handler } = this.#setting
+    const store = await makeChain(directory, { memoryMib, layers: 3 }, launch)
+    await using snapshot = await store.open('it')
+    const { path: flat } = await flattenSnapshot(snapshot)
+    const image = { store, flat, load: loadOptionsOf(snapshot) }
+    const pass = passOf(memoryMib, setMib)
+    const files = [flat, ...filesOf(snapshot)]
+    drop(files)
+    await this.#interleaved(counts, async (clones, name) => {
+      bringIntoCache(files)
+      const measured = await measure(name, image, { launch, handler, pass, clones })
+      return { memoryMib, setMib, cache: 'warm', clones, ...measured }
     })
-    return { machine: running, report: { phasesMs: {} } }
-  } catch (error) {
-    await machine.stop()
-    throw error
   }
-}
 
-/** The same through userfaultfd, answered by a loop like that of Firecracker's example handler. */
-async function vanillaUffd({ flat, load }) {
-  const machine = await launchMachine(launch)
-  const socket = machine.files.local('uffd.sock').hostPath
-  const child = spawn(handler, [socket, flat, 'example'], { stdio: ['ignore', 'pipe', 'inherit'] })
-  const ended = once(child, 'exit')
-  const helper = {
-    [Symbol.asyncDispose]: async () => {
-      child.kill('SIGKILL')
-      await ended
-    },
-  }
-  try {
-    await once(child.stdout, 'data')
-    const memory = { backend: 'Uffd', socketName: 'uffd.sock' }
-    return {
-      machine: await machine.loadAndResume({ ...load, memory }),
-      report: { phasesMs: {} },
-      helper,
+  /** One image as chains of different depths, everything in the page cache, the flat file made before. */
+  async depths(memoryMib: number, setMib: number, depths: readonly number[]): Promise<void> {
+    const { directory, launch, handler } = this.#setting
+    const images = new Map<number, { readonly image: Image; readonly files: readonly string[] }>()
+    const open: OpenSnapshot[] = []
+    try {
+      for (const layers of depths) {
+        const store = await makeChain(directory, { memoryMib, layers }, launch)
+        const snapshot = await store.open('it')
+        open.push(snapshot)
+        const { path: flat } = await flattenSnapshot(snapshot)
+        const image = { store, flat, load: loadOptionsOf(snapshot) }
+        images.set(layers, { image, files: [flat, ...filesOf(snapshot)] })
+      }
+      const pass = passOf(memoryMib, setMib)
+      drop([...images.values()].flatMap(({ files }) => files))
+      await this.#interleaved(depths, async (depth, name) => {
+        const { image, files } = images.get(depth) as { image: Image; files: readonly string[] }
+        bringIntoCache(files)
+        const measured = await measure(name, image, { launch, handler, pass })
+        return { memoryMib, setMib, cache: 'warm', depth, ...measured }
+      })
+    } finally {
+      for (const snapshot of open) await snapshot[Symbol.asyncDispose]()
     }
-  } catch (error) {
-    await machine.stop()
-    await helper[Symbol.asyncDispose]()
-    throw error
+  }
+
+  /**
+   * Each contender with each value once a round, in an order of its own: none always comes after the same other. The first
+   * round does not count.
+   */
+  async #interleaved(
+    values: readonly number[],
+    work: (value: number, name: string) => Promise<Place & Measured & Pick<RestoreRow, 'cache'>>,
+  ): Promise<void> {
+    const { rounds, signal } = this.#setting
+    const cells = values.flatMap((value) => this.#plainNames.map((name) => ({ value, name })))
+    const mine: RestoreRow[] = []
+    for (let round = 0; round <= rounds; round++)
+      for (const { value, name } of shuffled(cells, this.#random)) {
+        signal.throwIfAborted()
+        const row = await work(value, name)
+        if (round > 0) mine.push({ contender: name, round, ...row })
+      }
+    this.#keep(mine)
+  }
+
+  #keep(rows: readonly RestoreRow[]): void {
+    this.rows.push(...rows)
+    for (const { place, cache, contender: name, firstMs, lastMs, overheadMs } of summarise(rows))
+      say(`${place}, ${cache}, ${name}: first ${firstMs}, last ${lastMs}, overhead ${overheadMs} ms`)
   }
 }
 
-function compileHandler() {
-  if (!names.includes('vanilla Uffd, handler in C')) return
-  const source = fileURLToPath(new URL('bench-faults/uffd-handler.c', import.meta.url))
-  if (spawnSync('cc', ['-O2', '-o', handler, source], { stdio: 'inherit' }).status === 0) return
-  say('NOT MEASURED: a handler in C, as there is no working C compiler (cc)')
-  for (const list of [names, plainNames]) list.splice(list.indexOf('vanilla Uffd, handler in C'), 1)
-}
+const filesOf = (snapshot: OpenSnapshot): string[] => [
+  snapshot.statePath,
+  ...snapshot.files.map(({ path }) => path),
+]
 
-function drop(files) {
-  dropFromCache([...new Set(files)])
-}
+const drop = (files: readonly string[]) => dropFromCache([...new Set(files)])
 
-function warm(files) {
-  bringIntoCache(files)
-}
-
-/** As many bytes as the working set has, in one go, from where the file has data; the page cache dropped before. */
-function sequentialRead(path, setMib) {
+/**
+ * As many bytes as the working set has, in one go, from where the file has data; the page cache dropped before. Gives
+ * milliseconds.
+ */
+function sequentialRead(path: string, setMib: number): number {
   drop([path])
-  return withOpen(path, (fd) => {
-    const start = performance.now()
-    const end = Math.min(statSync(path).size, (4 + setMib) * 2 ** 20)
-    for (let at = 4 * 2 ** 20; at < end; ) at += readSync(fd, piece, 0, Math.min(piece.length, end - at), at)
-    return performance.now() - start
-  })
-}
-
-function withOpen(path, work) {
+  const piece = Buffer.allocUnsafe(4 * 2 ** 20)
   const fd = openSync(path, 'r')
   try {
-    return work(fd)
+    const begin = performance.now()
+    const end = Math.min(statSync(path).size, (4 + setMib) * 2 ** 20)
+    for (let at = 4 * 2 ** 20; at < end; ) at += readSync(fd, piece, 0, Math.min(piece.length, end - at), at)
+    return performance.now() - begin
   } finally {
     closeSync(fd)
   }
-}
-
-function hundredths(ms) {
-  return Math.round(ms * 100) / 100
 }

@@ -1,6 +1,8 @@
-// The rows of bench:restore as one page that opens offline: a table, and for each place the share of restores that had touched
-// their last page by a time (SVG).
-import { placeOf, summarise } from './summary.mjs'
+// The rows of bench:restore as one page that opens offline: a table, and for each place the share of restores that had
+// touched their last page by a time (SVG).
+import { groupBy } from '../common/numbers.js'
+import { placeOf, type RestoreRow } from './rows.js'
+import { type SummaryLine, summarise } from './summary.js'
 
 const colours = [
   '#3b6ea5',
@@ -16,21 +18,28 @@ const colours = [
 ]
 const [width, height, left, bottom] = [640, 260, 44, 28]
 
-const html = (text) => String(text).replace(/[&<>"]/g, (it) => `&#${it.charCodeAt(0)};`)
+const html = (text: unknown) => String(text).replace(/[&<>"]/g, (it) => `&#${it.charCodeAt(0)};`)
 
-export function cdfPlots(rows, environment) {
-  const places = new Map()
-  for (const row of rows.filter((it) => it.warmPassMs !== undefined)) {
-    const key = `${placeOf(row)}, ${row.cache}`
-    places.set(key, [...(places.get(key) ?? []), row])
-  }
-  const figures = [...places].map(
+/** Columns of the table, and what stands above them. */
+const columns: readonly (readonly [keyof SummaryLine, string])[] = [
+  ['place', 'guest'],
+  ['cache', 'cache'],
+  ['contender', 'contender'],
+  ['rounds', 'rounds'],
+  ['firstMs', 'first answer ms'],
+  ['lastMs', 'last page ms'],
+  ['lastP99Ms', 'p99 ms'],
+  ['overheadMs', 'overhead ms'],
+  ['rssMib', 'RSS MiB'],
+]
+
+export function cdfPlots(rows: readonly RestoreRow[], environment: object): string {
+  const restores = rows.filter(({ warmPassMs }) => warmPassMs !== undefined)
+  const figures = [...groupBy(restores, (row) => `${placeOf(row)}, ${row.cache}`)].map(
     ([name, of]) => `<figure><figcaption>${html(name)}</figcaption>${cdf(of)}</figure>`,
   )
-  const cells = summarise(rows).map((it) =>
-    ['place', 'cache', 'contender', 'rounds', 'firstMs', 'lastMs', 'lastP99Ms', 'overheadMs', 'rssMib']
-      .map((field) => `<td>${html(it[field] ?? '')}</td>`)
-      .join(''),
+  const lines = summarise(rows).map((line) =>
+    columns.map(([field]) => `<td>${html(line[field] ?? '')}</td>`).join(''),
   )
   return `<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>Restoring a VM</title>
@@ -41,32 +50,30 @@ figure{margin:2rem 0}svg{width:100%;height:auto}text{font:11px system-ui;fill:cu
 <h1>From the request to the last page</h1>
 <p>Each line is the share of restores that had touched every page of the working set by then. ${html(JSON.stringify(environment))}</p>
 ${figures.join('\n')}
-<table><tr>${['guest', 'cache', 'contender', 'rounds', 'first answer ms', 'last page ms', 'p99 ms', 'overhead ms', 'RSS MiB'].map((it) => `<th>${it}</th>`).join('')}</tr>
-${cells.map((it) => `<tr>${it}</tr>`).join('\n')}</table></html>
+<table><tr>${columns.map(([, title]) => `<th>${title}</th>`).join('')}</tr>
+${lines.map((it) => `<tr>${it}</tr>`).join('\n')}</table></html>
 `
 }
 
-function cdf(rows) {
+function cdf(rows: readonly RestoreRow[]): string {
   const most = Math.max(...rows.map(({ lastMs }) => lastMs)) * 1.02
-  const x = (ms) => (left + (ms / most) * (width - left - 10)).toFixed(1)
-  const y = (share) => (10 + (1 - share) * (height - bottom - 10)).toFixed(1)
-  const names = [...new Set(rows.map(({ contender }) => contender))]
-  const lines = names.map((name, i) => {
-    const times = rows
-      .filter(({ contender }) => contender === name)
-      .map(({ lastMs }) => lastMs)
-      .sort((a, b) => a - b)
+  const x = (ms: number) => (left + (ms / most) * (width - left - 10)).toFixed(1)
+  const y = (share: number) => (10 + (1 - share) * (height - bottom - 10)).toFixed(1)
+  const colour = (i: number) => colours[i % colours.length]
+  const contenders = [...groupBy(rows, ({ contender }) => contender)]
+  const lines = contenders.map(([, of], i) => {
+    const times = of.map(({ lastMs }) => lastMs).sort((a, b) => a - b)
     const steps = times.map((ms, n) => `H${x(ms)}V${y((n + 1) / times.length)}`).join('')
-    return `<path d="M${x(0)},${y(0)}${steps}H${x(most)}" fill="none" stroke="${colours[i % colours.length]}" stroke-width="1.5"/>`
+    return `<path d="M${x(0)},${y(0)}${steps}H${x(most)}" fill="none" stroke="${colour(i)}" stroke-width="1.5"/>`
   })
-  const key = names.map(
-    (name, i) =>
-      `<g transform="translate(${left + (i % 3) * 190},${height + 14 + Math.floor(i / 3) * 15})"><rect width="10" height="10" y="-9" fill="${colours[i % colours.length]}"/><text x="15">${html(name)}</text></g>`,
+  const key = contenders.map(
+    ([name], i) =>
+      `<g transform="translate(${left + (i % 3) * 190},${height + 14 + Math.floor(i / 3) * 15})"><rect width="10" height="10" y="-9" fill="${colour(i)}"/><text x="15">${html(name)}</text></g>`,
   )
   const ticks = [0, 0.25, 0.5, 0.75, 1].map(
     (share) =>
       `<text x="${x(most * share)}" y="${height - 10}" text-anchor="middle">${Math.round(most * share)} ms</text><text x="${left - 6}" y="${y(share)}" text-anchor="end">${share * 100} %</text><path d="M${x(0)},${y(share)}H${x(most)}" stroke="#8884"/>`,
   )
-  const rowsOfKey = Math.ceil(names.length / 3)
+  const rowsOfKey = Math.ceil(contenders.length / 3)
   return `<svg viewBox="0 0 ${width} ${height + 15 * rowsOfKey + 10}" role="img">${ticks.join('')}${lines.join('')}${key.join('')}</svg>`
 }
