@@ -47,7 +47,7 @@ const operations = {
     await capture(store, 8, { parent: id, tags: ['child'], disk: true, leaseTo })
   }),
   'move a tag': onStore((store) => store.tag('one', 'moved')),
-  'remove a snapshot': onStore((store) => store.remove('gone')),
+  'remove a snapshot': onStore((store) => store.removeSnapshot('gone')),
   squash: onStore((store) =>
     relayer(store, 'two', async (layers, path, descriptors) => {
       const { path: squashed } = await squashLayers(layers.slice(1), path)

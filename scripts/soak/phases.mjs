@@ -79,7 +79,7 @@ export async function captures(world, count, sample) {
       await captureSnapshot(paused, { store, tags: [tag], parent: paused.snapshotId })
       machine = await paused.resume()
       tags.push(tag)
-      if (tags.length > keptTags) await store.remove(tags.shift())
+      if (tags.length > keptTags) await store.removeSnapshot(tags.shift())
       if (done % squashEvery === 0) await squashAll(store, tag)
       if (done % (4 * squashEvery) === 0) {
         await machine.stop()
@@ -95,7 +95,7 @@ export async function captures(world, count, sample) {
   } finally {
     await machine.stop()
   }
-  for (const tag of tags) await store.remove(tag)
+  for (const tag of tags) await store.removeSnapshot(tag)
   await store.gc()
 }
 

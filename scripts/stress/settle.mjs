@@ -74,7 +74,7 @@ const isOwnMapper = (command) => command.endsWith(`mapper-main.js ${process.pid}
 
 /** With the last tag goes the last blob. */
 async function removeAll(run, store, failures) {
-  for (const { id } of await store.list()) await store.remove(id)
+  for (const { id } of await store.list()) await store.removeSnapshot(id)
   await store.gc()
   const usage = await store.usage()
   if (usage.length > 0) failures.push({ what: `layers without a snapshot: ${JSON.stringify(usage)}` })

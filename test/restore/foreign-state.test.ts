@@ -230,7 +230,7 @@ describe('a state file that names what the config does', () => {
     expect(JSON.parse(stdout)).not.toHaveProperty('check')
     await world.store.gc()
     expect(marks().some((name) => name.startsWith(`${ours}.`))).toBe(true)
-    await world.store.remove('good')
+    await world.store.removeSnapshot('good')
     await world.store.gc()
     expect(marks().filter((name) => name.startsWith(`${ours}.`))).toEqual([])
   })

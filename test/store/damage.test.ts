@@ -198,7 +198,7 @@ test('every flipped byte and truncation of an archive is refused, or changes not
       expect(error).toBeInstanceOf(VarveError)
       refused++
     }
-    await target.remove('child').catch(() => {})
+    await target.removeSnapshot('child').catch(() => {})
     await target.gc()
   }
   // Harmless are bits of padding and of the times in headers.

@@ -115,7 +115,7 @@ test('an import whose blobs a gc takes away meanwhile says so, and changes nothi
   const layer = (await store.describe('base')).layers[0]?.digest as string
   const thin = await thinArchive('base', layer)
   await store.importFrom(thin)
-  await store.remove('base')
+  await store.removeSnapshot('base')
   // Everything is hashed when the fourth file is synced; gc is faster to the lock then.
   let synced = 0
   let held: number | undefined

@@ -111,7 +111,7 @@ describe.each(kinds)('%s', (kind) => {
         (await errors()).flatMap(({ remedy, snapshots }) => (/or remove/.test(remedy) ? snapshots : [])),
       )
       expect(named.size).toBeGreaterThan(0)
-      for (const id of named) await store.remove(id)
+      for (const id of named) await store.removeSnapshot(id)
       await store.gc()
       expect((await store.fsck()).findings).toEqual([])
     },

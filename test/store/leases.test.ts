@@ -82,8 +82,8 @@ describe('a running machine keeps the layers that its memory comes from', () => 
       await squash(tag)
       if (type === 'Diff') await squash(`${tag}-three`)
       running = await capture(running, `${tag}-three`, `${tag}-four`)
-      await store.remove(tag)
-      await store.remove(`${tag}-base`)
+      await store.removeSnapshot(tag)
+      await store.removeSnapshot(`${tag}-base`)
       await store.gc()
       await handOverPageServer(runtimeDirectory)
       await using console = MicroConsole.attach(running.paths)
@@ -187,7 +187,7 @@ describe('a capture without a tag', () => {
     gcElsewhere()
     const { machine: again } = await restoreMachine(world.store, child.entry.id, here('untagged-again'))
     await again.stop()
-    for (const { id } of [entry, child.entry]) await world.store.remove(id)
+    for (const { id } of [entry, child.entry]) await world.store.removeSnapshot(id)
     gcElsewhere()
     expect(await world.store.list()).not.toContainEqual(expect.objectContaining({ id: child.entry.id }))
     expect(leases()).toEqual([])
@@ -200,13 +200,13 @@ describe('a capture without a tag', () => {
     const { entry } = await captureSnapshot(paused, { store, tags: ['ended-base'] })
     await using taken = await takeSnapshot(paused, { store, parent: entry.id })
     await paused.stop()
-    await store.remove('ended-base')
+    await store.removeSnapshot('ended-base')
     gcElsewhere()
     const sealed = await taken.seal({ tags: ['ended-child'] })
     expect(sealed.entry.parent).toBe(entry.id)
     expect(leases()).toEqual([])
     await (await store.open('ended-child'))[Symbol.asyncDispose]()
-    await store.remove('ended-child')
+    await store.removeSnapshot('ended-child')
   })
 })
 
@@ -238,7 +238,7 @@ describe('gc keeps what a living process has', () => {
     held.push(child)
     const line: Buffer = (await once(child.stdout as NonNullable<typeof child.stdout>, 'data'))[0]
     const said = JSON.parse(line.toString()) as { pid: number; disks: { hostPath: string }[] }
-    for (const id of ids) await store.remove(id)
+    for (const id of ids) await store.removeSnapshot(id)
     return { ids, runtime, said, child, disk: said.disks[0]?.hostPath as string }
   }
 

@@ -55,6 +55,6 @@ test('a local store’s tags are its references, and its blobs the blobs of its 
   })
   expect(await place.store.list()).toMatchObject([{ id: 'a'.repeat(32), tags: ['latest'] }])
   await place.store.tag('latest', 'again')
-  await place.store.untag('latest')
+  await place.store.removeTag('latest')
   expect((await collected(place.store.refs.list())).map(({ name }) => name)).toEqual(['again'])
 })

@@ -70,7 +70,7 @@ test('a tag that goes without having been removed fails the run', async () => {
   const { ended } = stress('--seconds', '8', '--processes', '2', '--only', 'boot,capture,touch')
   const run = await runOnce(async (it) => (await tagsIn(it)).length > 2)
   const [tag = ''] = await tagsIn(run)
-  await (await openLocalStore(join(run, 'store'))).untag(tag)
+  await (await openLocalStore(join(run, 'store'))).removeTag(tag)
   const { status, stdout } = await ended
   expect(status).toBe(1)
   const { failures, logs } = JSON.parse(stdout)

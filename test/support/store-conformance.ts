@@ -205,7 +205,7 @@ export function storeConformance(name: string, make: () => Promise<StoreUnderTes
       for (const tag of ['', '-x', 'a/b', '../x', 'x'.repeat(129), 'ä', base.id, 'a b'])
         expect(await code(store.tag('base', tag)), tag).toBe('INVALID_ARGUMENT')
       expect(await code(store.tag('nothing', 'x'))).toBe('NOT_FOUND')
-      expect(await code(store.untag('nothing'))).toBe('NOT_FOUND')
+      expect(await code(store.removeTag('nothing'))).toBe('NOT_FOUND')
     })
 
     test('a tag moves to the snapshot that was given it last', async () => {
@@ -213,11 +213,21 @@ export function storeConformance(name: string, make: () => Promise<StoreUnderTes
       expect((await store.tag('one', 'latest')).tags).toEqual(['one', 'latest'])
       expect((await store.resolve('latest')).id).toBe(one.id)
       expect((await store.resolve(two.id)).tags).toEqual(['two'])
-      await store.untag('latest')
+      await store.removeTag('latest')
       expect(await code(store.resolve('latest'))).toBe('NOT_FOUND')
       const again = await addSnapshot(store, a, { tags: ['one'] })
       expect((await store.resolve('one')).id).toBe(again.id)
       expect((await store.resolve(one.id)).tags).toEqual([])
+    })
+
+    test('removing a tag takes one name away; removing a snapshot takes all', async () => {
+      const { one } = await chain()
+      await store.tag('one', 'latest')
+      expect(await code(store.removeTag(one.id))).toBe('NOT_FOUND')
+      expect((await store.removeTag('latest')).tags).toEqual(['one'])
+      await store.tag('one', 'again')
+      expect(await store.removeSnapshot('again')).toMatchObject({ id: one.id, tags: [] })
+      expect(await code(store.resolve('one'))).toBe('NOT_FOUND')
     })
 
     test('a commit over a parent that is not there, or with a layer of something else, changes nothing', async () => {
@@ -240,10 +250,10 @@ export function storeConformance(name: string, make: () => Promise<StoreUnderTes
       const other = await it.reopen()
       expect((await other.gc()).removedSnapshots).toEqual([])
       await store.tag(kept.id, 'kept')
-      await other.remove('kept')
+      await other.removeSnapshot('kept')
       expect((await store.gc()).removedSnapshots).toEqual([kept.id])
       const removed = await addSnapshot(store, b, { leaseTo })
-      await store.remove(removed.id)
+      await store.removeSnapshot(removed.id)
       expect((await store.gc()).removedSnapshots).toEqual([removed.id])
       expect(await clean()).toEqual([])
     })
@@ -252,7 +262,7 @@ export function storeConformance(name: string, make: () => Promise<StoreUnderTes
       const { base, one, two } = await chain()
       const kept = await store.keep('one')
       expect(kept).toMatchObject({ entry: { id: one.id }, config: { parent: base.id } })
-      for (const { id } of [base, one, two]) await store.remove(id)
+      for (const { id } of [base, one, two]) await store.removeSnapshot(id)
       expect((await store.gc()).removedSnapshots).toEqual([base.id, two.id])
       await kept[Symbol.asyncDispose]()
       expect((await store.gc()).removedSnapshots).toEqual([one.id])
@@ -261,8 +271,8 @@ export function storeConformance(name: string, make: () => Promise<StoreUnderTes
 
     test('gc removes what no tag and no lease needs, and nothing else', async () => {
       const { base, one, two } = await chain()
-      await store.remove('one')
-      await store.remove('base')
+      await store.removeSnapshot('one')
+      await store.removeSnapshot('base')
       const lease = await store.open(base.id)
       const dry = await store.gc({ dryRun: true })
       expect(dry.removedSnapshots).toEqual([one.id])
@@ -277,7 +287,7 @@ export function storeConformance(name: string, make: () => Promise<StoreUnderTes
       expect(await code(store.open(base.id))).toBe('NOT_FOUND')
       // Its layer is still part of two.
       expect((await image('two')).equals(imageOf([a, b, c]))).toBe(true)
-      await store.remove('two')
+      await store.removeSnapshot('two')
       await store.gc()
       expect(await store.list()).toEqual([])
       expect(await store.fsck()).toMatchObject({ blobs: 0, findings: [] })

@@ -60,7 +60,7 @@ const roles = {
     const tags = (await store.list()).flatMap((it) => it.tags)
     if (tags.length > 6)
       await store
-        .remove(tags[Math.floor(Math.random() * tags.length)])
+        .removeSnapshot(tags[Math.floor(Math.random() * tags.length)])
         .catch((error) => known(error, 'NOT_FOUND'))
     const { removedBlobs } = await store.gc()
     count('collected')

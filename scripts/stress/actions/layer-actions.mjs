@@ -66,7 +66,7 @@ export async function renew(worker, context) {
   const { id } = await store.resolve(first.tag)
   const op = `${context.op}-remove`
   ledger.write({ event: 'remove', op, id })
-  await store.remove(id)
+  await store.removeSnapshot(id)
   ledger.write({ event: 'removed', op })
   const removed = await gc(worker)
   return { vm: vm.id, first: first.tag, second: second.tag, ...removed, pages: await vm.verify(random) }

@@ -18,8 +18,8 @@ export async function remove(worker, context) {
   const { op } = context
   const all = worker.random.chance(0.7)
   worker.ledger.write({ event: 'remove', op, ...(all ? { id: entry.id } : { tag }) })
-  if (all) await worker.store.remove(entry.id)
-  else await worker.store.untag(tag)
+  if (all) await worker.store.removeSnapshot(entry.id)
+  else await worker.store.removeTag(tag)
   worker.ledger.write({ event: 'removed', op })
   return { tag, all }
 }

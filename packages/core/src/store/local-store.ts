@@ -135,11 +135,11 @@ export class LocalStore implements SnapshotStore {
     return addTag(this.repository, ref, tag)
   }
 
-  untag(tag: string): Promise<SnapshotEntry> {
+  removeTag(tag: string): Promise<SnapshotEntry> {
     return removeTag(this.repository, tag)
   }
 
-  remove(ref: string): Promise<SnapshotEntry> {
+  removeSnapshot(ref: string): Promise<SnapshotEntry> {
     return removeAllTags(this.repository, ref)
   }
 

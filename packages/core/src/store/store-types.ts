@@ -233,10 +233,13 @@ export interface SnapshotStore {
   /** All or nothing. The parent must be in the store (IMAGE_MISMATCH). Tags move from where they were. */
   commit(draft: SnapshotDraft, options?: CommitOptions): Promise<CommittedSnapshot>
   tag(ref: string, tag: string): Promise<SnapshotEntry>
-  /** The snapshot stays until gc. */
-  untag(tag: string): Promise<SnapshotEntry>
+  /**
+   * Removes one tag. The snapshot keeps its other tags; one that has no tag left stays until gc. NOT_FOUND if no snapshot has
+   * the tag: ids are not accepted.
+   */
+  removeTag(tag: string): Promise<SnapshotEntry>
   /** Removes all tags of a snapshot. Its blobs go with the next gc, unless others or a lease need them. */
-  remove(ref: string): Promise<SnapshotEntry>
+  removeSnapshot(ref: string): Promise<SnapshotEntry>
   gc(options?: WorkOptions & { readonly dryRun?: boolean }): Promise<GcReport>
   fsck(options?: WorkOptions): Promise<FsckReport>
   /** Per layer of one snapshot, or of the whole store. `deep` reads every data page. */

@@ -21,7 +21,7 @@ Example:
     // All are looked up first: a name that is wrong should not be found out half-way.
     const entries = []
     for (const ref of refs) entries.push(await store.resolve(ref))
-    for (const { id } of entries) await store.remove(id)
+    for (const { id } of entries) await store.removeSnapshot(id)
     if (context.json) return context.printJson({ removed: entries.map(({ id, tags }) => ({ id, tags })) })
     for (const { id, tags } of entries) context.print(`${shortId(id)}  ${tags.join(', ') || '-'}`)
     context.say('varve gc frees what nothing else needs')

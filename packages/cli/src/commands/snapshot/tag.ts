@@ -21,7 +21,7 @@ Examples:
     if (values.remove === true) {
       if (positionals.length === 0) throw new VarveError('USAGE', 'expected at least one TAG to remove')
       const untagged = []
-      for (const tag of positionals) untagged.push({ tag, entry: await store.untag(tag) })
+      for (const tag of positionals) untagged.push({ tag, entry: await store.removeTag(tag) })
       if (context.json)
         return context.printJson({
           removed: untagged.map(({ tag, entry: { id, tags } }) => ({ tag, id, tags })),
