@@ -1,10 +1,11 @@
 /** A program of this package. What it gives is an exit status, if it is a number. */
-type Program = (argv: readonly string[]) => Promise<unknown>
+type Program = (argv: readonly string[]) => unknown
 
 const programs: Readonly<Record<string, () => Promise<Program>>> = {
   compose: async () => (await import('./compose/bench-compose.js')).benchCompose,
   faults: async () => (await import('./faults/bench-faults.js')).benchFaults,
   functions: async () => (await import('./figures/functions.js')).functionFigures,
+  'fuzz-state-files': async () => (await import('./fuzz/fuzz-program.js')).fuzzProgram,
   'ground-truth': async () => (await import('./figures/ground-truth.js')).groundTruth,
   'linux-recording': async () => (await import('./figures/linux-recording.js')).linuxRecording,
   record: async () => (await import('./record/bench-record.js')).benchRecord,

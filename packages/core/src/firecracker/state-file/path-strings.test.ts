@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { describe, expect, test } from 'vitest'
 import { writeCrc } from './crc64.js'
-import { goldenStatePaths } from './fuzz/seeds.js'
+import { goldenStatePaths } from './made-files/seeds.js'
 import { pathStrings } from './path-strings.js'
 import { readStateFile } from './read-state-file.js'
 

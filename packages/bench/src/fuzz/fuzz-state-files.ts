@@ -1,6 +1,4 @@
-import { isVarveError, VarveError } from '../../../errors.js'
-import { readStateFile, type StateFile } from '../read-state-file.js'
-import { replaceRegions } from '../replace-regions.js'
+import { isVarveError, readStateFile, replaceRegions, type StateFile, VarveError } from 'varve'
 import { mutate } from './mutate.js'
 import { Random } from './random.js'
 
