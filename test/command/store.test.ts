@@ -243,7 +243,7 @@ describe('looking at them', () => {
     await refused(6, 'NOT_FOUND', 'snapshot', 'tag', '--remove', 'x')
     await refused(6, 'NOT_FOUND', 'snapshot', 'tag', 'nothing', 'x')
     await refused(2, 'INVALID_ARGUMENT', 'snapshot', 'tag', 'two', 'a/b')
-    // Nothing is taken away where one of the names is wrong.
+    // Nothing is taken away if one of the names is wrong.
     await refused(6, 'NOT_FOUND', 'snapshot', 'rm', 'two', 'nothing')
     expect((await world.store.resolve('two')).tags).toEqual(['two', 'latest'])
   })

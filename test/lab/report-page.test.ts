@@ -7,7 +7,7 @@ import { pageSetFromRuns, workingSetToBytes } from 'varve'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { Page } from '../support/chromium.js'
 
-/** Where Chromium is not there yet, it is fetched. */
+/** If Chromium is not there yet, it is fetched. */
 const openTimeoutMs = 600_000
 
 let directory: string

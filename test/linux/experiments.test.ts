@@ -16,7 +16,7 @@ test(
       const found = await findExperiment('quick')
       const { rowsPath } = await runExperiment(found, {
         directory,
-        // Where Linux guests run natively too: this is the way most people's machines go.
+        // If Linux guests run natively too: this is the way most people's machines go.
         lab: 'nested',
         rounds: 1,
         only: { function: ['hello'], cache: ['cold', 'warm'], restore: ['warm VM', 'mapped, set beside'] },

@@ -109,7 +109,7 @@ const ownDisks = (): DiskSource[] => [
 const filesOf = ({ paths }: { paths: { directory: string } }) =>
   readdirSync(paths.directory).filter((name) => !name.endsWith('.lock'))
 
-/** How a process has a file open: 'r' or 'rw'; undefined where it has not. By device and inode, not by name. */
+/** How a process has a file open: 'r' or 'rw'; undefined if it has not. By device and inode, not by name. */
 function opened(pid: number, path: string): string | undefined {
   const { dev, ino } = statSync(path)
   for (const fd of readdirSync(`/proc/${pid}/fd`)) {

@@ -18,7 +18,7 @@ test('processes that capture, restore and collect at once lose nothing', async (
     const work = async (role: string, index: number) => {
       const scratch = join(directory, `scratch-${index}`)
       mkdirSync(scratch)
-      // Fails where a worker does, with its words.
+      // Fails if a worker does, with its words.
       const { stdout } = await promisify(execFile)(process.execPath, [
         worker,
         role,

@@ -7,7 +7,7 @@ import { aptInstall } from '@varve/lab'
 
 const binary = '/usr/bin/chromium'
 
-/** Debian's Chromium, installed where it is not there yet; that takes root and up to some minutes. */
+/** Debian's Chromium, installed if it is not there yet; that takes root and up to some minutes. */
 async function chromium(): Promise<string> {
   if (!existsSync(binary)) await aptInstall(['chromium'], { onProgress: (text) => console.error(text) })
   return binary

@@ -65,7 +65,7 @@ async function obey() {
           sendMessage(socket._handle.fd, Buffer.from(parts[index], 'latin1'), index === 0 ? fds : [])
           index++
         } catch (error) {
-          // The server has heard enough. Where the socket is full (EAGAIN, or a part of a part went), more is tried.
+          // The server has heard enough. If the socket is full (EAGAIN, or a part of a part went), more is tried.
           if (error.details.errno === 'EPIPE') break
         }
         await new Promise((resolve) => setTimeout(resolve, 2))
@@ -80,7 +80,7 @@ async function obey() {
       const mapped = mmap(at, length, PROT_READ_WRITE, MAP_PRIVATE_FIXED_ANONYMOUS, -1, 0)
       return { replaced: Number(mapped) === at }
     },
-    // Fills pages with a 64-bit word; they are read first, where that is asked for.
+    // Fills pages with a 64-bit word; they are read first, if that is asked for.
     write: ({ pages, word, readFirst }) => {
       const filled = Buffer.from(new BigUint64Array(pageBytes / 8).fill(BigInt(word)).buffer)
       for (const number of pages) {

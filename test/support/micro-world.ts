@@ -31,7 +31,7 @@ export interface MicroWorld extends AsyncDisposable {
 }
 
 export interface OpenMicroWorldOptions {
-  /** On a disk also where os.tmpdir() is a tmpfs, whose pages never leave the page cache. */
+  /** On a disk also if os.tmpdir() is a tmpfs, whose pages never leave the page cache. */
   readonly onDisk?: boolean
 }
 

@@ -104,7 +104,7 @@ export interface PageServerWorld extends AsyncDisposable {
   readonly vmmEnded: Promise<Ended>
   /** Whose page server serves it: all worlds of a test file have one, unless a world wants its own. */
   readonly runtime: string
-  /** Has the page server serve the VM of `config`; the server is started where there is none. */
+  /** Has the page server serve the VM of `config`; the server is started if there is none. */
   start(): Promise<ServingProcesses>
   /** A memory of the image's size, and a right handshake. */
   attach(): Promise<void>

@@ -1,5 +1,5 @@
 // One of several processes at work on one store: node store-worker.mjs ROLE STORE SCRATCH SECONDS
-// Prints what it did as JSON. Exit status 1 where anything that should hold did not.
+// Prints what it did as JSON. Exit status 1 if anything that should hold did not.
 import { setTimeout as sleep } from 'node:timers/promises'
 import { openLocalStore } from 'varve'
 import { capture, isImage } from '../../scripts/kill-points/world.mjs'

@@ -39,7 +39,7 @@ export function someNames(context: CommandContext): readonly string[] {
   return context.positionals
 }
 
-/** `--layout flat|packed`, where it was given. */
+/** `--layout flat|packed`, if it was given. */
 export function layoutOption(values: OptionValues): LayerLayout | undefined {
   const layout = stringOption(values, 'layout')
   if (layout === undefined || layout === 'flat' || layout === 'packed') return layout

@@ -6,7 +6,7 @@ export interface Described {
   readonly term: string
   /** `--count`; null for an argument. */
   readonly option: string | null
-  /** `N`, `flat|packed`, or a value that has a line of its own; empty where there is none. */
+  /** `N`, `flat|packed`, or a value that has a line of its own; empty if there is none. */
   readonly value: string
   readonly text: string
 }

@@ -40,7 +40,7 @@ export interface LayerReport {
   readonly digest: Digest
   readonly image: ImageId | null
   readonly sizeBytes: number
-  /** The rest is null where the layers cannot be read. */
+  /** The rest is null if the layers cannot be read. */
   readonly diskBytes: number | null
   readonly layout: LayerLayout | null
   readonly dataPages: number | null
@@ -57,7 +57,7 @@ export interface ExtentReport {
   readonly layerPage: number | null
 }
 
-/** The small files of a snapshot say most of it; what needs the large ones is left out where these are damaged. */
+/** The small files of a snapshot say most of it; what needs the large ones is left out if these are damaged. */
 export async function snapshotReport(
   store: SnapshotStore,
   ref: string,

@@ -17,7 +17,7 @@ export interface SnapshotRow {
   readonly parent: ImageId | null
   readonly tags: readonly string[]
   readonly createdAt: string
-  /** The rest is null where the snapshot's own files cannot be read; `error` says why. */
+  /** The rest is null if the snapshot's own files cannot be read; `error` says why. */
   readonly kind: 'full' | 'diff' | null
   readonly memoryPages: number | null
   /** Memory that its own layer, the last one, stores. */
@@ -42,7 +42,7 @@ export async function snapshotRows(
   return rows
 }
 
-/** A damaged snapshot is a row like the others: the list must help where the store has suffered. */
+/** A damaged snapshot is a row like the others: the list must help if the store has suffered. */
 async function snapshotRow(store: SnapshotStore, entry: SnapshotEntry): Promise<SnapshotRow> {
   const { id, parent, tags, createdAt } = entry
   const known = { id, parent, tags, createdAt }

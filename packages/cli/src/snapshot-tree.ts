@@ -42,7 +42,7 @@ export function snapshotTree(rows: readonly SnapshotRow[]): readonly TreeRow[] {
       undefined,
     )
   const placed = new Map<ImageId, TreeRow>()
-  // Parents that lead round in a circle hang from no root: whoever of them comes first begins a tree then.
+  // If parents form a circle, it has no root: then the first snapshot of it begins a tree.
   for (const root of [...(children.get(null) ?? []), ...rows]) {
     // A stack of its own: a line of 60,000 snapshots is deeper than the call stack.
     // `bars` is what stands before whatever comes below in the same column.

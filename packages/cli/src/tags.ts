@@ -1,6 +1,6 @@
 import type { ImageId, SnapshotEntry } from 'varve'
 
-/** A name for a snapshot that nobody named: the machine's and the time, in UTC; numbered where that is taken. */
+/** A name for a snapshot without one: the machine's name and the time, in UTC; with a number if that name is taken. */
 export function timeTag(machine: string, entries: readonly SnapshotEntry[], now = new Date()): string {
   const time = now
     .toISOString()

@@ -67,7 +67,7 @@ export async function keepWorkingSet(
   await store.saveWorkingSet(place.ref, place.name, fitted.workingSet, { signal })
 }
 
-/** The snapshot whose image a set is of; undefined where this store does not have it. */
+/** The snapshot whose image a set is of; undefined if this store does not have it. */
 export async function openImageOf(
   store: SnapshotStore,
   { image }: WorkingSet,

@@ -24,7 +24,7 @@ export interface ReflinkOptions extends AptOptions {
 
 /**
  * A fresh XFS whose files can share blocks, in a sparse file in `directory`, mounted there by a loop device. Needs root
- * and mkfs.xfs, which is installed where apt-get is; what is missing is HOST_UNSUPPORTED. Closing it, or the end of the
+ * and mkfs.xfs, which is installed if apt-get is; what is missing is HOST_UNSUPPORTED. Closing it, or the end of the
  * process, unmounts and removes it.
  */
 export async function openReflinkFileSystem(

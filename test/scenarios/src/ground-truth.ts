@@ -117,7 +117,7 @@ export interface GroundTruthRow {
   readonly recorder: RecorderName
   readonly set: 'present' | 'written'
   readonly readAheadKb: number | null
-  /** Null where it makes no difference. */
+  /** Null if it makes no difference. */
   readonly faultAroundHeld: boolean | null
   /** What the recorder says of itself. */
   readonly exact: boolean
@@ -128,7 +128,7 @@ export interface GroundTruthRow {
   readonly named: number
   /** Found, not told, without a name. */
   readonly extra: number
-  /** Where the recorder gives a bound for the last two. */
+  /** If the recorder gives a bound for the last two. */
   readonly tooManyAtMost: number | null
 }
 
@@ -195,7 +195,7 @@ async function runOnce(
   return recorded.flatMap((it) => judge(context, setup, pattern, it, truth))
 }
 
-/** Throws where a recorder does not keep what it promises. */
+/** Throws if a recorder does not keep what it promises. */
 function judge(
   context: ScenarioContext,
   setup: Setup,

@@ -52,7 +52,7 @@ function traces(pid: number) {
   }
 }
 
-/** A working set's pages are there before the guest runs: shared where they were only read, private where written. */
+/** A working set's pages are there before the guest runs: shared if they were only read, private if written. */
 async function mappedPrefault(context: ScenarioContext): Promise<Facts> {
   const { two } = await makeThreeLayers(context)
   const { binary, runtimeDirectory, store } = context

@@ -6,7 +6,7 @@ export function readAheadKb(path: string): number | null {
   return setting === undefined ? null : Number(readFileSync(setting, 'latin1'))
 }
 
-/** For everybody on that device, so for a device of one's own only. Root. False where there is no such setting. */
+/** For everybody on that device, so for a device of one's own only. Root. False if there is no such setting. */
 export function setReadAheadKb(path: string, kb: number): boolean {
   const setting = settingOf(path)
   if (setting === undefined) return false

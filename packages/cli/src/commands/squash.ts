@@ -111,7 +111,7 @@ async function chosenRun(
   throw new VarveError('INVALID_ARGUMENT', '--above is not below --up-to: there are no layers between them')
 }
 
-/** Puts the new layer where another snapshot has exactly the old ones; undefined where it has not. */
+/** Puts the new layer where another snapshot has exactly the old ones; undefined if it has not. */
 function replaceRun(old: readonly Descriptor[], by: Descriptor | undefined) {
   return (layers: readonly Descriptor[]): readonly Descriptor[] | undefined => {
     const from = layers.findIndex(({ digest }) => digest === old[0]?.digest)

@@ -9,7 +9,7 @@ import { argumentValues, optionValues, type Value, type ValueKind } from './valu
 const explained = (name: string, summary: string) => `${name}\t${summary}`
 /** Lines that ask the shell for files or directories. */
 const shellKinds: Partial<Record<ValueKind, string>> = { file: ':file', directory: ':directory' }
-/** More of them than this help nobody. */
+/** More candidates than this do not help. */
 const mostNames = 1000
 
 /**

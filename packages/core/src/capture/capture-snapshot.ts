@@ -38,7 +38,7 @@ export interface TakeOptions {
   readonly parent?: string | undefined
   /**
    * Without a parent. `Full` writes every page; `Diff` is as complete, sparse and several times faster, but only for a VM
-   * that was booted here with dirty tracking and has no snapshot yet. `auto` (default) takes the Diff where it can.
+   * that was booted here with dirty tracking and has no snapshot yet. `auto` (default) takes the Diff if it can.
    */
   readonly base?: 'auto' | 'Full' | 'Diff' | undefined
   /**
@@ -61,7 +61,7 @@ export interface SealSnapshotOptions {
   readonly onProgress?: ((message: string) => void) | undefined
 }
 
-/** What Firecracker has written and nobody has indexed yet. The guest may run on. */
+/** What Firecracker has written and Varve has not indexed yet. The guest may run on. */
 export interface TakenSnapshot extends AsyncDisposable {
   readonly type: 'Full' | 'Diff'
   /** How long Firecracker wrote, and the guest stood still for it, milliseconds. */
@@ -271,7 +271,7 @@ function snapshotType(
 
 /**
  * A Full is a memory file that Firecracker can load: it stays as it is, with a footer. A Diff is sparse and is packed, so that
- * hashing and keeping it costs what its data costs; where there is no room for that, it stays as it is, too.
+ * hashing and keeping it costs what its data costs; if there is no room for that, it stays as it is, too.
  */
 async function sealMemory(type: 'Full' | 'Diff', path: string, options: SealOptions): Promise<Layer> {
   if (type === 'Full') return sealLayer(path, options)

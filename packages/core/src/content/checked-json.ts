@@ -104,7 +104,7 @@ export class Fields {
     return this.object(name).#value
   }
 
-  /** Strings by name, as OCI annotations are; none where the field is missing. */
+  /** Strings by name, as OCI annotations are; none if the field is missing. */
   strings(name: string): Readonly<Record<string, string>> {
     if (!this.has(name)) return {}
     const entries = Object.entries(this.record(name))

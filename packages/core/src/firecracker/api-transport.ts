@@ -14,9 +14,9 @@ const http = () => process.getBuiltinModule('node:http')
 
 export interface ApiResponse {
   readonly status: number
-  /** Parsed JSON, or undefined where the body is empty. */
+  /** Parsed JSON, or undefined if the body is empty. */
   readonly body: unknown
-  /** True where Firecracker marks a used field as deprecated. */
+  /** True if Firecracker marks a used field as deprecated. */
   readonly deprecated: boolean
 }
 
@@ -84,7 +84,7 @@ function exchange(
         }, fail)
       },
     )
-    // Not once: a socket can fail again after an abort, and nobody listening would end this process.
+    // `on`, not `once`: a socket can fail again after an abort, and an error without a listener ends this process.
     outgoing.on('error', fail)
     outgoing.end(payload)
   })

@@ -161,7 +161,7 @@ export interface FullVmConfiguration {
   readonly drives?: readonly Drive[]
   /** 1.14.0 and newer. */
   readonly pmem?: readonly Pmem[]
-  /** 1.14.0 and newer; absent or null where there is none. Also after a load. */
+  /** 1.14.0 and newer; absent or null if there is none. Also after a load. */
   readonly 'memory-hotplug'?: HotplugMemory | null
   readonly vsock?: Vsock | null
   readonly 'network-interfaces'?: readonly NetworkInterface[]

@@ -21,7 +21,7 @@ export interface FirecrackerBinary {
   readonly path: string
   readonly version: FirecrackerVersion
   readonly origin: BinaryOrigin
-  /** Jailer of the same origin, where there is one. */
+  /** Jailer of the same origin, if there is one. */
   readonly jailerPath?: string
 }
 

@@ -22,8 +22,8 @@ export function hasSlotBug(version: FirecrackerVersion): boolean {
 }
 
 /**
- * Throws VERSION_UNSUPPORTED where this Firecracker would write a wrong Diff of a guest with this configuration
- * (`GET /vm/config`, which shows hotpluggable memory after a load too). Regions that somebody split in the state file
+ * Throws VERSION_UNSUPPORTED if this Firecracker would write a wrong Diff of a guest with this configuration
+ * (`GET /vm/config`, which shows hotpluggable memory after a load too). Regions that were split in the state file
  * before a load are not to be seen there.
  */
 export function assertDiffSafe(

@@ -5,7 +5,7 @@ import type { FirecrackerBinary } from './binary.js'
 
 /** Options of Firecracker's jailer; see its `--help`. Needs root. */
 export interface JailerOptions {
-  /** Jailer binary; default: the one beside Firecracker. */
+  /** Jailer binary; default: the one in Firecracker's folder. */
   readonly path?: string
   readonly uid: number
   readonly gid: number

@@ -1,4 +1,4 @@
-/** How a VMM ended; both null where only its parent could know. */
+/** How a VMM ended; both null if only its parent could know. */
 export interface VmmExit {
   readonly code: number | null
   readonly signal: NodeJS.Signals | null

@@ -13,13 +13,13 @@ export interface FileOptions {
 
 /**
  * How a host file comes into Firecracker's working directory. `shared`: what Firecracker writes goes to the very file.
- * `read-only`: shared where that can be, else a copy. `copy`: a private copy, which goes with the directory.
+ * `read-only`: shared if that can be, else a copy. `copy`: a private copy, which goes with the directory.
  */
 export type Placement = 'shared' | 'read-only' | 'copy'
 
 /**
  * How Firecracker sees the host's files. Without a jailer every path is the host's own. In a jail, inputs are
- * linked (or copied, where the jail's user does not own them) under its root, and outputs are moved out of
+ * linked (or copied, if the jail's user does not own them) under its root, and outputs are moved out of
  * it. A jail's root belongs to a user who is not trusted, and who may change everything in it at any moment.
  * So no operation of this process there follows a symbolic link in any part of a path (`openBeneath`). This
  * process itself gives only names of one part there, and never removes such a name recursively.

@@ -11,7 +11,7 @@ export interface VmmProcess {
   readonly identity: ProcessIdentity
   readonly paths: VmmPaths
   readonly files: VmmFiles
-  /** Root of the jail, where there is one. */
+  /** Root of the jail, if there is one. */
   readonly jailRoot: string | undefined
   readonly exited: Promise<VmmExit>
   /** Set once the process has ended. */

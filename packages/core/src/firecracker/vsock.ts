@@ -19,12 +19,12 @@ export interface ConnectVsockOptions {
 const maxAnswerBytes = 32
 const retryDelayMs = 50
 
-/** What is worth another try: nobody listens on the socket (yet), or Firecracker closed because the guest refused. */
+/** What is worth another try: no process listens on the socket (yet), or Firecracker closed because the guest refused. */
 class Refused extends Error {}
 
 /**
  * Connects to a port on which a guest program listens, through the Unix socket of the VM's vsock device (Firecracker
- * docs/vsock.md, "Host-Initiated Connections": `CONNECT port\n`, answered by `OK host-port\n`, or closed if nobody
+ * docs/vsock.md, "Host-Initiated Connections": `CONNECT port\n`, answered by `OK host-port\n`, or closed if no program
  * listens). The caller owns the socket, which is paused and has no listeners; bytes that came behind the answer are
  * still in it. Errors: INVALID_ARGUMENT, GUEST_PROTOCOL (another answer), API_TRANSPORT (refused each time), TIMEOUT.
  */

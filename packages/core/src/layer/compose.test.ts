@@ -145,7 +145,7 @@ describe('squashLayers', () => {
         const rest = [...layers.slice(0, first), layer, ...layers.slice(last + 1)]
         const expected = naiveImage(plans.map(([content]) => content))
         expect((await bytesOf(imageOf(rest))).equals(expected)).toBe(true)
-        // And what it says by itself: the topmost that says anything, absent where none does.
+        // And what it says by itself: the topmost that says anything, absent if none does.
         const said = (page: number) =>
           plans.slice(first, last + 1).reduce<number | undefined>((below, [content]) => {
             return content[page] ?? below
@@ -430,7 +430,7 @@ describe('whatever happens', () => {
       () => squashLayers(layers, out),
       () => packLayer(layer, out, { layout: 'packed' }),
       () => rebaseLayer(imageOf(layers), null, out),
-      // Also where it is the layer itself.
+      // Also if it is the layer itself.
       () => packLayer(layer, layer.path, { layout: 'packed' }),
     ]
     for (const work of tries) await expect(work()).rejects.toMatchObject({ code: 'ALREADY_EXISTS' })

@@ -13,7 +13,7 @@ import { throwIfAborted } from './throw-if-aborted.js'
 
 /** How the data of a new file came there. */
 export interface CopyReport {
-  /** The one method, 'mixed', or 'none' where there was no data. */
+  /** The one method, 'mixed', or 'none' if there was no data. */
   readonly method: CopyMethod | 'mixed' | 'none'
   readonly pagesBy: Readonly<Record<CopyMethod, number>>
   /** Bytes whose blocks are shared with the sources: what FICLONERANGE brought. They need no space of their own. */
@@ -22,7 +22,7 @@ export interface CopyReport {
 
 export interface CopyOptions {
   readonly signal?: AbortSignal | undefined
-  /** Data pages copied so far, of all that are to be copied. */
+  /** Data pages copied so far, of all that will be copied. */
   readonly onProgress?: ((copiedPages: number, totalPages: number) => void) | undefined
 }
 

@@ -22,7 +22,7 @@ export interface OpenImage extends ImageLayers {
   read(page: number, buffer: Buffer): Promise<void>
 }
 
-/** Opens what an image's pages come from. In a plain memory file a hole is a run of zeros, so that nobody reads it. */
+/** Opens what an image's pages come from. In a plain memory file a hole is a run of zeros, and is not read. */
 export async function openImage(source: ImageSource): Promise<OpenImage> {
   if (typeof source !== 'string') return openWith(source.map, await openImageLayers(source))
   const file = await openMemoryFile(source)

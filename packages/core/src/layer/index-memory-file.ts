@@ -92,8 +92,8 @@ function pagesOfExtent(
 }
 
 /**
- * Refuses a directory whose files cannot have a hole of one page. To be called before a Diff is taken there: with larger
- * blocks, unwritten pages next to written ones come back as zero data, and afterwards nobody can tell them apart.
+ * Refuses a directory whose files cannot have a hole of one page. Call it before a Diff is taken there: with larger
+ * blocks, unwritten pages next to written ones come back as zero data, and afterwards they cannot be told apart.
  */
 export function assertFinePages(directory: string): void {
   const bytes = holeGranularityBytes(directory)

@@ -77,7 +77,7 @@ function layOutPacked(map: ExtentMap, order: PackOrder): LaidOutLayer {
   return { index: index.finish(map.pages), content: content.finish() }
 }
 
-/** The data pages of a map as disjoint sets in the order in which they are to be stored. */
+/** The data pages of a map as disjoint sets, in the order in which they will be stored. */
 function groupsOf(map: ExtentMap, order: PackOrder): PageSet[] {
   const nowhere = unionAll([pagesFrom(map, zeroSource), pagesFrom(map, absentSource)])
   let left = complement(nowhere, map.pages)

@@ -43,7 +43,7 @@ export interface SealOptions {
 
 /**
  * Makes a flat layer of a memory file that Firecracker wrote: indexes it, gives back the space of zero pages, appends the
- * footer, then syncs. A file with a second name is refused, as somebody else may be using it.
+ * footer, then syncs. A file with a second name is refused, because another program may use it.
  */
 export async function sealLayer(path: string, options: SealOptions): Promise<Layer> {
   const { image, parent, signal, onProgress } = options
@@ -249,7 +249,7 @@ async function assertZeroElsewhere(
 }
 
 async function openRegular(path: string): Promise<FileHandle> {
-  // O_NONBLOCK: opening a FIFO somebody put there must fail below, not wait for a writer.
+  // O_NONBLOCK: if a FIFO was put there, opening it must fail below, not wait for a writer.
   const flags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK
   const handle = await open(path, flags).catch((error: NodeJS.ErrnoException) => {
     throw pathError(error, `cannot open layer ${path}: ${error.message}`, { details: { path } })

@@ -14,7 +14,7 @@ const rangeBytes = 16
 const zeroFile = 0xffff_ffff
 /** 64 MiB of footer. */
 const maxRanges = 2 ** 22
-/** Beside the memory file itself. */
+/** In addition to the memory file itself. */
 const maxFiles = maxLayers - 1
 const namePattern = /^[A-Za-z0-9_-][A-Za-z0-9._-]{0,254}$/
 

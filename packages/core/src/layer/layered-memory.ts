@@ -111,7 +111,7 @@ async function copySynced(from: string, to: string, options: WorkOptions): Promi
 }
 
 /**
- * Reads and checks the footer of a layered memory file, which anybody may have written: the image that it and the files beside it
+ * Reads and checks the footer of a layered memory file, which may come from anywhere: the image that it and the files next to it
  * make. The first of `files` is the memory file itself. NOT_FOUND, PATH_INVALID, FORMAT_INVALID, FORMAT_UNSUPPORTED, CHECKSUM_MISMATCH.
  */
 export async function readLayeredMemory(path: string): Promise<Image> {
@@ -142,7 +142,7 @@ async function wholePages(path: string): Promise<LayerFile> {
 }
 
 async function openRegular(path: string): Promise<FileHandle> {
-  // O_NONBLOCK: opening a FIFO somebody put there must fail below, not wait for a writer.
+  // O_NONBLOCK: if a FIFO was put there, opening it must fail below, not wait for a writer.
   const flags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK
   const handle = await open(path, flags).catch((error: NodeJS.ErrnoException) => {
     throw pathError(error, `cannot open ${path}: ${error.message}`, { details: { path } })

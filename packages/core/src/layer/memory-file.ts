@@ -25,7 +25,7 @@ export async function openMemoryFile(path: string): Promise<MemoryFile> {
   })
 }
 
-/** Opens the stored pages of a layer; a footer may follow them. IMAGE_MISMATCH where the file is too short. */
+/** Opens the stored pages of a layer; a footer may follow them. IMAGE_MISMATCH if the file is too short. */
 export async function openStoredPages({ path, storedPages }: LayerFile): Promise<MemoryFile> {
   return openPages(path, (size) => {
     if (size >= storedPages * pageSizeBytes) return storedPages
@@ -36,7 +36,7 @@ export async function openStoredPages({ path, storedPages }: LayerFile): Promise
 }
 
 async function openPages(path: string, pagesOf: (sizeBytes: number) => number): Promise<MemoryFile> {
-  // O_NONBLOCK: opening a FIFO somebody put there must fail below, not wait for a writer.
+  // O_NONBLOCK: if a FIFO was put there, opening it must fail below, not wait for a writer.
   const flags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK
   const handle = await open(path, flags).catch((error: NodeJS.ErrnoException) => {
     throw pathError(error, `cannot open memory file ${path}: ${error.message}`, { details: { path } })
@@ -59,7 +59,7 @@ export function readPages(file: MemoryFile, page: number, buffer: Uint8Array): P
   return readAt(file.handle, file.path, buffer, page * pageSizeBytes)
 }
 
-/** Fills `buffer` from the byte `offset` on; IMAGE_MISMATCH where the file ends before. */
+/** Fills `buffer` from the byte `offset` on; IMAGE_MISMATCH if the file ends before. */
 export async function readAt(
   handle: FileHandle,
   path: string,

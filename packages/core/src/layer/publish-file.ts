@@ -62,7 +62,7 @@ async function createTemporary(path: string): Promise<WritableFile> {
   })
 }
 
-/** link(2) fails where the name was taken meanwhile; rename(2) would replace it, so it is only for file systems without links. */
+/** link(2) fails if the name was taken meanwhile; rename(2) would replace it, so it is only for file systems without links. */
 async function giveName(temporary: string, path: string): Promise<void> {
   try {
     await linkFile(temporary, path)

@@ -5,7 +5,7 @@ import { type VmmPaths, vmmPaths } from '../firecracker/vmm-paths.js'
 import { readSmallFile } from '../sys/small-file.js'
 import { type MachineRecord, maxRecordBytes } from './machine-record.js'
 
-/** Why a machine is gone that nobody stopped. */
+/** Why a machine ended that was not stopped. */
 export interface DeathNote {
   readonly id: string
   /** As in its record: distinguishes it from another machine of that name. */

@@ -19,12 +19,12 @@ export interface AttachedDisk {
   readonly drive: string
   /** As Firecracker has it: a name in its working directory, or an absolute path. Snapshots contain it. */
   readonly file: string
-  /** The host file, without links; null where the file that Firecracker has open is no longer at that path. */
+  /** The host file, without links; null if the file that Firecracker has open is no longer at that path. */
   readonly hostPath: string | null
   readonly readOnly: boolean
   /** Device and inode of the file that Firecracker has open, to compare with the file at that path later. */
   readonly identity: string | null
-  /** Size of the file; 0 where it is gone, and of a block device. */
+  /** Size of the file; 0 if it is gone, and of a block device. */
   readonly sizeBytes: number
 }
 
@@ -112,7 +112,7 @@ export class PlacedFiles {
 }
 
 /**
- * Puts disks under their names; private copies go into the new directory `copies`, where it is not null. What it puts
+ * Puts disks under their names; private copies go into the new directory `copies`, if it is not null. What it puts
  * is added to `placed` as it goes.
  */
 export async function placeDisks(
@@ -211,7 +211,7 @@ export async function disksOf(
 }
 
 /**
- * Copies a disk that nobody writes to meanwhile (its machine is paused, and the snapshot is written: Firecracker then
+ * Copies a disk that is not written to meanwhile (its machine is paused, and the snapshot is written: Firecracker then
  * has finished its requests) into a new file (0600), as `copyWithHoles` does. Not synced. Block devices are refused:
  * what is on them cannot be copied as a file with holes.
  */

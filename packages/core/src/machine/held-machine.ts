@@ -7,7 +7,7 @@ const pathIn = (directory: string) => join(directory, 'held-by.json')
 
 /**
  * Notes that a process has something of this machine open (files of its memory, its sockets) and will see by itself that the machine
- * has ended. Whoever ends the machine waits for that, so that what the machine used is free afterwards.
+ * has ended. A process that ends the machine waits for that, so that what the machine used is free afterwards.
  */
 export function holdMachine(directory: string, { pid, startTime }: ProcessIdentity): void {
   writeFileSync(pathIn(directory), JSON.stringify({ pid, startTime }), { mode: 0o600 })
@@ -21,7 +21,7 @@ export function releaseMachine(directory: string): void {
 /** Milliseconds, as a rule; one that is stopped, or reads from a file system that does not answer, is not waited for. */
 const releaseTimeoutMs = 2000
 
-/** Waits until nobody holds the machine any more, or who did has ended. In this thread: exit hooks end machines, too. */
+/** Waits until no living process holds the machine any more. In this thread, because exit hooks end machines too. */
 export function waitForRelease(directory: string): void {
   const deadline = performance.now() + releaseTimeoutMs
   for (;;) {

@@ -32,7 +32,7 @@ export interface LoadOptions extends CallOptions {
   readonly statePath: string
   readonly memory: MemorySource
   /**
-   * Disks of the snapshot that are to be put under their names in the VMM's directory first; the others must be there
+   * Disks of the snapshot that must be put under their names in the VMM's directory first; the others must be there
    * already. They go with the machine.
    */
   readonly disks?: readonly DiskSource[]
@@ -53,7 +53,7 @@ export interface LoadOptions extends CallOptions {
    */
   readonly vsockPath?: string
   /**
-   * The vsock path in the snapshot (`GET /vm/config` when it was taken); null where it has no vsock. Default: Firecracker is
+   * The vsock path in the snapshot (`GET /vm/config` when it was taken); null if it has no vsock. Default: Firecracker is
    * asked for it after the load, which takes a millisecond.
    */
   readonly savedVsockPath?: string | null
@@ -227,13 +227,13 @@ export class LaunchedMachine extends MachineHandle {
     return vsockPath === undefined ? this.readVsockPath(call) : this.vsockOnHost(vsockPath)
   }
 
-  /** Has the disks in place for `load`, and takes them away again where that fails. */
+  /** Has the disks in place for `load`, and takes them away again if that fails. */
   async #withDisks(options: LoadOptions, load: () => Promise<void>): Promise<void> {
     const { disks = [], diskDirectory, signal } = options
     const apart = diskDirectory !== undefined && this.jailOwner === null && disks.length > 0
     const copies = apart ? privateName(diskDirectory, this.id) : null
     const placed = new PlacedFiles()
-    // Recorded first, so that whoever ends this machine removes it.
+    // Recorded first, so that the process that ends this machine removes it.
     if (copies !== null) this.vm.updateRecord({ diskDirectory: copies })
     try {
       await placeDisks(this.files, disks, placed, { copies, holder: this.vm.holder, signal })

@@ -51,12 +51,12 @@ export abstract class MachineHandle implements AsyncDisposable {
   get files(): VmmFiles {
     return this.vm.process.files
   }
-  /** Owner of files in the jail, where there is one. */
+  /** Owner of files in the jail, if there is one. */
   get jailOwner(): { readonly uid: number; readonly gid: number } | null {
     const { jail } = this.vm.record
     return jail && { uid: jail.uid, gid: jail.gid }
   }
-  /** Unix socket for `connectVsock`, or null where the guest has no vsock device. */
+  /** Unix socket for `connectVsock`, or null if the guest has no vsock device. */
   get vsockPath(): string | null {
     return this.vm.record.vsockPath
   }
@@ -102,7 +102,7 @@ export abstract class MachineHandle implements AsyncDisposable {
 
   /**
    * Has Firecracker write a Diff and leaves the machine as it is: a running guest stands still for it and goes on. So it is
-   * legal on any handle, also an older one. MACHINE_STATE where there is no guest yet. A next Diff counts from this one.
+   * legal on any handle, also an older one. MACHINE_STATE if there is no guest yet. A next Diff counts from this one.
    */
   takeDiff(options: Omit<SnapshotOptions, 'type'>): Promise<WrittenSnapshot> {
     const { signal } = options
@@ -120,7 +120,7 @@ export abstract class MachineHandle implements AsyncDisposable {
         return await writeSnapshot(this.vm, { ...options, type: 'Diff' })
       } finally {
         this.vm.updateRecord({ ranSince: true })
-        // Without the signal: the guest must not stand still because somebody does not wait for the Diff any more.
+        // Without the signal: the guest must not stand still because the caller does not wait for the Diff any more.
         await this.vm.api.resume()
       }
     }

@@ -31,7 +31,7 @@ export interface MachineRecord {
   readonly helpers: readonly (ProcessIdentity & { readonly role: string })[]
   readonly firecrackerVersion: string
   readonly dirtyTracking: boolean
-  /** Host path of the vsock Unix socket, where the guest has the device. */
+  /** Host path of the vsock Unix socket, if the guest has the device. */
   readonly vsockPath: string | null
   readonly jail: {
     readonly root: string
@@ -40,12 +40,12 @@ export interface MachineRecord {
     /** Directories of the cgroups that the jailer made. */
     readonly cgroups?: readonly string[]
   } | null
-  /** Directory with this VM's private copies of disks, where they are kept elsewhere; goes with the machine. */
+  /** Directory with this VM's private copies of disks, if they are kept elsewhere; goes with the machine. */
   readonly diskDirectory: string | null
   /** Leases of the VM in a snapshot store; they end with the machine. */
   readonly leases: MachineLeases
   /**
-   * The snapshot that the log of written pages counts from: restored from it, or taken last. Null where that is not
+   * The snapshot that the log of written pages counts from: restored from it, or taken last. Null if that is not
    * known, and then no Diff can be a child of anything.
    */
   readonly snapshotId: string | null
@@ -90,7 +90,7 @@ export function isSameMachine(a: MachineRecord, b: MachineRecord): boolean {
   return a.id === b.id && a.createdAt === b.createdAt && !other(a.process, b.process)
 }
 
-/** The record of this machine as it is on disk now; undefined where that has ended, or another has its name. */
+/** The record of this machine as it is on disk now; undefined if that has ended, or another has its name. */
 export function currentRecord(directory: string, known: MachineRecord): MachineRecord | undefined {
   const now = readRecord(directory)
   return now !== undefined && isSameMachine(now, known) ? now : undefined
@@ -98,7 +98,7 @@ export function currentRecord(directory: string, known: MachineRecord): MachineR
 
 /**
  * Changes the record as it is on disk now: several processes may have handles of one machine, and what one of them wrote
- * must not be lost under another's change. Gives the record as it is then; nothing is written where the machine has ended.
+ * must not be lost under another's change. Gives the record as it is then; nothing is written if the machine has ended.
  */
 export function changeRecord(
   directory: string,

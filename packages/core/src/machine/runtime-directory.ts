@@ -39,7 +39,7 @@ export function assertMachineId(id: string): string {
 }
 
 /**
- * Makes the private directory of a new machine (0700), with its record. ALREADY_EXISTS where a live machine
+ * Makes the private directory of a new machine (0700), with its record. ALREADY_EXISTS if a live machine
  * has the name.
  */
 export function claimMachineDirectory(runtime: string, record: MachineRecord): ClaimedDirectory {
@@ -56,7 +56,7 @@ export function claimMachineDirectory(runtime: string, record: MachineRecord): C
   return claimDirectory(runtime, directory, record)
 }
 
-/** In a shared temporary folder somebody else could have made our directory first: only a private one of ours will do. */
+/** In a shared temporary folder another user could have made our directory first: use it only if it is private and ours. */
 function assertPrivate(directory: string): void {
   const stat = lstatSync(directory, { throwIfNoEntry: false })
   const uid = process.getuid?.()
@@ -114,7 +114,7 @@ export function listMachines(runtime: string = runtimeDirectory()): RecordedMach
   const machines = machinesDirectory(runtime)
   const names = namesIn(machines)
   if (names === undefined) return []
-  // Records name processes to kill and folders to remove: only our own are to be believed.
+  // Records name processes to kill and folders to remove: believe only our own.
   assertPrivate(runtime)
   assertPrivate(machines)
   const found: RecordedMachine[] = []

@@ -3,8 +3,8 @@ import { basename } from 'node:path'
 import { fileIdentity, type ProcessIdentity, processIdentity } from '../sys/proc.js'
 
 /**
- * VMMs of a machine that is on no record with its process: whoever started it was killed between the two. They work in the machine's
- * directory and were given its name, which is its id; anything else that works there is somebody's shell.
+ * VMMs that no record names with their process, because the process that started them was killed in between. They work in the machine's
+ * directory and were given its name, which is its id; any other process that works there is a user's shell.
  */
 export function unrecordedVmms(directory: string): ProcessIdentity[] {
   const stat = statSync(directory, { bigint: true, throwIfNoEntry: false })

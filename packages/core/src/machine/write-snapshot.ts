@@ -19,7 +19,7 @@ export interface SnapshotOptions extends SnapshotFiles, CallOptions {
   /** Full: every page. Diff: the pages written since the last snapshot or load; holes elsewhere. */
   readonly type: 'Full' | 'Diff'
   /**
-   * `snapshotsTaken` as it was when the caller decided what this snapshot builds on. Where another process has taken one
+   * `snapshotsTaken` as it was when the caller decided what this snapshot builds on. If another process has taken one
    * since, it is IMAGE_MISMATCH, and nothing is written.
    */
   readonly ifTaken?: number
@@ -56,7 +56,7 @@ export async function writeSnapshot(vm: LiveVm, options: SnapshotOptions): Promi
     )
   const state = vm.process.files.output(statePath)
   const memory = vm.process.files.output(memoryPath)
-  // The log of written pages will count from this snapshot, which has no identity yet; where the guest has not run
+  // The log of written pages will count from this snapshot, which has no identity yet; if the guest has not run
   // since the last one, memory is still that one's. Recorded first: if this process or the wait ends in between,
   // Firecracker writes on and clears the log all the same.
   vm.updateRecord({

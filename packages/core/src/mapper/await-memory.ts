@@ -19,7 +19,7 @@ export interface CaughtMemory {
 /**
  * Follows a VMM, which is interrupted, from system call to system call, until it has mapped the whole of its memory file
  * (`file`, as `fileIdentity` names it). It then stands at the exit of that mmap: nothing has read or written guest memory yet,
- * and KVM does not know of it. MACHINE_EXITED where the VMM ends before; INJECTION_FAILED where its guest would get other
+ * and KVM does not know of it. MACHINE_EXITED if the VMM ends before; INJECTION_FAILED if its guest would get other
  * memory.
  */
 export function awaitMemory(tracee: Tracee, file: string, pages: number): CaughtMemory {
@@ -68,7 +68,7 @@ function toNextSystemCall(tracee: Tracee): void {
       )
     if (stop.kind === 'signal') tracee.go('syscall', stop.signal)
     else if (stop.signal === SIGTRAP) tracee.go('syscall')
-    // Somebody stopped it; it is not for us to continue it.
+    // Another process stopped it; it is not for us to continue it.
     else tracee.listen()
   }
 }

@@ -31,8 +31,8 @@ export interface MapOrder {
   readonly layers: readonly LayerFile[]
   readonly prefault: readonly PrefaultStep[]
   /**
-   * So long the VMM is held for them (milliseconds; null: for all); the rest is brought by a thread of its own, beside the load and
-   * the guest, where that can be.
+   * How long the VMM is held for them (milliseconds; null: for all); a thread of the VMM brings the rest, alongside the load and
+   * the guest, if that can be.
    */
   readonly prefaultBudgetMs: number | null
 }

@@ -101,7 +101,7 @@ class Mapper {
   }
 }
 
-/** Some 40 MB each, and mapping is work for a CPU: whoever finds all of them busy waits for one, some 20 ms. */
+/** Some 40 MB each, and mapping is work for a CPU: if all of them are busy, a restore waits for one, some 20 ms. */
 const mostMappers = Math.min(4, availableParallelism())
 const living = new Set<Mapper>()
 const idle: Mapper[] = []
@@ -122,7 +122,7 @@ function newMapper(): Mapper {
 }
 
 /**
- * Resolves once a mapper holds the VMM: the load may begin. `mapped` rejects where the VM was killed, or ended otherwise. The
+ * Resolves once a mapper holds the VMM: the load may begin. `mapped` rejects if the VM was killed, or ended otherwise. The
  * mapper is started while `order` is being made.
  */
 export async function startMapping(
@@ -141,7 +141,7 @@ export async function startMapping(
   const mapped = expectAnswer(mapper, 'mapped')
     .then(({ report }) => report)
     .finally(() => giveBack(mapper))
-  // It may fail while nobody waits for it.
+  // It may fail before anything awaits it.
   mapped.catch(() => {})
   return { mapped }
 }

@@ -30,7 +30,7 @@ export function addZeroCalls(table: SyscallTable, map: ExtentMap, regions: reado
     if (!hasZeros(map, firstPage, pages)) continue
     const lengthBytes = pages * pageSizeBytes
     table.add(systemCall.mmap, address, lengthBytes, PROT_READ_WRITE, fixed | MAP_ANONYMOUS, -1, 0)
-    // The first write to a zero page would else cost the clone 2 MiB where the host has huge pages always on.
+    // The first write to a zero page would else cost the clone 2 MiB if the host has huge pages always on.
     table.add(systemCall.madvise, address, lengthBytes, MADV_NOHUGEPAGE)
   }
 }
@@ -103,8 +103,8 @@ const requestPages = 32
 const windowRequests = 64
 
 /**
- * The same for a thread beside the guest, which asks for pages before it waits for them. Until it is done a page that is not in
- * the page cache is read by itself: others of the set are on their way, and reading around (8 MiB, where a host is set so) would
+ * The same for a thread alongside the guest, which asks for pages before it waits for them. Until it is done a page that is not in
+ * the page cache is read by itself: others of the set are on their way, and reading around (8 MiB, if a host is set so) would
  * keep the disk from them.
  */
 export function besideCalls(steps: readonly PrefaultStep[], regions: readonly GuestRegion[]): SyscallTable {

@@ -1,7 +1,7 @@
 import type { PageSet } from './page-set.js'
 
 /**
- * Pages as bits: bit b of word w is page `first` + 32 w + b. Only a means to compute with: where a set is nothing but
+ * Pages as bits: bit b of word w is page `first` + 32 w + b. Only a means to compute with: if a set is nothing but
  * short runs, a step a word is several times faster than a step a run, and its time does not depend on how the runs lie.
  */
 export interface PageBitmap {
@@ -23,8 +23,8 @@ export const mostPagesPerRun = 64
 const denseRuns = 1024
 
 /**
- * An empty bitmap that can hold all of `sets`, or undefined where their runs are so few that a step a run is quicker:
- * where a run comes less often than every `pagesPerRun` pages.
+ * An empty bitmap that can hold all of `sets`, or undefined if their runs are so few that a step a run is quicker:
+ * if a run comes less often than every `pagesPerRun` pages.
  */
 export function bitmapFor(
   sets: readonly PageSet[],

@@ -4,7 +4,7 @@ import { emptyPageSet, type PageSet, pageSetLimit, runAtOrBefore } from './page-
 import { RunBuilder } from './run-builder.js'
 
 /**
- * Each operation is one pass over the runs of its sets, without a step per page; where the runs are many and short, over
+ * Each operation is one pass over the runs of its sets, without a step per page; if the runs are many and short, over
  * bitmaps of them instead (page-bitmap.ts), which docs/results/sets.md compares.
  */
 
@@ -153,7 +153,7 @@ export function complement(set: PageSet, pages: number): PageSet {
 
 /**
  * The set with the gaps of at most `gapPages` pages between its runs filled: fewer, larger reads and mappings for pages
- * that nobody asked for. 32 is FaaSnap's value.
+ * that were not asked for. 32 is FaaSnap's value.
  */
 export function mergeGaps(set: PageSet, gapPages = 32): PageSet {
   if (!Number.isInteger(gapPages) || gapPages < 0)

@@ -8,7 +8,7 @@ export class RunBuilder {
   private end = -1
   private pages = 0
 
-  /** `expectedRuns` saves growing where an upper bound is known. */
+  /** `expectedRuns` saves growing if an upper bound is known. */
   constructor(expectedRuns = 16) {
     this.starts = new Uint32Array(expectedRuns)
     this.counts = new Uint32Array(expectedRuns)

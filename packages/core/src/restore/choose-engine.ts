@@ -16,7 +16,7 @@ import { residentShare, samplePages } from './page-cache/sampled-residency.js'
 export interface EngineFacts {
   /** A memory file of the image is there: made by an earlier restore, or its base layer alone. */
   readonly hasFlatFile: boolean
-  /** Bytes that a flat file would have to be given; blocks shared where the store's file system can. */
+  /** Bytes that a flat file would have to be given; blocks shared if the store's file system can. */
   readonly dataBytes: number
   readonly reflinks: boolean
   readonly freeBytes: number
@@ -29,13 +29,13 @@ export interface EngineFacts {
   readonly randomAccess: boolean
   /** They record from the load on. */
   readonly recorders: readonly RecorderName[]
-  /** What the guest will touch: its working set where one was given, else all that has data. */
+  /** What the guest will touch: its working set if one was given, else all that has data. */
   readonly needed: {
     readonly isWorkingSet: boolean
     readonly bytes: number
     /**
-     * Shares of it that are in the page cache, 0 to 1; null where there is no such file, or this user cannot tell. Of the layers also
-     * where the flat file has it all: nobody asks then.
+     * Shares of it that are in the page cache, 0 to 1; null if there is no such file, or this user cannot tell. Of the layers also
+     * if the flat file has it all: then nothing is asked.
      */
     readonly inFlatFile: number | null
     readonly inLayers: number | null
@@ -48,11 +48,11 @@ export interface EngineChoice {
   readonly engine: 'file' | 'paged' | 'mapped'
   /** A clause for the report: what decided. */
   readonly reason: string
-  /** Whether bringing the working set is worth it, where one was given and nothing was said about when. */
+  /** Whether bringing the working set is worth it, if one was given and nothing was said about when. */
   readonly prefetch: boolean
 }
 
-/** Copying that takes well below a second where nothing is shared (0.5 GB/s, docs/results/compose.md). */
+/** Copying that takes well below a second if nothing is shared (0.5 GB/s, docs/results/compose.md). */
 const smallCopyBytes = 64 * 2 ** 20
 /** Beyond it the mapped engine would take a flat file itself. */
 const mappableExtents = 512
@@ -68,7 +68,7 @@ const percent = (share: number) => `${Math.round(share * 100)} %`
 const canMap = (facts: EngineFacts) => facts.canMap && !facts.recorders.includes('pagemap')
 const mayMap = (facts: EngineFacts) => canMap(facts) && facts.extents <= mappableExtents
 const fits = ({ dataBytes, freeBytes }: EngineFacts) => dataBytes <= freeBytes / 2
-/** By the page cache, where somebody could look. */
+/** By the page cache, if this process could look. */
 const cached = ({ needed }: EngineFacts, share: number | null) =>
   share === null
     ? ''
@@ -81,8 +81,8 @@ interface Rule {
 }
 
 /**
- * The first that applies. A flat file that is in the page cache costs least; else the layers are mapped as they are where they
- * are what is cached, or where a working set makes up for the mapping; a flat file is made where that is cheap; and a page server
+ * The first that applies. A flat file that is in the page cache costs least; else the layers are mapped as they are if they
+ * are what is cached, or if a working set makes up for the mapping; a flat file is made if that is cheap; and a page server
  * reads layers that cannot be mapped. docs/guides/engines.md has the figures behind this.
  */
 const rules: readonly Rule[] = [

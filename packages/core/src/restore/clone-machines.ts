@@ -51,7 +51,7 @@ export async function cloneMachines(
         clones[number - 1] = await restoreMachine(store, ref, {
           ...options,
           ...(name === undefined ? {} : { name: `${name}-${number}` }),
-          // One of its own: Node warns where many listen to one.
+          // One of its own: Node warns if many listen to one.
           ...(signal && { signal: AbortSignal.any([signal]) }),
           ...each?.(number),
         })

@@ -11,7 +11,7 @@ export const engineNames = ['file', 'paged', 'mapped'] as const
 export const experimentalEngineNames = ['patched'] as const
 export type EngineName = (typeof engineNames)[number] | (typeof experimentalEngineNames)[number]
 
-/** When the pages of a working set are brought: before the guest runs, or beside it. */
+/** When the pages of a working set are brought: before the guest runs, or alongside it. */
 export const prefetchModes = ['before', 'concurrent'] as const
 export type PrefetchMode = (typeof prefetchModes)[number]
 
@@ -40,7 +40,7 @@ export interface PrefetchReport {
   readonly requests: number
   /** From its begin to its end, milliseconds. */
   readonly ms: number
-  /** A hint that failed costs time, not the restore: why it ended early; null where it did not. */
+  /** A hint that failed costs time, not the restore: why it ended early; null if it did not. */
   readonly failure: string | null
 }
 
@@ -56,12 +56,12 @@ export interface EngineContext {
   readonly machine: Promise<LaunchedMachine>
   /** The runtime directory that the machine is in. */
   readonly runtime: string
-  /** No read-ahead where single pages are to be seen by a recorder. */
+  /** No read-ahead, because a recorder wants to see single pages. */
   readonly randomAccess: boolean
   readonly prefetch: Prefetch | null
-  /** Whether the VM is to need no process of ours in the end, where the engine's VMs need one. */
+  /** Whether the VM is to need no process of ours in the end, if the engine's VMs need one. */
   readonly graduate: boolean
-  /** Where faults are to be answered, and the guest's vCPUs to run; undefined: anywhere. */
+  /** The CPU on which faults are answered and the guest's vCPUs run; undefined: any. */
   readonly faultCpu: number | undefined
   /** Times a named part of the restore for the report. */
   phase<T>(name: string, work: () => Promise<T>): Promise<T>
@@ -76,12 +76,12 @@ export interface EngineSetup {
   /** In place of the snapshot's own state file. */
   readonly statePath?: string
   /**
-   * Awaits the load, beside which the engine still works. Where its own work failed, and the load for that, the error is its
+   * Awaits the load, while the engine still works. If its own work failed, and therefore the load, the error is its
    * own. What it gives belongs into the report.
    */
   readonly besideLoad?: (load: Promise<unknown>) => Promise<MapReport | null>
   readonly pageServer?: PageServer
-  /** Goes on beside the guest in mode `concurrent`, has ended in mode `before`. Never rejects. */
+  /** Goes on alongside the guest in mode `concurrent`, has ended in mode `before`. Never rejects. */
   readonly prefetching?: Promise<PrefetchReport>
   /** Whether the guest must wait for `prefetching`, within its budget, which needs the load to get on. */
   readonly resumeAfterPrefetch?: boolean
@@ -93,7 +93,7 @@ export interface EngineSetup {
  */
 export interface Engine {
   readonly name: EngineName
-  /** Starts what takes long to start and serves any snapshot: called first, where this engine was asked for. */
+  /** Starts what takes long to start and serves any snapshot: called first, if this engine was asked for. */
   warmUp?(): void
   prepare(context: EngineContext): Promise<EngineSetup>
 }

@@ -6,13 +6,13 @@ import { readWorkingSet } from '../working-set/working-set-file.js'
 
 export interface FittedWorkingSet {
   readonly workingSet: WorkingSet
-  /** Pages of the set that this image has other content for; 0 where the set is of this image. */
+  /** Pages of the set that this image has other content for; 0 if the set is of this image. */
   readonly droppedPages: number
 }
 
 /**
- * A working set for the image of a snapshot: as it is where it was recorded on it (or is kept in it under a name), translated
- * where it was recorded on a snapshot that this one descends from and that is still in the store. IMAGE_MISMATCH for any other,
+ * A working set for the image of a snapshot: as it is if it was recorded on it (or is kept in it under a name), translated
+ * if it was recorded on a snapshot that this one descends from and that is still in the store. IMAGE_MISMATCH for any other,
  * NOT_FOUND for a name that the snapshot does not have.
  */
 export async function fitWorkingSet(

@@ -14,7 +14,7 @@ import { isFlatBase } from './engines/file/file-engine.js'
 
 export interface RecordMachineOptions extends AnyRecordOptions {
   /**
-   * Together they must tell present pages and written pages: `['pagemap']`, `['faults']`, `['mincore', 'diff']`. Where several tell the
+   * Together they must tell present pages and written pages: `['pagemap']`, `['faults']`, `['mincore', 'diff']`. If several tell the
    * same, the first counts.
    */
   readonly recorders: readonly RecorderName[]
@@ -41,7 +41,7 @@ export interface ImageTarget extends RecordTarget {
  * store; may be paused still, or run; may be one that another process restored. `mincore` needs a VM of which nothing is
  * mapped yet: have `restoreMachine` start it (`record`).
  *
- * RECORDER_UNRELIABLE where the machine does not come from a snapshot here or was snapshotted since: its pages then belong to
+ * RECORDER_UNRELIABLE if the machine does not come from a snapshot here or was snapshotted since: its pages then belong to
  * no image that is kept.
  */
 export async function recordMachine(

@@ -70,16 +70,16 @@ export interface RestoreOptions
    * an ancestor's image is translated; what does not belong to this image is IMAGE_MISMATCH.
    */
   readonly workingSet?: WorkingSet | string
-  /** Default `concurrent`; with `auto`, not at all where the set is in the page cache. */
+  /** Default `concurrent`; with `auto`, not at all if the set is in the page cache. */
   readonly prefetch?: PrefetchMode
   /**
-   * With `before`: how long to wait for the working set at most, milliseconds; what has not come by then comes beside the guest.
+   * With `before`: how long to wait for the working set at most, milliseconds; what has not come by then comes alongside the guest.
    * `mapped` waits so long for the disk, and again for the mapping of what came. Default: until all is there.
    */
   readonly prefetchBudgetMs?: number
   /**
-   * `paged`: bring all of memory beside the guest, demand first, after which the VM needs no page server
-   * (`pageServer.graduation`). Not with `record`. Default false; VMs of other engines depend on nobody anyway.
+   * `paged`: bring all of memory alongside the guest, demand first, after which the VM needs no page server
+   * (`pageServer.graduation`). Not with `record`. Default false; VMs of other engines need no server anyway.
    */
   readonly graduate?: boolean
   /**
@@ -111,9 +111,9 @@ export interface Restored<Machine> {
   usage(options?: { readonly signal?: AbortSignal }): Promise<RestoreUsage>
   /** Set by the `paged` engine. */
   readonly pageServer?: PageServer
-  /** Set where a working set was used by an engine that prefetches. Never rejects. */
+  /** Set if a working set was used by an engine that prefetches. Never rejects. */
   readonly prefetching?: Promise<PrefetchReport>
-  /** Set where `record` asked for one. */
+  /** Set if `record` asked for one. */
   readonly recording?: MachineRecording
 }
 
@@ -165,7 +165,7 @@ export async function restoreMachine(
     : choosing.then(({ binary }) =>
         phase('launch', () => launchMachine(binary === undefined ? options : { ...options, binary })),
       )
-  // Whatever fails first is thrown below; this one may fail while nobody waits for it.
+  // Whatever fails first is thrown below; this one may fail before it is awaited.
   launching.catch(() => {})
   const { engine: asked = 'auto' } = options
   if (asked !== 'auto') engines[asked].warmUp?.()

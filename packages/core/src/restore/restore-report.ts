@@ -13,7 +13,7 @@ import type { EngineName, MemoryFiles } from './engine.js'
 export interface RestoreReport {
   readonly firecracker: VmmOfRestore
   readonly engine: EngineName
-  /** Why `auto` took this engine; null where it was named. */
+  /** Why `auto` took this engine; null if it was named. */
   readonly reason: string | null
   readonly snapshot: ImageId
   readonly layers: number
@@ -21,7 +21,7 @@ export interface RestoreReport {
   readonly extents: number
   readonly memoryPages: number
   readonly pages: PagesOfImage
-  /** Pages of the working set that was used, and how many of it did not fit this image; null where none was. */
+  /** Pages of the working set that was used, and how many of it did not fit this image; null if none was. */
   readonly workingSet: { readonly pages: number; readonly droppedPages: number } | null
   /** What the `mapped` engine did within the load; null with another. */
   readonly mapping: MapReport | null
@@ -63,7 +63,7 @@ export function pagesOfImage(
   return { byClass: countClasses(classes), byOrigin: { zero: zero.pages, flatFile, layers } }
 }
 
-/** The one file that has the whole image, where the VM's memory comes from one; it can be the base layer. */
+/** The one file that has the whole image, if the VM's memory comes from one; it can be the base layer. */
 function flatFileOf({ files, map }: MemoryFiles, layers: OpenSnapshot['files']): string | undefined {
   const path = files[0]?.path
   // A map over a flat file only says which runs of zeros are left out.

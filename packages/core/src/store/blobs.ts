@@ -26,7 +26,7 @@ export class Blobs {
     return blobPath(this.#paths, digest)
   }
 
-  /** Undefined where there is none. */
+  /** Undefined if there is none. */
   async stat(digest: Digest): Promise<BigIntStats | undefined> {
     return statOrNone(this.path(digest))
   }
@@ -38,7 +38,7 @@ export class Blobs {
 
   /**
    * Gives a staged, synced and hashed file its name. To be called under the store's lock, and followed by a sync of the
-   * directory. Where the blob is there already and known to be right, the staged file stays for its staging to remove.
+   * directory. If the blob is there already and known to be right, the staged file stays for its staging to remove.
    */
   async publish(staged: string, digest: Digest): Promise<void> {
     const there = await this.stat(digest)
@@ -76,7 +76,7 @@ export class Blobs {
     await this.verify(descriptor, options)
   }
 
-  /** Reads a blob in full. A wrong one loses its mark, and is CHECKSUM_MISMATCH with the place where that can be told. */
+  /** Reads a blob in full. A wrong one loses its mark, and is CHECKSUM_MISMATCH with the place if that can be told. */
   async verify(descriptor: Descriptor, { signal, onProgress }: WorkOptions = {}): Promise<void> {
     const { digest, size } = descriptor
     const path = this.path(digest)
@@ -154,7 +154,7 @@ function damaged(path: string, size: number): VarveError {
   )
 }
 
-/** Throws what is wrong with a damaged layer, with its place; returns where its own checksums find nothing. */
+/** Throws what is wrong with a damaged layer, with its place; returns if its own checksums find nothing. */
 async function nameTheChunk(path: string, signal: AbortSignal | undefined): Promise<void> {
   try {
     await verifyLayer(await readLayer(path, { signal }), { signal })
@@ -168,7 +168,7 @@ async function nameTheChunk(path: string, signal: AbortSignal | undefined): Prom
   }
 }
 
-/** Undefined where there is no such file. */
+/** Undefined if there is no such file. */
 export async function statOrNone(path: string): Promise<BigIntStats | undefined> {
   return lstat(path, { bigint: true }).catch((error: NodeJS.ErrnoException) => {
     if (error.code === 'ENOENT') return undefined

@@ -56,7 +56,7 @@ export async function exportSnapshots(
     const blobs = await blobsInOrder(repository, opened, hot)
     const index = {
       snapshots: uniqueEntries(opened),
-      // For whoever begins a restore while the rest is still coming; an import passes over it.
+      // For a restore that begins before the rest has come; an import passes over it.
       foreign: hot.map(({ descriptor }) => descriptor),
     }
     const staged = new Map(hot.map(({ descriptor, path: source }) => [descriptor.digest, source]))
@@ -86,7 +86,7 @@ function uniqueEntries(opened: readonly OpenSnapshot[]) {
   return [...new Map(opened.map(({ entry }) => [entry.id, entry])).values()]
 }
 
-/** NOT_FOUND where a snapshot has no working set of that name. */
+/** NOT_FOUND if a snapshot has no working set of that name. */
 async function hotPagesOf(
   repository: Repository,
   snapshot: OpenSnapshot,
@@ -147,7 +147,7 @@ class TarWriter {
     this.add(Buffer.concat([fileHeader(name, content.length, null), content, paddingOf(content.length)]))
   }
 
-  /** With its holes as holes, where it has any. */
+  /** With its holes as holes, if it has any. */
   async addBlob(name: string, path: string): Promise<void> {
     await using handle = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW)
     const { size } = await handle.stat()

@@ -264,7 +264,7 @@ describe('the head of a file in an archive', () => {
   })
 })
 
-/** As whoever means harm would: the checksum of a header is no secret. */
+/** As an attacker would: the checksum of a header is no secret. */
 function mendChecksum(bytes: Buffer, at: number): void {
   const header = bytes.subarray(at, at + blockBytes)
   header.fill(' ', 148, 156)

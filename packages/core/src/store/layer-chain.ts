@@ -7,7 +7,7 @@ import { countPages } from '../layer/layer-index.js'
 import type { Layer } from '../layer/layer-types.js'
 import type { SnapshotConfig } from './store-types.js'
 
-/** A blob ready to get its name; `path` is null where it has it already. */
+/** A blob ready to get its name; `path` is null if it has it already. */
 export interface StagedBlob {
   readonly descriptor: Descriptor
   readonly path: string | null

@@ -46,7 +46,7 @@ export function defaultStoreDirectory(env: NodeJS.ProcessEnv = process.env): str
 }
 
 /**
- * Opens the store in a directory; `create` makes one where there is nothing yet. NOT_FOUND, FORMAT_INVALID (something else is
+ * Opens the store in a directory; `create` makes one if there is nothing yet. NOT_FOUND, FORMAT_INVALID (something else is
  * there), FORMAT_UNSUPPORTED, PATH_INVALID (a directory of it is a link, another user's, or open to others).
  */
 export async function openLocalStore(

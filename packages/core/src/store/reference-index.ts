@@ -13,7 +13,7 @@ import { VarveError } from '../errors.js'
 import { notFound } from '../not-found.js'
 import type { SnapshotEntry } from './store-types.js'
 
-/** index.json: the snapshots of a store, and what other tools put beside them. */
+/** index.json: the snapshots of a store, and entries of other tools. */
 export interface ReferenceIndex {
   /** Oldest first. */
   readonly snapshots: readonly SnapshotEntry[]

@@ -128,7 +128,7 @@ export class Repository {
     return this.locked(() => makeStaging(this.paths.staging))
   }
 
-  /** Changes the references in one step: reads them under the lock, and writes them where they changed. */
+  /** Changes the references in one step: reads them under the lock, and writes them if they changed. */
   async updateIndex(
     change: (index: ReferenceIndex) => Promise<ReferenceIndex> | ReferenceIndex,
   ): Promise<void> {

@@ -63,9 +63,9 @@ export interface OpenSnapshot extends AsyncDisposable, SnapshotDescription {
   readonly statePath: string
   readonly diskFiles: readonly (DiskConfig & { readonly path: string })[]
   readonly workingSetFiles: readonly { readonly name: string; readonly path: string }[]
-  /** Where a flat memory file of this image is, or is to be made (atomically). */
+  /** Where a flat memory file of this image is, or where it must be made (atomically). */
   readonly flatPath: string
-  /** A staging directory beside the blobs, for what is derived from them. */
+  /** A staging directory on the blobs' file system, for what is derived from them. */
   stage(): Promise<Staging>
   /** Whether any process has noted this finding about the state file's bytes. Takes tens of µs. */
   isNoted(finding: string): boolean
@@ -151,7 +151,7 @@ export interface FsckFinding {
   /** As in docs/errors.md. */
   readonly code: string
   readonly path: string
-  /** First wrong byte or the place of the wrong chunk, where it can be told. */
+  /** First wrong byte or the place of the wrong chunk, if it can be told. */
   readonly offset?: number
   readonly message: string
   /** What to do about it. */
@@ -181,7 +181,7 @@ export interface LayerUsage {
   readonly inheritedPages: number
   /** Data pages whose content is in the store a second time. Null unless asked for: every data page is read. */
   readonly duplicatePages: number | null
-  /** Data and zero pages that differ from the parent's. Null unless asked for, and where the parent is not in the store. */
+  /** Data and zero pages that differ from the parent's. Null unless asked for, and if the parent is not in the store. */
   readonly changedPages: number | null
 }
 
@@ -223,7 +223,7 @@ export interface SnapshotStore {
   /** For messages. */
   readonly location: string
   list(): Promise<readonly SnapshotEntry[]>
-  /** NOT_FOUND; INVALID_ARGUMENT where the beginning of an id fits several. */
+  /** NOT_FOUND; INVALID_ARGUMENT if the beginning of an id fits several. */
   resolve(ref: string): Promise<SnapshotEntry>
   describe(ref: string): Promise<SnapshotDescription>
   open(ref: string, options?: WorkOptions): Promise<OpenSnapshot>
@@ -260,7 +260,7 @@ export interface SnapshotStore {
     options?: WorkOptions,
   ): Promise<SnapshotEntry>
   /**
-   * Keeps a working set beside a snapshot, under a name; one of that name is replaced. IMAGE_MISMATCH where it belongs to
+   * Keeps a working set with a snapshot, under a name; one of that name is replaced. IMAGE_MISMATCH if it belongs to
    * another image (`translateWorkingSet` makes it fit a child).
    */
   saveWorkingSet(

@@ -21,7 +21,7 @@ export interface TarEntry {
   readonly kind: 'file' | 'directory'
   /** Of the file as it is unpacked, holes included. */
   readonly sizeBytes: number
-  /** Bytes in the archive: data, and before it the map where there is one. */
+  /** Bytes in the archive: data, and before it the map if there is one. */
   readonly storedBytes: number
   readonly isSparse: boolean
 }

@@ -16,7 +16,7 @@ import {
 
 const temporaryOf = (path: string) => `${path}.tmp-${randomBytes(6).toString('hex')}`
 
-/** Gives a file new content in one step: whoever reads it, or comes after a crash, finds the old or the new one. */
+/** Gives a file new content in one step: a reader, also after a crash, finds the old or the new one. */
 export async function replaceFile(path: string, content: Uint8Array): Promise<void> {
   const temporary = temporaryOf(path)
   try {
@@ -29,7 +29,7 @@ export async function replaceFile(path: string, content: Uint8Array): Promise<vo
   await syncDirectory(dirname(path))
 }
 
-/** gc takes every half-written file for left over; whoever is just writing one writes it again. */
+/** gc takes every half-written file for left over; a process that is just writing one writes it again. */
 const attempts = 5
 
 /** The same for what may be lost in a crash of the host, but not be read half-written. */

@@ -30,7 +30,7 @@ export function threadCpus(thread: number): readonly number[] {
   )
 }
 
-/** Lets a thread run on these CPUs only. INVALID_ARGUMENT where none of them is there for this process. */
+/** Lets a thread run on these CPUs only. INVALID_ARGUMENT if none of them is there for this process. */
 export function placeThread(thread: number, cpus: readonly number[]): void {
   const mask = new Uint32Array(maxCpus / 32)
   for (const cpu of cpus) mask[cpu >>> 5] = (mask[cpu >>> 5] as number) | (1 << (cpu & 31))
@@ -43,7 +43,7 @@ export function placeThread(thread: number, cpus: readonly number[]): void {
   throw syscallError('sched_setaffinity', number, `thread ${thread}`)
 }
 
-/** The threads of a process whose name begins so (`fc_vcpu `); none where it has ended. */
+/** The threads of a process whose name begins so (`fc_vcpu `); none if it has ended. */
 export function threadsNamed(pid: number, begin: string): readonly number[] {
   try {
     return readdirSync(`/proc/${pid}/task`)

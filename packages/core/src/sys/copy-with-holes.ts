@@ -39,7 +39,7 @@ export interface CopySource {
 }
 
 /**
- * Copies a regular file into a new one (0600): by sharing its blocks where the file system can, else extent by extent,
+ * Copies a regular file into a new one (0600): by sharing its blocks if the file system can, else extent by extent,
  * holes as holes and zero data as zero data (in a Diff the two mean different things, and usual copies turn the one into
  * the other). A symbolic link is not followed. On failure no target is left. The source must not change meanwhile.
  *
@@ -71,7 +71,7 @@ export async function copyWithHoles(
 
 const byPath = (path: string): CopySource => ({
   path,
-  // Non-blocking: a FIFO in this place must not hold up whoever copies.
+  // Non-blocking: a FIFO in this place must not hold up the copy.
   open: () => open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK),
 })
 

@@ -21,7 +21,7 @@ function runAll(): void {
     try {
       cleanUp()
     } catch (error) {
-      // One failing clean-up must not keep the others from running; there is nobody left to throw to.
+      // One failing clean-up must not keep the others from running; there is no caller left to throw to.
       process.stderr.write(
         `varve: clean-up failed: ${error instanceof Error ? error.message : String(error)}\n`,
       )

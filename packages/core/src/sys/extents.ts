@@ -32,7 +32,7 @@ export function* dataExtents(fd: number, sizeBytes: number): Generator<ByteExten
   }
 }
 
-/** Undefined where there is no data (or hole) behind `offset`. */
+/** Undefined if there is no data (or hole) behind `offset`. */
 function seek(fd: number, offset: number, whence: number): number | undefined {
   const result = Number(lseek(fd, offset, whence))
   if (result >= 0) return result

@@ -17,7 +17,7 @@ function advise(fd: number, offsetBytes: number, lengthBytes: number, advice: nu
 
 /**
  * Drops a file's clean pages from the page cache. Dirty pages do not drop, so they are written out first; pages that
- * somebody has mapped stay.
+ * a process has mapped stay.
  */
 export function dropPageCache(fd: number): void {
   fdatasyncSync(fd)

@@ -7,11 +7,11 @@ const pageBytes = 4096
 const defaultBytes = 65_536
 
 /**
- * How many bytes of a file a read fault maps at once, where they are in the page cache: a setting of the whole kernel, in
+ * How many bytes of a file a read fault maps at once, if they are in the page cache: a setting of the whole kernel, in
  * debugfs. While it is one page, what is mapped was touched.
  */
 export interface FaultAround extends Disposable {
-  /** In effect now. Where debugfs cannot be read, the kernel's default. */
+  /** In effect now. If debugfs cannot be read, the kernel's default. */
   readonly bytes: number
   /** It is one page, and stays so until this is disposed. */
   readonly held: boolean
@@ -118,7 +118,7 @@ const heldByAnother = (path: string): FaultAroundObstacle => ({
 
 function obstacleOf(path: string, { code, message }: NodeJS.ErrnoException): FaultAroundObstacle {
   if (code === 'EACCES') return { reason: `only root may set ${path}`, remedy: 'run as root' }
-  // debugfs refuses root with EPERM where kernel_lockdown(7) is on.
+  // debugfs refuses root with EPERM if kernel_lockdown(7) is on.
   if (code === 'EPERM')
     return { reason: `the kernel is locked down: it refuses to set ${path}`, remedy: otherRecorder }
   return { reason: message, remedy: otherRecorder }
@@ -135,7 +135,7 @@ export function faultAroundObstacle(path = faultAroundPath()): FaultAroundObstac
   }
 }
 
-/** How many bytes a read fault maps now; the kernel's default where that cannot be read. */
+/** How many bytes a read fault maps now; the kernel's default if that cannot be read. */
 export function faultAroundBytes(path = faultAroundPath()): number {
   return path === undefined ? defaultBytes : readBytes(path)
 }

@@ -78,7 +78,7 @@ export interface ReceivedMessage {
 
 /**
  * One recvmsg(2), without waiting, of at most `maxBytes` with the descriptors that came along (SCM_RIGHTS). Undefined
- * where nothing is pending. Control data that did not fit is PAGE_SERVER_PROTOCOL; descriptors of it are closed.
+ * if nothing is pending. Control data that did not fit is PAGE_SERVER_PROTOCOL; descriptors of it are closed.
  */
 export function receiveMessage(socket: number, maxBytes: number): ReceivedMessage | undefined {
   using message = new Message(maxBytes, receivedAtMost)

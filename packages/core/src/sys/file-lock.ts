@@ -16,8 +16,8 @@ const LOCK_UN = 8
 const flock = declare<[number, number]>('int flock(int fd, int operation)')
 
 /**
- * An exclusive flock(2) lock. The kernel releases it when its holder closes the file or ends, however it ends. Nobody may
- * remove the file while others may want the lock: they would hold different files.
+ * An exclusive flock(2) lock. The kernel releases it when its holder closes the file or ends, however it ends. No process
+ * may remove the file while others may want the lock: they would hold different files.
  */
 export interface FileLock extends AsyncDisposable {
   readonly path: string
@@ -25,7 +25,7 @@ export interface FileLock extends AsyncDisposable {
 
 const openFlags = constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW
 
-/** The lock on a file (made 0600 where it is missing), or undefined where somebody holds it. */
+/** The lock on a file (made 0600 if it is missing), or undefined if another holder has it. */
 export async function tryLock(path: string): Promise<FileLock | undefined> {
   return lockOpened(
     await open(path, openFlags, 0o600).catch((error: unknown) => refuse('create', path, error)),
@@ -57,7 +57,7 @@ async function lockOpened(handle: FileHandle, path: string): Promise<FileLock | 
   return held(handle, path)
 }
 
-/** The lock on a file that is open already, until it is closed; false where somebody holds it. */
+/** The lock on a file that is open already, until it is closed; false if another holder has it. */
 export const lockDescriptor = (fd: number, path: string): boolean => lockNow(fd, path)
 
 const held = (handle: FileHandle, path: string): FileLock => ({
@@ -102,7 +102,7 @@ export async function lock(
 const shortWaitMs = 5000
 
 /**
- * Runs work of microseconds with the lock held, waiting in this thread. TIMEOUT where somebody holds it for seconds. For
+ * Runs work of microseconds with the lock held, waiting in this thread. TIMEOUT if another holder keeps it for seconds. For
  * synchronous changes of small files only.
  */
 export function withShortLock<T>(path: string, work: () => T): T {

@@ -33,7 +33,7 @@ export function declare<Arguments extends readonly unknown[], Result = number>(
 }
 
 /**
- * Declares a libc function that is called in a thread of libuv's pool, beside JavaScript. What memory the arguments name must
+ * Declares a libc function that is called in a thread of libuv's pool, not in JavaScript's. What memory the arguments name must
  * stay until it returns. Its errno cannot be had.
  */
 export function declareAsync<Arguments extends readonly unknown[], Result = number>(

@@ -12,11 +12,11 @@ export interface Mapping {
   readonly device: { readonly major: number; readonly minor: number }
   /** "0" for memory without a file. */
   readonly inode: string
-  /** As the kernel shows it to this process: another one where the process is in a jail. */
+  /** As the kernel shows it to this process: another one if the process is in a jail. */
   readonly path: string
 }
 
-/** The memory mappings of a process by address; none where it has ended. HOST_UNSUPPORTED where they are hidden. */
+/** The memory mappings of a process by address; none if it has ended. HOST_UNSUPPORTED if they are hidden. */
 export function mappingsOf(pid: number): Mapping[] {
   const path = `/proc/${pid}/maps`
   let text: string

@@ -58,7 +58,7 @@ const remedies: Readonly<Record<string, string>> = {
   EFBIG: 'raise the file-size limit (ulimit -f), or use another file system',
 }
 
-/** Throws the error of a change, as WRITE_FAILED where the file system is the cause. */
+/** Throws the error of a change, as WRITE_FAILED if the file system is the cause. */
 export function refuse(kind: MutationKind, path: string, error: unknown): never {
   const { code, message, details } = error as NodeJS.ErrnoException & Partial<VarveError>
   const errno = String(code === 'SYSCALL_FAILED' ? details?.errno : code)
@@ -163,7 +163,7 @@ export async function syncDirectory(path: string): Promise<void> {
 }
 
 /**
- * A small file whose content replaces another's in one step, by way of a new file beside it. Not synced. In this thread: 60 µs, where
+ * A small file whose content replaces another's in one step, by way of a new file next to it. Not synced. In this thread: 60 µs, where
  * the thread pool takes half a millisecond.
  */
 export function replaceSmallFile(path: string, temporary: string, bytes: Uint8Array): void {
@@ -239,7 +239,7 @@ export async function removeDirectory(place: Place): Promise<void> {
   await change('rmdir', held.path, () => walkForRemoval(held, { file: unlink, empty: rmdir }))
 }
 
-/** Only where it is empty; false where it is not. */
+/** Only if it is empty; false if it is not. */
 export async function removeEmptyDirectory(path: string): Promise<boolean> {
   try {
     await change('rmdir', path, () => rmdir(path))

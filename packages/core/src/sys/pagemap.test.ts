@@ -182,7 +182,7 @@ describe('mappingsOf', () => {
     expect(isMappingOf(mine(), '/some/other/name', stat)).toBe(true)
     const other = { ...stat, dev: stat.dev + 1n }
     expect(isMappingOf(mine(), '/some/other/name', other)).toBe(false)
-    // Where stat(2) and /proc name the device differently, the name must agree.
+    // If stat(2) and /proc name the device differently, the name must agree.
     expect(isMappingOf(mine(), path, other)).toBe(true)
     expect(isMappingOf(mine(), path, { ...stat, ino: stat.ino + 1n })).toBe(false)
     const device = { major: 0x12345, minor: 0xabcde }

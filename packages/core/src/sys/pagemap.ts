@@ -36,7 +36,7 @@ export type PageKind = 'file' | 'anonymous'
 
 /**
  * Which pages of another process are there (/proc/PID/pagemap). Needs the rights of ptrace(2) over it: the same user, or
- * root. One that was opened goes on naming that process; where it has ended it has no pages. About 10 ns a page.
+ * root. One that was opened goes on naming that process; if it has ended it has no pages. About 10 ns a page.
  */
 export class Pagemap implements Disposable {
   readonly #fd: number
@@ -44,7 +44,7 @@ export class Pagemap implements Disposable {
   #reader: Reader
   #closed = false
 
-  /** `way`: to force one; by default PAGEMAP_SCAN where the kernel has it. NOT_FOUND, HOST_UNSUPPORTED. */
+  /** `way`: to force one; by default PAGEMAP_SCAN if the kernel has it. NOT_FOUND, HOST_UNSUPPORTED. */
   constructor(pid: number, way?: 'PAGEMAP_SCAN' | 'read') {
     this.#path = `/proc/${pid}/pagemap`
     try {
@@ -132,7 +132,7 @@ class ScanReader implements Reader {
     this.supported = this.#scan(0, 0) !== undefined
   }
 
-  /** How many regions were found; undefined where the kernel does not know the request. */
+  /** How many regions were found; undefined if the kernel does not know the request. */
   #scan(start: number, end: number): number | undefined {
     const a = this.#argument
     a[2] = BigInt(start)

@@ -31,7 +31,7 @@ export function duplicateDescriptor(pidfd: number, fd: number): number {
 }
 
 /**
- * A descriptor that names one process for good (Linux 5.3). Undefined where the process has ended. Close it with
+ * A descriptor that names one process for good (Linux 5.3). Undefined if the process has ended. Close it with
  * `fs.closeSync`. It polls readable when the process ends.
  */
 export function openPidfd(identity: ProcessIdentity): number | undefined {
@@ -47,7 +47,7 @@ export function openPidfd(identity: ProcessIdentity): number | undefined {
   return undefined
 }
 
-/** Sends a signal; false where the process has ended. */
+/** Sends a signal; false if the process has ended. */
 export function signalPidfd(fd: number, signal: NodeJS.Signals): boolean {
   if (pidfdSendSignal(SYS_pidfd_send_signal, fd, constants.signals[signal], null, 0) === 0) return true
   const number = errno()
@@ -55,7 +55,7 @@ export function signalPidfd(fd: number, signal: NodeJS.Signals): boolean {
   throw syscallError('pidfd_send_signal', number, signal)
 }
 
-/** Signals exactly the named process, never a later one with its pid; false where it has ended. */
+/** Signals exactly the named process, never a later one with its pid; false if it has ended. */
 export function killProcess(identity: ProcessIdentity, signal: NodeJS.Signals): boolean {
   const fd = openPidfd(identity)
   if (fd === undefined) return false

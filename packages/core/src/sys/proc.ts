@@ -8,7 +8,7 @@ export interface ProcessIdentity {
   readonly startTime: number
 }
 
-/** Identity of a live process; undefined where there is none (a zombie counts as ended). */
+/** Identity of a live process; undefined if there is none (a zombie counts as ended). */
 export function processIdentity(pid: number): ProcessIdentity | undefined {
   const stat = readStat(pid)
   return stat === undefined || stat.state === 'Z' || stat.state === 'X'
@@ -62,14 +62,14 @@ export interface PageFaults {
   readonly major: number
 }
 
-/** Null where the process has ended. */
+/** Null if the process has ended. */
 export function pageFaults(pid: number): PageFaults | null {
   const fields = statFields(pid)
   return fields === undefined ? null : { minor: Number(fields[7]), major: Number(fields[9]) }
 }
 
 /**
- * What a process had read from disks, bytes (proc_pid_io(5)): by page faults and reading ahead as by system calls. Null where it
+ * What a process had read from disks, bytes (proc_pid_io(5)): by page faults and reading ahead as by system calls. Null if it
  * has ended, or this user may not see it.
  */
 export function diskReadBytes(pid: number): number | null {
@@ -81,7 +81,7 @@ export function diskReadBytes(pid: number): number | null {
   }
 }
 
-/** Resident set of a process in bytes, shared file pages included (/proc/PID/statm); null where it has ended. */
+/** Resident set of a process in bytes, shared file pages included (/proc/PID/statm); null if it has ended. */
 export function residentBytes(pid: number): number | null {
   const text = readProc(`/proc/${pid}/statm`)
   // statm counts in host pages; every supported host has 4 KiB ones (x86_64) or is refused at capture.
@@ -100,7 +100,7 @@ export interface MemoryUse {
   readonly sharedBytes: number
 }
 
-/** Null where the process has ended. Walks its page tables: some ms for each GiB. */
+/** Null if the process has ended. Walks its page tables: some ms for each GiB. */
 export function memoryUse(pid: number): MemoryUse | null {
   const text = readProc(`/proc/${pid}/smaps_rollup`)
   if (text === undefined) return null
@@ -145,7 +145,7 @@ export function userfaultfdsOf(pid: number): readonly number[] {
 export const fileIdentity = ({ dev, ino }: Pick<BigIntStats, 'dev' | 'ino'>): string => `${dev}:${ino}`
 
 /**
- * `fileIdentity` of every file that a process has open. Right also where the process is in a jail: its descriptors are
+ * `fileIdentity` of every file that a process has open. Right also if the process is in a jail: its descriptors are
  * looked at themselves, not their names.
  */
 export function openFileIdentities(pid: number): ReadonlySet<string> {

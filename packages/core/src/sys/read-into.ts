@@ -7,7 +7,7 @@ const pread = declare<[number, number, number, number], number | bigint>(
   'int64_t pread(int fd, uint64_t buffer, uint64_t count, int64_t offset)',
 )
 
-/** Opened for reading past the page cache (O_DIRECT, open(2)); undefined where the file system has no such thing. */
+/** Opened for reading past the page cache (O_DIRECT, open(2)); undefined if the file system has no such thing. */
 export function openDirect(path: string): number | undefined {
   try {
     return openSync(path, constants.O_RDONLY | constants.O_DIRECT)

@@ -30,7 +30,7 @@ const unsupported = new Set([
   errnoNumber.ETXTBSY,
 ])
 
-/** Shares a block-aligned range between two files of one file system; false where that cannot be done there. */
+/** Shares a block-aligned range between two files of one file system; false if that cannot be done there. */
 export function cloneRange(
   from: number,
   fromOffset: number,
@@ -51,7 +51,7 @@ export function cloneRange(
 
 /**
  * Copies within the kernel (copy_file_range(2)). Gives the bytes copied: fewer than asked at the end of the source,
- * undefined where the two files cannot be copied between this way.
+ * undefined if the two files cannot be copied between this way.
  */
 export function copyFileRange(
   from: number,
@@ -133,7 +133,7 @@ export function allocate(fd: number, lengthBytes: number): boolean {
   throw syscallError('fallocate', number, `${lengthBytes} bytes`)
 }
 
-/** Gives a range's blocks back; it reads as zero then. False where the file system cannot do that. */
+/** Gives a range's blocks back; it reads as zero then. False if the file system cannot do that. */
 export function punchHole(fd: number, offset: number, lengthBytes: number): boolean {
   if (fallocate(fd, PUNCH_HOLE_KEEP_SIZE, offset, lengthBytes) === 0) return true
   const number = errno()

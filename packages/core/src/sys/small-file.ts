@@ -30,7 +30,7 @@ export function readSmallFile(path: string, maxBytes: number): Buffer {
 
 function openRegular(path: string): number {
   try {
-    // O_NONBLOCK: opening a FIFO somebody put there must fail above, not wait for a writer.
+    // O_NONBLOCK: if a FIFO was put there, opening it must fail above, not wait for a writer.
     return openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK)
   } catch (cause) {
     throw pathError(cause, `cannot read ${path}: ${(cause as Error).message}`, { details: { path } })

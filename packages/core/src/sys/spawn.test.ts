@@ -36,7 +36,7 @@ describe('a process', () => {
     const child = start('sh', '-c', script, 'sh', 'two words', '')
     expect(await child.exited).toEqual({ code: 7, signal: null })
     expect(process.umask()).toBe(before)
-    // Whoever started this process may have left it descriptors that are not close-on-exec.
+    // The process that started this one may have left it descriptors that are not close-on-exec.
     const descriptors = execFileSync('sh', ['-c', list], { encoding: 'utf8' })
     expect(told()).toBe(
       `${directory}\n0027\nof the parent|two words|2\n${child.identity.pid}\n${descriptors}`,

@@ -14,11 +14,11 @@ const instructions = Buffer.from('b80b0000000f054831ffb83c0000000f05', 'hex')
 /** Firecracker's code has 2 MiB. */
 const maxCodeBytes = 16 * 2 ** 20
 
-/** Where they are in mapped code, by its file and place; -1 where they are not. To search a Firecracker takes 2 ms. */
+/** Where they are in mapped code, by its file and place; -1 if they are not. To search a Firecracker takes 2 ms. */
 const known = new Map<string, number>()
 const maxKnown = 64
 
-/** Their address in a process, by that process's open memory; undefined where it has none. */
+/** Their address in a process, by that process's open memory; undefined if it has none. */
 export function findUnmapSelf(pid: number, memory: number): number | undefined {
   const read = (address: number, length: number) => {
     const bytes = Buffer.allocUnsafe(length)

@@ -26,7 +26,7 @@ const messageBytes = 32
 /** One read takes this many; Firecracker has at most 32 vCPUs and a few device threads that can fault at once. */
 export const maxMessages = 64
 
-/** asm/unistd.h; undefined where the architecture is not supported. */
+/** asm/unistd.h; undefined if the architecture is not supported. */
 export const SYS_userfaultfd: number | undefined = { x64: 323, arm64: 282 }[process.arch as string]
 
 // Safe: integers only.

@@ -47,7 +47,7 @@ export interface GroupComparison {
   readonly pages: number
   /** The share of the group that `a` has in any of its groups, or in none. */
   readonly coverage: number
-  /** With the group of `a` that has the same number; 0 where `a` has fewer: how far the order is the same. */
+  /** With the group of `a` that has the same number; 0 if `a` has fewer: how far the order is the same. */
   readonly jaccard: number
 }
 

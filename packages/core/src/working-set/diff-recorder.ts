@@ -19,14 +19,14 @@ export interface RecordDiffOptions extends RecordOptions {
 }
 
 /**
- * Records which pages were written since the VM was loaded, also where the recording began later: takes a Diff at the end,
+ * Records which pages were written since the VM was loaded, also if the recording began later: takes a Diff at the end,
  * for which the guest stands still, reads from it which pages it holds, and removes it. Nothing is looked at before the end.
  *
- * The machine's next Diff counts from that one, which is gone: the next snapshot of this machine is a Full. Where one is to
+ * The machine's next Diff counts from that one, which is gone: the next snapshot of this machine is a Full. If one is to
  * be taken as a Diff anyway, take that and look at its layer (`writtenPages`).
  *
  * Exact on file memory, but for pages that Firecracker itself writes. With a page server KVM can count read pages too
- * (docs/notes/kvm-dirty-log.md). Errors at the end: RECORDER_UNRELIABLE where the machine does not log written pages, or a
+ * (docs/notes/kvm-dirty-log.md). Errors at the end: RECORDER_UNRELIABLE if the machine does not log written pages, or a
  * snapshot was taken of it meanwhile (IMAGE_MISMATCH).
  */
 export async function recordDiff(target: RecordTarget, options: RecordDiffOptions = {}): Promise<Recording> {
@@ -86,7 +86,7 @@ class DiffRecordingSource implements RecordingSource {
       await this.#machine.takeDiff({
         statePath: join(directory, 'state'),
         memoryPath,
-        // One taken by somebody else meanwhile has taken the first part of what was written.
+        // A Diff that another caller took meanwhile has taken the first part of what was written.
         ifTaken: this.#taken,
         ...(signal === undefined ? {} : { signal }),
       })

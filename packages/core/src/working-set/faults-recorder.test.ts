@@ -148,7 +148,7 @@ test('a VM that ended with its page server is named as the reason', async () => 
       throw new Error('nobody answers')
     },
   }
-  // Alive when it begins; the identity of nobody afterwards.
+  // Alive when it begins; the identity of no process afterwards.
   let looks = 0
   const dying = {
     get startTime() {

@@ -58,7 +58,7 @@ export async function recordFaults(
     })
   const watch = new GrowthWatch(vmm, { rssGrowthPages: Math.max(groupPages, looksApartPages), pollMs })
   const { fromTheFirst } = await faults.record({ writes, signal }).catch(async (error: unknown) => {
-    // The server may have begun, and nobody would end it.
+    // The server may have begun, and no caller would end it.
     if (signal?.aborted) await faults.recorded({ next: 'stop' }).catch(() => {})
     throw error
   })
@@ -152,7 +152,7 @@ class FaultsSource implements RecordingSource {
   async close(): Promise<void> {
     if (this.#stopped) return
     this.#stopped = true
-    // Where the VM has ended, so has the recording.
+    // If the VM has ended, so has the recording.
     await this.#faults.recorded({ next: 'stop' }).catch((error: unknown) => {
       if (isAlive(this.#target.vmm)) throw error
     })

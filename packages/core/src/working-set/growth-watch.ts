@@ -22,7 +22,7 @@ export class GrowthWatch {
   readonly #growthPages: number
   #rssAtLook = 0
 
-  /** NOT_FOUND where there is no such process, INVALID_ARGUMENT. */
+  /** NOT_FOUND if there is no such process, INVALID_ARGUMENT. */
   constructor(
     vmm: ProcessIdentity,
     { rssGrowthPages = defaultGrowthPages, pollMs = defaultPollMs }: GrowthOptions,
@@ -39,7 +39,7 @@ export class GrowthWatch {
     this.looked()
   }
 
-  /** True where the VMM has ended, too: one look then sees all there will be. */
+  /** True if the VMM has ended, too: one look then sees all there will be. */
   due(): boolean {
     const rss = this.#rssPages()
     if (rss === undefined) return true

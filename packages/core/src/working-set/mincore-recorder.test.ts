@@ -152,7 +152,7 @@ describe('recordMincore', () => {
 
   test('refuses a file whose residency the kernel hides from this user', async () => {
     const file = memoryFile('memory')
-    // As root: become nobody for the call. Else: any file of root's that we may read but not write.
+    // As root: become the user nobody for the call. Else: any file of root's that we may read but not write.
     const isRoot = process.geteuid?.() === 0
     if (isRoot) {
       chmodSync(directory, 0o755)

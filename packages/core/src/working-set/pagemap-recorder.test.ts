@@ -100,7 +100,7 @@ test('one that begins later sees what was touched since the load, as its first g
   const recorded = await recording.stop()
   expect(groupLists(recorded)).toEqual([[5, 80], [6]])
   expect(list(recorded.written)).toEqual([80])
-  // However many were mapped around page 5 before, nobody could keep that from happening.
+  // However many were mapped around page 5 before, nothing could have prevented that.
   expect(recorded.exact.present).toBe(false)
 })
 

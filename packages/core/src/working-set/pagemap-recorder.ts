@@ -16,7 +16,7 @@ import type { Json } from './working-set.js'
 
 export interface RecordPagemapOptions extends RecordOptions, GrowthOptions {
   /**
-   * Have the kernel map one page per read fault while this records, where that can be set: a setting of the whole host, put
+   * Have the kernel map one page per read fault while this records, if that can be set: a setting of the whole host, put
    * back afterwards. Default true.
    */
   readonly holdFaultAround?: boolean
@@ -24,13 +24,13 @@ export interface RecordPagemapOptions extends RecordOptions, GrowthOptions {
 
 /**
  * Records which pages of a flat memory file a VMM has mapped (/proc/PID/pagemap): a page of the file itself
- * was read, a private copy was written. It tells of this VM alone, whoever else has the file, and of
- * everything since the VM was loaded, also where the recording began later. What was mapped around the pages
+ * was read, a private copy was written. It tells of this VM alone, even if others have the file, and of
+ * everything since the VM was loaded, also if the recording began later. What was mapped around the pages
  * that were read is in `present`; `notes.faultAround` says whether that could be kept from happening, and
  * else how many pages it can be, why, and what to do; so does `warning`. No cache is dropped.
  *
  * For VMs on file memory only. RECORDER_UNRELIABLE with a target of layers (pages that a page server put there look written,
- * all of them; where the `mapped` engine mapped them, zero pages that were read do, and pages that it prefaulted look touched), and at the end where the VMM does not map the file. Needs the rights of ptrace(2) over the VMM.
+ * all of them; if the `mapped` engine mapped them, zero pages that were read do, and pages that it prefaulted look touched), and at the end if the VMM does not map the file. Needs the rights of ptrace(2) over the VMM.
  */
 export async function recordPagemap(
   target: RecordTarget,
@@ -61,7 +61,7 @@ function openSource(target: RecordTarget, path: string, options: RecordPagemapOp
   const stat = statOf(path)
   const pagemap = new Pagemap(target.vmm.pid)
   try {
-    // After the pagemap was opened, which is another process's where this pid was given again.
+    // After the pagemap was opened, which is another process's if this pid was given again.
     const watch = new GrowthWatch(target.vmm, options)
     const faultAround = options.holdFaultAround === false ? undefined : holdFaultAround()
     return new PagemapSource(target, { path, stat }, { pagemap, watch, faultAround })

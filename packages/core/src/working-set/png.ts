@@ -1,7 +1,7 @@
 import { crc32, deflateSync } from 'node:zlib'
 import { VarveError } from '../errors.js'
 
-/** Red, green, blue, and opacity where it is not whole; 0 to 255 each. */
+/** Red, green, blue, and opacity if it is not whole; 0 to 255 each. */
 export type Colour = readonly [red: number, green: number, blue: number, alpha?: number]
 
 export interface IndexedImage {

@@ -29,11 +29,11 @@ export const recorders: Readonly<Record<RecorderName, Recorder<AnyRecordOptions>
 export interface JointRecording extends AsyncDisposable {
   readonly recordings: readonly Recording[]
   scan(): Promise<void>
-  /** What each recorded, in the order in which they were named. Where one fails all are ended. */
+  /** What each recorded, in the order in which they were named. If one fails all are ended. */
   stop(): Promise<readonly RecordedPages[]>
 }
 
-/** Starts recorders one after the other; where one refuses, none is left. INVALID_ARGUMENT for none, or one twice. */
+/** Starts recorders one after the other; if one refuses, none is left. INVALID_ARGUMENT for none, or one twice. */
 export async function recordTogether(
   target: RecordTarget,
   names: readonly RecorderName[],

@@ -14,7 +14,7 @@ export interface DiffSource {
   /** How many snapshots were taken of it. */
   readonly snapshotsTaken: number
   /**
-   * Has a Diff written and leaves the machine as it is; a running guest stands still for it. IMAGE_MISMATCH where
+   * Has a Diff written and leaves the machine as it is; a running guest stands still for it. IMAGE_MISMATCH if
    * `snapshotsTaken` is no longer `ifTaken`.
    */
   takeDiff(options: {
@@ -35,11 +35,11 @@ export interface FaultTrace {
   readonly windowMs: number
   /** Every page that was not there yet and was touched within the period. */
   readonly touched: PageSet
-  /** Every page that was written within the period. Null where writes were not recorded. */
+  /** Every page that was written within the period. Null if writes were not recorded. */
   readonly written: PageSet | null
   /**
-   * Pages that came because somebody wanted to write to them, so the kernel says, but that hold what the image holds: only
-   * read (KVM asks like that where it fetches pages asynchronously, docs/notes/write-protection.md), or written with what
+   * Pages that the kernel reported as written to, but that hold the image's content: only
+   * read (KVM asks like that if it fetches pages asynchronously, docs/notes/write-protection.md), or written with what
    * they held. None of them is in `written`; null as above.
    */
   readonly unchanged: PageSet | null
@@ -105,7 +105,7 @@ export type RecordingEnd = 'stop' | 'time' | 'pages' | 'vmm'
 /** What a recorder learned: pages of the image, by the image's numbering. A hint, as exact as `exact` says. */
 export interface RecordedPages {
   readonly recorder: RecorderName
-  /** Every page that was touched; null where this recorder cannot tell. */
+  /** Every page that was touched; null if this recorder cannot tell. */
   readonly present: PageSet | null
   /**
    * Every page that was written; null if this recorder cannot tell. Part of `present`. It includes pages
@@ -113,7 +113,7 @@ export interface RecordedPages {
    */
   readonly written: PageSet | null
   /**
-   * `present` in the order of first touch, coarsely: disjoint, none empty, their times not falling. Empty where the
+   * `present` in the order of first touch, coarsely: disjoint, none empty, their times not falling. Empty if the
    * recorder does not know an order.
    */
   readonly groups: readonly WorkingSetGroup[]
@@ -122,7 +122,7 @@ export interface RecordedPages {
    * whenever the recording began; pages that Firecracker itself reads and writes are among them. Written is
    * what the kernel saw written: a page that a guest with interrupts on had to wait for counts as written,
    * too (docs/notes/async-page-faults.md), so record with the page cache warm. `faults` judges such a page by
-   * its content, and is exact only where none of them holds what the image holds.
+   * its content, and is exact only if none of them holds what the image holds.
    */
   readonly exact: { readonly present: boolean; readonly written: boolean }
   /** When it began: milliseconds since 1970, UTC. */
@@ -156,7 +156,7 @@ export interface Recording extends AsyncDisposable {
 
 /**
  * A way to learn which pages of a VM were touched or written. `start` resolves when everything from then on is seen, and
- * throws RECORDER_UNRELIABLE where this recorder could not tell; what it takes is released when the recording ends.
+ * throws RECORDER_UNRELIABLE if this recorder could not tell; what it takes is released when the recording ends.
  */
 export interface Recorder<Options extends RecordOptions = RecordOptions> {
   readonly name: RecorderName

@@ -116,7 +116,7 @@ class RunningRecording implements Recording {
     void this.#exclusive(() => this.#close()).catch(() => {})
   }
 
-  /** Nobody waits for it, so its error waits for the next call. */
+  /** It is not awaited, so its error waits for the next call. */
   #inBackground(end: RecordingEnd | undefined): void {
     this.#busy = true
     this.#exclusive(() => this.#look(end))
@@ -132,7 +132,7 @@ class RunningRecording implements Recording {
     return result
   }
 
-  /** One look, and the end where it was the last. */
+  /** One look, and the end if it was the last. */
   async #look(end: RecordingEnd | undefined): Promise<void> {
     if (this.#result !== undefined || this.#closed !== undefined) return
     const { touched, written, ended } = await this.#source.look(this.#sinceBegin, end !== undefined)

@@ -24,7 +24,7 @@ export interface TranslatedWorkingSet {
 /**
  * The working set for another image, usually a child of its own: a page stays where both images take it from the same
  * page of the same file, or have it as zero. All else is dropped and counted. Groups stay in order; those without a page
- * left are gone. IMAGE_MISMATCH where the set is not of `from`, or the images differ in size.
+ * left are gone. IMAGE_MISMATCH if the set is not of `from`, or the images differ in size.
  */
 export function translateWorkingSet(
   workingSet: WorkingSet,

@@ -37,7 +37,7 @@ export const maxWorkingSetBytes =
 /** Offsets of the fields, for errors. */
 const fieldAt = { groups: 12, pages: 16, image: 24, recordedAtMs: 40, windowMs: 48, notes: 56 } as const
 
-/** INVALID_ARGUMENT where the working set breaks a rule of its type or is too large for the format. */
+/** INVALID_ARGUMENT if the working set breaks a rule of its type or is too large for the format. */
 export function workingSetToBytes(workingSet: WorkingSet): Buffer {
   checkWorkingSet(workingSet)
   const { image, pages, recordedAtMs, windowMs, readOnly, written, groups } = workingSet

@@ -28,7 +28,7 @@ export async function writeWorkingSet(
 }
 
 /**
- * Reads and checks a working-set file: FORMAT_INVALID, FORMAT_UNSUPPORTED or CHECKSUM_MISMATCH where it is not one. Which
+ * Reads and checks a working-set file: FORMAT_INVALID, FORMAT_UNSUPPORTED or CHECKSUM_MISMATCH if it is not one. Which
  * image it is for is for the caller to compare (`assertWorkingSetOf`).
  */
 export async function readWorkingSet(

@@ -65,7 +65,7 @@ export async function tellStory(context: DemoContext, options: DemoOptions = {})
   onProgress('recording what a restored guest touches')
   const onLayers = await recordRun(context, top, 'paged', touches)
   const onFile = await recordRun(context, top, 'file', touches)
-  // Each run where it is exact; see docs/notes/kvm-dirty-log.md.
+  // Each run if it is exact; see docs/notes/kvm-dirty-log.md.
   const run = { ...onLayers, written: onFile.written }
   const classes = classifyRun({ map: onLayers.map, present: onLayers.present, nextDiff: onFile.nextDiff })
   onProgress(`restoring ${rounds} times each way`)

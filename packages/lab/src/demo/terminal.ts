@@ -8,7 +8,7 @@ const glyphs: Readonly<Record<PageClassName, string>> = {
 }
 const colours: Readonly<Record<PageClassName, number>> = { written: 31, 'read-only': 33, cold: 36, zero: 0 }
 
-/** The heat map as lines of text, in colour where the terminal takes it. */
+/** The heat map as lines of text, in colour if the terminal takes it. */
 export function terminalHeatMap(map: DemoHeatMap, colour: boolean): string {
   const paint = (name: PageClassName) =>
     colour && colours[name] ? `\u001b[${colours[name]}m${glyphs[name]}\u001b[0m` : glyphs[name]

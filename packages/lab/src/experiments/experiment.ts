@@ -8,7 +8,7 @@ export type Cell<F extends Factors = Factors> = { readonly [Name in keyof F]: F[
 
 /** What one measuring of a cell found; names and units in docs/formats/experiment-rows-v1.md. */
 export interface Measured {
-  /** The guest's answers, and its memory where it was looked at, were right. */
+  /** The guest's answers, and its memory if it was looked at, were right. */
   readonly correct: boolean
   /** `undefined` and `null`: not measured. */
   readonly measures: Readonly<Record<string, number | null | undefined>>
@@ -34,7 +34,7 @@ export interface ExperimentLab<F extends Factors = Factors> {
 /** An experiment that is ready to measure; what it holds (snapshots, machines) goes when it is disposed of. */
 export interface PreparedExperiment<F extends Factors = Factors> extends AsyncDisposable {
   /**
-   * Measures one cell once and leaves nothing running. Throws where it cannot: a `VarveError` or a failed assertion becomes a row
+   * Measures one cell once and leaves nothing running. Throws if it cannot: a `VarveError` or a failed assertion becomes a row
    * without measures, anything else ends the run.
    */
   measure(cell: Cell<F>, about: { readonly round: number; readonly signal: AbortSignal }): Promise<Measured>
@@ -48,7 +48,7 @@ export interface Experiment<F extends Factors = Factors> {
   readonly name: string
   /** What it asks, a sentence. */
   readonly question: string
-  /** `micro` runs wherever there is KVM; `linux` in the nested lab where Linux guests do not boot. */
+  /** `micro` runs wherever there is KVM; `linux` in the nested lab if Linux guests do not boot. */
   readonly guest: 'micro' | 'linux'
   readonly factors: F
   /** Cells that make sense; default all combinations. */

@@ -3,7 +3,7 @@ export interface PreparedEach<Key, Resource> extends AsyncDisposable {
   of(key: Key): Resource
 }
 
-/** One after the other; where one fails, those before it are disposed of. */
+/** One after the other; if one fails, those before it are disposed of. */
 export async function prepareEach<Key, Resource extends AsyncDisposable>(
   keys: readonly Key[],
   prepare: (key: Key) => Promise<Resource>,

@@ -8,7 +8,7 @@ export interface ProcessCounters {
   readonly readBytes: number | null
 }
 
-/** Zeros and null where the process has ended. */
+/** Zeros and null if the process has ended. */
 export function processCounters(pid: number): ProcessCounters {
   // proc_pid_stat(5): fields 10 and 12, counted behind the name, which may hold spaces and brackets.
   const stat = read(`/proc/${pid}/stat`) ?? ''
@@ -21,7 +21,7 @@ export function processCounters(pid: number): ProcessCounters {
   }
 }
 
-/** Bytes read so far from the disk that a file lies on, by anybody; null where the kernel does not tell (no disk of its own). */
+/** Bytes read so far from the disk that a file lies on, by anybody; null if the kernel does not tell (no disk of its own). */
 export function deviceReadBytes(path: string): number | null {
   const { dev } = statSync(path)
   // As in <sys/sysmacros.h>: 12 bits of major and 20 of minor number, the low 8 bits of the minor one first.

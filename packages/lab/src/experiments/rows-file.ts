@@ -67,7 +67,7 @@ export class RowsFile implements AsyncDisposable {
     }
   }
 
-  /** Says what is being run. ALREADY_EXISTS where the file holds rows of another plan, or from another environment. */
+  /** Says what is being run. ALREADY_EXISTS if the file holds rows of another plan, or from another environment. */
   async begin(header: HeaderRow): Promise<void> {
     const there = this.#header
     if (there === null) {

@@ -10,7 +10,7 @@ import { type RunMessage, runCells } from './run-cells.js'
 import { runInNestedLab } from './run-nested.js'
 
 export interface RunExperimentOptions {
-  /** Where rows.jsonl goes, and goes on. Made where it is not there. */
+  /** Where rows.jsonl goes, and goes on. Made if it is not there. */
   readonly directory: string
   /** Default the experiment's. */
   readonly rounds?: number

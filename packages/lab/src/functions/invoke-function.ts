@@ -48,7 +48,7 @@ export async function invokeFunction(
   return { ...invocation, fault: fn.fault(bytes, invocation.output) }
 }
 
-/** `invokeFunction` where a wrong output is an error: GUEST_PROTOCOL. */
+/** `invokeFunction` if a wrong output is an error: GUEST_PROTOCOL. */
 export async function invokeRight(
   agent: GuestAgent,
   fn: LabFunction,

@@ -29,7 +29,7 @@ export interface Invocation {
   readonly guestMs: number
   /** The function alone, without its process's waking up; null for a program. */
   readonly handlerMs: number | null
-  /** From the call to the agent's first sign of life: connecting, and waiting where the guest was not up yet. */
+  /** From the call to the agent's first sign of life: connecting, and waiting if the guest was not up yet. */
   readonly firstAnswerMs: number
   /** From the call to the whole output. */
   readonly totalMs: number
@@ -63,7 +63,7 @@ export interface GuestAgent {
   ): Promise<StartedFunction>
   /** `putFile` and `start` of a program: an executable file, say a `#!/bin/sh` script, run anew for each call. */
   put(name: string, program: Uint8Array | string, options?: AgentCallOptions): Promise<void>
-  /** Runs a function once. It is sent once: what became of it is not known where its answer is lost. */
+  /** Runs a function once. It is sent once: what became of it is not known if its answer is lost. */
   invoke(name: string, input?: Uint8Array | string, options?: AgentCallOptions): Promise<Invocation>
   list(options?: AgentCallOptions): Promise<readonly RunningFunction[]>
   /** Ends a function's process and removes its files. */

@@ -6,7 +6,7 @@ export interface ToolOptions {
   readonly env?: NodeJS.ProcessEnv
   readonly input?: Uint8Array
   readonly signal?: AbortSignal
-  /** Default: 2 minutes, except where a download or an image build is expected to take longer. */
+  /** Default: 2 minutes, except if a download or an image build is expected to take longer. */
   readonly timeoutMs?: number
   /** Cap on standard output. Default: 64 MiB. */
   readonly maxOutputBytes?: number

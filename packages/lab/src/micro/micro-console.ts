@@ -114,7 +114,7 @@ export class MicroConsole implements AsyncDisposable {
     return this.#pass(`read ${numbers(pattern)}`, duration(pattern.count, 1), options)
   }
 
-  /** Reads all words of each page; the value is `sumOfPages`. About 2 ms a page where instructions are emulated. */
+  /** Reads all words of each page; the value is `sumOfPages`. About 2 ms a page if instructions are emulated. */
   sum(pattern: TouchPattern, options: ConsoleCallOptions = {}): Promise<PassResult> {
     return this.#pass(`sum ${numbers(pattern)}`, duration(pattern.count, 4 * wordsPerPage), options)
   }

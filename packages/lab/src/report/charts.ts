@@ -112,7 +112,7 @@ const least = 0.02
 
 const afterPhases = ['the work', 'to the first answer', 'restore, other'] as const
 
-/** Where the time goes: phases of the restore, then until the first answer, then the work. Undefined where nothing is timed. */
+/** If the time goes: phases of the restore, then until the first answer, then the work. Undefined if nothing is timed. */
 export function phaseChart(lines: readonly Line[]): string | undefined {
   const shown = new Set(
     lines.flatMap(({ phasesMs, measures }) =>
@@ -149,7 +149,7 @@ export function phaseChart(lines: readonly Line[]): string | undefined {
 
 const memoryParts = ['private copies', 'pages of files'] as const
 
-/** Memory of one VM after its work, by who else has it. Undefined where it was not measured. */
+/** Memory of one VM after its work, by who else has it. Undefined if it was not measured. */
 export function memoryChart(lines: readonly Line[]): string | undefined {
   const bars = lines.flatMap((line): Bar[] => {
     const of = (name: string) => line.measures[name]?.median

@@ -120,7 +120,7 @@ function lostOf(
   return found
 }
 
-/** Each is a fact of the rows, and is only named where it is large enough to matter. */
+/** Each is a fact of the rows, and is only named if it is large enough to matter. */
 function reasons(line: Line, without: Line | undefined, measure: string): string[] {
   const total = middle(line, measure) ?? 0
   const lost = total - (middle(without, measure) ?? 0)

@@ -14,7 +14,7 @@ export interface TableRow {
   readonly className?: string
 }
 
-/** The first column stays in sight where a narrow screen scrolls the others. */
+/** The first column stays in sight if a narrow screen scrolls the others. */
 export function tableHtml(head: readonly string[], rows: readonly TableRow[]): string {
   const header = head.map((name) => `<th scope="col">${escapeHtml(name)}</th>`).join('')
   const body = rows.map(({ cells, className }) => {

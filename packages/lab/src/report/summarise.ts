@@ -30,7 +30,7 @@ export interface Line {
   readonly phasesMs: Readonly<Record<string, number>>
   /** Main measure against the experiment's baseline; null for the baseline itself, or without values. */
   readonly ratio: Compared | null
-  /** Against the baseline's contender in this place, where that is another cell. */
+  /** Against the baseline's contender in this place, if that is another cell. */
   readonly ratioHere: Compared | null
   /** It is from another place, for comparison: the baseline, and what only runs there. */
   readonly reference: boolean
@@ -39,7 +39,7 @@ export interface Line {
 
 /** Cells that differ in the compared factor only. */
 export interface Place {
-  /** Values of the factors that vary; empty where none does. */
+  /** Values of the factors that vary; empty if none does. */
   readonly name: string
   readonly values: CellValues
   readonly lines: readonly Line[]

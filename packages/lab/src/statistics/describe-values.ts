@@ -8,7 +8,7 @@ export interface Described {
   readonly p90: number
   readonly p99: number
   readonly max: number
-  /** The middle, between the two middle values where their number is even; `p50` is the lower of those. */
+  /** The middle, between the two middle values if their number is even; `p50` is the lower of those. */
   readonly median: number
 }
 

@@ -8,7 +8,7 @@ export interface PairedRatio {
   readonly ratio: number
   /**
    * Holds the true median ratio in at least 95 of 100 such experiments, whatever the distribution. For this
-   * one ratio, not for many at once. Null below `leastRounds` rounds, where no interval can promise that.
+   * one ratio, not for many at once. Null below `leastRounds` rounds, because no interval can promise that there.
    */
   readonly interval: readonly [low: number, high: number] | null
   /** The smallest and the largest ratio of a round; null if no round has both. */

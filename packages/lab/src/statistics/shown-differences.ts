@@ -64,7 +64,7 @@ interface Differences {
 }
 
 /**
- * From −1 to 1, a function of the ratio alone that changes its sign where the sides are swapped, and that
+ * From −1 to 1, a function of the ratio alone that changes its sign if the sides are swapped, and that
  * zeros and outliers do not upset.
  */
 function differencesOf({ ours, theirs }: Comparison): Differences {

@@ -24,7 +24,7 @@ export interface ScenarioContext extends MicroVmPlace {
 export type Facts = Readonly<Record<string, unknown>>
 
 /**
- * One end-to-end claim about real VMs. The same scenarios run natively and in the nested lab. `run` throws where the
+ * One end-to-end claim about real VMs. The same scenarios run natively and in the nested lab. `run` throws if the
  * claim does not hold; what it returns is shown, not judged.
  */
 export interface Scenario {
@@ -34,7 +34,7 @@ export interface Scenario {
   readonly run: (context: ScenarioContext) => Promise<Facts>
   /** Why the claim says nothing about this Firecracker, if so; it is not run then. */
   readonly notApplicable?: (binary: FirecrackerBinary) => string | null
-  /** It takes long where all is emulated, and shows nothing of the kind of KVM: once it ran natively, that is enough. */
+  /** It takes long if all is emulated, and shows nothing of the kind of KVM: once it ran natively, that is enough. */
   readonly nativeIsEnough?: true
 }
 

@@ -128,7 +128,7 @@ interface Side {
 
 interface DiskDifference {
   readonly drive: string
-  /** In A and in B; null where that has no such drive. */
+  /** In A and in B; null if that has no such drive. */
   readonly sizeBytes: readonly [number | null, number | null]
   readonly same: boolean
 }

@@ -179,7 +179,7 @@ async function recordRunning(
   return await going.stop()
 }
 
-/** Waits for the command, or for the time where there is none. A command that takes longer is ended. */
+/** Waits for the command, or for the time if there is none. A command that takes longer is ended. */
 async function runWork(
   [file, ...args]: readonly string[],
   limitMs: number,

@@ -33,7 +33,7 @@ const ebxOffset = 16
 /**
  * The CPUID of each vCPU, as bincode has it behind the memory regions: found by the shape of a list that
  * begins with leaf 0 of a known vendor, without decoding what is around it. None found is an empty list.
- * Undefined where entries are not kept so (bitcode, from Firecracker 1.15 on), for aarch64, and for versions
+ * Undefined if entries are not kept so (bitcode, from Firecracker 1.15 on), for aarch64, and for versions
  * that are not known. Errors: those of `readStateFile` for damaged files.
  */
 export function guestCpuid(
@@ -74,7 +74,7 @@ function listAt(bytes: Buffer, start: number): readonly CpuidEntry[] | undefined
   return first?.leaf === 0 && first.subleaf === 0 ? entries : undefined
 }
 
-/** -1 where the upper half is set: no length or count here is so large. */
+/** -1 if the upper half is set: no length or count here is so large. */
 const u64 = (bytes: Buffer, at: number): number =>
   bytes.readUInt32LE(at + 4) === 0 ? bytes.readUInt32LE(at) : -1
 

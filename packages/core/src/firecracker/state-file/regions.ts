@@ -20,7 +20,7 @@ export const maxSlots = 65_536
 
 /**
  * What is wrong with a region list in a format, or undefined. Reader and writer both ask here, so that what can be
- * read can be written. These are the conditions of Firecracker's own load, besides the caps.
+ * read can be written. These are the conditions of Firecracker's own load, and the caps.
  */
 export function regionProblem(regions: readonly MemoryRegion[], format: StateFormat): string | undefined {
   if (regions.length === 0) return 'there is no memory region'

@@ -15,11 +15,11 @@ import { askPageServer, isAnswer, isGone } from '../protocol/ask-page-server.js'
 import type { ServingProcesses } from '../protocol/control.js'
 import { pageServerRoot } from '../protocol/page-server-files.js'
 
-/** A server that serves nobody ends after so long: clones come in bursts, and two idle processes take some 100 MB. */
+/** A server without a VM ends after this time: clones come in bursts, and two idle processes take some 100 MB. */
 const defaultLingerMs = 10_000
 
 /**
- * The page server of a runtime directory; where none is there, it is started, with its guard, and both are ready when this
+ * The page server of a runtime directory; if none is there, it is started, with its guard, and both are ready when this
  * resolves. Errors: LAUNCH_FAILED with the last words of who did not start; TIMEOUT; INTERRUPTED; PATH_INVALID.
  */
 export async function ensurePageServer(
@@ -73,7 +73,7 @@ async function present(
 
 /**
  * Has another process serve the VMs of a runtime directory, of this version of Varve, without the guests
- * noticing more than a pause: it starts first, then the present one leaves, then it takes over. Where none is
+ * noticing more than a pause: it starts first, then the present one leaves, then it takes over. If none is
  * there, one is started. Errors: as `ensurePageServer`; RECORDER_UNRELIABLE while a recording is on,
  * MACHINE_STATE if a VM has been loading for 5 s; then nothing has changed. LAUNCH_FAILED may also mean that
  * the new process died after the present one had left: then the guard of one of them serves the VMs.
@@ -134,7 +134,7 @@ async function start(
   return { server: server.identity, guard: guard.identity }
 }
 
-/** In a shared temporary folder somebody else could have made it first. */
+/** In a shared temporary folder another user could have made it first. */
 function makePrivateDirectory(path: string): void {
   mkdirSync(path, { recursive: true, mode: 0o700 })
   const { uid, mode } = lstatSync(path)

@@ -22,11 +22,11 @@ export interface StartPageServerOptions
   extends Omit<PageServerConfig, 'controlPath' | 'prefetch' | 'graduate' | 'faultCpu'> {
   /** The VM's directory: configuration and control socket go into `page-server` below it. */
   readonly directory: string
-  /** The server of this runtime directory serves the VM; where there is none, one is started. */
+  /** The server of this runtime directory serves the VM; if there is none, one is started. */
   readonly runtime: string
-  /** Its pages are installed from the handshake on, beside what is asked for. It must be of this image. */
+  /** Its pages are installed from the handshake on, alongside those that the guest asks for. It must be of this image. */
   readonly workingSet?: WorkingSet | undefined
-  /** Bring all of memory beside the guest, and leave the VM then. Nothing can be recorded of such a VM. Default false. */
+  /** Bring all of memory alongside the guest, and then leave the VM. Nothing can be recorded of such a VM. Default false. */
   readonly graduate?: boolean | undefined
   /** Answer its faults on this CPU. Default: anywhere. */
   readonly faultCpu?: number | null | undefined

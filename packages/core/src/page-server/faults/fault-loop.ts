@@ -147,8 +147,8 @@ export class FaultLoop implements UserfaultEvents {
   }
 
   /**
-   * Goes on where another server ended: what that had protected is so no more, and whoever waits for an answer to what that
-   * had read asks again.
+   * Continues after another server ended: lifts the previous server's write protection and wakes all waiters, so that
+   * unanswered faults are raised again.
    */
   takeOver(): void {
     this.#unprotectAll()
@@ -179,7 +179,7 @@ export class FaultLoop implements UserfaultEvents {
     return this.#record !== undefined
   }
 
-  /** What was recorded since the begin of the period; undefined where nothing records. */
+  /** What was recorded since the begin of the period; undefined if nothing records. */
   recorded(): RecordedFaults | undefined {
     // What was touched before this call is in it, as far as the kernel has told.
     this.serve(readsAtOnce)
@@ -274,7 +274,7 @@ export class FaultLoop implements UserfaultEvents {
     }
   }
 
-  /** A page with its neighbours in the same run and region; false where one of them was there, or must be tried again. */
+  /** A page with its neighbours in the same run and region; false if one of them was there, or must be tried again. */
   #copyAround(
     region: ServedRegion,
     page: number,
@@ -314,7 +314,7 @@ export class FaultLoop implements UserfaultEvents {
     let result = this.#ops.zero(address, pages * pageSizeBytes)
     if (result === 'gone' && pages > 1) {
       // The kernel refuses a range that is not one mapping. Firecracker's balloon up to 1.10 maps fresh memory over a
-      // part of a region; the page that somebody waits for may be on this side of it.
+      // part of a region; the page that a thread waits for may be on this side of it.
       this.#count(counter.zeroCalls, 1)
       result = this.#ops.zero(address, pageSizeBytes)
     }
@@ -322,7 +322,7 @@ export class FaultLoop implements UserfaultEvents {
     if (result !== 'installed' && this.#ops.zeroedBytes === 0) this.#settle(result, address, flags)
   }
 
-  /** A page that was not installed: it is there already, must be tried again, or nobody waits for it any more. */
+  /** A page that was not installed: it is there already, must be tried again, or no thread waits for it any more. */
   #settle(result: InstallResult, address: number, flags: number): void {
     if (result === 'exists') {
       this.#count(counter.existing, 1)

@@ -11,7 +11,7 @@ export type FaultOrder =
   | ({ readonly kind: 'serve'; readonly vm: number } & FaultedVmParts)
   /** Leave it: its descriptor and its layers are of no more use to the thread once this is answered. */
   | { readonly kind: 'drop'; readonly vm: number }
-  /** Bring what nobody has asked for, then leave the VM: answered at once; `graduated` or `stranded` comes at the end. */
+  /** Bring the pages that were not asked for, then leave the VM: answered at once; `graduated` or `stranded` comes at the end. */
   | { readonly kind: 'graduate'; readonly vm: number }
   /** Begin a recording; refused while one is on. */
   | { readonly kind: 'record'; readonly vm: number; readonly writes: boolean }
@@ -32,7 +32,7 @@ export interface FaultedVmParts {
   readonly around: boolean
   /** Record from the first fault on: `writes` of it. */
   readonly record: boolean | null
-  /** Where removed pages are kept, what was kept there, and what to drop where they cannot be: see `removalLog`. */
+  /** Where removed pages are kept, what was kept there, and what to drop if they cannot be: see `removalLog`. */
   readonly removed: {
     readonly path: string
     readonly known: Uint8Array | undefined

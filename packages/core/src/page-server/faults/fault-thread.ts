@@ -7,7 +7,7 @@ import type { FaultAnswer, FaultMessage, FaultOrder } from './fault-orders.js'
 import type { FaultWorkerData } from './fault-worker.js'
 
 export interface FaultThreadEvents {
-  /** One VM cannot be served. Nobody answers its faults from now on; others are served on. */
+  /** One VM cannot be served. Its faults are not answered from now on; others are served on. */
   onVmFailure(vm: number, reason: string): void
   /** The VMM has ended, whatever its reasons. */
   onVmEnd(vm: number): void
@@ -69,7 +69,7 @@ export class FaultThread {
   }
 
   /**
-   * Has a VM's faults answered on a CPU; null: it asks for none any more. Where VMs ask for several, the thread runs on all of
+   * Has a VM's faults answered on a CPU; null: it asks for none any more. If VMs ask for several, the thread runs on all of
    * these. INVALID_ARGUMENT (a CPU that is not there) changes nothing.
    */
   async place(vm: number, cpu: number | null): Promise<void> {

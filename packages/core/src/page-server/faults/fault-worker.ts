@@ -27,12 +27,12 @@ const retryMs = 1
 
 /**
  * Reads a turn. Up to 64 faults each; without a bound vCPUs that keep faulting would keep orders, what was put off, and other
- * VMs waiting: up to 5 ms where one VM is alone, a quarter of that for each where several are.
+ * VMs waiting: up to 5 ms if one VM is alone, a quarter of that for each if several are.
  */
 const readsAlone = 16
 const readsAmongMany = 4
 
-/** Turns between two pieces of those that are being brought, where somebody always asks for something. */
+/** Turns between two pieces of graduating VMs, if some VM always asks for pages. */
 const turnsAPiece = 64
 
 interface FaultedVm {
@@ -107,7 +107,7 @@ function turn(ready: number): void {
   turns++
 }
 
-/** A piece for the next VM that is to graduate. False where all there is has to wait. */
+/** A piece for the next VM that is to graduate. False if all there is has to wait. */
 function bringOne(): boolean {
   for (let tries = 0; tries < vms.length; tries++) {
     const vm = vms[next++ % vms.length] as FaultedVm

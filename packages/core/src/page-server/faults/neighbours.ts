@@ -21,7 +21,7 @@ const fewestToBegin = 4
 /**
  * Whether neighbours are worth bringing, for one VM. A page that came as a neighbour is never asked for, so
  * its use cannot be seen. What is seen: a fault in a window (an aligned four of pages) of which one page was
- * brought alone before. Where that is frequent, neighbours save faults; where it is rare, the guest touches
+ * brought alone before. If that is frequent, neighbours save faults; if it is rare, the guest touches
  * pages far apart, and each neighbour only costs its copy.
  */
 export class Neighbours {

@@ -8,7 +8,7 @@ import type { RemovedPages } from '../protocol/removed-pages.js'
 const piecePages = 32
 /** Pages that are there already cost a call each. */
 const maxCalls = 32
-/** 2 MiB, asked for at once where a layer is not in the page cache. */
+/** 2 MiB, asked for at once if a layer is not in the page cache. */
 const aheadPages = 512
 
 export type PopulationOps = Pick<UserfaultOps, 'copy' | 'copiedBytes' | 'removalPending' | 'unregister'>
@@ -20,7 +20,7 @@ export interface PopulatedLayer extends CopySource {
 }
 
 /**
- * Brings every page of the image that nobody has asked for, a piece at a time, on the thread that answers faults: what that thread has
+ * Brings every page of the image that was not asked for, a piece at a time, on the thread that answers faults: what that thread has
  * read of removals holds for each piece. Zero runs are left out: memory that is no longer registered is zero by itself.
  */
 export class Population {
@@ -61,7 +61,7 @@ export class Population {
     return this.#install(region, page, pages, layer, layerPage)
   }
 
-  /** Nobody is asked for the VM's memory any more. To be followed by reading events until no removal is pending. */
+  /** The VM's memory raises no faults any more. Then read events until no removal is pending. */
   unregister(): void {
     for (const { address, pages } of this.#regions) this.#ops.unregister(address, pages * pageSizeBytes)
   }
@@ -94,7 +94,7 @@ export class Population {
     return undefined
   }
 
-  /** Once for each piece: where it is evicted again, or the kernel does not tell, it is read on the way. */
+  /** Once for each piece: if it is evicted again, or the kernel does not tell, it is read on the way. */
   #mustRead(layer: PopulatedLayer, layerPage: number, pages: number): boolean {
     if (this.#waitedFor === this.#page) return false
     if (layer.isResident(layerPage) && layer.isResident(layerPage + pages - 1)) return false

@@ -8,9 +8,9 @@ const lookMs = 4
 
 /**
  * Whether the fault thread looks for the next fault without sleeping: a thread that sleeps must be woken,
- * which costs more than the fault. Only for `spinMs` after each answer; only where the fault before came that
+ * which costs more than the fault. Only for `spinMs` after each answer; only if the fault before came that
  * soon, so that a server whose VMs ask for nothing sleeps; and only while the machine has a CPU for it:
- * neither where the thread has one CPU, which the guest may need in order to fault at all, nor where more
+ * neither if the thread has one CPU, which the guest may need in order to fault at all, nor if more
  * threads want to run than there are CPUs.
  */
 export class Spin {

@@ -41,17 +41,17 @@ export interface PrefetchSource {
 
 export type PrefetchOps = Pick<UserfaultOps, 'copy' | 'copiedBytes' | 'zero' | 'zeroedBytes'>
 
-/** Pages read though nobody wants them, where that saves a request: the gap that `mergeGaps` closes by default. */
+/** Pages that are read although they are not wanted, if that saves a request: the gap that `mergeGaps` closes by default. */
 const maxGapPages = 32
 export const stagingPages = maxPiecePages
 
 /** 128 KiB: some 40 µs of copying, the longest that a fault waits for it. */
 const copyPages = 32
 
-/** An event that somebody reads within microseconds holds copies back; far more tries than that can take. */
+/** A pending event holds copies back until the fault thread reads it, within microseconds. This is far more tries than that takes. */
 const maxTries = 5000
 
-/** Installs the pages of a plan, whatever the fault loop does beside it. One thread; may block in system calls. */
+/** Installs the pages of a plan, whatever the fault loop does meanwhile. One thread; may block in system calls. */
 export class PrefetchLoop {
   readonly #ops: PrefetchOps
   readonly #byPage: readonly ServedRegion[]

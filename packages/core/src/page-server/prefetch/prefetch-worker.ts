@@ -151,7 +151,7 @@ function readPages(fd: number, path: string, firstPage: number, pages: number): 
     throw new VarveError('IMAGE_MISMATCH', `layer ${path} ends at byte ${firstPage * pageSizeBytes + bytes}`)
 }
 
-/** True where all was fetched. */
+/** True if all was fetched. */
 function run({ task, plan, sources }: Ready, { userfaultfd, regions }: PrefetchOrder): boolean {
   const { halt, faultCounters, removedPages, counters } = task
   if (Atomics.compareExchange(halt, 1, 0, hasBegun) !== 0) return false

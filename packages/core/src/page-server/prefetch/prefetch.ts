@@ -75,7 +75,7 @@ export class Prefetch {
     }
   }
 
-  /** Halts it, also where it never began. */
+  /** Halts it, also if it never began. */
   async stop(): Promise<void> {
     Atomics.store(this.#halt, 0, 1)
     if (!this.#ordered) {

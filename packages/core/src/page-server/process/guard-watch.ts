@@ -9,7 +9,7 @@ import type { GuardOrder } from './orders.js'
 const restartMs = 1000
 
 /**
- * Keeps a guard beside the server. Who starts the server starts the first one, in parallel, and names it; where it dies, the
+ * Keeps a guard for the server. The process that starts the server starts the first guard, in parallel, and names it; if it dies, the
  * server starts the next. Only if both die within the same moment do VMs stand still, until a server is
  * started again.
  */
@@ -32,7 +32,7 @@ export class GuardWatch {
     this.#wanted = true
   }
 
-  /** Nobody else starts the first one: the server took over, and its guard is what it was itself. */
+  /** No other process starts the first one: this server was a guard itself, and took over. */
   begin(): void {
     this.#wanted = true
     this.check()

@@ -19,7 +19,7 @@ else {
       process.exit()
     }
   }
-  // None, where nobody was here before; some, where a server left, or where it was killed together with its guard.
+  // None, if no server was here before; some, if a server left, or was killed together with its guard.
   const found = findServedVms(order.runtime, after === undefined ? {} : { before: after })
   await server.open({ found })
   process.stdout.write('ready\n')

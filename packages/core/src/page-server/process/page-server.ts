@@ -20,7 +20,7 @@ import { nameSuccessor } from './successor.js'
 /** How soon the server notices that its guard has ended, or a VM that has not handed over its memory. */
 const lookMs = 100
 
-/** Whoever starts a server names its guard within milliseconds, unless he is killed in between. */
+/** The process that starts a server names its guard within milliseconds, unless it is killed in between. */
 const nameGuardMs = 5000
 
 /**
@@ -260,7 +260,7 @@ export class PageServerProcess {
 
   #isOver(): boolean {
     if (!existsSync(this.#root.own)) return true
-    // Whoever starts it is still busy with that as long as there is no guard.
+    // As long as there is no guard, the process that starts the server is still busy with it.
     return this.#guards.guard !== null && performance.now() - this.#idleSince > this.#options.lingerMs
   }
 

@@ -4,7 +4,7 @@ import { readFileSync, writeFileSync } from 'node:fs'
 const maxDeaths = 12
 const withinMs = 5000
 
-/** Notes that a server died; true where servers die too often to try another. */
+/** Notes that a server died; true if servers die too often to try another. */
 export function dieTooOften(path: string, now = Date.now()): boolean {
   const recent = [...readTimes(path).filter((time) => time <= now && time > now - withinMs), now]
   writeFileSync(path, JSON.stringify(recent.slice(-maxDeaths)), { mode: 0o600 })

@@ -11,17 +11,17 @@ export interface PageServerConfig {
   /** The VM's directory, where the guard writes why it killed the VM. */
   readonly directory: string
   readonly socketPath: string
-  /** Who may connect, where Firecracker runs as another user. */
+  /** Who may connect, if Firecracker runs as another user. */
   readonly socketOwner: { readonly uid: number; readonly gid: number } | null
   readonly controlPath: string
   readonly layers: readonly { readonly path: string; readonly pages: number }[]
   readonly map: ExtentMap
   readonly randomAccess: boolean
-  /** A working-set file whose pages are to be installed before they are asked for. */
+  /** A working-set file whose pages the server installs before the guest asks for them. */
   readonly prefetch: string | null
-  /** Bring everything else beside the guest, then leave the VM, which needs the server no more. */
+  /** Bring everything else alongside the guest, then leave the VM, which needs the server no more. */
   readonly graduate: boolean
-  /** Where its faults are to be answered; null: anywhere. */
+  /** The CPU on which its faults are answered; null: any. */
   readonly faultCpu: number | null
 }
 

@@ -14,7 +14,7 @@ const afterRecorded: readonly AfterRecorded[] = ['go-on', 'again', 'stop']
 export interface ControlParts {
   stats(): object
   processes(): ServingProcesses
-  /** Both throw where the server cannot do it. */
+  /** Both throw if the server cannot do it. */
   record(writes: boolean): Promise<object>
   recorded(next: AfterRecorded): Promise<object>
   /** The report, at once, or when there is an end of it, or after a while. */

@@ -4,9 +4,9 @@ import { openPidfd, signalPidfd } from '../../sys/pidfd.js'
 import { pageServerFiles } from './page-server-files.js'
 import type { ServedVmEntry } from './served-vms.js'
 
-/** Ends a VM whose pages cannot come any more, and leaves the reason where whoever holds the machine looks for it. */
+/** Ends a VM whose pages cannot come any more, and leaves the reason where holders of the machine look for it. */
 export function killServedVm(directory: string, pidfd: number, detail: string): void {
-  // Whoever writes may itself be killed in between: what is half written stays among the page server's own files.
+  // The writer may itself be killed in between: a half-written file stays among the page server's own files.
   const draft = join(pageServerFiles(directory).own, 'death.json')
   try {
     const note = { reason: 'page-server-died', detail, at: new Date().toISOString() }
@@ -17,12 +17,12 @@ export function killServedVm(directory: string, pidfd: number, detail: string): 
   } finally {
     // Whatever becomes of the note, the VM must not hang.
     signalPidfd(pidfd, 'SIGKILL')
-    // Nobody answers there any more.
+    // No process answers there any more.
     rmSync(pageServerFiles(directory).control, { force: true })
   }
 }
 
-/** The same for a VM that no server has; nothing where it has ended. */
+/** The same for a VM that no server has; nothing if it has ended. */
 export function killUnserved({ vmm, directory }: ServedVmEntry, detail: string): void {
   const pidfd = openPidfd(vmm)
   if (pidfd === undefined) return

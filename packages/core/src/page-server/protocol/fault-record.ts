@@ -14,10 +14,10 @@ export interface RecordedFaults {
   readonly truncated: boolean
   /** Every page that was missing when it was touched. */
   readonly touched: PageBitmap
-  /** Every page that was there and protected when it was written. Null where writes are not recorded. */
+  /** Every page that was there and protected when it was written. Null if writes are not recorded. */
   readonly written: PageBitmap | null
   /**
-   * Every page that was missing when it was to be written, so the kernel says. KVM says that of reads too, where it fetches
+   * Every page that was missing when it was to be written, so the kernel says. KVM says that of reads too, if it fetches
    * pages asynchronously (docs/notes/write-protection.md): only the content of the page tells. Null as above.
    */
   readonly wanted: PageBitmap | null

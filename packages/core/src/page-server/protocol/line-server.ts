@@ -73,7 +73,7 @@ export function startLineServer(
   })
 }
 
-/** Undefined where it is not JSON; what is no object has no operation. */
+/** Undefined if it is not JSON; what is no object has no operation. */
 function parsed(line: string): LineRequest | undefined {
   try {
     const value: unknown = JSON.parse(line)

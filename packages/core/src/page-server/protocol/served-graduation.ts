@@ -21,7 +21,7 @@ export interface ServedGraduation {
 export interface GraduatedVm {
   readonly graduation: ServedGraduation
   readonly stats: object
-  /** Null where nothing was to be fetched ahead. */
+  /** Null if nothing was to be fetched ahead. */
   readonly prefetched: object | null
 }
 
@@ -31,7 +31,7 @@ export function writeGraduated(path: string, answers: GraduatedVm): void {
   renameSync(draft, path)
 }
 
-/** Undefined where it has not graduated. */
+/** Undefined if it has not graduated. */
 export function readGraduated(path: string): GraduatedVm | undefined {
   try {
     return JSON.parse(readFileSync(path, 'utf8')) as GraduatedVm

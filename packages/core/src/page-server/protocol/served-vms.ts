@@ -11,7 +11,7 @@ export interface ServedVmEntry {
 
 /**
  * The list of the VMs that depend on a page server, kept as files: who comes after the server must know them whatever the
- * server did last. An entry is there before the VM is served and until it has ended or depends on nobody any more.
+ * server did last. An entry exists before the VM is served, and until the VM has ended or needs no server any more.
  */
 export function addServedVm(vms: string, { vmm, directory }: ServedVmEntry): void {
   const path = join(vms, nameOf(vmm))
@@ -26,7 +26,7 @@ export function removeServedVm(vms: string, vmm: ProcessIdentity): void {
   rmSync(join(vms, nameOf(vmm)), { force: true })
 }
 
-/** What is not an entry is passed over: it names nobody. */
+/** A file that is not an entry is passed over: it names no VM. */
 export function listServedVms(vms: string): ServedVmEntry[] {
   let names: string[]
   try {

@@ -14,7 +14,7 @@ import { type ServedRegion, withoutOverlap } from './handshake.js'
 import type { RemovalLog } from './removed-pages.js'
 
 /**
- * What a successor must know of a VM beside its configuration. It is written before the server acts on it, so that whoever finds
+ * What a successor must know of a VM in addition to its configuration. It is written before the server acts on it, so that a process that finds
  * it after the server's death knows at least as much as the VM does.
  */
 export interface VmState {
@@ -33,7 +33,7 @@ export function writeVmState(path: string, { regions, recording }: VmState): voi
   renameSync(draft, path)
 }
 
-/** Undefined where there is none: the VM had not handed over its memory. FORMAT_INVALID where it is not right. */
+/** Undefined if there is none: the VM had not handed over its memory. FORMAT_INVALID if it is not right. */
 export function readVmState(path: string, imagePages: number): VmState | undefined {
   const size = statSync(path, { throwIfNoEntry: false })?.size
   if (size === undefined) return undefined
@@ -91,8 +91,8 @@ export function removalLog(path: string, statePath: string): RemovalLog & { clos
 }
 
 /**
- * What was kept; undefined where nothing was removed. PAGE_SERVER_DIED where the server died between the reading of a removal and
- * its note: the guest may rely on zeros that nobody knows of.
+ * What was kept; undefined if nothing was removed. PAGE_SERVER_DIED if the server died between the reading of a removal and
+ * its note: the guest may rely on zeros that no process knows of.
  */
 export function readRemovedPages(path: string, imagePages: number): Uint8Array | undefined {
   const size = statSync(path, { throwIfNoEntry: false })?.size

@@ -15,7 +15,7 @@ export interface FoundVm extends TakenOver {
 }
 
 /**
- * The VMs that a server left behind. One that nobody can serve on is killed here, before anything else takes time. `tooOften`:
+ * The VMs that a server left behind. A VM that this process cannot serve is killed here, before anything else takes time. `tooOften`:
  * servers die here so often that their VMs are given up. Only for who holds the server's lock.
  */
 export function findServedVms(
@@ -43,7 +43,7 @@ export function findServedVms(
 
 /**
  * All that is needed to serve a VM on: its configuration, and its memory by Firecracker's own userfaultfd, of which pidfd_getfd(2)
- * gives a duplicate. Throws where that cannot be had; undefined where the VM has ended, or needs nobody.
+ * gives a duplicate. Throws if it cannot be had; undefined if the VM has ended, or needs no server.
  */
 function findServedVm({ vmm, directory }: ServedVmEntry): FoundVm | undefined {
   const pidfd = openPidfd(vmm)

@@ -23,7 +23,7 @@ interface Shared {
 export class LayerMappings {
   readonly #shared = new Map<string, Shared>()
 
-  /** IMAGE_MISMATCH where a file is shorter than its pages. */
+  /** IMAGE_MISMATCH if a file is shorter than its pages. */
   map(
     layers: readonly { readonly path: string; readonly pages: number }[],
     randomAccess: boolean,

@@ -69,7 +69,7 @@ async function readRegions(
     // Bounded: more than is allowed throws.
     const regions = parseHandshake(Buffer.concat(chunks), imagePages)
     if (regions !== undefined) return regions
-    // Others have things to do, too, while somebody sends megabytes.
+    // Other VMs must be served too while one peer sends megabytes.
     await sleep(0)
   }
 }

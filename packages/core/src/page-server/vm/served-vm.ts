@@ -128,7 +128,7 @@ export class ServedVm {
     await this.#listen()
   }
 
-  /** Goes on where another server ended. When this resolves, faults are answered again. On an error, `fail` it. */
+  /** Continues after another server ended. When this resolves, faults are answered again. On an error, `fail` it. */
   async takeOver({ handshake, recording }: TakenOver): Promise<void> {
     this.#lost = recording !== null
     if (handshake === null) rmSync(this.config.socketPath, { force: true })
@@ -335,7 +335,7 @@ export class ServedVm {
     return prefetch.report()
   }
 
-  /** Nobody can answer its faults rightly: the VM is killed, and the reason left. Others are served on. */
+  /** Its faults cannot be answered rightly: the VM is killed, and the reason is left. Others are served on. */
   fail(error: unknown): void {
     if (this.#ending) return
     // One that has ended by itself needs no reason; its end is what cannot be served.

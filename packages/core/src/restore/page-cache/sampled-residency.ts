@@ -10,7 +10,7 @@ export interface FilePage {
   readonly page: number
 }
 
-/** Three microseconds each. 19 times of 20 a share is within 12 % of the truth, and where all are there, so are 95 % of all pages. */
+/** Three microseconds each. 19 times of 20 a share is within 12 % of the truth, and if all are there, so are 95 % of all pages. */
 const mostSamples = 64
 
 /** A page of the image that has data, and where it lies. */
@@ -37,7 +37,7 @@ export function samplePages(map: ExtentMap, set: PageSet, total: number): readon
   return samples
 }
 
-/** The share of these pages that is in the page cache, 0 to 1; null where this user cannot tell, or there are none. */
+/** The share of these pages that is in the page cache, 0 to 1; null if this user cannot tell, or there are none. */
 export function residentShare(pages: readonly FilePage[]): number | null {
   const byFile = new Map<string, number[]>()
   for (const { path, page } of pages) {
@@ -52,7 +52,7 @@ export function residentShare(pages: readonly FilePage[]): number | null {
       found += residentOf(path, ofFile)
     }
   } catch {
-    // A hint: whoever reads these files for the guest will say what is wrong with them.
+    // A hint: if these files are wrong, the process that reads them for the guest reports it.
     return null
   }
   return pages.length === 0 ? null : found / pages.length

@@ -10,7 +10,7 @@ import { fail, ok, type SnapshotCheck, warn } from './snapshot-check.js'
 /** The properties of this host; tests pass another one. */
 export interface HostFacts {
   readonly cpu: string
-  /** `vendor_id` and `flags` of /proc/cpuinfo; not set where it has none, as on aarch64. */
+  /** `vendor_id` and `flags` of /proc/cpuinfo; not set if it has none, as on aarch64. */
   readonly cpuid?: { readonly vendor: string; readonly flags: ReadonlySet<string> }
   readonly kernel: string
   readonly availableBytes: number
@@ -80,7 +80,7 @@ export function checkCpu(taken: string | null, template: string, host: HostFacts
   )
 }
 
-/** `lists`: of each vCPU; undefined where this format of the state file is not read so far. */
+/** `lists`: of each vCPU; undefined if this format of the state file is not read so far. */
 export function checkCpuFeatures(
   lists: readonly (readonly CpuidEntry[])[] | undefined,
   { cpuid }: HostFacts,
@@ -150,7 +150,7 @@ export function checkClock(takenAt: string | null, { now }: HostFacts): Snapshot
 }
 
 /**
- * What the snapshot uses of this host besides what the store has of it: what a restore refuses fails in its
+ * What the snapshot uses of this host, apart from what is in the store: what a restore refuses fails in its
  * words.
  */
 export function checkDevices(declared: DeclaredDevices): SnapshotCheck[] {

@@ -9,7 +9,7 @@ import { broughtPages, type RestoreNote, writeBroughtPages, writeRestoreNote } f
 
 /** Writes down of a restore, step by step, what `restoreUsage` needs. */
 export interface RestoreNoting {
-  /** Beside the load: the guest does not wait for it. */
+  /** During the load: the guest does not wait for it. */
   loading(): void
   loaded(mapping: MapReport | null): void
   prefetched(report: PrefetchReport): void
@@ -66,7 +66,7 @@ export function noteRestore(
       try {
         writeRestoreNote(directory, { ...note, prefetch })
       } catch {
-        // A figure is missing then, and nobody is left who could be told.
+        // A figure is missing then; there is no caller left to tell.
       }
     },
   }

@@ -12,7 +12,7 @@ import type { PageFaults } from '../../sys/proc.js'
 import type { WorkingSet } from '../../working-set/working-set.js'
 import type { EngineName, MemoryFiles } from '../engine.js'
 
-/** What a restore leaves in the machine's directory, for whoever asks later what came of it. */
+/** What a restore leaves in the machine's directory for later questions about it. */
 export interface RestoreNote {
   readonly format: 'varve-restore'
   readonly version: 1
@@ -23,13 +23,13 @@ export interface RestoreNote {
   readonly loadedAtMs: number
   /** Of the VMM, right before the load. */
   readonly before: { readonly faults: PageFaults; readonly readBytes: number | null }
-  /** Null where no working set was used. */
+  /** Null if no working set was used. */
   readonly prefetch: {
     /** Pages with data of the working set. */
     readonly pages: number
     /** Of it, pages put into the VMM's page tables ahead of the guest. */
     readonly prefaulted: { readonly readOnlyPages: number; readonly writtenPages: number }
-    /** What was read from files ahead; null until that has ended, and where a page server does it. */
+    /** What was read from files ahead; null until that has ended, and if a page server does it. */
     readonly readBytes: number | null
     /** See `faultAroundBytes`. */
     readonly aroundBytes: number
@@ -46,7 +46,7 @@ export interface BroughtPages {
 const notePath = (directory: string) => join(directory, 'restore.json')
 const broughtPath = (directory: string) => join(directory, 'restore-pages.json')
 
-/** Replaces the note as a whole. Nothing where the machine has ended. */
+/** Replaces the note as a whole. Nothing if the machine has ended. */
 export function writeRestoreNote(directory: string, note: RestoreNote): void {
   write(notePath(directory), JSON.stringify(note, null, 2))
 }
@@ -85,7 +85,7 @@ export function writeBroughtPages(directory: string, brought: readonly BroughtPa
   write(broughtPath(directory), JSON.stringify(files))
 }
 
-/** None where the machine has ended. */
+/** None if the machine has ended. */
 export function readBroughtPages(directory: string): BroughtPages[] {
   const path = broughtPath(directory)
   const files = (read(path) ?? []) as { path: string; readOnly: unknown; written: unknown }[]

@@ -23,19 +23,19 @@ export interface RestoreUsage {
   /** What its page server answered; null with another engine. */
   readonly pageServer: PageServerStats | null
   /**
-   * Read from disks, bytes. `vmm`: by the VMM, for the guest's faults; null where this user may not see it. `prefetch`: ahead of the
-   * guest; null where nothing was, or while it goes on. What a page server's own faults read, beside others', is in neither.
+   * Read from disks, bytes. `vmm`: by the VMM, for the guest's faults; null if this user may not see it. `prefetch`: ahead of the
+   * guest; null if nothing was, or while it goes on. What a page server's own faults read is in neither.
    */
   readonly readBytes: { readonly vmm: number | null; readonly prefetch: number | null }
-  /** Null where nothing was brought ahead. */
+  /** Null if nothing was brought ahead. */
   readonly prefetched: PrefetchedPages | null
 }
 
-/** Pages of a working set that hold data, and how many of them nobody has touched. */
+/** Pages of a working set that hold data, and how many of them the guest has not touched. */
 export interface PrefetchedPages {
   readonly pages: number
   /**
-   * Equal where page tables tell all. They do not tell whether a page was touched that was put there ahead (by the `paged` and the
+   * Equal if page tables tell all. They do not tell whether a page was touched that was put there ahead (by the `paged` and the
    * `mapped` engine all), or that was mapped along with a neighbour that was read
    * (docs/notes/mincore-overcount.md). A page that the kernel took back counts as untouched.
    */
@@ -44,7 +44,7 @@ export interface PrefetchedPages {
 
 /**
  * Asks what a machine that came from a snapshot has used: at any time, any number of times, by any process of this user or root.
- * Some hundred µs, and 10 ns a page of the working set. NOT_FOUND where it was booted here, or has ended.
+ * Some hundred µs, and 10 ns a page of the working set. NOT_FOUND if it was booted here, or has ended.
  */
 export async function restoreUsage(
   { id, pid, paths }: Pick<RunningMachine | PausedMachine, 'id' | 'pid' | 'paths'>,

@@ -10,7 +10,7 @@ import type { BroughtPages } from './restore-note.js'
 
 /** What page tables say of pages that were brought ahead. */
 export interface TouchCounts {
-  /** In no page table: nobody has touched them. */
+  /** In no page table: not touched. */
   readonly absent: number
   /** Copies of the VM's own, of pages that a working set calls read-only; and of the others. */
   readonly copiedReadOnly: number
@@ -21,7 +21,7 @@ export interface TouchCounts {
 
 /**
  * Looks at the pages of one file in the page tables of a process that maps it privately. A read maps up to `aroundBytes` that
- * lie around it and are in the page cache, as far as one mapping goes (do_fault_around in mm/memory.c). Undefined where the
+ * lie around it and are in the page cache, as far as one mapping goes (do_fault_around in mm/memory.c). Undefined if the
  * process does not map the file.
  */
 export function touchesOf(
@@ -45,7 +45,7 @@ export function touchesOf(
     counts.absent += minus(minus(wanted, file), anonymous).pages
     counts.copiedReadOnly += intersect(anonymous, read).pages
     counts.copiedWritten += intersect(anonymous, wrote).pages
-    // Whoever reads one page of such a window reads one of ours. Where there are others in it, or one that was read may have
+    // A read of one page of such a window reads one of ours. If there are others in it, or one that was read may have
     // been written since, it can have been another.
     const others = union(minus(file, wanted), anonymous)
     counts.mappedForThemselves +=

@@ -20,7 +20,7 @@ const controlHeaderBytes = 16
 export interface GivenDescriptors {
   /** Their numbers there, in the order of ours. */
   readonly numbers: readonly number[]
-  /** What is to be closed there when they are done with: these, and what brought them. */
+  /** What must be closed there afterwards: these descriptors, and the sockets that brought them. */
   readonly toClose: readonly number[]
 }
 

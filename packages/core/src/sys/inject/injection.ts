@@ -27,14 +27,14 @@ const MAP_ANONYMOUS = 0x20
 const pageBytes = 4096
 /** Entries a round: a table of 448 KiB. A round trip (some 100 µs) is 2 % of the time that so many mappings take. */
 const roundEntries = 8192
-/** Beside the table, for arguments in memory. */
+/** Next to the table, for arguments in memory. */
 const notesBytes = pageBytes
 
 const SIGSEGV = 11
 const SIGTRAP = 5
 const SIGBUS = 7
 const SIGILL = 4
-/** All signals that can be held back, but for those that an instruction raises: the kernel kills where they are held. */
+/** All signals that can be held back, but for those that an instruction raises: the kernel kills if they are held. */
 const heldSignals =
   ((1n << 64n) - 1n) &
   ~[SIGSEGV, SIGTRAP, SIGBUS, SIGILL].reduce((bits, it) => bits | (1n << BigInt(it - 1)), 0n)
@@ -280,7 +280,7 @@ export class Injection {
       if (stop.kind === 'ended')
         throw new VarveError('MACHINE_EXITED', `process ${this.#tracee.identity.pid} ended (${stop.how})`)
       if (stop.kind !== 'event') throw unknownState(`stop by ${JSON.stringify(stop)}`)
-      // Somebody stopped it (SIGSTOP cannot be held back): it goes on, and takes effect after the detach.
+      // It was stopped (SIGSTOP cannot be held back): it goes on, and the stop takes effect after the detach.
       this.#tracee.go(how)
     }
   }

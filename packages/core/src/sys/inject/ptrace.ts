@@ -160,7 +160,7 @@ export class Tracee {
     else this.#request('SINGLESTEP', PTRACE_SINGLESTEP, signal)
   }
 
-  /** Leaves a thread that somebody stopped (SIGSTOP) as it is, until it is continued or interrupted. */
+  /** Leaves a thread that was stopped (SIGSTOP) as it is, until it is continued or interrupted. */
   listen(): void {
     this.#request('LISTEN', PTRACE_LISTEN)
   }

@@ -70,7 +70,7 @@ export class SyscallTable {
     return Array.from({ length: this.#length }, (_, index) => this.entry(index))
   }
 
-  /** Of an entry that was made: as the kernel returned it, -errno where it failed. */
+  /** Of an entry that was made: as the kernel returned it, -errno if it failed. */
   result(index: number): number {
     return this.#word(index * entryWords * 2)
   }

@@ -4,7 +4,7 @@ import type { MapReport } from '../../../mapper/map-into-vmm.js'
 /** The mapper's answer lies in a pipe when Firecracker's comes. */
 const answerTimeoutMs = 5000
 
-/** Awaits a load and the mapping within it. Each failure brings the other along, and the one behind it is to be told. */
+/** Awaits a load and the mapping within it. Either failure causes the other; report the root cause. */
 export async function loadedAndMapped(
   load: Promise<unknown>,
   mapped: Promise<MapReport>,

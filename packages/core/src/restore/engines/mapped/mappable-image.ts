@@ -13,13 +13,13 @@ export interface MappableImage {
 }
 
 /**
- * So many mappings cost some 3 ms. An image of more of them is taken from one flat file, where that is there already: it is
+ * So many mappings cost some 3 ms. An image of more of them is taken from one flat file, if that is there already: it is
  * one mapping.
  */
 const cheapRuns = 512
 
 /**
- * The snapshot's layers as they are; or a flat file, where that is there and saves much, or where layers would take more
+ * The snapshot's layers as they are; or a flat file, if that is there and saves much, or if layers would take more
  * mappings than a process may have.
  */
 export async function mappableImage(

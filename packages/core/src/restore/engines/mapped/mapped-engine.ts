@@ -30,7 +30,7 @@ const lookEveryMs = 2
 
 /**
  * Maps the layers themselves over guest memory, within Firecracker, while it loads: it is told an empty memory file, and held
- * where it has mapped that and used nothing of it yet. Nothing is flattened, clones share the layers' page cache, and no process
+ * if it has mapped that and used nothing of it yet. Nothing is flattened, clones share the layers' page cache, and no process
  * is needed afterwards. x86_64, and the rights of ptrace(2) over Firecracker. See docs/notes/ptrace-injection.md.
  */
 export const mappedEngine: Engine = {
@@ -83,7 +83,7 @@ async function besideGuest(
     while (existsSync(`/proc/${pid}/task/${thread}`)) await sleep(lookEveryMs)
     return { ...report, ms: Math.max(report.ms, performance.now() - from) }
   } catch {
-    // Whoever restores is told of it.
+    // The restore reports it.
     return report
   }
 }
@@ -113,7 +113,7 @@ async function planRestore(
   }
 }
 
-/** What is to be read, by file. */
+/** What must be read, by file. */
 function filesOf({ map, layers }: MappableImage, order: readonly PageSet[]): WarmedFile[] {
   const sets = order.map((set) => pagesByLayer(map, layers.length, set))
   return layers

@@ -20,7 +20,7 @@ export const pagedEngine: Engine = {
     phase,
     signal,
   }) => {
-    // Where none is there, it starts while Firecracker does.
+    // If none is there, it starts while Firecracker does.
     const server = phase('page server start', () => ensurePageServer(runtime, { signal }))
     server.catch(() => {})
     const machine = await launching

@@ -45,7 +45,7 @@ export const patchedEngine: Engine = {
   },
 }
 
-/** The state file to load, and what it counts on. VERSION_UNSUPPORTED where the regions have no offsets of their own. */
+/** The state file to load, and what it counts on. VERSION_UNSUPPORTED if the regions have no offsets of their own. */
 export function patchOf({ statePath, map }: Pick<OpenSnapshot, 'statePath' | 'map'>): {
   readonly state: Uint8Array
   readonly plan: PatchPlan

@@ -44,8 +44,8 @@ interface Piece {
 
 /**
  * Cuts guest memory into regions that point into one file, in which long stretches lie as they do in their layers, and runs of zeros
- * are one hole that all share. Cuts are made at multiples of 4 MiB of guest address, of 8 where that gives too many regions, and so
- * on; where layers change more often than that, the pages between two cuts lie in the file as in the image.
+ * are one hole that all share. Cuts are made at multiples of 4 MiB of guest address, of 8 if that gives too many regions, and so
+ * on; if layers change more often than that, the pages between two cuts lie in the file as in the image.
  */
 export function planPatch(regions: readonly Region[], map: ExtentMap, limits: PatchLimits = {}): PatchPlan {
   const most = limits.mostRegions ?? mostRegions
