@@ -1,7 +1,10 @@
 import { mkdtemp, rm } from 'node:fs/promises'
 import { bootMachine, captureSnapshot, openLocalStore, restoreMachine } from 'varve'
 
-/** Boots `kernel`, takes a base and a Diff on top of it, and restores the two layers. Gives the restored VM's state. */
+/**
+ * Boots `kernel`, takes a base and a Diff on top of it, and restores the two layers.
+ * Gives the restored VM's state.
+ */
 export async function layeredRestore(kernel: string): Promise<string> {
   const directory = await mkdtemp('/var/tmp/layers-')
   try {

@@ -1,6 +1,9 @@
 import { openLocalStore, presentPages, type RunningMachine, recordMachine, restoreMachine } from 'varve'
 
-/** Restores a snapshot, records what `work` has it touch, and keeps the working set with the snapshot, as `name`. */
+/**
+ * Restores a snapshot, records what `work` has it touch, and keeps the working
+ * set with the snapshot, as `name`.
+ */
 export async function recordWork(
   storeDirectory: string,
   ref: string,

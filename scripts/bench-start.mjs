@@ -1,7 +1,7 @@
 // How long the command, the SDK and the helper processes take to start, against an empty Node (`node -e 0`).
 // `npm run bench:start [-- --rounds N] [--before CHECKOUT] [--node FILE]...`; build first, the checkout too.
-// All cases of all sides take turns within a round. Raw rows go to standard output as JSON lines, the first one
-// describes the run; a table of medians goes to standard error.
+// All cases of all sides take turns within a round. Raw rows go to standard output as JSON lines, the first
+// one describes the run; a table of medians goes to standard error.
 import { cpus, release } from 'node:os'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'

@@ -1,5 +1,5 @@
-// `npm run docs`: the documentation site, into docs/.vitepress/dist. What builds it is a package of its own (docs/package.json),
-// installed here, so that a clone that only runs or tests Varve need not fetch it.
+// `npm run docs`: the documentation site, into docs/.vitepress/dist. What builds it is a package of its own
+// (docs/package.json), installed here, so that a clone that only runs or tests Varve need not fetch it.
 import { readFileSync, rmSync, statSync } from 'node:fs'
 import { join, relative } from 'node:path'
 import { dependencies, root, run } from './setup.mjs'

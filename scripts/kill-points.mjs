@@ -1,6 +1,7 @@
 // Kills a process at every change on disk that it makes to a store, and looks at what is left each time:
 //   node scripts/kill-points.mjs [--json] [--write] [--every N] [OPERATION…]      (after npm run build)
-// --every N takes each Nth change only; --write puts the table into docs/results/kill-points.md. Exit status 1 if anything was lost.
+// --every N takes each Nth change only; --write puts the table into docs/results/kill-points.md. Exit
+// status 1 if anything was lost.
 import { execFile } from 'node:child_process'
 import { cpSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -30,7 +31,8 @@ const { values, positionals } = parseArgs({
   options: { json: { type: 'boolean' }, write: { type: 'boolean' }, every: { type: 'string', default: '1' } },
   allowPositionals: true,
 })
-// In memory if there is such a place: what a killed process leaves is the same there, and syncing costs nothing.
+// In memory if there is such a place: what a killed process leaves is the same
+// there, and syncing costs nothing.
 const work = mkdtempSync(join(existsSync('/dev/shm') ? '/dev/shm' : tmpdir(), 'varve-kill-'))
 process.once('exit', () => rmSync(work, { recursive: true, force: true }))
 for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => process.exit(130))
@@ -153,7 +155,10 @@ async function isDone(store, operation, directory) {
   }
 }
 
-/** What a power cut needs besides: no file gets a lasting name before its bytes are on disk, no reference before its blobs. */
+/**
+ * What a power cut needs besides: no file gets a lasting name before its bytes are on disk,
+ * no reference before its blobs.
+ */
 function checkOrder(operation, trace, directory) {
   const found = []
   const unsynced = new Set()

@@ -1,5 +1,5 @@
-// Makes the two pictures at the top of README from rows in docs/results: `node scripts/readme-pictures.mjs [DIRECTORY]`;
-// build first. A test makes them again and compares.
+// Makes the two pictures at the top of README from rows in docs/results: `node scripts/readme-pictures.mjs
+// [DIRECTORY]`; build first. A test makes them again and compares.
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'

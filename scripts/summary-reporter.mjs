@@ -1,6 +1,9 @@
 import { writeFileSync } from 'node:fs'
 
-/** Leaves how many tests passed, failed and were skipped if scripts/test.mjs looks. Errors outside tests count as failures. */
+/**
+ * Leaves how many tests passed, failed and were skipped if scripts/test.mjs looks. Errors
+ * outside tests count as failures.
+ */
 export default class SummaryReporter {
   onTestRunEnd(modules, unhandledErrors) {
     const counts = { passed: 0, failed: unhandledErrors.length, skipped: 0, pending: 0 }

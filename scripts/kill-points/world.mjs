@@ -1,4 +1,5 @@
-// What the kill-point runs work on: a store with a chain of three snapshots, one without a tag, a flat image, and garbage.
+// What the kill-point runs work on: a store with a chain of three snapshots, one without a
+// tag, a flat image, and garbage.
 import { randomBytes } from 'node:crypto'
 import {
   closeSync,

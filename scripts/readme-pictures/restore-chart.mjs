@@ -1,4 +1,5 @@
-// Rows of bench:restore as dots, a dot a round, with the median of each line: cold and warm, what wins and what loses.
+// Rows of bench:restore as dots, a dot a round, with the median of each line: cold and
+// warm, what wins and what loses.
 import { median, svg, text } from './svg.mjs'
 
 const contenders = [

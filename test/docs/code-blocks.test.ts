@@ -4,7 +4,10 @@ import ts from 'typescript'
 import { expect, test } from 'vitest'
 import { pages, root } from './markdown.js'
 
-/** Pages whose code readers copy: every ts and js block in them must compile against the packages as they are built. */
+/**
+ * Pages whose code readers copy: every ts and js block in them must compile against
+ * the packages as they are built.
+ */
 const checked = /^(README|CONTRIBUTING)\.md$|^packages\/|^docs\/(index|guides\/)/
 const given = join(root, 'test/docs/given.d.ts')
 const { config } = ts.readConfigFile(join(root, 'tsconfig.base.json'), ts.sys.readFile)

@@ -1,5 +1,5 @@
-// What code blocks of the guides may use without saying where it comes from. A block that declares one of these
-// names uses its own.
+// What code blocks of the guides may use without saying where it comes from. A block that declares one of
+// these names uses its own.
 import type { LabFunction } from '@varve/lab'
 import type { PausedMachine, RunningMachine, SnapshotStore, WorkingSet } from 'varve'
 

@@ -19,7 +19,10 @@ export interface Page {
   readonly blocks: readonly CodeBlock[]
 }
 
-/** Every page that people read: README and its like, those of the packages, and docs/ without the generated API reference. */
+/**
+ * Every page that people read: README and its like, those of the packages, and docs/
+ * without the generated API reference.
+ */
 export function pages(): readonly Page[] {
   const below = (folder: string) =>
     readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' })

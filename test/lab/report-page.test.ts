@@ -23,7 +23,9 @@ afterAll(async () => {
   rmSync(directory, { recursive: true, force: true })
 })
 
-/** An experiment of every engine, cold and warm, with numbers that are only made to look like measured ones. */
+/**
+ * An experiment of every engine, cold and warm, with numbers that are only made to look like measured ones.
+ */
 function rows(): ExperimentRows {
   const restore = ['warm VM', 'vanilla', ...engineSettingNames]
   const cells: CellRow[] = []
@@ -178,7 +180,8 @@ describe.each([
 
 test('lines of the distributions are where their numbers are', async () => {
   await page.show(pathToFileURL(report).href, { width: 1200, dark: false })
-  // The first chart: as many lines as contenders that are drawn, all within the plot, more than a few pixels high.
+  // The first chart: as many lines as contenders that are drawn, all within the
+  // plot, more than a few pixels high.
   const boxes = await page.evaluate<readonly { readonly width: number; readonly height: number }[]>(`(() => {
     const plot = document.querySelector('.plot svg')
     return [...plot.querySelectorAll('path[stroke]')].map((it) => {

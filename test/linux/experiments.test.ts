@@ -4,7 +4,9 @@ import { join } from 'node:path'
 import { findExperiment, readRows, runExperiment, writeReport } from '@varve/lab'
 import { expect, test } from 'vitest'
 
-/** Opening the lab, when nothing is cached, and a guest's boot and four restores, emulated on a busy machine. */
+/**
+ * Opening the lab, when nothing is cached, and a guest's boot and four restores, emulated on a busy machine.
+ */
 const timeoutMs = 900_000
 
 test(

@@ -2,7 +2,10 @@ import { fileURLToPath } from 'node:url'
 import { linuxGuest, openNestedLab } from '@varve/lab'
 import { expect, test } from 'vitest'
 
-/** All ten answer right under the guest's Python in agent.test.ts; here a few do so in guests, before and after restores. */
+/**
+ * All ten answer right under the guest's Python in agent.test.ts; here a few do so in
+ * guests, before and after restores.
+ */
 const names = ['hello', 'matmul']
 /** Each restore of its own takes some 10 s, emulated. */
 const measured = ['matmul']

@@ -62,7 +62,8 @@ test(
         missing: { code: 'GUEST_PROTOCOL', message: expect.stringContaining('no function nobody') },
         blobIntact: true,
       })
-      // Rings of its devices, a few pages each; the micro guest, which uses no device, has none (scenario dirty-log).
+      // Rings of its devices, a few pages each; the micro guest, which uses no device,
+      // has none (scenario dirty-log).
       expect(diffAfterFullPages).toBeGreaterThan(0)
       expect(diffAfterFullPages).toBeLessThan(100)
       const { captured, expected, restores, balloon, clones, diskStayedAway, fsck, machinesLeft } =
@@ -90,8 +91,9 @@ test(
         expect(found).toBe(told[tag])
         expect(own).toBe(true)
       }
-      // One of them gave 64 MiB back. Of pages that its programs had left before, the image has the old bytes; the machine has
-      // zeros where the balloon took them, and the old bytes nowhere else than where it did not.
+      // One of them gave 64 MiB back. Of pages that its programs had left before, the image has
+      // the old bytes; the machine has zeros where the balloon took them, and the old bytes
+      // nowhere else than where it did not.
       expect(balloon).toMatchObject({ fresh: [256, 512], held: [256, 256] })
       const [before, after] = balloon.removedPages
       expect(before).toBe(0)
@@ -163,9 +165,9 @@ interface Used {
 }
 
 /**
- * Shares of a set that another may lack. In one run, pages touched between one recorder's last look and the next one's: up to
- * 1 % was seen. In another run the guest has also waited longer or shorter, with timers and what else it does meanwhile: up to
- * 18 %, on a machine with much else to do.
+ * Shares of a set that another may lack. In one run, pages touched between one recorder's last look and the
+ * next one's: up to 1 % was seen. In another run the guest has also waited longer or shorter, with timers and
+ * what else it does meanwhile: up to 18 %, on a machine with much else to do.
  */
 const slack = { sameRun: 0.03, otherRun: 0.35 } as const
 
@@ -204,7 +206,8 @@ describe('a Linux guest with a shell and a Python function, recorded', () => {
 
   test('the functions answer right, recorded or not', () => {
     expect(recorded.base.right).toEqual([true, true])
-    // Python's twice: pagemap and diff; mincore, pagemap and diff. The shell's once. Python's once more: faults and diff.
+    // Python's twice: pagemap and diff; mincore, pagemap and diff. The shell's once.
+    // Python's once more: faults and diff.
     expect(recorded.rows).toHaveLength((2 + 1) * (2 + 3) + 2)
     expect(recorded.rows.filter(({ right }) => !right)).toEqual([])
   })
@@ -277,7 +280,8 @@ describe('a Linux guest with a shell and a Python function, recorded', () => {
     const shares = [
       ...covered('present', { ...dropped, recorder: 'mincore' }, { recorder: 'faults' }),
       ...covered('present', { ...dropped, recorder: 'pagemap' }, { recorder: 'faults' }),
-      // With warm memory the guest waits least, so it does least beside its work: less than in the slowest run, with faults.
+      // With warm memory the guest waits least, so it does least beside its work: less than
+      // in the slowest run, with faults.
       ...covered('present', { ...warm, recorder: 'pagemap' }, { ...dropped, recorder: 'pagemap' }),
     ]
     // Python's two runs against faults' one, and against two; the shell's only one, without faults.

@@ -27,7 +27,8 @@ import { beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { failure } from '../support/failure.js'
 import { microWorldOfFile } from '../support/micro-world.js'
 
-// The micro guest drives no disk; Firecracker opens the files all the same, and which file it has open is what counts.
+// The micro guest drives no disk; Firecracker opens the files all the same, and which
+// file it has open is what counts.
 const world = microWorldOfFile()
 /** The user's files: a disk to write to and one to read, and a snapshot of a machine that has both. */
 let data: string

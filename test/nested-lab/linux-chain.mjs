@@ -1,6 +1,6 @@
-// Runs inside the nested lab: a Linux guest with a writable disk, a chain of three snapshots in a store, each restored: what
-// the guest's files and memory held then is what they hold again, and clones do not see each other's writes. One of the restored
-// guests has its balloon inflated and deflated on the way.
+// Runs inside the nested lab: a Linux guest with a writable disk, a chain of three snapshots in a store, each
+// restored: what the guest's files and memory held then is what they hold again, and clones do not see each
+// other's writes. One of the restored guests has its balloon inflated and deflated on the way.
 import { randomBytes } from 'node:crypto'
 import { copyFileSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { open } from 'node:fs/promises'
@@ -35,7 +35,8 @@ const refusal = (promise) =>
 // The mount, its dirty pages and a tmpfs live in guest memory; the files live half there, half on the disk.
 const functions = {
   'mount-data': '#!/bin/sh\nmkdir -p /run/data && mount -t ext4 /dev/vdb /run/data\n',
-  // NAME CONTENT: a file on the disk (not synced: what is not on the disk yet is in memory), and the same in tmpfs.
+  // NAME CONTENT: a file on the disk (not synced: what is not on the disk yet is in
+  // memory), and the same in tmpfs.
   keep: '#!/bin/sh\nread -r name content\necho "$content" >/run/data/$name\necho "$content" >/run/$name.memory\n',
   drop: '#!/bin/sh\nread -r name\nrm /run/data/$name /run/$name.memory\n',
   synced: '#!/bin/sh\nsync\n',
@@ -165,7 +166,8 @@ async function balloon(clone, pageServer) {
   // All of memory, which has Firecracker ask for every page that is missing.
   const [statePath, memoryPath] = ['full.state', 'full'].map((name) => join(scratch, name))
   await paused.snapshot({ type: 'Full', statePath, memoryPath })
-  // Nothing has run since: what is in this Diff is the virtio rings, which Firecracker marks after each snapshot.
+  // Nothing has run since: what is in this Diff is the virtio rings, which
+  // Firecracker marks after each snapshot.
   const rings = join(scratch, 'rings')
   await paused.snapshot({ type: 'Diff', statePath: `${rings}.state`, memoryPath: rings })
   const counts = countPages((await indexMemoryFile(rings, { kind: 'diff' })).index)

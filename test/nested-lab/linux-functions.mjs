@@ -1,6 +1,6 @@
-// Runs inside the nested lab: a Linux guest with some of the lab's functions, each loaded and invoked once, captured into a store;
-// then, for some of them and each input, a restore and one invocation, watched by `pagemap`; and a clone that is told who it is
-// and answers for all of them. Argument: JSON, see below.
+// Runs inside the nested lab: a Linux guest with some of the lab's functions, each loaded and invoked once,
+// captured into a store; then, for some of them and each input, a restore and one invocation, watched by
+// `pagemap`; and a clone that is told who it is and answers for all of them. Argument: JSON, see below.
 import { existsSync, writeFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { connectAgent, guestHere, invokeFunction, labFunction, prepareGuest } from '@varve/lab'
@@ -29,7 +29,8 @@ const {
   onProgress: console.log,
 })
 
-// The first restore makes the memory file and brings it into the page cache, so that all of them find it warm.
+// The first restore makes the memory file and brings it into the page cache, so
+// that all of them find it warm.
 const first = await restoreMachine(store, tag, { engine: 'file', resume: false })
 await first.machine.stop()
 

@@ -16,7 +16,9 @@ interface WriteFaults {
   readonly untracked: { readonly afterSnapshot: number }
 }
 
-/** Fetching packages and building images, when nothing is cached, and an emulated boot on a loaded machine. */
+/**
+ * Fetching packages and building images, when nothing is cached, and an emulated boot on a loaded machine.
+ */
 const openTimeoutMs = 600_000
 
 let lab: NestedLab

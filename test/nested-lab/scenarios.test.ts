@@ -5,11 +5,15 @@ import { type ScenarioOutcome, scenarios } from '@varve/scenarios'
 import { isVarveError } from 'varve'
 import { beforeAll, expect, test } from 'vitest'
 
-/** Opening may fetch and build everything; then each scenario takes some seconds, all together three minutes. */
+/**
+ * Opening may fetch and build everything; then each scenario takes some seconds, all together three minutes.
+ */
 const openTimeoutMs = 600_000
 const runTimeoutMs = 480_000
 
-/** Those that scenarios.test.ts does not show natively on this machine, or that differ with the kind of KVM. */
+/**
+ * Those that scenarios.test.ts does not show natively on this machine, or that differ with the kind of KVM.
+ */
 const wanted = scenarios.filter(({ nativeIsEnough }) => nativeIsEnough !== true || !hasKvm())
 
 function hasKvm(): boolean {
@@ -27,8 +31,8 @@ beforeAll(
     try {
       outcomes = await runInLab()
     } catch (error) {
-      // An emulator that stands still (docs/guides/nested-lab.md, "Limits") says nothing about Varve: once more, aloud. A
-      // scenario that fails is an outcome, not an error, and is never tried again.
+      // An emulator that stands still (docs/guides/nested-lab.md, "Limits") says nothing about Varve: once
+      // more, aloud. A scenario that fails is an outcome, not an error, and is never tried again.
       if (!isVarveError(error, 'TIMEOUT') && !isVarveError(error, 'LAB_FAILED')) throw error
       process.stderr.write(`\n  NESTED LAB STOOD STILL, trying once more in a new one: ${error.message}\n\n`)
       outcomes = await runInLab()

@@ -1,5 +1,6 @@
-// Runs inside the nested lab: how many faults KVM takes while a guest writes pages, first after a Diff and then again.
-// KVM counts them itself, in debugfs, which is mounted there; write-protection faults of the dirty log are among them.
+// Runs inside the nested lab: how many faults KVM takes while a guest writes pages, first after a Diff and
+// then again. KVM counts them itself, in debugfs, which is mounted there; write-protection faults of the
+// dirty log are among them.
 import { mkdtempSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { bootMicroGuest } from '@varve/lab'

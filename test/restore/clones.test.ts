@@ -17,8 +17,8 @@ import { afterEach, describe, expect, test } from 'vitest'
 import { microWorldOfFile } from '../support/micro-world.js'
 
 /**
- * What clones of one snapshot have for themselves. The micro guest drives neither vsock nor network; Firecracker opens socket and tap
- * device all the same. Of disks tells machine/disks.test.ts.
+ * What clones of one snapshot have for themselves. The micro guest drives neither vsock nor network;
+ * Firecracker opens socket and tap device all the same. Of disks tells machine/disks.test.ts.
  */
 const world = microWorldOfFile()
 afterEach(() => {
@@ -93,8 +93,8 @@ const netAdmin = 1n << 12n
 const capabilities = BigInt(`0x${/^CapEff:\s*(\S+)/m.exec(readFileSync('/proc/self/status', 'utf8'))?.[1]}`)
 const mayMakeTaps = existsSync('/dev/net/tun') && (capabilities & netAdmin) !== 0n
 
-// Firecracker makes a tap device that is not there, if it has CAP_NET_ADMIN, as root outside a jail has; it is gone with its last
-// user. So nothing has to be made before, nor removed after.
+// Firecracker makes a tap device that is not there, if it has CAP_NET_ADMIN, as root outside a jail has; it
+// is gone with its last user. So nothing has to be made before, nor removed after.
 const withTaps = () => {
   const tap = (name: string) => `vt${process.pid % 100_000}-${name}`
   const exists = (name: string) => existsSync(`/sys/class/net/${tap(name)}`)

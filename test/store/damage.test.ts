@@ -153,7 +153,8 @@ test('bits that change without a write are found by fsck, and refused from then 
   const { path, at } = kinds['data page of a child'] as (typeof kinds)[string]
   expect(await restoreWould('child')).toBe('restores')
   const { atime, mtimeMs } = statSync(path)
-  // A failing disk leaves size, time and inode alone. Only whole milliseconds can be set from here: set them first.
+  // A failing disk leaves size, time and inode alone. Only whole milliseconds can be
+  // set from here: set them first.
   utimesSync(path, atime, Math.floor(mtimeMs) / 1000)
   expect(await restoreWould('child')).toBe('restores')
   flip(path, at)

@@ -4,9 +4,15 @@ import { promisify } from 'node:util'
 import { expect, test } from 'vitest'
 
 const script = fileURLToPath(new URL('../../scripts/kill-points.mjs', import.meta.url))
-/** Each third change, whose kinds come in fours; the script without `--every` takes each (docs/results/kill-points.md). */
+/**
+ * Each third change, whose kinds come in fours; the script without `--every` takes each
+ * (docs/results/kill-points.md).
+ */
 const every = '3'
-/** All but flatten, pack and export, which write one file the same way that squash does; docs/results/kill-points.md has them. */
+/**
+ * All but flatten, pack and export, which write one file the same way that squash does;
+ * docs/results/kill-points.md has them.
+ */
 const operations = [
   'create',
   'capture a base',

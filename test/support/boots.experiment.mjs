@@ -1,4 +1,5 @@
-// An experiment of one's own, as docs/guides/experiments.md explains it: how long does a micro guest take to boot?
+// An experiment of one's own, as docs/guides/experiments.md explains it: how long
+// does a micro guest take to boot?
 import { bootMicroGuest, defineExperiment } from '@varve/lab'
 
 export const experiment = defineExperiment({

@@ -13,7 +13,10 @@ async function chromium(): Promise<string> {
   return binary
 }
 
-/** Nothing that talks to anybody, and no GPU to look for. As root it needs --no-sandbox; it only ever opens our own files. */
+/**
+ * Nothing that talks to anybody, and no GPU to look for. As root it needs --no-sandbox; it
+ * only ever opens our own files.
+ */
 const flags = [
   '--headless',
   '--no-sandbox',
@@ -35,7 +38,10 @@ interface Answer {
   readonly error?: { readonly message: string }
 }
 
-/** One page of a headless Chromium, driven by the DevTools protocol over a pipe: JSON messages, each ended by a zero byte. */
+/**
+ * One page of a headless Chromium, driven by the DevTools protocol over a pipe: JSON
+ * messages, each ended by a zero byte.
+ */
 export class Page implements AsyncDisposable {
   /** URLs that the page asked for, and what went wrong in it. */
   readonly requests: string[] = []

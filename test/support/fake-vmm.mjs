@@ -1,5 +1,5 @@
-// Stands in for Firecracker where a page server is to meet what Firecracker cannot be made to do. One JSON order a
-// line on standard input, one answer a line on standard output; ends with its standard input.
+// Stands in for Firecracker where a page server is to meet what Firecracker cannot be made to do. One JSON
+// order a line on standard input, one answer a line on standard output; ends with its standard input.
 import { once } from 'node:events'
 import { openSync } from 'node:fs'
 import { connect } from 'node:net'
@@ -39,7 +39,9 @@ async function obey() {
   let memory
   let userfaultfd = -1
   const page = Buffer.alloc(pageBytes)
-  /** The 64-bit word that fills the page (below 2^53); -1 where its words differ. Blocks until it is served. */
+  /**
+   * The 64-bit word that fills the page (below 2^53); -1 where its words differ. Blocks until it is served.
+   */
   const wordOf = (number) => {
     memcpy(page, memory.address + number * pageBytes, pageBytes)
     const same = page.compare(page, pageBytes - 8, pageBytes, 0, 8) === 0
@@ -65,7 +67,8 @@ async function obey() {
           sendMessage(socket._handle.fd, Buffer.from(parts[index], 'latin1'), index === 0 ? fds : [])
           index++
         } catch (error) {
-          // The server has heard enough. If the socket is full (EAGAIN, or a part of a part went), more is tried.
+          // The server has heard enough. If the socket is full (EAGAIN, or a part
+          // of a part went), more is tried.
           if (error.details.errno === 'EPIPE') break
         }
         await new Promise((resolve) => setTimeout(resolve, 2))

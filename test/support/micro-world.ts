@@ -12,8 +12,8 @@ import {
 import { afterAll, beforeAll } from 'vitest'
 
 /**
- * A scratch directory with a runtime directory, a store and the micro guest's kernel. Closing it removes all of
- * them, and fails if a machine was left behind.
+ * A scratch directory with a runtime directory, a store and the micro guest's kernel. Closing it removes all
+ * of them, and fails if a machine was left behind.
  */
 export interface MicroWorld extends AsyncDisposable {
   readonly directory: string
@@ -59,8 +59,8 @@ export async function openMicroWorld({ onDisk = false }: OpenMicroWorldOptions =
 }
 
 /**
- * One world for all tests of a file. It has its fields from the file's other `beforeAll` hooks on, and is closed
- * after the file's other `afterAll` hooks: call this first.
+ * One world for all tests of a file. It has its fields from the file's other `beforeAll` hooks on, and is
+ * closed after the file's other `afterAll` hooks: call this first.
  */
 export function microWorldOfFile(options?: OpenMicroWorldOptions): MicroWorld {
   const world = {} as MicroWorld

@@ -6,7 +6,9 @@ import { dirname, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { agentFiles, libraryFolders, pythonPackages } from '@varve/lab/testing'
 
-/** The guest's agent, run here by the guest's own Python, behind a socket that does Firecracker's handshake. */
+/**
+ * The guest's agent, run here by the guest's own Python, behind a socket that does Firecracker's handshake.
+ */
 export interface NativeAgent extends AsyncDisposable {
   /** For `guestAgent`. */
   readonly vsockPath: string

@@ -61,7 +61,10 @@ export function wordOfPage(page: number): number {
 }
 export const isZeroPage = (page: number) => lookupPage(map, page).source < 0
 
-/** Two regions, in another order in memory than in the image, with space between: as memory page, image page, pages. */
+/**
+ * Two regions, in another order in memory than in the image, with space between: as
+ * memory page, image page, pages.
+ */
 const layout = [
   { memoryPage: 0, imagePage: 1200, pages: 1800 },
   { memoryPage: 1900, imagePage: 0, pages: 1200 },
@@ -227,7 +230,10 @@ async function ended(child: ChildProcess): Promise<Ended> {
   return { code: child.exitCode, signal: child.signalCode }
 }
 
-/** Sends text on the control socket and gives the lines that come until `answers` of them are there or it is closed. */
+/**
+ * Sends text on the control socket and gives the lines that come until `answers` of
+ * them are there or it is closed.
+ */
 export async function ask(path: string, text: string, answers: number): Promise<unknown[]> {
   const socket = connect(path)
   const lines: unknown[] = []

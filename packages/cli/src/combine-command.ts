@@ -5,7 +5,9 @@ import { openStore, storeOption } from './store.js'
 import { count, humanPages } from './text.js'
 import { keepWorkingSet, loadWorkingSet, placeHelp } from './working-set-place.js'
 
-/** A verb that makes one working set of several: they differ in their names, their words and the rule alone. */
+/**
+ * A verb that makes one working set of several: they differ in their names, their words and the rule alone.
+ */
 export function combineCommand(verb: {
   readonly usage: string
   readonly options?: Command['options']

@@ -5,7 +5,10 @@ export type OptionValues = Readonly<Record<string, string | boolean | (string | 
 
 export type Colour = 'red' | 'yellow' | 'green'
 
-/** What a verb gets. Results go to `print` (stdout), talk to `say` (stderr): stdout is a contract, stderr is not. */
+/**
+ * What a verb gets. Results go to `print` (stdout), talk to `say` (stderr):
+ * stdout is a contract, stderr is not.
+ */
 export interface CommandContext {
   readonly values: OptionValues
   readonly positionals: readonly string[]
@@ -18,7 +21,10 @@ export interface CommandContext {
   say(text: string): void
   /** `text` in a colour if standard output is a terminal that shows colours. */
   paint(colour: Colour, text: string): string
-  /** Says `what` (with seconds, the pace and the time that is left) on stderr once the work has lasted a second, and again every few. */
+  /**
+   * Says `what` (with seconds, the pace and the time that is left) on stderr once the work has lasted a
+   * second, and again every few.
+   */
   progress<T>(what: string, work: (update: (detail: string) => void) => Promise<T>): Promise<T>
 }
 

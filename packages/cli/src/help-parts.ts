@@ -24,8 +24,8 @@ const term = /^ {2}(\S.*?)(?: {2,}(\S.*))?$/
 const continued = /^ {10,}\S/
 
 /**
- * Takes the text of `varve help VERB` apart. Its form: lines that begin with two spaces describe an option or argument, lines
- * with more spaces go on with it; `Examples:` begins the last part; all else is paragraphs.
+ * Takes the text of `varve help VERB` apart. Its form: lines that begin with two spaces describe an option or
+ * argument, lines with more spaces go on with it; `Examples:` begins the last part; all else is paragraphs.
  */
 export function helpParts({ usage, help }: Pick<Command, 'usage' | 'help'>): HelpParts {
   const [before = '', examples = ''] = help.split(/^Examples?:\n/m)

@@ -32,8 +32,8 @@ const pageSizeBytes = 4096
 const maxEntries = 1000
 
 /**
- * FILE is a state file or a layer (told by their magic) or else a memory file; DIR holds a state file and perhaps its
- * memory file.
+ * FILE is a state file or a layer (told by their magic) or else a memory file; DIR holds a state file and
+ * perhaps its memory file.
  */
 export async function inspectReport(path: string, options: InspectOptions = {}): Promise<InspectReport> {
   const stat = statOf(path)

@@ -1,6 +1,8 @@
 import { VarveError } from 'varve'
 
-/** The package with labs and experiments, which is only loaded, and only needed, by the verbs of `varve lab`. */
+/**
+ * The package with labs and experiments, which is only loaded, and only needed, by the verbs of `varve lab`.
+ */
 export async function loadLab(): Promise<typeof import('@varve/lab')> {
   try {
     return await import('@varve/lab')

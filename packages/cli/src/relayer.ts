@@ -21,8 +21,8 @@ export async function layersOf(
 }
 
 /**
- * Gives other layers to every snapshot but one for which `replace` knows some. Each changes in one step; after an
- * interruption some have and some have not, and all are whole.
+ * Gives other layers to every snapshot but one for which `replace` knows some. Each changes in one step;
+ * after an interruption some have and some have not, and all are whole.
  */
 export async function relayerOthers(
   store: SnapshotStore,

@@ -67,7 +67,9 @@ function facts(report: SnapshotReport): [string, string][] {
 
 const optional = (name: string, value: string): [string, string][] => (value === '' ? [] : [[name, value]])
 
-/** A field of Firecracker's configuration, as it said it at capture; versions differ, so any may be missing. */
+/**
+ * A field of Firecracker's configuration, as it said it at capture; versions differ, so any may be missing.
+ */
 function textAt(value: unknown, field: string): string {
   const found: unknown = typeof value === 'object' && value !== null ? Reflect.get(value, field) : undefined
   return typeof found === 'string' || typeof found === 'number' ? String(found) : ''

@@ -57,7 +57,9 @@ export interface ExtentReport {
   readonly layerPage: number | null
 }
 
-/** The small files of a snapshot say most of it; what needs the large ones is left out if these are damaged. */
+/**
+ * The small files of a snapshot say most of it; what needs the large ones is left out if these are damaged.
+ */
 export async function snapshotReport(
   store: SnapshotStore,
   ref: string,

@@ -67,7 +67,10 @@ export function snapshotTree(rows: readonly SnapshotRow[]): readonly TreeRow[] {
   return [...placed.values()]
 }
 
-/** How many snapshots the longest line from each one down has. `rows` have parents before children: they are older. */
+/**
+ * How many snapshots the longest line from each one down has. `rows` have parents
+ * before children: they are older.
+ */
 function heightsOf(rows: readonly SnapshotRow[]): ReadonlyMap<ImageId, number> {
   const heights = new Map(rows.map(({ id }) => [id, 1]))
   for (const { id, parent } of [...rows].reverse()) {

@@ -1,6 +1,9 @@
 import type { ImageId, SnapshotEntry } from 'varve'
 
-/** A name for a snapshot without one: the machine's name and the time, in UTC; with a number if that name is taken. */
+/**
+ * A name for a snapshot without one: the machine's name and the time, in UTC; with
+ * a number if that name is taken.
+ */
 export function timeTag(machine: string, entries: readonly SnapshotEntry[], now = new Date()): string {
   const time = now
     .toISOString()
@@ -12,7 +15,10 @@ export function timeTag(machine: string, entries: readonly SnapshotEntry[], now 
   return tag
 }
 
-/** Tags that another snapshot of `entries` has. `last`: it has no others, so that gc may remove it once they are gone. */
+/**
+ * Tags that another snapshot of `entries` has. `last`: it has no others, so that gc
+ * may remove it once they are gone.
+ */
 export function movedTags(
   entries: readonly SnapshotEntry[],
   tags: readonly string[],

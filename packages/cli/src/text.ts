@@ -27,14 +27,19 @@ export function age(createdAt: string, now: number = Date.now()): string {
 /** "1 layer", "2 layers". */
 export const count = (n: number, noun: string): string => `${n} ${noun}${n === 1 ? '' : 's'}`
 
-/** Enough of an id to name it: that two of the 65,536 snapshots a store can hold share 12 digits happens to 1 in 131,072 stores. */
+/**
+ * Enough of an id to name it: that two of the 65,536 snapshots a store can hold share 12 digits
+ * happens to 1 in 131,072 stores.
+ */
 export const shortId = (id: string): string => id.slice(0, 12)
 
 /** A cell of a table stays within its column. */
 export const cut = (text: string, width: number): string =>
   text.length <= width ? text : `${text.slice(0, width - 1)}…`
 
-/** Text of a file may hold terminal escapes: everything that is not plainly visible is shown by its number. */
+/**
+ * Text of a file may hold terminal escapes: everything that is not plainly visible is shown by its number.
+ */
 export const printable = (text: string): string =>
   text.replace(/[\p{C}\u2028\u2029]/gu, (it) => `\\u{${it.codePointAt(0)?.toString(16)}}`)
 

@@ -205,7 +205,9 @@ export const verbs: Readonly<Record<string, Verb | VerbGroup>> = Object.assign(
   ...tasks.map((task) => task.verbs),
 )
 
-/** What the first words of a command line name, and the words after it. Undefined if there is no such verb. */
+/**
+ * What the first words of a command line name, and the words after it. Undefined if there is no such verb.
+ */
 export function findVerb(
   words: readonly string[],
 ): { readonly name: string; readonly entry: Verb | VerbGroup; readonly rest: readonly string[] } | undefined {

@@ -47,8 +47,8 @@ function fileOf({ workingSetFiles }: OpenSnapshot, ref: string, name: string): s
 }
 
 /**
- * Keeps a set as a file that does not exist yet, or in the snapshot that it is of or in one that descends from it: then without
- * the pages that are others there. IMAGE_MISMATCH for any other snapshot.
+ * Keeps a set as a file that does not exist yet, or in the snapshot that it is of or in one that descends
+ * from it: then without the pages that are others there. IMAGE_MISMATCH for any other snapshot.
  */
 export async function keepWorkingSet(
   store: SnapshotStore,

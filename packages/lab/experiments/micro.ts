@@ -124,8 +124,8 @@ export const experiment = defineExperiment({
 })
 
 /**
- * A set as measured ones are: runs of five pages all over the guest, each run four pages read and one written, in an order of
- * their own.
+ * A set as measured ones are: runs of five pages all over the guest, each run four pages read and one
+ * written, in an order of their own.
  */
 function touchesOf(memoryMib: number, setMib: number): readonly Touch[] {
   const first = 1024

@@ -10,22 +10,25 @@ import { aptInstall } from './system-packages.js'
 export interface ReflinkFileSystem extends AsyncDisposable {
   /** Where it is mounted. */
   readonly path: string
-  /** What a crash of the host would leave: nothing more is written (XFS shutdown without its log), then mounted again. */
+  /**
+   * What a crash of the host would leave: nothing more is written (XFS shutdown
+   * without its log), then mounted again.
+   */
   crash(): Promise<void>
 }
 
 export interface ReflinkOptions extends AptOptions {
   /**
-   * Writes the whole file first. For measuring: in a sparse one the first write to each place also has the file system
-   * below find blocks.
+   * Writes the whole file first. For measuring: in a sparse one the first write to each place also has the
+   * file system below find blocks.
    */
   readonly filled?: boolean
 }
 
 /**
- * A fresh XFS whose files can share blocks, in a sparse file in `directory`, mounted there by a loop device. Needs root
- * and mkfs.xfs, which is installed if apt-get is; what is missing is HOST_UNSUPPORTED. Closing it, or the end of the
- * process, unmounts and removes it.
+ * A fresh XFS whose files can share blocks, in a sparse file in `directory`, mounted there by a loop device.
+ * Needs root and mkfs.xfs, which is installed if apt-get is; what is missing is HOST_UNSUPPORTED. Closing it,
+ * or the end of the process, unmounts and removes it.
  */
 export async function openReflinkFileSystem(
   directory: string,

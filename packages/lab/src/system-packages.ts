@@ -12,8 +12,9 @@ interface SystemPackage {
 }
 
 /**
- * What the nested lab needs installed on Debian and Ubuntu. The kernel, busybox and Python are not among them: they are
- * only unpacked into the cache (see linux/apt-packages.ts). xz and zstd unpack the kernels of other releases.
+ * What the nested lab needs installed on Debian and Ubuntu. The kernel, busybox and Python are not
+ * among them: they are only unpacked into the cache (see linux/apt-packages.ts). xz and zstd unpack
+ * the kernels of other releases.
  */
 export const systemPackages: readonly SystemPackage[] = [
   { name: 'qemu-system-x86', command: 'qemu-system-x86_64' },
@@ -35,8 +36,8 @@ export function missingSystemPackages(env: NodeJS.ProcessEnv = process.env): str
 }
 
 /**
- * Makes sure that the commands of the nested lab are installed and that the kernel can be fetched: as root by apt-get,
- * otherwise HOST_UNSUPPORTED with the command to run.
+ * Makes sure that the commands of the nested lab are installed and that the kernel can be fetched: as root by
+ * apt-get, otherwise HOST_UNSUPPORTED with the command to run.
  */
 export async function ensureSystemPackages(options: AptOptions = {}): Promise<void> {
   const missing = missingSystemPackages()

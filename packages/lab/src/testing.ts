@@ -1,4 +1,7 @@
-/** `@varve/lab/testing`: what the project's own tests and benchmarks need of the inside. No promise of stability. */
+/**
+ * `@varve/lab/testing`: what the project's own tests and benchmarks need of the
+ * inside. No promise of stability.
+ */
 export { maxAgentBytes, maxAgentHeaderBytes } from './linux/agent-bounds.js'
 export { agentFiles } from './linux/agent-program.js'
 export { ext4Image } from './linux/ext4-image.js'

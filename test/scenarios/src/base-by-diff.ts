@@ -17,8 +17,8 @@ interface Row {
 }
 
 /**
- * The base of a VM whose pages were tracked since its boot, taken both ways, interleaved. Both are whole images: each is
- * restored, and compared with a Full taken in the same pause.
+ * The base of a VM whose pages were tracked since its boot, taken both ways, interleaved. Both are whole
+ * images: each is restored, and compared with a Full taken in the same pause.
  */
 async function baseByDiff(context: ScenarioContext): Promise<Facts> {
   const memoryMib = context.lab === 'native' ? 256 : 64

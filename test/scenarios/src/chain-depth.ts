@@ -7,7 +7,10 @@ import type { Facts, Scenario, ScenarioContext } from './runner/scenario.js'
 const memoryMib = 32
 /** One base and so many Diffs less one. */
 const depths = [1, 8, 64] as const
-/** Pages that the whole chain writes, the same whatever its depth: every layer but the last a part, then all again. */
+/**
+ * Pages that the whole chain writes, the same whatever its depth: every layer but
+ * the last a part, then all again.
+ */
 const area = { start: 1024, count: 3200 }
 const again = { start: 6000, count: 100 }
 
@@ -24,9 +27,9 @@ const writesOf = (step: number, steps: number): readonly Written[] => [
 ]
 
 /**
- * The same image as chains of 1, 8 and 64 layers, restored by each engine in one run: from the request to the first answer and
- * to the last page of a pass over all that was written. `flatten` is made anew for each restore here, where usually it
- * is made once per image.
+ * The same image as chains of 1, 8 and 64 layers, restored by each engine in one run: from the request to the
+ * first answer and to the last page of a pass over all that was written. `flatten` is made anew for each
+ * restore here, where usually it is made once per image.
  */
 async function chainDepth(context: ScenarioContext): Promise<Facts> {
   // Round 0 warms caches and checks every page; one more for the times, five (`VARVE_ROUNDS=5`) for figures.

@@ -9,8 +9,9 @@ const memoryMib = 32
 const written: Written = { pattern: { start: 1024, count: 300, stride: 7, order: 3 }, seed: 4 }
 
 /**
- * A store where a file cannot have a hole of one page: tmpfs with huge pages has holes of 2 MiB. A Diff there would turn
- * unchanged pages into zeros, and is refused before Firecracker is asked; a base is whole in any case.
+ * A store where a file cannot have a hole of one page: tmpfs with huge pages has holes of 2 MiB.
+ * A Diff there would turn unchanged pages into zeros, and is refused before Firecracker is
+ * asked; a base is whole in any case.
  */
 async function coarseHoles(context: ScenarioContext): Promise<Facts> {
   const mount = context.path('mount')

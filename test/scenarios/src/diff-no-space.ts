@@ -12,8 +12,8 @@ const written = { start: 2000, count: 600, stride: 3, order: 5 }
 const diskBytes = 256 * 4096
 
 /**
- * The disk becomes full in the middle of a Diff. By then Firecracker has read KVM's log, and reading clears it, so that
- * the next Diff is complete only if Firecracker kept what it read.
+ * The disk becomes full in the middle of a Diff. By then Firecracker has read KVM's log, and reading clears
+ * it, so that the next Diff is complete only if Firecracker kept what it read.
  */
 async function noSpace(context: ScenarioContext): Promise<Facts> {
   await using vm = await MicroVm.boot(context, { memoryMib })

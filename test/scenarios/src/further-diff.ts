@@ -8,8 +8,8 @@ const later: Written = { pattern: { start: 2000, count: 700, order: 5 }, seed: 9
 const still: Written = { pattern: { start: 1024, count: 900, order: 3 }, seed: 1 }
 
 /**
- * A clone of three layers, still paused, writes, is captured as a Diff and restored again by `engines`: what KVM logs is what
- * the guest wrote, whoever brought the pages.
+ * A clone of three layers, still paused, writes, is captured as a Diff and restored again by `engines`: what
+ * KVM logs is what the guest wrote, whoever brought the pages.
  */
 export async function furtherDiff(
   context: ScenarioContext,

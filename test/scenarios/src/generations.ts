@@ -11,8 +11,8 @@ const third: Written = { pattern: { start: 6000, count: 400, order: 7 }, seed: 3
 const firstLeft: Written = { pattern: { start: 1024, count: 476 }, seed: 1 }
 
 /**
- * A base alone, restored; a Diff of that clone, restored; a Diff of the clone of the clone, restored by every engine. Each is
- * paused and written again in full: the same image but for named pages.
+ * A base alone, restored; a Diff of that clone, restored; a Diff of the clone of the clone, restored by every
+ * engine. Each is paused and written again in full: the same image but for named pages.
  */
 async function generations(context: ScenarioContext, engine: EngineName): Promise<Facts> {
   {

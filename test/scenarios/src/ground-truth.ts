@@ -38,7 +38,10 @@ const ownPages = pagesWithNames(threeLayersMib * 2 ** 20)
 const strided = { start: 1030, count: 250, stride: 10 }
 const scattered = { ...strided, order: 11 }
 
-/** What the guest is told in a run. In the image of `makeThreeLayers` pages 3324 to 3573 were zeroed, 3624 to 6999 never written. */
+/**
+ * What the guest is told in a run. In the image of `makeThreeLayers` pages 3324 to 3573 were
+ * zeroed, 3624 to 6999 never written.
+ */
 const patterns: Readonly<Record<string, readonly Step[]>> = {
   'sequential reads': [read({ start: 1100, count: 400 })],
   'strided reads': [read(strided)],
@@ -62,7 +65,10 @@ const patterns: Readonly<Record<string, readonly Step[]>> = {
   'data pages zeroed': [{ act: 'zero', pages: { start: 1100, count: 60, stride: 5 } }],
 }
 
-/** How a VM is restored and watched. A recorder that can watch such a VM belongs in `recorders`: it is then held to the truth. */
+/**
+ * How a VM is restored and watched. A recorder that can watch such a VM belongs in
+ * `recorders`: it is then held to the truth.
+ */
 interface Setup {
   readonly name: string
   readonly engine: EngineName
@@ -244,7 +250,8 @@ function judge(
 function checkWritten(setup: Setup, row: GroundTruthRow, untouched: PageSet, what: string): void {
   assert.deepEqual([...pagesOf(untouched)], [], `${what}: a page that nobody touched`)
   if (setup.engine === 'file') assert.ok(row.exact, `${what} is not exact on file memory`)
-  // docs/notes/kvm-dirty-log.md: with Uffd memory KVM on VMX or SVM logs read pages too. Faults do not come from that log.
+  // docs/notes/kvm-dirty-log.md: with Uffd memory KVM on VMX or SVM logs read pages too.
+  // Faults do not come from that log.
   else if (row.recorder === 'faults' || !hardwareVirtualisation())
     assert.equal(row.extra, 0, `${what}: extra pages`)
 }

@@ -19,7 +19,10 @@ interface Image {
   readonly holds: readonly Written[]
 }
 const chain: Image = { ref: 'two', holds: [still] }
-/** `VARVE_KILL_IMAGES=all`: a base alone, a child of a clone, and two regions, too. What is left does not depend on it, so far. */
+/**
+ * `VARVE_KILL_IMAGES=all`: a base alone, a child of a clone, and two regions, too. What is left
+ * does not depend on it, so far.
+ */
 const allImages = process.env.VARVE_KILL_IMAGES === 'all'
 const kills = 5
 /** From before the VMM is there until after the guest runs, as the whole restore took. */
@@ -86,7 +89,10 @@ async function killRestoresOf(
   return { wholeMs: Math.round(wholeMs), outcomes }
 }
 
-/** Restores in a process that is killed after so long, or when it is done. Gives how long the restore took: for ever, if killed. */
+/**
+ * Restores in a process that is killed after so long, or when it is done. Gives how long the
+ * restore took: for ever, if killed.
+ */
 async function untilKilled(
   { runtimeDirectory, store }: ScenarioContext,
   engine: EngineName,

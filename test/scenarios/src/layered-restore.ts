@@ -10,7 +10,10 @@ const area = (start: number, count: number, seed: number): Written => ({
   seed,
 })
 
-/** What the guest must hold at the end: parts of the base overwritten by one, parts of both overwritten by two. */
+/**
+ * What the guest must hold at the end: parts of the base overwritten by one,
+ * parts of both overwritten by two.
+ */
 const kept: readonly Written[] = [
   area(1024, 1000, 1), // base alone
   area(2024, 500, 2), // base, then one
@@ -20,7 +23,10 @@ const kept: readonly Written[] = [
 ]
 const zeroed = { start: 3324, count: 250 }
 
-/** Base (Full) and two Diffs of a guest that overwrites, adds to and zeroes what it wrote before. Gives their tags. */
+/**
+ * Base (Full) and two Diffs of a guest that overwrites, adds to and zeroes what it
+ * wrote before. Gives their tags.
+ */
 export async function makeThreeLayers(
   context: ScenarioContext,
 ): Promise<{ base: string; one: string; two: string }> {

@@ -52,7 +52,9 @@ function traces(pid: number) {
   }
 }
 
-/** A working set's pages are there before the guest runs: shared if they were only read, private if written. */
+/**
+ * A working set's pages are there before the guest runs: shared if they were only read, private if written.
+ */
 async function mappedPrefault(context: ScenarioContext): Promise<Facts> {
   const { two } = await makeThreeLayers(context)
   const { binary, runtimeDirectory, store } = context
@@ -136,7 +138,10 @@ function memoryOf(pid: number): { readonly rssKib: number; readonly anonymousKib
   return { rssKib: kib('Rss'), anonymousKib: kib('Anonymous') }
 }
 
-/** An image of many small runs: from its layers one mapping each, from a flat file, once there is one, hardly any. */
+/**
+ * An image of many small runs: from its layers one mapping each, from a flat file,
+ * once there is one, hardly any.
+ */
 async function mappedScattered(context: ScenarioContext): Promise<Facts> {
   const lower: Written = { pattern: { start: 1024, count: 4000, order: 1 }, seed: 1 }
   const upper: Written = { pattern: { start: 1024, count: 2000, stride: 2, order: 2 }, seed: 2 }
@@ -165,8 +170,8 @@ async function mappedScattered(context: ScenarioContext): Promise<Facts> {
 }
 
 /**
- * Six clones at once, by Firecracker alone (a flat memory file, loaded by hand), by the file engine and by mapped layers: the same
- * work must leave them with about the same memory of their own.
+ * Six clones at once, by Firecracker alone (a flat memory file, loaded by hand), by the file engine and by
+ * mapped layers: the same work must leave them with about the same memory of their own.
  */
 async function mappedClones(context: ScenarioContext): Promise<Facts> {
   const { two } = await makeThreeLayers(context)

@@ -18,7 +18,8 @@ async function pageServerDeath(context: ScenarioContext): Promise<Facts> {
   for (let run = 0; run < deaths; run++) runs.push(await oneDeath(context, two))
   const times = runs.map(({ afterMs }) => afterMs).sort((a, b) => a - b)
   const medianMs = times[deaths >> 1] as number
-  // Emulated machines are several times too slow for the promise; there the order of events is what is checked.
+  // Emulated machines are several times too slow for the promise; there the
+  // order of events is what is checked.
   if (context.lab === 'native')
     assert.ok(medianMs < limitMs, `VMs outlived their page servers by ${times.map(Math.round).join(', ')} ms`)
   return {

@@ -11,7 +11,9 @@ const limitMs = 1000
 /** Enough to see that it works; `VARVE_KILLS=50` for the figures of docs/results/page-server-recovery.md. */
 const defaultKills = 5
 
-/** All pages of the guest that hold its pattern: base alone, base overwritten by one, by two, both, two alone. */
+/**
+ * All pages of the guest that hold its pattern: base alone, base overwritten by one, by two, both, two alone.
+ */
 const areas = [
   { start: 1024, count: 1000, seed: 1 },
   { start: 2024, count: 500, seed: 2 },

@@ -55,7 +55,10 @@ interface Run {
   readonly phasesMs: Readonly<Record<string, number>>
 }
 
-/** The same touches again; then the guest's memory must be the image but for what it was told to write, and named pages. */
+/**
+ * The same touches again; then the guest's memory must be the image but for what it was
+ * told to write, and named pages.
+ */
 async function restoreAhead(context: ScenarioContext, ref: string, mode: PrefetchMode): Promise<Run> {
   const { binary, runtimeDirectory, store } = context
   const { machine, pageServer, report, prefetching } = await restoreMachine(store, ref, {
@@ -93,7 +96,8 @@ async function prefetch(context: ScenarioContext): Promise<Facts> {
   const { base, two } = await makeThreeLayers(context)
   const set = await recordSet(context, two)
   const eager = await restoreAhead(context, two, 'before')
-  // The load itself, and the guest's own code, touch some pages while the set is being installed; nothing else is left to ask for.
+  // The load itself, and the guest's own code, touch some pages while the set is being installed; nothing
+  // else is left to ask for.
   const mayBeDemanded = eager.prefetch.existingPages
   assert.ok(
     eager.faults <= mayBeDemanded + namedPages,

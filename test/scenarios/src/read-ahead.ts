@@ -1,12 +1,17 @@
 import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 
-/** How far the kernel reads around a fault, in KiB: a setting of the block device, copied when a file is opened. */
+/**
+ * How far the kernel reads around a fault, in KiB: a setting of the block
+ * device, copied when a file is opened.
+ */
 export function readAheadKb(path: string): number | null {
   const setting = settingOf(path)
   return setting === undefined ? null : Number(readFileSync(setting, 'latin1'))
 }
 
-/** For everybody on that device, so for a device of one's own only. Root. False if there is no such setting. */
+/**
+ * For everybody on that device, so for a device of one's own only. Root. False if there is no such setting.
+ */
 export function setReadAheadKb(path: string, kb: number): boolean {
   const setting = settingOf(path)
   if (setting === undefined) return false

@@ -50,7 +50,8 @@ const untouched = ofData - touchedPages
 const cases: readonly Case[] = [
   { engine: 'file', prefetch: 'before', cache: 'warm', atMost: untouched },
   { engine: 'file', prefetch: 'concurrent', cache: 'cold', atMost: untouched },
-  // All of it is mapped ahead; that a page was touched shows where it was not to be written, and is a copy now.
+  // All of it is mapped ahead; that a page was touched shows where it was not to
+  // be written, and is a copy now.
   { engine: 'mapped', prefetch: 'before', cache: 'warm', atMost: ofData - touchedReadOnly },
   { engine: 'mapped', prefetch: 'concurrent', cache: 'cold', atMost: ofData - touchedReadOnly },
   { engine: 'paged', prefetch: 'before', cache: 'warm', atMost: ofData },
@@ -105,7 +106,8 @@ async function usage(context: ScenarioContext): Promise<Facts> {
   for (const it of cases) {
     const { engine, prefetch, cache, atMost } = it
     let run = await touch(it)
-    // The kernel may take pages out of its cache at any moment; what is read each of nine times is not the kernel's doing.
+    // The kernel may take pages out of its cache at any moment; what is read each of nine
+    // times is not the kernel's doing.
     for (let again = 0; again < 8 && cache === 'warm' && readSome(run); again++) run = await touch(it)
     const { fetched, before, after } = run
     const what = `${engine}, ${prefetch}, ${cache}: ${JSON.stringify({ before, after })}`
@@ -115,8 +117,8 @@ async function usage(context: ScenarioContext): Promise<Facts> {
     assert.ok(unused.atLeast <= untouched, what)
     if (engine === 'file') assert.equal(unused.atLeast, untouched, what)
     const faults = after.faults.minor + after.faults.major - before.faults.minor - before.faults.major
-    // A page that was put there to be written does not fault again; one that is there to be read does, to be copied. Beside the
-    // guest a thread of the VMM still fetches pages, each with a fault at most.
+    // A page that was put there to be written does not fault again; one that is there to be read does, to be
+    // copied. Beside the guest a thread of the VMM still fetches pages, each with a fault at most.
     const least = { file: touchedPages, mapped: touchedReadOnly, paged: 0 }[engine]
     const most = touchedPages + ownFaults + (engine === 'mapped' && prefetch === 'concurrent' ? ofData : 0)
     assert.ok(faults >= least && faults <= most, `${faults} faults; ${what}`)

@@ -12,8 +12,8 @@ const before: Written = { pattern: { start: 1024, count: 500, order: 3 }, seed: 
 const after: Written = { pattern: { start: 2000, count: 800, order: 5 }, seed: 5 }
 
 /**
- * The store's file system is full, then read-only, at a capture. The VM goes on, the store stays clean, and the next
- * capture holds every page that the failed ones should have.
+ * The store's file system is full, then read-only, at a capture. The VM goes on, the store stays clean, and
+ * the next capture holds every page that the failed ones should have.
  */
 async function storeNoSpace(context: ScenarioContext): Promise<Facts> {
   const mount = context.path('mount')

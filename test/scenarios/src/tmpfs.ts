@@ -2,7 +2,10 @@ import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
 import { onProcessEnd } from 'varve'
 
-/** A small file system for as long as `work` takes. mount(8) exists wherever Linux boots; it needs root, as the jailer does. */
+/**
+ * A small file system for as long as `work` takes. mount(8) exists wherever Linux boots; it
+ * needs root, as the jailer does.
+ */
 export async function withTmpfs<T>(
   directory: string,
   sizeBytes: number,

@@ -5,7 +5,9 @@ import type { Facts, Scenario, ScenarioContext } from './runner/scenario.js'
 
 const memoryMib = 32
 const rounds = 3
-/** Whole pages per round, each round in a place of its own, so that every earlier round can still be checked. */
+/**
+ * Whole pages per round, each round in a place of its own, so that every earlier round can still be checked.
+ */
 const roundPages = 200
 
 interface Workflow {
@@ -20,8 +22,8 @@ const writtenIn = (round: number): Written => ({
 })
 
 /**
- * Rounds of write, pause, Diff, resume. In each pause a Full is taken right after the Diff: nothing ran in between, so
- * the chain composed up to that Diff must equal it in every byte.
+ * Rounds of write, pause, Diff, resume. In each pause a Full is taken right after the Diff: nothing ran in
+ * between, so the chain composed up to that Diff must equal it in every byte.
  */
 async function workflow(context: ScenarioContext, { start, extraPauses }: Workflow): Promise<Facts> {
   const history: Written[] = [writtenIn(0)]
@@ -90,7 +92,8 @@ const scenario = (name: string, claim: string, options: Workflow): Scenario => (
   name,
   claim,
   run: (context) => workflow(context, options),
-  // The one with a boot and extra pauses, and mapped-chain, which captures what was restored, are all of the others.
+  // The one with a boot and extra pauses, and mapped-chain, which captures what was
+  // restored, are all of the others.
   ...(options.extraPauses && options.start === 'boot' ? {} : { nativeIsEnough: true as const }),
 })
 

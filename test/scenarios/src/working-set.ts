@@ -22,9 +22,9 @@ const scattered: Touches = {
 }
 
 /**
- * Present pages from a run on the layers themselves, where the recorder sees single pages; written pages from the Diff
- * after a run on file memory, which is exact on every KVM (docs/notes/kvm-dirty-log.md: with Uffd memory, KVM on VMX or
- * SVM logs a page as written when it is first read). The guest does the same in both.
+ * Present pages from a run on the layers themselves, where the recorder sees single pages; written pages from
+ * the Diff after a run on file memory, which is exact on every KVM (docs/notes/kvm-dirty-log.md: with Uffd
+ * memory, KVM on VMX or SVM logs a page as written when it is first read). The guest does the same in both.
  */
 async function workingSet(context: ScenarioContext): Promise<Facts> {
   const { two } = await makeThreeLayers(context)
@@ -32,7 +32,8 @@ async function workingSet(context: ScenarioContext): Promise<Facts> {
   const flat = await recordRun(context, two, 'file', scattered)
   const { toldPresent, toldWritten, named, inFiles } = layers
   const list = (set: PageSet) => [...pagesOf(set)]
-  // A page that is zero in the image is in no file, so mincore cannot see it read; written, a Diff still shows it.
+  // A page that is zero in the image is in no file, so mincore cannot see it read;
+  // written, a Diff still shows it.
   const visible = intersect(toldPresent, inFiles)
 
   for (const run of [layers, flat]) {

@@ -21,8 +21,9 @@ interface Period {
 }
 
 /**
- * Over pages of all layers (1024 to 3323 and 7000 to 7199), pages that were zeroed (3324 to 3573) and pages that were
- * never written (3624 to 6999). Each period meets pages that earlier ones read, wrote, or left alone.
+ * Over pages of all layers (1024 to 3323 and 7000 to 7199), pages that were zeroed (3324 to
+ * 3573) and pages that were never written (3624 to 6999). Each period meets pages that earlier
+ * ones read, wrote, or left alone.
  */
 const periods: readonly Period[] = [
   {
@@ -48,7 +49,10 @@ const periods: readonly Period[] = [
   { read: [], written: [{ start: 1100, count: 400 }] },
 ]
 
-/** Writes period by period, told by the page server alone, against what the guest was told and what its memory holds. */
+/**
+ * Writes period by period, told by the page server alone, against what the guest was
+ * told and what its memory holds.
+ */
 async function writePeriods(context: ScenarioContext): Promise<Facts> {
   const { two } = await makeThreeLayers(context)
   const { binary, runtimeDirectory, store } = context

@@ -98,8 +98,8 @@ const mutations: readonly Mutation[] = [
 ]
 
 /**
- * One to four mutations of a random seed, the CRC right in 15 of 16. Most seeds are cut to what the parser reads, so
- * that the time goes there and not into the CRC.
+ * One to four mutations of a random seed, the CRC right in 15 of 16. Most seeds are cut to what the parser
+ * reads, so that the time goes there and not into the CRC.
  */
 export function mutate(seeds: readonly Uint8Array[], random: Random): Uint8Array {
   const seed = random.pick(seeds)

@@ -13,9 +13,9 @@ const shellKinds: Partial<Record<ValueKind, string>> = { file: ':file', director
 const mostNames = 1000
 
 /**
- * What could stand for the last of `words` (what was typed of it, or empty), a line each: `NAME`, `NAME<tab>EXPLANATION`, or
- * `:file` or `:directory`, by which the shell adds these. `words` are those after `varve`. Never fails: a shell that
- * completes has no place for an error.
+ * What could stand for the last of `words` (what was typed of it, or empty), a line each: `NAME`,
+ * `NAME<tab>EXPLANATION`, or `:file` or `:directory`, by which the shell adds these. `words` are those after
+ * `varve`. Never fails: a shell that completes has no place for an error.
  */
 export async function candidates(words: readonly string[]): Promise<readonly string[]> {
   try {

@@ -3,7 +3,8 @@ import { candidatesWord } from './candidates-word.js'
 export const shells = ['bash', 'zsh', 'fish'] as const
 export type Shell = (typeof shells)[number]
 
-// Each asks the command itself, so that a script never lists a verb or option that the installed version does not have.
+// Each asks the command itself, so that a script never lists a verb or option that the
+// installed version does not have.
 export const completionScripts: Readonly<Record<Shell, string>> = {
   bash: `_varve() {
   local current=\${COMP_WORDS[COMP_CWORD]} before=() line

@@ -6,9 +6,9 @@ import { recordPagemap } from '../working-set/pagemap-recorder.js'
 import type { RecordedPages } from '../working-set/recording.js'
 
 /**
- * What a VM has touched since it was loaded, by its page tables: pages of its memory file were read, private copies written.
- * The machine should be paused. RECORDER_UNRELIABLE if its memory comes from no file: it was booted here (all of its memory
- * is private), or a page server feeds it.
+ * What a VM has touched since it was loaded, by its page tables: pages of its memory file were read, private
+ * copies written. The machine should be paused. RECORDER_UNRELIABLE if its memory comes from no file: it was
+ * booted here (all of its memory is private), or a page server feeds it.
  */
 export async function touchedSinceLoad(
   { id, identity }: { readonly id: string; readonly identity: ProcessIdentity },

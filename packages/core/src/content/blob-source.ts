@@ -5,8 +5,8 @@ export interface SourceOptions {
 }
 
 /**
- * A place that keeps bytes under their SHA-256: a directory, a registry, a bucket. Blobs never change, so any of them may
- * be cached for ever. Each implementation passes `test/support/blob-source-suite.ts`.
+ * A place that keeps bytes under their SHA-256: a directory, a registry, a bucket. Blobs never change, so any
+ * of them may be cached for ever. Each implementation passes `test/support/blob-source-suite.ts`.
  *
  * Every method may be repeated after a failure. INTERRUPTED once `signal` is aborted.
  */
@@ -18,9 +18,9 @@ export interface BlobSource {
   /** NOT_FOUND. The caller disposes of what it gets. */
   open(digest: Digest, options?: SourceOptions): Promise<OpenBlob>
   /**
-   * All or nothing: a blob is here whole or not at all, also for other processes and after a crash. CHECKSUM_MISMATCH if
-   * the content has another digest or size: then nothing has changed. A blob that is here already stays, and `content`
-   * may be left unread.
+   * All or nothing: a blob is here whole or not at all, also for other processes and after a crash.
+   * CHECKSUM_MISMATCH if the content has another digest or size: then nothing has changed. A blob that is
+   * here already stays, and `content` may be left unread.
    */
   put(blob: BlobToPut, content: BlobContent, options?: SourceOptions): Promise<void>
   /** In no order. Blobs that come or go meanwhile may be in it or not. */
@@ -44,8 +44,9 @@ export type BlobContent = AsyncIterable<Uint8Array> | Iterable<Uint8Array>
 export interface OpenBlob extends AsyncDisposable {
   readonly sizeBytes: number
   /**
-   * Exactly these bytes, never fewer and never zeros in place of missing ones. INVALID_ARGUMENT if the range is not within
-   * the blob. The bytes are not compared with the digest: who reads a part trusts the place, or checks it by other means.
+   * Exactly these bytes, never fewer and never zeros in place of missing ones. INVALID_ARGUMENT if the range
+   * is not within the blob. The bytes are not compared with the digest: who reads a part trusts the place, or
+   * checks it by other means.
    */
   read(range: ByteRange, options?: SourceOptions): Promise<Uint8Array>
 }

@@ -5,8 +5,8 @@ import type { BlobContent, BlobToPut, SourceOptions } from './blob-source.js'
 import { digestOf } from './descriptors.js'
 
 /**
- * Passes the pieces of `content` on, and throws at its end if it was not the blob. The caller must then throw away what it
- * has taken. More bytes than `sizeBytes` are never passed on.
+ * Passes the pieces of `content` on, and throws at its end if it was not the blob. The caller must then throw
+ * away what it has taken. More bytes than `sizeBytes` are never passed on.
  */
 export async function* checkedContent(
   { digest, sizeBytes }: BlobToPut,

@@ -4,7 +4,9 @@ import { readSmallFile } from '../sys/small-file.js'
 /** Levels of nesting; what Varve writes has six at most. */
 const maxDepth = 32
 
-/** A JSON file that anybody may have written: a regular file, bounded before it is read, UTF-8, not too deep. */
+/**
+ * A JSON file that anybody may have written: a regular file, bounded before it is read, UTF-8, not too deep.
+ */
 export function readJsonFile(path: string, maxBytes: number): unknown {
   return parseJson(readSmallFile(path, maxBytes), path)
 }

@@ -13,9 +13,9 @@ export interface Reference {
 }
 
 /**
- * The names of a place that keeps snapshots: what changes there, where blobs do not. A change is one step that
- * only one of several writers can win, so no lock is held between reading and writing. Each implementation
- * passes `test/support/ref-source-suite.ts`.
+ * The names of a place that keeps snapshots: what changes there, where blobs do not. A change is one step
+ * that only one of several writers can win, so no lock is held between reading and writing. Each
+ * implementation passes `test/support/ref-source-suite.ts`.
  *
  * INVALID_ARGUMENT for a name that is none. INTERRUPTED once `signal` is aborted.
  */
@@ -25,10 +25,10 @@ export interface RefSource {
   /** Undefined if the name means nothing. */
   read(name: string, options?: SourceOptions): Promise<Descriptor | undefined>
   /**
-   * Lets the name mean `next` (null: nothing) if it means `expected` (null: nothing) at that moment. False if it
-   * does not: then nothing has changed, and the caller reads again. NOT_FOUND if the blob of `next` is not in
-   * the place; blobs come before what names them. INVALID_ARGUMENT if `next` is not the manifest of a
-   * snapshot.
+   * Lets the name mean `next` (null: nothing) if it means `expected` (null: nothing) at that moment.
+   * False if it does not: then nothing has changed, and the caller reads again. NOT_FOUND if the blob
+   * of `next` is not in the place; blobs come before what names them. INVALID_ARGUMENT if `next` is
+   * not the manifest of a snapshot.
    */
   compareAndSet(
     name: string,

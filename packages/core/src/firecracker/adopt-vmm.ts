@@ -6,7 +6,9 @@ import { hostFiles, jailFiles } from './vmm-files.js'
 import { vmmPaths } from './vmm-paths.js'
 import type { VmmProcess } from './vmm-process.js'
 
-/** Adopted processes are not our children, so their end is polled; 5 ms is far below what a person notices. */
+/**
+ * Adopted processes are not our children, so their end is polled; 5 ms is far below what a person notices.
+ */
 const pollMs = 5
 
 /** A VMM that another process started, found again by its identity. */

@@ -1,9 +1,10 @@
 import { type Availability, type FirecrackerVersion, requireAvailable } from './version.js'
 
 /**
- * First (and last) versions of calls and fields that not every supported release has. Keys are `METHOD /path` for a
- * whole call and `METHOD /path field` for one field; ids in paths are written `{id}`, nested fields with dots.
- * What is not listed exists in every supported version. Source: Firecracker's swagger file and changelog per tag.
+ * First (and last) versions of calls and fields that not every supported release has. Keys are `METHOD
+ * /path` for a whole call and `METHOD /path field` for one field; ids in paths are written `{id}`,
+ * nested fields with dots. What is not listed exists in every supported version. Source: Firecracker's
+ * swagger file and changelog per tag.
  */
 export const apiAvailability: Readonly<Record<string, Availability>> = {
   'PUT /snapshot/load track_dirty_pages': { since: ['1.13.0'] },
@@ -32,7 +33,10 @@ export const apiAvailability: Readonly<Record<string, Availability>> = {
 
 /** Things that are not one call or field but differ by version all the same. */
 export const featureAvailability = {
-  /** A Diff without track_dirty_pages (pages then come from mincore, see docs/how-firecracker-snapshots-work.md). */
+  /**
+   * A Diff without track_dirty_pages (pages then come from mincore, see
+   * docs/how-firecracker-snapshots-work.md).
+   */
   untrackedDiff: { since: ['1.13.0'] },
   /** --enable-pci on the command line. */
   enablePci: { since: ['1.13.0'] },

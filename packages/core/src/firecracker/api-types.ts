@@ -1,6 +1,6 @@
 /**
- * Bodies of Firecracker's HTTP API, hand-written from its documentation; names are Firecracker's own, units are in
- * the names. What exists from which version on is data in `api-availability.ts`, not in the types.
+ * Bodies of Firecracker's HTTP API, hand-written from its documentation; names are Firecracker's own, units
+ * are in the names. What exists from which version on is data in `api-availability.ts`, not in the types.
  */
 
 export interface TokenBucket {
@@ -155,7 +155,9 @@ export interface SnapshotLoad {
   readonly clock_realtime?: boolean
 }
 
-/** GET /vm/config: what is there depends on the version, so only the parts a snapshot tool reads are typed. */
+/**
+ * GET /vm/config: what is there depends on the version, so only the parts a snapshot tool reads are typed.
+ */
 export interface FullVmConfiguration {
   readonly 'machine-config': MachineConfiguration
   readonly drives?: readonly Drive[]

@@ -7,12 +7,15 @@ import {
   isAvailable,
 } from './version.js'
 
-/** In these releases a Diff of a guest with more than one memory slot holds wrong pages (mended in 1.14.2 and 1.15.0). */
+/**
+ * In these releases a Diff of a guest with more than one memory slot holds wrong pages
+ * (mended in 1.14.2 and 1.15.0).
+ */
 const slotBug: Availability = { since: ['1.14.0'], until: '1.14.2' }
 
 /**
- * What a guest's first memory region holds at most; the rest goes into a second one, which is a second slot. From 1.13:
- * x86_64 leaves out 3 to 4 GiB; aarch64 begins at 2 GiB and leaves out 256 to 512 GiB.
+ * What a guest's first memory region holds at most; the rest goes into a second one, which is a second slot.
+ * From 1.13: x86_64 leaves out 3 to 4 GiB; aarch64 begins at 2 GiB and leaves out 256 to 512 GiB.
  */
 const firstRegionMib: Readonly<Record<string, number>> = { x64: 3 * 1024, arm64: 254 * 1024 }
 
@@ -23,8 +26,8 @@ export function hasSlotBug(version: FirecrackerVersion): boolean {
 
 /**
  * Throws VERSION_UNSUPPORTED if this Firecracker would write a wrong Diff of a guest with this configuration
- * (`GET /vm/config`, which shows hotpluggable memory after a load too). Regions that were split in the state file
- * before a load are not to be seen there.
+ * (`GET /vm/config`, which shows hotpluggable memory after a load too). Regions that were split in the state
+ * file before a load are not to be seen there.
  */
 export function assertDiffSafe(
   version: FirecrackerVersion,

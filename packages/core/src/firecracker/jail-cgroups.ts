@@ -3,8 +3,9 @@ import { join } from 'node:path'
 import { sleepInThread } from '../sys/file-lock.js'
 
 /**
- * The directories of the cgroups that the jailer made for a VMM; it leaves their removal to others. They end in the
- * machine's id (cgroups(7): /proc/PID/cgroup has `hierarchy:controllers:path`, no controllers for version 2).
+ * The directories of the cgroups that the jailer made for a VMM; it leaves their removal to
+ * others. They end in the machine's id (cgroups(7): /proc/PID/cgroup has
+ * `hierarchy:controllers:path`, no controllers for version 2).
  */
 export function jailCgroups(pid: number, id: string): string[] {
   const mounts = readFileSync('/proc/mounts', 'utf8')

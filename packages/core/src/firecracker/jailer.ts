@@ -46,8 +46,8 @@ export function jailerCommand(
 }
 
 /**
- * Makes a jail's folder and its root, which the jail's user owns. An existing one is ALREADY_EXISTS: it belongs to
- * another machine, or was filled by one that is not to be trusted.
+ * Makes a jail's folder and its root, which the jail's user owns. An existing one is ALREADY_EXISTS: it
+ * belongs to another machine, or was filled by one that is not to be trusted.
  */
 export function makeJail(root: string, jailer: JailerOptions): void {
   mkdirSync(dirname(dirname(root)), { recursive: true, mode: 0o700 })

@@ -23,13 +23,16 @@ export interface LaunchOptions {
   /** Called as soon as the process exists, to put it on record; what it throws ends the launch. */
   readonly onSpawn?: (process: VmmProcess) => void
   readonly signal?: AbortSignal | undefined
-  /** How long the API socket may take to answer. Usually 10 ms; a loaded TCG host needs seconds. Default 30,000. */
+  /**
+   * How long the API socket may take to answer. Usually 10 ms; a loaded TCG host
+   * needs seconds. Default 30,000.
+   */
   readonly startTimeoutMs?: number
 }
 
 /**
- * Starts Firecracker in `directory` and waits until its API answers. On any failure nothing is left running, nor a
- * jail; what is in `directory` is the caller's to remove.
+ * Starts Firecracker in `directory` and waits until its API answers. On any failure nothing is left running,
+ * nor a jail; what is in `directory` is the caller's to remove.
  */
 export async function launchVmm(options: LaunchOptions): Promise<{ process: VmmProcess; api: ApiClient }> {
   const { binary, id, directory, jailer, signal, startTimeoutMs: timeoutMs = 30_000 } = options
@@ -88,14 +91,15 @@ function spawnVmm(file: string, args: readonly string[], paths: VmmPaths, option
       // The lock goes with the descriptor: once ours is closed, the VMM alone has it, until it ends.
       openLocked(paths.standardError, O_WRONLY | O_CREAT | O_APPEND),
     ] as const
-    // A session of its own: Ctrl-C in the terminal must not kill the VMM before Varve has stopped it properly.
+    // A session of its own: Ctrl-C in the terminal must not kill the VMM before
+    // Varve has stopped it properly.
     return spawnProcess({
       file,
       args,
       directory: options.directory,
       stdio,
-      // Firecracker leaves the modes of its files to the umask, and it writes guest memory into directories of
-      // the caller's choice.
+      // Firecracker leaves the modes of its files to the umask, and it writes guest memory into
+      // directories of the caller's choice.
       umask: 0o077,
     })
   } finally {

@@ -25,8 +25,9 @@ export function compareFirecrackerVersions(a: FirecrackerVersion, b: Firecracker
 }
 
 /**
- * When something exists in Firecracker. `since` lists first versions in ascending order: the last one holds for every
- * later release, an earlier one only within its own minor series (a back-port). `until` is the first version without it.
+ * When something exists in Firecracker. `since` lists first versions in ascending order: the last one holds
+ * for every later release, an earlier one only within its own minor series (a back-port). `until` is the
+ * first version without it.
  */
 export interface Availability {
   readonly since: readonly string[]
@@ -66,5 +67,8 @@ export function requireAvailable(
   )
 }
 
-/** Oldest and newest release whose interface was checked against its source and, where marked so, by running it. */
+/**
+ * Oldest and newest release whose interface was checked against its source and,
+ * where marked so, by running it.
+ */
 export const supportedVersions = { oldest: '1.10.1', newest: '1.16.1' } as const

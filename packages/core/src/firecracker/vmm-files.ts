@@ -12,8 +12,9 @@ export interface FileOptions {
 }
 
 /**
- * How a host file comes into Firecracker's working directory. `shared`: what Firecracker writes goes to the very file.
- * `read-only`: shared if that can be, else a copy. `copy`: a private copy, which goes with the directory.
+ * How a host file comes into Firecracker's working directory. `shared`: what Firecracker writes
+ * goes to the very file. `read-only`: shared if that can be, else a copy. `copy`: a private copy,
+ * which goes with the directory.
  */
 export type Placement = 'shared' | 'read-only' | 'copy'
 
@@ -30,13 +31,14 @@ export interface VmmFiles {
   /** Where Firecracker writes a new file; `commit` moves it to `hostPath`, `discard` drops it. */
   output(hostPath: string): { readonly vmmPath: string; commit(): Promise<void>; discard(): void }
   /**
-   * A file name in Firecracker's working directory: as the host and as Firecracker name it. Relative in a jail too, so
-   * that a snapshot which names it can be restored with or without one.
+   * A file name in Firecracker's working directory: as the host and as Firecracker name it. Relative in a
+   * jail too, so that a snapshot which names it can be restored with or without one.
    */
   local(name: string): { readonly hostPath: string; readonly vmmPath: string }
   /**
-   * Makes a regular host file (or block device, unless copied or in a jail) be there under `local(name)`. Errors:
-   * NOT_FOUND, PATH_INVALID (the file cannot be shared with a jail), ALREADY_EXISTS (the name), those of copyWithHoles.
+   * Makes a regular host file (or block device, unless copied or in a jail) be there under
+   * `local(name)`. Errors: NOT_FOUND, PATH_INVALID (the file cannot be shared with a jail),
+   * ALREADY_EXISTS (the name), those of copyWithHoles.
    */
   place(name: string, hostPath: string, how: Placement, options?: FileOptions): Promise<void>
   /**

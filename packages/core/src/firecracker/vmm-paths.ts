@@ -13,7 +13,10 @@ export interface VmmPaths {
   readonly log: string
 }
 
-/** Names as Firecracker is told them: relative to its working directory, which is the VM's own (or the jail's root). */
+/**
+ * Names as Firecracker is told them: relative to its working directory, which is the
+ * VM's own (or the jail's root).
+ */
 export const apiSocketName = 'api.sock'
 export const logName = 'firecracker.log'
 

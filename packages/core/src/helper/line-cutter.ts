@@ -1,8 +1,8 @@
 import { VarveError } from '../errors.js'
 
 /**
- * Cuts a stream of text into lines, of which each is one JSON value. Helpers and their callers talk in such lines, over
- * pipes and Unix sockets.
+ * Cuts a stream of text into lines, of which each is one JSON value. Helpers and their callers talk in such
+ * lines, over pipes and Unix sockets.
  */
 export class LineCutter {
   readonly #maxLength: number
@@ -14,7 +14,9 @@ export class LineCutter {
     this.#maxLength = maxLength
   }
 
-  /** The lines that end in `text`, without their line feeds. FORMAT_INVALID if a line is longer than allowed. */
+  /**
+   * The lines that end in `text`, without their line feeds. FORMAT_INVALID if a line is longer than allowed.
+   */
   cut(text: string): string[] {
     const lines: string[] = []
     let start = 0

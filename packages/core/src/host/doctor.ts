@@ -24,7 +24,10 @@ export interface HostCheck {
   readonly remedy?: string
 }
 
-/** What this host can do for Varve, one check after another. Runs `firecracker --version` and leaves nothing behind. */
+/**
+ * What this host can do for Varve, one check after another. Runs `firecracker
+ * --version` and leaves nothing behind.
+ */
 export async function checkHost(
   options: FindBinaryOptions & { readonly directory?: string } = {},
 ): Promise<HostCheck[]> {
@@ -113,8 +116,8 @@ function checkKvm(): HostCheck {
 }
 
 /**
- * Whether KVM here runs guest code in hardware. Software KVM (kvm-pvm) offers the same device but emulates privileged
- * code, and a Linux kernel does not get through its boot on it. aarch64 has no such software KVM.
+ * Whether KVM here runs guest code in hardware. Software KVM (kvm-pvm) offers the same device but emulates
+ * privileged code, and a Linux kernel does not get through its boot on it. aarch64 has no such software KVM.
  */
 export function hardwareVirtualisation(cpuinfo = read('/proc/cpuinfo') ?? ''): boolean {
   if (process.arch !== 'x64') return true
@@ -190,7 +193,9 @@ function checkMemory(): HostCheck {
   }
 }
 
-/** How this host's KVM logs written pages; docs/how-firecracker-snapshots-work.md explains what each means. */
+/**
+ * How this host's KVM logs written pages; docs/how-firecracker-snapshots-work.md explains what each means.
+ */
 function checkDirtyLogging(): HostCheck {
   const pml = read('/sys/module/kvm_intel/parameters/pml')?.trim()
   const split = read('/sys/module/kvm/parameters/eager_page_split')?.trim()

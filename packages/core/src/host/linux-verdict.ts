@@ -3,8 +3,8 @@ import { join } from 'node:path'
 import { cacheDirectory } from '../cache-directory.js'
 
 /**
- * Whether a Linux guest gets through its boot on this host's KVM, as found by trying (the lab does), and remembered
- * until the host reboots: trying costs seconds.
+ * Whether a Linux guest gets through its boot on this host's KVM, as found by trying (the lab does), and
+ * remembered until the host reboots: trying costs seconds.
  */
 export interface LinuxVerdict {
   readonly linuxBoots: boolean

@@ -2,7 +2,9 @@ import { pageSizeBytes } from '../memory/units.js'
 import { type WritableFile, writeAt } from '../sys/mutations.js'
 import { type MemoryFile, readPages } from './memory-file.js'
 
-/** 1 MiB: long enough that calls cost nothing next to copying, short enough for the CPU's second-level cache. */
+/**
+ * 1 MiB: long enough that calls cost nothing next to copying, short enough for the CPU's second-level cache.
+ */
 const bufferPages = 256
 
 /** Reads pieces of other files and writes those that are neighbours in the new file with one call. */

@@ -21,8 +21,8 @@ export function composeExtentMap(layers: readonly LayerIndex[]): ExtentMap {
 }
 
 /**
- * The image of a child from the image of its parent and the child's own layer: the cost is the runs of those two,
- * whatever lies below. `source` is what the map names the layer by.
+ * The image of a child from the image of its parent and the child's own layer: the cost is the runs of those
+ * two, whatever lies below. `source` is what the map names the layer by.
  */
 export function stackLayer(parent: ExtentMap, layer: LayerIndex, source: number): ExtentMap {
   if (layer.pages !== parent.pages)

@@ -43,7 +43,10 @@ let serial = 0
 const fresh = (name: string) => join(directory, `${name}-${serial++}`)
 const idOf = (level: number) => (level + 1).toString(16).padStart(32, '0')
 
-/** What a memory file holds in each page: undefined a hole, 0 zero data, else what its first word and the rest say. */
+/**
+ * What a memory file holds in each page: undefined a hole, 0 zero data, else what
+ * its first word and the rest say.
+ */
 type Plan = readonly (number | undefined)[]
 const plan = fc.array(fc.constantFrom(undefined, undefined, undefined, 0, 1, 2, 3), {
   minLength: pages,
@@ -456,7 +459,8 @@ describe('whatever happens', () => {
     for (const work of works(false)) await verifyLayer(await work())
   })
 
-  // 1,400 pages are more than it holds. Mounting needs root. Elsewhere this is said, not passed over in silence.
+  // 1,400 pages are more than it holds. Mounting needs root. Elsewhere this is
+  // said, not passed over in silence.
   const isRoot = process.getuid?.() === 0
   if (!isRoot)
     console.error('NOT RUN: "a full file system leaves nothing": it mounts a tmpfs, which needs root')

@@ -20,7 +20,10 @@ let serial = 0
 const fresh = (name: string) => join(directory, `${name}-${serial++}`)
 
 describe('copyPages', () => {
-  /** Runs of all lengths from two flat files and a packed one, so that stretches, overlays and gaps of every kind occur. */
+  /**
+   * Runs of all lengths from two flat files and a packed one, so that stretches,
+   * overlays and gaps of every kind occur.
+   */
   const runs = fc.array(
     fc.tuple(
       fc.oneof(fc.integer({ min: 1, max: 12 }), fc.integer({ min: 13, max: 700 })),

@@ -16,7 +16,10 @@ export interface CopyReport {
   /** The one method, 'mixed', or 'none' if there was no data. */
   readonly method: CopyMethod | 'mixed' | 'none'
   readonly pagesBy: Readonly<Record<CopyMethod, number>>
-  /** Bytes whose blocks are shared with the sources: what FICLONERANGE brought. They need no space of their own. */
+  /**
+   * Bytes whose blocks are shared with the sources: what FICLONERANGE brought.
+   * They need no space of their own.
+   */
   readonly sharedBytes: number
 }
 
@@ -27,24 +30,25 @@ export interface CopyOptions {
 }
 
 /**
- * A clone costs about 20 µs however long it is (XFS), a page that is read, written and synced about 2.5 µs. Where a
- * window's pieces are shorter than this on average they are read and written. Cloning is already slower for pieces of up
- * to some eight pages, but shares their blocks, and never takes more than two or three times as long.
+ * A clone costs about 20 µs however long it is (XFS), a page that is read, written and synced about 2.5
+ * µs. Where a window's pieces are shorter than this on average they are read and written. Cloning is
+ * already slower for pieces of up to some eight pages, but shares their blocks, and never takes more
+ * than two or three times as long.
  */
 const worthCloningPages = 2
 
 /**
- * A piece up to this long that lies within a long stretch of another file is copied over that stretch, which saves
- * breaking the stretch's one large copy_file_range into three calls.
+ * A piece up to this long that lies within a long stretch of another file is copied over that stretch, which
+ * saves breaking the stretch's one large copy_file_range into three calls.
  */
 const overlayPages = 8
 
 /**
- * Fills a new file with pages of other files: page p of the file is what `content` says of p, and its zero runs become
- * holes. For each source file the best that the pair of file systems can do is found out by trying: sharing blocks
- * (FICLONERANGE), copying in the kernel (copy_file_range), reading and writing; short pieces are always read and
- * written. What is written is synced while more
- * is copied; the caller syncs at the end.
+ * Fills a new file with pages of other files: page p of the file is what `content` says of p, and
+ * its zero runs become holes. For each source file the best that the pair of file systems can do is
+ * found out by trying: sharing blocks (FICLONERANGE), copying in the kernel (copy_file_range),
+ * reading and writing; short pieces are always read and written. What is written is synced while
+ * more is copied; the caller syncs at the end.
  */
 export async function copyPages(
   content: ExtentMap,
@@ -91,7 +95,10 @@ class Copier {
     this.#writer = new CoalescingWriter(out)
   }
 
-  /** The long pieces first, then the short ones, some of them over a stretch that was copied through below them. */
+  /**
+   * The long pieces first, then the short ones, some of them over a stretch that
+   * was copied through below them.
+   */
   async copyWindow(window: readonly CopyPiece[]): Promise<void> {
     const coarse = window.length * worthCloningPages <= window.reduce((sum, { count }) => sum + count, 0)
     const short: CopyPiece[] = []
@@ -122,8 +129,9 @@ class Copier {
   }
 
   /**
-   * Pieces that continue each other in one source, but for gaps that short pieces fill, are copied in one call, gaps
-   * and all. What a call does not do (a short piece, or a pair of file systems that cannot) goes to `short`.
+   * Pieces that continue each other in one source, but for gaps that short pieces fill, are
+   * copied in one call, gaps and all. What a call does not do (a short piece, or a pair of file
+   * systems that cannot) goes to `short`.
    */
   #copyStretches(pieces: readonly CopyPiece[], short: CopyPiece[]): void {
     let stretch: { source: number; sourcePage: number; page: number; end: number; pages: number } | undefined

@@ -8,10 +8,15 @@ export interface CopyPiece {
   readonly sourcePage: number
 }
 
-/** 4 MiB of the new file: a call of a few milliseconds, and a stretch short enough to decide for by its pieces. */
+/**
+ * 4 MiB of the new file: a call of a few milliseconds, and a stretch short
+ * enough to decide for by its pieces.
+ */
 const windowPages = 1024
 
-/** The data runs of a map, cut at every 4 MiB of the new file; windows without data are left out. Ascending. */
+/**
+ * The data runs of a map, cut at every 4 MiB of the new file; windows without data are left out. Ascending.
+ */
 export function* windowsOf({ starts, counts, sources, sourcePages }: ExtentMap): Generator<CopyPiece[]> {
   let window: CopyPiece[] = []
   let end = windowPages

@@ -4,8 +4,8 @@ import { syncFile, type WritableFile } from '../sys/mutations.js'
 const pagesPerSync = 16_384
 
 /**
- * Syncs a file now and then while it is being written, in the background, one sync at a time: the disk works while this
- * thread copies, and the sync at the end finds little left to do.
+ * Syncs a file now and then while it is being written, in the background, one sync at a time: the disk works
+ * while this thread copies, and the sync at the end finds little left to do.
  */
 export class EarlySync implements AsyncDisposable {
   readonly #file: WritableFile
@@ -34,8 +34,8 @@ export class EarlySync implements AsyncDisposable {
   }
 
   /**
-   * Waits for a sync that is running, and throws what one failed with: fsync(2) tells of a failed write once, and the
-   * next sync would not know of it.
+   * Waits for a sync that is running, and throws what one failed with: fsync(2) tells of a failed write once,
+   * and the next sync would not know of it.
    */
   async finish(): Promise<void> {
     await this.#running

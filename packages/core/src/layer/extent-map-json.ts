@@ -4,8 +4,9 @@ import { type ExtentMap, maxLayers, zeroSource } from './extent-map.js'
 import { ExtentMapBuilder } from './extent-map-builder.js'
 
 /**
- * An extent map as JSON. `runs` is `[count, source, sourcePage, …]`, from page 0 on without a gap: where a run starts
- * follows from the counts before it. `source` is a layer index, or -1 for zero, with source page 0.
+ * An extent map as JSON. `runs` is `[count, source, sourcePage, …]`, from page 0 on without
+ * a gap: where a run starts follows from the counts before it. `source` is a layer index, or
+ * -1 for zero, with source page 0.
  */
 export interface ExtentMapJson {
   readonly pages: number
@@ -23,8 +24,8 @@ export function extentMapToJson(map: ExtentMap): ExtentMapJson {
 }
 
 /**
- * Reads what `extentMapToJson` wrote; the value may come from anybody. `layerPages` holds the page count of each
- * layer file: no run may reach behind its layer. Anything else is FORMAT_INVALID.
+ * Reads what `extentMapToJson` wrote; the value may come from anybody. `layerPages` holds the page count of
+ * each layer file: no run may reach behind its layer. Anything else is FORMAT_INVALID.
  */
 export function extentMapFromJson(value: unknown, layerPages: readonly number[]): ExtentMap {
   const { pages, runs } = (value ?? {}) as Partial<Record<keyof ExtentMapJson, unknown>>

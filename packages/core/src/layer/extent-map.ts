@@ -9,8 +9,9 @@ export const zeroSource = -1
 export const maxLayers = 1024
 
 /**
- * An image: where each of its pages comes from. Runs are sorted, cover [0, pages) without a gap, and neighbours that
- * could be one run are one run, so that a lookup costs log2(runs) however many layers were stacked.
+ * An image: where each of its pages comes from. Runs are sorted, cover [0, pages) without a
+ * gap, and neighbours that could be one run are one run, so that a lookup costs log2(runs)
+ * however many layers were stacked.
  *
  * ```
  * starts[i], counts[i]   pages of the image
@@ -57,8 +58,8 @@ export function pagesFrom(map: ExtentMap, source: number): PageSet {
 }
 
 /**
- * The pages of the image that a set of pages of one layer's file stands for: a layer page that a later layer has
- * replaced stands for none.
+ * The pages of the image that a set of pages of one layer's file stands for: a layer page that a later layer
+ * has replaced stands for none.
  */
 export function imagePages(map: ExtentMap, source: number, layerPages: PageSet): PageSet {
   if (layerPages.pages === 0 || source === zeroSource) return emptyPageSet

@@ -14,8 +14,8 @@ export interface FlattenResult extends CopyReport {
 }
 
 /**
- * Writes an image as one flat, sparse memory file that Firecracker's File backend takes: page p at p × 4096, zero runs
- * as holes. A new file (0600), whole or not there at all; the layers are only read.
+ * Writes an image as one flat, sparse memory file that Firecracker's File backend takes: page p at p × 4096,
+ * zero runs as holes. A new file (0600), whole or not there at all; the layers are only read.
  */
 export async function flatten(
   image: Image,

@@ -22,7 +22,9 @@ export interface OpenImage extends ImageLayers {
   read(page: number, buffer: Buffer): Promise<void>
 }
 
-/** Opens what an image's pages come from. In a plain memory file a hole is a run of zeros, and is not read. */
+/**
+ * Opens what an image's pages come from. In a plain memory file a hole is a run of zeros, and is not read.
+ */
 export async function openImage(source: ImageSource): Promise<OpenImage> {
   if (typeof source !== 'string') return openWith(source.map, await openImageLayers(source))
   const file = await openMemoryFile(source)
@@ -69,7 +71,10 @@ export interface ImageLayers extends AsyncDisposable {
   layer(index: number): MemoryFile
 }
 
-/** Opens the layer files that the map takes pages from, each with the size its layer says; the others stay closed. */
+/**
+ * Opens the layer files that the map takes pages from, each with the size its
+ * layer says; the others stay closed.
+ */
 export async function openImageLayers({ map, files: layers }: Image): Promise<ImageLayers> {
   const files = new Map<number, MemoryFile>()
   const close = async () => {

@@ -11,7 +11,9 @@ import { turnTaker } from './take-turns.js'
 import { throwIfAborted } from './throw-if-aborted.js'
 import { isZeroPage } from './zero-pages.js'
 
-/** Pages a read: 2 MiB, large enough for full disk speed, small enough for the CPU's cache and a prompt abort. */
+/**
+ * Pages a read: 2 MiB, large enough for full disk speed, small enough for the CPU's cache and a prompt abort.
+ */
 const readChunkPages = 512
 
 export interface IndexOptions {
@@ -20,7 +22,10 @@ export interface IndexOptions {
   readonly signal?: AbortSignal | undefined
   /** Pages looked at so far; holes are not looked at. */
   readonly onProgress?: ((scannedPages: number) => void) | undefined
-  /** Gets the bytes of the data pages, in file order, one buffer after the other; they are overwritten afterwards. */
+  /**
+   * Gets the bytes of the data pages, in file order, one buffer after the other;
+   * they are overwritten afterwards.
+   */
   readonly onData?: ((pages: Buffer) => void) | undefined
 }
 
@@ -31,8 +36,9 @@ export interface IndexedMemoryFile {
 }
 
 /**
- * Finds out what a memory file says of each page, as Firecracker wrote it. Data extents (SEEK_DATA) are read once; those
- * pages that are all zero become zero, the others data. The file is only read, and must not change meanwhile.
+ * Finds out what a memory file says of each page, as Firecracker wrote it. Data extents (SEEK_DATA)
+ * are read once; those pages that are all zero become zero, the others data. The file is only read,
+ * and must not change meanwhile.
  */
 export async function indexMemoryFile(
   path: string,
@@ -76,7 +82,10 @@ export async function indexMemoryFile(
   return { index: flatIndex(file.pages, dataPages, zeroPages), checksums: checksums.finish() }
 }
 
-/** A base may have its extents rounded outwards (a hole is zero anyway); in a diff that would hide the parent's pages. */
+/**
+ * A base may have its extents rounded outwards (a hole is zero anyway); in a diff that
+ * would hide the parent's pages.
+ */
 function pagesOfExtent(
   { startBytes, endBytes }: ByteExtent,
   file: MemoryFile,
@@ -92,8 +101,9 @@ function pagesOfExtent(
 }
 
 /**
- * Refuses a directory whose files cannot have a hole of one page. Call it before a Diff is taken there: with larger
- * blocks, unwritten pages next to written ones come back as zero data, and afterwards they cannot be told apart.
+ * Refuses a directory whose files cannot have a hole of one page. Call it before a Diff is taken
+ * there: with larger blocks, unwritten pages next to written ones come back as zero data, and
+ * afterwards they cannot be told apart.
  */
 export function assertFinePages(directory: string): void {
   const bytes = holeGranularityBytes(directory)

@@ -42,8 +42,8 @@ export interface SealOptions {
 }
 
 /**
- * Makes a flat layer of a memory file that Firecracker wrote: indexes it, gives back the space of zero pages, appends the
- * footer, then syncs. A file with a second name is refused, because another program may use it.
+ * Makes a flat layer of a memory file that Firecracker wrote: indexes it, gives back the space of zero pages,
+ * appends the footer, then syncs. A file with a second name is refused, because another program may use it.
  */
 export async function sealLayer(path: string, options: SealOptions): Promise<Layer> {
   const { image, parent, signal, onProgress } = options
@@ -79,8 +79,9 @@ function punchZeroPages(file: WritableFile, { starts, counts, storedPages }: Lay
 }
 
 /**
- * Makes a packed layer of a memory file, as a new file, in one pass over its data: what a sparse Diff costs to keep, hash and
- * send then depends on its data alone, not on the guest's size. The memory file is only read.
+ * Makes a packed layer of a memory file, as a new file, in one pass over its data: what a
+ * sparse Diff costs to keep, hash and send then depends on its data alone, not on the guest's
+ * size. The memory file is only read.
  */
 export async function sealPacked(
   path: string,
@@ -128,7 +129,10 @@ export function appendFooter(file: WritableFile, footer: LayerFooter): Layer {
   }
 }
 
-/** Reads and checks a layer's footer, not its pages. FORMAT_INVALID, FORMAT_UNSUPPORTED and CHECKSUM_MISMATCH name the byte. */
+/**
+ * Reads and checks a layer's footer, not its pages. FORMAT_INVALID, FORMAT_UNSUPPORTED and
+ * CHECKSUM_MISMATCH name the byte.
+ */
 export async function readLayer(
   path: string,
   { signal }: { readonly signal?: AbortSignal | undefined } = {},
@@ -156,9 +160,9 @@ export interface VerifyOptions {
 }
 
 /**
- * Reads every data page and compares with the checksums; of a flat base also that what is not data reads as zero, as
- * Firecracker would read it so. The first difference is CHECKSUM_MISMATCH, with its `offset` in the file in `details`:
- * the byte for a page that should be zero, the begin of the chunk for data.
+ * Reads every data page and compares with the checksums; of a flat base also that what is not data reads as
+ * zero, as Firecracker would read it so. The first difference is CHECKSUM_MISMATCH, with its `offset` in the
+ * file in `details`: the byte for a page that should be zero, the begin of the chunk for data.
  */
 export async function verifyLayer(layer: Layer, { signal, onProgress }: VerifyOptions = {}): Promise<void> {
   await using handle = await openRegular(layer.path)

@@ -78,8 +78,8 @@ export function footerToBytes({ layout, image, parent, index, checksums }: Layer
 }
 
 /**
- * Reads the trailer, the file's last 128 bytes, and checks what can be told from it and the file's size: afterwards runs
- * and checksums are known to lie in the file, and how long they are.
+ * Reads the trailer, the file's last 128 bytes, and checks what can be told from it and the file's size:
+ * afterwards runs and checksums are known to lie in the file, and how long they are.
  */
 export function readTrailer(trailer: Buffer, fileBytes: number, path: string): LayerTrailer {
   const at = fileBytes - trailerBytes
@@ -147,8 +147,8 @@ export function readTrailer(trailer: Buffer, fileBytes: number, path: string): L
 }
 
 /**
- * Reads the whole footer. `bytes` is runs, checksums and trailer as they lie in the file from `footerOffset` on;
- * its length was checked against the trailer.
+ * Reads the whole footer. `bytes` is runs, checksums and trailer as they lie in the file from `footerOffset`
+ * on; its length was checked against the trailer.
  */
 export function footerFromBytes(
   bytes: Buffer,

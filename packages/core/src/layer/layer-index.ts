@@ -9,7 +9,9 @@ export const imagePagesLimit = 2 ** 32 - 2
 /** Runs of one index. Far above 16 GiB of alternating pages; 768 MiB of footer. */
 export const maxIndexRuns = 2 ** 26
 
-/** Collects the runs of a layer index, ascending by image page, merging neighbours that continue each other. */
+/**
+ * Collects the runs of a layer index, ascending by image page, merging neighbours that continue each other.
+ */
 export class LayerIndexBuilder {
   #starts = new Uint32Array(16)
   #counts = new Uint32Array(16)
@@ -79,7 +81,9 @@ export function flatIndex(pages: number, data: PageSet, zero: PageSet): LayerInd
   return builder.finish(pages)
 }
 
-/** The index of a packed layer that stores the data pages of another one densely, in the order of the image. */
+/**
+ * The index of a packed layer that stores the data pages of another one densely, in the order of the image.
+ */
 export function packedIndex({ pages, starts, counts, storedPages }: LayerIndex): LayerIndex {
   const builder = new LayerIndexBuilder()
   let next = 0
@@ -131,7 +135,9 @@ export interface StoredRun {
   readonly count: number
 }
 
-/** The data runs in the order in which the file stores them. For a flat layer that is the index's own order. */
+/**
+ * The data runs in the order in which the file stores them. For a flat layer that is the index's own order.
+ */
 export function storedRuns({ starts, counts, storedPages }: LayerIndex): StoredRun[] {
   const runs: StoredRun[] = []
   let ascending = true

@@ -7,8 +7,8 @@ export type ImageId = string
 export const zeroPage = 0xffff_ffff
 
 /**
- * What a layer says of each page. Runs ascend by image page and do not overlap; a page in none of them is absent: ask
- * the parent. Neighbours that could be one run are one.
+ * What a layer says of each page. Runs ascend by image page and do not overlap; a page in none of them is
+ * absent: ask the parent. Neighbours that could be one run are one.
  *
  * ```
  * starts[i], counts[i]   pages of the image
@@ -25,7 +25,10 @@ export interface LayerIndex {
 
 export type LayerLayout = 'flat' | 'packed'
 
-/** The part of a layer that reading its pages needs: the file, and how many pages of 4,096 bytes it begins with. */
+/**
+ * The part of a layer that reading its pages needs: the file, and how many pages
+ * of 4,096 bytes it begins with.
+ */
 export interface LayerFile {
   readonly path: string
   readonly storedPages: number
@@ -46,5 +49,8 @@ export interface Layer extends LayerFile {
 /** How pages came into a new file. The best that the file system can do is tried first. */
 export type CopyMethod = 'FICLONERANGE' | 'copy_file_range' | 'read-write'
 
-/** In which order a packed layer stores its pages: those of the first set first, within a set ascending, the rest last. */
+/**
+ * In which order a packed layer stores its pages: those of the first set first, within
+ * a set ascending, the rest last.
+ */
 export type PackOrder = readonly PageSet[]

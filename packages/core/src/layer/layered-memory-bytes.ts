@@ -68,7 +68,10 @@ export function layeredMemoryToBytes({ names, map }: LayeredMemoryFooter): Buffe
   return bytes
 }
 
-/** Checks what can be told from the last 64 bytes and the file's size: how long the footer is, and that it is there. */
+/**
+ * Checks what can be told from the last 64 bytes and the file's size: how long the
+ * footer is, and that it is there.
+ */
 export function readLayeredMemoryTrailer(
   bytes: Buffer,
   fileBytes: number,

@@ -35,9 +35,10 @@ export const layeredMemoryName = 'memory'
 export const layeredStateName = 'state'
 
 /**
- * Makes a directory of an image and its state file that is restored without a store, docs/formats/layered-memory-v1.md. Pages of the
- * first layer are in the memory file, those of the others in copies of them, which share the
- * layers' blocks if the file system can. The directory must not exist; on an error it is removed.
+ * Makes a directory of an image and its state file that is restored without a store,
+ * docs/formats/layered-memory-v1.md. Pages of the first layer are in the memory file, those of the
+ * others in copies of them, which share the layers' blocks if the file system can. The directory must
+ * not exist; on an error it is removed.
  */
 export async function writeLayeredMemory(
   { map, files, statePath }: Image & { readonly statePath: string },
@@ -111,8 +112,9 @@ async function copySynced(from: string, to: string, options: WorkOptions): Promi
 }
 
 /**
- * Reads and checks the footer of a layered memory file, which may come from anywhere: the image that it and the files next to it
- * make. The first of `files` is the memory file itself. NOT_FOUND, PATH_INVALID, FORMAT_INVALID, FORMAT_UNSUPPORTED, CHECKSUM_MISMATCH.
+ * Reads and checks the footer of a layered memory file, which may come from anywhere: the image that it and
+ * the files next to it make. The first of `files` is the memory file itself. NOT_FOUND, PATH_INVALID,
+ * FORMAT_INVALID, FORMAT_UNSUPPORTED, CHECKSUM_MISMATCH.
  */
 export async function readLayeredMemory(path: string): Promise<Image> {
   await using handle = await openRegular(path)

@@ -51,7 +51,10 @@ async function openPages(path: string, pagesOf: (sizeBytes: number) => number): 
   }
 }
 
-/** Below this a read in this thread (some µs) beats one through the thread pool (60 µs); above, it would block too long. */
+/**
+ * Below this a read in this thread (some µs) beats one through the thread pool (60 µs);
+ * above, it would block too long.
+ */
 const inThreadBytes = 64 * 1024
 
 /** Fills `buffer` from `page` on. A file that ends before is IMAGE_MISMATCH: it was cut off while in use. */

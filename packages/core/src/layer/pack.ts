@@ -10,8 +10,8 @@ export interface PackOptions extends Omit<ComposeOptions, 'layout'> {
 }
 
 /**
- * Writes a layer again in another layout or order: same image, same parent, same pages. A new file, whole or not there;
- * the layer is only read.
+ * Writes a layer again in another layout or order: same image, same parent, same pages. A new file, whole or
+ * not there; the layer is only read.
  */
 export async function packLayer(layer: Layer, outPath: string, options: PackOptions): Promise<ComposedLayer> {
   const { image, parent, index } = layer

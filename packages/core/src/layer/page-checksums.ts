@@ -12,8 +12,9 @@ export interface ReadChecksumsOptions {
 }
 
 /**
- * The CRC-32 of single pages of a file, read once. Those of any sequence of pages come from them by arithmetic: the
- * chunks that the file's own layer has, and the chunks of a new layer that holds the pages in another order.
+ * The CRC-32 of single pages of a file, read once. Those of any sequence of pages come from them
+ * by arithmetic: the chunks that the file's own layer has, and the chunks of a new layer that
+ * holds the pages in another order.
  */
 export class PageChecksums {
   readonly #pages: PageSet
@@ -98,8 +99,8 @@ export class ChunkBuilder {
 let tables: Uint32Array | undefined
 
 /**
- * crc(A ‖ page) = shift(crc(A)) ^ crc(page), where shift is linear over bits: one table for each byte of its argument.
- * The same is crc32_combine of zlib, for a second part of 4,096 bytes.
+ * crc(A ‖ page) = shift(crc(A)) ^ crc(page), where shift is linear over bits: one table for each byte of its
+ * argument. The same is crc32_combine of zlib, for a second part of 4,096 bytes.
  */
 function shiftTables(): Uint32Array {
   if (tables !== undefined) return tables

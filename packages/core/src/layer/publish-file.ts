@@ -33,7 +33,8 @@ export async function publishFile<Result>(
     const result = await write(file)
     await syncFile(file)
     await giveName(temporary, path)
-    // Before the directory is synced: a crash must not bring the temporary name back, as a second one of the file.
+    // Before the directory is synced: a crash must not bring the temporary name
+    // back, as a second one of the file.
     await removeFile(temporary)
     await syncDirectory(dirname(path))
     return result
@@ -62,7 +63,10 @@ async function createTemporary(path: string): Promise<WritableFile> {
   })
 }
 
-/** link(2) fails if the name was taken meanwhile; rename(2) would replace it, so it is only for file systems without links. */
+/**
+ * link(2) fails if the name was taken meanwhile; rename(2) would replace it, so it is only
+ * for file systems without links.
+ */
 async function giveName(temporary: string, path: string): Promise<void> {
   try {
     await linkFile(temporary, path)
@@ -75,7 +79,9 @@ async function giveName(temporary: string, path: string): Promise<void> {
   }
 }
 
-/** A failed write names the file that was asked for, not the temporary one; everything else stays what it is. */
+/**
+ * A failed write names the file that was asked for, not the temporary one; everything else stays what it is.
+ */
 function explain(error: unknown, path: string): unknown {
   const { code, message } = error as NodeJS.ErrnoException
   if (isVarveError(error, 'WRITE_FAILED'))

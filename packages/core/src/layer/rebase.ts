@@ -14,9 +14,9 @@ export interface NamedImage extends Image {
 }
 
 /**
- * Makes a layer that, stacked on another image, gives the same image as before: it holds just the pages that differ.
- * Without a new parent it is a base. Both images are compared page by page first, except where they come from the same
- * file. A new file, whole or not there; the layers are only read.
+ * Makes a layer that, stacked on another image, gives the same image as before: it holds just the pages that
+ * differ. Without a new parent it is a base. Both images are compared page by page first, except where they
+ * come from the same file. A new file, whole or not there; the layers are only read.
  */
 export async function rebaseLayer(
   image: NamedImage,

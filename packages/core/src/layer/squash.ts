@@ -6,9 +6,9 @@ import type { Layer } from './layer-types.js'
 import { type ComposedLayer, type ComposeOptions, writeLayer } from './write-layer.js'
 
 /**
- * Makes one layer of several that follow each other, base-most first: with the parent of the first and the image of
- * the last. Pages that a later layer replaced are not in it. IMAGE_MISMATCH if a layer's parent is not the image of
- * the one before. A new file, whole or not there; the layers are only read.
+ * Makes one layer of several that follow each other, base-most first: with the parent of the first and the
+ * image of the last. Pages that a later layer replaced are not in it. IMAGE_MISMATCH if a layer's parent is
+ * not the image of the one before. A new file, whole or not there; the layers are only read.
  */
 export async function squashLayers(
   layers: readonly Layer[],

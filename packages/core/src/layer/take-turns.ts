@@ -4,8 +4,8 @@ import { setImmediate } from 'node:timers/promises'
 const pagesPerTurn = 4096
 
 /**
- * For loops that mostly work in this thread: lets timers, signals and other work run once in `pagesPerTurn` pages,
- * however small the steps are.
+ * For loops that mostly work in this thread: lets timers, signals and other work run once in `pagesPerTurn`
+ * pages, however small the steps are.
  */
 export function turnTaker(): (pages: number) => Promise<void> | undefined {
   let since = 0

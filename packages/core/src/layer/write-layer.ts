@@ -18,8 +18,8 @@ export interface ComposeOptions {
   /** Default: flat for a base, which Firecracker then loads as it is; packed for a child. */
   readonly layout?: LayerLayout | undefined
   /**
-   * Whether the layers that pages come from are compared with their checksums, which reads their other pages too.
-   * Default: true. Without it, damage that is in a layer gets right checksums in the new one.
+   * Whether the layers that pages come from are compared with their checksums, which reads their other pages
+   * too. Default: true. Without it, damage that is in a layer gets right checksums in the new one.
    */
   readonly verify?: boolean | undefined
   readonly signal?: AbortSignal | undefined
@@ -43,8 +43,8 @@ export interface NewLayer {
 }
 
 /**
- * Writes a new layer file from pages of others: squash, rebase and pack are this. The file (0600) is whole or not there
- * at all; the sources are only read.
+ * Writes a new layer file from pages of others: squash, rebase and pack are this. The file (0600) is whole or
+ * not there at all; the sources are only read.
  */
 export async function writeLayer(
   { image, parent, map, files, order }: NewLayer,
@@ -92,9 +92,9 @@ interface SourceProgress {
 }
 
 /**
- * The checksums of the pages as the sources hold them, not as they were copied: so a copy that went wrong does not
- * verify, and a clone, whose pages are in no cache yet, is not read from the disk. Of a layer that is verified all data
- * pages are read, of another source those that are needed.
+ * The checksums of the pages as the sources hold them, not as they were copied: so a copy that went wrong
+ * does not verify, and a clone, whose pages are in no cache yet, is not read from the disk. Of a layer that
+ * is verified all data pages are read, of another source those that are needed.
  */
 class SourceChecksums {
   /** Pages to read. */

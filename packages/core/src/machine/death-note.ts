@@ -21,7 +21,10 @@ export interface DeathNote {
 
 const readText = (path: string) => readSmallFile(path, maxRecordBytes).toString('utf8')
 
-/** The guard of a page server leaves this file before it kills the VM. See docs/formats/page-server-protocol.md. */
+/**
+ * The guard of a page server leaves this file before it kills the VM. See
+ * docs/formats/page-server-protocol.md.
+ */
 export function deathReason(directory: string): string | undefined {
   try {
     const value = JSON.parse(readText(join(directory, 'death.json'))) as {
@@ -82,7 +85,8 @@ export function keepDeathNote(runtime: string, directory: string, record: Machin
     writeFileSync(notePath(runtime, record.id), JSON.stringify(note), { mode: 0o600, flag: 'wx' })
     dropOldNotes(runtime)
   } catch {
-    // There already, or no space for it: that must not keep anybody from removing what is left of the machine.
+    // There already, or no space for it: that must not keep anybody from
+    // removing what is left of the machine.
   }
 }
 

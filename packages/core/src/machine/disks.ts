@@ -34,8 +34,8 @@ export interface DiskSource {
   readonly file: string
   readonly source: string
   /**
-   * `copy`: a private copy, which goes with the machine. `link`: the source itself, for disks that are read-only (a
-   * guest that may write would write to the source; in a jail it may get a copy).
+   * `copy`: a private copy, which goes with the machine. `link`: the source itself, for disks that are
+   * read-only (a guest that may write would write to the source; in a jail it may get a copy).
    */
   readonly mode: 'copy' | 'link'
 }
@@ -112,8 +112,8 @@ export class PlacedFiles {
 }
 
 /**
- * Puts disks under their names; private copies go into the new directory `copies`, if it is not null. What it puts
- * is added to `placed` as it goes.
+ * Puts disks under their names; private copies go into the new directory `copies`, if it is not null. What it
+ * puts is added to `placed` as it goes.
  */
 export async function placeDisks(
   files: VmmFiles,
@@ -175,8 +175,8 @@ function makeHeldDirectory(directory: string, holder: Holder): void {
 }
 
 /**
- * The disks in `GET /vm/config`, by drive id: after a load Firecracker lists them in any order. vhost-user drives have
- * no file and are left out (Firecracker does not snapshot them).
+ * The disks in `GET /vm/config`, by drive id: after a load Firecracker lists them in any order. vhost-user
+ * drives have no file and are left out (Firecracker does not snapshot them).
  */
 export async function disksOf(
   config: FullVmConfiguration,
@@ -211,9 +211,9 @@ export async function disksOf(
 }
 
 /**
- * Copies a disk that is not written to meanwhile (its machine is paused, and the snapshot is written: Firecracker then
- * has finished its requests) into a new file (0600), as `copyWithHoles` does. Not synced. Block devices are refused:
- * what is on them cannot be copied as a file with holes.
+ * Copies a disk that is not written to meanwhile (its machine is paused, and the snapshot is written:
+ * Firecracker then has finished its requests) into a new file (0600), as `copyWithHoles` does. Not synced.
+ * Block devices are refused: what is on them cannot be copied as a file with holes.
  */
 export async function copyDisk(
   source: string,

@@ -6,8 +6,9 @@ import { isAlive, type ProcessIdentity } from '../sys/proc.js'
 const pathIn = (directory: string) => join(directory, 'held-by.json')
 
 /**
- * Notes that a process has something of this machine open (files of its memory, its sockets) and will see by itself that the machine
- * has ended. A process that ends the machine waits for that, so that what the machine used is free afterwards.
+ * Notes that a process has something of this machine open (files of its memory, its sockets) and will see by
+ * itself that the machine has ended. A process that ends the machine waits for that, so that what the machine
+ * used is free afterwards.
  */
 export function holdMachine(directory: string, { pid, startTime }: ProcessIdentity): void {
   writeFileSync(pathIn(directory), JSON.stringify({ pid, startTime }), { mode: 0o600 })
@@ -18,10 +19,16 @@ export function releaseMachine(directory: string): void {
   rmSync(pathIn(directory), { force: true })
 }
 
-/** Milliseconds, as a rule; one that is stopped, or reads from a file system that does not answer, is not waited for. */
+/**
+ * Milliseconds, as a rule; one that is stopped, or reads from a file system that does
+ * not answer, is not waited for.
+ */
 const releaseTimeoutMs = 2000
 
-/** Waits until no living process holds the machine any more. In this thread, because exit hooks end machines too. */
+/**
+ * Waits until no living process holds the machine any more. In this thread,
+ * because exit hooks end machines too.
+ */
 export function waitForRelease(directory: string): void {
   const deadline = performance.now() + releaseTimeoutMs
   for (;;) {

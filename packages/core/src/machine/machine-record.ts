@@ -5,8 +5,8 @@ import type { ProcessIdentity } from '../sys/proc.js'
 import { readSmallFile } from '../sys/small-file.js'
 
 /**
- * One VM as the runtime directory remembers it, so that later commands find it again. A pid alone is not an identity:
- * every process is named by pid and start time.
+ * One VM as the runtime directory remembers it, so that later commands find it again. A pid alone is not an
+ * identity: every process is named by pid and start time.
  */
 export interface MachineRecord {
   readonly format: 'varve-machine'
@@ -45,8 +45,8 @@ export interface MachineRecord {
   /** Leases of the VM in a snapshot store; they end with the machine. */
   readonly leases: MachineLeases
   /**
-   * The snapshot that the log of written pages counts from: restored from it, or taken last. Null if that is not
-   * known, and then no Diff can be a child of anything.
+   * The snapshot that the log of written pages counts from: restored from it, or taken last. Null if that is
+   * not known, and then no Diff can be a child of anything.
    */
   readonly snapshotId: string | null
   /** Snapshots that Firecracker has written of this VM. */
@@ -97,8 +97,9 @@ export function currentRecord(directory: string, known: MachineRecord): MachineR
 }
 
 /**
- * Changes the record as it is on disk now: several processes may have handles of one machine, and what one of them wrote
- * must not be lost under another's change. Gives the record as it is then; nothing is written if the machine has ended.
+ * Changes the record as it is on disk now: several processes may have handles of one machine, and what one
+ * of them wrote must not be lost under another's change. Gives the record as it is then; nothing is
+ * written if the machine has ended.
  */
 export function changeRecord(
   directory: string,

@@ -28,8 +28,8 @@ export interface MachineSpec {
   readonly rootDisk?: Omit<DiskSpec, 'id'>
   readonly disks?: readonly DiskSpec[]
   /**
-   * Context id (3 or more) of the guest's vsock device. Its socket is `vsock.sock` in the VM's own directory, told to
-   * Firecracker by a relative path, so that clones of one snapshot do not collide.
+   * Context id (3 or more) of the guest's vsock device. Its socket is `vsock.sock` in the VM's own directory,
+   * told to Firecracker by a relative path, so that clones of one snapshot do not collide.
    */
   readonly vsockCid?: number
   readonly network?: readonly NetworkSpec[]

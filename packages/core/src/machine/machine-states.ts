@@ -28,8 +28,8 @@ export class PausedMachine extends MachineHandle {
   }
 
   /**
-   * Has Firecracker write a snapshot (PUT /snapshot/create). The machine stays paused and usable, also after a
-   * failure; files of a failed snapshot are removed. Disks are not part of it.
+   * Has Firecracker write a snapshot (PUT /snapshot/create). The machine stays paused and usable, also after
+   * a failure; files of a failed snapshot are removed. Disks are not part of it.
    */
   snapshot(options: SnapshotOptions): Promise<WrittenSnapshot> {
     return this.step('snapshot', 'paused', options, () => writeSnapshot(this.vm, options))

@@ -24,7 +24,9 @@ export function readMachineSpec(path: string): MachineSpec {
   return machineSpec(value)
 }
 
-/** Checks every field of an untrusted value; INVALID_ARGUMENT names the field, its value and what it may be. */
+/**
+ * Checks every field of an untrusted value; INVALID_ARGUMENT names the field, its value and what it may be.
+ */
 export function machineSpec(value: unknown): MachineSpec {
   const spec = fields(
     'spec',

@@ -56,7 +56,10 @@ export function claimMachineDirectory(runtime: string, record: MachineRecord): C
   return claimDirectory(runtime, directory, record)
 }
 
-/** In a shared temporary folder another user could have made our directory first: use it only if it is private and ours. */
+/**
+ * In a shared temporary folder another user could have made our directory first: use it
+ * only if it is private and ours.
+ */
 function assertPrivate(directory: string): void {
   const stat = lstatSync(directory, { throwIfNoEntry: false })
   const uid = process.getuid?.()
@@ -76,7 +79,10 @@ export function assertUsableRuntime(runtime: string): void {
     else assertCreatable(directory)
 }
 
-/** A link is there even if it leads nowhere: no directory can be made in its place. PATH_INVALID if no directory can have this name. */
+/**
+ * A link is there even if it leads nowhere: no directory can be made in its place. PATH_INVALID if no
+ * directory can have this name.
+ */
 function isThere(directory: string): boolean {
   try {
     return lstatSync(directory, { throwIfNoEntry: false }) !== undefined

@@ -3,8 +3,9 @@ import { basename } from 'node:path'
 import { fileIdentity, type ProcessIdentity, processIdentity } from '../sys/proc.js'
 
 /**
- * VMMs that no record names with their process, because the process that started them was killed in between. They work in the machine's
- * directory and were given its name, which is its id; any other process that works there is a user's shell.
+ * VMMs that no record names with their process, because the process that started them was killed in between.
+ * They work in the machine's directory and were given its name, which is its id; any other process that works
+ * there is a user's shell.
  */
 export function unrecordedVmms(directory: string): ProcessIdentity[] {
   const stat = statSync(directory, { bigint: true, throwIfNoEntry: false })

@@ -7,7 +7,8 @@ import { type GuestRegion, RegionCollector } from './guest-regions.js'
 
 const SIGTRAP = 5
 const SYS_ioctl = 16
-// linux/kvm.h: _IOW(0xAE, 0x46, struct kvm_userspace_memory_region), _IOW(0xAE, 0x49, struct kvm_userspace_memory_region2).
+// linux/kvm.h: _IOW(0xAE, 0x46, struct kvm_userspace_memory_region), _IOW(0xAE, 0x49, struct
+// kvm_userspace_memory_region2).
 const slotRequests = [0x4020ae46n, 0x40a0ae49n]
 
 export interface CaughtMemory {
@@ -17,10 +18,10 @@ export interface CaughtMemory {
 }
 
 /**
- * Follows a VMM, which is interrupted, from system call to system call, until it has mapped the whole of its memory file
- * (`file`, as `fileIdentity` names it). It then stands at the exit of that mmap: nothing has read or written guest memory yet,
- * and KVM does not know of it. MACHINE_EXITED if the VMM ends before; INJECTION_FAILED if its guest would get other
- * memory.
+ * Follows a VMM, which is interrupted, from system call to system call, until it has mapped the whole of its
+ * memory file (`file`, as `fileIdentity` names it). It then stands at the exit of that mmap: nothing has read
+ * or written guest memory yet, and KVM does not know of it. MACHINE_EXITED if the VMM ends before;
+ * INJECTION_FAILED if its guest would get other memory.
  */
 export function awaitMemory(tracee: Tracee, file: string, pages: number): CaughtMemory {
   const collector = new RegionCollector(pages)

@@ -25,14 +25,16 @@ import {
 
 export interface MapOrder {
   readonly vmm: ProcessIdentity
-  /** The file that the VMM is going to map as its memory, see `fileIdentity`. What is in it does not matter. */
+  /**
+   * The file that the VMM is going to map as its memory, see `fileIdentity`. What is in it does not matter.
+   */
   readonly memoryFile: string
   readonly map: ExtentMap
   readonly layers: readonly LayerFile[]
   readonly prefault: readonly PrefaultStep[]
   /**
-   * How long the VMM is held for them (milliseconds; null: for all); a thread of the VMM brings the rest, alongside the load and
-   * the guest, if that can be.
+   * How long the VMM is held for them (milliseconds; null: for all); a thread of the VMM brings the rest,
+   * alongside the load and the guest, if that can be.
    */
   readonly prefaultBudgetMs: number | null
 }
@@ -52,7 +54,10 @@ export interface MapReport {
     readonly writtenPages: number
     /** How many of these were left to that thread. */
     readonly besidePages: number
-    /** The thread of the VMM by which they come while it goes on; nothing is known of refused calls then. Null: they are there. */
+    /**
+     * The thread of the VMM by which they come while it goes on; nothing is known of refused
+     * calls then. Null: they are there.
+     */
     readonly thread: number | null
     /**
      * Why the VMM was held until all pages were mapped, although a thread should have brought them; null if
@@ -65,9 +70,9 @@ export interface MapReport {
 }
 
 /**
- * Maps an image into a VMM that is about to load a snapshot. `attached` is called once the VMM is held by it: the load may
- * begin then, and waits where its memory is mapped. Blocks this thread until the VMM has gone on. On any error after
- * `attached` the VMM is killed: none goes on half-mapped.
+ * Maps an image into a VMM that is about to load a snapshot. `attached` is called once the VMM is held by it:
+ * the load may begin then, and waits where its memory is mapped. Blocks this thread until the VMM has gone
+ * on. On any error after `attached` the VMM is killed: none goes on half-mapped.
  */
 export function mapIntoVmm(order: MapOrder, attached: () => void): MapReport {
   const pidfd = openPidfd(order.vmm)

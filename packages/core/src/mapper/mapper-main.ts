@@ -7,8 +7,8 @@ import { failureToJson, type MapperAnswer, orderFromJson } from './mapper-protoc
 /** Largest order: an image of as many runs as a process may have mappings is a few MB of JSON. */
 const maxOrderLength = 256 * 1024 * 1024
 
-// A process of its own that does one thing after another and waits in waitpid: it has no use for an event loop. Ctrl-C is for
-// the owner, whose end is also the end of this.
+// A process of its own that does one thing after another and waits in waitpid: it has no use for an event
+// loop. Ctrl-C is for the owner, whose end is also the end of this.
 process.on('SIGINT', () => {})
 endWithParent(Number(process.argv[2]))
 for (const line of orders()) {

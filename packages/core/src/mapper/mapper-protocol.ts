@@ -6,9 +6,9 @@ import type { ProcessIdentity } from '../sys/proc.js'
 import type { MapOrder, MapReport } from './map-into-vmm.js'
 
 /**
- * Owner and mapper talk in lines of JSON over its standard input and output, one order after another. To each order it
- * answers `attached`, then `mapped`; or `failed` in the place of either. Both are of one program: nothing is checked but what a
- * mistake could break.
+ * Owner and mapper talk in lines of JSON over its standard input and output, one order after another. To each
+ * order it answers `attached`, then `mapped`; or `failed` in the place of either. Both are of one program:
+ * nothing is checked but what a mistake could break.
  */
 export type MapperAnswer =
   | { readonly state: 'attached' }

@@ -16,8 +16,9 @@ export const mapperProgram = fileURLToPath(new URL('mapper-main.js', import.meta
 const maxAnswerLength = 1024 * 1024
 
 /**
- * A mapper is a process of its own: a tracer must not be the parent of what it traces, see `Tracee`, and we are Firecracker's.
- * Node takes some 50 ms to start, so one that has done its work waits for the next; none outlives this process.
+ * A mapper is a process of its own: a tracer must not be the parent of what it traces, see `Tracee`, and
+ * we are Firecracker's. Node takes some 50 ms to start, so one that has done its work waits for the
+ * next; none outlives this process.
  */
 class Mapper {
   readonly #child: ChildProcess
@@ -101,7 +102,10 @@ class Mapper {
   }
 }
 
-/** Some 40 MB each, and mapping is work for a CPU: if all of them are busy, a restore waits for one, some 20 ms. */
+/**
+ * Some 40 MB each, and mapping is work for a CPU: if all of them are busy, a
+ * restore waits for one, some 20 ms.
+ */
 const mostMappers = Math.min(4, availableParallelism())
 const living = new Set<Mapper>()
 const idle: Mapper[] = []
@@ -122,8 +126,8 @@ function newMapper(): Mapper {
 }
 
 /**
- * Resolves once a mapper holds the VMM: the load may begin. `mapped` rejects if the VM was killed, or ended otherwise. The
- * mapper is started while `order` is being made.
+ * Resolves once a mapper holds the VMM: the load may begin. `mapped` rejects if the VM was killed, or ended
+ * otherwise. The mapper is started while `order` is being made.
  */
 export async function startMapping(
   order: () => Promise<MapOrder>,

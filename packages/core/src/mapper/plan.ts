@@ -22,8 +22,8 @@ const MADV_POPULATE_WRITE = 23
 const fixed = MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE
 
 /**
- * Puts anonymous memory under every region that has zero pages: data is mapped over it, what is left are the zero runs. One
- * call instead of one a run.
+ * Puts anonymous memory under every region that has zero pages: data is mapped over it, what is left are the
+ * zero runs. One call instead of one a run.
  */
 export function addZeroCalls(table: SyscallTable, map: ExtentMap, regions: readonly GuestRegion[]): void {
   for (const { address, firstPage, pages } of regions) {
@@ -42,7 +42,10 @@ function hasZeros({ starts, counts, sources }: ExtentMap, firstPage: number, pag
   )
 }
 
-/** Maps the extents that come from some layers, `first` and those after it, whose files the VMM has under `descriptors`. */
+/**
+ * Maps the extents that come from some layers, `first` and those after it, whose files
+ * the VMM has under `descriptors`.
+ */
 export function addExtentCalls(
   table: SyscallTable,
   map: ExtentMap,
@@ -79,8 +82,9 @@ export interface PrefaultStep {
 const gapPages = 8
 
 /**
- * Written pages are copied privately, as the guest's first write would do, and before their neighbours come: a page that is mapped
- * already costs a flush of the TLB, too. Read-only pages are mapped from the page cache and stay shared.
+ * Written pages are copied privately, as the guest's first write would do, and before their neighbours
+ * come: a page that is mapped already costs a flush of the TLB, too. Read-only pages are mapped from
+ * the page cache and stay shared.
  */
 export function addPrefaultCalls(
   table: SyscallTable,
@@ -103,9 +107,9 @@ const requestPages = 32
 const windowRequests = 64
 
 /**
- * The same for a thread alongside the guest, which asks for pages before it waits for them. Until it is done a page that is not in
- * the page cache is read by itself: others of the set are on their way, and reading around (8 MiB, if a host is set so) would
- * keep the disk from them.
+ * The same for a thread alongside the guest, which asks for pages before it waits for them. Until it is done
+ * a page that is not in the page cache is read by itself: others of the set are on their way, and reading
+ * around (8 MiB, if a host is set so) would keep the disk from them.
  */
 export function besideCalls(steps: readonly PrefaultStep[], regions: readonly GuestRegion[]): SyscallTable {
   const table = new SyscallTable()

@@ -10,7 +10,10 @@ import {
 import { emptyPageSet, type PageSet } from './page-set.js'
 import { RunBuilder } from './run-builder.js'
 
-/** The pages that are in `k` of the sets or more. With k = 1 their union, with k = sets.length their intersection. */
+/**
+ * The pages that are in `k` of the sets or more. With k = 1 their union, with k =
+ * sets.length their intersection.
+ */
 export function atLeast(k: number, sets: readonly PageSet[]): PageSet {
   if (!Number.isInteger(k) || k < 1)
     throw new VarveError('INVALID_ARGUMENT', `at least ${k} sets: a whole number from 1 on is needed`)
@@ -47,8 +50,8 @@ function atLeastOfRuns(k: number, sets: readonly PageSet[]): PageSet {
 }
 
 /**
- * Counts 32 pages at a time: bit b of planes[0], planes[1], … is the count of page b in binary, and a set is added with
- * the carry of each plane going into the next.
+ * Counts 32 pages at a time: bit b of planes[0], planes[1], … is the count of page b in binary, and a set is
+ * added with the carry of each plane going into the next.
  */
 function atLeastOfBits(k: number, sets: readonly PageSet[], { first, words }: PageBitmap): PageSet {
   const blank = () => emptyBitmap(first, words.length * 32)

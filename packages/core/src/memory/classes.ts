@@ -2,9 +2,9 @@ import { has, type PageSet } from './page-set.js'
 import { clip, complement, minus, union } from './page-set-algebra.js'
 
 /**
- * How a page was used, which decides how it is restored:
- * `written` - copied privately beforehand; `read-only` - shared and mapped beforehand; `zero` - anonymous memory, no
- * file behind it; `cold` - left to be fetched when touched.
+ * How a page was used, which decides how it is restored: `written` - copied privately beforehand;
+ * `read-only` - shared and mapped beforehand; `zero` - anonymous memory, no file behind it; `cold` -
+ * left to be fetched when touched.
  */
 export type PageClass = 'zero' | 'cold' | 'read-only' | 'written'
 
@@ -28,8 +28,8 @@ export interface ClassifyInput {
 }
 
 /**
- * read-only = present − written, always. `zero` holds only untouched zero pages: a zero page that was read is read-only,
- * one that was written is written.
+ * read-only = present − written, always. `zero` holds only untouched zero pages: a zero page that was read is
+ * read-only, one that was written is written.
  */
 export function classify({ present, written, zero, pages }: ClassifyInput): PageClasses {
   const inside = (set: PageSet): PageSet => clip(set, 0, pages)

@@ -12,8 +12,8 @@ export interface GridSize {
 
 /**
  * An image of `pages` pages, row by row, as columns × rows cells. Cell i (row by row) covers the pages from
- * floor(i × pages / cells) up to where the next cell begins: cells differ by at most one page, and with fewer pages than
- * cells some cells are empty.
+ * floor(i × pages / cells) up to where the next cell begins: cells differ by at most one page, and with fewer
+ * pages than cells some cells are empty.
  */
 export interface HeatMap extends GridSize {
   readonly pages: number
@@ -63,7 +63,10 @@ function cellOfPage(page: number, pages: number, cells: number): number {
   return Math.floor(((page + 1) * cells - 1) / pages)
 }
 
-/** The class that a cell is drawn in: the one with the highest share, working-set classes before cold and zero on a tie. */
+/**
+ * The class that a cell is drawn in: the one with the highest share, working-set classes
+ * before cold and zero on a tie.
+ */
 export function dominantClass(map: HeatMap, cell: number): PageClass | undefined {
   let best: PageClass | undefined
   let bestCount = 0

@@ -53,7 +53,9 @@ export function pageSetFromPages(pages: Iterable<number>): PageSet {
   return builder.finish()
 }
 
-/** One byte a page, in the set where bit 0 is set: what mincore(2) fills in. `bytes[0]` is page `firstPage`. */
+/**
+ * One byte a page, in the set where bit 0 is set: what mincore(2) fills in. `bytes[0]` is page `firstPage`.
+ */
 export function pageSetFromBytes(bytes: Uint8Array, firstPage = 0): PageSet {
   if (!Number.isInteger(firstPage) || firstPage < 0 || firstPage + bytes.length > pageSetLimit)
     throw new VarveError(

@@ -1,8 +1,9 @@
 import type { PageSet } from './page-set.js'
 
 /**
- * Pages as bits: bit b of word w is page `first` + 32 w + b. Only a means to compute with: if a set is nothing but
- * short runs, a step a word is several times faster than a step a run, and its time does not depend on how the runs lie.
+ * Pages as bits: bit b of word w is page `first` + 32 w + b. Only a means to compute with: if a set is
+ * nothing but short runs, a step a word is several times faster than a step a run, and its time does not
+ * depend on how the runs lie.
  */
 export interface PageBitmap {
   readonly first: number
@@ -10,9 +11,9 @@ export interface PageBitmap {
 }
 
 /**
- * The most pages a run (all sets' runs together) at which two sets are combined as bitmaps, times half the number of sets:
- * more sets share the cost of going through the words. Measured, docs/results/sets.md: two sets cost the same both ways at
- * 8, and half with bitmaps at 2.
+ * The most pages a run (all sets' runs together) at which two sets are combined as bitmaps, times half the
+ * number of sets: more sets share the cost of going through the words. Measured, docs/results/sets.md: two
+ * sets cost the same both ways at 8, and half with bitmaps at 2.
  */
 const densePagesPerRun = 8
 
@@ -23,8 +24,8 @@ export const mostPagesPerRun = 64
 const denseRuns = 1024
 
 /**
- * An empty bitmap that can hold all of `sets`, or undefined if their runs are so few that a step a run is quicker:
- * if a run comes less often than every `pagesPerRun` pages.
+ * An empty bitmap that can hold all of `sets`, or undefined if their runs are so few that a step a run is
+ * quicker: if a run comes less often than every `pagesPerRun` pages.
  */
 export function bitmapFor(
   sets: readonly PageSet[],

@@ -11,7 +11,10 @@ type Model = Uint8Array
 
 const few = fc.uint8Array({ maxLength: 90, max: 1 })
 
-/** Some thousand pages, in and out by chance or in a pattern: as dense as the bitmaps want it, and just too sparse. */
+/**
+ * Some thousand pages, in and out by chance or in a pattern: as dense as the
+ * bitmaps want it, and just too sparse.
+ */
 const many = fc
   .record({
     pages: fc.integer({ min: 3000, max: 9000 }),

@@ -4,8 +4,8 @@ import { emptyPageSet, type PageSet, pageSetLimit, runAtOrBefore } from './page-
 import { RunBuilder } from './run-builder.js'
 
 /**
- * Each operation is one pass over the runs of its sets, without a step per page; if the runs are many and short, over
- * bitmaps of them instead (page-bitmap.ts), which docs/results/sets.md compares.
+ * Each operation is one pass over the runs of its sets, without a step per page; if the runs are many and
+ * short, over bitmaps of them instead (page-bitmap.ts), which docs/results/sets.md compares.
  */
 
 export function union(a: PageSet, b: PageSet): PageSet {
@@ -152,8 +152,8 @@ export function complement(set: PageSet, pages: number): PageSet {
 }
 
 /**
- * The set with the gaps of at most `gapPages` pages between its runs filled: fewer, larger reads and mappings for pages
- * that were not asked for. 32 is FaaSnap's value.
+ * The set with the gaps of at most `gapPages` pages between its runs filled: fewer, larger reads and mappings
+ * for pages that were not asked for. 32 is FaaSnap's value.
  */
 export function mergeGaps(set: PageSet, gapPages = 32): PageSet {
   if (!Number.isInteger(gapPages) || gapPages < 0)

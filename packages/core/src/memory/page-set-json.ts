@@ -12,8 +12,8 @@ export function pageSetToJson(set: PageSet): number[] {
 }
 
 /**
- * Reads what `pageSetToJson` wrote, from a file that may say anything: only the one canonical form of a set within
- * [0, pages) passes, all else is FORMAT_INVALID. `what` names the thing in the message.
+ * Reads what `pageSetToJson` wrote, from a file that may say anything: only the one canonical form of a set
+ * within [0, pages) passes, all else is FORMAT_INVALID. `what` names the thing in the message.
  */
 export function pageSetFromJson(value: unknown, pages: number, what: string): PageSet {
   if (!Array.isArray(value) || value.length % 2 !== 0)

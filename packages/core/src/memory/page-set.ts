@@ -5,8 +5,9 @@ export interface PageRun {
 }
 
 /**
- * A set of pages as runs: sorted, never overlapping, never touching (touching runs are one run), none empty. So each
- * set has exactly one form and `equals` can compare arrays. Immutable by contract: no code writes to the arrays.
+ * A set of pages as runs: sorted, never overlapping, never touching (touching runs are one run),
+ * none empty. So each set has exactly one form and `equals` can compare arrays. Immutable by
+ * contract: no code writes to the arrays.
  */
 export interface PageSet {
   readonly starts: Uint32Array

@@ -7,8 +7,8 @@ import { RunBuilder } from './run-builder.js'
 const gapPages = 40
 
 /**
- * Which pages of a set are in the page cache, by their numbers in an open file; those behind its end are not. Costs what the set
- * costs, not what the file does. True only if `canSeeResidency`.
+ * Which pages of a set are in the page cache, by their numbers in an open file; those behind its end are not.
+ * Costs what the set costs, not what the file does. True only if `canSeeResidency`.
  */
 export function residentOfSet(fd: number, set: PageSet): PageSet {
   if (set.pages === 0) return emptyPageSet

@@ -1,6 +1,8 @@
 import type { PageSet } from './page-set.js'
 
-/** Collects runs in ascending order of their start into a PageSet; overlapping and touching runs become one. */
+/**
+ * Collects runs in ascending order of their start into a PageSet; overlapping and touching runs become one.
+ */
 export class RunBuilder {
   private starts: Uint32Array
   private counts: Uint32Array

@@ -18,7 +18,10 @@ export function byteOffset(value: number): ByteOffset {
   return value as ByteOffset
 }
 
-/** A safe, non-negative integer (x86_64 and aarch64 physical addresses stay below 2^52), else INVALID_ARGUMENT. */
+/**
+ * A safe, non-negative integer (x86_64 and aarch64 physical addresses stay
+ * below 2^52), else INVALID_ARGUMENT.
+ */
 export function guestAddress(value: number): GuestAddress {
   if (!Number.isSafeInteger(value) || value < 0)
     throw new VarveError('INVALID_ARGUMENT', `guest address ${value} is not a safe non-negative integer`)

@@ -11,9 +11,9 @@ export interface FittedWorkingSet {
 }
 
 /**
- * A working set for the image of a snapshot: as it is if it was recorded on it (or is kept in it under a name), translated
- * if it was recorded on a snapshot that this one descends from and that is still in the store. IMAGE_MISMATCH for any other,
- * NOT_FOUND for a name that the snapshot does not have.
+ * A working set for the image of a snapshot: as it is if it was recorded on it (or is kept in it under a
+ * name), translated if it was recorded on a snapshot that this one descends from and that is still in the
+ * store. IMAGE_MISMATCH for any other, NOT_FOUND for a name that the snapshot does not have.
  */
 export async function fitWorkingSet(
   store: SnapshotStore,
@@ -49,7 +49,10 @@ async function readNamed(
   })
 }
 
-/** Whether `image` is among the snapshots that this one was taken on top of, as far as the store still has them. */
+/**
+ * Whether `image` is among the snapshots that this one was taken on top of, as
+ * far as the store still has them.
+ */
 async function descends(store: SnapshotStore, snapshot: OpenSnapshot, image: string): Promise<boolean> {
   const entries = new Map((await store.list()).map((entry) => [entry.id, entry]))
   const seen = new Set<string>()

@@ -1,7 +1,9 @@
 import type { LoadOptions } from '../machine/launched-machine.js'
 import type { OpenSnapshot, SnapshotConfig } from '../store/store-types.js'
 
-/** All that a load of a snapshot needs but its memory. Disks that the guest may write to are copied for it. */
+/**
+ * All that a load of a snapshot needs but its memory. Disks that the guest may write to are copied for it.
+ */
 export function loadOptionsOf(snapshot: OpenSnapshot): Omit<LoadOptions, 'memory'> {
   const { entry, config, statePath, diskFiles, clonesDirectory } = snapshot
   return {

@@ -37,8 +37,9 @@ export class Blobs {
   }
 
   /**
-   * Gives a staged, synced and hashed file its name. To be called under the store's lock, and followed by a sync of the
-   * directory. If the blob is there already and known to be right, the staged file stays for its staging to remove.
+   * Gives a staged, synced and hashed file its name. To be called under the store's lock, and followed
+   * by a sync of the directory. If the blob is there already and known to be right, the staged file
+   * stays for its staging to remove.
    */
   async publish(staged: string, digest: Digest): Promise<void> {
     const there = await this.stat(digest)
@@ -61,7 +62,10 @@ export class Blobs {
     return readChecked(join(this.#paths.garbage, hexOf(digest)), digest, maxSmallBytes)
   }
 
-  /** That a blob is there, has its size and, unless this was seen before and nothing changed since, the right bytes. */
+  /**
+   * That a blob is there, has its size and, unless this was seen before and nothing
+   * changed since, the right bytes.
+   */
   async assertRight(descriptor: Descriptor, options: WorkOptions = {}): Promise<void> {
     const { digest, size } = descriptor
     const path = this.path(digest)
@@ -76,7 +80,10 @@ export class Blobs {
     await this.verify(descriptor, options)
   }
 
-  /** Reads a blob in full. A wrong one loses its mark, and is CHECKSUM_MISMATCH with the place if that can be told. */
+  /**
+   * Reads a blob in full. A wrong one loses its mark, and is CHECKSUM_MISMATCH with
+   * the place if that can be told.
+   */
   async verify(descriptor: Descriptor, { signal, onProgress }: WorkOptions = {}): Promise<void> {
     const { digest, size } = descriptor
     const path = this.path(digest)

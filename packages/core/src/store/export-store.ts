@@ -34,8 +34,8 @@ import {
 const chunkBytes = 2 * 1024 * 1024
 
 /**
- * Writes snapshots into one archive, small things first, so that a reader can begin before the layers have come. The
- * snapshots are leased while it lasts. A new file, whole or not there.
+ * Writes snapshots into one archive, small things first, so that a reader can begin before the layers have
+ * come. The snapshots are leased while it lasts. A new file, whole or not there.
  */
 export async function exportSnapshots(
   repository: Repository,

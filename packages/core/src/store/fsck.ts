@@ -17,7 +17,10 @@ import type { Repository } from './repository.js'
 import { deadStagings } from './staging.js'
 import type { FsckFinding, FsckReport, SnapshotEntry, WorkOptions } from './store-types.js'
 
-/** Reads every byte and follows every link of a repository. Changes nothing but the marks of blobs: right ones get theirs, wrong ones lose it. */
+/**
+ * Reads every byte and follows every link of a repository. Changes nothing but the marks of blobs: right ones
+ * get theirs, wrong ones lose it.
+ */
 export async function checkStore(repository: Repository, options: WorkOptions = {}): Promise<FsckReport> {
   const findings: FsckFinding[] = []
   const report = (finding: Omit<FsckFinding, 'snapshots'>, snapshots: readonly string[] = []) =>
@@ -102,7 +105,10 @@ function problem(error: unknown, path: string): Omit<FsckFinding, 'snapshots'> {
   }
 }
 
-/** That layers lie on each other, that the map is what they make together, and that the state and flat file belong to it. */
+/**
+ * That layers lie on each other, that the map is what they make together, and that the
+ * state and flat file belong to it.
+ */
 async function checkLinks(
   repository: Repository,
   entry: SnapshotEntry,

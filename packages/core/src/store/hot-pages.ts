@@ -9,9 +9,9 @@ import { touchOrder, type WorkingSet } from '../working-set/working-set.js'
 import type { OpenSnapshot, Staging, WorkOptions } from './store-types.js'
 
 /**
- * A packed layer with just the pages of a working set, first touched first: one sequential read brings what a restored
- * guest needs, before the layers themselves have come. Image and parent are both the snapshot's: what is absent in it is
- * the rest of the same image.
+ * A packed layer with just the pages of a working set, first touched first: one sequential read brings what a
+ * restored guest needs, before the layers themselves have come. Image and parent are both the snapshot's:
+ * what is absent in it is the rest of the same image.
  */
 export async function writeHotPages(
   { entry, map, files }: OpenSnapshot,

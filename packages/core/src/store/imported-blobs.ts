@@ -24,8 +24,8 @@ const largest: Readonly<Record<string, number>> = {
 }
 
 /**
- * A hole takes no room in an archive, but is hashed at some 1.3 GB/s: 1 TiB takes a quarter of an hour. Snapshots of VMs with thin disks
- * have some 100 GiB.
+ * A hole takes no room in an archive, but is hashed at some 1.3 GB/s: 1 TiB takes a quarter of an hour.
+ * Snapshots of VMs with thin disks have some 100 GiB.
  */
 const maxHoleBytes = 2 ** 40
 /** Indexes that are kept for the next snapshot over the same layers: 200 MB of memory. */
@@ -38,8 +38,8 @@ interface ImportedBlob {
 }
 
 /**
- * The blobs of an import, each once: unpacked and hashed, or found in the repository. Sizes are compared before
- * anything is written, so that an archive costs no more than its descriptors say.
+ * The blobs of an import, each once: unpacked and hashed, or found in the repository. Sizes are compared
+ * before anything is written, so that an archive costs no more than its descriptors say.
  */
 export class ImportedBlobs {
   readonly #repository: Repository

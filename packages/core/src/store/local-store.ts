@@ -46,8 +46,9 @@ export function defaultStoreDirectory(env: NodeJS.ProcessEnv = process.env): str
 }
 
 /**
- * Opens the store in a directory; `create` makes one if there is nothing yet. NOT_FOUND, FORMAT_INVALID (something else is
- * there), FORMAT_UNSUPPORTED, PATH_INVALID (a directory of it is a link, another user's, or open to others).
+ * Opens the store in a directory; `create` makes one if there is nothing yet. NOT_FOUND,
+ * FORMAT_INVALID (something else is there), FORMAT_UNSUPPORTED, PATH_INVALID (a directory of it is a
+ * link, another user's, or open to others).
  */
 export async function openLocalStore(
   directory: string,
@@ -60,8 +61,8 @@ export async function openLocalStore(
 }
 
 /**
- * A snapshot store in a directory: an OCI image layout, docs/formats/store-v1.md. Each verb is a function over the
- * repository below.
+ * A snapshot store in a directory: an OCI image layout, docs/formats/store-v1.md. Each verb is a function
+ * over the repository below.
  */
 export class LocalStore implements SnapshotStore {
   /** Files, index and lock of the store, for tools that know its format. */

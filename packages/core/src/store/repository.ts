@@ -41,8 +41,8 @@ import type {
 import { replaceFile, writeNewFile } from './write-whole.js'
 
 /**
- * What every verb of a store stands on: its files, its blobs, its index, its lock, and how something new becomes part of
- * it. A verb is a function over a repository, in a file of its own.
+ * What every verb of a store stands on: its files, its blobs, its index, its lock, and how something new
+ * becomes part of it. A verb is a function over a repository, in a file of its own.
  */
 export class Repository {
   readonly paths: StorePaths
@@ -165,8 +165,9 @@ export class Repository {
   }
 
   /**
-   * The last step of everything that adds to the store: under the lock, blobs get their names, then the index names the
-   * manifest. `decide` sees the index as it is then; undefined means "not like this", and nothing has changed.
+   * The last step of everything that adds to the store: under the lock, blobs get their names, then
+   * the index names the manifest. `decide` sees the index as it is then; undefined means "not like
+   * this", and nothing has changed.
    */
   async publish(
     staging: Staging,

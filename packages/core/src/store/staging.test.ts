@@ -19,7 +19,8 @@ test('a staging is dead once its owner is', async () => {
 })
 
 test('whoever looks for dead ones does not keep an owner from removing its own', async () => {
-  // As the store does it: a staging is made, and dead ones are looked for, under its lock, but the owner removes without.
+  // As the store does it: a staging is made, and dead ones are looked for, under its lock,
+  // but the owner removes without.
   await using store = await lockFile()
   let ended = false
   const looking = (async () => {

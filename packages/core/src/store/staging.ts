@@ -7,7 +7,9 @@ import type { Staging } from './store-types.js'
 
 const ownerFile = 'owner'
 
-/** A new staging directory. To be made under the store's lock, so that gc never sees one without its owner. */
+/**
+ * A new staging directory. To be made under the store's lock, so that gc never sees one without its owner.
+ */
 export async function makeStaging(directory: string): Promise<Staging> {
   const own = join(directory, randomBytes(8).toString('hex'))
   await makeDirectory(own)

@@ -55,7 +55,9 @@ export interface SnapshotDescription {
   readonly others: readonly Descriptor[]
 }
 
-/** A snapshot opened for a restore: its blobs are there, verified, and leased to this process until disposed. */
+/**
+ * A snapshot opened for a restore: its blobs are there, verified, and leased to this process until disposed.
+ */
 export interface OpenSnapshot extends AsyncDisposable, SnapshotDescription {
   /** The memory layers as files, in the order of `map`'s sources. */
   readonly files: readonly LayerFile[]
@@ -83,15 +85,24 @@ export interface OpenSnapshot extends AsyncDisposable, SnapshotDescription {
 /** Described and leased to this process until disposed. That its blobs are right was not looked at. */
 export interface KeptSnapshot extends AsyncDisposable, SnapshotDescription {}
 
-/** A private directory within the store's file system; removed when disposed, and by gc once its process is gone. */
+/**
+ * A private directory within the store's file system; removed when disposed, and
+ * by gc once its process is gone.
+ */
 export interface Staging extends AsyncDisposable {
   readonly directory: string
 }
 
-/** What a capture hands over. All paths lie in one staging directory; the files are synced by `commit`, then moved. */
+/**
+ * What a capture hands over. All paths lie in one staging directory; the files are
+ * synced by `commit`, then moved.
+ */
 export interface SnapshotDraft {
   readonly config: SnapshotConfig
-  /** The sealed layer of this snapshot; its `image` is the config's id, its `parent` the config's parent (or null). */
+  /**
+   * The sealed layer of this snapshot; its `image` is the config's id, its `parent`
+   * the config's parent (or null).
+   */
   readonly layerPath: string
   readonly statePath: string
   readonly disks: readonly (
@@ -114,15 +125,19 @@ export interface WorkOptions {
 export interface CommitOptions extends WorkOptions {
   readonly tags?: readonly string[] | undefined
   /**
-   * Each gets a lease before the index names the snapshot, so that no gc comes in between. The lease of `'this process'` ends with the
-   * process, if the process tags, untags or removes the snapshot, or once it has 64 later ones.
+   * Each gets a lease before the index names the snapshot, so that no gc comes in between. The
+   * lease of `'this process'` ends with the process, if the process tags, untags or removes the
+   * snapshot, or once it has 64 later ones.
    */
   readonly leaseTo?: readonly (Holder | 'this process')[] | undefined
 }
 
 export interface CommittedSnapshot {
   readonly entry: SnapshotEntry
-  /** The files of the leases to other processes, in the order of `leaseTo`. Removing such a file ends the lease. */
+  /**
+   * The files of the leases to other processes, in the order of `leaseTo`.
+   * Removing such a file ends the lease.
+   */
   readonly leases: readonly string[]
 }
 
@@ -137,8 +152,8 @@ export interface GcReport {
   /** Copies of disks whose machines have ended. */
   readonly removedClones: number
   /**
-   * Directories with copies of disks that do not say which machine they belong to, as older versions made them: they stay. Remove them if no
-   * machine is running whose disks they are.
+   * Directories with copies of disks that do not say which machine they belong to, as older versions made
+   * them: they stay. Remove them if no machine is running whose disks they are.
    */
   readonly unknownClones: readonly string[]
   /** Blobs that no tag keeps but a lease does. */
@@ -179,9 +194,14 @@ export interface LayerUsage {
   readonly zeroPages: number
   /** Absent: taken over from the parent. */
   readonly inheritedPages: number
-  /** Data pages whose content is in the store a second time. Null unless asked for: every data page is read. */
+  /**
+   * Data pages whose content is in the store a second time. Null unless asked for: every data page is read.
+   */
   readonly duplicatePages: number | null
-  /** Data and zero pages that differ from the parent's. Null unless asked for, and if the parent is not in the store. */
+  /**
+   * Data and zero pages that differ from the parent's. Null unless asked for, and if
+   * the parent is not in the store.
+   */
   readonly changedPages: number | null
 }
 
@@ -201,23 +221,33 @@ export interface DerivedCopy {
   readonly diskBytes: number
 }
 
-/** What the file system says of a store, or of what one snapshot has in it: blocks, so that holes of sparse files do not count. */
+/**
+ * What the file system says of a store, or of what one snapshot has in it: blocks, so that
+ * holes of sparse files do not count.
+ */
 export interface DiskUsage {
   /** Memory layers. */
   readonly layersBytes: number
   /** Flat copies. */
   readonly copiesBytes: number
-  /** All other blobs of snapshots: disks, states, extent maps, working sets, manifests; `sizeBytes` counts their holes, too. */
+  /**
+   * All other blobs of snapshots: disks, states, extent maps, working sets, manifests;
+   * `sizeBytes` counts their holes, too.
+   */
   readonly others: { readonly blobs: number; readonly sizeBytes: number; readonly diskBytes: number }
-  /** Everything else in the directory: the index, leases, directories, and what gc would remove. Null for one snapshot. */
+  /**
+   * Everything else in the directory: the index, leases, directories, and what gc would
+   * remove. Null for one snapshot.
+   */
   readonly restBytes: number | null
   /** The sum, which is what `du -s` says of the directory. Null for one snapshot. */
   readonly totalBytes: number | null
 }
 
 /**
- * A place that keeps snapshots. The local store is one; a registry or a bucket can be another one and must pass the same
- * conformance suite. References (`ref`) are a tag, an id, or the beginning of an id (6 digits or more).
+ * A place that keeps snapshots. The local store is one; a registry or a bucket can be another
+ * one and must pass the same conformance suite. References (`ref`) are a tag, an id, or the
+ * beginning of an id (6 digits or more).
  */
 export interface SnapshotStore {
   /** For messages. */
@@ -251,8 +281,8 @@ export interface SnapshotStore {
   /** Bytes on disk of one snapshot's blobs, or of the whole store. */
   diskUsage(options?: WorkOptions & { readonly ref?: string }): Promise<DiskUsage>
   /**
-   * Gives a snapshot other layers for the same image (after squash, pack or rebase). `layers` are descriptors already in
-   * the store or sealed staged files, base first; the extent map is computed from them.
+   * Gives a snapshot other layers for the same image (after squash, pack or rebase). `layers` are descriptors
+   * already in the store or sealed staged files, base first; the extent map is computed from them.
    */
   relayer(
     ref: string,
@@ -260,8 +290,8 @@ export interface SnapshotStore {
     options?: WorkOptions,
   ): Promise<SnapshotEntry>
   /**
-   * Keeps a working set with a snapshot, under a name; one of that name is replaced. IMAGE_MISMATCH if it belongs to
-   * another image (`translateWorkingSet` makes it fit a child).
+   * Keeps a working set with a snapshot, under a name; one of that name is replaced. IMAGE_MISMATCH if it
+   * belongs to another image (`translateWorkingSet` makes it fit a child).
    */
   saveWorkingSet(
     ref: string,
@@ -271,8 +301,9 @@ export interface SnapshotStore {
   ): Promise<SnapshotEntry>
   removeWorkingSet(ref: string, name: string, options?: WorkOptions): Promise<SnapshotEntry>
   /**
-   * One file with these snapshots. With `workingSet`, a name that each of them must have, the pages of that set come early
-   * in it, in the order of first touch, as a layer of their own: a restore could begin before the rest has come.
+   * One file with these snapshots. With `workingSet`, a name that each of them must have, the pages of
+   * that set come early in it, in the order of first touch, as a layer of their own: a restore could
+   * begin before the rest has come.
    */
   exportTo(
     refs: readonly string[],

@@ -1,8 +1,8 @@
 import { VarveError } from '../errors.js'
 
 /**
- * The part of POSIX tar (ustar with pax records) that an export needs, with GNU's pax sparse format 1.0 for files with
- * holes. Sources: POSIX.1-2024 pax(1); GNU tar manual, "Storing Sparse Files".
+ * The part of POSIX tar (ustar with pax records) that an export needs, with GNU's pax sparse format 1.0 for
+ * files with holes. Sources: POSIX.1-2024 pax(1); GNU tar manual, "Storing Sparse Files".
  */
 
 export const blockBytes = 512
@@ -58,7 +58,10 @@ export function directoryHeader(name: string): Buffer {
 /** Two blocks of zeros end an archive. */
 export const endOfArchive = Buffer.alloc(2 * blockBytes)
 
-/** The map of a sparse file, padded to a block: number of extents, then offset and length of each, decimal, by lines. */
+/**
+ * The map of a sparse file, padded to a block: number of extents, then offset and
+ * length of each, decimal, by lines.
+ */
 export function sparseMap(extents: readonly Extent[], sizeBytes: number): Buffer {
   const numbers = [extents.length + 1]
   for (const { startBytes, endBytes } of extents) numbers.push(startBytes, endBytes - startBytes)
@@ -100,7 +103,10 @@ function paxRecord(key: string, value: string): Buffer {
   return Buffer.from(`${length}${rest}`)
 }
 
-/** Reads the headers of one entry; `read` gives so many bytes of the archive, or fewer at its end. Undefined at the end. */
+/**
+ * Reads the headers of one entry; `read` gives so many bytes of the archive, or fewer at
+ * its end. Undefined at the end.
+ */
 export async function readHeader(
   read: (length: number) => Promise<Buffer>,
   path: string,

@@ -78,7 +78,10 @@ async function layersOf(
   return used
 }
 
-/** Pages that the layer names and that differ from what lies below: a page written back as it was does not count. */
+/**
+ * Pages that the layer names and that differ from what lies below: a page written
+ * back as it was does not count.
+ */
 async function changedPages(
   layer: Layer,
   below: readonly Layer[],
@@ -94,7 +97,10 @@ async function changedPages(
   return intersect(differing, union(dataPages(layer.index), zeroPages(layer.index))).pages
 }
 
-/** For each layer, its data pages whose content lies in the store at least twice (by 64 bits of SHA-256: counts, no proof). */
+/**
+ * For each layer, its data pages whose content lies in the store at least twice (by 64 bits
+ * of SHA-256: counts, no proof).
+ */
 async function countDuplicates(
   used: readonly UsedLayer[],
   { signal, onProgress }: WorkOptions,

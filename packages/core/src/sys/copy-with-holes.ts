@@ -24,11 +24,13 @@ export interface CopyResult {
 }
 
 /**
- * Bytes a call: copying them takes some milliseconds of this thread (1 GiB took 0.3 s this way, 2.5 s by asynchronous
- * reads and writes), after which timers and signals get their turn.
+ * Bytes a call: copying them takes some milliseconds of this thread (1 GiB took 0.3 s this way, 2.5 s by
+ * asynchronous reads and writes), after which timers and signals get their turn.
  */
 const copyChunkBytes = 4 * 1024 * 1024
-/** Sharing blocks costs microseconds an extent, but the kernel first writes out what is dirty in the range. */
+/**
+ * Sharing blocks costs microseconds an extent, but the kernel first writes out what is dirty in the range.
+ */
 const cloneChunkBytes = 64 * 1024 * 1024
 
 /** A file to copy, with its own way to open it. The path is for messages. */
@@ -39,12 +41,13 @@ export interface CopySource {
 }
 
 /**
- * Copies a regular file into a new one (0600): by sharing its blocks if the file system can, else extent by extent,
- * holes as holes and zero data as zero data (in a Diff the two mean different things, and usual copies turn the one into
- * the other). A symbolic link is not followed. On failure no target is left. The source must not change meanwhile.
+ * Copies a regular file into a new one (0600): by sharing its blocks if the file system can, else extent by
+ * extent, holes as holes and zero data as zero data (in a Diff the two mean different things, and usual
+ * copies turn the one into the other). A symbolic link is not followed. On failure no target is left. The
+ * source must not change meanwhile.
  *
- * Errors: NOT_FOUND and PATH_INVALID (the source), ALREADY_EXISTS (the target), INTERRUPTED, WRITE_FAILED (no space),
- * SYSCALL_FAILED.
+ * Errors: NOT_FOUND and PATH_INVALID (the source), ALREADY_EXISTS (the target), INTERRUPTED,
+ * WRITE_FAILED (no space), SYSCALL_FAILED.
  */
 export async function copyWithHoles(
   from: string | CopySource,
@@ -121,7 +124,8 @@ async function shareBlocks(
   sizeBytes: number,
   assertWanted: () => void,
 ): Promise<number> {
-  // The target must not be longer than what is cloned: the last, partial block is accepted at the end of both only.
+  // The target must not be longer than what is cloned: the last, partial block is
+  // accepted at the end of both only.
   for (let at = 0; at < sizeBytes; at += cloneChunkBytes) {
     assertWanted()
     if (!cloneRange(from.fd, at, to, at, Math.min(cloneChunkBytes, sizeBytes - at))) return at

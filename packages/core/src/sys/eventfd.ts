@@ -17,7 +17,9 @@ export function raiseEvent(fd: number): void {
   writeSync(fd, Buffer.from([1, 0, 0, 0, 0, 0, 0, 0]))
 }
 
-/** Takes a raise back, so that the descriptor polls readable again only after the next. Blocks if none came. */
+/**
+ * Takes a raise back, so that the descriptor polls readable again only after the next. Blocks if none came.
+ */
 export function clearEvent(fd: number): void {
   readSync(fd, Buffer.alloc(8))
 }

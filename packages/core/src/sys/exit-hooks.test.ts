@@ -7,7 +7,8 @@ import { text } from 'node:stream/consumers'
 import ts from 'typescript'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 
-// Each case needs a process of its own to end. The module imports nothing, so it runs alone once its types are gone.
+// Each case needs a process of its own to end. The module imports nothing, so it runs
+// alone once its types are gone.
 let directory: string
 beforeAll(() => {
   directory = mkdtempSync(join(tmpdir(), 'varve-hooks-'))

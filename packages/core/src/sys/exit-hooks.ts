@@ -1,6 +1,7 @@
 /**
- * Runs clean-ups when this process ends, however it ends short of SIGKILL. (After a SIGKILL the next `listMachines`
- * finds that the owner is gone and cleans up.) Clean-ups are synchronous: exit waits for nothing.
+ * Runs clean-ups when this process ends, however it ends short of SIGKILL. (After a SIGKILL
+ * the next `listMachines` finds that the owner is gone and cleans up.) Clean-ups are
+ * synchronous: exit waits for nothing.
  */
 const cleanUps = new Set<() => void>()
 
@@ -29,10 +30,15 @@ function runAll(): void {
   }
 }
 
-/** Marks the handlers of this file: a program can have loaded a second copy of it, which waits for the same. */
+/**
+ * Marks the handlers of this file: a program can have loaded a second copy of it, which waits for the same.
+ */
 const ours = Symbol.for('varve.exit-hook')
 
-/** A program with its own handler decides for itself when to end; `exit` then runs the clean-ups. Otherwise die as asked. */
+/**
+ * A program with its own handler decides for itself when to end; `exit` then runs the
+ * clean-ups. Otherwise die as asked.
+ */
 function onSignal(signal: NodeJS.Signals): void {
   if (process.listeners(signal).some((listener) => !(ours in listener))) return
   runAll()

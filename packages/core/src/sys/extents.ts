@@ -17,8 +17,9 @@ export interface ByteExtent {
 }
 
 /**
- * The data extents of an open file within its first `sizeBytes`, ascending; what lies between is holes. Moves the
- * descriptor's file position. Source: lseek(2), SEEK_DATA and SEEK_HOLE. A file system without holes reports one extent.
+ * The data extents of an open file within its first `sizeBytes`, ascending; what lies between is holes.
+ * Moves the descriptor's file position. Source: lseek(2), SEEK_DATA and SEEK_HOLE. A file system
+ * without holes reports one extent.
  */
 export function* dataExtents(fd: number, sizeBytes: number): Generator<ByteExtent> {
   let position = 0
@@ -45,8 +46,8 @@ function seek(fd: number, offset: number, whence: number): number | undefined {
 const probeBytes = 2 * 1024 * 1024
 
 /**
- * The smallest hole that files in `directory` can have, bytes: one page of data in a sparse file is written and the
- * extent around it measured. A file system without holes gives the whole probe.
+ * The smallest hole that files in `directory` can have, bytes: one page of data in a sparse file is written
+ * and the extent around it measured. A file system without holes gives the whole probe.
  */
 export function holeGranularityBytes(directory: string): number {
   const path = join(directory, `.varve-hole-probe-${randomBytes(6).toString('hex')}`)

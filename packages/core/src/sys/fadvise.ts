@@ -16,8 +16,8 @@ function advise(fd: number, offsetBytes: number, lengthBytes: number, advice: nu
 }
 
 /**
- * Drops a file's clean pages from the page cache. Dirty pages do not drop, so they are written out first; pages that
- * a process has mapped stay.
+ * Drops a file's clean pages from the page cache. Dirty pages do not drop, so they are written out first;
+ * pages that a process has mapped stay.
  */
 export function dropPageCache(fd: number): void {
   fdatasyncSync(fd)
@@ -29,7 +29,9 @@ export function adviseRandom(fd: number): void {
   advise(fd, 0, 0, POSIX_FADV_RANDOM)
 }
 
-/** Starts reading a range into the page cache. The kernel cuts larger calls to its read-ahead size (128 KiB). */
+/**
+ * Starts reading a range into the page cache. The kernel cuts larger calls to its read-ahead size (128 KiB).
+ */
 export function adviseWillNeed(fd: number, offsetBytes: number, lengthBytes: number): void {
   advise(fd, offsetBytes, lengthBytes, POSIX_FADV_WILLNEED)
 }

@@ -7,8 +7,8 @@ import { afterEach, beforeEach, expect, test } from 'vitest'
 import { faultAroundObstacle, holdFaultAround } from './fault-around.js'
 import { openDescriptors } from './proc.js'
 
-// A plain file in the place of the kernel's: few kernels let a test write that one (root, debugfs, no lockdown). What the
-// setting does is shown on a real one by the scenario `ground-truth` in the nested lab.
+// A plain file in the place of the kernel's: few kernels let a test write that one (root, debugfs, no
+// lockdown). What the setting does is shown on a real one by the scenario `ground-truth` in the nested lab.
 let directory: string
 let path: string
 beforeEach(() => {

@@ -7,8 +7,8 @@ const pageBytes = 4096
 const defaultBytes = 65_536
 
 /**
- * How many bytes of a file a read fault maps at once, if they are in the page cache: a setting of the whole kernel, in
- * debugfs. While it is one page, what is mapped was touched.
+ * How many bytes of a file a read fault maps at once, if they are in the page cache: a setting of the whole
+ * kernel, in debugfs. While it is one page, what is mapped was touched.
  */
 export interface FaultAround extends Disposable {
   /** In effect now. If debugfs cannot be read, the kernel's default. */
@@ -33,10 +33,11 @@ interface Hold {
 let hold: Hold | undefined
 
 /**
- * Sets fault-around to one page until disposed; put back also when this process ends, by Ctrl-C too, but not by SIGKILL:
- * the kernel then keeps one page, which costs faults and nothing else. Needs root, a mounted debugfs, and a kernel that is
- * not locked down (kernel_lockdown(7)); without these nothing changes, and `reason` says why. A lock on the file keeps
- * other processes from putting back what this one found, or the other way round.
+ * Sets fault-around to one page until disposed; put back also when this process ends, by Ctrl-C too, but
+ * not by SIGKILL: the kernel then keeps one page, which costs faults and nothing else. Needs root, a
+ * mounted debugfs, and a kernel that is not locked down (kernel_lockdown(7)); without these nothing
+ * changes, and `reason` says why. A lock on the file keeps other processes from putting back what this one
+ * found, or the other way round.
  */
 export function holdFaultAround(path = faultAroundPath()): FaultAround {
   if (path === undefined) return notHeld(defaultBytes, notMounted)

@@ -9,8 +9,8 @@ const MSG_DONTWAIT = 0x40
 const MSG_CMSG_CLOEXEC = 0x40000000
 const MSG_CTRUNC = 0x08
 
-// struct msghdr on 64-bit Linux: name, namelen, iov, iovlen, control, controllen, flags (56 bytes); struct iovec: base,
-// length (16); struct cmsghdr: length, level, type (16), then the descriptors.
+// struct msghdr on 64-bit Linux: name, namelen, iov, iovlen, control, controllen, flags (56 bytes); struct
+// iovec: base, length (16); struct cmsghdr: length, level, type (16), then the descriptors.
 const headerBytes = 56
 const vectorBytes = 16
 const controlHeaderBytes = 16
@@ -19,7 +19,8 @@ const receivedAtMost = 16
 /** SCM_MAX_FD (include/net/scm.h). */
 export const maxPassedDescriptors = 253
 
-// Safe: `message` is a buffer of 56 bytes whose pointers lead into buffers that are kept alive by their owner.
+// Safe: `message` is a buffer of 56 bytes whose pointers lead into buffers that
+// are kept alive by their owner.
 const recvmsg = declare<[number, Uint8Array, number], number | bigint>(
   'int64_t recvmsg(int fd, uint8_t *message, int flags)',
 )
@@ -77,8 +78,9 @@ export interface ReceivedMessage {
 }
 
 /**
- * One recvmsg(2), without waiting, of at most `maxBytes` with the descriptors that came along (SCM_RIGHTS). Undefined
- * if nothing is pending. Control data that did not fit is PAGE_SERVER_PROTOCOL; descriptors of it are closed.
+ * One recvmsg(2), without waiting, of at most `maxBytes` with the descriptors that came along
+ * (SCM_RIGHTS). Undefined if nothing is pending. Control data that did not fit is
+ * PAGE_SERVER_PROTOCOL; descriptors of it are closed.
  */
 export function receiveMessage(socket: number, maxBytes: number): ReceivedMessage | undefined {
   using message = new Message(maxBytes, receivedAtMost)

@@ -19,7 +19,10 @@ afterEach(() => {
   rmSync(directory, { recursive: true })
 })
 
-/** Another process that holds the lock: flock(1) of util-linux, which becomes the program and keeps the descriptor. */
+/**
+ * Another process that holds the lock: flock(1) of util-linux, which becomes the
+ * program and keeps the descriptor.
+ */
 async function otherHolder(): Promise<ChildProcess> {
   const child = spawn('flock', ['--no-fork', '--exclusive', path, 'sleep', '600'], { stdio: 'ignore' })
   children.push(child)

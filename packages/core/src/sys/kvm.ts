@@ -18,7 +18,10 @@ export type KvmProbe =
   | { readonly usable: true; readonly memorySlots: number }
   | { readonly usable: false; readonly reason: string }
 
-/** Opens /dev/kvm and creates (and drops) an empty VM: the permission and the module both work, or the reason why not. */
+/**
+ * Opens /dev/kvm and creates (and drops) an empty VM: the permission and the module
+ * both work, or the reason why not.
+ */
 export function probeKvm(): KvmProbe {
   let kvm: number
   try {

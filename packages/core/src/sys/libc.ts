@@ -19,8 +19,9 @@ function functionOf(prototype: string) {
 }
 
 /**
- * Declares a libc function, on first use: verbs that make no system call do not pay for the declaration.
- * `ioctl`, `fcntl` and `syscall` are declared without `...`, which passes the same registers on x86_64 and arm64 Linux.
+ * Declares a libc function, on first use: verbs that make no system call do not pay for the
+ * declaration. `ioctl`, `fcntl` and `syscall` are declared without `...`, which passes the same
+ * registers on x86_64 and arm64 Linux.
  */
 export function declare<Arguments extends readonly unknown[], Result = number>(
   prototype: string,
@@ -33,8 +34,8 @@ export function declare<Arguments extends readonly unknown[], Result = number>(
 }
 
 /**
- * Declares a libc function that is called in a thread of libuv's pool, not in JavaScript's. What memory the arguments name must
- * stay until it returns. Its errno cannot be had.
+ * Declares a libc function that is called in a thread of libuv's pool, not in JavaScript's. What memory the
+ * arguments name must stay until it returns. Its errno cannot be had.
  */
 export function declareAsync<Arguments extends readonly unknown[], Result = number>(
   prototype: string,

@@ -52,8 +52,8 @@ function parse(text: string): Mapping {
 }
 
 /**
- * Whether a mapping is of the file that `stat` and `path` name. Device and inode tell, but on Btrfs and overlayfs the
- * device of stat(2) is another than that in /proc/PID/maps; there inode and name must agree.
+ * Whether a mapping is of the file that `stat` and `path` name. Device and inode tell, but on Btrfs and
+ * overlayfs the device of stat(2) is another than that in /proc/PID/maps; there inode and name must agree.
  */
 export function isMappingOf(
   mapping: Mapping,

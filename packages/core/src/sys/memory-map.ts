@@ -8,8 +8,8 @@ const MAP_ANONYMOUS = 0x20
 const MAP_NORESERVE = 0x4000
 const mapFailed = 18446744073709551615n
 
-// Addresses are passed and returned as integers (user addresses stay below 2^47), so JavaScript never holds a pointer
-// that it could follow. Safe: the kernel checks every range.
+// Addresses are passed and returned as integers (user addresses stay below 2^47), so JavaScript never holds a
+// pointer that it could follow. Safe: the kernel checks every range.
 const mmap = declare<[number, number, number, number, number, number], number | bigint>(
   'uint64_t mmap(uint64_t address, uint64_t length, int protection, int flags, int fd, int64_t offset)',
 )
@@ -24,9 +24,14 @@ const MADV_WILLNEED = 3
 const MADV_DONTNEED = 4
 const MADV_POPULATE_READ = 22
 
-/** Memory of this process that the kernel may read or fill on our behalf. Valid until disposed; dispose once. */
+/**
+ * Memory of this process that the kernel may read or fill on our behalf. Valid until disposed; dispose once.
+ */
 export interface MemoryMapping extends Disposable {
-  /** Page-aligned address in this process. For system calls only: reading a mapped file here could end in SIGBUS. */
+  /**
+   * Page-aligned address in this process. For system calls only: reading a mapped
+   * file here could end in SIGBUS.
+   */
   readonly address: number
   readonly lengthBytes: number
 }

@@ -19,7 +19,9 @@ const chunkPages = 2 ** 18
 /** An open file that can be asked which of its pages are in the page cache, part by part. */
 export interface Residency extends Disposable {
   readonly pages: number
-  /** One byte a page from `firstPage` on into all of `into`, bit 0 set if resident. 26 ns a page, 1 µs a call. */
+  /**
+   * One byte a page from `firstPage` on into all of `into`, bit 0 set if resident. 26 ns a page, 1 µs a call.
+   */
   read(firstPage: number, into: Uint8Array): void
   /** The same in another thread, if this one has better things to do. Not to be disposed of meanwhile. */
   readBeside(firstPage: number, into: Uint8Array): Promise<void>
@@ -80,8 +82,8 @@ export function isResident(mapping: Pick<MemoryMapping, 'address' | 'lengthBytes
 }
 
 /**
- * Whether mincore tells this process the truth about a file: since Linux 5.2 it reports everything resident to a user who
- * neither owns the file nor may write it.
+ * Whether mincore tells this process the truth about a file: since Linux 5.2 it reports everything resident
+ * to a user who neither owns the file nor may write it.
  */
 export function canSeeResidency(path: string): boolean {
   const fd = openSync(path, 'r')

@@ -5,9 +5,10 @@ import { type HeldName, walkForRemoval } from './own-directory.js'
 import * as reflink from './reflink.js'
 
 /**
- * Every change that layers and stores make on disk goes through here, one function each, so that a test can stop the
- * process before any one of them (and a reader can see that there are no others). A file system that refuses (no space, a
- * quota, read-only, an I/O error) is WRITE_FAILED; other errors keep their errno as `code`.
+ * Every change that layers and stores make on disk goes through here, one function each, so that a
+ * test can stop the process before any one of them (and a reader can see that there are no others).
+ * A file system that refuses (no space, a quota, read-only, an I/O error) is WRITE_FAILED; other
+ * errors keep their errno as `code`.
  */
 export type MutationKind =
   | 'create'
@@ -33,12 +34,17 @@ export interface Mutation {
 
 let observer: ((mutation: Mutation) => void) | undefined
 
-/** For tests of crash safety: called before each change. Whatever it throws is thrown in place of the change. */
+/**
+ * For tests of crash safety: called before each change. Whatever it throws is thrown in place of the change.
+ */
 export function observeMutations(observe: ((mutation: Mutation) => void) | undefined): void {
   observer = observe
 }
 
-/** The one place that every change passes: observed before, and refused by the file system with a code of its own. */
+/**
+ * The one place that every change passes: observed before, and refused by the file
+ * system with a code of its own.
+ */
 function change<T>(kind: MutationKind, path: string, make: () => T, from?: string): T {
   observer?.(from === undefined ? { kind, path } : { kind, path, from })
   try {
@@ -163,8 +169,8 @@ export async function syncDirectory(path: string): Promise<void> {
 }
 
 /**
- * A small file whose content replaces another's in one step, by way of a new file next to it. Not synced. In this thread: 60 µs, where
- * the thread pool takes half a millisecond.
+ * A small file whose content replaces another's in one step, by way of a new file next to it. Not synced. In
+ * this thread: 60 µs, where the thread pool takes half a millisecond.
  */
 export function replaceSmallFile(path: string, temporary: string, bytes: Uint8Array): void {
   closeSync(publishSmallFile(path, temporary, bytes))

@@ -3,7 +3,10 @@ import { type FileHandle, open } from 'node:fs/promises'
 import { VarveError } from '../errors.js'
 import { pathError } from '../not-found.js'
 
-/** For reading; symbolic links are followed. NOT_FOUND or PATH_INVALID if it is not there or is no regular file. */
+/**
+ * For reading; symbolic links are followed. NOT_FOUND or PATH_INVALID if it is
+ * not there or is no regular file.
+ */
 export async function openRegularFile(path: string): Promise<{ handle: FileHandle; stat: Stat }> {
   // O_NONBLOCK: a FIFO must be refused below, not waited for.
   const handle = await open(path, constants.O_RDONLY | constants.O_NONBLOCK).catch(

@@ -11,7 +11,10 @@ const PAGEMAP_SCAN = 0xc0606610
 const PAGE_IS_FILE = 1 << 2
 const PAGE_IS_PRESENT = 1 << 3
 const PAGE_IS_SWAPPED = 1 << 4
-/** struct pm_scan_arg: size, flags, start, end, walk_end, vec, vec_len, max_pages, then four masks; 64 bits each. */
+/**
+ * struct pm_scan_arg: size, flags, start, end, walk_end, vec, vec_len, max_pages,
+ * then four masks; 64 bits each.
+ */
 const scanWords = 12
 /** struct page_region: start, end, categories; 64 bits each. */
 const regionWords = 3
@@ -25,18 +28,21 @@ const entryPresent = 1 << 31
 const entrySwapped = 1 << 30
 const entryFile = 1 << 29
 
-// Safe: `argument` holds struct pm_scan_arg (96 bytes) and lives for the call; the address in it is of memory that its
-// Pagemap owns, `vec_len` regions long.
+// Safe: `argument` holds struct pm_scan_arg (96 bytes) and lives for the call; the address in it is of memory
+// that its Pagemap owns, `vec_len` regions long.
 const ioctl = declare<[number, number, BigUint64Array]>(
   'int ioctl(int fd, unsigned long request, uint64_t *argument)',
 )
 
-/** A page that is the file's own, or a private one: a copy, anonymous memory, or the kernel's page of zeros. */
+/**
+ * A page that is the file's own, or a private one: a copy, anonymous memory, or the kernel's page of zeros.
+ */
 export type PageKind = 'file' | 'anonymous'
 
 /**
- * Which pages of another process are there (/proc/PID/pagemap). Needs the rights of ptrace(2) over it: the same user, or
- * root. One that was opened goes on naming that process; if it has ended it has no pages. About 10 ns a page.
+ * Which pages of another process are there (/proc/PID/pagemap). Needs the rights of ptrace(2) over
+ * it: the same user, or root. One that was opened goes on naming that process; if it has ended it
+ * has no pages. About 10 ns a page.
  */
 export class Pagemap implements Disposable {
   readonly #fd: number
@@ -78,8 +84,8 @@ export class Pagemap implements Disposable {
   }
 
   /**
-   * The pages that are there between two addresses (whole pages, bytes), as runs by address. A page that was swapped out is
-   * there too. Neighbouring runs can be of one kind.
+   * The pages that are there between two addresses (whole pages, bytes), as runs by address. A page that was
+   * swapped out is there too. Neighbouring runs can be of one kind.
    */
   forEachRun(start: number, end: number, visit: (start: number, end: number, kind: PageKind) => void): void {
     if (this.#closed) throw new VarveError('INVALID_ARGUMENT', `${this.#path} is closed`)
@@ -158,7 +164,8 @@ class ScanReader implements Reader {
         visit(first, last, (this.#word(at + 4) & PAGE_IS_FILE) !== 0 ? 'file' : 'anonymous')
         from = last
       }
-      // walk_end can be stale after a walk that was complete (seen on 6.18): only a full list means that there is more.
+      // walk_end can be stale after a walk that was complete (seen on 6.18): only a full
+      // list means that there is more.
       if (found < maxRegions) return
     }
   }

@@ -9,7 +9,10 @@ const prctl = declare<[number, number, number, number, number]>(
   'int prctl(int option, unsigned long a, unsigned long b, unsigned long c, unsigned long d)',
 )
 
-/** From now on this process ends when its parent `pid` (the thread that started it) does, whatever it is doing. */
+/**
+ * From now on this process ends when its parent `pid` (the thread that started
+ * it) does, whatever it is doing.
+ */
 export function endWithParent(pid: number): void {
   if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) !== 0)
     throw syscallError('prctl', errno(), 'PR_SET_PDEATHSIG', 'HOST_UNSUPPORTED')

@@ -21,8 +21,8 @@ const pidfdGetfd = declare<[number, number, number, number]>(
 )
 
 /**
- * A descriptor of ours for what another process has open (Linux 5.6; close-on-exec). Needs the rights of ptrace(2) over
- * it. Close it with `fs.closeSync`.
+ * A descriptor of ours for what another process has open (Linux 5.6; close-on-exec). Needs the rights of
+ * ptrace(2) over it. Close it with `fs.closeSync`.
  */
 export function duplicateDescriptor(pidfd: number, fd: number): number {
   const own = pidfdGetfd(SYS_pidfd_getfd, pidfd, fd, 0)

@@ -1,6 +1,7 @@
 import { declare, errno, errnoNumber, syscallError } from './libc.js'
 
-// Safe: the buffer holds `count` struct pollfd (8 bytes each: int fd, short events, short revents) and lives for the call.
+// Safe: the buffer holds `count` struct pollfd (8 bytes each: int fd, short events, short
+// revents) and lives for the call.
 const pollCall = declare<[Int32Array, number, number]>(
   'int poll(int32_t *fds, unsigned long count, int timeoutMs)',
 )
@@ -10,8 +11,8 @@ export const pollReadable = 1
 const pollBroken = 8 | 16 | 32
 
 /**
- * A fixed set of descriptors waited on together for input. Allocates once; waiting allocates nothing. Blocks the calling
- * thread: for workers and single-purpose processes.
+ * A fixed set of descriptors waited on together for input. Allocates once; waiting allocates nothing. Blocks
+ * the calling thread: for workers and single-purpose processes.
  */
 export class Poller {
   readonly #entries: Int32Array
@@ -26,7 +27,9 @@ export class Poller {
     })
   }
 
-  /** Waits up to `timeoutMs` (-1: for ever) and gives how many descriptors have something; 0 after the time. */
+  /**
+   * Waits up to `timeoutMs` (-1: for ever) and gives how many descriptors have something; 0 after the time.
+   */
   wait(timeoutMs: number): number {
     for (;;) {
       const ready = pollCall(this.#entries, this.#count, timeoutMs)

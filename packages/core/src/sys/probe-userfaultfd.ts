@@ -12,8 +12,9 @@ const ioctl = declare<[number, number, number]>(
 )
 
 /**
- * How a process of this user gets a userfaultfd that also covers faults taken in the kernel, which KVM's are; undefined
- * where it gets none. Firecracker asks without UFFD_USER_MODE_ONLY, so it is refused exactly where this is.
+ * How a process of this user gets a userfaultfd that also covers faults taken in the kernel, which
+ * KVM's are; undefined where it gets none. Firecracker asks without UFFD_USER_MODE_ONLY, so it is
+ * refused exactly where this is.
  */
 export function probeUserfaultfd(): 'system call' | '/dev/userfaultfd' | undefined {
   const flags = constants.O_NONBLOCK

@@ -24,8 +24,9 @@ export function isAlive(identity: ProcessIdentity): boolean {
 const PF_EXITING = 0x4
 
 /**
- * Whether a process has ended, or its first thread has begun to. Its memory goes before the process counts as ended (`isAlive`):
- * calls for that memory, of a userfaultfd say, fail in between. A thread is marked before it lets go of memory and descriptors.
+ * Whether a process has ended, or its first thread has begun to. Its memory goes before the process counts as
+ * ended (`isAlive`): calls for that memory, of a userfaultfd say, fail in between. A thread is marked before
+ * it lets go of memory and descriptors.
  */
 export function isEnding({ pid, startTime }: ProcessIdentity): boolean {
   const fields = statFields(pid)
@@ -56,7 +57,10 @@ function readProc(path: string): string | undefined {
   }
 }
 
-/** Page faults of a process since it began, its threads together (proc_pid_stat(5)): without and with a read from a disk. */
+/**
+ * Page faults of a process since it began, its threads together (proc_pid_stat(5)):
+ * without and with a read from a disk.
+ */
 export interface PageFaults {
   readonly minor: number
   readonly major: number
@@ -69,8 +73,8 @@ export function pageFaults(pid: number): PageFaults | null {
 }
 
 /**
- * What a process had read from disks, bytes (proc_pid_io(5)): by page faults and reading ahead as by system calls. Null if it
- * has ended, or this user may not see it.
+ * What a process had read from disks, bytes (proc_pid_io(5)): by page faults and reading ahead as by system
+ * calls. Null if it has ended, or this user may not see it.
  */
 export function diskReadBytes(pid: number): number | null {
   try {
@@ -145,8 +149,8 @@ export function userfaultfdsOf(pid: number): readonly number[] {
 export const fileIdentity = ({ dev, ino }: Pick<BigIntStats, 'dev' | 'ino'>): string => `${dev}:${ino}`
 
 /**
- * `fileIdentity` of every file that a process has open. Right also if the process is in a jail: its descriptors are
- * looked at themselves, not their names.
+ * `fileIdentity` of every file that a process has open. Right also if the process is in a jail: its
+ * descriptors are looked at themselves, not their names.
  */
 export function openFileIdentities(pid: number): ReadonlySet<string> {
   const directory = `/proc/${pid}/fd`

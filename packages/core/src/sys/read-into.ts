@@ -2,12 +2,15 @@ import { constants, openSync } from 'node:fs'
 import { declare, errno, errnoNumber, syscallError } from './libc.js'
 import type { MemoryMapping } from './memory-map.js'
 
-// Safe: the kernel checks the range it fills, and `readInto` that the range lies within memory that is ours to fill.
+// Safe: the kernel checks the range it fills, and `readInto` that the range lies
+// within memory that is ours to fill.
 const pread = declare<[number, number, number, number], number | bigint>(
   'int64_t pread(int fd, uint64_t buffer, uint64_t count, int64_t offset)',
 )
 
-/** Opened for reading past the page cache (O_DIRECT, open(2)); undefined if the file system has no such thing. */
+/**
+ * Opened for reading past the page cache (O_DIRECT, open(2)); undefined if the file system has no such thing.
+ */
 export function openDirect(path: string): number | undefined {
   try {
     return openSync(path, constants.O_RDONLY | constants.O_DIRECT)
@@ -18,8 +21,8 @@ export function openDirect(path: string): number | undefined {
 }
 
 /**
- * Fills `lengthBytes` of anonymous memory of ours from a file, and gives how many bytes there were before its end. For a
- * descriptor of `openDirect` all three numbers must be multiples of the page size.
+ * Fills `lengthBytes` of anonymous memory of ours from a file, and gives how many bytes there were before its
+ * end. For a descriptor of `openDirect` all three numbers must be multiples of the page size.
  */
 export function readInto(
   fd: number,

@@ -50,8 +50,8 @@ export function cloneRange(
 }
 
 /**
- * Copies within the kernel (copy_file_range(2)). Gives the bytes copied: fewer than asked at the end of the source,
- * undefined if the two files cannot be copied between this way.
+ * Copies within the kernel (copy_file_range(2)). Gives the bytes copied: fewer than asked at the end of the
+ * source, undefined if the two files cannot be copied between this way.
  */
 export function copyFileRange(
   from: number,
@@ -96,8 +96,9 @@ export function probeReflink(directory: string): string {
 }
 
 /**
- * A new file that goes with its descriptor. Its name is there for a moment: a process that is killed in between leaves a temporary, which the
- * next maker of a file in that directory removes (temporaries.ts). O_TMPFILE has no name at all, but not every file system has it.
+ * A new file that goes with its descriptor. Its name is there for a moment: a process that is killed in
+ * between leaves a temporary, which the next maker of a file in that directory removes (temporaries.ts).
+ * O_TMPFILE has no name at all, but not every file system has it.
  */
 function openNameless(directory: string): number {
   const path = join(directory, temporaryName())

@@ -3,10 +3,11 @@ import { VarveError } from '../errors.js'
 import { pathError } from '../not-found.js'
 
 /**
- * A whole file that anybody may have written: a regular file and no symbolic link, bounded before it is read. What is cut off
- * meanwhile is shorter. NOT_FOUND, PATH_INVALID, FORMAT_INVALID (longer than `maxBytes`).
+ * A whole file that anybody may have written: a regular file and no symbolic link, bounded before it is read.
+ * What is cut off meanwhile is shorter. NOT_FOUND, PATH_INVALID, FORMAT_INVALID (longer than `maxBytes`).
  *
- * In this thread: 30 µs, where four trips through the thread pool take 300, and checking what was read takes longer than reading it.
+ * In this thread: 30 µs, where four trips through the thread pool take 300, and checking what was
+ * read takes longer than reading it.
  */
 export function readSmallFile(path: string, maxBytes: number): Buffer {
   const fd = openRegular(path)

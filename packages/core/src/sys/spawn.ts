@@ -14,7 +14,8 @@ const opaqueBytes = 1024
 /** sigset_t, with glibc and with musl. */
 const signalSetBytes = 128
 
-// Safe, all of them: the buffers are as large as the types and outlive the calls; paths are copied by the call.
+// Safe, all of them: the buffers are as large as the types and outlive the
+// calls; paths are copied by the call.
 const initActions = declare<[Uint8Array]>('int posix_spawn_file_actions_init(uint8_t *actions)')
 const addDup2 = declare<[Uint8Array, number, number]>(
   'int posix_spawn_file_actions_adddup2(uint8_t *actions, int fd, int to)',

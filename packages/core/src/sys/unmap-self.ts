@@ -1,8 +1,9 @@
 import { readFileSync, readSync } from 'node:fs'
 
 /**
- * musl's __unmapself, with which a detached thread ends: it unmaps what rdi and rsi say, its own stack, and exits; no code of ours
- * could, as it would unmap what it runs in. Firecracker's release binaries are linked with musl.
+ * musl's __unmapself, with which a detached thread ends: it unmaps what rdi and rsi say, its own
+ * stack, and exits; no code of ours could, as it would unmap what it runs in. Firecracker's release
+ * binaries are linked with musl.
  *
  * ```
  * b8 0b 00 00 00  mov  eax, SYS_munmap     b8 3c 00 00 00  mov  eax, SYS_exit
@@ -14,7 +15,10 @@ const instructions = Buffer.from('b80b0000000f054831ffb83c0000000f05', 'hex')
 /** Firecracker's code has 2 MiB. */
 const maxCodeBytes = 16 * 2 ** 20
 
-/** Where they are in mapped code, by its file and place; -1 if they are not. To search a Firecracker takes 2 ms. */
+/**
+ * Where they are in mapped code, by its file and place; -1 if they are not. To
+ * search a Firecracker takes 2 ms.
+ */
 const known = new Map<string, number>()
 const maxKnown = 64
 

@@ -16,8 +16,9 @@ import {
   unregister,
 } from './userfaultfd.js'
 
-// Threads of libuv take the faults, this one serves them. `copyOut` reads the memory in user mode as a vCPU's host
-// thread or a device does; were a test to leave a fault unanswered, closing the userfaultfd frees the thread.
+// Threads of libuv take the faults, this one serves them. `copyOut` reads the memory in user
+// mode as a vCPU's host thread or a device does; were a test to leave a fault unanswered,
+// closing the userfaultfd frees the thread.
 const libc = koffi.load(null)
 const memcpy = libc.func('uint64_t memcpy(uint8_t *to, uint64_t from, size_t count)')
 const memcpyIn = libc.func('uint64_t memcpy(uint64_t to, uint8_t *from, size_t count)')

@@ -15,7 +15,9 @@ const UFFDIO_REGISTER_MODE_WP = 2
 const UFFDIO_WRITEPROTECT_MODE_WP = 1
 const UFFDIO_COPY_MODE_WP = 2
 export const UFFD_FEATURE_EVENT_REMOVE = 1 << 3
-/** Flags of a page fault: it was a write; it met a write-protected page (without this one, a missing page). */
+/**
+ * Flags of a page fault: it was a write; it met a write-protected page (without this one, a missing page).
+ */
 export const UFFD_PAGEFAULT_FLAG_WRITE = 1
 export const UFFD_PAGEFAULT_FLAG_WP = 2
 
@@ -23,7 +25,9 @@ const eventPagefault = 0x12
 const eventRemove = 0x15
 /** struct uffd_msg. */
 const messageBytes = 32
-/** One read takes this many; Firecracker has at most 32 vCPUs and a few device threads that can fault at once. */
+/**
+ * One read takes this many; Firecracker has at most 32 vCPUs and a few device threads that can fault at once.
+ */
 export const maxMessages = 64
 
 /** asm/unistd.h; undefined if the architecture is not supported. */
@@ -31,8 +35,8 @@ export const SYS_userfaultfd: number | undefined = { x64: 323, arm64: 282 }[proc
 
 // Safe: integers only.
 const userfaultfd = declare<[number, number]>('long syscall(long number, int flags)')
-// Safe: `argument` holds the structure of the request (at most 40 bytes) and lives for the call. What the structure
-// points at is checked by the kernel (destination) and by `UserfaultOps.copy` (source).
+// Safe: `argument` holds the structure of the request (at most 40 bytes) and lives for the call. What the
+// structure points at is checked by the kernel (destination) and by `UserfaultOps.copy` (source).
 const ioctl = declare<[number, number, Uint32Array]>(
   'int ioctl(int fd, unsigned long request, uint32_t *argument)',
 )
@@ -58,8 +62,8 @@ export function registerMissing(fd: number, address: number, lengthBytes: number
 }
 
 /**
- * Asks for faults on missing and on write-protected pages. A handler may do this to a range that another process
- * registered as missing only: the modes are replaced.
+ * Asks for faults on missing and on write-protected pages. A handler may do this to a range that another
+ * process registered as missing only: the modes are replaced.
  */
 export function registerMissingAndWriteProtected(fd: number, address: number, lengthBytes: number): void {
   register(fd, address, lengthBytes, UFFDIO_REGISTER_MODE_MISSING | UFFDIO_REGISTER_MODE_WP)
@@ -88,7 +92,9 @@ function setRange(argument: Uint32Array, address: number, lengthBytes: number): 
   argument[3] = Math.floor(lengthBytes / word)
 }
 
-/** What became of an installation: done, already there, or to be tried again after pending events were read. */
+/**
+ * What became of an installation: done, already there, or to be tried again after pending events were read.
+ */
 export type InstallResult = 'installed' | 'exists' | 'again' | 'gone'
 
 /** Memory that pages are copied from: an address range of this process that the kernel reads. */
@@ -107,7 +113,10 @@ export interface UserfaultEvents {
   onRemove(start: number, end: number): void
 }
 
-/** Reading faults from and installing pages through one userfaultfd. All buffers are made once. One thread only. */
+/**
+ * Reading faults from and installing pages through one userfaultfd. All buffers
+ * are made once. One thread only.
+ */
 export class UserfaultOps {
   readonly #fd: number
   readonly #messages = new Uint32Array((messageBytes / 4) * maxMessages)
@@ -122,11 +131,12 @@ export class UserfaultOps {
   }
 
   /**
-   * Reads what is pending, without waiting (the descriptor is non-blocking), and calls back once an event. Addresses
-   * are in bytes. Gives the number of events.
+   * Reads what is pending, without waiting (the descriptor is non-blocking), and calls back once an event.
+   * Addresses are in bytes. Gives the number of events.
    *
-   * Removals come first, although the kernel hands out faults before older events: once a removal was read, nothing
-   * holds a copy back any more, and old content could be installed in a page that is being, or has been, removed.
+   * Removals come first, although the kernel hands out faults before older events: once a removal
+   * was read, nothing holds a copy back any more, and old content could be installed in a page that
+   * is being, or has been, removed.
    */
   readEvents(to: UserfaultEvents): number {
     const bytes = Number(read(this.#fd, this.#messages, messageBytes * maxMessages))
@@ -155,9 +165,9 @@ export class UserfaultOps {
   }
 
   /**
-   * Copies `lengthBytes` from `source` at `sourceOffset` to `address` of the other process and wakes who waits there.
-   * The one place that issues UFFDIO_COPY: the kernel does not check that the source is what was meant, so this does.
-   * `protect` installs write-protected pages; the range must be registered for that.
+   * Copies `lengthBytes` from `source` at `sourceOffset` to `address` of the other process and wakes who
+   * waits there. The one place that issues UFFDIO_COPY: the kernel does not check that the source is what was
+   * meant, so this does. `protect` installs write-protected pages; the range must be registered for that.
    */
   copy(
     address: number,
@@ -201,8 +211,8 @@ export class UserfaultOps {
   }
 
   /**
-   * Whether a removal waits to be read. (UFFDIO_COPY says EAGAIN then before it looks at anything else, and EINVAL to this
-   * empty one otherwise.)
+   * Whether a removal waits to be read. (UFFDIO_COPY says EAGAIN then before it looks at anything else, and
+   * EINVAL to this empty one otherwise.)
    */
   removalPending(): boolean {
     return ioctl(this.#fd, UFFDIO_COPY, this.#nothing) !== 0 && errno() === errnoNumber.EAGAIN
@@ -226,8 +236,8 @@ export class UserfaultOps {
   }
 
   /**
-   * Write-protects the present pages of a range, or lifts that and wakes who waits to write. The range must be
-   * registered for it.
+   * Write-protects the present pages of a range, or lifts that and wakes who waits to write. The
+   * range must be registered for it.
    */
   writeProtect(address: number, lengthBytes: number, on: boolean): InstallResult {
     setRange(this.#protect, address, lengthBytes)

@@ -11,7 +11,8 @@ const MADV_WILLNEED = 3
 /** IOV_MAX: a call takes no more ranges. */
 const callRanges = 1024
 
-// Safe: `vector` is held until the call has returned; ranges are of a mapping that is held as long, and advice changes no content.
+// Safe: `vector` is held until the call has returned; ranges are of a mapping that is held as long, and
+// advice changes no content.
 const processMadvise = declareAsync<
   [number, number, BigUint64Array, number, number, number],
   number | bigint
@@ -24,9 +25,10 @@ export interface ByteRange {
 }
 
 /**
- * Starts reading ranges of an open file into the page cache, in their order, in another thread: to submit a read takes the kernel
- * some 20 µs, and this thread has a VMM to start. Resolves when all are submitted. `goOn` is asked between calls of 1,024 ranges.
- * The kernel cuts ranges to its read-ahead size (128 KiB); what lies behind the end of the file is ignored.
+ * Starts reading ranges of an open file into the page cache, in their order, in another thread: to submit a
+ * read takes the kernel some 20 µs, and this thread has a VMM to start. Resolves when all are submitted.
+ * `goOn` is asked between calls of 1,024 ranges. The kernel cuts ranges to its read-ahead size (128 KiB);
+ * what lies behind the end of the file is ignored.
  */
 export async function submitReads(fd: number, ranges: readonly ByteRange[], goOn: () => void): Promise<void> {
   const { size } = fstatSync(fd)

@@ -10,7 +10,10 @@ export interface RunRecord {
   readonly map: ExtentMap
   /** Pages of the image that a recorder saw touched. */
   readonly present: PageSet
-  /** The index of the Diff taken at the end of the run: it names exactly the written pages, as data or as zero. */
+  /**
+   * The index of the Diff taken at the end of the run: it names exactly the
+   * written pages, as data or as zero.
+   */
   readonly nextDiff: LayerIndex
 }
 
@@ -19,7 +22,10 @@ export function writtenPages(index: LayerIndex): PageSet {
   return union(dataPages(index), zeroPages(index))
 }
 
-/** The classes of a run's image: read-only = present − written, written by the next Diff, zero as the image has it. */
+/**
+ * The classes of a run's image: read-only = present − written, written by the next
+ * Diff, zero as the image has it.
+ */
 export function classifyRun({ map, present, nextDiff }: RunRecord): PageClasses {
   return classify({
     present,

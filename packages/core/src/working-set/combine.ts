@@ -26,7 +26,10 @@ export function minusWorkingSets(first: WorkingSet, ...others: readonly WorkingS
   return combine([first, ...others], 'minus', minus(presentPages(first), unionAll(others.map(presentPages))))
 }
 
-/** The set with gaps of up to `gapPages` pages filled, as read-only pages: fewer, larger requests for more bytes. */
+/**
+ * The set with gaps of up to `gapPages` pages filled, as read-only pages: fewer,
+ * larger requests for more bytes.
+ */
 export function withGapsMerged(workingSet: WorkingSet, gapPages = 32): WorkingSet {
   const merged = mergeGaps(presentPages(workingSet), gapPages)
   return { ...workingSet, readOnly: minus(merged, workingSet.written) }
@@ -71,8 +74,9 @@ function firstPages(set: PageSet, count: number): PageSet {
 }
 
 /**
- * `present` with what the sets say of its pages: written is what any of them wrote to (a page that one run only read, and
- * another wrote to, will be copied sooner or later), a page's time is the earliest that any of them saw it.
+ * `present` with what the sets say of its pages: written is what any of them wrote to (a page that
+ * one run only read, and another wrote to, will be copied sooner or later), a page's time is the
+ * earliest that any of them saw it.
  */
 function combine(sets: readonly WorkingSet[], how: string, present: PageSet): WorkingSet {
   const [first] = sets

@@ -60,7 +60,10 @@ export interface WorkingSetComparison {
   readonly groups: readonly GroupComparison[]
 }
 
-/** What using `a` would have done for the run in which `b` was recorded. IMAGE_MISMATCH unless both are of one image. */
+/**
+ * What using `a` would have done for the run in which `b` was recorded.
+ * IMAGE_MISMATCH unless both are of one image.
+ */
 export function compareWorkingSets(a: WorkingSet, b: WorkingSet): WorkingSetComparison {
   if (a.image !== b.image || a.pages !== b.pages)
     throw new VarveError(

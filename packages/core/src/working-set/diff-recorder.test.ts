@@ -30,7 +30,10 @@ afterEach(() => rmSync(directory, { recursive: true }))
 
 type Asked = Parameters<DiffSource['takeDiff']>[0]
 
-/** Writes a Diff as Firecracker does: data where a page was written, holes elsewhere. The real one: scenario ground-truth. */
+/**
+ * Writes a Diff as Firecracker does: data where a page was written, holes elsewhere. The
+ * real one: scenario ground-truth.
+ */
 class Writer implements DiffSource {
   dirtyTracking = true
   snapshotsTaken = 2

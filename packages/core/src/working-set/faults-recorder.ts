@@ -16,7 +16,9 @@ import { checkLimits, type Look, type RecordingSource, runRecording } from './ru
 import type { WorkingSetGroup } from './working-set.js'
 
 export interface RecordFaultsOptions extends RecordOptions, GrowthOptions {
-  /** Record written pages too: a fault more for each page that is read first and written later. Default true. */
+  /**
+   * Record written pages too: a fault more for each page that is read first and written later. Default true.
+   */
   readonly writes?: boolean
 }
 

@@ -4,7 +4,10 @@ import type { PageSet } from '../memory/page-set.js'
 import { type Colour, encodePng } from './png.js'
 import { presentPages, type WorkingSet } from './working-set.js'
 
-/** docs/guides/heat-maps.md shows them all; the page that `npm run demo` writes has the same ones on light ground. */
+/**
+ * docs/guides/heat-maps.md shows them all; the page that `npm run demo` writes has
+ * the same ones on light ground.
+ */
 export const classColours: Readonly<Record<PageClass, Colour>> = {
   zero: [0xe8, 0xeb, 0xee],
   cold: [0x9f, 0xb8, 0xad],
@@ -18,7 +21,10 @@ const nothing: Colour = [0xff, 0xff, 0xff, 0]
 const untouched: Colour = [0xe8, 0xeb, 0xee]
 const withoutGroup: Colour = [0x9a, 0xa0, 0xa6]
 
-/** Early to late: five colours of viridis (matplotlib, CC0), which stay apart in grey and for the colour-blind. */
+/**
+ * Early to late: five colours of viridis (matplotlib, CC0), which stay apart in
+ * grey and for the colour-blind.
+ */
 const time: readonly Colour[] = [
   [0x44, 0x01, 0x54],
   [0x3b, 0x52, 0x8b],
@@ -40,7 +46,10 @@ export interface HeatMapPngOptions {
   readonly pagesPerPixel?: number
 }
 
-/** A picture of an image in memory-file order, row by row, in the colours of the pages' classes: written over read-only over cold over zero. */
+/**
+ * A picture of an image in memory-file order, row by row, in the colours of the pages' classes: written over
+ * read-only over cold over zero.
+ */
 export function heatMapPng({ pages, sets }: PageClasses, options: HeatMapPngOptions = {}): Buffer {
   const order: readonly PageClass[] = ['zero', 'cold', 'read-only', 'written']
   return draw(
@@ -51,8 +60,8 @@ export function heatMapPng({ pages, sets }: PageClasses, options: HeatMapPngOpti
 }
 
 /**
- * The same picture in the colours of when pages were first touched, by group: dark violet for the first to yellow for the
- * last, the earliest of a pixel on top; grey for pages of the set that are in no group.
+ * The same picture in the colours of when pages were first touched, by group: dark violet for the first to
+ * yellow for the last, the earliest of a pixel on top; grey for pages of the set that are in no group.
  */
 export function groupMapPng(workingSet: WorkingSet, options: HeatMapPngOptions = {}): Buffer {
   const { pages, groups } = workingSet

@@ -22,7 +22,8 @@ let directory: string
 let child: ChildProcess
 let vmm: ProcessIdentity
 beforeEach(async () => {
-  // Not os.tmpdir(): /tmp may be a tmpfs, whose pages never leave the page cache. /var/tmp is on disk (hier(7)).
+  // Not os.tmpdir(): /tmp may be a tmpfs, whose pages never leave the page cache.
+  // /var/tmp is on disk (hier(7)).
   directory = mkdtempSync('/var/tmp/varve-mincore-')
   // Stands in for the VMM: holds still until told, then grows by 64 MiB and says so.
   const script = `process.stdin.once('data', () => { globalThis.b = Buffer.alloc(64 << 20, 1); process.stdout.write('grown') })

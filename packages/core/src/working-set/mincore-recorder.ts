@@ -19,13 +19,14 @@ const dropPauseMs = 20
 export interface RecordMincoreOptions extends RecordOptions, GrowthOptions {}
 
 /**
- * Records which pages of memory files come into the page cache, from now on: call it before the snapshot is loaded. Drops
- * the files' cached pages first, then looks with mincore(2) whenever the VMM has grown, on request, and at the end.
+ * Records which pages of memory files come into the page cache, from now on: call it before the snapshot is
+ * loaded. Drops the files' cached pages first, then looks with mincore(2) whenever the VMM has grown, on
+ * request, and at the end.
  *
- * Residency is a property of the file, not of one VM, and the kernel reads around: `present` is a superset of what was
- * touched (docs/notes/mincore-overcount.md: by how much). Refuses with RECORDER_UNRELIABLE if it would say nothing:
- * residency hidden from this user (neither owner nor writer of the file), or pages that stay resident (mapped by another process,
- * or a file system in memory such as tmpfs).
+ * Residency is a property of the file, not of one VM, and the kernel reads around: `present` is a superset of
+ * what was touched (docs/notes/mincore-overcount.md: by how much). Refuses with RECORDER_UNRELIABLE if it
+ * would say nothing: residency hidden from this user (neither owner nor writer of the file), or pages that
+ * stay resident (mapped by another process, or a file system in memory such as tmpfs).
  */
 export async function recordMincore(
   target: RecordTarget,

@@ -3,13 +3,18 @@ import { countRuns, emptyBitmap, pageSetFromBitmap, setBits } from '../memory/pa
 import type { PageSet } from '../memory/page-set.js'
 import { endOf } from './working-set.js'
 
-/** A set within a working-set file, docs/formats/working-set-v1.md: as runs or as a bitmap, whichever is smaller. */
+/**
+ * A set within a working-set file, docs/formats/working-set-v1.md: as runs or as
+ * a bitmap, whichever is smaller.
+ */
 
 export const setHeaderBytes = 8
 const runBytes = 8
 const kinds = { runs: 0, bitmap: 1 } as const
 
-/** Bitmaps are copied from and to 32-bit words as they lie in memory: Varve's architectures are little-endian. */
+/**
+ * Bitmaps are copied from and to 32-bit words as they lie in memory: Varve's architectures are little-endian.
+ */
 
 export function encodePageSet(set: PageSet): Buffer {
   const { starts, counts } = set

@@ -48,7 +48,10 @@ afterEach(() => {
   rmSync(directory, { recursive: true })
 })
 
-/** Maps the file; the upper half first, so that the order of addresses is likely another than that of the file. */
+/**
+ * Maps the file; the upper half first, so that the order of addresses is likely
+ * another than that of the file.
+ */
 function load(): void {
   const fd = openSync(file.path, 'r')
   dropPageCache(fd)

@@ -16,8 +16,8 @@ import type { Json } from './working-set.js'
 
 export interface RecordPagemapOptions extends RecordOptions, GrowthOptions {
   /**
-   * Have the kernel map one page per read fault while this records, if that can be set: a setting of the whole host, put
-   * back afterwards. Default true.
+   * Have the kernel map one page per read fault while this records, if that can be set: a setting of the
+   * whole host, put back afterwards. Default true.
    */
   readonly holdFaultAround?: boolean
 }
@@ -29,8 +29,10 @@ export interface RecordPagemapOptions extends RecordOptions, GrowthOptions {
  * that were read is in `present`; `notes.faultAround` says whether that could be kept from happening, and
  * else how many pages it can be, why, and what to do; so does `warning`. No cache is dropped.
  *
- * For VMs on file memory only. RECORDER_UNRELIABLE with a target of layers (pages that a page server put there look written,
- * all of them; if the `mapped` engine mapped them, zero pages that were read do, and pages that it prefaulted look touched), and at the end if the VMM does not map the file. Needs the rights of ptrace(2) over the VMM.
+ * For VMs on file memory only. RECORDER_UNRELIABLE with a target of layers (pages that a page server put
+ * there look written, all of them; if the `mapped` engine mapped them, zero pages that were read do, and
+ * pages that it prefaulted look touched), and at the end if the VMM does not map the file. Needs the rights
+ * of ptrace(2) over the VMM.
  */
 export async function recordPagemap(
   target: RecordTarget,
@@ -102,7 +104,10 @@ class PagemapSource implements RecordingSource {
   readonly #file: { readonly path: string; readonly stat: BigIntStats }
   readonly #means: Means
   #mappings: readonly Mapping[] = []
-  /** Read pages that were there when the recording began, and so were mapped with any fault-around; null: not known yet. */
+  /**
+   * Read pages that were there when the recording began, and so were mapped with any
+   * fault-around; null: not known yet.
+   */
   #readBefore: number | null = 0
   #tooManyAtMost = 0
   #foundPages = 0
@@ -120,7 +125,10 @@ class PagemapSource implements RecordingSource {
     this.#means = means
   }
 
-  /** Where the file lies in the VMM, by the file's order; found once, as Firecracker maps it once, at the load. */
+  /**
+   * Where the file lies in the VMM, by the file's order; found once, as
+   * Firecracker maps it once, at the load.
+   */
   #isMapped(): boolean {
     if (this.#mappings.length === 0) {
       const { path, stat } = this.#file
@@ -176,8 +184,8 @@ class PagemapSource implements RecordingSource {
         windows[kind].add(window - base, Math.floor((end - 1) / windowBytes) - window + 1)
       })
       const file = runs.file.finish()
-      // In a window without a written page at least one page was read. In the others the one that faulted may have been
-      // written since.
+      // In a window without a written page at least one page was read. In the others the one that faulted may
+      // have been written since.
       tooMany += file.pages - minus(windows.file.finish(), windows.anonymous.finish()).pages
       read = union(read, file)
       written = union(written, runs.anonymous.finish())

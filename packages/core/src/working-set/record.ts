@@ -33,7 +33,10 @@ export interface JointRecording extends AsyncDisposable {
   stop(): Promise<readonly RecordedPages[]>
 }
 
-/** Starts recorders one after the other; if one refuses, none is left. INVALID_ARGUMENT for none, or one twice. */
+/**
+ * Starts recorders one after the other; if one refuses, none is left.
+ * INVALID_ARGUMENT for none, or one twice.
+ */
 export async function recordTogether(
   target: RecordTarget,
   names: readonly RecorderName[],

@@ -38,7 +38,10 @@ export interface RecordingSource {
   close(): void | Promise<void>
 }
 
-/** Runs a recorder's looks one after the other, within the limits, until it ends. On failure the source is closed. */
+/**
+ * Runs a recorder's looks one after the other, within the limits, until it ends.
+ * On failure the source is closed.
+ */
 export function runRecording(source: RecordingSource, options: RecordOptions): Recording {
   return new RunningRecording(source, options)
 }

@@ -10,7 +10,10 @@ import { assertWorkingSetOf, type WorkingSet } from './working-set.js'
 export interface ImagePlaces {
   readonly image: ImageId
   readonly map: ExtentMap
-  /** A name for the file of each source of the map, the same for the same file in both images: its digest or its path. */
+  /**
+   * A name for the file of each source of the map, the same for the same file in both
+   * images: its digest or its path.
+   */
   readonly layers: readonly string[]
 }
 
@@ -22,9 +25,10 @@ export interface TranslatedWorkingSet {
 }
 
 /**
- * The working set for another image, usually a child of its own: a page stays where both images take it from the same
- * page of the same file, or have it as zero. All else is dropped and counted. Groups stay in order; those without a page
- * left are gone. IMAGE_MISMATCH if the set is not of `from`, or the images differ in size.
+ * The working set for another image, usually a child of its own: a page stays where both images take
+ * it from the same page of the same file, or have it as zero. All else is dropped and counted.
+ * Groups stay in order; those without a page left are gone. IMAGE_MISMATCH if the set is not of
+ * `from`, or the images differ in size.
  */
 export function translateWorkingSet(
   workingSet: WorkingSet,

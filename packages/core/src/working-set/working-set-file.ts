@@ -28,8 +28,8 @@ export async function writeWorkingSet(
 }
 
 /**
- * Reads and checks a working-set file: FORMAT_INVALID, FORMAT_UNSUPPORTED or CHECKSUM_MISMATCH if it is not one. Which
- * image it is for is for the caller to compare (`assertWorkingSetOf`).
+ * Reads and checks a working-set file: FORMAT_INVALID, FORMAT_UNSUPPORTED or CHECKSUM_MISMATCH if it is not
+ * one. Which image it is for is for the caller to compare (`assertWorkingSetOf`).
  */
 export async function readWorkingSet(
   path: string,

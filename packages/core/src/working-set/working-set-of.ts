@@ -15,9 +15,10 @@ export interface WorkingSetOfOptions {
 }
 
 /**
- * The working set of one run from what one or several recorders saw of it: present pages and groups from the first that
- * tells them, written pages from the first that tells those, read-only = present − written. INVALID_ARGUMENT if no recorder
- * can tell one of the two: a set without written pages would have pages copied that are shared, or shared that are copied.
+ * The working set of one run from what one or several recorders saw of it: present pages and groups from the
+ * first that tells them, written pages from the first that tells those, read-only = present − written.
+ * INVALID_ARGUMENT if no recorder can tell one of the two: a set without written pages would have pages
+ * copied that are shared, or shared that are copied.
  */
 export function workingSetOf(
   recorded: readonly RecordedPages[],

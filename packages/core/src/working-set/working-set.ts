@@ -19,8 +19,8 @@ export interface WorkingSetGroup {
 }
 
 /**
- * Which pages of an image a workload touched, and which of them it only read. A hint, never a truth: a wrong one costs
- * time, not correctness. It belongs to one image.
+ * Which pages of an image a workload touched, and which of them it only read. A hint, never a truth: a wrong
+ * one costs time, not correctness. It belongs to one image.
  */
 export interface WorkingSet {
   readonly image: ImageId
@@ -34,8 +34,8 @@ export interface WorkingSet {
   readonly readOnly: PageSet
   readonly written: PageSet
   /**
-   * In the order of first touch, coarsely: disjoint, none empty, together a subset of `readOnly` and `written`; their
-   * times do not fall.
+   * In the order of first touch, coarsely: disjoint, none empty, together a subset of `readOnly` and
+   * `written`; their times do not fall.
    */
   readonly groups: readonly WorkingSetGroup[]
   /** How it was recorded, as JSON. */
@@ -58,8 +58,8 @@ export function touchOrder(workingSet: WorkingSet): PackOrder {
 export type WorkingSetPart = keyof WorkingSet | number
 
 /**
- * Checks what the type cannot say. `fail` makes the error, so that a reader of files can name the byte; without it a fault
- * is INVALID_ARGUMENT.
+ * Checks what the type cannot say. `fail` makes the error, so that a reader of files can name the byte;
+ * without it a fault is INVALID_ARGUMENT.
  */
 export function checkWorkingSet(
   workingSet: WorkingSet,

@@ -147,7 +147,8 @@ async function timeRestores(context: DemoContext, ref: string, rounds: number): 
     firstAnswerMs: [] as number[],
     wholePassMs: [] as number[],
   }))
-  // Round 0 warms caches for both and is not counted; the order alternates, so that neither always goes first.
+  // Round 0 warms caches for both and is not counted; the order alternates, so
+  // that neither always goes first.
   for (let round = 0; round <= rounds; round++)
     for (const row of round % 2 === 0 ? rows : [...rows].reverse()) {
       const start = performance.now()

@@ -42,7 +42,10 @@ export function restoreBy(
   return restoreMachine(store, ref, { ...launch, ...setting, ...(wantsSet ? { workingSet: set } : {}) })
 }
 
-/** What one does without Varve: Firecracker maps a flat memory file. The file is made if it is not there; warm up for that. */
+/**
+ * What one does without Varve: Firecracker maps a flat memory file. The file is made if it
+ * is not there; warm up for that.
+ */
 export async function restoreVanilla(
   snapshot: OpenSnapshot,
   launch: LaunchMachineOptions,

@@ -27,21 +27,26 @@ export interface ExperimentLab<F extends Factors = Factors> {
   readonly signal: AbortSignal
   /** Talk for people, while it takes long. */
   say(text: string): void
-  /** Keeps a recorded set with the rows, for pictures and overlaps. One name, one set: a second is not kept. */
+  /**
+   * Keeps a recorded set with the rows, for pictures and overlaps. One name, one set: a second is not kept.
+   */
   keepSet(name: string, about: Readonly<Record<string, FactorValue>>, set: WorkingSet, zero: PageSet): void
 }
 
-/** An experiment that is ready to measure; what it holds (snapshots, machines) goes when it is disposed of. */
+/**
+ * An experiment that is ready to measure; what it holds (snapshots, machines) goes when it is disposed of.
+ */
 export interface PreparedExperiment<F extends Factors = Factors> extends AsyncDisposable {
   /**
-   * Measures one cell once and leaves nothing running. Throws if it cannot: a `VarveError` or a failed assertion becomes a row
-   * without measures, anything else ends the run.
+   * Measures one cell once and leaves nothing running. Throws if it cannot: a `VarveError` or a failed
+   * assertion becomes a row without measures, anything else ends the run.
    */
   measure(cell: Cell<F>, about: { readonly round: number; readonly signal: AbortSignal }): Promise<Measured>
 }
 
 /**
- * A question to real VMs, as data: which cells, in which lab, held against what. Rows are the result; reports are made of them.
+ * A question to real VMs, as data: which cells, in which lab, held against what. Rows are the
+ * result; reports are made of them.
  */
 export interface Experiment<F extends Factors = Factors> {
   /** Of a-z, 0-9, '-'; at most 64. */
@@ -64,12 +69,17 @@ export interface Experiment<F extends Factors = Factors> {
   readonly rounds: number | { readonly native: number; readonly nested: number }
   /** Default 1. */
   readonly seed?: number
-  /** Cells that are measured once beforehand and not counted: code is compiled, helpers are fetched. Default none. */
+  /**
+   * Cells that are measured once beforehand and not counted: code is compiled,
+   * helpers are fetched. Default none.
+   */
   warmUp?(cell: Cell<F>): boolean
   prepare(lab: ExperimentLab<F>): Promise<PreparedExperiment<F>>
 }
 
-/** Checks the types of an experiment, and nothing else: `export const experiment = defineExperiment({ … })`. */
+/**
+ * Checks the types of an experiment, and nothing else: `export const experiment = defineExperiment({ … })`.
+ */
 export function defineExperiment<const F extends Factors>(experiment: Experiment<F>): Experiment<F> {
   return experiment
 }

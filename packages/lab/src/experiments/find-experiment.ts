@@ -21,7 +21,10 @@ export function shippedExperiments(): string[] {
     .sort()
 }
 
-/** By its name, or the path of a file: what has a slash, or ends like a module, is a path. NOT_FOUND, INVALID_ARGUMENT. */
+/**
+ * By its name, or the path of a file: what has a slash, or ends like a module, is a
+ * path. NOT_FOUND, INVALID_ARGUMENT.
+ */
 export async function findExperiment(nameOrPath: string): Promise<FoundExperiment> {
   if (/\/|\.[mc]?[jt]s$/.test(nameOrPath)) return loadExperimentFile(resolve(nameOrPath))
   const names = shippedExperiments()

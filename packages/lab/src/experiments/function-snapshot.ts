@@ -25,7 +25,9 @@ import { measureVms, type StartedVm, type VmWork } from './measure-vms.js'
 /** Emulated, a guest boots in 10 s and answers within seconds; a busy machine takes several times as long. */
 const callTimeoutMs = 120_000
 
-/** Where a Linux guest with one function lies: booted, loaded, invoked once with its input A, then captured. */
+/**
+ * Where a Linux guest with one function lies: booted, loaded, invoked once with its input A, then captured.
+ */
 export interface FunctionSnapshot extends AsyncDisposable {
   readonly fn: LabFunction
   readonly memoryMib: number

@@ -56,8 +56,8 @@ export async function withSet(
 }
 
 /**
- * How the set fits another input: that input is recorded too, and pages are compared. Counts of the sets, the same in each round;
- * two recordings of one input differ by some pages as well.
+ * How the set fits another input: that input is recorded too, and pages are compared. Counts of the sets, the
+ * same in each round; two recordings of one input differ by some pages as well.
  */
 export async function fitOf(
   of: FunctionWithSet,

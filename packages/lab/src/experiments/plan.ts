@@ -37,7 +37,8 @@ export function planOf(experiment: Experiment, only: Selection = {}): Plan {
   const digest = createHash('sha256')
     .update(JSON.stringify([name, seed, factors, cells.map((cell) => Object.values(cell))]))
     .digest('hex')
-  // Who begins a round finds the caches as the last round left them: each cell does so once before any does twice.
+  // Who begins a round finds the caches as the last round left them: each cell does
+  // so once before any does twice.
   const firsts = shuffled(cells, seededRandom(seed))
   return {
     factors,

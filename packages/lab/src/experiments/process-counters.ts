@@ -21,7 +21,10 @@ export function processCounters(pid: number): ProcessCounters {
   }
 }
 
-/** Bytes read so far from the disk that a file lies on, by anybody; null if the kernel does not tell (no disk of its own). */
+/**
+ * Bytes read so far from the disk that a file lies on, by anybody; null if the kernel does
+ * not tell (no disk of its own).
+ */
 export function deviceReadBytes(path: string): number | null {
   const { dev } = statSync(path)
   // As in <sys/sysmacros.h>: 12 bits of major and 20 of minor number, the low 8 bits of the minor one first.

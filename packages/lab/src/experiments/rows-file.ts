@@ -21,8 +21,8 @@ export async function readRows(path: string): Promise<ExperimentRows> {
 }
 
 /**
- * A file of rows that is being written: a new one, or one that an earlier run left, with or without a cut last line. Each row
- * is on its way to the disk when `add` returns; a crash of this process loses none.
+ * A file of rows that is being written: a new one, or one that an earlier run left, with or without a cut
+ * last line. Each row is on its way to the disk when `add` returns; a crash of this process loses none.
  */
 export class RowsFile implements AsyncDisposable {
   readonly path: string
@@ -67,7 +67,10 @@ export class RowsFile implements AsyncDisposable {
     }
   }
 
-  /** Says what is being run. ALREADY_EXISTS if the file holds rows of another plan, or from another environment. */
+  /**
+   * Says what is being run. ALREADY_EXISTS if the file holds rows of another
+   * plan, or from another environment.
+   */
   async begin(header: HeaderRow): Promise<void> {
     const there = this.#header
     if (there === null) {

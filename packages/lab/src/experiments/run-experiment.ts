@@ -22,9 +22,9 @@ export interface RunExperimentOptions {
 }
 
 /**
- * Runs an experiment, or goes on with one that was interrupted, and gives the path of its rows. However it ends, what is
- * finished is kept and nothing is left running. Errors: ALREADY_EXISTS (rows of another plan or environment are there),
- * INVALID_ARGUMENT, INTERRUPTED, and those of the lab.
+ * Runs an experiment, or goes on with one that was interrupted, and gives the path of its rows. However it
+ * ends, what is finished is kept and nothing is left running. Errors: ALREADY_EXISTS (rows of another plan or
+ * environment are there), INVALID_ARGUMENT, INTERRUPTED, and those of the lab.
  */
 export async function runExperiment(
   found: FoundExperiment,

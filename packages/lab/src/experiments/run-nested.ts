@@ -10,8 +10,8 @@ import type { RunCellsOptions, RunMessage } from './run-cells.js'
 const runTimeoutMs = 24 * 3_600_000
 
 /**
- * Runs in the nested lab what is not done yet. Rows come out one by one as lines on its script's standard output, so that a run
- * that is cut off has lost the cell it was at and no other.
+ * Runs in the nested lab what is not done yet. Rows come out one by one as lines on its script's standard
+ * output, so that a run that is cut off has lost the cell it was at and no other.
  */
 export async function runInNestedLab(
   { experiment, file }: FoundExperiment,

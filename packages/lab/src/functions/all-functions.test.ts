@@ -6,7 +6,10 @@ import { labFunction, labFunctions } from './all-functions.js'
 import { type InputName, inputNames } from './function-types.js'
 import { functionInput } from './invoke-function.js'
 
-/** First bytes of the SHA-256 of inputs A, B and 4×A: they are the same in each run of an experiment, also in next year's. */
+/**
+ * First bytes of the SHA-256 of inputs A, B and 4×A: they are the same in each run of an
+ * experiment, also in next year's.
+ */
 const digests: Readonly<Record<string, readonly [string, string, string]>> = {
   hello: ['58d1dc5bb43a8ad8', '58e90031cac9700e', 'ca3626db2f425cc1'],
   json: ['e048e95340038e4a', '3b19ed086ec1745a', '75bad65c1adae249'],

@@ -12,8 +12,8 @@ import { nodeRender } from './node-render.js'
 import { readList } from './read-list.js'
 
 /**
- * Work of the kinds that FaaSnap (Ao et al., EuroSys 2022) and REAP (Ustiugov et al., ASPLOS 2021) measured with; the code is our own,
- * and inputs are sized for emulated guests.
+ * Work of the kinds that FaaSnap (Ao et al., EuroSys 2022) and REAP (Ustiugov et al., ASPLOS 2021) measured
+ * with; the code is our own, and inputs are sized for emulated guests.
  */
 export const labFunctions: readonly LabFunction[] = [
   hello,

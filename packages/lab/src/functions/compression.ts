@@ -12,7 +12,8 @@ export const compression: LabFunction = {
   unit: 'bytes',
   inputs: { a: { size: 65_536, seed: 1 }, b: { size: 65_536, seed: 2 }, a4: { size: 262_144, seed: 1 } },
   makeInput: ({ size, seed }) => Buffer.from(textOf(seed, size)),
-  // Which bytes they become is the library's business, which is not the same on both sides: what counts is what comes back.
+  // Which bytes they become is the library's business, which is not the same on both sides:
+  // what counts is what comes back.
   fault: (input, output) => {
     if (output.length * 2 > input.length) return `${input.length} bytes became ${output.length}`
     try {

@@ -14,8 +14,8 @@ export interface FunctionInput {
 }
 
 /**
- * Work for a guest, whose answers are checked. Values only: nothing here talks to a guest (see invoke-function.ts). One of your
- * own is an object of this type; docs/guides/nested-lab.md shows one.
+ * Work for a guest, whose answers are checked. Values only: nothing here talks to a guest (see
+ * invoke-function.ts). One of your own is an object of this type; docs/guides/nested-lab.md shows one.
  */
 export interface LabFunction {
   /** As the agent has it: `functionName` in linux/agent-bounds.ts. */
@@ -23,15 +23,23 @@ export interface LabFunction {
   /** One sentence for lists and reports. */
   readonly about: string
   readonly runtime: FunctionRuntime
-  /** What runs: a module with `handle(input)` for `python` and `node`, the text of an executable for `program`. */
+  /**
+   * What runs: a module with `handle(input)` for `python` and `node`, the text
+   * of an executable for `program`.
+   */
   readonly source: string
-  /** Debian packages that have to be in the guest's root file system, beyond Python and its standard library. */
+  /**
+   * Debian packages that have to be in the guest's root file system, beyond Python and its standard library.
+   */
   readonly packages: readonly string[]
   /** What `size` counts: orders, pages, bytes. */
   readonly unit: string
   readonly inputs: Readonly<Record<InputName, FunctionInput>>
   /** The bytes of an input: always the same for the same size and seed. */
   makeInput(input: FunctionInput): Buffer
-  /** What is wrong with an output for this input, or null: worked out on the host, by other code than the guest's. */
+  /**
+   * What is wrong with an output for this input, or null: worked out on the host,
+   * by other code than the guest's.
+   */
   fault(input: Buffer, output: Buffer): string | null
 }

@@ -11,8 +11,9 @@ const signature = '89504e470d0a1a0a'
 const bytesPerPixel = 3
 
 /**
- * Reads a PNG of 8-bit RGB without interlacing, of at most `maxBytes` of pixels (W3C PNG, 3rd edition, 9.2 on filters). Throws an
- * Error that says what is wrong with anything else. Checksums of chunks are not looked at: the pixels are.
+ * Reads a PNG of 8-bit RGB without interlacing, of at most `maxBytes` of pixels (W3C PNG, 3rd edition,
+ * 9.2 on filters). Throws an Error that says what is wrong with anything else. Checksums of chunks are
+ * not looked at: the pixels are.
  */
 export function pngPixels(png: Buffer, maxBytes: number): Pixels {
   if (png.toString('hex', 0, 8) !== signature) throw new Error('no PNG signature')

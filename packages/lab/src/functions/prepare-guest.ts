@@ -56,9 +56,9 @@ const bootTimeoutMs = 120_000
 const callTimeoutMs = 120_000
 
 /**
- * Boots a guest, has the functions loaded and each invoked once, and captures it into the store. Wherever a Linux guest runs: here
- * or, by a script, in the nested lab. Errors: those of booting and capturing, GUEST_PROTOCOL (a function does not load, or
- * answers wrong).
+ * Boots a guest, has the functions loaded and each invoked once, and captures it into the store. Wherever a
+ * Linux guest runs: here or, by a script, in the nested lab. Errors: those of booting and capturing,
+ * GUEST_PROTOCOL (a function does not load, or answers wrong).
  */
 export async function prepareGuest(options: PrepareGuestOptions): Promise<PreparedGuest> {
   const { store, tags, guest, warm = 'a', binary, runtimeDirectory, signal, onProgress } = options

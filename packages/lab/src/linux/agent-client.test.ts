@@ -6,7 +6,10 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { maxAgentBytes, maxAgentHeaderBytes } from './agent-bounds.js'
 import { connectAgent, type GuestAgent, guestAgent } from './agent-client.js'
 
-/** Guests that break the protocol, which our agent cannot be made to do; the agent itself is tested in test/linux/agent.test.ts. */
+/**
+ * Guests that break the protocol, which our agent cannot be made to do; the agent itself is tested in
+ * test/linux/agent.test.ts.
+ */
 let directory: string
 let path: string
 let server: Server
@@ -29,7 +32,10 @@ interface Request {
   readonly [field: string]: unknown
 }
 
-/** Answers the handshake and each later request (they come in one piece) by what `answer` gives; null closes the connection. */
+/**
+ * Answers the handshake and each later request (they come in one piece) by what `answer`
+ * gives; null closes the connection.
+ */
 function guest(answer: (request: Request, body: string, connection: number) => Buffer | null): Promise<void> {
   server = createServer((socket) => {
     sockets.push(socket)

@@ -48,20 +48,27 @@ export interface FixUp {
 export interface GuestAgent {
   /** Waits until the agent answers: right after InstanceStart this is the wait for the guest's boot. */
   ping(options?: AgentCallOptions): Promise<AgentHello>
-  /** Puts a file into the folder of a function, which need not be started yet. Replaces one of the same name. */
+  /**
+   * Puts a file into the folder of a function, which need not be started yet. Replaces one of the same name.
+   */
   putFile(
     name: string,
     file: string,
     content: Uint8Array | string,
     options?: AgentCallOptions & { readonly executable?: boolean },
   ): Promise<void>
-  /** Starts a function from one of its files and waits until it is loaded. Stops one that runs under this name. */
+  /**
+   * Starts a function from one of its files and waits until it is loaded. Stops
+   * one that runs under this name.
+   */
   start(
     name: string,
     what: { readonly runtime: FunctionRuntime; readonly file: string },
     options?: AgentCallOptions,
   ): Promise<StartedFunction>
-  /** `putFile` and `start` of a program: an executable file, say a `#!/bin/sh` script, run anew for each call. */
+  /**
+   * `putFile` and `start` of a program: an executable file, say a `#!/bin/sh` script, run anew for each call.
+   */
   put(name: string, program: Uint8Array | string, options?: AgentCallOptions): Promise<void>
   /** Runs a function once. It is sent once: what became of it is not known if its answer is lost. */
   invoke(name: string, input?: Uint8Array | string, options?: AgentCallOptions): Promise<Invocation>
@@ -76,7 +83,10 @@ export interface GuestAgent {
 /** The file that `put` makes of a program. */
 const programFile = 'program'
 
-/** Of the agent's own limits for a start and an invocation: it should say what went wrong before the host gives up. */
+/**
+ * Of the agent's own limits for a start and an invocation: it should say what went
+ * wrong before the host gives up.
+ */
 const agentShare = 0.9
 
 /** `guestAgent` for a machine, which must have a vsock device. */
@@ -90,8 +100,8 @@ export function connectAgent(machine: { readonly vsockPath: string | null }): Gu
 
 /**
  * Talks to the agent over the Unix socket of the VM's vsock device (docs/formats/agent-protocol.md). Errors:
- * INVALID_ARGUMENT, GUEST_PROTOCOL (the agent or the function failed, `details.agentCode` says how, or the answer is not
- * one), TIMEOUT, INTERRUPTED.
+ * INVALID_ARGUMENT, GUEST_PROTOCOL (the agent or the function failed, `details.agentCode` says how, or the
+ * answer is not one), TIMEOUT, INTERRUPTED.
  */
 export function guestAgent(vsockPath: string, port: number = agentPort): GuestAgent {
   const call = async <T>(

@@ -2,14 +2,20 @@ import type { Socket } from 'node:net'
 import { connectVsock, type ErrorCode, throwIfAborted, VarveError } from 'varve'
 import { type AgentFrame, AgentFrameReader, encodeAgentFrame } from './agent-frames.js'
 
-/** A connection that goes dead after its handshake is given up after this long; a slow (emulated) guest needs ~1 s. */
+/**
+ * A connection that goes dead after its handshake is given up after this long; a
+ * slow (emulated) guest needs ~1 s.
+ */
 const pingTimeoutMs = 5_000
 const retryDelayMs = 100
 
 /** How a connection fails while the guest boots or right after a restore. */
 const transient: readonly ErrorCode[] = ['API_TRANSPORT', 'TIMEOUT', 'INTERRUPTED']
 
-/** The connection ended before an answer: nothing is known but that it is worth another try if nothing was asked yet. */
+/**
+ * The connection ended before an answer: nothing is known but that it is worth
+ * another try if nothing was asked yet.
+ */
 export class ConnectionLost extends Error {}
 
 export interface ProvenConnection {
@@ -19,8 +25,9 @@ export interface ProvenConnection {
 }
 
 /**
- * A connection on which the agent has answered a ping. A connection made right after a restore can be accepted and
- * then reset; trying again is safe for a ping, but an invocation must not run twice, so it is sent only on one of these.
+ * A connection on which the agent has answered a ping. A connection made right after a restore can be
+ * accepted and then reset; trying again is safe for a ping, but an invocation must not run twice, so it is
+ * sent only on one of these.
  */
 export async function provenConnection(
   vsockPath: string,

@@ -23,7 +23,10 @@ export function encodeAgentFrame(header: Readonly<Record<string, unknown>>, body
   return Buffer.concat([prefix, text, body])
 }
 
-/** Collects one frame from the pieces it comes in. Errors: GUEST_PROTOCOL, as soon as it cannot become a frame. */
+/**
+ * Collects one frame from the pieces it comes in. Errors: GUEST_PROTOCOL, as
+ * soon as it cannot become a frame.
+ */
 export class AgentFrameReader {
   readonly #chunks: Buffer[] = []
   #bytes = 0

@@ -25,8 +25,9 @@ const packageName = /^[a-z0-9][a-z0-9+.-]+(?::[a-z0-9-]+)?$/
 const environment = (): NodeJS.ProcessEnv => ({ ...process.env, LC_ALL: 'C' })
 
 /**
- * Fetches packages and unpacks them into one folder of the cache, without installing anything: a kernel must not
- * become this machine's boot kernel, and no privilege is needed. Fetched once; delete the cache to get newer ones.
+ * Fetches packages and unpacks them into one folder of the cache, without installing anything: a
+ * kernel must not become this machine's boot kernel, and no privilege is needed. Fetched once;
+ * delete the cache to get newer ones.
  */
 export function unpackedPackages(
   kind: string,
@@ -56,7 +57,9 @@ export function unpackedPackages(
   })
 }
 
-/** Names, versions and architectures of the packages in an unpacked folder: equal ones have the same files. */
+/**
+ * Names, versions and architectures of the packages in an unpacked folder: equal ones have the same files.
+ */
 export function packageVersions(directory: string): string {
   return readFileSync(join(directory, listName), 'utf8')
 }
@@ -65,7 +68,9 @@ export function isFetched(kind: string): boolean {
   return existsSync(join(labCacheDirectory(), `packages-${kind}-${fetchedKey}`))
 }
 
-/** The named packages and those they need that this machine does not have: what `apt-get install` would add. */
+/**
+ * The named packages and those they need that this machine does not have: what `apt-get install` would add.
+ */
 export async function withMissingDependencies(
   wanted: readonly string[],
   options: AptOptions = {},

@@ -26,8 +26,8 @@ export function labCacheDirectory(): string {
 }
 
 /**
- * Gives the directory `KIND-KEY` of the cache, built once: `build` fills a fresh directory beside it, which is renamed
- * into place when complete. Processes that race build twice and agree on one result.
+ * Gives the directory `KIND-KEY` of the cache, built once: `build` fills a fresh directory beside it, which
+ * is renamed into place when complete. Processes that race build twice and agree on one result.
  */
 export async function buildOnce(
   kind: string,
@@ -69,7 +69,9 @@ async function prune(root: string, kind: string): Promise<void> {
   for (const { path } of builds.slice(keptBuilds)) await rm(path, { recursive: true, force: true })
 }
 
-/** SHA-256 (first 16 hex digits) of texts and of the names, kinds and contents of files: the key of a build. */
+/**
+ * SHA-256 (first 16 hex digits) of texts and of the names, kinds and contents of files: the key of a build.
+ */
 export class BuildKey {
   readonly #hash = createHash('sha256')
 

@@ -15,7 +15,10 @@ export async function busyboxBinary(options: AptOptions = {}): Promise<string> {
   return path
 }
 
-/** Copies busybox into `ROOT/bin` and links its commands to it; a link named busybox would replace the program itself. */
+/**
+ * Copies busybox into `ROOT/bin` and links its commands to it; a link named busybox
+ * would replace the program itself.
+ */
 export async function installBusybox(
   busybox: string,
   root: string,

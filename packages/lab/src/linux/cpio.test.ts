@@ -1,7 +1,9 @@
 import { expect, test } from 'vitest'
 import { type CpioEntry, cpioArchive } from './cpio.js'
 
-/** Reads an archive back by the rules of buffer-format.rst: every header, name and content starts on 4 bytes. */
+/**
+ * Reads an archive back by the rules of buffer-format.rst: every header, name and content starts on 4 bytes.
+ */
 function read(archive: Buffer): { path: string; mode: string; content: string; device: string }[] {
   const members = []
   for (let at = 0; ; ) {

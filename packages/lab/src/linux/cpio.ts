@@ -12,8 +12,9 @@ export type CpioEntry =
 const fileTypes = { directory: 0o040000, file: 0o100000, device: 0o020000 } as const
 
 /**
- * A cpio archive in the "newc" format, the one that the kernel unpacks as initramfs (Linux
- * Documentation/driver-api/early-userspace/buffer-format.rst). Owner root, time 0: equal entries give equal bytes.
+ * A cpio archive in the "newc" format, the one that the kernel unpacks as initramfs
+ * (Linux Documentation/driver-api/early-userspace/buffer-format.rst). Owner root, time 0:
+ * equal entries give equal bytes.
  */
 export function cpioArchive(entries: readonly CpioEntry[]): Buffer {
   const parts: Buffer[] = []
@@ -41,7 +42,9 @@ export function cpioArchive(entries: readonly CpioEntry[]): Buffer {
   return Buffer.concat(parts)
 }
 
-/** `070701` and 13 fields of 8 hex digits, then the name, then the content; name and content end on 4 bytes. */
+/**
+ * `070701` and 13 fields of 8 hex digits, then the name, then the content; name and content end on 4 bytes.
+ */
 function member(
   path: string,
   inode: number,

@@ -4,11 +4,17 @@ import { VarveError } from 'varve'
 import { runTool } from './run-tool.js'
 
 const mib = 1024 * 1024
-/** Inodes, directory blocks, group descriptors: an ext4 without journal needs less than a tenth beside its files. */
+/**
+ * Inodes, directory blocks, group descriptors: an ext4 without journal needs less
+ * than a tenth beside its files.
+ */
 const overheadFactor = 1.15
 const slackMib = 8
 
-/** Seconds since 1970: what e2fsprogs takes for the present, and when all files are from. 0 means "not set" to it. */
+/**
+ * Seconds since 1970: what e2fsprogs takes for the present, and when all files are
+ * from. 0 means "not set" to it.
+ */
 const imageTime = 1
 const imageIds = {
   uuid: '76617276-6500-4000-8000-000000000001',
@@ -16,9 +22,9 @@ const imageIds = {
 } as const
 
 /**
- * Makes an ext4 image that holds a folder's files, without mounting and without privilege (`mke2fs -d`). No journal:
- * these images are read-only or thrown away. All belongs to root. Equal files give equal bytes: mke2fs copies times and owners from
- * the folder, and debugfs then sets them.
+ * Makes an ext4 image that holds a folder's files, without mounting and without privilege (`mke2fs -d`). No
+ * journal: these images are read-only or thrown away. All belongs to root. Equal files give equal bytes:
+ * mke2fs copies times and owners from the folder, and debugfs then sets them.
  */
 export async function ext4Image(
   folder: string,

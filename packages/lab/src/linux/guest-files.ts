@@ -11,8 +11,8 @@ export interface LinuxGuest {
 }
 
 /**
- * `quiet` and no mitigations because an emulated guest spends seconds on both; `i8042.*` because probing a keyboard
- * and mouse that Firecracker does not have waits for time-outs.
+ * `quiet` and no mitigations because an emulated guest spends seconds on both; `i8042.*` because probing a
+ * keyboard and mouse that Firecracker does not have waits for time-outs.
  */
 export const guestBootArgs =
   'console=ttyS0 reboot=k panic=1 quiet mitigations=off random.trust_cpu=on i8042.noaux i8042.nomux i8042.dumbkbd'

@@ -17,16 +17,22 @@ import { unpackVmlinux } from './vmlinux.js'
 export interface LinuxGuestOptions extends AptOptions {
   /** Debian packages of Python modules, beyond numpy and PIL, for the root file system made here. */
   readonly packages?: readonly string[]
-  /** An ext4 image of your own in its place, with the folders dev, proc, run, sys and tmp; it is mounted read-only. */
+  /**
+   * An ext4 image of your own in its place, with the folders dev, proc, run, sys
+   * and tmp; it is mounted read-only.
+   */
   readonly rootfs?: string
   /**
-   * What is started in it, again whenever it ends, and speaks docs/formats/agent-protocol.md on vsock. Default: our agent, by
-   * `python3`, which a root file system of your own then has to have, 3.9 or later.
+   * What is started in it, again whenever it ends, and speaks docs/formats/agent-protocol.md on vsock.
+   * Default: our agent, by `python3`, which a root file system of your own then has to have, 3.9 or later.
    */
   readonly agentCommand?: readonly string[]
 }
 
-/** virtio-mmio devices are found by ACPI from Firecracker 1.8 on; kernels that build them in have less to insert. */
+/**
+ * virtio-mmio devices are found by ACPI from Firecracker 1.8 on; kernels that
+ * build them in have less to insert.
+ */
 const guestModules = [
   'virtio_mmio',
   'virtio_blk',
@@ -38,7 +44,10 @@ const guestModules = [
 /** Changes of what is built below, other than of its inputs, count this up. */
 const guestImageVersion = 4
 
-/** Builds (or finds in the cache) the guest: Debian's kernel for VMs, a root file system, and an agent on vsock. */
+/**
+ * Builds (or finds in the cache) the guest: Debian's kernel for VMs, a root file
+ * system, and an agent on vsock.
+ */
 export async function linuxGuest(options: LinuxGuestOptions = {}): Promise<LinuxGuest> {
   const busybox = await busyboxBinary(options)
   const boot = await bootFiles(busybox, options)
@@ -50,7 +59,10 @@ export async function linuxGuest(options: LinuxGuestOptions = {}): Promise<Linux
   }
 }
 
-/** The kernel, and a first stage that brings the agent along: so another agent needs no other root file system. */
+/**
+ * The kernel, and a first stage that brings the agent along: so another agent
+ * needs no other root file system.
+ */
 async function bootFiles(busybox: string, options: LinuxGuestOptions): Promise<string> {
   const { signal, onProgress, agentCommand } = options
   const abort = signal === undefined ? {} : { signal }

@@ -15,8 +15,9 @@ export interface GuestStart {
 }
 
 /**
- * How a guest gets from its first stage to the agent: the root file system, whatever is in it, is mounted read-only; busybox and the
- * agent move to a folder in memory; a shell there is process 1, mounts what programs expect and keeps the agent running.
+ * How a guest gets from its first stage to the agent: the root file system, whatever is in it, is mounted
+ * read-only; busybox and the agent move to a folder in memory; a shell there is process 1, mounts what
+ * programs expect and keeps the agent running.
  */
 export function guestStart(agentCommand: readonly string[] = ownAgent): GuestStart {
   if (agentCommand.length === 0 || agentCommand.some((it) => it.includes('\0')))

@@ -52,7 +52,10 @@ function insertion(name: string): string {
   return flag === undefined ? insert : `/bin/busybox grep -qw ${flag} /proc/cpuinfo && ${insert}`
 }
 
-/** Waits up to ten seconds for a disk that the kernel finds in its own time, then mounts it read-only on /root. */
+/**
+ * Waits up to ten seconds for a disk that the kernel finds in its own time,
+ * then mounts it read-only on /root.
+ */
 export const mountRootScript = `tries=0
 until [ -b /dev/vda ]; do
   tries=$((tries + 1))

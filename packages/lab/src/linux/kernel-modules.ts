@@ -13,8 +13,8 @@ export interface KernelModule {
 const normalise = (name: string) => name.replaceAll('-', '_')
 
 /**
- * The named modules and what they depend on, each after its dependencies: insert them in this order. Modules that the
- * kernel has built in are left out; a name that is neither is an error unless it ends in `?`.
+ * The named modules and what they depend on, each after its dependencies: insert them in this order. Modules
+ * that the kernel has built in are left out; a name that is neither is an error unless it ends in `?`.
  */
 export async function kernelModules(
   modulesDirectory: string,

@@ -14,7 +14,10 @@ export interface KernelPackage {
   readonly modulesDirectory: string
 }
 
-/** The distribution's kernel for VMs, unpacked into the cache. Both the lab's host and the guests inside run it. */
+/**
+ * The distribution's kernel for VMs, unpacked into the cache. Both the lab's
+ * host and the guests inside run it.
+ */
 export async function kernelPackage(options: AptOptions = {}): Promise<KernelPackage> {
   const directory = await unpackedPackages('kernel', () => kernelPackageNames(options), options)
   const modules = ['lib/modules', 'usr/lib/modules'].map((it) => join(directory, it)).find(existsSync)

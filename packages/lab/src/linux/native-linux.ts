@@ -9,7 +9,9 @@ import {
 import { guestAgent } from './agent-client.js'
 import { linuxGuest } from './guest-image.js'
 
-/** A Linux guest answers after 1–3 s on VMX or SVM. Software KVM never gets there; so little is waited for it. */
+/**
+ * A Linux guest answers after 1–3 s on VMX or SVM. Software KVM never gets there; so little is waited for it.
+ */
 const limitMs = { hardware: 30_000, software: 8_000 } as const
 
 export interface NativeLinuxOptions {
@@ -18,7 +20,10 @@ export interface NativeLinuxOptions {
   readonly onProgress?: (message: string) => void
 }
 
-/** Whether Linux guests run on this host's KVM: tried once a boot of the host, within a time limit, then remembered. */
+/**
+ * Whether Linux guests run on this host's KVM: tried once a boot of the host, within
+ * a time limit, then remembered.
+ */
 export async function nativeLinuxBoots(options: NativeLinuxOptions): Promise<boolean> {
   const { binary, signal, onProgress } = options
   const known = recallLinuxVerdict()

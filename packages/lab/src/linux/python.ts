@@ -25,8 +25,8 @@ const ownPackage = /^(?:lib)?python3(?:$|[.-])/
 const ownPaths = [/^usr\/bin\/python3[.\d]*$/, /^usr\/lib\/python3[.\d]*$/, /^etc\/python3[.\d]*$/] as const
 
 /**
- * Left out: Python's tests, a megabyte of help texts, and modules for windows, terminals and databases, whose libraries are as large
- * as Python itself.
+ * Left out: Python's tests, a megabyte of help texts, and modules for windows, terminals and databases, whose
+ * libraries are as large as Python itself.
  */
 const leftOut =
   /^(?:tests?|pydoc_data|tkinter|__pycache__|(?:_tkinter|_imagingtk|_curses|_curses_panel|_dbm|_sqlite3|nis|readline|_test\w*|_ctypes_test|_?xx\w*)\.cpython-.*\.so)$/
@@ -52,9 +52,10 @@ async function pythonPackageNames(packages: readonly string[], options: AptOptio
 }
 
 /**
- * Copies Python from a folder of unpacked packages into the file system in `root`, with the libraries that it and its modules
- * need, and compiles its modules: the guest's root is read-only, so each start of Python would do that again. Compiled files are
- * bound to no time (`unchecked-hash`), so equal packages give equal files.
+ * Copies Python from a folder of unpacked packages into the file system in `root`, with the libraries
+ * that it and its modules need, and compiles its modules: the guest's root is read-only, so each
+ * start of Python would do that again. Compiled files are bound to no time (`unchecked-hash`), so
+ * equal packages give equal files.
  */
 export async function installPython(
   unpacked: string,
@@ -102,7 +103,8 @@ async function compile(
     env: {
       LC_ALL: 'C',
       PYTHONHOME: join(root, 'usr'),
-      // Else what the compiler itself imports would be compiled on the way there, bound to the time of its source.
+      // Else what the compiler itself imports would be compiled on the way there,
+      // bound to the time of its source.
       PYTHONDONTWRITEBYTECODE: '1',
       // Sets in constants are written in the order of their hashes.
       PYTHONHASHSEED: '0',

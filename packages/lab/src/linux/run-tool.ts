@@ -12,7 +12,10 @@ export interface ToolOptions {
   readonly maxOutputBytes?: number
 }
 
-/** Runs a program with an argument list (never a shell) and gives its standard output. Failures are HOST_UNSUPPORTED. */
+/**
+ * Runs a program with an argument list (never a shell) and gives its standard output.
+ * Failures are HOST_UNSUPPORTED.
+ */
 export function runTool(file: string, args: readonly string[], options: ToolOptions = {}): Promise<Buffer> {
   const { cwd, env, input, signal, timeoutMs = 120_000, maxOutputBytes = 64 * 1024 * 1024 } = options
   const line = [file, ...args].join(' ')

@@ -4,8 +4,8 @@ import { VarveError } from 'varve'
 import { runTool } from './run-tool.js'
 
 /**
- * Libraries of which a system has one of several lie in a folder of their own, and update-alternatives makes a link beside it, where
- * programs look; nobody runs it here.
+ * Libraries of which a system has one of several lie in a folder of their own, and update-alternatives makes
+ * a link beside it, where programs look; nobody runs it here.
  */
 const alternativeFolder = /\/(?:blas|lapack)\/(?=[^/]+$)/
 
@@ -17,8 +17,8 @@ export interface SharedLibrary {
 }
 
 /**
- * The shared libraries of programs (or of libraries) as `ldd` names them, loader included. With `unpacked` (a folder of
- * unpacked packages) libraries are looked for there first and appear under their path in it.
+ * The shared libraries of programs (or of libraries) as `ldd` names them, loader included. With `unpacked` (a
+ * folder of unpacked packages) libraries are looked for there first and appear under their path in it.
  */
 export async function sharedLibraries(
   programs: readonly string[],

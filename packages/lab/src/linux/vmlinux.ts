@@ -28,9 +28,10 @@ const compressions: readonly Compression[] = [
 ]
 
 /**
- * Takes the ELF kernel, which Firecracker boots, out of a bzImage. Layout: Linux Documentation/arch/x86/boot.rst,
- * `payload_offset` counts from the protected-mode code behind the boot sector and `setup_sects` sectors of 512 bytes;
- * the payload ends with its unpacked size (u32), which only gzip counts as its own.
+ * Takes the ELF kernel, which Firecracker boots, out of a bzImage. Layout: Linux
+ * Documentation/arch/x86/boot.rst, `payload_offset` counts from the protected-mode code behind the
+ * boot sector and `setup_sects` sectors of 512 bytes; the payload ends with its unpacked size (u32),
+ * which only gzip counts as its own.
  */
 export async function unpackVmlinux(
   bzImage: Buffer,

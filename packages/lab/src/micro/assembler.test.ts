@@ -11,7 +11,9 @@ function assembled(emit: (asm: Assembler) => void): string {
   return Buffer.from(asm.assemble()).toString('hex')
 }
 
-/** Every form once or more, low and high registers; bytes from GNU as 2.40 (`objdump -d` shows the same text). */
+/**
+ * Every form once or more, low and high registers; bytes from GNU as 2.40 (`objdump -d` shows the same text).
+ */
 const forms: readonly (readonly [string, (asm: Assembler) => void, string])[] = [
   ['mov eax, 0x12345678', (asm) => asm.set('rax', 0x12345678), 'b878563412'],
   ['mov r9d, 5', (asm) => asm.set('r9', 5), '41b905000000'],

@@ -75,9 +75,9 @@ interface Fixup {
 }
 
 /**
- * A small x86-64 assembler: only what the micro guest needs, each encoding checked by a test. Labels are addresses
- * below 2 GiB, so that four bytes hold one, sign-extended or not. `assemble` resolves them and may be called once all
- * are defined.
+ * A small x86-64 assembler: only what the micro guest needs, each encoding checked by a test. Labels are
+ * addresses below 2 GiB, so that four bytes hold one, sign-extended or not. `assemble` resolves them and may
+ * be called once all are defined.
  */
 export class Assembler {
   readonly #origin: number

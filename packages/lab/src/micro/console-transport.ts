@@ -17,8 +17,9 @@ export interface TransportOptions {
 }
 
 /**
- * Lines to and from a guest's serial console. One reader and one writer at a time. Both calls reject with the signal's
- * reason when it is aborted; nothing that arrived is lost by that. The owner closes it, after which calls reject.
+ * Lines to and from a guest's serial console. One reader and one writer at a time. Both calls reject
+ * with the signal's reason when it is aborted; nothing that arrived is lost by that. The owner
+ * closes it, after which calls reject.
  */
 export interface ConsoleTransport extends AsyncDisposable {
   /** Sends the text as one piece. */
@@ -35,7 +36,10 @@ const chunkBytes = 16 * 1024
 /** The FIFO is full only while the guest is not reading: 64 KiB of unread commands. */
 const fullRetryMs = 5
 
-/** Serial input by Firecracker's standard-input FIFO, output by following the file its standard output goes to. */
+/**
+ * Serial input by Firecracker's standard-input FIFO, output by following the
+ * file its standard output goes to.
+ */
 export class FileTailTransport implements ConsoleTransport {
   readonly #fifoPath: string
   readonly #logPath: string
@@ -82,7 +86,9 @@ export class FileTailTransport implements ConsoleTransport {
     }
   }
 
-  /** False if the FIFO is full. Non-blocking, and opened anew each time: the VMM may have ended in between. */
+  /**
+   * False if the FIFO is full. Non-blocking, and opened anew each time: the VMM may have ended in between.
+   */
   #tryWrite(bytes: Buffer): boolean {
     let fd: number | undefined
     try {

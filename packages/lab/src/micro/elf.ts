@@ -11,8 +11,8 @@ export interface ElfImage {
 }
 
 /**
- * A static 64-bit x86-64 ELF executable with one segment (System V ABI, chapters 4 and 5): what Firecracker loads as
- * an uncompressed kernel. The segment begins on a page of the file; there are no sections.
+ * A static 64-bit x86-64 ELF executable with one segment (System V ABI, chapters 4 and 5): what Firecracker
+ * loads as an uncompressed kernel. The segment begins on a page of the file; there are no sections.
  */
 export function elfExecutable(image: ElfImage): Uint8Array {
   const dataOffset = 4096

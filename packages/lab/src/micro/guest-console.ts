@@ -2,7 +2,10 @@ import type { Assembler } from './assembler.js'
 
 const serialData = 0x3f8
 const serialLineStatus = 0x3fd
-/** ASCII "cancel": forgets the line so far. A guest restored in the middle of a line is told to begin anew by it. */
+/**
+ * ASCII "cancel": forgets the line so far. A guest restored in the middle of a
+ * line is told to begin anew by it.
+ */
 export const cancelByte = 0x18
 /** Of the page for the parsed numbers: 64-bit words. */
 const maxNumbers = 512
@@ -78,7 +81,9 @@ function emitReplies(asm: Assembler): void {
   asm.text('bad')
 }
 
-/** Port access only: the line status register says when there is input; output is always ready in Firecracker. */
+/**
+ * Port access only: the line status register says when there is input; output is always ready in Firecracker.
+ */
 function emitBytes(asm: Assembler): void {
   asm.label('putByte')
   asm.set('rdx', serialData)

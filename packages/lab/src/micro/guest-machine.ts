@@ -15,8 +15,8 @@ export function emitMachine(asm: Assembler): void {
 }
 
 function emitMemoryMap(asm: Assembler): void {
-  // Boot parameters (Linux x86 boot protocol): entry count at 0x1e8, 20-byte entries from 0x2d0: address, size, type.
-  // rbx = end below 4 GiB, rbp = bytes from 4 GiB on. Usable memory is type 1.
+  // Boot parameters (Linux x86 boot protocol): entry count at 0x1e8, 20-byte entries from 0x2d0: address,
+  // size, type. rbx = end below 4 GiB, rbp = bytes from 4 GiB on. Usable memory is type 1.
   asm.label('readMemoryMap')
   asm.loadByte('rcx', 'rsi', 0x1e8)
   asm.arithmetic('add', 'rsi', 0x2d0)
@@ -65,8 +65,9 @@ function emitMemoryMap(asm: Assembler): void {
   asm.arithmetic('add', 'rax', 'rdx')
   asm.op('ret')
 
-  // rax = pages up to the highest address: all of them one to one, by 2 MiB pages. Entries are marked accessed and
-  // dirty from the start: the processor has nothing to note in a table when a command first touches a page.
+  // rax = pages up to the highest address: all of them one to one, by 2 MiB pages. Entries are
+  // marked accessed and dirty from the start: the processor has nothing to note in a table when
+  // a command first touches a page.
   asm.label('mapMemory')
   const table = 0x23
   const largePage = 0xe3

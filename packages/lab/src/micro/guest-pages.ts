@@ -3,8 +3,9 @@ import { firstUsablePage } from './memory-map.js'
 import { mixFactor, orderFactor, wordsPerPage } from './patterns.js'
 
 /**
- * What is done with one page. The code finds the page's address in rdi and its word (see `pageWord`) in rax, leaves
- * both as they were and may use rcx, rdx and rsi; r14 accumulates the result, r15 is the distance between words.
+ * What is done with one page. The code finds the page's address in rdi and its word (see
+ * `pageWord`) in rax, leaves both as they were and may use rcx, rdx and rsi; r14 accumulates the
+ * result, r15 is the distance between words.
  */
 type PageAction = (asm: Assembler, name: string) => void
 
@@ -78,8 +79,9 @@ const actions: Readonly<Record<string, PageAction>> = {
 }
 
 /**
- * For each action a loop over a pattern, `NAME pattern`, and for the two that need it one over a list, `NAME list`.
- * The action is emitted inside each loop, not called: where instructions are emulated, each costs about 0.4 µs.
+ * For each action a loop over a pattern, `NAME pattern`, and for the two that need it one over a
+ * list, `NAME list`. The action is emitted inside each loop, not called: where instructions are
+ * emulated, each costs about 0.4 µs.
  */
 export function emitPageLoops(asm: Assembler): void {
   for (const [name, action] of Object.entries(actions)) {
@@ -113,7 +115,8 @@ function emitPatternLoop(asm: Assembler, name: string, action: PageAction): void
   asm.jumpIf('nz', `${name} ascending`)
   asm.jump('replyCount')
 
-  // See `touchedPages`: a generator with full period over the next power of two, indices from the count on left out.
+  // See `touchedPages`: a generator with full period over the next power of two,
+  // indices from the count on left out.
   asm.label(`${name} shuffled`)
   asm.call('startShuffle')
   asm.label(`${name} next`)
@@ -174,7 +177,9 @@ function emitAddressAndWord(asm: Assembler, name: string): void {
   asm.arithmetic('add', 'rax', { at: 'wordBase' })
 }
 
-/** START COUNT STRIDE ORDER into r8 to r11 and the word distance into r15, checked before any page is touched. */
+/**
+ * START COUNT STRIDE ORDER into r8 to r11 and the word distance into r15, checked before any page is touched.
+ */
 function emitTakePattern(asm: Assembler): void {
   asm.label('takePattern')
   const targets: readonly Register[] = ['r8', 'r9', 'r10', 'r11']
@@ -254,7 +259,10 @@ function emitSegments(asm: Assembler): void {
   asm.op('ret')
 }
 
-/** From order r11 and count r9: increment r13, mask r12 and shift rbp of the generator, and its first state in r11. */
+/**
+ * From order r11 and count r9: increment r13, mask r12 and shift rbp of the
+ * generator, and its first state in r11.
+ */
 function emitStartShuffle(asm: Assembler): void {
   asm.label('startShuffle')
   asm.mov('r13', 'r11')

@@ -8,8 +8,8 @@ import { mixFactor, wordsPerPage } from './patterns.js'
 const maxLineBytes = 4095
 
 /**
- * The guest program, from its entry on. Firecracker starts it in 64-bit mode with interrupts off, the first GiB mapped
- * one to one, and rsi at the boot parameters.
+ * The guest program, from its entry on. Firecracker starts it in 64-bit mode with interrupts off, the first
+ * GiB mapped one to one, and rsi at the boot parameters.
  */
 export function assembleGuestProgram(): { bytes: Uint8Array; entry: number } {
   const { code } = microMemoryMap

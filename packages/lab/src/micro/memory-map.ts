@@ -1,12 +1,14 @@
 import { type FirecrackerVersion, pageSizeBytes } from 'varve'
 
 /**
- * Where the micro guest lives. Everything is in one area from 1 MiB on, which is below the first page that commands
- * may touch, so that a test knows every page the guest itself can change. Numbers are pages: the area lies in the
- * first region, where a guest frame number is also the page number in the memory file.
+ * Where the micro guest lives. Everything is in one area from 1 MiB on, which is below the first page that
+ * commands may touch, so that a test knows every page the guest itself can change. Numbers are pages: the
+ * area lies in the first region, where a guest frame number is also the page number in the memory file.
  */
 export const microMemoryMap = {
-  /** Code, constants and interrupt table, from 1 MiB: the lowest address at which Firecracker loads a kernel. */
+  /**
+   * Code, constants and interrupt table, from 1 MiB: the lowest address at which Firecracker loads a kernel.
+   */
   code: { start: 256, count: 2 },
   /** Variables. */
   data: { start: 258, count: 1 },
@@ -35,10 +37,11 @@ export interface OwnPages {
 }
 
 /**
- * Pages that the guest itself may write or read, in a guest whose highest address is `topAddressBytes`. All else that
- * it touches was named in a command, but for two of Firecracker's boot pages that are only read: the boot parameters
- * (page 7) once at boot, the segment table (page 0) by the processor when an interrupt ends. A Diff may hold each of the
- * own pages but code: page tables too, where the processor walks them under nested paging.
+ * Pages that the guest itself may write or read, in a guest whose highest address is `topAddressBytes`.
+ * All else that it touches was named in a command, but for two of Firecracker's boot pages that are only
+ * read: the boot parameters (page 7) once at boot, the segment table (page 0) by the processor when an
+ * interrupt ends. A Diff may hold each of the own pages but code: page tables too, where the processor
+ * walks them under nested paging.
  */
 export function microGuestOwnPages(topAddressBytes: number): OwnPages {
   const { code, pageTables } = microMemoryMap

@@ -2,7 +2,10 @@ import { describe, expect, test } from 'vitest'
 import type { ConsoleTransport } from './console-transport.js'
 import { MicroConsole } from './micro-console.js'
 
-/** Answers that the real guest never gives; what it does give is tested on it. `TAG` is the tag of the command. */
+/**
+ * Answers that the real guest never gives; what it does give is tested on it.
+ * `TAG` is the tag of the command.
+ */
 function consoleThatHears(...answers: readonly string[]): { console: MicroConsole; sent: string[] } {
   const sent: string[] = []
   const queue = [...answers]

@@ -27,7 +27,9 @@ export interface MicroMemory {
   readonly gap: number
 }
 
-/** What a pass over pages found: how many it touched, and the exclusive or (or the sum) of the words it read. */
+/**
+ * What a pass over pages found: how many it touched, and the exclusive or (or the sum) of the words it read.
+ */
 export interface PassResult {
   readonly count: number
   readonly value: bigint
@@ -44,10 +46,10 @@ const maxListed = 360
 const maxForeignLines = 100_000
 
 /**
- * Commands to a micro guest, one at a time; calls made meanwhile wait their turn. Page numbers are in memory-file
- * order; the guest itself knows about the gap below 4 GiB. Errors: GUEST_PROTOCOL (no or a wrong answer),
- * INVALID_ARGUMENT (the guest refused the pages), GUEST_MEMORY (`verify`), MACHINE_EXITED. Works the same on a restored
- * guest: make a new console for the new VMM.
+ * Commands to a micro guest, one at a time; calls made meanwhile wait their turn. Page numbers are in
+ * memory-file order; the guest itself knows about the gap below 4 GiB. Errors: GUEST_PROTOCOL (no or a wrong
+ * answer), INVALID_ARGUMENT (the guest refused the pages), GUEST_MEMORY (`verify`), MACHINE_EXITED. Works the
+ * same on a restored guest: make a new console for the new VMM.
  */
 export class MicroConsole implements AsyncDisposable {
   readonly #transport: ConsoleTransport
@@ -67,7 +69,9 @@ export class MicroConsole implements AsyncDisposable {
     )
   }
 
-  /** Waits for the banner of a booting guest, which comes once; resolves with its pages. Not after a restore. */
+  /**
+   * Waits for the banner of a booting guest, which comes once; resolves with its pages. Not after a restore.
+   */
   ready(options: ConsoleCallOptions = {}): Promise<number> {
     return this.#exclusive('banner', callTimeoutMs, options, async (signal) => {
       const words = await this.#lineThat(signal, (line) => line.startsWith('varve-micro '))
@@ -114,14 +118,17 @@ export class MicroConsole implements AsyncDisposable {
     return this.#pass(`read ${numbers(pattern)}`, duration(pattern.count, 1), options)
   }
 
-  /** Reads all words of each page; the value is `sumOfPages`. About 2 ms a page if instructions are emulated. */
+  /**
+   * Reads all words of each page; the value is `sumOfPages`. About 2 ms a page if instructions are emulated.
+   */
   sum(pattern: TouchPattern, options: ConsoleCallOptions = {}): Promise<PassResult> {
     return this.#pass(`sum ${numbers(pattern)}`, duration(pattern.count, 4 * wordsPerPage), options)
   }
 
   /**
-   * Checks `words` words of each page (default all 512) against what `write` with this seed puts there; resolves with
-   * the count. The first wrong one is GUEST_MEMORY, whose details say where it is and whose content is there.
+   * Checks `words` words of each page (default all 512) against what `write` with this seed puts
+   * there; resolves with the count. The first wrong one is GUEST_MEMORY, whose details say where it
+   * is and whose content is there.
    */
   async verify(
     pattern: TouchPattern,

@@ -2,8 +2,8 @@ import { intersect, minus, type PageSet, pageSetFromPages, pageSetFromRuns, page
 import { microGuestOwnPages, vmClockPage, vmGenIdPage } from './memory-map.js'
 
 /**
- * Pages that Firecracker itself rewrites while it loads a snapshot, by guest page. On x86_64 it puts the VMGenID at
- * 0xDF000 (from 1.8), and from 1.14 the VMClock at 0xDE000.
+ * Pages that Firecracker itself rewrites while it loads a snapshot, by guest page. On x86_64 it puts the
+ * VMGenID at 0xDF000 (from 1.8), and from 1.14 the VMClock at 0xDE000.
  */
 export const rewrittenOnLoad = { VMGenID: vmGenIdPage, VMClock: vmClockPage } as const
 

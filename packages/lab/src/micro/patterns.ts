@@ -3,7 +3,10 @@ import { pageSizeBytes, VarveError } from 'varve'
 /** 64-bit words in a page of 4,096 bytes. */
 export const wordsPerPage = 512
 
-/** Odd, so that multiplying by it modulo 2^64 loses nothing: a word tells its page and seed. 2^64 / golden ratio. */
+/**
+ * Odd, so that multiplying by it modulo 2^64 loses nothing: a word tells its page
+ * and seed. 2^64 / golden ratio.
+ */
 export const mixFactor = 0x9e37_79b9_7f4a_7c15n
 /** Multiplier of the order generator (Numerical Recipes); 1 modulo 4, as a full period needs. */
 export const orderFactor = 1_664_525
@@ -35,15 +38,18 @@ export function decodePageWord(word: bigint): { page: number; seed: number } {
   return { page: Number(plain >> 32n), seed: Number(plain & 0xffff_ffffn) }
 }
 
-/** Inverse of mixFactor modulo 2^64, by Newton's iteration: each step doubles the number of right bits, from 3. */
+/**
+ * Inverse of mixFactor modulo 2^64, by Newton's iteration: each step doubles
+ * the number of right bits, from 3.
+ */
 const mixInverse = [1, 2, 3, 4, 5].reduce(
   (inverse) => BigInt.asUintN(64, inverse * (2n - mixFactor * inverse)),
   mixFactor,
 )
 
 /**
- * The bytes of a page after `fill` (or `write`) with this seed. With fewer than 512 words the others keep what
- * `before` holds (zeros if absent); word i lies at offset i × 4096 / words.
+ * The bytes of a page after `fill` (or `write`) with this seed. With fewer than 512 words the others keep
+ * what `before` holds (zeros if absent); word i lies at offset i × 4096 / words.
  */
 export function expectedPage(
   page: number,

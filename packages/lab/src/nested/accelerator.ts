@@ -6,8 +6,8 @@ import { labCacheDirectory } from '../linux/build-cache.js'
 export type Accelerator = 'kvm' | 'tcg'
 
 /**
- * Whether this host says that its KVM can be nested. Not proof: the lab still has to come up with it. kvm-pvm (software
- * KVM) has neither module parameter.
+ * Whether this host says that its KVM can be nested. Not proof: the lab still has to come up with it. kvm-pvm
+ * (software KVM) has neither module parameter.
  */
 export function claimsNesting(): boolean {
   try {
@@ -30,7 +30,10 @@ interface Memory {
 const memoryPath = () => join(labCacheDirectory(), 'nesting.json')
 const bootId = () => readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim()
 
-/** Remembers, until the next boot, that a lab did not come up by KVM: finding that out costs the whole time limit. */
+/**
+ * Remembers, until the next boot, that a lab did not come up by KVM: finding that
+ * out costs the whole time limit.
+ */
 export function rememberNestingFailed(): void {
   const memory: Memory = { boot: bootId(), nestingFailed: true }
   writeFileSync(memoryPath(), JSON.stringify(memory), { mode: 0o600 })

@@ -5,7 +5,9 @@ import { labCacheDirectory } from '../linux/build-cache.js'
 /** A log is a few KB; the last few suffice to look into what went wrong. */
 const keptLogs = 20
 
-/** Makes the file for a lab's console. It stays after the lab, as the place to look when something went wrong. */
+/**
+ * Makes the file for a lab's console. It stays after the lab, as the place to look when something went wrong.
+ */
 export function newConsoleLog(now: Date = new Date()): string {
   const directory = join(labCacheDirectory(), 'logs')
   mkdirSync(directory, { recursive: true, mode: 0o700 })

@@ -17,8 +17,8 @@ import { labPaths, runnerPath } from './lab-paths.js'
 /** The files that QEMU boots. */
 export interface HostImage {
   /**
-   * Unpacked, the guests' own: QEMU boots it by its PVH entry, which spares the emulated machine from unpacking a
-   * bzImage (a second).
+   * Unpacked, the guests' own: QEMU boots it by its PVH entry, which spares the emulated machine from
+   * unpacking a bzImage (a second).
    */
   readonly kernel: string
   readonly initrd: string

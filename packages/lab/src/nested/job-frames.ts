@@ -1,6 +1,6 @@
 /**
- * A frame that breaks the rules below. Not a VarveError: the runner loads this file too, and `varve` with all its
- * modules takes seconds to load under emulation. The lab's host side makes a LAB_FAILED of it.
+ * A frame that breaks the rules below. Not a VarveError: the runner loads this file too, and `varve` with all
+ * its modules takes seconds to load under emulation. The lab's host side makes a LAB_FAILED of it.
  */
 export class FrameError extends Error {}
 

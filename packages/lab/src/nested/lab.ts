@@ -11,7 +11,9 @@ import { encodeFrame, FrameDecoder, type Message, maxBodyBytes } from './job-fra
 import type { Qemu } from './qemu.js'
 
 export interface LabRunOptions {
-  /** Path of a JavaScript module on this machine, or its code. It may import `varve`, `@varve/lab` and node:*. */
+  /**
+   * Path of a JavaScript module on this machine, or its code. It may import `varve`, `@varve/lab` and node:*.
+   */
   readonly script: string | { readonly code: string }
   readonly args?: readonly string[]
   /** Files that the script finds beside itself, in its working folder: name there → path here. */
@@ -70,8 +72,8 @@ export class NestedLab implements AsyncDisposable {
   }
 
   /**
-   * Runs a script to its end. A script that fails is not an error here: look at `exitCode`. Errors: TIMEOUT and
-   * INTERRUPTED (the script's process group has been killed), LAB_FAILED, NOT_FOUND (a file to be sent).
+   * Runs a script to its end. A script that fails is not an error here: look at `exitCode`. Errors: TIMEOUT
+   * and INTERRUPTED (the script's process group has been killed), LAB_FAILED, NOT_FOUND (a file to be sent).
    */
   async run(options: LabRunOptions): Promise<LabRunResult> {
     const { timeoutMs = 120_000, signal } = options

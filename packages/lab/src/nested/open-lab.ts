@@ -22,12 +22,15 @@ export interface NestedLabOptions extends HostImageOptions {
   readonly accelerator?: Accelerator
 }
 
-/** From QEMU's start to the runner's first word: some 6 s emulated on an idle machine, more on a loaded one. */
+/**
+ * From QEMU's start to the runner's first word: some 6 s emulated on an idle machine, more on a loaded one.
+ */
 const bootTimeoutMs = { kvm: 30_000, tcg: 180_000 } as const
 /**
- * Boots a host with a KVM of its own, in QEMU. Everything that needs fetching or building is made first, and kept for
- * the next time. The lab ends with `await using`, `close()`, or this process, however that ends. Errors:
- * HOST_UNSUPPORTED (with the command to run), BINARY_NOT_FOUND, LAB_FAILED and TIMEOUT (both name the console log).
+ * Boots a host with a KVM of its own, in QEMU. Everything that needs fetching or building is made
+ * first, and kept for the next time. The lab ends with `await using`, `close()`, or this process,
+ * however that ends. Errors: HOST_UNSUPPORTED (with the command to run), BINARY_NOT_FOUND, LAB_FAILED
+ * and TIMEOUT (both name the console log).
  */
 export async function openNestedLab(options: NestedLabOptions = {}): Promise<NestedLab> {
   if (process.arch !== 'x64')
@@ -53,8 +56,8 @@ export async function openNestedLab(options: NestedLabOptions = {}): Promise<Nes
 }
 
 /**
- * With two emulated CPUs the whole lab stood still, for good, in both long runs; with one it did not, and the runs were
- * shorter: see docs/guides/nested-lab.md, "Limits".
+ * With two emulated CPUs the whole lab stood still, for good, in both long runs; with one it did not, and the
+ * runs were shorter: see docs/guides/nested-lab.md, "Limits".
  */
 const usualCpus = { kvm: 2, tcg: 1 } as const
 

@@ -26,8 +26,8 @@ interface PackageJson {
 }
 
 /**
- * An ext4 image of the built project and what it needs at run time, as paths of the checkout. A disk of its own and
- * small (some MB), so that a change of the project does not rebuild the host image.
+ * An ext4 image of the built project and what it needs at run time, as paths of the checkout. A disk of its
+ * own and small (some MB), so that a change of the project does not rebuild the host image.
  */
 export async function projectDisk(options: { readonly signal?: AbortSignal } = {}): Promise<string> {
   const files = projectFiles()
@@ -47,7 +47,10 @@ export async function projectDisk(options: { readonly signal?: AbortSignal } = {
   return join(directory, 'project.ext4')
 }
 
-/** Each workspace's dist, bin, guest and package.json, and in node_modules the links to them and their dependencies. */
+/**
+ * Each workspace's dist, bin, guest and package.json, and in node_modules the links
+ * to them and their dependencies.
+ */
 function projectFiles(): string[] {
   const files: string[] = ['package.json']
   const external = new Set<string>()

@@ -19,7 +19,9 @@ export interface QemuOptions {
 }
 
 export interface Qemu {
-  /** The job channel, or null if QEMU ended before it connected, which it does before it starts the machine. */
+  /**
+   * The job channel, or null if QEMU ended before it connected, which it does before it starts the machine.
+   */
   readonly channel: Promise<Socket | null>
   /** When QEMU has ended: why, in words. */
   readonly ended: Promise<string>
@@ -31,8 +33,9 @@ export interface Qemu {
 const connectTimeoutMs = 30_000
 
 /**
- * Starts QEMU. We listen and QEMU connects: so the port inside is connected from its first moment on, and its closing
- * tells the runner that we are gone (it then powers off, which ends QEMU even after a SIGKILL of this process).
+ * Starts QEMU. We listen and QEMU connects: so the port inside is connected from its first moment
+ * on, and its closing tells the runner that we are gone (it then powers off, which ends QEMU even
+ * after a SIGKILL of this process).
  */
 export async function startQemu(options: QemuOptions): Promise<Qemu> {
   const server = createServer({ pauseOnConnect: true })

@@ -8,9 +8,9 @@ import { encodeFrame, type Frame, FrameDecoder, type Message, maxBodyBytes } fro
 import { labEnvironment, labPaths, portName } from './lab-paths.js'
 
 /**
- * Runs inside the nested lab, started by its init: takes jobs from the virtio-serial port and answers there. Each job
- * is a Node process in a folder of its own. When the port closes, the process that opened the lab is gone, and the lab
- * powers off.
+ * Runs inside the nested lab, started by its init: takes jobs from the virtio-serial port and answers there.
+ * Each job is a Node process in a folder of its own. When the port closes, the process that opened the lab is
+ * gone, and the lab powers off.
  */
 const jobsDirectory = join(labPaths.scratch, 'jobs')
 const running = new Map<number, ChildProcess>()
@@ -41,8 +41,8 @@ function hasKvm(): boolean {
 }
 
 /**
- * A read of the port gives 4 KiB at most and blocks; `cat` does that four times as fast as Node's pool of threads
- * when emulated, and hands over larger pieces through its pipe. It ends when the port closes.
+ * A read of the port gives 4 KiB at most and blocks; `cat` does that four times as fast as Node's pool of
+ * threads when emulated, and hands over larger pieces through its pipe. It ends when the port closes.
  */
 function portReader(): Readable {
   const { stdout } = spawn('/bin/cat', [], { stdio: [port.fd, 'pipe', 'inherit'] })

@@ -25,8 +25,8 @@ const key = (stroke: string, name: string) =>
   `<span class="key"><svg viewBox="0 0 28 6" aria-hidden="true"><path d="M0 3H28" stroke-width="4" fill="none" ${stroke}/></svg>${escapeHtml(name)}</span>`
 
 /**
- * As far as a chart reaches: one contender that is far behind all others (a cold boot) must not press the rest into its first
- * tenth; it goes out of the chart.
+ * As far as a chart reaches: one contender that is far behind all others (a cold boot) must not press the
+ * rest into its first tenth; it goes out of the chart.
  */
 function reach(all: readonly { readonly typical: number; readonly most: number }[]): number {
   const usual = median(all.map(({ typical }) => typical))
@@ -44,8 +44,8 @@ function ticksTo(value: number): number[] {
 }
 
 /**
- * The share of rounds that were done by a time. Lines stretch with the page and stay thin; words are HTML, so that they are as
- * large on a telephone as elsewhere.
+ * The share of rounds that were done by a time. Lines stretch with the page and stay thin; words are HTML, so
+ * that they are as large on a telephone as elsewhere.
  */
 export function cdfChart(lines: readonly Line[], measure: string): string {
   const strokes = strokesOf(lines)
@@ -112,7 +112,10 @@ const least = 0.02
 
 const afterPhases = ['the work', 'to the first answer', 'restore, other'] as const
 
-/** If the time goes: phases of the restore, then until the first answer, then the work. Undefined if nothing is timed. */
+/**
+ * If the time goes: phases of the restore, then until the first answer, then the work.
+ * Undefined if nothing is timed.
+ */
 export function phaseChart(lines: readonly Line[]): string | undefined {
   const shown = new Set(
     lines.flatMap(({ phasesMs, measures }) =>

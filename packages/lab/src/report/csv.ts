@@ -1,6 +1,8 @@
 import type { ExperimentRows } from '../experiments/rows.js'
 
-/** One line a cell, for spreadsheets (RFC 4180): factors, then measures and phases as far as any row has them. */
+/**
+ * One line a cell, for spreadsheets (RFC 4180): factors, then measures and phases as far as any row has them.
+ */
 export function rowsToCsv({ header, cells }: ExperimentRows): string {
   const factors = Object.keys(header.factors)
   const all = (of: 'measures' | 'phasesMs') => [...new Set(cells.flatMap((row) => Object.keys(row[of])))]

@@ -6,7 +6,10 @@ export interface PlaceFindings {
   readonly place: string
   /** The best contender here, against the baseline. */
   readonly best: string | null
-  /** Each contender that is slower than doing without Varve in the same place, and why as far as the numbers tell. */
+  /**
+   * Each contender that is slower than doing without Varve in the same place, and
+   * why as far as the numbers tell.
+   */
   readonly lost: readonly { readonly name: string; readonly by: string; readonly why: readonly string[] }[]
 }
 

@@ -2,8 +2,8 @@ import { escapeHtml } from './html.js'
 import { reportCss } from './style.js'
 
 /**
- * One self-contained HTML file: no script, nothing from elsewhere (its own policy forbids it), light and dark, for any
- * width. Empty sections are left out.
+ * One self-contained HTML file: no script, nothing from elsewhere (its own policy forbids it), light and
+ * dark, for any width. Empty sections are left out.
  */
 export function page(title: string, sections: readonly string[]): string {
   const policy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"

@@ -93,7 +93,10 @@ function placeTable(place: Place, summary: Summary): string {
 }
 
 const known = new Set<string>(Object.keys(measureNames))
-/** Measures that only this experiment has, and those that the table of times does not show unless they are all there is. */
+/**
+ * Measures that only this experiment has, and those that the table of times does not
+ * show unless they are all there is.
+ */
 function ownMeasures(lines: readonly Line[], measure: string): string[] {
   const all = [...new Set(lines.flatMap(({ measures }) => Object.keys(measures)))]
   const timed = measure === 'totalMs'

@@ -1,4 +1,7 @@
-/** Everything that the page needs to look right by day, by night, and on a telephone. No fonts or pictures from elsewhere. */
+/**
+ * Everything that the page needs to look right by day, by night, and on a telephone. No
+ * fonts or pictures from elsewhere.
+ */
 export const reportCss = `
 :root{color-scheme:light dark;--ink:#1c2024;--soft:#5b6570;--paper:#fff;--panel:#f5f7f9;--line:#d9dee3;--good:#1f8a5b;--bad:#c4472f;--even:#7b8794;--warn:#fff4dc;--warnline:#e0a458;
 --c0:#5c6b73;--c1:#2f7fb8;--c2:#c8553d;--c3:#2a9d74;--c4:#8e5bb5;--c5:#b08900;--c6:#d4719b;--c7:#1798ad;--c8:#7a8f2b;--c9:#e0833a}

@@ -7,8 +7,9 @@ export interface PairedRatio {
   /** Ours ÷ theirs: the median over the rounds that have both; if none has, median ÷ median. */
   readonly ratio: number
   /**
-   * Holds the true median ratio in at least 95 of 100 such experiments, whatever the distribution. For this
-   * one ratio, not for many at once. Null below `leastRounds` rounds, because no interval can promise that there.
+   * Holds the true median ratio in at least 95 of 100 such experiments, whatever the
+   * distribution. For this one ratio, not for many at once. Null below `leastRounds` rounds,
+   * because no interval can promise that there.
    */
   readonly interval: readonly [low: number, high: number] | null
   /** The smallest and the largest ratio of a round; null if no round has both. */

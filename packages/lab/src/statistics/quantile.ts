@@ -1,6 +1,6 @@
 /**
- * Nearest rank: the smallest value such that at least the share `p` (above 0, up to 1) of all values are not above it. Always
- * one of the values, so a p99 of 20 runs is honestly their worst. NaN of an empty list.
+ * Nearest rank: the smallest value such that at least the share `p` (above 0, up to 1) of all values are not
+ * above it. Always one of the values, so a p99 of 20 runs is honestly their worst. NaN of an empty list.
  */
 export function nearestRank(values: readonly number[], p: number): number {
   const sorted = [...values].sort((a, b) => a - b)

@@ -2,8 +2,9 @@
 export type Random = () => number
 
 /**
- * The same numbers for the same seed, on any machine: so that a plan can be continued and an interval computed again. Mulberry32
- * (T. Ettinger, public domain): 2^32 states, enough to shuffle and resample, of no use for secrets.
+ * The same numbers for the same seed, on any machine: so that a plan can be continued and an interval
+ * computed again. Mulberry32 (T. Ettinger, public domain): 2^32 states, enough to shuffle and
+ * resample, of no use for secrets.
  */
 export function seededRandom(seed: number): Random {
   let state = seed >>> 0

@@ -11,8 +11,8 @@ import {
 } from 'varve'
 
 /**
- * Where a scenario works. Everything that it makes lies under `directory`, which is removed after it. The store is
- * empty at the start.
+ * Where a scenario works. Everything that it makes lies under `directory`, which is removed after it. The
+ * store is empty at the start.
  */
 export interface ScenarioContext extends MicroVmPlace {
   readonly directory: string
@@ -24,8 +24,8 @@ export interface ScenarioContext extends MicroVmPlace {
 export type Facts = Readonly<Record<string, unknown>>
 
 /**
- * One end-to-end claim about real VMs. The same scenarios run natively and in the nested lab. `run` throws if the
- * claim does not hold; what it returns is shown, not judged.
+ * One end-to-end claim about real VMs. The same scenarios run natively and in the nested lab. `run` throws if
+ * the claim does not hold; what it returns is shown, not judged.
  */
 export interface Scenario {
   readonly name: string
@@ -34,7 +34,10 @@ export interface Scenario {
   readonly run: (context: ScenarioContext) => Promise<Facts>
   /** Why the claim says nothing about this Firecracker, if so; it is not run then. */
   readonly notApplicable?: (binary: FirecrackerBinary) => string | null
-  /** It takes long if all is emulated, and shows nothing of the kind of KVM: once it ran natively, that is enough. */
+  /**
+   * It takes long if all is emulated, and shows nothing of the kind of KVM: once
+   * it ran natively, that is enough.
+   */
   readonly nativeIsEnough?: true
 }
 

@@ -100,7 +100,8 @@ async function capture(
   try {
     taken = await takeSnapshot(paused, take)
   } catch (error) {
-    // Whatever became of the snapshot, a machine that ran goes on. No signal: that must happen also after Ctrl-C.
+    // Whatever became of the snapshot, a machine that ran goes on. No signal: that
+    // must happen also after Ctrl-C.
     if (goesOn) await paused.resume()
     throw error
   }

@@ -28,7 +28,10 @@ export interface MemoryFileReport extends KindTotals {
   readonly sizeBytes: number
   /** What the file takes on disk. */
   readonly allocatedBytes: number
-  /** How much of the file is guest memory: up to the end of the last region; all of it if there is no region list. */
+  /**
+   * How much of the file is guest memory: up to the end of the last region; all of
+   * it if there is no region list.
+   */
   readonly memoryBytes: number
   /** Bytes that the regions need and the file lacks; Firecracker would refuse it. */
   readonly missingBytes: number
@@ -54,8 +57,8 @@ const chunkPages = 512
 const zeroPage = Buffer.alloc(pageSizeBytes)
 
 /**
- * Says of every page of a memory file whether it is data, stored zeros or a hole (SEEK_DATA), in one pass over what is
- * stored. The file is read, never mapped, and must not change meanwhile.
+ * Says of every page of a memory file whether it is data, stored zeros or a hole (SEEK_DATA), in one pass
+ * over what is stored. The file is read, never mapped, and must not change meanwhile.
  */
 export async function inspectMemoryFile(
   path: string,

@@ -2,11 +2,15 @@ import type { ByteReader } from './byte-reader.js'
 import type { ByteWriter } from './byte-writer.js'
 
 /**
- * The buffers of bitcode 0.6.9, see docs/formats/firecracker-state-file.md. Readers take the number of values, which
- * the caller has bounded; they accept every packing. Writers choose as bitcode does, so that bytes stay the same.
+ * The buffers of bitcode 0.6.9, see docs/formats/firecracker-state-file.md. Readers take the number
+ * of values, which the caller has bounded; they accept every packing. Writers choose as bitcode
+ * does, so that bytes stay the same.
  */
 
-/** By packing byte halved and rounded up: how many values a digit tells apart, and how many digits a byte holds. */
+/**
+ * By packing byte halved and rounded up: how many values a digit tells apart,
+ * and how many digits a byte holds.
+ */
 const digits = [
   { base: 256, perByte: 1 },
   { base: 16, perByte: 2 },

@@ -1,6 +1,8 @@
 import { VarveError } from '../../errors.js'
 
-/** 0xAD93D23594C935A9 reflected. The Rust crate crc64 2.0.0, which Firecracker uses, and Redis have the same. */
+/**
+ * 0xAD93D23594C935A9 reflected. The Rust crate crc64 2.0.0, which Firecracker uses, and Redis have the same.
+ */
 const polynomial = 0x95ac9329ac4bc9b5n
 
 export const crcBytes = 8

@@ -21,7 +21,10 @@ const vmInfoOf = (format: StateFormat, arch: StateFileArch, memSizeMib: number):
     hugePages: format.hugePagesKnown ? fc.constantFrom('None', '2M') : fc.constant('not known' as const),
   })
 
-/** A list of up to 24 regions that the format can hold. Whole MiB, since 8.0.0 compares the sum with mem_size_mib. */
+/**
+ * A list of up to 24 regions that the format can hold. Whole MiB, since 8.0.0
+ * compares the sum with mem_size_mib.
+ */
 function regionsOf(format: StateFormat): fc.Arbitrary<RegionSpec[]> {
   const piece = fc.record({
     gapPages: fc.oneof(fc.constant(0), fc.nat(2 ** 18), fc.nat(2 ** 32)),

@@ -6,7 +6,10 @@ export type StateFileEncoding = 'bincode' | 'bitcode'
 /** What a region record holds in addition to guest address and size. */
 export type RegionRecord = 'offset' | 'plain' | 'slots'
 
-/** One layout of the beginning of a state file. The table is explained in docs/formats/firecracker-state-file.md. */
+/**
+ * One layout of the beginning of a state file. The table is explained in
+ * docs/formats/firecracker-state-file.md.
+ */
 export interface StateFormat {
   readonly snapshotVersion: string
   /** The Firecracker releases that write it. */
@@ -68,7 +71,10 @@ export const stateFormats: readonly StateFormat[] = [
   },
 ]
 
-/** The layouts that a version text can mean, one but for 8.0.0. As in Firecracker, the patch number does not matter. */
+/**
+ * The layouts that a version text can mean, one but for 8.0.0. As in Firecracker,
+ * the patch number does not matter.
+ */
 export function formatsOf(version: string, encoding: StateFileEncoding): readonly StateFormat[] {
   const match = /^(\d{1,9})\.(\d{1,9})\.\d{1,9}$/.exec(version)
   if (!match)

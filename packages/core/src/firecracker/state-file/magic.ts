@@ -16,7 +16,10 @@ export interface Magic {
   readonly lengthBytes: number
 }
 
-/** What the first bytes of a file say, or undefined if they are not those of a state file of Firecracker 1.7 or later. */
+/**
+ * What the first bytes of a file say, or undefined if they are not those of a state
+ * file of Firecracker 1.7 or later.
+ */
 export function probeMagic(bytes: Uint8Array): Magic | undefined {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
   for (const arch of ['x86_64', 'aarch64'] as const) {

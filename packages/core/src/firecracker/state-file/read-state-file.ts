@@ -40,9 +40,9 @@ export interface StateFile {
 }
 
 /**
- * Reads what Varve needs of a Firecracker snapshot's state file: header, machine and region list. Everything behind
- * is only covered by the CRC. Layout and errors: docs/formats/firecracker-state-file.md. FORMAT_INVALID,
- * CHECKSUM_MISMATCH or FORMAT_UNSUPPORTED, never another error, whatever the bytes are.
+ * Reads what Varve needs of a Firecracker snapshot's state file: header, machine and region list. Everything
+ * behind is only covered by the CRC. Layout and errors: docs/formats/firecracker-state-file.md.
+ * FORMAT_INVALID, CHECKSUM_MISMATCH or FORMAT_UNSUPPORTED, never another error, whatever the bytes are.
  */
 export function readStateFile(bytes: Uint8Array): StateFile {
   if (bytes.length > maxStateFileBytes)
@@ -145,7 +145,10 @@ function readRegions(reader: ByteReader, format: StateFormat): readonly MemoryRe
   return regions
 }
 
-/** First interrupt line of the legacy range, and last: how the GSI allocator of x86_64 begins in every 8.0.0 file. */
+/**
+ * First interrupt line of the legacy range, and last: how the GSI allocator of
+ * x86_64 begins in every 8.0.0 file.
+ */
 const firstGsi = 5
 const lastGsi = 23
 

@@ -13,14 +13,16 @@ export interface MemoryRegion {
   readonly plugged: readonly boolean[]
 }
 
-/** Firecracker's own limit is KVM's 32,764 slots at most; this one keeps a forged count from costing anything. */
+/**
+ * Firecracker's own limit is KVM's 32,764 slots at most; this one keeps a forged count from costing anything.
+ */
 export const maxRegions = 65_536
 /** Slots of all regions together. */
 export const maxSlots = 65_536
 
 /**
- * What is wrong with a region list in a format, or undefined. Reader and writer both ask here, so that what can be
- * read can be written. These are the conditions of Firecracker's own load, and the caps.
+ * What is wrong with a region list in a format, or undefined. Reader and writer both ask here, so that what
+ * can be read can be written. These are the conditions of Firecracker's own load, and the caps.
  */
 export function regionProblem(regions: readonly MemoryRegion[], format: StateFormat): string | undefined {
   if (regions.length === 0) return 'there is no memory region'

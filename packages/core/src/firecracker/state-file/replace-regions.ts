@@ -20,9 +20,9 @@ export interface RegionSpec {
 }
 
 /**
- * A copy of a state file with another region list: every other byte is the same, the CRC is right. A list that
- * Firecracker would refuse is INVALID_ARGUMENT, one that the file's version cannot express VERSION_UNSUPPORTED.
- * The list that the file has gives the same file again, if Firecracker wrote it.
+ * A copy of a state file with another region list: every other byte is the same, the CRC is right. A list
+ * that Firecracker would refuse is INVALID_ARGUMENT, one that the file's version cannot express
+ * VERSION_UNSUPPORTED. The list that the file has gives the same file again, if Firecracker wrote it.
  */
 export function replaceRegions(bytes: Uint8Array, regions: readonly RegionSpec[]): Uint8Array {
   const state = readStateFile(bytes)
@@ -48,7 +48,9 @@ export function replaceRegions(bytes: Uint8Array, regions: readonly RegionSpec[]
   return result
 }
 
-/** The two layouts of 8.0.0 are told apart by what they hold; a list must not make one look like the other. */
+/**
+ * The two layouts of 8.0.0 are told apart by what they hold; a list must not make one look like the other.
+ */
 function assertTellable(result: Uint8Array, format: StateFormat): void {
   if (readStateFile(result).format !== format)
     throw new VarveError(

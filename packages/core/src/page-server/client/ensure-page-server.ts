@@ -15,12 +15,15 @@ import { askPageServer, isAnswer, isGone } from '../protocol/ask-page-server.js'
 import type { ServingProcesses } from '../protocol/control.js'
 import { pageServerRoot } from '../protocol/page-server-files.js'
 
-/** A server without a VM ends after this time: clones come in bursts, and two idle processes take some 100 MB. */
+/**
+ * A server without a VM ends after this time: clones come in bursts, and two idle processes take some 100 MB.
+ */
 const defaultLingerMs = 10_000
 
 /**
- * The page server of a runtime directory; if none is there, it is started, with its guard, and both are ready when this
- * resolves. Errors: LAUNCH_FAILED with the last words of who did not start; TIMEOUT; INTERRUPTED; PATH_INVALID.
+ * The page server of a runtime directory; if none is there, it is started, with its guard, and both
+ * are ready when this resolves. Errors: LAUNCH_FAILED with the last words of who did not start;
+ * TIMEOUT; INTERRUPTED; PATH_INVALID.
  */
 export async function ensurePageServer(
   runtime: string,

@@ -22,7 +22,9 @@ type Event =
   | { readonly fault: number; readonly flags?: number }
   | { readonly remove: readonly [start: number, end: number] }
 
-/** Stands in for the kernel's side of one userfaultfd: events by the read, answers as told, everything noted. */
+/**
+ * Stands in for the kernel's side of one userfaultfd: events by the read, answers as told, everything noted.
+ */
 class RecordingOps implements FaultOps {
   readonly reads: Event[][] = []
   /** Answers to copy and zero in their order; `installed` once they are used up. */

@@ -35,7 +35,10 @@ const counter = Object.fromEntries(counterNames.map((name, index) => [name, inde
 /** 2 MiB: a zero run of this size is installed in some 20 µs, little more than a single page costs. */
 const zeroWindowPages = 512
 
-/** Faults that wait for a REMOVE event to be read. Each is a sleeping thread of the VMM, so there are never many. */
+/**
+ * Faults that wait for a REMOVE event to be read. Each is a sleeping thread of
+ * the VMM, so there are never many.
+ */
 const maxDeferred = 4096
 
 /**
@@ -48,7 +51,10 @@ const tryAgainEvery = 16
 /** Reads before an operation that wants to know what happened until now. */
 const readsAtOnce = 16
 
-/** How often an operation on all of memory is tried that an unread REMOVE event refuses. Each try reads all there are. */
+/**
+ * How often an operation on all of memory is tried that an unread REMOVE event
+ * refuses. Each try reads all there are.
+ */
 const maxProtectTries = 1000
 
 /** The part of `UserfaultOps` that the loop needs. */
@@ -66,8 +72,8 @@ export type FaultOps = Pick<
 >
 
 /**
- * Answers the faults of one VM. Everything is allocated here, once; a fault allocates nothing. It runs on one thread,
- * which may block in system calls only.
+ * Answers the faults of one VM. Everything is allocated here, once; a fault allocates nothing. It runs on one
+ * thread, which may block in system calls only.
  */
 export class FaultLoop implements UserfaultEvents {
   readonly #ops: FaultOps
@@ -115,8 +121,8 @@ export class FaultLoop implements UserfaultEvents {
   }
 
   /**
-   * Answers what is pending, reading at most `maxReads` times: the descriptor polls readable while more is. True while faults
-   * remain that must be tried again soon.
+   * Answers what is pending, reading at most `maxReads` times: the descriptor polls readable while more is.
+   * True while faults remain that must be tried again soon.
    */
   serve(maxReads: number): boolean {
     // Demand comes first: the fetching thread waits until all faults are answered.
@@ -147,8 +153,8 @@ export class FaultLoop implements UserfaultEvents {
   }
 
   /**
-   * Continues after another server ended: lifts the previous server's write protection and wakes all waiters, so that
-   * unanswered faults are raised again.
+   * Continues after another server ended: lifts the previous server's write protection and wakes all waiters,
+   * so that unanswered faults are raised again.
    */
   takeOver(): void {
     this.#unprotectAll()
@@ -161,15 +167,16 @@ export class FaultLoop implements UserfaultEvents {
   }
 
   /**
-   * Begins a recording, or another period of it, in which nothing is known yet. With `writes` every page that is there is
-   * protected again, so that its next write is seen. All first touches are seen, zero pages among them: they are then
-   * installed one by one.
+   * Begins a recording, or another period of it, in which nothing is known yet. With `writes` every page that
+   * is there is protected again, so that its next write is seen. All first touches are seen, zero pages among
+   * them: they are then installed one by one.
    */
   record(writes: boolean): void {
     const before = this.#record
     if (writes)
       for (const { address, pages } of this.#regions) this.#ops.reportWrites(address, pages * pageSizeBytes)
-    // Before pages are protected: a write to one of them may be met, and answered, while others still are not.
+    // Before pages are protected: a write to one of them may be met, and
+    // answered, while others still are not.
     this.#record = new FaultRecord(this.#map.pages, writes)
     if (writes) this.#protectAll()
     else if (before?.writes === true) this.#unprotectAll()
@@ -274,7 +281,10 @@ export class FaultLoop implements UserfaultEvents {
     }
   }
 
-  /** A page with its neighbours in the same run and region; false if one of them was there, or must be tried again. */
+  /**
+   * A page with its neighbours in the same run and region; false if one of them was
+   * there, or must be tried again.
+   */
   #copyAround(
     region: ServedRegion,
     page: number,
@@ -313,16 +323,20 @@ export class FaultLoop implements UserfaultEvents {
     this.#count(counter.zeroCalls, 1)
     let result = this.#ops.zero(address, pages * pageSizeBytes)
     if (result === 'gone' && pages > 1) {
-      // The kernel refuses a range that is not one mapping. Firecracker's balloon up to 1.10 maps fresh memory over a
-      // part of a region; the page that a thread waits for may be on this side of it.
+      // The kernel refuses a range that is not one mapping. Firecracker's balloon up to 1.10 maps fresh
+      // memory over a part of a region; the page that a thread waits for may be on this side of it.
       this.#count(counter.zeroCalls, 1)
       result = this.#ops.zero(address, pageSizeBytes)
     }
-    // A run that met a page already there stops with "again" too, but by then the faulting page, its first, is done.
+    // A run that met a page already there stops with "again" too, but by then the
+    // faulting page, its first, is done.
     if (result !== 'installed' && this.#ops.zeroedBytes === 0) this.#settle(result, address, flags)
   }
 
-  /** A page that was not installed: it is there already, must be tried again, or no thread waits for it any more. */
+  /**
+   * A page that was not installed: it is there already, must be tried again, or
+   * no thread waits for it any more.
+   */
   #settle(result: InstallResult, address: number, flags: number): void {
     if (result === 'exists') {
       this.#count(counter.existing, 1)

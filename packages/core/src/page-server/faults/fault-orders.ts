@@ -11,7 +11,10 @@ export type FaultOrder =
   | ({ readonly kind: 'serve'; readonly vm: number } & FaultedVmParts)
   /** Leave it: its descriptor and its layers are of no more use to the thread once this is answered. */
   | { readonly kind: 'drop'; readonly vm: number }
-  /** Bring the pages that were not asked for, then leave the VM: answered at once; `graduated` or `stranded` comes at the end. */
+  /**
+   * Bring the pages that were not asked for, then leave the VM: answered at once; `graduated`
+   * or `stranded` comes at the end.
+   */
   | { readonly kind: 'graduate'; readonly vm: number }
   /** Begin a recording; refused while one is on. */
   | { readonly kind: 'record'; readonly vm: number; readonly writes: boolean }
@@ -19,7 +22,10 @@ export type FaultOrder =
   | { readonly kind: 'recorded'; readonly vm: number; readonly next: AfterRecorded }
   | { readonly kind: 'stop' }
 
-/** Typed arrays over shared memory: nothing large is copied on the way to the thread, where others' faults would wait for it. */
+/**
+ * Typed arrays over shared memory: nothing large is copied on the way to the thread, where
+ * others' faults would wait for it.
+ */
 export interface FaultedVmParts {
   readonly userfaultfd: number
   /** Of the VMM. */
@@ -32,7 +38,9 @@ export interface FaultedVmParts {
   readonly around: boolean
   /** Record from the first fault on: `writes` of it. */
   readonly record: boolean | null
-  /** Where removed pages are kept, what was kept there, and what to drop if they cannot be: see `removalLog`. */
+  /**
+   * Where removed pages are kept, what was kept there, and what to drop if they cannot be: see `removalLog`.
+   */
   readonly removed: {
     readonly path: string
     readonly known: Uint8Array | undefined
@@ -51,8 +59,8 @@ export interface FaultAnswer {
 }
 
 /**
- * What the thread says: an answer to the oldest order; that it gave up one VM; that one has ended; that one VM needs it no more, or cannot be brought
- * so far and is served on.
+ * What the thread says: an answer to the oldest order; that it gave up one VM; that one has ended; that one
+ * VM needs it no more, or cannot be brought so far and is served on.
  */
 export type FaultMessage =
   | FaultAnswer

@@ -69,8 +69,8 @@ export class FaultThread {
   }
 
   /**
-   * Has a VM's faults answered on a CPU; null: it asks for none any more. If VMs ask for several, the thread runs on all of
-   * these. INVALID_ARGUMENT (a CPU that is not there) changes nothing.
+   * Has a VM's faults answered on a CPU; null: it asks for none any more. If VMs ask for several, the thread
+   * runs on all of these. INVALID_ARGUMENT (a CPU that is not there) changes nothing.
    */
   async place(vm: number, cpu: number | null): Promise<void> {
     if (cpu === null) {

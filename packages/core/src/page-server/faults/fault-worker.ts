@@ -26,8 +26,8 @@ export interface FaultWorkerData {
 const retryMs = 1
 
 /**
- * Reads a turn. Up to 64 faults each; without a bound vCPUs that keep faulting would keep orders, what was put off, and other
- * VMs waiting: up to 5 ms if one VM is alone, a quarter of that for each if several are.
+ * Reads a turn. Up to 64 faults each; without a bound vCPUs that keep faulting would keep orders, what was
+ * put off, and other VMs waiting: up to 5 ms if one VM is alone, a quarter of that for each if several are.
  */
 const readsAlone = 16
 const readsAmongMany = 4
@@ -84,7 +84,9 @@ function waitForDemand(): number {
   return poller.wait(again ? retryMs : graduating === 0 ? -1 : pace)
 }
 
-/** Apart from what orders need: V8 compiles it as it is used, and would throw that away at the first order. */
+/**
+ * Apart from what orders need: V8 compiles it as it is used, and would throw that away at the first order.
+ */
 function turn(ready: number): void {
   spin.asked()
   again = false
@@ -132,7 +134,8 @@ function bringOne(): boolean {
 /** A VM that cannot be served is given up, alone. */
 function serve(vm: FaultedVm, index: number): void {
   try {
-    // The kernel says so of a userfaultfd that is blocking or was never set up. A read of the former would sleep.
+    // The kernel says so of a userfaultfd that is blocking or was never set up. A
+    // read of the former would sleep.
     if (poller.broken(1 + index))
       throw new VarveError('PAGE_SERVER_PROTOCOL', 'the userfaultfd cannot be polled')
     vm.again = vm.loop.serve(vms.length === 1 ? readsAlone : readsAmongMany)
@@ -207,7 +210,10 @@ function obeyFor(of: FaultedVm | undefined, order: Exclude<FaultOrder, { kind: '
   }
 }
 
-/** A recording that was asked for and does not record would lie. A VM whose fault went unanswered meanwhile is given up. */
+/**
+ * A recording that was asked for and does not record would lie. A VM whose fault went
+ * unanswered meanwhile is given up.
+ */
 function refused(of: FaultedVm | undefined, error: Error): FaultAnswer {
   try {
     of?.loop.stopRecording()

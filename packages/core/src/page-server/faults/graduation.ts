@@ -8,10 +8,16 @@ import type { RemovedPages } from '../protocol/removed-pages.js'
 import type { FaultLoop } from './fault-loop.js'
 import { type PopulatedLayer, Population } from './population.js'
 
-/** Events of what was registered a moment ago; there are as many as madvise calls of the VMM that were under way. */
+/**
+ * Events of what was registered a moment ago; there are as many as madvise calls
+ * of the VMM that were under way.
+ */
 const readsAtEnd = 4
 
-/** One VM's way to needing no server: its memory is brought, then taken out of the userfaultfd, then the last events are read. */
+/**
+ * One VM's way to needing no server: its memory is brought, then taken out of the userfaultfd,
+ * then the last events are read.
+ */
 export class Graduation {
   readonly #ops: UserfaultOps
   readonly #loop: FaultLoop
@@ -55,7 +61,8 @@ export class Graduation {
       this.#population.unregister()
       this.#state = 'draining'
     }
-    // A thread that removed memory before it was unregistered waits until that event is read; no other process would read it.
+    // A thread that removed memory before it was unregistered waits until that event is read;
+    // no other process would read it.
     this.#loop.serve(readsAtEnd)
     return this.#ops.removalPending() ? 'wait' : 'done'
   }

@@ -20,8 +20,9 @@ export interface PopulatedLayer extends CopySource {
 }
 
 /**
- * Brings every page of the image that was not asked for, a piece at a time, on the thread that answers faults: what that thread has
- * read of removals holds for each piece. Zero runs are left out: memory that is no longer registered is zero by itself.
+ * Brings every page of the image that was not asked for, a piece at a time, on the thread that answers
+ * faults: what that thread has read of removals holds for each piece. Zero runs are left out: memory that is
+ * no longer registered is zero by itself.
  */
 export class Population {
   readonly #ops: PopulationOps
@@ -51,7 +52,8 @@ export class Population {
   }
 
   /**
-   * One piece. `wait`: it comes from a disk, and is being read; or an event must be read first. `done`: nothing is left to bring.
+   * One piece. `wait`: it comes from a disk, and is being read; or an event must be read first. `done`:
+   * nothing is left to bring.
    */
   step(): 'more' | 'wait' | 'done' {
     const piece = this.#next()

@@ -41,7 +41,10 @@ class Ops implements PrefetchOps {
     return result
   }
 
-  /** As UFFDIO_COPY: it stops at a page that is there; EEXIST if that is the first, else EAGAIN with what was done. */
+  /**
+   * As UFFDIO_COPY: it stops at a page that is there; EEXIST if that is the first,
+   * else EAGAIN with what was done.
+   */
   #install(address: number, length: number): { result: InstallResult; done: number } {
     expect(this.gate.held).toBe(true)
     const told = this.answers.shift()

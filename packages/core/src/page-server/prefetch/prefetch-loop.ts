@@ -32,7 +32,10 @@ const counter = Object.fromEntries(prefetchCounterNames.map((name, index) => [na
   number
 >
 
-/** A layer that is read past the page cache fills the staging memory; the others are copied from where they are mapped. */
+/**
+ * A layer that is read past the page cache fills the staging memory; the others are
+ * copied from where they are mapped.
+ */
 export interface PrefetchSource {
   readonly mapped: CopySource
   /** Fills `staging` from the file; undefined for a layer that is in the page cache. */
@@ -41,17 +44,26 @@ export interface PrefetchSource {
 
 export type PrefetchOps = Pick<UserfaultOps, 'copy' | 'copiedBytes' | 'zero' | 'zeroedBytes'>
 
-/** Pages that are read although they are not wanted, if that saves a request: the gap that `mergeGaps` closes by default. */
+/**
+ * Pages that are read although they are not wanted, if that saves a request: the gap that
+ * `mergeGaps` closes by default.
+ */
 const maxGapPages = 32
 export const stagingPages = maxPiecePages
 
 /** 128 KiB: some 40 µs of copying, the longest that a fault waits for it. */
 const copyPages = 32
 
-/** A pending event holds copies back until the fault thread reads it, within microseconds. This is far more tries than that takes. */
+/**
+ * A pending event holds copies back until the fault thread reads it, within microseconds. This is
+ * far more tries than that takes.
+ */
 const maxTries = 5000
 
-/** Installs the pages of a plan, whatever the fault loop does meanwhile. One thread; may block in system calls. */
+/**
+ * Installs the pages of a plan, whatever the fault loop does meanwhile. One
+ * thread; may block in system calls.
+ */
 export class PrefetchLoop {
   readonly #ops: PrefetchOps
   readonly #byPage: readonly ServedRegion[]
@@ -119,7 +131,10 @@ export class PrefetchLoop {
     return !this.#halted()
   }
 
-  /** One behind the last piece that one read serves: the same layer, ascending, little between, all within the staging memory. */
+  /**
+   * One behind the last piece that one read serves: the same layer, ascending, little between,
+   * all within the staging memory.
+   */
   #readTogether(begin: number): number {
     const first = this.#plan[begin] as PrefetchPiece
     let behind = first.sourcePage + first.pages

@@ -155,8 +155,8 @@ function readPages(fd: number, path: string, firstPage: number, pages: number): 
 function run({ task, plan, sources }: Ready, { userfaultfd, regions }: PrefetchOrder): boolean {
   const { halt, faultCounters, removedPages, counters } = task
   if (Atomics.compareExchange(halt, 1, 0, hasBegun) !== 0) return false
-  // What the guest gave back must not come back: its balloon ends the fetching. What is then missing comes when it is
-  // asked for.
+  // What the guest gave back must not come back: its balloon ends the fetching. What is then
+  // missing comes when it is asked for.
   const halted = () => Atomics.load(halt, 0) !== 0 || (faultCounters[removedPages] as number) > 0
   const ops = new UserfaultOps(userfaultfd)
   const pause = () => Atomics.wait(never, 0, 0, 1)

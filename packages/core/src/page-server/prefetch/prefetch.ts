@@ -7,8 +7,8 @@ import type { PrefetchEnd, PrefetchOrder, PrefetchTask } from './prefetch-worker
 /** What fetching ahead did, or does. */
 export interface ServedPrefetch extends Readonly<Record<PrefetchCounterName, number>> {
   /**
-   * `waiting` for the VM's memory; `running`; `finished`; `halted` because the guest gave memory back; `failed`: `failure` says
-   * why. Whatever it is, a page that was not fetched comes when it is asked for.
+   * `waiting` for the VM's memory; `running`; `finished`; `halted` because the guest gave memory back;
+   * `failed`: `failure` says why. Whatever it is, a page that was not fetched comes when it is asked for.
    */
   readonly state: 'waiting' | 'running' | 'finished' | 'halted' | 'failed'
   readonly failure: string | null

@@ -8,7 +8,10 @@ import { dieTooOften } from './recent-deaths.js'
 import { runPageServer } from './run-page-server.js'
 import { takeTurn } from './take-turn.js'
 
-/** Until then the guard has nothing but its eyes open: what starts at the same time, the first restore above all, has the CPUs. */
+/**
+ * Until then the guard has nothing but its eyes open: what starts at the same time, the first
+ * restore above all, has the CPUs.
+ */
 const restMs = 1000
 
 holdOwnProgram()

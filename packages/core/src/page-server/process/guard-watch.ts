@@ -9,9 +9,9 @@ import type { GuardOrder } from './orders.js'
 const restartMs = 1000
 
 /**
- * Keeps a guard for the server. The process that starts the server starts the first guard, in parallel, and names it; if it dies, the
- * server starts the next. Only if both die within the same moment do VMs stand still, until a server is
- * started again.
+ * Keeps a guard for the server. The process that starts the server starts the first guard, in parallel, and
+ * names it; if it dies, the server starts the next. Only if both die within the same moment do VMs stand
+ * still, until a server is started again.
  */
 export class GuardWatch {
   readonly #order: GuardOrder

@@ -8,7 +8,10 @@ import { pageServerRoot } from '../protocol/page-server-files.js'
 /** Exit status of a server that finds another server when it starts (EX_TEMPFAIL of sysexits.h). */
 export const anotherServes = 75
 
-/** Makes this process the only one that serves a runtime directory, until it ends, however it does. False if another one is. */
+/**
+ * Makes this process the only one that serves a runtime directory, until it ends, however it
+ * does. False if another one is.
+ */
 export function lockServer(runtime: string): boolean {
   const { serverLock } = pageServerRoot(runtime)
   const fd = openSync(serverLock, 'a', 0o600)

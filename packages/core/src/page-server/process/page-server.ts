@@ -86,7 +86,10 @@ export class PageServerProcess {
     return this.#parts.faults.ready()
   }
 
-  /** Begins to serve: first the VMs of a server that died, then orders. This process holds the lock (`lockServer`). */
+  /**
+   * Begins to serve: first the VMs of a server that died, then orders. This process
+   * holds the lock (`lockServer`).
+   */
   async open({ found, before }: { found: readonly FoundVm[]; before?: ProcessIdentity }): Promise<void> {
     await this.ready()
     await Promise.all(found.map((vm) => this.#takeOver(vm)))
@@ -181,7 +184,8 @@ export class PageServerProcess {
   async #serve(configPath: string): Promise<void> {
     this.#orders++
     try {
-      // A VM that has ended still has its sockets here; the next one may be of the same name, in the same place.
+      // A VM that has ended still has its sockets here; the next one may be of
+      // the same name, in the same place.
       this.#sweep()
       const config = readPageServerConfig(configPath)
       // A server can die after it carried out an order and before it answered; then the client sends the

@@ -4,10 +4,11 @@ import { PageServerProcess } from './page-server.js'
 
 /** Makes this process one that is, or can become, a page server. */
 export function runPageServer(order: PageServerOrder): PageServerProcess {
-  // Whatever goes wrong outside of a single VM, this process must end: VMs would wait for ever for one that lives on lame.
+  // Whatever goes wrong outside of a single VM, this process must end: VMs would wait for
+  // ever for one that lives on lame.
   process.on('uncaughtException', fail)
-  // All that is made here, the sockets above all, is for the owner alone. A chmod afterwards could be led astray by a link
-  // that a jailed VMM puts in a socket's place.
+  // All that is made here, the sockets above all, is for the owner alone. A chmod afterwards could be led
+  // astray by a link that a jailed VMM puts in a socket's place.
   process.umask(0o177)
   const server = new PageServerProcess({
     ...order,

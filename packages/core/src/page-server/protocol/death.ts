@@ -4,7 +4,9 @@ import { openPidfd, signalPidfd } from '../../sys/pidfd.js'
 import { pageServerFiles } from './page-server-files.js'
 import type { ServedVmEntry } from './served-vms.js'
 
-/** Ends a VM whose pages cannot come any more, and leaves the reason where holders of the machine look for it. */
+/**
+ * Ends a VM whose pages cannot come any more, and leaves the reason where holders of the machine look for it.
+ */
 export function killServedVm(directory: string, pidfd: number, detail: string): void {
   // The writer may itself be killed in between: a half-written file stays among the page server's own files.
   const draft = join(pageServerFiles(directory).own, 'death.json')

@@ -1,13 +1,18 @@
 import { emptyBitmap, type PageBitmap } from '../../memory/page-bitmap.js'
 import { UFFD_PAGEFAULT_FLAG_WP, UFFD_PAGEFAULT_FLAG_WRITE } from '../../sys/userfaultfd.js'
 
-/** Faults whose order is kept: 4 GiB of single pages, 8 MiB of memory. The sets of pages have no such limit. */
+/**
+ * Faults whose order is kept: 4 GiB of single pages, 8 MiB of memory. The sets of pages have no such limit.
+ */
 export const maxRecordedFaults = 1024 * 1024
 const maxTimeUs = 2 ** 32 - 1
 
 /** One period of a recording, as plain data that can go to another thread. */
 export interface RecordedFaults {
-  /** Faults on missing pages in their order: the page, and when it was read, µs since the begin (71 minutes at most). */
+  /**
+   * Faults on missing pages in their order: the page, and when it was read, µs since
+   * the begin (71 minutes at most).
+   */
   readonly pages: Uint32Array
   readonly timesUs: Uint32Array
   /** There were more faults than `maxRecordedFaults`: those are in the sets only. */
@@ -17,8 +22,9 @@ export interface RecordedFaults {
   /** Every page that was there and protected when it was written. Null if writes are not recorded. */
   readonly written: PageBitmap | null
   /**
-   * Every page that was missing when it was to be written, so the kernel says. KVM says that of reads too, if it fetches
-   * pages asynchronously (docs/notes/write-protection.md): only the content of the page tells. Null as above.
+   * Every page that was missing when it was to be written, so the kernel says. KVM says that of
+   * reads too, if it fetches pages asynchronously (docs/notes/write-protection.md): only the content
+   * of the page tells. Null as above.
    */
   readonly wanted: PageBitmap | null
   readonly windowUs: number

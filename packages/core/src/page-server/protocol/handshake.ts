@@ -17,8 +17,8 @@ export const maxRegions = 65_536
 const maxAddress = 2 ** 47
 
 /**
- * The regions of a complete handshake, sorted by address; undefined while the JSON array is not complete yet. Anything
- * that can never become valid is PAGE_SERVER_PROTOCOL.
+ * The regions of a complete handshake, sorted by address; undefined while the JSON array is not complete yet.
+ * Anything that can never become valid is PAGE_SERVER_PROTOCOL.
  */
 export function parseHandshake(bytes: Buffer, imagePages: number): ServedRegion[] | undefined {
   if (bytes.length > maxHandshakeBytes) throw broken(`exceeds ${maxHandshakeBytes} bytes`)

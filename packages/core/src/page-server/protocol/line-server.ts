@@ -19,8 +19,8 @@ export interface LineServer {
 }
 
 /**
- * Answers one JSON object a line with one a line, on a Unix socket of this process's user (the umask makes it so from the
- * first moment). What `answer` throws becomes `{"error": …, "code": …}`.
+ * Answers one JSON object a line with one a line, on a Unix socket of this process's user (the umask makes it
+ * so from the first moment). What `answer` throws becomes `{"error": …, "code": …}`.
  */
 export function startLineServer(
   path: string,
@@ -55,7 +55,8 @@ export function startLineServer(
     })
   })
   server.maxConnections = maxConnections
-  // A successor's socket takes the place of the one before at once: who asks meanwhile finds one or the other.
+  // A successor's socket takes the place of the one before at once: who asks
+  // meanwhile finds one or the other.
   const draft = join(dirname(path), 'next.sock')
   rmSync(draft, { force: true })
   return new Promise((resolve, reject) => {

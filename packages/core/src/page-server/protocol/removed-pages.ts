@@ -9,8 +9,8 @@ export interface RemovalLog {
 const noLog: RemovalLog = { underWay: () => {}, keep: () => {} }
 
 /**
- * The pages of an image that the guest gave back (balloon): they read as zero from then on, whatever the layers hold. One bit a
- * page, made at the first removal.
+ * The pages of an image that the guest gave back (balloon): they read as zero from then on, whatever the
+ * layers hold. One bit a page, made at the first removal.
  */
 export class RemovedPages {
   readonly #pages: number

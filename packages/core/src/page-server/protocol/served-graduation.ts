@@ -6,8 +6,9 @@ import { pageServerFiles } from './page-server-files.js'
 /** How far a VM is on its way to needing no page server. */
 export interface ServedGraduation {
   /**
-   * `waiting` for the VM's memory, or for its working set; `running`; `finished`: the VM is on its own, and its page server
-   * does not answer for it any more; `failed`: `failure` says why, and pages come when they are asked for, as before.
+   * `waiting` for the VM's memory, or for its working set; `running`; `finished`: the VM is on its own, and
+   * its page server does not answer for it any more; `failed`: `failure` says why, and pages come when they
+   * are asked for, as before.
    */
   readonly state: 'waiting' | 'running' | 'finished' | 'failed'
   readonly failure: string | null

@@ -10,8 +10,9 @@ export interface ServedVmEntry {
 }
 
 /**
- * The list of the VMs that depend on a page server, kept as files: who comes after the server must know them whatever the
- * server did last. An entry exists before the VM is served, and until the VM has ended or needs no server any more.
+ * The list of the VMs that depend on a page server, kept as files: who comes after the server must know
+ * them whatever the server did last. An entry exists before the VM is served, and until the VM has
+ * ended or needs no server any more.
  */
 export function addServedVm(vms: string, { vmm, directory }: ServedVmEntry): void {
   const path = join(vms, nameOf(vmm))

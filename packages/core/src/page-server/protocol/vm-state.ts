@@ -14,8 +14,8 @@ import { type ServedRegion, withoutOverlap } from './handshake.js'
 import type { RemovalLog } from './removed-pages.js'
 
 /**
- * What a successor must know of a VM in addition to its configuration. It is written before the server acts on it, so that a process that finds
- * it after the server's death knows at least as much as the VM does.
+ * What a successor must know of a VM in addition to its configuration. It is written before the server acts
+ * on it, so that a process that finds it after the server's death knows at least as much as the VM does.
  */
 export interface VmState {
   readonly regions: readonly ServedRegion[]
@@ -91,8 +91,8 @@ export function removalLog(path: string, statePath: string): RemovalLog & { clos
 }
 
 /**
- * What was kept; undefined if nothing was removed. PAGE_SERVER_DIED if the server died between the reading of a removal and
- * its note: the guest may rely on zeros that no process knows of.
+ * What was kept; undefined if nothing was removed. PAGE_SERVER_DIED if the server died between the reading of
+ * a removal and its note: the guest may rely on zeros that no process knows of.
  */
 export function readRemovedPages(path: string, imagePages: number): Uint8Array | undefined {
   const size = statSync(path, { throwIfNoEntry: false })?.size

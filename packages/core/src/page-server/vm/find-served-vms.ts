@@ -15,8 +15,9 @@ export interface FoundVm extends TakenOver {
 }
 
 /**
- * The VMs that a server left behind. A VM that this process cannot serve is killed here, before anything else takes time. `tooOften`:
- * servers die here so often that their VMs are given up. Only for who holds the server's lock.
+ * The VMs that a server left behind. A VM that this process cannot serve is killed here, before
+ * anything else takes time. `tooOften`: servers die here so often that their VMs are given up. Only
+ * for who holds the server's lock.
  */
 export function findServedVms(
   runtime: string,
@@ -42,8 +43,9 @@ export function findServedVms(
 }
 
 /**
- * All that is needed to serve a VM on: its configuration, and its memory by Firecracker's own userfaultfd, of which pidfd_getfd(2)
- * gives a duplicate. Throws if it cannot be had; undefined if the VM has ended, or needs no server.
+ * All that is needed to serve a VM on: its configuration, and its memory by Firecracker's own
+ * userfaultfd, of which pidfd_getfd(2) gives a duplicate. Throws if it cannot be had; undefined if the VM
+ * has ended, or needs no server.
  */
 function findServedVm({ vmm, directory }: ServedVmEntry): FoundVm | undefined {
   const pidfd = openPidfd(vmm)
@@ -68,7 +70,8 @@ function withMemory(directory: string, userfaultfds: readonly number[]): FoundVm
   const state = readVmState(files.state, config.map.pages)
   const [userfaultfd] = userfaultfds
   if (state === undefined) {
-    // A handshake that was sent and not noted, in the moment of the server's death, has taken the regions with it.
+    // A handshake that was sent and not noted, in the moment of the server's death,
+    // has taken the regions with it.
     if (userfaultfd !== undefined) throw new VarveError('PAGE_SERVER_PROTOCOL', 'its handshake is not known')
     return { config, handshake: null, recording: null }
   }

@@ -17,8 +17,8 @@ interface Shared {
 }
 
 /**
- * Layer files, mapped for the kernel to read from. VMs that have a layer in common share its mapping, and with it the page
- * tables: what one of them has asked for, the next need not map again.
+ * Layer files, mapped for the kernel to read from. VMs that have a layer in common share its mapping, and
+ * with it the page tables: what one of them has asked for, the next need not map again.
  */
 export class LayerMappings {
   readonly #shared = new Map<string, Shared>()

@@ -15,8 +15,9 @@ export interface Handshake {
 }
 
 /**
- * Reads the handshake of `vmm` from a connection that Node has not read from: a plain read drops the descriptor that comes
- * with the bytes. Anything else than a right handshake is an error, and then no descriptor stays open.
+ * Reads the handshake of `vmm` from a connection that Node has not read from: a plain read drops
+ * the descriptor that comes with the bytes. Anything else than a right handshake is an error, and
+ * then no descriptor stays open.
  */
 export async function receiveHandshake(
   socket: Socket,
@@ -74,7 +75,9 @@ async function readRegions(
   }
 }
 
-/** Node has no public way to a socket's descriptor; `_handle.fd` has been there since 0.x and is checked here. */
+/**
+ * Node has no public way to a socket's descriptor; `_handle.fd` has been there since 0.x and is checked here.
+ */
 function descriptorOf(socket: Socket): number {
   const fd = (socket as unknown as { _handle?: { fd?: number } })._handle?.fd
   if (fd === undefined || fd < 0)

@@ -128,7 +128,10 @@ export class ServedVm {
     await this.#listen()
   }
 
-  /** Continues after another server ended. When this resolves, faults are answered again. On an error, `fail` it. */
+  /**
+   * Continues after another server ended. When this resolves, faults are answered
+   * again. On an error, `fail` it.
+   */
   async takeOver({ handshake, recording }: TakenOver): Promise<void> {
     this.#lost = recording !== null
     if (handshake === null) rmSync(this.config.socketPath, { force: true })
@@ -159,7 +162,8 @@ export class ServedVm {
 
   #listen(): Promise<void> {
     const { socketPath, socketOwner } = this.config
-    // pauseOnConnect: Node must not read, because a plain read drops the descriptor that comes with the bytes.
+    // pauseOnConnect: Node must not read, because a plain read drops the
+    // descriptor that comes with the bytes.
     const listener = createServer({ pauseOnConnect: true }, (socket) => {
       socket.on('error', () => {})
       // One connection, ever. A second one can have been accepted together with the first.
@@ -213,8 +217,8 @@ export class ServedVm {
       takeOver,
     })
     if (answer.error !== undefined) throw new VarveError('PAGE_SERVER_PROTOCOL', answer.error)
-    // Not before the fault thread has it: whatever meets this one first, demand can be answered. What was removed must not
-    // be fetched.
+    // Not before the fault thread has it: whatever meets this one first, demand can be answered. What was
+    // removed must not be fetched.
     if (!this.#ending && known === undefined) this.#prefetch?.start(handshake)
     else void this.#prefetch?.stop()
     if (this.config.graduate) void this.#graduate()
@@ -335,7 +339,9 @@ export class ServedVm {
     return prefetch.report()
   }
 
-  /** Its faults cannot be answered rightly: the VM is killed, and the reason is left. Others are served on. */
+  /**
+   * Its faults cannot be answered rightly: the VM is killed, and the reason is left. Others are served on.
+   */
   fail(error: unknown): void {
     if (this.#ending) return
     // One that has ended by itself needs no reason; its end is what cannot be served.

@@ -18,8 +18,9 @@ export interface ServedMemory {
 }
 
 /**
- * Which of `pages` hold something else in the VM's memory than in the image. Must not run on the thread that answers
- * faults: a page may be missing again by now. HOST_UNSUPPORTED if this process may not look (ptrace(2)).
+ * Which of `pages` hold something else in the VM's memory than in the image. Must not run on the
+ * thread that answers faults: a page may be missing again by now. HOST_UNSUPPORTED if this
+ * process may not look (ptrace(2)).
  */
 export async function changedPages(memory: ServedMemory, pages: PageBitmap): Promise<PageBitmap> {
   const changed = emptyBitmap(0, memory.map.pages)

@@ -25,8 +25,9 @@ export interface FilledPageCache {
 }
 
 /**
- * Reads pages of a flat memory file into the page cache, set after set, ascending within each, many requests in flight; pages of
- * later sets come along with their neighbours. Resolves when they are there. Nothing is asked for what is there already, as far as this user may see that.
+ * Reads pages of a flat memory file into the page cache, set after set, ascending within each, many requests
+ * in flight; pages of later sets come along with their neighbours. Resolves when they are there. Nothing is
+ * asked for what is there already, as far as this user may see that.
  */
 export async function fillPageCache(
   path: string,

@@ -10,7 +10,10 @@ export interface FilePage {
   readonly page: number
 }
 
-/** Three microseconds each. 19 times of 20 a share is within 12 % of the truth, and if all are there, so are 95 % of all pages. */
+/**
+ * Three microseconds each. 19 times of 20 a share is within 12 % of the truth, and if all are
+ * there, so are 95 % of all pages.
+ */
 const mostSamples = 64
 
 /** A page of the image that has data, and where it lies. */
@@ -20,7 +23,10 @@ export interface ImageSample {
   readonly storedPage: number
 }
 
-/** Of a set's pages that have data, `total` in all, some evenly spaced: at most 64, all of them where there are less. */
+/**
+ * Of a set's pages that have data, `total` in all, some evenly spaced: at most 64,
+ * all of them where there are less.
+ */
 export function samplePages(map: ExtentMap, set: PageSet, total: number): readonly ImageSample[] {
   const step = Math.max(1, total / mostSamples)
   const samples: ImageSample[] = []
@@ -37,7 +43,10 @@ export function samplePages(map: ExtentMap, set: PageSet, total: number): readon
   return samples
 }
 
-/** The share of these pages that is in the page cache, 0 to 1; null if this user cannot tell, or there are none. */
+/**
+ * The share of these pages that is in the page cache, 0 to 1; null if this user
+ * cannot tell, or there are none.
+ */
 export function residentShare(pages: readonly FilePage[]): number | null {
   const byFile = new Map<string, number[]>()
   for (const { path, page } of pages) {

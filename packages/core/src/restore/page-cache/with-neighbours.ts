@@ -3,8 +3,9 @@ import { intersect, minus, unionAll } from '../../memory/page-set-algebra.js'
 import { RunBuilder } from '../../memory/run-builder.js'
 
 /**
- * The same pages in about the same order, in fewer runs: with a page come those of all later sets that lie in the same aligned
- * block. Groups of a recording that touch the same runs one page after another would else ask for each run several times.
+ * The same pages in about the same order, in fewer runs: with a page come those of all later sets that lie in
+ * the same aligned block. Groups of a recording that touch the same runs one page after another would else
+ * ask for each run several times.
  */
 export function withNeighbours(sets: readonly PageSet[], blockPages: number): PageSet[] {
   let missing = unionAll(sets)

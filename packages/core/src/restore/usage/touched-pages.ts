@@ -20,9 +20,9 @@ export interface TouchCounts {
 }
 
 /**
- * Looks at the pages of one file in the page tables of a process that maps it privately. A read maps up to `aroundBytes` that
- * lie around it and are in the page cache, as far as one mapping goes (do_fault_around in mm/memory.c). Undefined if the
- * process does not map the file.
+ * Looks at the pages of one file in the page tables of a process that maps it privately. A read maps up to
+ * `aroundBytes` that lie around it and are in the page cache, as far as one mapping goes (do_fault_around in
+ * mm/memory.c). Undefined if the process does not map the file.
  */
 export function touchesOf(
   { pid, pagemap }: { readonly pid: number; readonly pagemap: Pagemap },
@@ -45,8 +45,8 @@ export function touchesOf(
     counts.absent += minus(minus(wanted, file), anonymous).pages
     counts.copiedReadOnly += intersect(anonymous, read).pages
     counts.copiedWritten += intersect(anonymous, wrote).pages
-    // A read of one page of such a window reads one of ours. If there are others in it, or one that was read may have
-    // been written since, it can have been another.
+    // A read of one page of such a window reads one of ours. If there are others in it, or one that was read
+    // may have been written since, it can have been another.
     const others = union(minus(file, wanted), anonymous)
     counts.mappedForThemselves +=
       windowPages === 1

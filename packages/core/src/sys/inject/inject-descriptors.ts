@@ -9,8 +9,8 @@ const SOCK_STREAM = 1
 const SOCK_CLOEXEC = 0o2000000
 const MSG_CMSG_CLOEXEC = 0x40000000
 
-// Places in the notes of an injection (4 KiB): struct msghdr (56 bytes), struct iovec (16), a byte for the payload, the
-// control message (a header of 16 and the descriptors), the two sockets.
+// Places in the notes of an injection (4 KiB): struct msghdr (56 bytes), struct iovec (16), a byte for the
+// payload, the control message (a header of 16 and the descriptors), the two sockets.
 const vectorAt = 64
 const payloadAt = 96
 const socketsAt = 128
@@ -25,8 +25,8 @@ export interface GivenDescriptors {
 }
 
 /**
- * Gives a traced process descriptors of ours: over a socket pair that it makes and whose other end we take, so that no path
- * must be visible to it, nor any file its own (a jailed VMM sees neither).
+ * Gives a traced process descriptors of ours: over a socket pair that it makes and whose other end we take,
+ * so that no path must be visible to it, nor any file its own (a jailed VMM sees neither).
  */
 export function giveDescriptors(
   injection: Injection,

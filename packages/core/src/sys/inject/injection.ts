@@ -25,7 +25,10 @@ const MAP_PRIVATE = 2
 const MAP_ANONYMOUS = 0x20
 
 const pageBytes = 4096
-/** Entries a round: a table of 448 KiB. A round trip (some 100 µs) is 2 % of the time that so many mappings take. */
+/**
+ * Entries a round: a table of 448 KiB. A round trip (some 100 µs) is 2 % of the
+ * time that so many mappings take.
+ */
 const roundEntries = 8192
 /** Next to the table, for arguments in memory. */
 const notesBytes = pageBytes
@@ -34,7 +37,10 @@ const SIGSEGV = 11
 const SIGTRAP = 5
 const SIGBUS = 7
 const SIGILL = 4
-/** All signals that can be held back, but for those that an instruction raises: the kernel kills if they are held. */
+/**
+ * All signals that can be held back, but for those that an instruction raises: the
+ * kernel kills if they are held.
+ */
 const heldSignals =
   ((1n << 64n) - 1n) &
   ~[SIGSEGV, SIGTRAP, SIGBUS, SIGILL].reduce((bits, it) => bits | (1n << BigInt(it - 1)), 0n)
@@ -84,7 +90,8 @@ const wordBytes = 64
 // linux/futex.h
 const FUTEX_WAKE_PRIVATE = 1 | 128
 
-// sched.h: a thread as pthread_create makes it (CLONE_VM | FS | FILES | SIGHAND | THREAD | SYSVSEM), without anything of libc's.
+// sched.h: a thread as pthread_create makes it (CLONE_VM | FS | FILES | SIGHAND | THREAD |
+// SYSVSEM), without anything of libc's.
 const threadFlags = 0x100 | 0x200 | 0x400 | 0x800 | 0x10000 | 0x40000
 
 /** The id of a thread of the process; or why there is none, as a text that follows "the process". */
@@ -97,9 +104,9 @@ function code(hex: string): Buffer {
 }
 
 /**
- * Has a traced thread, which stands at the exit of a system call, make system calls of ours: first a few one by one, then
- * whole tables by a loop in scratch memory of its own. `end` puts everything back and looks that it is. A caller that got an
- * error here must kill the process: it may be half changed.
+ * Has a traced thread, which stands at the exit of a system call, make system calls of ours: first a few one
+ * by one, then whole tables by a loop in scratch memory of its own. `end` puts everything back and looks that
+ * it is. A caller that got an error here must kill the process: it may be half changed.
  */
 export class Injection {
   readonly #tracee: Tracee
@@ -139,7 +146,10 @@ export class Injection {
     this.#scratch = this.#mapCode(pageBytes + notesBytes + roundEntries * entryBytes, loopCode)
   }
 
-  /** Memory for a page of code and what it works on. Never writable and executable at once: hardened kernels refuse that. */
+  /**
+   * Memory for a page of code and what it works on. Never writable and executable at
+   * once: hardened kernels refuse that.
+   */
   #mapCode(bytes: number, instructions: Buffer): number {
     const memory = this.call('mmap', systemCall.mmap, [
       0,
@@ -272,7 +282,10 @@ export class Injection {
     return { thread: null, refused: `cannot have another thread (${errnoName(-thread)})` }
   }
 
-  /** Waits for the trap that our own code raises. Anything else means that the thread does not do what it was told. */
+  /**
+   * Waits for the trap that our own code raises. Anything else means that the
+   * thread does not do what it was told.
+   */
   #untilTrap(how: 'on' | 'step'): void {
     for (;;) {
       const stop: Stop = this.#tracee.wait()

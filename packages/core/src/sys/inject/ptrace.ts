@@ -26,12 +26,13 @@ const __WALL = 0x40000000
 const SIGTRAP = 5
 const syscallStop = SIGTRAP | 0x80
 
-// Safe: integers only. glibc and musl pass these requests through unchanged (PEEK requests, which they change, are not used).
+// Safe: integers only. glibc and musl pass these requests through unchanged (PEEK requests,
+// which they change, are not used).
 const ptrace = declare<[number, number, number, number]>(
   'long ptrace(long request, int pid, uint64_t address, uint64_t data)',
 )
-// Safe: each request fills or reads at most what `data` holds: 27 words of registers, one word of signals, or `address`
-// bytes of syscall information; the buffer lives for the call.
+// Safe: each request fills or reads at most what `data` holds: 27 words of registers, one word of signals, or
+// `address` bytes of syscall information; the buffer lives for the call.
 const ptraceData = declare<[number, number, number, BigUint64Array]>(
   'long ptrace(long request, int pid, uint64_t address, uint64_t *data)',
 )
@@ -75,9 +76,9 @@ export type SyscallInfo =
   | { readonly op: 'none' }
 
 /**
- * The main thread of another process under ptrace(2), x86_64. All calls must come from the OS thread that seized it, and
- * that process must not be its parent: libuv waits for its own children and would swallow the stops. If this process ends
- * while it traces, the kernel kills the traced one (PTRACE_O_EXITKILL).
+ * The main thread of another process under ptrace(2), x86_64. All calls must come from the OS thread that
+ * seized it, and that process must not be its parent: libuv waits for its own children and would swallow the
+ * stops. If this process ends while it traces, the kernel kills the traced one (PTRACE_O_EXITKILL).
  */
 export class Tracee {
   readonly identity: ProcessIdentity
@@ -90,8 +91,8 @@ export class Tracee {
   }
 
   /**
-   * Begins to trace; the process runs on. Its seccomp filters, if it has any, are suspended until the detach. Errors:
-   * HOST_UNSUPPORTED (no right to, or not x86_64), NOT_FOUND (it has ended).
+   * Begins to trace; the process runs on. Its seccomp filters, if it has any, are suspended until the detach.
+   * Errors: HOST_UNSUPPORTED (no right to, or not x86_64), NOT_FOUND (it has ended).
    */
   static seize(identity: ProcessIdentity): Tracee {
     if (process.arch !== 'x64')
@@ -167,7 +168,8 @@ export class Tracee {
 
   /** What the system call of a stop is (Linux 5.3). `none` outside of one. */
   syscallInfo(): SyscallInfo {
-    // struct ptrace_syscall_info: op (u8), arch, instruction and stack pointer; from byte 24 on the entry or exit.
+    // struct ptrace_syscall_info: op (u8), arch, instruction and stack pointer;
+    // from byte 24 on the entry or exit.
     const info = new BigUint64Array(11)
     this.#requestData('GET_SYSCALL_INFO', PTRACE_GET_SYSCALL_INFO, info.byteLength, info)
     const op = Number((info[0] as bigint) & 0xffn)

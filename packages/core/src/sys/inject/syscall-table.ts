@@ -1,4 +1,7 @@
-/** Seven words an entry: the number of a system call and its six arguments. The result comes back in the first. */
+/**
+ * Seven words an entry: the number of a system call and its six arguments. The
+ * result comes back in the first.
+ */
 export const entryWords = 7
 export const entryBytes = entryWords * 8
 
@@ -11,8 +14,8 @@ export interface SyscallEntry {
 }
 
 /**
- * System calls in a row, for another process to make. Numbers are whole and at most 2^53, -1 or -errno apart; they are kept
- * as halves, because a BigInt for each of some 30,000 words would cost more than the calls.
+ * System calls in a row, for another process to make. Numbers are whole and at most 2^53, -1 or -errno apart;
+ * they are kept as halves, because a BigInt for each of some 30,000 words would cost more than the calls.
  */
 export class SyscallTable {
   #halves = new Uint32Array(256 * entryWords * 2)

@@ -4,8 +4,9 @@ import type { RegionSpec } from '../replace-regions.js'
 import type { VmInfo } from '../vm-info.js'
 
 /**
- * State files made from the page docs/formats/firecracker-state-file.md, for tests of formats that no golden file has.
- * Shares no code with the reader and writer but the CRC; bitcode is written without packing, as its readers accept.
+ * State files made from the page docs/formats/firecracker-state-file.md, for tests of formats that no
+ * golden file has. Shares no code with the reader and writer but the CRC; bitcode is written without
+ * packing, as its readers accept.
  */
 export interface SyntheticStateFile {
   readonly format: StateFormat

@@ -21,7 +21,8 @@ export async function loadedAndMapped(
     if (cause === undefined || isVarveError(cause, 'MACHINE_EXITED')) throw error
     throw cause
   }
-  // It was done before the load was answered; if not, guest memory is not the image, and the caller ends the VM.
+  // It was done before the load was answered; if not, guest memory is not the
+  // image, and the caller ends the VM.
   const late = new Promise<never>((_, reject) => {
     setTimeout(
       () =>

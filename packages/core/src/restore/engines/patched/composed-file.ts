@@ -5,8 +5,8 @@ import type { OpenSnapshot } from '../../../store/store-types.js'
 import { deriveFile } from '../../derived-file.js'
 
 /**
- * The file of a patch plan, made once and kept in the store with the flat files, until the snapshot is gone. Another division into
- * layers (`squash`, `pack`) makes another file, so its name tells what is in it.
+ * The file of a patch plan, made once and kept in the store with the flat files, until the snapshot is gone.
+ * Another division into layers (`squash`, `pack`) makes another file, so its name tells what is in it.
  */
 export async function composedFile(
   snapshot: OpenSnapshot,

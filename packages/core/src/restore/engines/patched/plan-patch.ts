@@ -17,13 +17,13 @@ export interface PatchPlan {
 }
 
 /**
- * 4 MiB, the largest piece that Linux's page allocator gives out (order 10), at multiples of its size: no single allocation crosses
- * such an address, so no virtio ring does.
+ * 4 MiB, the largest piece that Linux's page allocator gives out (order 10), at multiples of its size: no
+ * single allocation crosses such an address, so no virtio ring does.
  */
 const alignPages = 1024
 /**
- * Each region is a KVM slot of at most 32,764, a descriptor in Firecracker (up to 1.10, and 1,024 is the usual limit of them), and
- * some 80 µs of the load.
+ * Each region is a KVM slot of at most 32,764, a descriptor in Firecracker (up to 1.10, and 1,024 is the
+ * usual limit of them), and some 80 µs of the load.
  */
 const mostRegions = 256
 
@@ -43,9 +43,10 @@ interface Piece {
 }
 
 /**
- * Cuts guest memory into regions that point into one file, in which long stretches lie as they do in their layers, and runs of zeros
- * are one hole that all share. Cuts are made at multiples of 4 MiB of guest address, of 8 if that gives too many regions, and so
- * on; if layers change more often than that, the pages between two cuts lie in the file as in the image.
+ * Cuts guest memory into regions that point into one file, in which long stretches lie as they do in their
+ * layers, and runs of zeros are one hole that all share. Cuts are made at multiples of 4 MiB of guest
+ * address, of 8 if that gives too many regions, and so on; if layers change more often than that, the pages
+ * between two cuts lie in the file as in the image.
  */
 export function planPatch(regions: readonly Region[], map: ExtentMap, limits: PatchLimits = {}): PatchPlan {
   const most = limits.mostRegions ?? mostRegions
