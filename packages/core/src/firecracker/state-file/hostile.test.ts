@@ -218,16 +218,3 @@ describe('lists that are not written', () => {
     expect(refusal(() => replaceRegions(padded, many)).message).toContain('10000000')
   })
 })
-<<<<<<< HEAD
-=======
-
-test('20,000 mutated files: an error of the reader or a value that can be written back', () => {
-  // The seed is part of the message of whatever goes wrong;
-  // scripts/fuzz-state-file.mjs COUNT SEED does it again.
-  const seed = Number(crc64Jones(new TextEncoder().encode(String(Date.now()))) & 0xffff_ffffn)
-  const { accepted, refused } = fuzzStateFiles({ seeds: seedStateFiles(goldenFolder), count: 20_000, seed })
-  // Most inputs must reach the parser, and both outcomes must occur, or the mutations have lost their bite.
-  expect(accepted, `seed ${seed}`).toBeGreaterThan(1000)
-  expect(refused.FORMAT_INVALID, `seed ${seed}`).toBeGreaterThan(5000)
-})
->>>>>>> 0180d9b (Break comments at 110 columns)
