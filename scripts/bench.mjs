@@ -1,5 +1,6 @@
-// `npm run bench:NAME`, `npm run ground-truth`, or `node scripts/bench.mjs NAME [option…]`: builds, and runs a benchmark or
-// the making of figures of packages/bench. Each says in its first lines what it does and takes.
+// `npm run bench:NAME`, `npm run ground-truth`, or `node scripts/bench.mjs NAME [option…]`:
+// builds, and runs a benchmark or the making of figures of packages/bench. Each says in its
+// first lines what it does and takes.
 import { build } from './setup.mjs'
 
 build()

@@ -1,6 +1,7 @@
 // A long life, squeezed: restores and stops by one process, restores by one page server, and a week of
 // captures, while memory, descriptors, threads and directory entries are watched:
-//   node --expose-gc scripts/soak.mjs [--restores N] [--served N] [--captures N] [--samples N] [--write] [--json]
+//   node --expose-gc scripts/soak.mjs [--restores N] [--served N] [--captures N]
+//     [--samples N] [--write] [--json]
 // Exit status 1 if the second half of any of them is not flat. --write puts rows and table into docs/results.
 import { mkdtempSync, rmSync } from 'node:fs'
 import { join } from 'node:path'

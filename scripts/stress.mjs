@@ -1,6 +1,7 @@
 // Processes that boot, restore, capture, squash, tag, remove, collect, export, record, stop and kill each
 // other at random, on one store and one runtime directory, with a model of what must be there:
-//   node scripts/stress.mjs [--seconds N] [--processes P] [--seed S] [--only A,B] [--without A,B] [--keep] [--json]
+//   node scripts/stress.mjs [--seconds N] [--processes P] [--seed S] [--only A,B]
+//     [--without A,B] [--keep] [--json]
 // Exit status 1 if anything failed; the logs are kept then. docs/guides/testing.md tells more.
 import { cpSync, mkdtempSync, rmSync } from 'node:fs'
 import { join } from 'node:path'

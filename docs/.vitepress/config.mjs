@@ -80,7 +80,10 @@ export default defineConfig({
   },
 })
 
-/** A link to a file of the repository that is not part of the site becomes plain text; one to raw data leaves the page's router. */
+/**
+ * A link to a file of the repository that is not part of the site becomes plain text; one to raw
+ * data leaves the page's router.
+ */
 function linksOutsideTheSite(md) {
   const render = md.renderer.rules.link_open
   md.renderer.rules.link_open = (tokens, index, options, env, self) => {

@@ -1,7 +1,10 @@
 import { readFileSync } from 'node:fs'
 import { Converter, ReflectionKind } from 'typedoc'
 
-/** A typedoc plugin: a module is called what a program imports (`varve/layers`), not where its source lies (core/src/layers). */
+/**
+ * A typedoc plugin: a module is called what a program imports (`varve/layers`), not where its
+ * source lies (core/src/layers).
+ */
 export function load(app) {
   const names = new Map(['core', 'lab'].flatMap(doorsOf))
   app.converter.on(Converter.EVENT_CREATE_DECLARATION, (_context, reflection) => {

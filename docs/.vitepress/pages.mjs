@@ -1,7 +1,9 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 
-/** The pages of a folder for the sidebar, each by its title: those named in `first`, then the others by name. */
+/**
+ * The pages of a folder for the sidebar, each by its title: those named in `first`, then the others by name.
+ */
 export function pagesIn(docs, folder, first = []) {
   const names = readdirSync(join(docs, folder), { recursive: true })
     .filter((name) => name.endsWith('.md'))

@@ -1,6 +1,7 @@
-// Runs inside the nested lab, in two processes one after the other: `record NAME` makes a snapshot of a Linux guest with two
-// functions and records each of them twice with every recorder into a store, with `record NAME quick` the shell's only
-// once, and only Python's once by a page server; `use NAME` finds the sets again and restores with them.
+// Runs inside the nested lab, in two processes one after the other: `record NAME` makes a snapshot of a
+// Linux guest with two functions and records each of them twice with every recorder into a store, with
+// `record NAME quick` the shell's only once, and only Python's once by a page server; `use NAME` finds the
+// sets again and restores with them.
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { guestAgent, guestInLab } from '@varve/lab'
@@ -45,9 +46,9 @@ const functions = {
 }
 
 /**
- * Who watches a restored VM: recorders of one line watch the same run, and each set that is kept comes from some of them. In this
- * order, as the memory file is in the page cache until `mincore` drops it, and that makes a difference
- * (docs/notes/async-page-faults.md).
+ * Who watches a restored VM: recorders of one line watch the same run, and each set that is kept comes from
+ * some of them. In this order, as the memory file is in the page cache until `mincore` drops it, and that
+ * makes a difference (docs/notes/async-page-faults.md).
  */
 const setups = [
   { engine: 'file', cache: 'warm', recorders: ['pagemap', 'diff'], set: ['pagemap'] },
@@ -95,7 +96,8 @@ async function takeBase(store) {
 
 async function recordOnce(store, name, { engine, recorders, set }, run) {
   asyncFaults()
-  // Emulated, there is one CPU: looking for growth every 4 ms, as is usual, takes a good part of it from the guest.
+  // Emulated, there is one CPU: looking for growth every 4 ms, as is usual, takes a
+  // good part of it from the guest.
   const record = { recorders, pollMs: 100, notes: { function: name } }
   const { machine, recording } = await restoreMachine(store, 'base', { engine, record })
   try {

@@ -10,7 +10,10 @@ export interface HandledMemory {
   end(): Promise<void>
 }
 
-/** Starts the handler in C, in the way of Firecracker's example, for a VMM that is about to load a flat memory file. */
+/**
+ * Starts the handler in C, in the way of Firecracker's example, for a VMM that is
+ * about to load a flat memory file.
+ */
 export async function startCHandler(
   handler: string,
   launched: LaunchedMachine,

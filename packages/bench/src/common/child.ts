@@ -42,7 +42,9 @@ export function must(file: string, args: readonly string[]): string {
   return stdout
 }
 
-/** Compiles a C program of this package. False, with the compiler's words on standard error, if that fails. */
+/**
+ * Compiles a C program of this package. False, with the compiler's words on standard error, if that fails.
+ */
 export function compileC(source: string, program: string): boolean {
   const path = fileURLToPath(new URL(`../../programs/${source}`, import.meta.url))
   return spawnSync('cc', ['-O2', '-o', program, path], { stdio: 'inherit' }).status === 0

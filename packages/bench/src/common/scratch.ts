@@ -8,8 +8,8 @@ export interface Scratch extends Disposable {
 }
 
 /**
- * A directory that is removed at the end, also after Ctrl-C. `parent`: default $TMPDIR, or /var/tmp, which is on a disk on
- * most hosts (the pages of a tmpfs never leave the page cache).
+ * A directory that is removed at the end, also after Ctrl-C. `parent`: default $TMPDIR, or /var/tmp, which is
+ * on a disk on most hosts (the pages of a tmpfs never leave the page cache).
  */
 export function openScratch(parent = process.env.TMPDIR ?? '/var/tmp'): Scratch {
   const directory = mkdtempSync(join(parent, 'varve-bench-'))

@@ -1,6 +1,6 @@
-// `npm run bench:compose`: flatten, squash and pack of a base with three diffs, against a loop that copies page by page
-// and against cp(1) of the finished flat image, on the file system of the temporary directory and, as root, on a reflink
-// XFS.
+// `npm run bench:compose`: flatten, squash and pack of a base with three diffs, against a loop that copies
+// page by page and against cp(1) of the finished flat image, on the file system of the temporary directory
+// and, as root, on a reflink XFS.
 //   --quick         256 MiB and 3 rounds in place of 2 GiB and 7
 //   --rounds N
 //   --rows FILE     raw rows as JSON lines (default: standard output)
@@ -80,7 +80,10 @@ interface Setting {
   told(row: ComposeRow): void
 }
 
-/** One file system: makes the layers, then every contender once a round, each round beginning with another one. */
+/**
+ * One file system: makes the layers, then every contender once a round, each
+ * round beginning with another one.
+ */
 async function measure({ fileSystem, where, reflinks, pages, rounds, signal, told }: Setting): Promise<void> {
   say(`${fileSystem}: making layers`)
   const path = (name: string) => `${where}/${name}`

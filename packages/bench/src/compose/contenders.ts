@@ -116,8 +116,8 @@ async function ours<Result extends FlattenResult | ComposedLayer>(
   const named = events.findIndex(({ kind }) => kind === 'link' || kind === 'rename')
   const isSync = ({ kind }: { kind: Mutation['kind'] }) => kind === 'fsync'
   const lastSync = events.slice(0, named).findLastIndex(isSync)
-  // A layer's footer is written right before its last sync, and after checksums that are computed during the sync of its
-  // pages.
+  // A layer's footer is written right before its last sync, and after checksums that are
+  // computed during the sync of its pages.
   const isLayer = 'copied' in result
   const dataSync = isLayer ? events.slice(0, lastSync - 1).findLastIndex(isSync) : lastSync
   const at = (event: number) => events[event]?.at ?? Number.NaN

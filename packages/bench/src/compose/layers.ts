@@ -29,7 +29,8 @@ export interface DiffsSetting {
 }
 
 /**
- * Three diffs, each of a tenth of the pages in scattered runs of 1 to `longest` pages, packed as captures are.
+ * Three diffs, each of a tenth of the pages in scattered runs of 1 to `longest`
+ * pages, packed as captures are.
  */
 export async function diffsOver(setting: DiffsSetting): Promise<Layer[]> {
   const { path, base, pages, name, longest, signal } = setting

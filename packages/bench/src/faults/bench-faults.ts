@@ -1,15 +1,17 @@
-// `npm run bench:faults`: the page server against handlers in plain C (programs/*.c, compiled here), with a client in C.
-//   on demand  single-page faults in random order: `example` is written like Firecracker's example handler, `tight` is
-//              the least that a handler can do
-//   sparse     the same with each 13th page only, ascending: neighbours are of no use; `second VM`: by a page server
-//              that has served a client before, whose code is compiled
-//   bulk       everything installed by large calls from the handshake on: from a mapped file in the page cache, and
-//              read past the cache
-// Client and server share one CPU, or each has its own; unpinned runs are bimodal. Interleaved, every contender once a
-// round.
+// `npm run bench:faults`: the page server against handlers in plain C (programs/*.c,
+// compiled here), with a client in C.
+//   on demand  single-page faults in random order: `example` is written like Firecracker's example handler,
+//              `tight` is the least that a handler can do
+//   sparse     the same with each 13th page only, ascending: neighbours are of no use; `second VM`: by a page
+//              server that has served a client before, whose code is compiled
+//   bulk       everything installed by large calls from the handshake on: from a mapped file in the page
+//              cache, and read past the cache
+// Client and server share one CPU, or each has its own; unpinned runs are bimodal.
+// Interleaved, every contender once a round.
 //   --rounds N   default 15        --quick   3 rounds        --pages N   default 65,536 (256 MiB)
 //   --what LIST  of 'on demand', 'sparse', 'bulk', 'bulk-direct'    --cpus LIST   of one, two
-//   --write      table and raw rows into docs/results        --out DIR   into DIR        --rows FILE   raw rows only
+//   --write      table and raw rows into docs/results
+//   --out DIR   into DIR        --rows FILE   raw rows only
 import { mkdirSync } from 'node:fs'
 import { cpus } from 'node:os'
 import { join } from 'node:path'

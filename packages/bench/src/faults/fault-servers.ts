@@ -29,7 +29,10 @@ export const serveInC =
   }
 
 export interface PageServerSetting {
-  /** Where its page server is: one of its own, which starts on the CPU of this process and has mapped nothing yet. */
+  /**
+   * Where its page server is: one of its own, which starts on the CPU of this
+   * process and has mapped nothing yet.
+   */
   readonly runtime: string
   readonly directory: string
   readonly layer: string

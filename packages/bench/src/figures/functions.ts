@@ -1,6 +1,7 @@
-// `node scripts/bench.mjs functions`: all ten functions in a Linux guest in the nested lab: loaded, invoked, captured,
-// restored for each function and input, invoked again; some five minutes.
-//   --write         page and raw rows into docs/results        --out DIR   into DIR        --rows FILE   raw rows only
+// `node scripts/bench.mjs functions`: all ten functions in a Linux guest in the nested lab: loaded, invoked,
+// captured, restored for each function and input, invoked again; some five minutes.
+//   --write         page and raw rows into docs/results
+//   --out DIR   into DIR        --rows FILE   raw rows only
 //   --engine NAME   default file
 import { loadavg } from 'node:os'
 import { parseArgs } from 'node:util'

@@ -1,6 +1,7 @@
-// `npm run ground-truth`: each recorder against a guest that touches exactly known pages, natively and in the nested lab,
-// which may change settings of its own kernel.
-//   --write        page and raw rows into docs/results        --out DIR   into DIR        --rows FILE   raw rows only
+// `npm run ground-truth`: each recorder against a guest that touches exactly known pages, natively and in the
+// nested lab, which may change settings of its own kernel.
+//   --write        page and raw rows into docs/results
+//   --out DIR   into DIR        --rows FILE   raw rows only
 //   --no-nested    natively only
 import { parseArgs } from 'node:util'
 import { openNestedLab } from '@varve/lab'

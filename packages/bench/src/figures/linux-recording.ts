@@ -1,6 +1,7 @@
-// `node scripts/bench.mjs linux-recording`: a shell and a Python function in a Linux guest in the nested lab, each
-// recorded twice by every recorder; some three minutes.
-//   --write   page and raw rows into docs/results        --out DIR   into DIR        --rows FILE   raw rows only
+// `node scripts/bench.mjs linux-recording`: a shell and a Python function in a Linux guest in the nested lab,
+// each recorded twice by every recorder; some three minutes.
+//   --write   page and raw rows into docs/results
+//   --out DIR   into DIR        --rows FILE   raw rows only
 import { parseArgs } from 'node:util'
 import { openNestedLab } from '@varve/lab'
 import { resultOptions, say, writeResults } from '../common/results.js'

@@ -1,4 +1,5 @@
-// Mutated state files against the codec: `node scripts/bench.mjs fuzz-state-files [COUNT] [SEED]`, 1,000,000 by default.
+// Mutated state files against the codec: `node scripts/bench.mjs fuzz-state-files [COUNT]
+// [SEED]`, 1,000,000 by default.
 import { seedStateFiles } from 'varve/testing'
 import { inCheckout } from '../common/checkout.js'
 import { say } from '../common/results.js'

@@ -1,15 +1,17 @@
-// `npm run bench:restore`: from the request to the first answer and to the last page of a working set, every engine
-// against vanilla (launch, then load a flat memory file), interleaved in one run, on the native lab with the micro guest.
+// `npm run bench:restore`: from the request to the first answer and to the last page of a working set,
+// every engine against vanilla (launch, then load a flat memory file), interleaved in one run, on the
+// native lab with the micro guest.
 //   --parts LIST     sets,clones,depth (default all)
 //   --memory LIST    MiB, default 512,2048            --set LIST     MiB of working set, default 8,24,100
-//   --cache LIST     cold,warm (default both)         --engines LIST names as in the table, ';' between; default all
+//   --cache LIST     cold,warm (default both)
+//   --engines LIST   names as in the table, ';' between; default all
 //   --clones LIST    at once, default 1,4,16          --depth LIST   layers, default 1,8,64
 //   --rounds N       default 20                       --quick        512 MiB, 24 MiB, 5 rounds
-//   --loop-disk KIB  snapshots on ext4 with this read-ahead, on a loop device without a page cache of its own; default
-//                    /var/tmp
+//   --loop-disk KIB  snapshots on ext4 with this read-ahead, on a loop device without a page cache of its
+//                    own; default /var/tmp
 //   --rows FILE      raw rows as JSON lines           --report FILE  table and CDF plots as one HTML file
-// A Markdown table goes to standard error. Before a cold restore, pages must be out of the page cache; otherwise the run
-// ends.
+// A Markdown table goes to standard error. Before a cold restore, pages must be out of the page
+// cache; otherwise the run ends.
 import { closeSync, openSync, readSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
 import { bringIntoCache, describeEnvironment, dropFromCache } from '@varve/lab'
@@ -185,8 +187,8 @@ class RestoreBench {
   }
 
   /**
-   * N restores of one snapshot, asked for at once, everything in the page cache: until the last of them has touched its
-   * last page.
+   * N restores of one snapshot, asked for at once, everything in the page cache: until the last of
+   * them has touched its last page.
    */
   async clones(memoryMib: number, setMib: number, counts: readonly number[]): Promise<void> {
     const { directory, launch, handler } = this.#setting
@@ -232,8 +234,8 @@ class RestoreBench {
   }
 
   /**
-   * Each contender with each value once a round, in an order of its own: none always comes after the same other. The first
-   * round does not count.
+   * Each contender with each value once a round, in an order of its own: none always comes after the same
+   * other. The first round does not count.
    */
   async #interleaved(
     values: readonly number[],
@@ -266,8 +268,8 @@ const filesOf = (snapshot: OpenSnapshot): string[] => [
 const drop = (files: readonly string[]) => dropFromCache([...new Set(files)])
 
 /**
- * As many bytes as the working set has, in one go, from where the file has data; the page cache dropped before. Gives
- * milliseconds.
+ * As many bytes as the working set has, in one go, from where the file has data; the page cache dropped
+ * before. Gives milliseconds.
  */
 function sequentialRead(path: string, setMib: number): number {
   drop([path])

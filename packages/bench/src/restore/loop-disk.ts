@@ -1,5 +1,5 @@
-// A disk with a chosen read-ahead: ext4 on a loop device with direct I/O, so that a file that was dropped from the page
-// cache is cold. Needs root; changes nothing else on the machine.
+// A disk with a chosen read-ahead: ext4 on a loop device with direct I/O, so that a file that was dropped
+// from the page cache is cold. Needs root; changes nothing else on the machine.
 import { spawnSync } from 'node:child_process'
 import { mkdirSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'

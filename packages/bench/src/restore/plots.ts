@@ -1,5 +1,5 @@
-// The rows of bench:restore as one page that opens offline: a table, and for each place the share of restores that had
-// touched their last page by a time (SVG).
+// The rows of bench:restore as one page that opens offline: a table, and for each place the share of restores
+// that had touched their last page by a time (SVG).
 import { groupBy } from '../common/numbers.js'
 import { placeOf, type RestoreRow } from './rows.js'
 import { type SummaryLine, summarise } from './summary.js'

@@ -22,9 +22,9 @@ export interface SummaryLine {
 type RowWithOverhead = RestoreRow & { readonly overheadMs?: number }
 
 /**
- * Overhead of a row: its request to the last page, less the same pass in a warm VM (its floor): the median of all
- * contenders in the same place and cache state. Cold and warm are measured one after the other, between which a machine's
- * speed can change.
+ * Overhead of a row: its request to the last page, less the same pass in a warm VM (its floor): the median of
+ * all contenders in the same place and cache state. Cold and warm are measured one after the other, between
+ * which a machine's speed can change.
  */
 function withOverhead(rows: readonly RestoreRow[]): RowWithOverhead[] {
   const floorOf = (row: RestoreRow) => `${placeOf(row)}|${row.cache}`
@@ -50,7 +50,9 @@ function vanillaOf(rows: readonly RestoreRow[]): (row: RestoreRow) => number | u
   return (row) => last.get(key(row))
 }
 
-/** A line for each contender in each place and cache state: medians, and the 99th percentile to the last page. */
+/**
+ * A line for each contender in each place and cache state: medians, and the 99th percentile to the last page.
+ */
 export function summarise(rows: readonly RestoreRow[]): SummaryLine[] {
   const vanilla = vanillaOf(rows)
   const groups = groupBy(withOverhead(rows), (row) => `${placeOf(row)}|${row.cache}|${row.contender}`)

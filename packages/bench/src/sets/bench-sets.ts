@@ -1,7 +1,7 @@
-// How long an operation on page sets of a 16 GiB guest (4 M pages) takes, for sets from the worst to the usual, and
-// alongside it the same by one merge over the runs, without bitmaps. `npm run bench:sets [-- rounds]`.
-// Raw rows, one for each operation and pair of sets with the times of all rounds in order, go to standard output as JSON
-// lines; medians to standard error.
+// How long an operation on page sets of a 16 GiB guest (4 M pages) takes, for sets from the worst to the
+// usual, and alongside it the same by one merge over the runs, without bitmaps. `npm run bench:sets [--
+// rounds]`. Raw rows, one for each operation and pair of sets with the times of all rounds in order, go to
+// standard output as JSON lines; medians to standard error.
 import {
   atLeast,
   clip,

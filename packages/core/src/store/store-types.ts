@@ -264,8 +264,8 @@ export interface SnapshotStore {
   commit(draft: SnapshotDraft, options?: CommitOptions): Promise<CommittedSnapshot>
   tag(ref: string, tag: string): Promise<SnapshotEntry>
   /**
-   * Removes one tag. The snapshot keeps its other tags; one that has no tag left stays until gc. NOT_FOUND if no snapshot has
-   * the tag: ids are not accepted.
+   * Removes one tag. The snapshot keeps its other tags; one that has no tag left stays until gc. NOT_FOUND if
+   * no snapshot has the tag: ids are not accepted.
    */
   removeTag(tag: string): Promise<SnapshotEntry>
   /** Removes all tags of a snapshot. Its blobs go with the next gc, unless others or a lease need them. */
