@@ -7,13 +7,13 @@ import { dependencies, root, run } from './setup.mjs'
 const docs = join(root, 'docs')
 const bin = (name) => join(docs, 'node_modules/.bin', name)
 
-/** The doors of a published package, as their sources. */
+/** The doors of a published package, as their sources; `testing` promises nothing to users. */
 function sourcesOf(name) {
   const directory = join(root, 'packages', name)
   const { exports } = JSON.parse(readFileSync(join(directory, 'package.json'), 'utf8'))
-  return Object.values(exports)
-    .filter(({ types }) => types !== undefined)
-    .map(({ types }) => join(directory, types.replace('/dist/', '/src/').replace(/\.d\.ts$/, '.ts')))
+  return Object.entries(exports)
+    .filter(([door, { types }]) => door !== './testing' && types !== undefined)
+    .map(([, { types }]) => join(directory, types.replace('/dist/', '/src/').replace(/\.d\.ts$/, '.ts')))
 }
 
 /** npm writes its own copy of the lock file last. */
