@@ -156,7 +156,7 @@ async function isDone(store, operation, directory) {
 }
 
 /**
- * What a power cut needs besides: no file gets a lasting name before its bytes are on disk,
+ * What a power cut needs in addition: no file gets a lasting name before its bytes are on disk,
  * no reference before its blobs.
  */
 function checkOrder(operation, trace, directory) {

@@ -130,7 +130,7 @@ describe('snapshot and restore', () => {
         snapshot: child.json().id,
         layers: 2,
       })
-      // The command has ended; whoever serves the guest's memory goes on.
+      // The command has ended; the server of the guest's memory goes on.
       const row = (await machines()).find((it) => it.id === `copy-${engine}`)
       expect(row).toMatchObject({ state: 'running', snapshot: child.json().id })
       await using console = MicroConsole.attach({

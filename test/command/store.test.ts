@@ -552,7 +552,7 @@ describe('Ctrl-C', () => {
       )
       await guest.verify(first, 7)
     }
-    // Nobody knows what its log of written pages counts from now, so the next one is whole.
+    // It is not known what its log of written pages counts from now, so the next one is whole.
     const next = await json('snapshot', 'create', 'big', '--no-tag')
     expect(next).toMatchObject({ parent: null, kind: 'full' })
     await right('stop', 'big')

@@ -280,7 +280,7 @@ describe('a Linux guest with a shell and a Python function, recorded', () => {
     const shares = [
       ...covered('present', { ...dropped, recorder: 'mincore' }, { recorder: 'faults' }),
       ...covered('present', { ...dropped, recorder: 'pagemap' }, { recorder: 'faults' }),
-      // With warm memory the guest waits least, so it does least beside its work: less than
+      // With warm memory the guest waits least, so it does least apart from its work: less than
       // in the slowest run, with faults.
       ...covered('present', { ...warm, recorder: 'pagemap' }, { ...dropped, recorder: 'pagemap' }),
     ]

@@ -306,7 +306,7 @@ describe('in a jail, as another user', () => {
       expect(statSync(found?.hostPath as string).ino).toBe(statSync(own).ino)
       expect(opened(machine.pid, own)).toBe('rw')
       expect(statSync(own).uid).toBe(uid)
-      // The root disk is somebody else's, and read-only: a copy will do.
+      // The root disk is another user's, and read-only: a copy will do.
       expect(statSync(root?.hostPath as string)).toMatchObject({ uid, size: statSync(fixed).size })
       expect(statSync(fixed).uid).toBe(process.getuid?.())
     }

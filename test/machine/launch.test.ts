@@ -143,7 +143,7 @@ describe('the jailer’s cgroups', () => {
   test('go with the VM', async () => {
     const chrootBaseDir = world.path('jail-cgroups')
     mkdirSync(chrootBaseDir, { mode: 0o700 })
-    // Version 2 alone, or version 1 beside it.
+    // Version 2 alone, or version 1 as well.
     const cgroupVersion = existsSync('/sys/fs/cgroup/cgroup.controllers') ? 2 : 1
     const machine = await launchMachine({
       name: 'grouped',

@@ -67,7 +67,7 @@ test('a Diff over a snapshot that the log does not count from is refused', async
   paused = await (await paused.resume()).pause()
   // The log counts from b: a Diff over a would lack what b holds.
   expect(await code(captureSnapshot(paused, { store, parent: 'a' }))).toBe('IMAGE_MISMATCH')
-  // A snapshot that nobody sealed cleared the log; what was written before it is in no known layer.
+  // A snapshot that was not sealed cleared the log; no known layer has the pages written before it.
   await paused.snapshot({
     type: 'Diff',
     statePath: world.path('lost.state'),

@@ -207,7 +207,7 @@ for (const [tag, engine] of [
   try {
     const agent = guestAgent(clone.vsockPath)
     const state = text(await agent.invoke('state', '', { timeoutMs: 60_000 }))
-    // Written to the clone's own disk, and seen by nobody else.
+    // Written to the clone's own disk, and seen by no other VM.
     await agent.invoke('keep', `clone.txt ${tag}-${engine}\n`)
     await agent.invoke('synced')
     restores.push({

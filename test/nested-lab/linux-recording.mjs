@@ -171,7 +171,7 @@ const inNumbers = (name, { image, readOnly, written, groups, notes }) => ({
 })
 
 const tracing = '/sys/kernel/debug/tracing'
-/** Pages that KVM has had fetched beside the guest, by a worker, since the last call. */
+/** Pages that a worker of KVM has fetched alongside the guest, since the last call. */
 function asyncFaults() {
   const trace = readFileSync(`${tracing}/trace`, 'latin1')
   writeFileSync(`${tracing}/trace`, '')

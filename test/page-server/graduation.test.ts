@@ -41,7 +41,7 @@ test('brings all that nobody asked for; then the server’s death is nobody’s 
   await eventually(() => !isAlive(pageServer.identity))
   expect(await words(world, shuffled(allPages))).toEqual(shuffled(allPages).map(wordOfPage))
   expect(world.death()).toBeUndefined()
-  // Anybody can still ask.
+  // Any process can still ask.
   expect(await pageServer.graduation()).toEqual(report)
   expect((await pageServer.stats()).copiedPages + report.copiedPages).toBe(dataPages.length)
   await expect(pageServer.prefetched()).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' })

@@ -74,7 +74,7 @@ describe('when the server is killed, its guard takes over', () => {
     let { server } = await pageServer.processes()
     for (const from of [7, 50]) {
       await remove(from)
-      // Noted: a server that dies before that leaves a VM that nobody can take over.
+      // Noted: a server that dies before that leaves a VM that no process can take over.
       await eventually(() => existsSync(world.files.removed) && readFileSync(world.files.removed)[0] === 0)
       kill(server)
       server = (await guarded(pageServer, server)).server

@@ -182,7 +182,7 @@ test('takeDiff leaves a machine as it is, on any handle, and is refused before t
   await machine.takeDiff(files('running'))
   expect((await running.info()).state).toBe('Running')
   expect(running.snapshotsTaken).toBe(2)
-  // Memory has gone on from what that Diff says.
+  // Memory has changed since that Diff.
   expect(running.snapshotId).toBeNull()
   await running.pause()
 })

@@ -49,7 +49,7 @@ async function verified(machine: RunningMachine | PausedMachine): Promise<number
   return await console.verify(pattern, 1)
 }
 
-/** Whether somebody listens on a Unix socket. */
+/** Whether a process listens on a Unix socket. */
 const listens = (path: string) =>
   new Promise<boolean>((resolve) => {
     const socket = connect(path)

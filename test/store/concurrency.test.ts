@@ -28,7 +28,7 @@ test('processes that capture, restore and collect at once lose nothing', async (
       ])
       return JSON.parse(stdout) as Record<string, number>
     }
-    // All have ended before the directory is removed: whoever failed is not hidden by that.
+    // All have ended before the directory is removed: a failure is not hidden by that.
     const ended = await Promise.allSettled(['capture', 'capture', 'restore', 'restore', 'gc'].map(work))
     const did = ended.map((it) => {
       if (it.status === 'rejected') throw it.reason

@@ -14,7 +14,7 @@ async function chromium(): Promise<string> {
 }
 
 /**
- * Nothing that talks to anybody, and no GPU to look for. As root it needs --no-sandbox; it
+ * Nothing that talks to other hosts, and no GPU to look for. As root it needs --no-sandbox; it
  * only ever opens our own files.
  */
 const flags = [

@@ -24,7 +24,7 @@ export interface MicroWorld extends AsyncDisposable {
   readonly kernel: string
   /** Where the machines of this world run: options of `launchMachine`, `bootMachine` and `restoreMachine`. */
   readonly launch: { readonly binary: FirecrackerBinary; readonly runtimeDirectory: string }
-  /** Variables for commands that run in it, besides those that lead them to it. */
+  /** Variables for commands that run in it, in addition to those that lead them to it. */
   readonly env?: Readonly<Record<string, string>>
   path(name: string): string
   boot(options: BootMicroGuestOptions): Promise<MicroGuest>

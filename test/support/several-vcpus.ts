@@ -3,7 +3,7 @@ import type { NestedLab } from '@varve/lab'
 import { expect } from 'vitest'
 
 /**
- * Pages of each process, beside those that all of them have in common: enough that a Diff is full of them.
+ * Pages of each process, apart from those that all of them share: enough that a Diff is full of them.
  */
 const pages = 128
 const commonPages = 64

@@ -352,7 +352,7 @@ export function storeConformance(name: string, make: () => Promise<StoreUnderTes
         expect(imported.map(({ id }) => id).sort()).toEqual([base.id, two.id].sort())
         expect((await readImage(other.store, 'two', it.scratch)).equals(imageOf([a, b, c]))).toBe(true)
         expect((await readImage(other.store, 'base', it.scratch)).equals(imageOf([a]))).toBe(true)
-        // A name that somebody else has stays theirs.
+        // A name that another caller has stays theirs.
         expect((await other.store.resolve('latest')).id).toBe(mine.id)
         expect((await other.store.resolve('two')).tags).toEqual(['two'])
         expect((await other.store.fsck()).findings).toEqual([])

@@ -35,10 +35,10 @@ const roles = {
         disk: seed % 2 === 0,
       })
       count('captured')
-      // What was committed and named is there for everybody, at once, unless somebody removed it since.
+      // What was committed and named is there for every process, at once, unless one removed it since.
       if (!(await store.list()).some((it) => it.id === entry.id)) count('removed again')
     } catch (error) {
-      // The parent was removed by somebody.
+      // The parent was removed by another process.
       known(error, 'NOT_FOUND', 'IMAGE_MISMATCH')
     }
   },

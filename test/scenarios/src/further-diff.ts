@@ -9,7 +9,7 @@ const still: Written = { pattern: { start: 1024, count: 900, order: 3 }, seed: 1
 
 /**
  * A clone of three layers, still paused, writes, is captured as a Diff and restored again by `engines`: what
- * KVM logs is what the guest wrote, whoever brought the pages.
+ * KVM logs is what the guest wrote, whichever engine brought the pages.
  */
 export async function furtherDiff(
   context: ScenarioContext,

@@ -10,7 +10,7 @@ import type { Facts, Scenario, ScenarioContext } from './runner/scenario.js'
 const still: Written = { pattern: { start: 1024, count: 900, order: 3 }, seed: 1 }
 
 /**
- * A memory file and layers beside it, without a store: the base in the file, two Diffs as ranges behind it.
+ * A memory file and layers next to it, without a store: the base in the file, two Diffs as ranges behind it.
  */
 async function layeredMemory(context: ScenarioContext): Promise<Facts> {
   const { binary, runtimeDirectory, store } = context

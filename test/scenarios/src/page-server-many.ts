@@ -43,7 +43,7 @@ async function many(context: ScenarioContext): Promise<Facts> {
     const facts = await useAll(clones)
     assert.equal(mapped(), 3, 'each layer is mapped once')
     await Promise.all(clones.map(({ machine }) => machine.stop()))
-    // Whoever stops a machine may want to remove what it used.
+    // A process that stops a machine may want to remove what it used.
     assert.equal(mapped(), 0, 'no layer is mapped any more')
     return facts
   } finally {
@@ -55,7 +55,7 @@ async function useAll(restored: readonly Clone[]): Promise<Facts> {
   const [first, ...later] = restored.slice(0, oneByOne).map(({ report }) => report)
   const servers = new Set(restored.map(({ pageServer }) => pageServer.identity.pid))
   assert.equal(servers.size, 1, `one process serves all, not ${[...servers]}`)
-  // All at once: each has its own memory, and nobody else's faults.
+  // All at once: each has its own memory, and only its own faults.
   const verified = await Promise.all(
     restored.map(async ({ machine }, index) => {
       await using console = MicroConsole.attach(machine.paths)

@@ -31,7 +31,7 @@ const touch = async (console: MicroConsole) => {
   for (const pattern of written) await console.write(pattern, 9)
 }
 
-/** The set of one run, by the faults recorder, kept beside its snapshot. */
+/** The set of one run, by the faults recorder, kept with its snapshot. */
 async function recordSet(context: ScenarioContext, ref: string): Promise<PageSet> {
   const { binary, runtimeDirectory, store } = context
   const { machine, recording } = await restoreMachine(store, ref, {

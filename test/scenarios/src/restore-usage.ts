@@ -118,7 +118,7 @@ async function usage(context: ScenarioContext): Promise<Facts> {
     if (engine === 'file') assert.equal(unused.atLeast, untouched, what)
     const faults = after.faults.minor + after.faults.major - before.faults.minor - before.faults.major
     // A page that was put there to be written does not fault again; one that is there to be read does, to be
-    // copied. Beside the guest a thread of the VMM still fetches pages, each with a fault at most.
+    // copied. Alongside the guest a thread of the VMM still fetches pages, each with a fault at most.
     const least = { file: touchedPages, mapped: touchedReadOnly, paged: 0 }[engine]
     const most = touchedPages + ownFaults + (engine === 'mapped' && prefetch === 'concurrent' ? ofData : 0)
     assert.ok(faults >= least && faults <= most, `${faults} faults; ${what}`)
@@ -143,7 +143,7 @@ function readSome({
   return after.readBytes.vmm !== before.readBytes.vmm || (after.readBytes.prefetch ?? 0) > 0
 }
 
-/** The VMM reads by itself what nobody brought; and another handle of the machine tells the same. */
+/** The VMM reads by itself what was not brought; and another handle of the machine tells the same. */
 async function coldWithoutSet(
   { binary, runtimeDirectory, store }: ScenarioContext,
   ref: string,

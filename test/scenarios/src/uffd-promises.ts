@@ -50,7 +50,7 @@ function registeredKib(pid: number): { missing: number; writeProtect: number; mi
 /** Far longer than a pass takes while pages are served. Nothing could end the wait but the server. */
 const stoppedMs = 1500
 
-/** A page server that does not answer: nobody gives up, nobody makes pages up. */
+/** A page server that does not answer: nothing times out, nothing makes pages up. */
 async function waits(context: ScenarioContext): Promise<Facts> {
   const { two } = await makeThreeLayers(context)
   const { binary, runtimeDirectory, store } = context

@@ -37,7 +37,7 @@ export interface PageServerSetting {
   readonly directory: string
   readonly layer: string
   readonly pages: number
-  /** Everything is to be installed, from the handshake on. */
+  /** Install everything, from the handshake on. */
   readonly bulk: boolean
   /** No neighbours. */
   readonly single: boolean

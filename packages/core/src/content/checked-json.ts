@@ -5,7 +5,7 @@ import { readSmallFile } from '../sys/small-file.js'
 const maxDepth = 32
 
 /**
- * A JSON file that anybody may have written: a regular file, bounded before it is read, UTF-8, not too deep.
+ * A JSON file that may come from anywhere: a regular file, bounded before it is read, UTF-8, not too deep.
  */
 export function readJsonFile(path: string, maxBytes: number): unknown {
   return parseJson(readSmallFile(path, maxBytes), path)

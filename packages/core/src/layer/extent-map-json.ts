@@ -24,7 +24,7 @@ export function extentMapToJson(map: ExtentMap): ExtentMapJson {
 }
 
 /**
- * Reads what `extentMapToJson` wrote; the value may come from anybody. `layerPages` holds the page count of
+ * Reads what `extentMapToJson` wrote; the value may come from anywhere. `layerPages` holds the page count of
  * each layer file: no run may reach behind its layer. Anything else is FORMAT_INVALID.
  */
 export function extentMapFromJson(value: unknown, layerPages: readonly number[]): ExtentMap {

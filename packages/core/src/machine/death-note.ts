@@ -85,7 +85,7 @@ export function keepDeathNote(runtime: string, directory: string, record: Machin
     writeFileSync(notePath(runtime, record.id), JSON.stringify(note), { mode: 0o600, flag: 'wx' })
     dropOldNotes(runtime)
   } catch {
-    // There already, or no space for it: that must not keep anybody from
+    // There already, or no space for it: that must not keep a caller from
     // removing what is left of the machine.
   }
 }

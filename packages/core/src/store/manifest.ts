@@ -50,7 +50,7 @@ export function entriesOf(manifest: SnapshotManifest): readonly Descriptor[] {
   return [...layers, extentMap, state, ...disks, ...workingSets, ...others]
 }
 
-/** Reads a manifest that anybody may have written. */
+/** Reads a manifest that may come from anywhere. */
 export function manifestFromJson(bytes: Buffer, path: string): SnapshotManifest {
   const fields = new Fields(path, parseJson(bytes, path))
   fields.whole('schemaVersion', 2, 2)

@@ -60,7 +60,7 @@ function descriptorOf(entry: SnapshotEntry, tag: string | undefined): object {
   }
 }
 
-/** Reads an index that anybody may have written. */
+/** Reads an index that may come from anywhere. */
 export function indexFromJson(bytes: Buffer, path: string): ReferenceIndex {
   const fields = new Fields(path, parseJson(bytes, path))
   fields.whole('schemaVersion', 2, 2)

@@ -13,7 +13,7 @@ export function snapshotConfigToJson(config: SnapshotConfig): Buffer {
   return Buffer.from(JSON.stringify({ format, version, ...config }, null, 1))
 }
 
-/** Reads a config that anybody may have written. */
+/** Reads a config that may come from anywhere. */
 export function snapshotConfigFromJson(bytes: Buffer, path: string): SnapshotConfig {
   const fields = new Fields(path, parseJson(bytes, path))
   fields.text('format', /^varve-snapshot$/, `"${format}"`)

@@ -73,7 +73,7 @@ export function workingSetToBytes(workingSet: WorkingSet): Buffer {
   return bytes
 }
 
-/** Reads what anybody may have written. `path` names it in errors, which tell the byte too. */
+/** Reads bytes that may come from anywhere. `path` names them in errors, which also name the byte. */
 export function workingSetFromBytes(bytes: Buffer, path: string): WorkingSet {
   const fail = (offset: number, detail: string, code: ErrorCode = 'FORMAT_INVALID') =>
     new VarveError(code, `working set ${path}, byte ${offset}: ${detail}`, {

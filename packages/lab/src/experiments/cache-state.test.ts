@@ -46,7 +46,7 @@ test('the disk of a directory is told from its mount', () => {
     line('0:1', '/', 'overlay overlay'),
     line('7:99', '/dev', 'devtmpfs devtmpfs'),
     line('0:55', '/dev/shm', 'ramfs none'),
-    // On the same path, over the other one; and one beside whose name only begins alike.
+    // On the same path, over the other one; and a neighbour whose name only begins alike.
     line('0:56', '/dev/shm', 'tmpfs none'),
     line('0:57', '/dev/shm/varve', 'ext4 /dev/none'),
     'a line that is cut',

@@ -18,7 +18,7 @@ export interface ParsedRows extends ExperimentRows {
   readonly wholeBytes: number
 }
 
-/** Reads a file that anybody may have written. `name` is for messages. FORMAT_INVALID, FORMAT_UNSUPPORTED. */
+/** Reads a file that may come from anywhere. `name` is for messages. FORMAT_INVALID, FORMAT_UNSUPPORTED. */
 export function parseRows(bytes: Buffer, name: string): ParsedRows {
   if (bytes.length > rowsLimits.fileBytes)
     throw new VarveError('FORMAT_INVALID', `${name} has more than ${rowsLimits.fileBytes} bytes`)

@@ -22,7 +22,7 @@ export function processCounters(pid: number): ProcessCounters {
 }
 
 /**
- * Bytes read so far from the disk that a file lies on, by anybody; null if the kernel does
+ * Bytes read so far from the disk that a file lies on, by any process; null if the kernel does
  * not tell (no disk of its own).
  */
 export function deviceReadBytes(path: string): number | null {

@@ -9,7 +9,7 @@ import { planOf, type Selection } from './plan.js'
 import { type CellRow, type HeaderRow, type Row, setRow } from './rows.js'
 import { doneKey } from './rows-file.js'
 
-/** What a run says while it runs. Rows are to be kept; the rest is talk. */
+/** What a run says while it runs. Keep the rows; the rest is talk. */
 export type RunMessage =
   | Row
   | { readonly kind: 'say'; readonly text: string }

@@ -36,7 +36,7 @@ export async function runInNestedLab(
     let receiving = Promise.resolve()
     const lines = new Lines((line) => {
       receiving = receiving.then(() => emit(JSON.parse(line) as RunMessage))
-      // Rows of another environment are there, or the disk is full: nothing more is to be measured.
+      // Rows of another environment are there, or the disk is full: measure nothing more.
       receiving.catch((error: unknown) => {
         failure ??= error
         stop.abort(error)

@@ -4,7 +4,7 @@ import { unequal } from './fault.js'
 import type { LabFunction } from './function-types.js'
 import { pngPixels } from './png-pixels.js'
 
-/** Pixels of one colour beside each other, as in a picture: noise would not compress. */
+/** Pixels of one colour next to each other, as in a picture: noise would not compress. */
 const tile = 8
 
 export const image: LabFunction = {

@@ -26,7 +26,7 @@ export function labCacheDirectory(): string {
 }
 
 /**
- * Gives the directory `KIND-KEY` of the cache, built once: `build` fills a fresh directory beside it, which
+ * Gives the directory `KIND-KEY` of the cache, built once: `build` fills a fresh directory next to it, which
  * is renamed into place when complete. Processes that race build twice and agree on one result.
  */
 export async function buildOnce(

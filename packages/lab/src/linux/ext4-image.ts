@@ -6,7 +6,7 @@ import { runTool } from './run-tool.js'
 const mib = 1024 * 1024
 /**
  * Inodes, directory blocks, group descriptors: an ext4 without journal needs less
- * than a tenth beside its files.
+ * than a tenth in addition to its files.
  */
 const overheadFactor = 1.15
 const slackMib = 8

@@ -5,7 +5,7 @@ import { runTool } from './run-tool.js'
 
 /**
  * Libraries of which a system has one of several lie in a folder of their own, and update-alternatives makes
- * a link beside it, where programs look; nobody runs it here.
+ * a link next to it, where programs look; it does not run here.
  */
 const alternativeFolder = /\/(?:blas|lapack)\/(?=[^/]+$)/
 

@@ -179,7 +179,7 @@ export class FileTailTransport implements ConsoleTransport {
 
 function unreachable(what: string, cause: unknown): VarveError {
   const { code, message } = cause as NodeJS.ErrnoException
-  // ENXIO: a FIFO that nobody reads, so its VMM has ended.
+  // ENXIO: a FIFO without a reader, so its VMM has ended.
   const gone = code === 'ENXIO' || code === 'ENOENT'
   return new VarveError(gone ? 'MACHINE_EXITED' : 'GUEST_PROTOCOL', `${what}: ${message}`, { cause })
 }

@@ -41,7 +41,7 @@ export class Job {
     const { promise, resolve, reject } = withResolvers<LabRunResult>()
     this.finished = promise
     this.#settle = { resolve, reject }
-    // Whoever runs the job awaits `finished` only after its files are sent; until
+    // The caller that runs the job awaits `finished` only after its files are sent; until
     // then a failure is not unhandled.
     promise.catch(() => {})
   }

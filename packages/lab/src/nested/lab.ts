@@ -16,7 +16,7 @@ export interface LabRunOptions {
    */
   readonly script: string | { readonly code: string }
   readonly args?: readonly string[]
-  /** Files that the script finds beside itself, in its working folder: name there → path here. */
+  /** Files that the script finds in its working folder: name there → path here. */
   readonly files?: Readonly<Record<string, string>>
   readonly env?: Readonly<Record<string, string>>
   /** Where files from $VARVE_LAB_OUTPUT go. Default: a folder that ends with the lab. */

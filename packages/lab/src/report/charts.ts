@@ -107,7 +107,7 @@ export function barChart(bars: readonly Bar[], names: readonly string[], label: 
   return `<figure class="chart" role="img" aria-label="${escapeHtml(label)}"><div class="bars">${rows.join('')}</div><figcaption>${legend}</figcaption></figure>`
 }
 
-/** A phase that takes less of all bars is part of the rest: nobody would see it. */
+/** A phase that takes less of all bars is part of the rest: it would not be seen. */
 const least = 0.02
 
 const afterPhases = ['the work', 'to the first answer', 'restore, other'] as const

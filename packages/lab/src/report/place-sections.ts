@@ -4,7 +4,7 @@ import { escapeHtml, type Markup, type TableCell, tableHtml } from './html.js'
 import type { Line, Place, Summary } from './summarise.js'
 import { measureName, measureNames, measureText } from './units.js'
 
-/** Of the measures, what a table shows beside times and ratios, in this order. */
+/** The measures that a table shows in addition to times and ratios, in this order. */
 const tableMeasures = [
   'restoredMs',
   'firstMs',

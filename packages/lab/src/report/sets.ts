@@ -16,7 +16,7 @@ import type { SetRow } from '../experiments/rows.js'
 
 /** A pixel a page up to 1 GiB of guest; then as many pages a pixel as keep a picture within 512 × 512. */
 const [columns, mostRows] = [512, 512]
-/** More pictures than this make a page nobody opens. */
+/** More pictures than this make a page too heavy to open. */
 export const mostPictures = 16
 /** A matrix beyond this is not read any more. */
 export const mostCompared = 40

@@ -16,7 +16,7 @@ export const calledOff = 2
 export const prefetchCounterNames = [
   /** In the set, all in all. */
   'plannedPages',
-  /** Installed from layers, before anybody asked for them. */
+  /** Installed from layers, before the guest asked for them. */
   'copiedPages',
   'zeroPages',
   /** There already: demand was first. */

@@ -199,7 +199,7 @@ export class PageServerProcess {
           )
         return await served.opened
       }
-      // Before anybody can depend on it.
+      // Before any VM can depend on it.
       addServedVm(this.#root.vms, config)
       try {
         const vm = this.#add(config)
