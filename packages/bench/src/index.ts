@@ -7,6 +7,7 @@ const programs: Readonly<Record<string, () => Promise<Program>>> = {
   functions: async () => (await import('./figures/functions.js')).functionFigures,
   'fuzz-state-files': async () => (await import('./fuzz/fuzz-program.js')).fuzzProgram,
   'ground-truth': async () => (await import('./figures/ground-truth.js')).groundTruth,
+  launch: async () => (await import('./launch/bench-launch.js')).benchLaunch,
   'linux-recording': async () => (await import('./figures/linux-recording.js')).linuxRecording,
   record: async () => (await import('./record/bench-record.js')).benchRecord,
   restore: async () => (await import('./restore/bench-restore.js')).benchRestore,
