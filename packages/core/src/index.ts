@@ -173,7 +173,6 @@ export {
   prefetchModes,
 } from './restore/engine.js'
 export { type FlattenedSnapshot, flattenSnapshot } from './restore/engines/file/file-engine.js'
-export { type FittedWorkingSet, fitWorkingSet } from './restore/fit-working-set.js'
 export { loadOptionsOf } from './restore/load-options.js'
 export {
   type CheckSnapshotOptions,
@@ -202,6 +201,7 @@ export {
 } from './restore/restore-machine.js'
 export type { PagesOfImage, RestoreReport } from './restore/restore-report.js'
 export { type PrefetchedPages, type RestoreUsage, restoreUsage } from './restore/usage/restore-usage.js'
+export { type FittedWorkingSet, fitWorkingSet } from './store/fit-working-set.js'
 export { defaultStoreDirectory, LocalStore, openLocalStore } from './store/local-store.js'
 export type * from './store/store-types.js'
 export { type LogUse, logUse } from './sys/bounded-log.js'

@@ -1,11 +1,11 @@
 import { VarveError } from '../errors.js'
 import type { PausedMachine, RunningMachine } from '../machine/machine-states.js'
+import { fitWorkingSet } from '../store/fit-working-set.js'
 import type { OpenSnapshot, SnapshotStore } from '../store/store-types.js'
 import { chooseEngine, type EngineChoice, engineFacts } from './choose-engine.js'
 import { flattenSnapshot } from './engines/file/file-engine.js'
 import { composedFile } from './engines/patched/composed-file.js'
 import { patchOf } from './engines/patched/patched-engine.js'
-import { fitWorkingSet } from './fit-working-set.js'
 import { type Restored, type RestoreOptions, restoreMachine } from './restore-machine.js'
 
 /** More VMM processes than one host should be asked for at once. */

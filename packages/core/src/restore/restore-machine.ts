@@ -5,6 +5,7 @@ import type { PausedMachine, RunningMachine } from '../machine/machine-states.js
 import { runtimeDirectory, runtimeOf } from '../machine/runtime-directory.js'
 import type { PageServer } from '../page-server/client/start-page-server.js'
 import { endLeaseOfGraduated } from '../page-server/protocol/served-graduation.js'
+import { fitWorkingSet } from '../store/fit-working-set.js'
 import type { OpenSnapshot, SnapshotStore } from '../store/store-types.js'
 import { presentPages, type WorkingSet } from '../working-set/working-set.js'
 import { deviceCheck } from './check-devices.js'
@@ -26,7 +27,6 @@ import { mappedEngine } from './engines/mapped/mapped-engine.js'
 import { pagedEngine } from './engines/paged/paged-engine.js'
 import { patchedEngine } from './engines/patched/patched-engine.js'
 import { failureOf } from './failed-restore.js'
-import { fitWorkingSet } from './fit-working-set.js'
 import { loadOptionsOf } from './load-options.js'
 import {
   type ImageTarget,

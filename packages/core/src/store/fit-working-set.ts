@@ -1,8 +1,8 @@
 import { notFound } from '../not-found.js'
-import type { OpenSnapshot, SnapshotStore, WorkOptions } from '../store/store-types.js'
 import { type ImagePlaces, translateWorkingSet } from '../working-set/translate.js'
 import { assertWorkingSetOf, type WorkingSet } from '../working-set/working-set.js'
 import { readWorkingSet } from '../working-set/working-set-file.js'
+import type { OpenSnapshot, SnapshotStore, WorkOptions } from './store-types.js'
 
 export interface FittedWorkingSet {
   readonly workingSet: WorkingSet
