@@ -37,11 +37,7 @@ const told = {
   written: Array.from({ length: 60 }, (_, i) => 2000 + 2 * i),
 }
 
-async function setNamed(ref: string, name: string) {
-  await using snapshot = await world.store.open(ref)
-  const file = snapshot.workingSetFiles.find((it) => it.name === name)
-  return await readWorkingSet(file?.path ?? '')
-}
+const setNamed = (ref: string, name: string) => world.store.readWorkingSet(ref, name)
 
 describe('recording', () => {
   test('a command that makes the guest work; the set is kept, the machine is not', async () => {

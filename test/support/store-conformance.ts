@@ -6,8 +6,12 @@ import { fileURLToPath } from 'node:url'
 import {
   type CommitOptions,
   compareImages,
+  emptyPageSet,
+  fitWorkingSet,
   flatten,
   packLayer,
+  packSnapshot,
+  pageRange,
   pageSetFromPages,
   readLayer,
   readWorkingSet,
@@ -16,6 +20,7 @@ import {
   type SnapshotStore,
   sealLayer,
   squashLayers,
+  squashSnapshot,
   storedRuns,
   VarveError,
   type WorkingSet,
@@ -363,6 +368,78 @@ export function storeConformance(name: string, make: () => Promise<StoreUnderTes
       } finally {
         await other.close()
       }
+    })
+
+    test('working sets are read by REF:NAME, and fit children, archives and packs of children', async () => {
+      const { one, two } = await chain()
+      const workingSet: WorkingSet = {
+        image: one.id,
+        pages,
+        recordedAtMs: 1,
+        windowMs: 2,
+        readOnly: pageRange(0, pages),
+        written: emptyPageSet,
+        groups: [],
+        notes: {},
+      }
+      await store.saveWorkingSet('one', 'all', workingSet)
+      expect(await store.readWorkingSet('one:all')).toEqual(workingSet)
+      expect(await store.readWorkingSet(one.id, 'all')).toEqual(workingSet)
+      expect(await code(store.readWorkingSet('one:none'))).toBe('NOT_FOUND')
+      expect(await code(store.readWorkingSet('two', 'all'))).toBe('NOT_FOUND')
+      for (const text of ['one', 'one:', ':all', 'one:all:all'])
+        expect(await code(store.readWorkingSet(text)), text).toBe('INVALID_ARGUMENT')
+
+      const snapshot = await store.open('two')
+      const fitted = await fitWorkingSet(store, snapshot, 'one:all')
+      await snapshot[Symbol.asyncDispose]()
+      // Pages that the plan of the child writes are others there.
+      const rewritten = c.filter((byte) => byte !== undefined).length
+      expect(fitted.workingSet.image).toBe(two.id)
+      expect(fitted.droppedPages).toBeGreaterThan(0)
+      expect(fitted.droppedPages).toBeLessThanOrEqual(rewritten)
+
+      const path = join(it.scratch, 'one-all.tar')
+      await store.exportTo(['one', 'two'], path, { workingSet: 'one:all' })
+      expect(await code(store.exportTo(['base'], `${path}2`, { workingSet: 'one:all' }))).toBe(
+        'IMAGE_MISMATCH',
+      )
+      const packed = await packSnapshot(store, 'two', { workingSet: 'one:all' })
+      expect(packed).toMatchObject({ id: two.id, layout: 'packed', layers: 3, packed: 3, others: [] })
+      expect(await code(packSnapshot(store, 'base', { workingSet: 'one:all' }))).toBe('IMAGE_MISMATCH')
+      expect((await image('two')).equals(imageOf([a, b, c]))).toBe(true)
+      expect((await clean()).filter(({ severity }) => severity === 'error')).toEqual([])
+    })
+
+    test('squash and pack by reference: a run of layers, and every snapshot that has them', async () => {
+      const { base, one, two } = await chain()
+      expect(await squashSnapshot(store, 'base')).toEqual({
+        id: base.id,
+        layers: 1,
+        squashed: 0,
+        layer: null,
+        others: [],
+      })
+      expect(await code(squashSnapshot(store, 'base', { above: 'two' }))).toBe('INVALID_ARGUMENT')
+      expect(await code(squashSnapshot(store, 'two', { above: 'one', upTo: 'base' }))).toBe(
+        'INVALID_ARGUMENT',
+      )
+      const squashed = await squashSnapshot(store, 'two', { upTo: 'one', all: true })
+      expect(squashed).toMatchObject({ id: two.id, layers: 2, squashed: 2, others: [one.id] })
+      expect((await store.describe('one')).layers.length).toBe(1)
+      expect(await code(packSnapshot(store, 'two', { layout: 'flat', workingSet: 'x' }))).toBe(
+        'INVALID_ARGUMENT',
+      )
+      expect(await packSnapshot(store, 'two', { layout: 'packed', all: true })).toMatchObject({
+        layers: 2,
+        packed: 2,
+        others: [one.id],
+      })
+      expect(await packSnapshot(store, 'two')).toMatchObject({ packed: 0, dataPages: 0 })
+      await store.gc()
+      expect((await image('one')).equals(imageOf([a, b]))).toBe(true)
+      expect((await image('two')).equals(imageOf([a, b, c]))).toBe(true)
+      expect(await clean()).toEqual([])
     })
 
     test('working sets are kept beside a snapshot by name, exported first with their pages, and fit one image only', async () => {

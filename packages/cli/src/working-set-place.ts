@@ -1,7 +1,6 @@
 import {
   fitWorkingSet,
   isVarveError,
-  notFound,
   type OpenSnapshot,
   readWorkingSet,
   type SnapshotStore,
@@ -33,17 +32,7 @@ export async function loadWorkingSet(
 ): Promise<WorkingSet> {
   const place = placeOf(text)
   if ('path' in place) return readWorkingSet(place.path, { signal })
-  await using snapshot = await store.open(place.ref, { signal })
-  return await readWorkingSet(fileOf(snapshot, place.ref, place.name), { signal })
-}
-
-function fileOf({ workingSetFiles }: OpenSnapshot, ref: string, name: string): string {
-  const found = workingSetFiles.find((it) => it.name === name)
-  if (found !== undefined) return found.path
-  const names = workingSetFiles.map((it) => it.name).join(', ')
-  throw notFound('working set', `snapshot ${ref} has no working set ${name}`, {
-    remedy: names === '' ? 'it has none; varve ws record makes one' : `it has ${names}`,
-  })
+  return store.readWorkingSet(place.ref, place.name, { signal })
 }
 
 /**

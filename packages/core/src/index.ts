@@ -201,8 +201,14 @@ export {
 } from './restore/restore-machine.js'
 export type { PagesOfImage, RestoreReport } from './restore/restore-report.js'
 export { type PrefetchedPages, type RestoreUsage, restoreUsage } from './restore/usage/restore-usage.js'
-export { type FittedWorkingSet, fitWorkingSet } from './store/fit-working-set.js'
+export { type FittedWorkingSet, fitWorkingSet, type WorkingSetPlaces } from './store/fit-working-set.js'
 export { defaultStoreDirectory, LocalStore, openLocalStore } from './store/local-store.js'
+export { type PackedSnapshot, type PackSnapshotOptions, packSnapshot } from './store/pack-snapshot.js'
+export {
+  type SquashedSnapshot,
+  type SquashSnapshotOptions,
+  squashSnapshot,
+} from './store/squash-snapshot.js'
 export type * from './store/store-types.js'
 export { type LogUse, logUse } from './sys/bounded-log.js'
 export { onProcessEnd } from './sys/exit-hooks.js'

@@ -5,14 +5,15 @@ import { openStore, storeOption } from '../store.js'
 import { count, humanBytes } from '../text.js'
 
 export const command: Command = {
-  usage: 'usage: varve export FILE REF... [--working-set NAME] | varve export FILE --all',
+  usage: 'usage: varve export FILE REF... [--working-set SET] | varve export FILE --all',
   options: { ...storeOption, all: { type: 'boolean' }, 'working-set': { type: 'string' } },
   help: `
   FILE    the archive to make; must not exist, appears whole or not at all
   REF...  the snapshots; their parents are not needed
   --all   all snapshots that have a tag
-  --working-set NAME  put the pages of this working set first, as a layer of their own, so that a
-          restore could begin with them before it has the rest
+  --working-set SET  put the pages of this working set first, as a layer of their own, so that a
+          restore could begin with them before it has the rest. SET is a name that each snapshot
+          has, or REF:NAME of a set of a snapshot that each of them is or descends from
 
 The archive is a tar file of an OCI image layout (docs/formats/store-v1.md) with tags and every
 layer, state and disk of the snapshots, each blob once. varve import reads it; so do tools that read

@@ -1,15 +1,6 @@
-import { join } from 'node:path'
-import {
-  countPages,
-  type Descriptor,
-  type OpenSnapshot,
-  type SnapshotStore,
-  squashLayers,
-  VarveError,
-} from 'varve'
+import { squashSnapshot } from 'varve'
 import { layoutOption, positionals, stringOption } from '../arguments.js'
-import type { Command, CommandContext } from '../command.js'
-import { layersOf, relayerOthers } from '../relayer.js'
+import type { Command } from '../command.js'
 import { openStore, storeOption } from '../store.js'
 import { count, humanPages, shortId } from '../text.js'
 
@@ -42,81 +33,21 @@ Examples:
     const { signal, values } = context
     const layout = layoutOption(values)
     const store = await openStore(context)
-    const done = await context.progress(`squashing ${ref}`, async (onProgress) => {
-      await using snapshot = await store.open(ref, { signal, onProgress })
-      const { from, end } = await chosenRun(context, store, snapshot)
-      const { id } = snapshot.entry
-      if (end - from < 2) return { id, layers: snapshot.layers.length, squashed: 0 }
-      await using staging = await store.stage()
-      const path = join(staging.directory, 'layer')
-      const old = await layersOf(snapshot, from, end, signal)
-      const layer = await squashLayers(old, path, {
-        layout: layout ?? old[0]?.layout,
-        signal,
-        onProgress: (pages, total) => onProgress(`${pages} of ${total} pages`),
-      })
-      const { layers } = snapshot
-      await store.relayer(id, [...layers.slice(0, from), { path }, ...layers.slice(end)], {
+    const { layer, others, ...done } = await context.progress(`squashing ${ref}`, (onProgress) =>
+      squashSnapshot(store, ref, {
+        above: stringOption(values, 'above'),
+        upTo: stringOption(values, 'up-to'),
+        all: values.all === true,
+        layout,
         signal,
         onProgress,
-      })
-      const now = await store.describe(id)
-      const others =
-        values.all === true
-          ? await relayerOthers(store, id, replaceRun(layers.slice(from, end), now.layers[from]), {
-              signal,
-              onProgress,
-            })
-          : []
-      return {
-        id,
-        layers: now.layers.length,
-        squashed: end - from,
-        copied: layer.copied,
-        layout: layer.layout,
-        dataPages: countPages(layer.index).data,
-        oldDataPages: old.reduce((sum, { index }) => sum + countPages(index).data, 0),
-        others,
-      }
-    })
-    if (context.json) return context.printJson(done)
-    if (done.copied === undefined)
-      return context.print(`${ref}  nothing to squash: ${count(done.layers, 'layer')}`)
+      }),
+    )
+    if (context.json) return context.printJson(layer === null ? done : { ...done, ...layer, others })
+    if (layer === null) return context.print(`${ref}  nothing to squash: ${count(done.layers, 'layer')}`)
     context.print(
-      `${ref}  ${done.squashed} layers with ${humanPages(done.oldDataPages)} of data are one with ${humanPages(done.dataPages)} (${done.layout}, by ${done.copied.method}); it has ${count(done.layers, 'layer')} now`,
+      `${ref}  ${done.squashed} layers with ${humanPages(layer.oldDataPages)} of data are one with ${humanPages(layer.dataPages)} (${layer.layout}, by ${layer.copied.method}); it has ${count(done.layers, 'layer')} now`,
     )
-    if (done.others.length > 0) context.print(`also in ${done.others.map(shortId).join(', ')}`)
+    if (others.length > 0) context.print(`also in ${others.map(shortId).join(', ')}`)
   },
-}
-
-async function chosenRun(
-  { values }: CommandContext,
-  store: SnapshotStore,
-  { layers, entry }: OpenSnapshot,
-): Promise<{ readonly from: number; readonly end: number }> {
-  const place = async (option: 'above' | 'up-to', otherwise: number) => {
-    const ref = stringOption(values, option)
-    if (ref === undefined) return otherwise
-    const { id } = await store.resolve(ref)
-    const at = layers.findIndex(({ annotations }) => annotations?.['dev.varve.image'] === id)
-    if (at >= 0) return at + 1
-    throw new VarveError(
-      'INVALID_ARGUMENT',
-      `--${option} ${ref}: none of the ${count(layers.length, 'layer')} of ${shortId(entry.id)} ends at ${shortId(id)}`,
-      { remedy: `varve snapshot show ${shortId(entry.id)} lists them` },
-    )
-  }
-  const [from, end] = [await place('above', 0), await place('up-to', layers.length)]
-  if (from < end) return { from, end }
-  throw new VarveError('INVALID_ARGUMENT', '--above is not below --up-to: there are no layers between them')
-}
-
-/** Puts the new layer where another snapshot has exactly the old ones; undefined if it has not. */
-function replaceRun(old: readonly Descriptor[], by: Descriptor | undefined) {
-  return (layers: readonly Descriptor[]): readonly Descriptor[] | undefined => {
-    const from = layers.findIndex(({ digest }) => digest === old[0]?.digest)
-    const has = old.every(({ digest }, i) => layers[from + i]?.digest === digest)
-    if (from < 0 || !has || by === undefined) return undefined
-    return [...layers.slice(0, from), by, ...layers.slice(from + old.length)]
-  }
 }

@@ -66,8 +66,9 @@ export interface RestoreOptions
   /** Start the guest (default), or leave it paused. */
   readonly resume?: boolean
   /**
-   * Which pages to bring before the guest asks for them: a working set, or the name of one that is kept in the snapshot. One of
-   * an ancestor's image is translated; what does not belong to this image is IMAGE_MISMATCH.
+   * Which pages to bring before the guest asks for them: a working set, the name of one that is kept in the
+   * snapshot, or `REF:NAME` of one in another. One of an ancestor's image is translated; what does not belong
+   * to this image is IMAGE_MISMATCH.
    */
   readonly workingSet?: WorkingSet | string
   /** Default `concurrent`; with `auto`, not at all if the set is in the page cache. */

@@ -9,15 +9,14 @@ import { readAt } from '../layer/memory-file.js'
 import { publishFile } from '../layer/publish-file.js'
 import { throwIfAborted } from '../layer/throw-if-aborted.js'
 import { wholeMib } from '../memory/units.js'
-import { notFound } from '../not-found.js'
 import { dataExtents } from '../sys/extents.js'
 import { type WritableFile, writeAt } from '../sys/mutations.js'
-import { assertWorkingSetOf } from '../working-set/working-set.js'
-import { readWorkingSet } from '../working-set/working-set-file.js'
+import { fitWorkingSet, type WorkingSetPlaces } from './fit-working-set.js'
 import { writeHotPages } from './hot-pages.js'
 import { layerNotes, type StagedBlob } from './layer-chain.js'
 import type { SnapshotManifest } from './manifest.js'
 import { openSnapshot } from './open-snapshot.js'
+import { readKeptWorkingSet, workingSetReference } from './read-kept-working-set.js'
 import { indexToJson } from './reference-index.js'
 import type { Repository } from './repository.js'
 import type { OpenSnapshot, Staging, WorkOptions } from './store-types.js'
@@ -86,23 +85,27 @@ function uniqueEntries(opened: readonly OpenSnapshot[]) {
   return [...new Map(opened.map(({ entry }) => [entry.id, entry])).values()]
 }
 
-/** NOT_FOUND if a snapshot has no working set of that name. */
+/**
+ * NOT_FOUND if a snapshot has no working set of that name, IMAGE_MISMATCH if the set is of an image that it
+ * does not descend from.
+ */
 async function hotPagesOf(
   repository: Repository,
   snapshot: OpenSnapshot,
-  name: string,
+  setName: string,
   staging: Staging,
   options: WorkOptions,
 ): Promise<StagedBlob> {
   const { entry } = snapshot
-  const file = snapshot.workingSetFiles.find((it) => it.name === name)
-  if (file === undefined)
-    throw notFound('working set', `snapshot ${entry.id} has no working set named ${name}`, {
-      remedy: 'varve ws ls lists them',
-    })
-  const workingSet = await readWorkingSet(file.path, options)
-  assertWorkingSetOf(workingSet, entry.id, snapshot.map.pages)
+  const places: WorkingSetPlaces = {
+    list: () => repository.list(),
+    open: (ref, open = {}) => openSnapshot(repository, ref, open),
+    readWorkingSet: (refAndName: string) =>
+      readKeptWorkingSet(repository, workingSetReference(refAndName), options),
+  }
+  const { workingSet } = await fitWorkingSet(places, snapshot, setName, options)
   const layer = await writeHotPages(snapshot, workingSet, staging, options)
+  const name = setName.includes(':') ? workingSetReference(setName).name : setName
   const notes = { ...layerNotes(layer), [annotations.snapshot]: entry.id, [annotations.name]: name }
   return repository.stageBlob(layer.path, mediaTypes.hotPages, notes, options)
 }

@@ -1,7 +1,7 @@
-import { notFound } from '../not-found.js'
 import { type ImagePlaces, translateWorkingSet } from '../working-set/translate.js'
 import { assertWorkingSetOf, type WorkingSet } from '../working-set/working-set.js'
 import { readWorkingSet } from '../working-set/working-set-file.js'
+import { noSuchWorkingSet } from './read-kept-working-set.js'
 import type { OpenSnapshot, SnapshotStore, WorkOptions } from './store-types.js'
 
 export interface FittedWorkingSet {
@@ -10,19 +10,24 @@ export interface FittedWorkingSet {
   readonly droppedPages: number
 }
 
+/** What `fitWorkingSet` needs of a store. */
+export type WorkingSetPlaces = Pick<SnapshotStore, 'list' | 'open' | 'readWorkingSet'>
+
 /**
- * A working set for the image of a snapshot: as it is if it was recorded on it (or is kept in it under a
- * name), translated if it was recorded on a snapshot that this one descends from and that is still in the
- * store. IMAGE_MISMATCH for any other, NOT_FOUND for a name that the snapshot does not have.
+ * A working set for the image of a snapshot. `setOrName` is a set, the name of one that this snapshot keeps,
+ * or `REF:NAME` of one that another snapshot keeps. If the set was recorded on this image, it is returned as
+ * it is. If it was recorded on a snapshot that this one descends from and that is still in the store, it is
+ * translated. IMAGE_MISMATCH for any other, NOT_FOUND if there is no set of that name.
  */
 export async function fitWorkingSet(
-  store: SnapshotStore,
+  store: WorkingSetPlaces,
   snapshot: OpenSnapshot,
   setOrName: WorkingSet | string,
   { signal }: WorkOptions = {},
 ): Promise<FittedWorkingSet> {
   const { entry, map } = snapshot
-  const workingSet = typeof setOrName === 'string' ? await readNamed(snapshot, setOrName, signal) : setOrName
+  const workingSet =
+    typeof setOrName === 'string' ? await readNamed(store, snapshot, setOrName, signal) : setOrName
   if (workingSet.image === entry.id || !(await descends(store, snapshot, workingSet.image))) {
     assertWorkingSetOf(workingSet, entry.id, map.pages)
     return { workingSet, droppedPages: 0 }
@@ -36,24 +41,26 @@ export async function fitWorkingSet(
 }
 
 async function readNamed(
+  store: WorkingSetPlaces,
   { entry, workingSetFiles }: OpenSnapshot,
   name: string,
   signal: AbortSignal | undefined,
 ): Promise<WorkingSet> {
+  if (name.includes(':')) return store.readWorkingSet(name, { signal })
   const file = workingSetFiles.find((it) => it.name === name)
   if (file !== undefined) return readWorkingSet(file.path, { signal })
-  const names = workingSetFiles.map((it) => it.name).join(', ')
-  throw notFound('working set', `snapshot ${entry.id} has no working set ${name}`, {
-    remedy:
-      names === '' ? 'the snapshot has no working set: record one (varve ws record)' : `it has ${names}`,
-  })
+  throw noSuchWorkingSet(
+    entry.id,
+    name,
+    workingSetFiles.map((it) => it.name),
+  )
 }
 
 /**
- * Whether `image` is among the snapshots that this one was taken on top of, as
- * far as the store still has them.
+ * Whether `image` is among the snapshots that this one was taken on top of, as far as the store still has
+ * them.
  */
-async function descends(store: SnapshotStore, snapshot: OpenSnapshot, image: string): Promise<boolean> {
+async function descends(store: WorkingSetPlaces, snapshot: OpenSnapshot, image: string): Promise<boolean> {
   const entries = new Map((await store.list()).map((entry) => [entry.id, entry]))
   const seen = new Set<string>()
   for (let id = snapshot.entry.parent; id !== null && !seen.has(id); id = entries.get(id)?.parent ?? null) {

@@ -5,6 +5,7 @@ import { notFound } from '../not-found.js'
 import { assertWorkingSetName, assertWorkingSetOf, type WorkingSet } from '../working-set/working-set.js'
 import { writeWorkingSet } from '../working-set/working-set-file.js'
 import type { StagedBlob } from './layer-chain.js'
+import { noSuchWorkingSet } from './read-kept-working-set.js'
 import type { Repository } from './repository.js'
 import type { SnapshotEntry, Staging, WorkOptions } from './store-types.js'
 
@@ -39,7 +40,11 @@ export async function removeWorkingSet(
 ): Promise<SnapshotEntry> {
   const { entry, workingSets } = await repository.describe(ref)
   if (!workingSets.some((it) => it.name === name))
-    throw notFound('working set', `snapshot ${entry.id} has no working set named ${name}`)
+    throw noSuchWorkingSet(
+      entry.id,
+      name,
+      workingSets.map((it) => it.name),
+    )
   await using staging = await repository.stage()
   return await changeWorkingSets(repository, entry.id, staging, [], options, (sets) =>
     sets.filter(({ annotations: notes }) => notes?.[annotations.name] !== name),

@@ -17,6 +17,7 @@ import { removeWorkingSet, saveWorkingSet } from './kept-working-sets.js'
 import { LocalBlobs } from './local-blobs.js'
 import { LocalRefs } from './local-refs.js'
 import { keepSnapshot, openSnapshot } from './open-snapshot.js'
+import { readKeptWorkingSet, workingSetReference } from './read-kept-working-set.js'
 import { relayerSnapshot } from './relayer-snapshot.js'
 import { Repository } from './repository.js'
 import { storePaths } from './store-paths.js'
@@ -126,6 +127,18 @@ export class LocalStore implements SnapshotStore {
     options: WorkOptions = {},
   ): Promise<SnapshotEntry> {
     return saveWorkingSet(this.repository, ref, name, workingSet, options)
+  }
+
+  readWorkingSet(refAndName: string, options?: WorkOptions): Promise<WorkingSet>
+  readWorkingSet(ref: string, name: string, options?: WorkOptions): Promise<WorkingSet>
+  async readWorkingSet(
+    ref: string,
+    nameOrOptions?: string | WorkOptions,
+    options: WorkOptions = {},
+  ): Promise<WorkingSet> {
+    if (typeof nameOrOptions === 'string')
+      return readKeptWorkingSet(this.repository, { ref, name: nameOrOptions }, options)
+    return readKeptWorkingSet(this.repository, workingSetReference(ref), nameOrOptions ?? {})
   }
 
   removeWorkingSet(ref: string, name: string, options: WorkOptions = {}): Promise<SnapshotEntry> {

@@ -299,11 +299,19 @@ export interface SnapshotStore {
     workingSet: WorkingSet,
     options?: WorkOptions,
   ): Promise<SnapshotEntry>
+  /**
+   * Reads a working set that a snapshot keeps, by `REF:NAME` or by reference and name. It is of that
+   * snapshot's image; `fitWorkingSet` makes it fit a child. NOT_FOUND, INVALID_ARGUMENT (not REF:NAME),
+   * CHECKSUM_MISMATCH.
+   */
+  readWorkingSet(refAndName: string, options?: WorkOptions): Promise<WorkingSet>
+  readWorkingSet(ref: string, name: string, options?: WorkOptions): Promise<WorkingSet>
   removeWorkingSet(ref: string, name: string, options?: WorkOptions): Promise<SnapshotEntry>
   /**
-   * One file with these snapshots. With `workingSet`, a name that each of them must have, the pages of
-   * that set come early in it, in the order of first touch, as a layer of their own: a restore could
-   * begin before the rest has come.
+   * One file with these snapshots. With `workingSet`, the pages of that set come early in it, in the order
+   * of first touch, as a layer of their own: a restore could begin before the rest has come. It is a name
+   * that each of the snapshots has, or `REF:NAME` of a set of an image that each of them is or descends
+   * from.
    */
   exportTo(
     refs: readonly string[],

@@ -1,19 +1,14 @@
-import {
-  type Descriptor,
-  type ImageId,
-  type Layer,
-  type OpenSnapshot,
-  readLayer,
-  type SnapshotStore,
-  type WorkOptions,
-} from 'varve'
+import type { Descriptor } from '../content/descriptors.js'
+import { readLayer } from '../layer/layer-file.js'
+import type { ImageId, Layer } from '../layer/layer-types.js'
+import type { OpenSnapshot, SnapshotStore, WorkOptions } from './store-types.js'
 
 /** Some layers of an opened snapshot, with their footers. */
 export async function layersOf(
   { files }: OpenSnapshot,
   from: number,
   end: number,
-  signal: AbortSignal,
+  { signal }: WorkOptions,
 ): Promise<Layer[]> {
   const layers: Layer[] = []
   for (const { path } of files.slice(from, end)) layers.push(await readLayer(path, { signal }))
