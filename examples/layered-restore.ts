@@ -15,7 +15,8 @@ export async function layeredRestore(kernel: string): Promise<string> {
       await captureSnapshot(paused, { store, tags: ['base'] })
       const running = await paused.resume()
       // … the guest works, and writes some pages …
-      await captureSnapshot(await running.pause(), { store, tags: ['child'], parent: 'base' })
+      // On top of the machine's last snapshot: only the pages written since.
+      await captureSnapshot(await running.pause(), { store, tags: ['child'] })
     } // the VM ends here
 
     const { machine, report } = await restoreMachine(store, 'child', { engine: 'paged' })

@@ -61,9 +61,13 @@ test('a Diff over a snapshot that the log does not count from is refused', async
   const { store } = world
   await using machine = await bootMachine({ kernel: world.kernel, memoryMib: 16, vcpus: 1 }, world.launch)
   let paused = await machine.pause()
-  await captureSnapshot(paused, { store, tags: ['a'] })
+  const a = await captureSnapshot(paused, { store, tags: ['a'] })
+  expect(a).toMatchObject({ entry: { parent: null }, lost: null })
   paused = await (await paused.resume()).pause()
-  await captureSnapshot(paused, { store, tags: ['b'], parent: 'a' })
+  // On the last one, unless told otherwise.
+  const b = await captureSnapshot(paused, { store, tags: ['b'] })
+  expect(b).toMatchObject({ type: 'Diff', entry: { parent: a.entry.id }, lost: null })
+  expect(await code(captureSnapshot(paused, { store, parent: 'b', base: true }))).toBe('INVALID_ARGUMENT')
   paused = await (await paused.resume()).pause()
   // The log counts from b: a Diff over a would lack what b holds.
   expect(await code(captureSnapshot(paused, { store, parent: 'a' }))).toBe('IMAGE_MISMATCH')
@@ -75,7 +79,29 @@ test('a Diff over a snapshot that the log does not count from is refused', async
   })
   expect(await code(captureSnapshot(paused, { store, parent: 'b' }))).toBe('IMAGE_MISMATCH')
   expect(await code(captureSnapshot(paused, { store, base: 'Diff' }))).toBe('IMAGE_MISMATCH')
-  await captureSnapshot(paused, { store })
+  const anew = await captureSnapshot(paused, { store })
+  expect(anew).toMatchObject({
+    type: 'Full',
+    entry: { parent: null },
+    lost: { reason: 'unknown', snapshot: null, message: expect.stringContaining(machine.id) },
+  })
+  // Asked for, so that nothing was lost.
+  const base = await captureSnapshot(paused, { store, base: true })
+  expect(base).toMatchObject({ type: 'Full', entry: { parent: null }, lost: null })
+})
+
+test('a machine without a log of written pages says that its next snapshot is a base, and why', async () => {
+  const { captureSnapshot } = await import('varve')
+  const { store } = world
+  const spec = { kernel: world.kernel, memoryMib: 16, vcpus: 1, trackDirtyPages: false }
+  await using machine = await bootMachine(spec, world.launch)
+  const paused = await machine.pause()
+  const first = await captureSnapshot(paused, { store })
+  expect(first).toMatchObject({ type: 'Full', lost: null })
+  expect((await captureSnapshot(paused, { store })).lost).toMatchObject({
+    reason: 'untracked',
+    snapshot: first.entry.id,
+  })
 })
 
 test('pages that a load wrote are not lost behind an unsealed snapshot', async () => {

@@ -8,6 +8,7 @@ export {
   type TakeOptions,
   takeSnapshot,
 } from './capture/capture-snapshot.js'
+export type { LostLineage, ParentOptions } from './capture/choose-parent.js'
 export type {
   BlobContent,
   BlobSource,

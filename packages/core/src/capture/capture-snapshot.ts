@@ -26,21 +26,12 @@ import { assertWorkingSetName } from '../working-set/working-set.js'
 import { writeWorkingSet } from '../working-set/working-set-file.js'
 import { workingSetOf } from '../working-set/working-set-of.js'
 import { assertCapturable, assertTags } from './assert-capturable.js'
+import { type ChosenParent, chooseParent, type LostLineage, type ParentOptions } from './choose-parent.js'
 import { blobOf, bytesOfCopies, reserve, sealBytes } from './reserve-room.js'
 import { touchedSinceLoad } from './touched-since-load.js'
 
-export interface TakeOptions {
+export interface TakeOptions extends ParentOptions {
   readonly store: SnapshotStore
-  /**
-   * Reference of the snapshot that this one builds on, which makes it a Diff. It must be the one that the machine's log of
-   * written pages counts from: restored from it, or taken last. Any other is IMAGE_MISMATCH.
-   */
-  readonly parent?: string | undefined
-  /**
-   * Without a parent. `Full` writes every page; `Diff` is as complete, sparse and several times faster, but only for a VM
-   * that was booted here with dirty tracking and has no snapshot yet. `auto` (default) takes the Diff if it can.
-   */
-  readonly base?: 'auto' | 'Full' | 'Diff' | undefined
   /**
    * Keeps what the machine has touched since it was restored as a working set of this name. For machines on a memory file;
    * RECORDER_UNRELIABLE for others, before anything is written.
@@ -64,6 +55,8 @@ export interface SealSnapshotOptions {
 /** What Firecracker has written and Varve has not indexed yet. The guest may run on. */
 export interface TakenSnapshot extends AsyncDisposable {
   readonly type: 'Full' | 'Diff'
+  /** Why this is a new base although the machine has a history; null if it is not, or a base was asked for. */
+  readonly lost: LostLineage | null
   /** How long Firecracker wrote, and the guest stood still for it, milliseconds. */
   readonly createMs: number
   /** How long the copies of writable disks took after that, milliseconds. */
@@ -85,13 +78,16 @@ export interface CapturedSnapshot {
   /** The layer as it was sealed; its file has moved into the store since. */
   readonly layer: Layer
   readonly type: 'Full' | 'Diff'
+  /** As in `TakenSnapshot`. */
+  readonly lost: LostLineage | null
   readonly createMs: number
   readonly disksMs: number
 }
 
 /**
  * Has Firecracker write a snapshot into the store's staging, and copies the disks that the guest may write
- * to. Resume the machine as soon as this returns, then `seal`. On failure nothing is left. `assertCapturable`
+ * to. By default it builds on the machine's last snapshot. Resume the machine as soon as this returns, then
+ * `seal`. On failure nothing is left. `assertCapturable`
  * refuses known problems before Firecracker writes. If it or Firecracker itself refuses (no room, for
  * example), the next Diff holds the pages of this one. A later failure loses the lineage, and the next
  * snapshot is a base.
@@ -99,9 +95,10 @@ export interface CapturedSnapshot {
 export async function takeSnapshot(machine: PausedMachine, options: TakeOptions): Promise<TakenSnapshot> {
   const ifTaken = machine.snapshotsTaken
   // Leased to this process as well as to the VM, which may end before the snapshot is sealed.
-  const parent = options.parent === undefined ? undefined : await options.store.keep(options.parent)
+  const chosen = await chooseParent(machine, options.store, options)
+  const parent = chosen.parent === undefined ? undefined : await options.store.keep(chosen.parent)
   try {
-    return await takeOn(parent, machine, ifTaken, options)
+    return await takeOn({ ...chosen, parent }, machine, ifTaken, options)
   } catch (error) {
     await parent?.[Symbol.asyncDispose]()
     throw error
@@ -109,7 +106,7 @@ export async function takeSnapshot(machine: PausedMachine, options: TakeOptions)
 }
 
 async function takeOn(
-  parent: KeptSnapshot | undefined,
+  { parent, base, lost }: Omit<ChosenParent, 'parent'> & { readonly parent: KeptSnapshot | undefined },
   machine: PausedMachine,
   ifTaken: number,
   options: TakeOptions,
@@ -128,7 +125,7 @@ async function takeOn(
     const [forWritable, forReadOnly] = await bytesOfCopies(staging.directory, machine.files, attached, parent)
     const forDisks = await reserve(join(staging.directory, 'reserve-disks'), forWritable)
     const forSeal = await reserve(join(staging.directory, 'reserve'), sealBytes + forReadOnly)
-    const type = snapshotType(machine, parent, options.base ?? 'auto', staging.directory)
+    const type = snapshotType(machine, parent, base, staging.directory)
     if (type === 'Diff') assertFinePages(staging.directory)
     const touched =
       options.workingSet === undefined ? undefined : await whatItTouched(machine, vmConfig, options)
@@ -155,6 +152,7 @@ async function takeOn(
     const createdAt = new Date().toISOString()
     return {
       type,
+      lost,
       createMs,
       disksMs,
       seal: async ({ tags = asked.tags, signal: sealSignal, onProgress } = {}) => {
@@ -201,7 +199,7 @@ async function takeOn(
         const made = await store.commit(draft, { tags, leaseTo, signal: sealSignal, onProgress })
         const { entry, leases } = made
         machine.countFromSnapshot(id, taken, leases[0])
-        return { entry, layer, type, createMs, disksMs }
+        return { entry, layer, type, lost, createMs, disksMs }
       },
       [Symbol.asyncDispose]: async () => {
         await using _parent = parent

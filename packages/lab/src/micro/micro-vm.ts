@@ -3,6 +3,7 @@ import {
   captureSnapshot,
   type EngineName,
   type FirecrackerBinary,
+  type ParentOptions,
   type PausedMachine,
   type RestoreReport,
   type RunningMachine,
@@ -75,12 +76,8 @@ export class MicroVm implements AsyncDisposable {
     return this.#machine as RunningMachine
   }
 
-  /** Pauses and captures into the place's store under a tag. `parent`: reference of the snapshot below. */
-  async capture(
-    place: MicroVmPlace,
-    tag: string,
-    options: { readonly parent?: string; readonly base?: 'Full' | 'Diff' } = {},
-  ): Promise<CapturedSnapshot> {
+  /** Pauses and captures into the place's store under a tag. */
+  async capture(place: MicroVmPlace, tag: string, options: ParentOptions = {}): Promise<CapturedSnapshot> {
     return captureSnapshot(await this.pause(), { store: place.store, tags: [tag], ...options })
   }
 

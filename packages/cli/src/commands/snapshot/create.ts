@@ -4,7 +4,6 @@ import {
   type CapturedSnapshot,
   connectMachine,
   countPages,
-  isVarveError,
   type PausedMachine,
   type RunningMachine,
   type SnapshotStore,
@@ -45,6 +44,7 @@ export const command: Command = {
   --keep-paused  leave a running machine paused afterwards
 
 With a parent, the snapshot stores only the pages written since (a Diff). Without one it is a base.
+If a machine that has a history needs a new base, create says why; --json has it as "lost".
 The guest stands still only while Firecracker writes and disks are copied; indexing, checksums and
 digests come after it runs again. create makes the store if it does not exist.
 
@@ -65,7 +65,7 @@ Examples:
     const store = await openStore(context, { create: true })
     const machine = await connectMachine(name, { signal })
     if (machine.state === 'launched') throw new VarveError('MACHINE_STATE', `${name} has not booted`)
-    const take: TakeOptions = { store, signal, workingSet, ...(await buildsOn(context, store, machine)) }
+    const take: TakeOptions = { store, signal, workingSet, ...(await buildsOn(context, store)) }
     const entries = await store.list()
     const tags =
       tagsAsked.length > 0 || context.values['no-tag'] === true ? tagsAsked : [timeTag(name, entries)]
@@ -79,6 +79,7 @@ Examples:
         },
       ),
     )
+    if (captured.lost !== null) context.say(captured.lost.message)
     for (const { tag, from, last } of movedTags(entries, tags))
       context.say(
         `${tag} named ${shortId(from)} before${last ? ', which has no tag now: gc removes it unless a machine needs it' : ''}`,
@@ -112,30 +113,21 @@ async function capture(
 
 type Taken = Awaited<ReturnType<typeof takeSnapshot>>
 
+/** An id, so that `last` is a tag like any other here. */
 async function buildsOn(
-  { values, say }: CommandContext,
+  { values }: CommandContext,
   store: SnapshotStore,
-  machine: RunningMachine | PausedMachine,
 ): Promise<Pick<TakeOptions, 'parent' | 'base'>> {
   const parent = stringOption(values, 'parent')
   if (values.full === true && parent !== undefined)
     throw new VarveError('USAGE', 'give --parent or --full, not both')
   if (values.full === true) return { base: 'Full' }
-  if (parent !== undefined) return { parent }
-  const last = machine.snapshotId
-  if (last === null || !machine.dirtyTracking) return { base: 'auto' }
-  try {
-    return { parent: (await store.resolve(last)).id }
-  } catch (error) {
-    if (!isVarveError(error, 'NOT_FOUND')) throw error
-    say(`the last snapshot of ${machine.id}, ${shortId(last)}, is not in this store: taking a base`)
-    return { base: 'auto' }
-  }
+  return parent === undefined ? {} : { parent: (await store.resolve(parent)).id }
 }
 
 function printResult(
   context: CommandContext,
-  { entry, layer, type, createMs, disksMs }: CapturedSnapshot,
+  { entry, layer, type, lost, createMs, disksMs }: CapturedSnapshot,
 ): void {
   const { id, tags, parent } = entry
   const { data, zero } = countPages(layer.index)
@@ -143,7 +135,7 @@ function printResult(
   if (context.json) {
     const kind = type === 'Full' ? 'full' : 'diff'
     const counts = { memoryPages, dataPages: data, zeroPages: zero }
-    context.printJson({ id, tags, parent, kind, ...counts, createMs, disksMs })
+    context.printJson({ id, tags, parent, kind, ...counts, lost, createMs, disksMs })
     return
   }
   const built = parent === null ? 'a base' : `on ${shortId(parent)}`
