@@ -11,11 +11,10 @@ const world = microWorldOfFile()
 const written = { start: 1000, count: 8000, stride: 3, order: 5 }
 
 test('after a Diff that was aborted on its way, no further Diff is taken over the old parent', async () => {
-  const { machine, console: guest } = await world.boot({
+  await using booted = await world.boot({
     memoryMib: 128,
   })
-  await using _stop = machine
-  await using _console = guest
+  const { machine, console: guest } = booted
   let paused = await machine.pause()
   const { store } = world
   await captureSnapshot(paused, { store, tags: ['base'] })

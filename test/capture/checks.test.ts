@@ -155,11 +155,10 @@ describe('no room', () => {
 
   test('for the memory is WRITE_FAILED, with the path and the remedy', async () => {
     await withSmallStore(async (store) => {
-      const { machine, console } = await world.boot({
+      await using booted = await world.boot({
         memoryMib: 64,
       })
-      await using _machine = machine
-      await using _console = console
+      const { machine } = booted
       const paused = await machine.pause()
       await expect(captureSnapshot(paused, { store, base: 'Full' })).rejects.toMatchObject({
         code: 'WRITE_FAILED',

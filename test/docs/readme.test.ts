@@ -27,9 +27,8 @@ test('the example of the README runs', async () => {
 
 test('the example of the guide to working sets runs', async () => {
   const directory = world.path('store')
-  const { machine, console } = await world.boot({ memoryMib: 32 })
-  await using _console = console
-  await using _machine = machine
+  await using booted = await world.boot({ memoryMib: 32 })
+  const { machine, console } = booted
   await console.write({ start: 1000, count: 3000 }, 1)
   await captureSnapshot(await machine.pause(), { store: world.store, tags: ['one'] })
   const said = await recordWork(directory, 'one', 'hello', async (restored) => {

@@ -12,7 +12,7 @@ import {
   sumOfPages,
   touchedPages,
 } from '@varve/lab'
-import { launchMachine } from 'varve'
+import { launchMachine, listMachines } from 'varve'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { failure } from '../support/failure.js'
 import { microWorldOfFile } from '../support/micro-world.js'
@@ -42,8 +42,8 @@ describe('commands', () => {
     guest = await boot(64)
   })
   afterAll(async () => {
-    await guest?.console[Symbol.asyncDispose]()
-    await guest?.machine.stop()
+    await guest?.[Symbol.asyncDispose]()
+    expect(listMachines(world.runtimeDirectory)).toEqual([])
   })
 
   test('the guest counts its pages', async () => {
@@ -172,9 +172,8 @@ describe('commands', () => {
 
 describe('which pages a guest touches', () => {
   test('a Full holds the patterns, byte for byte, and else only boot pages', async () => {
-    const { machine, console } = await boot(32)
-    await using _machine = machine
-    await using _console = console
+    await using booted = await boot(32)
+    const { machine, console } = booted
     await console.fill({ start: 1000, count: 64 }, 1)
     await console.write({ start: 1010, count: 10, stride: 3, order: 7 }, 2)
     await console.write({ start: 5000, count: 200, stride: 15 }, 3, { words: 4 })
@@ -206,9 +205,8 @@ describe('which pages a guest touches', () => {
   })
 
   test('a Diff after a load holds the pages written, not those read', async () => {
-    const { machine, console } = await boot(64)
-    await using _machine = machine
-    await using _console = console
+    await using booted = await boot(64)
+    const { machine, console } = booted
     await console.fill({ start: 4000, count: 100 }, 1)
     const base = { statePath: world.path('base.state'), memoryPath: world.path('base.mem') }
     await (await machine.pause()).snapshot({ type: 'Full', ...base })
@@ -238,9 +236,8 @@ describe('which pages a guest touches', () => {
   })
 
   test('pages on both sides of the gap below 4 GiB', async () => {
-    const { machine, console, pages } = await boot(4096)
-    await using _machine = machine
-    await using _console = console
+    await using booted = await boot(4096)
+    const { machine, console, pages } = booted
     expect(pages).toBe(2 ** 20)
     const { split, gap } = await console.memory()
     expect(split + gap).toBe(2 ** 20)
@@ -274,9 +271,8 @@ describe('which pages a guest touches', () => {
 
 describe('snapshots', () => {
   test('the guest goes on after a snapshot, and in clones, also with input that came early', async () => {
-    const { machine, console } = await boot(32)
-    await using _machine = machine
-    await using _console = console
+    await using booted = await boot(32)
+    const { machine, console } = booted
     const run = { start: 1000, count: 100 }
     await console.fill(run, 1)
     const paused = await machine.pause()
@@ -304,9 +300,8 @@ describe('snapshots', () => {
   })
 
   test('a guest paused at any time, in the middle of a line or a command, goes on and can be cloned', async () => {
-    const { machine, console } = await boot(32)
-    await using _machine = machine
-    await using _console = console
+    await using booted = await boot(32)
+    const { machine, console } = booted
     const list = range(600, 300)
     await console.write({ start: 600, count: 300 }, 1)
     const value = list.reduce((sum, page) => sum ^ pageWord(page, 1), 0n)
@@ -330,18 +325,16 @@ describe('snapshots', () => {
   })
 
   test('a call in flight ends with its machine', async () => {
-    const { machine, console } = await boot(32)
-    await using _machine = machine
-    await using _console = console
+    await using booted = await boot(32)
+    const { machine, console } = booted
     const call = failure(console.sum({ start: 512, count: 4000 }))
     await machine.stop()
     expect((await call).code).toBe('MACHINE_EXITED')
   })
 
   test('exit ends the VMM', async () => {
-    const { machine, console } = await boot(32)
-    await using _machine = machine
-    await using _console = console
+    await using booted = await boot(32)
+    const { machine, console } = booted
     await console.exit()
     expect((await machine.exited).code).toBe(0)
     expect((await failure(console.ping())).code).toBe('MACHINE_EXITED')

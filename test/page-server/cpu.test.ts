@@ -9,9 +9,8 @@ const pattern = { start: 1000, count: 2000, order: 3 }
 
 const world = microWorldOfFile()
 beforeAll(async () => {
-  const { machine, console } = await world.boot({ memoryMib: 32 })
-  await using _console = console
-  await using _machine = machine
+  await using booted = await world.boot({ memoryMib: 32 })
+  const { machine, console } = booted
   await console.write(pattern, 1)
   await captureSnapshot(await machine.pause(), { store: world.store, tags: ['base'] })
 })

@@ -23,9 +23,8 @@ const memoryMib = 32
 
 const world = microWorldOfFile({ onDisk: true })
 beforeAll(async () => {
-  const { machine, console } = await world.boot({ memoryMib })
-  await using _console = console
-  await using _machine = machine
+  await using booted = await world.boot({ memoryMib })
+  const { machine, console } = booted
   await console.write({ start: 1000, count: 4000 }, 1)
   const paused = await machine.pause()
   await captureSnapshot(paused, { store: world.store, tags: ['base'] })

@@ -20,9 +20,8 @@ let flat: string
 let layers: readonly string[]
 
 beforeAll(async () => {
-  const { machine, console } = await world.boot({ memoryMib: 64 })
-  await using _console = console
-  await using _machine = machine
+  await using booted = await world.boot({ memoryMib: 64 })
+  const { machine, console } = booted
   await console.write({ start: 1000, count: 8000 }, 1)
   await captureSnapshot(await machine.pause(), { store: world.store, tags: ['base'] })
   // Another layer: a base alone can be its own flat file.

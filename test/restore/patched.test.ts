@@ -26,9 +26,8 @@ if (old === undefined)
 test('an experiment must be asked for, and is refused where regions have no offsets', async () => {
   const { binary, runtimeDirectory, store } = world
   {
-    const { machine, console } = await world.boot({ memoryMib: 16 })
-    await using _machine = machine
-    await using _console = console
+    await using booted = await world.boot({ memoryMib: 16 })
+    const { machine } = booted
     await captureSnapshot(await machine.pause(), { store, tags: ['small'] })
   }
   const options = { engine: 'patched', binary, runtimeDirectory } as const
@@ -49,9 +48,8 @@ test.runIf(old !== undefined)('Firecracker 1.10 runs on one file of three layers
   const base = { start: 1024, count: 8000, order: 3 }
   const upper = { start: 3000, count: 500, order: 5 }
   {
-    const { machine, console } = await world.boot({ memoryMib, binary })
-    await using _machine = machine
-    await using _console = console
+    await using booted = await world.boot({ memoryMib, binary })
+    const { machine, console } = booted
     await console.fill(base, 1)
     await captureSnapshot(await machine.pause(), { store, tags: ['base'] })
   }

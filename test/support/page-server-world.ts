@@ -24,7 +24,7 @@ import {
   type ServingProcesses,
 } from 'varve'
 import { orderService, type PageServerConfig, pageServerConfigToJson, pageServerFiles } from 'varve/testing'
-import { afterAll } from 'vitest'
+import { afterAll, beforeAll } from 'vitest'
 
 const fakeVmm = fileURLToPath(new URL('./fake-vmm.mjs', import.meta.url))
 
@@ -119,7 +119,11 @@ export interface PageServerWorld extends AsyncDisposable {
 /** For a world that is to have a page server of its own. */
 export const ownRuntime = 'own'
 
-const sharedRuntime = mkdtempSync(join(tmpdir(), 'varve-pages-runtime-'))
+let sharedRuntime: string
+// Not while the tests are only listed.
+beforeAll(() => {
+  sharedRuntime = mkdtempSync(join(tmpdir(), 'varve-pages-runtime-'))
+})
 /** The server sees that its directory is gone, and ends. */
 afterAll(() => rmSync(sharedRuntime, { recursive: true, force: true }))
 

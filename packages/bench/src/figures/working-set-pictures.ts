@@ -68,9 +68,8 @@ export async function workingSetPictures([
 }
 
 async function makeSnapshot(store: LocalStore, launch: Launch): Promise<void> {
-  const { machine, console: guest } = await bootMicroGuest({ memoryMib, ...launch })
-  await using _machine = machine
-  await using _guest = guest
+  await using booted = await bootMicroGuest({ memoryMib, ...launch })
+  const { machine, console: guest } = booted
   await guest.write({ start: 1024, count: 44_000 }, 1)
   await captureSnapshot(await machine.pause(), { store, tags: ['base'] })
 }

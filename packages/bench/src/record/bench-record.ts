@@ -60,9 +60,8 @@ export async function benchRecord(argv: readonly string[]): Promise<void> {
 }
 
 async function makeSnapshot(store: LocalStore, launch: Launch): Promise<void> {
-  const { machine, console: guest } = await bootMicroGuest({ memoryMib, ...launch })
-  await using _machine = machine
-  await using _guest = guest
+  await using booted = await bootMicroGuest({ memoryMib, ...launch })
+  const { machine, console: guest } = booted
   await guest.write(filled, 1)
   await captureSnapshot(await machine.pause(), { store, tags: ['base'], base: 'Full' })
 }

@@ -55,9 +55,8 @@ export async function makeChain(
   say(`${memoryMib} MiB, ${layers} layers: making the snapshots`)
   const store = await openLocalStore(join(directory, `store-${memoryMib}-${layers}`), { create: true })
   const area = { start: 1024, count: memoryMib * 256 - 2048 }
-  const { machine, console: guest } = await bootMicroGuest({ memoryMib, ...launch })
-  await using _machine = machine
-  await using _guest = guest
+  await using booted = await bootMicroGuest({ memoryMib, ...launch })
+  const { machine, console: guest } = booted
   const quarter = Math.floor(area.count / 4)
   for (let part = 0; part < 4; part++)
     // A word a page makes it data; filling them, word by word and emulated, takes a minute.

@@ -132,9 +132,8 @@ interface Loading {
 }
 
 async function makeSnapshot(store: LocalStore, launch: Launch): Promise<void> {
-  const { machine, console: guest } = await bootMicroGuest({ memoryMib, ...launch })
-  await using _machine = machine
-  await using _guest = guest
+  await using booted = await bootMicroGuest({ memoryMib, ...launch })
+  const { machine, console: guest } = booted
   await guest.write({ ...pattern, count: pattern.count * pattern.stride, stride: 1 }, seed)
   const { entry } = await captureSnapshot(await machine.pause(), { store, tags: ['base'] })
   await store.saveWorkingSet('base', 'set', {

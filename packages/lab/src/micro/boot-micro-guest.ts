@@ -12,14 +12,15 @@ export interface BootMicroGuestOptions extends LaunchMachineOptions {
   readonly hugePages?: boolean
 }
 
-export interface MicroGuest {
+/** Disposed of, its console is closed and its machine stopped. */
+export interface MicroGuest extends AsyncDisposable {
   readonly machine: RunningMachine
   readonly console: MicroConsole
   /** Pages of its memory, as the guest counted them. */
   readonly pages: number
 }
 
-/** Boots a micro guest and waits for its banner. The caller stops the machine and disposes of the console. */
+/** Boots a micro guest and waits for its banner. */
 export async function bootMicroGuest(options: BootMicroGuestOptions): Promise<MicroGuest> {
   const { memoryMib, trackDirtyPages = true, hugePages = false, ...launch } = options
   const directory = mkdtempSync(join(tmpdir(), 'varve-micro-'))
@@ -31,8 +32,17 @@ export async function bootMicroGuest(options: BootMicroGuestOptions): Promise<Mi
     try {
       console = MicroConsole.attach(machine.paths)
       const { signal } = launch
-      const pages = await console.ready(signal === undefined ? {} : { signal })
-      return { machine, console, pages }
+      const attached = console
+      const pages = await attached.ready(signal === undefined ? {} : { signal })
+      return {
+        machine,
+        console: attached,
+        pages,
+        [Symbol.asyncDispose]: async () => {
+          await attached[Symbol.asyncDispose]()
+          await machine.stop()
+        },
+      }
     } catch (error) {
       await console?.[Symbol.asyncDispose]()
       await machine.stop()

@@ -1,4 +1,5 @@
-import type { Assembler, Register } from './assembler.js'
+import type { Assembler } from './assembler.js'
+import type { Register } from './instruction-set.js'
 import { firstUsablePage } from './memory-map.js'
 import { mixFactor, orderFactor, wordsPerPage } from './patterns.js'
 
