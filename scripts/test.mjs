@@ -1,7 +1,7 @@
-// `npm test`: sets everything up, then runs every test in two lanes of about the same length, most of those
-// in the nested lab alongside the others: an emulator keeps one processor busy and waits for nothing else. The
-// other Node versions get a part of the tests (test-nodes.mjs). Arguments go to vitest, which then runs
-// alone.
+// `npm test`: sets everything up, then runs every test in two lanes of about the same length, most of
+// those in the nested lab alongside the others: an emulator keeps one processor busy and waits for
+// nothing else. The other Node versions get a part of the tests (test-nodes.mjs). Arguments go to
+// vitest, which then runs alone.
 import { spawn } from 'node:child_process'
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'

@@ -22,7 +22,8 @@ test('after a Diff that was aborted on its way, no further Diff is taken over th
   await guest.write(written, 1)
   paused = await running.pause()
 
-  // Once the memory file is open, Firecracker writes the Diff to its end and clears the log, even if no caller listens.
+  // Once the memory file is open, Firecracker writes the Diff to its end and clears the
+  // log, even if no caller listens.
   const aborter = new AbortController()
   const aborted = captureSnapshot(paused, { store, parent: 'base', signal: aborter.signal }).then(
     () => 'taken',

@@ -27,7 +27,9 @@ const allImages = process.env.VARVE_KILL_IMAGES === 'all'
 const kills = 5
 /** From before the VMM is there until after the guest runs, as the whole restore took. */
 const overshoot = 1.2
-/** A VMM that was just being started ends with its parent; one with a record when a process lists machines. */
+/**
+ * A VMM that was just being started ends with its parent; one with a record when a process lists machines.
+ */
 const endsWithinMs = 5000
 
 /** Says "begin" before a restore and "end" after it, and then waits to be killed. */

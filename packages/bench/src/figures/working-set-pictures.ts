@@ -1,5 +1,6 @@
-// Makes the pictures of docs/guides/working-sets.md: a micro guest is restored, reads and writes in four phases, is
-// recorded, and the set is drawn by class and by time. `node scripts/bench.mjs working-set-pictures [DIRECTORY]`.
+// Makes the pictures of docs/guides/working-sets.md: a micro guest is restored, reads and writes in four
+// phases, is recorded, and the set is drawn by class and by time. `node scripts/bench.mjs
+// working-set-pictures [DIRECTORY]`.
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { bootMicroGuest, MicroConsole } from '@varve/lab'

@@ -1,8 +1,10 @@
-// `npm run bench:launch`: how long JavaScript stands still while a process is started, by `child_process.spawn`, which
-// forks, and by Varve's posix_spawn; and the whole launch of a Firecracker, until its API answers. With a small heap and
-// with a large one. Both start `firecracker --version`. Interleaved.
+// `npm run bench:launch`: how long JavaScript stands still while a process is started, by
+// `child_process.spawn`, which forks, and by Varve's posix_spawn; and the whole launch of a
+// Firecracker, until its API answers. With a small heap and with a large one. Both start
+// `firecracker --version`. Interleaved.
 //   --rounds N   default 30     --heap LIST  MiB, default 20,500
-//   --write      table and raw rows into docs/results     --out DIR  into DIR     --rows FILE  raw rows into FILE
+//   --write      table and raw rows into docs/results
+//   --out DIR   into DIR        --rows FILE  raw rows into FILE
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { closeSync, openSync } from 'node:fs'

@@ -1,9 +1,10 @@
-// `npm run bench:record`: what recording costs. A VM that is recorded against one that is not, the same work in the same
-// run, every contender once a round; and one mincore pass over 1 GiB against the same loop in C, where there is a
-// compiler.
+// `npm run bench:record`: what recording costs. A VM that is recorded against one that is not, the same work
+// in the same run, every contender once a round; and one mincore pass over 1 GiB against the same loop in C,
+// where there is a compiler.
 //   --quick       3 rounds in place of 9
 //   --rounds N
-//   --write       tables and raw rows into docs/results        --out DIR   into DIR        --rows FILE   raw rows only
+//   --write       tables and raw rows into docs/results
+//   --out DIR   into DIR        --rows FILE   raw rows only
 import { parseArgs } from 'node:util'
 import { bootMicroGuest, bringIntoCache, dropFromCache, MicroConsole } from '@varve/lab'
 import {

@@ -6,16 +6,17 @@ import type { SnapshotStore } from '../store/store-types.js'
 /** What a snapshot builds on, as the caller asks for it. */
 export interface ParentOptions {
   /**
-   * The snapshot that this one builds on, which makes it a Diff. `last` (default): the one that the machine's log of
-   * written pages counts from, which it was restored from or which was taken last; if that is not possible, a new
-   * base is taken, and `lost` of the result says why. Otherwise a reference of that snapshot; any other snapshot
-   * is IMAGE_MISMATCH. A tag named `last` is not accepted here: use its snapshot's id.
+   * The snapshot that this one builds on, which makes it a Diff. `last` (default): the one that the machine's
+   * log of written pages counts from, which it was restored from or which was taken last; if that is not
+   * possible, a new base is taken, and `lost` of the result says why. Otherwise a reference of that snapshot;
+   * any other snapshot is IMAGE_MISMATCH. A tag named `last` is not accepted here: use its snapshot's id.
    */
   readonly parent?: string | undefined
   /**
-   * A new base, which builds on no snapshot. `Full` writes every page. `Diff` is as complete, sparse and several
-   * times faster, but only for a machine that was booted here with dirty tracking and has no snapshot yet;
-   * IMAGE_MISMATCH for any other. `true` takes the Diff if it can. Not together with `parent` (INVALID_ARGUMENT).
+   * A new base, which builds on no snapshot. `Full` writes every page. `Diff` is as complete, sparse
+   * and several times faster, but only for a machine that was booted here with dirty tracking and
+   * has no snapshot yet; IMAGE_MISMATCH for any other. `true` takes the Diff if it can. Not together
+   * with `parent` (INVALID_ARGUMENT).
    */
   readonly base?: boolean | 'Full' | 'Diff' | undefined
 }
@@ -24,8 +25,8 @@ export interface ParentOptions {
 export interface LostLineage {
   /**
    * `unknown`: Firecracker wrote a snapshot that was never sealed in a store (a capture that failed or was
-   * abandoned, `takeDiff`, the `diff` recorder), or the machine was loaded from files. `untracked`: the machine has no
-   * log of written pages. `not-in-store`: the last snapshot is not in this store.
+   * abandoned, `takeDiff`, the `diff` recorder), or the machine was loaded from files. `untracked`: the
+   * machine has no log of written pages. `not-in-store`: the last snapshot is not in this store.
    */
   readonly reason: 'unknown' | 'untracked' | 'not-in-store'
   /** The last snapshot, if it is known. */

@@ -36,8 +36,8 @@ export function extentMapToBytes(map: ExtentMap, layers: number): Buffer {
 }
 
 /**
- * Reads bytes that may come from anywhere. `storedPages` holds the number of stored pages of each memory layer:
- * no run may reach behind its layer. Errors name the byte.
+ * Reads bytes that may come from anywhere. `storedPages` holds the number of stored pages of each memory
+ * layer: no run may reach behind its layer. Errors name the byte.
  */
 export function extentMapFromBytes(bytes: Buffer, storedPages: readonly number[], path: string): ExtentMap {
   const fail = (

@@ -63,8 +63,8 @@ export interface Exit {
 
 /**
  * Starts a program in a session of its own, with this process's environment, no signal blocked or ignored.
- * Unlike `child_process.spawn`, it does not fork, which copies the page tables of this process while JavaScript
- * stands still: docs/results/launch.md. Errors: LAUNCH_FAILED, INVALID_ARGUMENT.
+ * Unlike `child_process.spawn`, it does not fork, which copies the page tables of this process while
+ * JavaScript stands still: docs/results/launch.md. Errors: LAUNCH_FAILED, INVALID_ARGUMENT.
  */
 export function spawnProcess({ file, args, directory, stdio, umask }: SpawnOptions): Child {
   for (const text of [file, directory, ...args])

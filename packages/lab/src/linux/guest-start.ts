@@ -2,7 +2,9 @@ import { VarveError } from 'varve'
 import { agentFiles } from './agent-program.js'
 import { mountRootScript } from './initramfs.js'
 
-/** In the running guest: a folder in memory, as the root file system is read-only and may be the user's own. */
+/**
+ * In the running guest: a folder in memory, as the root file system is read-only and may be the user's own.
+ */
 const home = '/run/varve'
 
 const ownAgent = ['python3', '-S', '-B', `${home}/agent.py`] as const
