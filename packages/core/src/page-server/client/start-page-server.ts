@@ -4,7 +4,7 @@ import { VarveError } from '../../errors.js'
 import { assertSocketPath } from '../../firecracker/vmm-files.js'
 import type { ProcessIdentity } from '../../sys/proc.js'
 import type { WorkingSet } from '../../working-set/working-set.js'
-import { writeWorkingSet } from '../../working-set/working-set-file.js'
+import { workingSetToBytes } from '../../working-set/working-set-bytes.js'
 import { askPageServer, isGone } from '../protocol/ask-page-server.js'
 import { type PageServerConfig, pageServerConfigToJson } from '../protocol/config.js'
 import type { ServingProcesses } from '../protocol/control.js'
@@ -46,7 +46,9 @@ export async function startPageServer(options: StartPageServerOptions): Promise<
   const directory = resolve(options.directory)
   const files = pageServerFiles(directory)
   makeOwnDirectory(files.own)
-  if (workingSet !== undefined) await writeWorkingSet(files.workingSet, workingSet, { signal })
+  // Nothing reads either file before the order, and both go with the machine: to sync them would only take time.
+  if (workingSet !== undefined)
+    writeFileSync(files.workingSet, workingSetToBytes(workingSet), { mode: 0o600 })
   const config: PageServerConfig = {
     ...rest,
     directory,
