@@ -12,6 +12,7 @@ const programs: Readonly<Record<string, () => Promise<Program>>> = {
   record: async () => (await import('./record/bench-record.js')).benchRecord,
   restore: async () => (await import('./restore/bench-restore.js')).benchRestore,
   sets: async () => (await import('./sets/bench-sets.js')).benchSets,
+  start: async () => (await import('./start/bench-start.js')).benchStart,
   'vm-faults': async () => (await import('./vm-faults/bench-vm-faults.js')).benchVmFaults,
   'working-set-pictures': async () => (await import('./figures/working-set-pictures.js')).workingSetPictures,
 }

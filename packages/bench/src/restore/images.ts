@@ -97,7 +97,7 @@ export async function packedStore(store: LocalStore, directory: string, name: st
   const packed = await openLocalStore(join(directory, `packed-${name}`), { create: true })
   await packed.importFrom(archive)
   rmSync(archive)
-  const varve = inCheckout('packages/cli/bin/varve.js')
+  const varve = inCheckout('node_modules/.bin/varve')
   const args = [varve, 'pack', 'it', '--working-set', 'set', '--store', packed.location]
   const { status, stderr } = spawnSync(process.execPath, args, { encoding: 'utf8' })
   if (status !== 0) throw new Error(`varve pack: ${stderr}`)
