@@ -1,4 +1,4 @@
-import { type LayerLayout, VarveError } from 'varve'
+import { assertLabels, type Labels, type LayerLayout, VarveError } from 'varve'
 import type { CommandContext, OptionValues } from './command.js'
 import { count } from './text.js'
 
@@ -45,3 +45,16 @@ export function layoutOption(values: OptionValues): LayerLayout | undefined {
   if (layout === undefined || layout === 'flat' || layout === 'packed') return layout
   throw new VarveError('USAGE', `--layout ${layout} is neither flat nor packed`)
 }
+
+/** `--label KEY=VALUE`, repeatable. */
+export function labelsOption(values: OptionValues): Labels {
+  const pairs = listOption(values, 'label').map((text): [string, string] => {
+    const at = text.indexOf('=')
+    if (at < 1) throw new VarveError('USAGE', `--label ${text} is not KEY=VALUE`)
+    return [text.slice(0, at), text.slice(at + 1)]
+  })
+  return assertLabels(Object.fromEntries(pairs))
+}
+
+/** For verbs that make machines or snapshots, or list them. */
+export const labelOption = { label: { type: 'string', multiple: true } } as const

@@ -1,3 +1,4 @@
+import type { Labels } from 'varve'
 import type { ExtentReport, SnapshotReport } from './snapshot-report.js'
 import { age, count, cut, humanBytes, humanPages, printable, sections, shortId, table } from './text.js'
 
@@ -50,6 +51,7 @@ function facts(report: SnapshotReport): [string, string][] {
   return [
     ['snapshot', id],
     ['tags', tags.join(', ') || 'none: gc removes it unless a machine needs it'],
+    ...optional('labels', pairsOf(report.labels ?? {})),
     ['parent', parent ?? 'none'],
     ['taken', `${createdAt}, ${age(createdAt)} ago, ${kind} by Firecracker ${firecracker.version}`],
     ['host', `${host.cpu}, Linux ${host.kernel}, ${host.arch}`],
@@ -66,6 +68,11 @@ function facts(report: SnapshotReport): [string, string][] {
 }
 
 const optional = (name: string, value: string): [string, string][] => (value === '' ? [] : [[name, value]])
+
+const pairsOf = (labels: Labels): string =>
+  Object.entries(labels)
+    .map(([key, value]) => `${key}=${value}`)
+    .join(', ')
 
 /**
  * A field of Firecracker's configuration, as it said it at capture; versions differ, so any may be missing.

@@ -1,6 +1,6 @@
 import { join } from 'node:path'
 import { restoreLayeredMemory, VarveError } from 'varve'
-import { stringOption } from './arguments.js'
+import { labelsOption, stringOption } from './arguments.js'
 import type { CommandContext } from './command.js'
 import { firecrackerPlaces } from './firecracker-options.js'
 import { count } from './text.js'
@@ -17,6 +17,7 @@ export async function restoreFooter(context: CommandContext, directory: string):
     restoreLayeredMemory(files, {
       ...firecrackerPlaces(values),
       ...(name === undefined ? {} : { name }),
+      labels: labelsOption(values),
       resume: values.paused !== true,
       trackDirtyPages: values['no-dirty-tracking'] !== true,
       signal,

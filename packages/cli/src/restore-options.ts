@@ -1,13 +1,14 @@
 import {
   type BinaryPlaces,
   engineChoices,
+  type Labels,
   type PrefetchMode,
   prefetchModes,
   type SnapshotStore,
   VarveError,
   type WorkingSet,
 } from 'varve'
-import { integerOption, stringOption } from './arguments.js'
+import { integerOption, labelOption, labelsOption, stringOption } from './arguments.js'
 import type { CommandContext, OptionTable } from './command.js'
 import { firecrackerHelp, firecrackerOptions, firecrackerPlaces } from './firecracker-options.js'
 import { loadWorkingSet } from './working-set-place.js'
@@ -24,6 +25,7 @@ export const restoreOptions = {
   'fault-cpu': { type: 'string' },
   paused: { type: 'boolean' },
   'no-dirty-tracking': { type: 'boolean' },
+  ...labelOption,
 } as const satisfies OptionTable
 
 export const restoreHelp = `  --engine auto          whichever fits (default); the result says which one and why
@@ -44,6 +46,7 @@ export const restoreHelp = `  --engine auto          whichever fits (default); t
                          needs no page server any more
   --fault-cpu N          with paged: run vCPUs, and the thread that answers their faults, on CPU N
   --paused               do not resume the guest
+  --label KEY=VALUE      a note about the machine, repeatable; varve ps filters by it
   --no-dirty-tracking    no log of written pages; Diff snapshots then need Firecracker 1.13
 ${firecrackerHelp}`
 
@@ -56,6 +59,7 @@ export interface RestoreChoices extends BinaryPlaces {
   readonly trackDirtyPages: boolean
   readonly prefetch?: PrefetchMode
   readonly prefetchBudgetMs?: number
+  readonly labels: Labels
 }
 
 /** USAGE for what names nothing. */
@@ -65,6 +69,7 @@ export function restoreChoices({ values }: Pick<CommandContext, 'values'>): Rest
   const budget = integerOption(values, 'prefetch-budget')
   return {
     ...firecrackerPlaces(values),
+    labels: labelsOption(values),
     engine: oneOf(engineChoices, 'engine', stringOption(values, 'engine') ?? 'auto'),
     experimental: values.experimental === true,
     graduate: values.graduate === true,

@@ -1,5 +1,6 @@
 import {
   type ImageId,
+  type Labels,
   pageSizeBytes,
   type SnapshotDescription,
   type SnapshotEntry,
@@ -24,6 +25,7 @@ export interface SnapshotRow {
   readonly dataBytes: number | null
   /** Layers that its memory is composed of. */
   readonly layers: number | null
+  readonly labels: Labels | null
   readonly error: { readonly code: string; readonly message: string } | null
 }
 
@@ -55,6 +57,7 @@ async function snapshotRow(store: SnapshotStore, entry: SnapshotEntry): Promise<
       memoryPages,
       dataBytes: bytesOfData(layers.at(-1)),
       layers: layers.length,
+      labels: config.labels ?? {},
       error: null,
     }
   } catch (error) {
@@ -66,6 +69,7 @@ async function snapshotRow(store: SnapshotStore, entry: SnapshotEntry): Promise<
       memoryPages: null,
       dataBytes: null,
       layers: null,
+      labels: null,
       error: { code, message },
     }
   }

@@ -14,6 +14,7 @@ const row = (id: string, parent: string | null, more: Partial<SnapshotRow> = {})
   memoryPages: 8192,
   dataBytes: 2 ** 20,
   layers: 1,
+  labels: {},
   error: null,
   ...more,
 })
@@ -151,6 +152,7 @@ describe('rows', () => {
       tags: ['x'.repeat(128), 'y'.repeat(128)],
       dataBytes: 2 ** 50 * 1000,
       layers: 1024,
+      labels: {},
     })
     const text = table([rowHeader, rowCells(long, '│ '.repeat(8), now)], { right: rowRight })
     for (const line of text.split('\n')) expect(line.length).toBeLessThanOrEqual(100)

@@ -72,6 +72,7 @@ export type { VmmPaths } from './firecracker/vmm-paths.js'
 export { type ConnectVsockOptions, connectVsock } from './firecracker/vsock.js'
 export { checkHost, type HostCheck, hardwareVirtualisation } from './host/doctor.js'
 export { type LinuxVerdict, recallLinuxVerdict, rememberLinuxVerdict } from './host/linux-verdict.js'
+export { assertLabels, hasLabels, type Labels, maxLabels } from './labels.js'
 export { type CompareOptions, compareImages } from './layer/compare-images.js'
 export { composeExtentMap, stackLayer, zeroMap } from './layer/compose-extent-map.js'
 export type { CopyReport } from './layer/copy-pages.js'
@@ -130,7 +131,12 @@ export type { MachineRecord } from './machine/machine-record.js'
 export { type DiskSpec, defaultBootArgs, type MachineSpec, type NetworkSpec } from './machine/machine-spec.js'
 export type { PausedMachine, RunningMachine } from './machine/machine-states.js'
 export { machineSpec, readMachineSpec } from './machine/read-machine-spec.js'
-export { listMachines, type RecordedMachine, runtimeDirectory } from './machine/runtime-directory.js'
+export {
+  type ListMachinesOptions,
+  listMachines,
+  type RecordedMachine,
+  runtimeDirectory,
+} from './machine/runtime-directory.js'
 export type { SnapshotFiles, SnapshotOptions, WrittenSnapshot } from './machine/write-snapshot.js'
 export { atLeast } from './memory/at-least.js'
 export {

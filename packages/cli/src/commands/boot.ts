@@ -1,5 +1,12 @@
 import { bootMachine, type DiskSpec, type MachineSpec, machineSpec, readMachineSpec, VarveError } from 'varve'
-import { integerOption, listOption, positionals, stringOption } from '../arguments.js'
+import {
+  integerOption,
+  labelOption,
+  labelsOption,
+  listOption,
+  positionals,
+  stringOption,
+} from '../arguments.js'
 import type { Command, OptionValues } from '../command.js'
 import { firecrackerHelp, firecrackerOptions, firecrackerPlaces } from '../firecracker-options.js'
 
@@ -19,6 +26,7 @@ export const command: Command = {
     tap: { type: 'string', multiple: true },
     entropy: { type: 'boolean' },
     'no-dirty-tracking': { type: 'boolean' },
+    ...labelOption,
     ...firecrackerOptions,
   },
   help: `
@@ -34,6 +42,7 @@ export const command: Command = {
   --vsock-cid N          give the guest a vsock device; its socket is printed
   --tap ID=TAP           network interface on an existing tap device, repeatable
   --entropy              virtio entropy device
+  --label KEY=VALUE      a note about the machine, repeatable; varve ps filters by it
   --no-dirty-tracking    no log of written pages; Diff snapshots then need Firecracker 1.13
 ${firecrackerHelp}
 
@@ -47,6 +56,7 @@ Examples:
     const fromFile: Partial<MachineSpec> = file === undefined ? {} : readMachineSpec(file)
     const flags = fromFlags(values)
     const places = firecrackerPlaces(values)
+    const labels = labelsOption(values)
     if (flags.kernel === undefined && fromFile.kernel === undefined)
       throw new VarveError('USAGE', 'no kernel to boot was named', {
         remedy: '--kernel FILE, or --spec FILE with a "kernel"',
@@ -55,7 +65,7 @@ Examples:
       const spec = machineSpec({ memoryMib: 128, vcpus: 1, ...fromFile, ...flags })
       if (spec.hugePages === true)
         context.say('hugePages: no snapshot can be taken of this machine, because no engine could restore it')
-      return context.progress('booting', () => bootMachine(spec, { ...places, signal }))
+      return context.progress('booting', () => bootMachine(spec, { ...places, labels, signal }))
     })
     const { id, pid, paths, vsockPath } = machine
     machine.detach()

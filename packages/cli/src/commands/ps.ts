@@ -1,6 +1,6 @@
 import { basename, join } from 'node:path'
 import { connectMachine, listMachines, logUse, residentBytes } from 'varve'
-import { positionals } from '../arguments.js'
+import { labelOption, labelsOption, positionals } from '../arguments.js'
 import type { Command } from '../command.js'
 import { age, humanBytes, printable, shortId, table } from '../text.js'
 
@@ -8,35 +8,41 @@ import { age, humanBytes, printable, shortId, table } from '../text.js'
 const askTimeoutMs = 500
 
 export const command: Command = {
-  usage: 'usage: varve ps [--json]',
-  options: {},
+  usage: 'usage: varve ps [--label KEY=VALUE]... [--json]',
+  options: labelOption,
   help: `
+  --label KEY=VALUE  only machines that have this label, repeatable: all of them
+
 Lists the machines of this runtime directory ($VARVE_RUNTIME_DIR), and removes those whose process
 has ended. STATE is what Firecracker reports; "busy" means that it did not answer within
 ${askTimeoutMs} ms. SNAPSHOT is the parent of the machine's next snapshot: the last one taken of it,
 or the one that it was restored from. --json also prints how many bytes each guest wrote to its
 console, and how many of them, from the beginning, were dropped.
 
-Example:
-  varve ps`,
+Examples:
+  varve ps
+  varve ps --label team=storage`,
   run: async (context) => {
     positionals(context, [])
     const rows = await Promise.all(
-      listMachines().map(async ({ directory, record }) => ({
-        id: record.id,
-        state: await stateOf(record.id),
-        pid: record.process?.pid ?? null,
-        residentBytes: record.process ? residentBytes(record.process.pid) : null,
-        createdAt: record.createdAt,
-        firecracker: record.firecrackerVersion,
-        dirtyTracking: record.dirtyTracking,
-        origin: record.origin,
-        snapshot: record.snapshotId,
-        vsock: record.vsockPath,
-        // All bytes that the guest wrote, and how many of the first were dropped.
-        console: logUse(join(directory, 'console.log')),
-        directory,
-      })),
+      listMachines(undefined, { labels: labelsOption(context.values) }).map(
+        async ({ directory, record }) => ({
+          id: record.id,
+          state: await stateOf(record.id),
+          pid: record.process?.pid ?? null,
+          residentBytes: record.process ? residentBytes(record.process.pid) : null,
+          createdAt: record.createdAt,
+          firecracker: record.firecrackerVersion,
+          dirtyTracking: record.dirtyTracking,
+          origin: record.origin,
+          labels: record.labels,
+          snapshot: record.snapshotId,
+          vsock: record.vsockPath,
+          // All bytes that the guest wrote, and how many of the first were dropped.
+          console: logUse(join(directory, 'console.log')),
+          directory,
+        }),
+      ),
     )
     if (context.json) return context.printJson({ machines: rows })
     if (rows.length === 0) return context.say('no machines')

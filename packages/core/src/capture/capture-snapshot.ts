@@ -6,6 +6,7 @@ import { isVarveError, VarveError } from '../errors.js'
 import type { FullVmConfiguration } from '../firecracker/api-types.js'
 import { formatFirecrackerVersion } from '../firecracker/version.js'
 import type { VmmFiles } from '../firecracker/vmm-files.js'
+import { assertLabels, type Labels } from '../labels.js'
 import { assertFinePages, hasFinePages } from '../layer/index-memory-file.js'
 import { type SealOptions, sealLayer, sealPacked } from '../layer/layer-file.js'
 import type { Layer } from '../layer/layer-types.js'
@@ -37,6 +38,8 @@ export interface TakeOptions extends ParentOptions {
    * RECORDER_UNRELIABLE for others, before anything is written.
    */
   readonly workingSet?: string | undefined
+  /** What to note about the snapshot; `store.list` can filter by them. They never change. Default: none. */
+  readonly labels?: Labels | undefined
   /** The tags for `seal`, if they are known already: an invalid one is refused before anything is written. */
   readonly tags?: readonly string[] | undefined
   readonly signal?: AbortSignal | undefined
@@ -93,6 +96,7 @@ export interface CapturedSnapshot {
  * snapshot is a base.
  */
 export async function takeSnapshot(machine: PausedMachine, options: TakeOptions): Promise<TakenSnapshot> {
+  assertLabels(options.labels ?? {})
   const ifTaken = machine.snapshotsTaken
   // Leased to this process as well as to the VM, which may end before the snapshot is sealed.
   const chosen = await chooseParent(machine, options.store, options)
@@ -111,7 +115,7 @@ async function takeOn(
   ifTaken: number,
   options: TakeOptions,
 ): Promise<TakenSnapshot> {
-  const { store, signal } = options
+  const { store, signal, labels = {} } = options
   const attached = await machine.disks()
   const vmConfig = await machine.api.vmConfig(signal === undefined ? {} : { signal })
   const asked = { machine: machine.id, vmConfig, parent, tags: options.tags ?? [] }
@@ -191,6 +195,7 @@ async function takeOn(
             readOnly,
             sizeBytes,
           })),
+          labels,
         }
         const extras: SnapshotDraft['extras'] =
           touched === undefined ? [] : [await stageWorkingSet(touched, config, staging)]

@@ -5,6 +5,7 @@ import { jailCgroups } from '../firecracker/jail-cgroups.js'
 import type { JailerOptions } from '../firecracker/jailer.js'
 import { launchVmm } from '../firecracker/launch-vmm.js'
 import { formatFirecrackerVersion } from '../firecracker/version.js'
+import { assertLabels, type Labels } from '../labels.js'
 import { ownIdentity } from '../sys/holder.js'
 import { assertBootable } from './assert-bootable.js'
 import { endAndRemove } from './end-machine.js'
@@ -23,6 +24,8 @@ export interface LaunchMachineOptions extends BinaryPlaces {
   readonly binary?: FirecrackerBinary
   /** Default: `runtimeDirectory()`. */
   readonly runtimeDirectory?: string
+  /** Kept in the machine's record; `listMachines` can filter by them. Default: none. */
+  readonly labels?: Labels | undefined
   readonly jailer?: JailerOptions
   readonly signal?: AbortSignal
 }
@@ -35,6 +38,7 @@ export interface LaunchMachineOptions extends BinaryPlaces {
  */
 export async function launchMachine(options: LaunchMachineOptions = {}): Promise<LaunchedMachine> {
   const { signal, jailer } = options
+  const labels = assertLabels(options.labels ?? {})
   const binary = options.binary ?? (await binaryFor(options))
   const id = options.name ?? `vm-${randomBytes(4).toString('hex')}`
   let record: MachineRecord = {
@@ -56,6 +60,7 @@ export async function launchMachine(options: LaunchMachineOptions = {}): Promise
     snapshotsTaken: 0,
     ranSince: false,
     origin: { kind: 'boot', from: '' },
+    labels,
   }
   const { directory, owner } = claimMachineDirectory(options.runtimeDirectory ?? runtimeDirectory(), record)
   try {

@@ -6,6 +6,7 @@ import type { FirecrackerVersion } from '../firecracker/version.js'
 import type { VmmExit } from '../firecracker/vmm-exit.js'
 import type { VmmFiles } from '../firecracker/vmm-files.js'
 import type { VmmPaths } from '../firecracker/vmm-paths.js'
+import type { Labels } from '../labels.js'
 import type { Holder } from '../sys/holder.js'
 import type { ProcessIdentity } from '../sys/proc.js'
 import { type AttachedDisk, disksOf } from './disks.js'
@@ -71,6 +72,10 @@ export abstract class MachineHandle implements AsyncDisposable {
   /** How many snapshots Firecracker has written of this VM. */
   get snapshotsTaken(): number {
     return this.vm.currentRecord.snapshotsTaken
+  }
+  /** What its maker noted about it. */
+  get labels(): Labels {
+    return this.vm.record.labels
   }
   /** Booted here, not loaded from a snapshot. */
   get bootedHere(): boolean {

@@ -1,5 +1,6 @@
 import { renameSync, writeFileSync } from 'node:fs'
 import { dirname, isAbsolute, join } from 'node:path'
+import { type Labels, labelsProblem } from '../labels.js'
 import { withShortLock } from '../sys/file-lock.js'
 import type { ProcessIdentity } from '../sys/proc.js'
 import { readSmallFile } from '../sys/small-file.js'
@@ -54,6 +55,7 @@ export interface MachineRecord {
   /** Whether the guest may have run since the last snapshot or load. */
   readonly ranSince: boolean
   readonly origin: { readonly kind: 'boot' | 'load'; readonly from: string }
+  readonly labels: Labels
 }
 
 /** Paths of lease files. The two can be the same file. */
@@ -157,6 +159,7 @@ const withDefaults = (value: MachineRecord): MachineRecord => ({
   pidNamespace: value.pidNamespace ?? null,
   diskDirectory: value.diskDirectory ?? null,
   leases: { memory: value.leases?.memory ?? null, log: value.leases?.log ?? null },
+  labels: value.labels ?? {},
 })
 
 function isRecord(value: MachineRecord): boolean {
@@ -175,6 +178,7 @@ function isRecord(value: MachineRecord): boolean {
     lease(value.leases?.log ?? null) &&
     text(value.boot ?? null) &&
     text(value.pidNamespace ?? null) &&
+    labelsProblem(value.labels ?? {}) === undefined &&
     (value.jail?.cgroups ?? []).every(folder) &&
     identity(value.process) &&
     // Never signalled; in a container it can be the first process.

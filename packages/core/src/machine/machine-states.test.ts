@@ -55,6 +55,7 @@ async function pausedOn(version: string, config: object): Promise<PausedMachine>
     snapshotsTaken: 0,
     ranSince: false,
     origin: { kind: 'boot', from: '' },
+    labels: {},
   } as const
   return new PausedMachine(new LiveVm(adoptVmm(self, directory), api, record, 'paused'))
 }

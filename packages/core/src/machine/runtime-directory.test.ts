@@ -69,6 +69,7 @@ function recordOf(id: string, change: Partial<MachineRecord> = {}): MachineRecor
     snapshotsTaken: 0,
     ranSince: false,
     origin: { kind: 'boot', from: '' },
+    labels: {},
     ...change,
   }
 }

@@ -2,6 +2,7 @@ import { accessSync, constants, lstatSync, mkdirSync, readdirSync, statSync } fr
 import { tmpdir } from 'node:os'
 import { dirname, join, resolve } from 'node:path'
 import { VarveError } from '../errors.js'
+import { hasLabels, type Labels } from '../labels.js'
 import { notFound } from '../not-found.js'
 import type { ProcessIdentity } from '../sys/proc.js'
 import { type ClaimedDirectory, claimDirectory, isDraft, removeLeftDraft } from './claim-directory.js'
@@ -106,6 +107,11 @@ const unusable = (directory: string, why: string): VarveError =>
     remedy: 'set $VARVE_RUNTIME_DIR to a directory of your own',
   })
 
+export interface ListMachinesOptions {
+  /** Only machines that have all of these labels. */
+  readonly labels?: Labels | undefined
+}
+
 export interface RecordedMachine {
   readonly directory: string
   readonly record: MachineRecord & { readonly process: ProcessIdentity }
@@ -116,7 +122,10 @@ export interface RecordedMachine {
  * whose VMM has ended, and those whose owner has ended without detaching them. Errors: PATH_INVALID (the
  * runtime directory).
  */
-export function listMachines(runtime: string = runtimeDirectory()): RecordedMachine[] {
+export function listMachines(
+  runtime: string = runtimeDirectory(),
+  { labels = {} }: ListMachinesOptions = {},
+): RecordedMachine[] {
   const machines = machinesDirectory(runtime)
   const names = namesIn(machines)
   if (names === undefined) return []
@@ -134,7 +143,7 @@ export function listMachines(runtime: string = runtimeDirectory()): RecordedMach
   }
   // A log keeper that was killed must be replaced soon, not only at the next `detach()`.
   if (found.some(({ record }) => record.owner === null)) ensureLogKeeper(runtime)
-  return found
+  return found.filter(({ record }) => hasLabels(record.labels, labels))
 }
 
 function namesIn(machines: string): string[] | undefined {

@@ -14,6 +14,7 @@ import { exportSnapshots } from './export-store.js'
 import { checkStore } from './fsck.js'
 import { importSnapshots } from './import-store.js'
 import { removeWorkingSet, saveWorkingSet } from './kept-working-sets.js'
+import { listSnapshots } from './list-snapshots.js'
 import { LocalBlobs } from './local-blobs.js'
 import { LocalRefs } from './local-refs.js'
 import { keepSnapshot, openSnapshot } from './open-snapshot.js'
@@ -30,6 +31,7 @@ import type {
   GcReport,
   KeptSnapshot,
   LayerUsage,
+  ListSnapshotsOptions,
   OpenSnapshot,
   SnapshotDescription,
   SnapshotDraft,
@@ -84,8 +86,8 @@ export class LocalStore implements SnapshotStore {
     return this.repository.location
   }
 
-  list(): Promise<readonly SnapshotEntry[]> {
-    return this.repository.list()
+  list(options: ListSnapshotsOptions = {}): Promise<readonly SnapshotEntry[]> {
+    return listSnapshots(this.repository, options)
   }
 
   resolve(ref: string): Promise<SnapshotEntry> {

@@ -1,6 +1,7 @@
 import { Fields, parseJson } from '../content/checked-json.js'
 import { idPattern, timePattern } from '../content/descriptors.js'
 import { VarveError } from '../errors.js'
+import { type Labels, labelsProblem } from '../labels.js'
 import { imagePagesLimit } from '../layer/layer-index.js'
 import type { DiskConfig, SnapshotConfig } from './store-types.js'
 
@@ -9,8 +10,9 @@ const version = 1
 /** Firecracker takes far fewer. */
 const maxDisks = 1024
 
-export function snapshotConfigToJson(config: SnapshotConfig): Buffer {
-  return Buffer.from(JSON.stringify({ format, version, ...config }, null, 1))
+export function snapshotConfigToJson({ labels = {}, ...config }: SnapshotConfig): Buffer {
+  const some = Object.keys(labels).length === 0 ? {} : { labels }
+  return Buffer.from(JSON.stringify({ format, version, ...config, ...some }, null, 1))
 }
 
 /** Reads a config that may come from anywhere. */
@@ -42,8 +44,16 @@ export function snapshotConfigFromJson(bytes: Buffer, path: string): SnapshotCon
       pageSizeBytes: host.whole('pageSizeBytes', 1, 2 ** 30),
     },
     machine: fields.record('machine'),
+    labels: labelsFrom(fields),
     disks: fields.list('disks', maxDisks).map((disk) => diskFromJson(path, disk)),
   }
+}
+
+function labelsFrom(fields: Fields): Labels {
+  const labels = fields.strings('labels')
+  const problem = labelsProblem(labels)
+  if (problem !== undefined) throw fields.refusal('labels', labels, `right: ${problem}`)
+  return labels
 }
 
 function diskFromJson(path: string, value: unknown): DiskConfig {

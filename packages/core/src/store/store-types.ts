@@ -1,4 +1,5 @@
 import type { Descriptor, Digest } from '../content/descriptors.js'
+import type { Labels } from '../labels.js'
 import type { ExtentMap } from '../layer/extent-map.js'
 import type { ImageId, LayerFile } from '../layer/layer-types.js'
 import type { Holder } from '../sys/holder.js'
@@ -22,6 +23,8 @@ export interface SnapshotConfig {
   /** Firecracker's `GET /vm/config` at capture. */
   readonly machine: Readonly<Record<string, unknown>>
   readonly disks: readonly DiskConfig[]
+  /** Missing: none. */
+  readonly labels?: Labels
 }
 
 export interface DiskConfig {
@@ -120,6 +123,10 @@ export interface WorkOptions {
   readonly signal?: AbortSignal | undefined
   /** For things that may take longer than a second. */
   readonly onProgress?: ((message: string) => void) | undefined
+}
+
+export interface ListSnapshotsOptions {
+  readonly labels?: Labels | undefined
 }
 
 export interface CommitOptions extends WorkOptions {
@@ -252,7 +259,8 @@ export interface DiskUsage {
 export interface SnapshotStore {
   /** For messages. */
   readonly location: string
-  list(): Promise<readonly SnapshotEntry[]>
+  /** With `labels`, only snapshots that have all of these; then each config is read, and damaged snapshots are left out. */
+  list(options?: ListSnapshotsOptions): Promise<readonly SnapshotEntry[]>
   /** NOT_FOUND; INVALID_ARGUMENT if the beginning of an id fits several. */
   resolve(ref: string): Promise<SnapshotEntry>
   describe(ref: string): Promise<SnapshotDescription>

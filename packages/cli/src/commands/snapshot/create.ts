@@ -11,7 +11,7 @@ import {
   takeSnapshot,
   VarveError,
 } from 'varve'
-import { listOption, positionals, stringOption } from '../../arguments.js'
+import { labelOption, labelsOption, listOption, positionals, stringOption } from '../../arguments.js'
 import type { Command, CommandContext } from '../../command.js'
 import { openStore, storeOption } from '../../store.js'
 import { movedTags, timeTag } from '../../tags.js'
@@ -27,6 +27,7 @@ export const command: Command = {
     full: { type: 'boolean' },
     'working-set': { type: 'string' },
     'keep-paused': { type: 'boolean' },
+    ...labelOption,
   },
   help: `
   NAME           a running or paused machine
@@ -41,6 +42,7 @@ export const command: Command = {
   --full         build on no parent, and have Firecracker write every page
   --working-set NAME  keep what the machine has touched since it was restored as a working set of
                  this snapshot; for machines restored with --engine file
+  --label KEY=VALUE  a note about the snapshot, repeatable; varve snapshot ls filters by it
   --keep-paused  leave a running machine paused afterwards
 
 With a parent, the snapshot stores only the pages written since (a Diff). Without one it is a base.
@@ -65,7 +67,8 @@ Examples:
     const store = await openStore(context, { create: true })
     const machine = await connectMachine(name, { signal })
     if (machine.state === 'launched') throw new VarveError('MACHINE_STATE', `${name} has not booted`)
-    const take: TakeOptions = { store, signal, workingSet, ...(await buildsOn(context, store)) }
+    const labels = labelsOption(context.values)
+    const take: TakeOptions = { store, signal, workingSet, labels, ...(await buildsOn(context, store)) }
     const entries = await store.list()
     const tags =
       tagsAsked.length > 0 || context.values['no-tag'] === true ? tagsAsked : [timeTag(name, entries)]
