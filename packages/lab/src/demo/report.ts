@@ -15,10 +15,7 @@ export function renderDemo(result: DemoResult): string {
     workingSet(result),
     pictures(recordedSets([result.set])),
     restores(result),
-    `<h2>Checked</h2>${table(
-      ['what', 'result'],
-      result.checks.map(({ what, result: found }) => [what, found]),
-    )}`,
+    `<h2>Checked</h2>${definitionList(result.checks.map(({ what, result: found }) => [what, found]))}`,
     `<h2>Where and what</h2>${definitionList(Object.entries(result.environment))}`,
   ])
 }
@@ -38,14 +35,11 @@ function layers({ layers: all }: DemoResult): string {
   const rows = all.map((layer) => [
     `${layer.name} (${layer.kind})`,
     ...[layer.dataPages, layer.zeroPages, layer.absentPages].map(count),
+    bytesText(layer.allocatedBytes),
     msText(layer.pauseMs),
   ])
-  const bars = all.map(({ name, allocatedBytes }) => {
-    const text = bytesText(allocatedBytes)
-    return { name, label: text, parts: [{ name: 'on disk', value: allocatedBytes, text }] }
-  })
-  const head = ['layer', 'data pages', 'zero pages', 'inherited pages', 'guest paused']
-  return `<h2>Layers</h2>${table(head, rows)}${barChart(bars, ['on disk'], 'size of the layers on disk')}`
+  const head = ['layer', 'data pages', 'zero pages', 'inherited pages', 'on disk', 'guest paused']
+  return `<h2>Layers</h2>${table(head, rows)}`
 }
 
 function workingSet({ workingSet: { told, found, extra, missing } }: DemoResult): string {
