@@ -1,7 +1,8 @@
-import { closeSync, openSync, readFileSync } from 'node:fs'
+import { closeSync, existsSync, openSync, readFileSync, rmSync } from 'node:fs'
 import { MicroConsole } from '@varve/lab'
 import {
   captureSnapshot,
+  cloneMachines,
   dropPageCache,
   flattenSnapshot,
   type RestoreOptions,
@@ -106,4 +107,30 @@ test('a working set is brought where it is not there, and not where it is, but o
   })
   expect(cached.brought).toBeUndefined()
   expect((await auto({ workingSet, prefetch: 'before' })).brought).toMatchObject({ failure: null })
+})
+
+test('clones by auto have one engine, for one reason, and what they share is made before the first', async () => {
+  rmSync(flat)
+  drop(...layers)
+  let thereBeforeTheFirst: boolean | undefined
+  const clones = await cloneMachines(world.store, 'one', 3, {
+    ...world.launch,
+    engine: 'auto',
+    parallel: 1,
+    each: () => {
+      thereBeforeTheFirst ??= existsSync(flat)
+      return {}
+    },
+  })
+  try {
+    for (const { machine } of clones) await touch(machine)
+    const [first] = clones.map(({ report }) => report)
+    expect(first?.engine).toBe('file')
+    expect(first?.reason).toMatch(/a flat file (takes a copy of \d+ MiB only|shares its blocks)/)
+    // The second one would find the first one's flat file, and so have another reason.
+    expect(clones.map(({ report }) => report.reason)).toEqual(Array(3).fill(first?.reason))
+    expect(thereBeforeTheFirst).toBe(true)
+  } finally {
+    for (const { machine } of clones) await machine.stop()
+  }
 })

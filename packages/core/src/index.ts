@@ -173,14 +173,13 @@ export type { VmmOfRestore } from './restore/choose-vmm.js'
 export { type CloneOptions, cloneMachines } from './restore/clone-machines.js'
 export {
   type EngineName,
+  engineChoices,
   engineNames,
   experimentalEngineNames,
-  type PrefetchMode,
-  type PrefetchReport,
-  prefetchModes,
-} from './restore/engine.js'
-export { type FlattenedSnapshot, flattenSnapshot } from './restore/engines/file/file-engine.js'
+} from './restore/engine-names.js'
+export { type FlattenedSnapshot, flattenSnapshot } from './restore/flat-file.js'
 export { loadOptionsOf } from './restore/load-options.js'
+export { type PrefetchMode, type PrefetchReport, prefetchModes } from './restore/prefetch.js'
 export {
   type CheckSnapshotOptions,
   checkSnapshot,
@@ -199,14 +198,10 @@ export {
   type RestoreLayeredMemoryOptions,
   restoreLayeredMemory,
 } from './restore/restore-layered-memory.js'
-export {
-  engineChoices,
-  type Restored,
-  type RestoreOptions,
-  type RestoreSources,
-  restoreMachine,
-} from './restore/restore-machine.js'
+export { restoreMachine } from './restore/restore-machine.js'
+export type { RestoreOptions, RestoreSources } from './restore/restore-options.js'
 export type { PagesOfImage, RestoreReport } from './restore/restore-report.js'
+export type { Restored } from './restore/restored.js'
 export { type PrefetchedPages, type RestoreUsage, restoreUsage } from './restore/usage/restore-usage.js'
 export { type FittedWorkingSet, fitWorkingSet, type WorkingSetPlaces } from './store/fit-working-set.js'
 export { defaultStoreDirectory, LocalStore, openLocalStore } from './store/local-store.js'

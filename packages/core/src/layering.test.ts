@@ -139,6 +139,22 @@ describe('layering', () => {
     expect(innerViolations()).toEqual([])
   })
 
+  test('no engine is asked for by name, or imported, outside of its folder, the list and the chooser', () => {
+    const allowedFiles = /^restore\/(engines\/(\w+\/|all-engines\.ts)|engine-names\.ts|choose-engine\.ts)/
+    const bad = sources(coreSrc)
+      .filter((file) => !allowedFiles.test(relative(coreSrc, file)))
+      .filter((file) => {
+        const text = readFileSync(file, 'utf8')
+        return (
+          /\bengine\w*\b.*'(file|paged|mapped|patched)'/.test(text) || /from '.*\/engines\/\w+\//.test(text)
+        )
+      })
+    expect(bad.map((file) => relative(coreSrc, file))).toEqual([])
+    for (const name of readdirSync(join(coreSrc, 'restore/engines')))
+      for (const file of name.includes('.') ? [] : sources(join(coreSrc, 'restore/engines', name)))
+        expect(importsOf(file).filter((it) => /^\.\.\/\w+\//.test(it))).toEqual([])
+  })
+
   test('no files import each other in a circle', () => {
     expect(circles()).toEqual([])
   })

@@ -8,7 +8,7 @@ export interface FuzzOptions {
   readonly count: number
   /** Two runs with one seed do the same. */
   readonly seed: number
-  readonly onProgress?: (done: number) => void
+  readonly onProgress?: ((done: number) => void) | undefined
 }
 
 export interface FuzzResult {

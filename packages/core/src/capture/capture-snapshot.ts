@@ -117,7 +117,7 @@ async function takeOn(
 ): Promise<TakenSnapshot> {
   const { store, signal, labels = {} } = options
   const attached = await machine.disks()
-  const vmConfig = await machine.api.vmConfig(signal === undefined ? {} : { signal })
+  const vmConfig = await machine.api.vmConfig({ signal })
   const asked = { machine: machine.id, vmConfig, parent, tags: options.tags ?? [] }
   assertCapturable({ ...asked, workingSet: options.workingSet })
   const staging = await store.stage()
@@ -139,7 +139,7 @@ async function takeOn(
       statePath,
       memoryPath,
       ifTaken,
-      ...(signal === undefined ? {} : { signal }),
+      signal,
     })
     const createMs = performance.now() - start
     await forDisks.release()

@@ -6,7 +6,7 @@ import { assertResourceId } from './resource-id.js'
 import { type FirecrackerVersion, parseFirecrackerVersion } from './version.js'
 
 export interface CallOptions {
-  readonly signal?: AbortSignal
+  readonly signal?: AbortSignal | undefined
 }
 
 /**

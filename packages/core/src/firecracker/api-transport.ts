@@ -29,7 +29,7 @@ export interface ApiTransport extends Disposable {
     method: string,
     path: string,
     body: object | undefined,
-    options?: { signal?: AbortSignal },
+    options?: { signal?: AbortSignal | undefined },
   ): Promise<ApiResponse>
 }
 
@@ -68,23 +68,20 @@ function exchange(
               cause,
             }),
       )
-    const outgoing = http().request(
-      { agent, socketPath, method, path, headers, ...(signal === undefined ? {} : { signal }) },
-      (response) => {
-        collect(response).then((text) => {
-          try {
-            resolve({
-              status: response.statusCode ?? 0,
-              body: text === '' ? undefined : JSON.parse(text),
-              deprecated: response.headers.deprecation === 'true',
-            })
-          } catch (cause) {
-            fail(cause as Error)
-          }
-        }, fail)
-      },
-    )
-    // `on`, not `once`: a socket can fail again after an abort, and an error without a listener ends this process.
+    const outgoing = http().request({ agent, socketPath, method, path, headers, signal }, (response) => {
+      collect(response).then((text) => {
+        try {
+          resolve({
+            status: response.statusCode ?? 0,
+            body: text === '' ? undefined : JSON.parse(text),
+            deprecated: response.headers.deprecation === 'true',
+          })
+        } catch (cause) {
+          fail(cause as Error)
+        }
+      }, fail)
+    })
+    // Not once: a socket can fail again after an abort, and nobody listening would end this process.
     outgoing.on('error', fail)
     outgoing.end(payload)
   })

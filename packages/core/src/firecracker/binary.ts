@@ -29,8 +29,8 @@ export interface FindBinaryOptions extends BinaryPlaces {
   readonly env?: NodeJS.ProcessEnv
   /** Fetch the pinned release when nothing is found (default true). */
   readonly download?: boolean
-  readonly onProgress?: (message: string) => void
-  readonly signal?: AbortSignal
+  readonly onProgress?: ((message: string) => void) | undefined
+  readonly signal?: AbortSignal | undefined
 }
 
 /** A binary, and why it was chosen. */
@@ -254,7 +254,7 @@ async function describeBinary(
   origin: BinaryOrigin,
   { signal, env }: FindBinaryOptions,
 ): Promise<FirecrackerBinary> {
-  const asking = { ...(signal === undefined ? {} : { signal }), ...(env === undefined ? {} : { env }) }
+  const asking = { signal, ...(env === undefined ? {} : { env }) }
   return withJailer({ path, version: await binaryVersion(path, asking), origin })
 }
 

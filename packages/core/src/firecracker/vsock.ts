@@ -5,7 +5,7 @@ import { VarveError } from '../errors.js'
 import { connectSocket } from '../sys/connect-socket.js'
 
 export interface ConnectVsockOptions {
-  readonly signal?: AbortSignal
+  readonly signal?: AbortSignal | undefined
   /** For all tries together. Default: 10 s. */
   readonly timeoutMs?: number
   /**

@@ -13,7 +13,7 @@ const bufferPages = 256
 
 export interface CompareOptions {
   readonly signal?: AbortSignal | undefined
-  readonly onProgress?: (comparedPages: number, totalPages: number) => void
+  readonly onProgress?: ((comparedPages: number, totalPages: number) => void) | undefined
 }
 
 /**

@@ -15,7 +15,7 @@ import { findMachine, runtimeDirectory } from './runtime-directory.js'
 export interface FindOptions {
   /** Default: `runtimeDirectory()`. */
   readonly runtimeDirectory?: string
-  readonly signal?: AbortSignal
+  readonly signal?: AbortSignal | undefined
 }
 
 /**
@@ -30,7 +30,7 @@ export async function connectMachine(
   const { directory, record } = findMachine(id, options.runtimeDirectory ?? runtimeDirectory())
   assertNamedHere(record)
   const process = adoptVmm(record.process, directory, record.jail ?? undefined)
-  const call = options.signal === undefined ? {} : { signal: options.signal }
+  const call = { signal: options.signal }
   const api = await connectApi(process.paths.apiSocket, call)
   const { state } = await api.instanceInfo(call).catch((error: unknown) => {
     api[Symbol.dispose]()

@@ -19,15 +19,15 @@ import { claimMachineDirectory, runtimeDirectory } from './runtime-directory.js'
 
 export interface LaunchMachineOptions extends BinaryPlaces {
   /** 1–32 of a–z, 0–9 and '-'. Default: a random name. */
-  readonly name?: string
+  readonly name?: string | undefined
   /** Default: `findFirecracker()`, with the options `firecracker` and `firecrackerDirectory`. */
-  readonly binary?: FirecrackerBinary
+  readonly binary?: FirecrackerBinary | undefined
   /** Default: `runtimeDirectory()`. */
-  readonly runtimeDirectory?: string
+  readonly runtimeDirectory?: string | undefined
   /** Kept in the machine's record; `listMachines` can filter by them. Default: none. */
   readonly labels?: Labels | undefined
-  readonly jailer?: JailerOptions
-  readonly signal?: AbortSignal
+  readonly jailer?: JailerOptions | undefined
+  readonly signal?: AbortSignal | undefined
 }
 
 /**
@@ -92,7 +92,7 @@ export async function launchMachine(options: LaunchMachineOptions = {}): Promise
 const binaryFor = (options: LaunchMachineOptions): Promise<FirecrackerBinary> =>
   findFirecracker({
     ...onlyPlaces(options),
-    ...(options.signal === undefined ? {} : { signal: options.signal }),
+    signal: options.signal,
   })
 
 /**
@@ -106,12 +106,12 @@ export async function bootMachine(
   const binary = options.binary ?? (await binaryFor(options))
   assertBootable(spec, binary.version)
   const launched = await launchMachine({
-    ...(spec.name === undefined ? {} : { name: spec.name }),
     ...options,
+    name: options.name ?? spec.name,
     binary,
   })
   try {
-    return await launched.boot(spec, options.signal === undefined ? {} : { signal: options.signal })
+    return await launched.boot(spec, { signal: options.signal })
   } catch (error) {
     await launched.stop()
     throw error

@@ -35,38 +35,38 @@ export interface LoadOptions extends CallOptions {
    * Disks of the snapshot that must be put under their names in the VMM's directory first; the others must be there
    * already. They go with the machine.
    */
-  readonly disks?: readonly DiskSource[]
+  readonly disks?: readonly DiskSource[] | undefined
   /**
    * Where private copies of disks are kept, in a directory of their own. Default: the VMM's directory, which usually is
    * in memory; a directory on the sources' file system lets copies share blocks with them. In a jail, whose files must
    * lie in it, this is not used.
    */
-  readonly diskDirectory?: string
+  readonly diskDirectory?: string | undefined
   /** Log written pages, which Diff snapshots need. Not stored in snapshots. Default true. */
-  readonly trackDirtyPages?: boolean
+  readonly trackDirtyPages?: boolean | undefined
   /** Other tap devices, by interface id. Firecracker 1.12.0 or newer. */
-  readonly networkOverrides?: Readonly<Record<string, string>>
+  readonly networkOverrides?: Readonly<Record<string, string>> | undefined
   /**
    * Path of another vsock socket. Needs Firecracker 1.16.0 or newer; not needed if the path was relative.
    * `restoreMachine` also takes the snapshot's own path here, with any version: a path that leads out of the
    * VM's directory is used only if it is named here.
    */
-  readonly vsockPath?: string
+  readonly vsockPath?: string | undefined
   /**
    * The vsock path in the snapshot (`GET /vm/config` when it was taken); null if it has no vsock. Default: Firecracker is
    * asked for it after the load, which takes a millisecond.
    */
-  readonly savedVsockPath?: string | null
+  readonly savedVsockPath?: string | null | undefined
   /** Which snapshot this is: what the log of written pages counts from, see `MachineRecord.snapshotId`. Default: not known. */
-  readonly snapshotId?: string
+  readonly snapshotId?: string | undefined
   /**
    * Called while Firecracker loads: leases the snapshot to the VM (`OpenSnapshot.leaseTo`), and returns the
    * path of the lease, which is removed with the machine. A later snapshot adds its own lease
    * (`countFromSnapshot`).
    */
-  readonly lease?: () => Promise<string>
+  readonly lease?: (() => Promise<string>) | undefined
   /** Let the guest's clock jump to the host's. Firecracker 1.14.4, 1.15.1, 1.16.0 or newer, x86_64. */
-  readonly clockRealtime?: boolean
+  readonly clockRealtime?: boolean | undefined
 }
 
 /** A VMM process that has booted nothing and loaded nothing yet: it can do one of the two, once. */
@@ -179,7 +179,7 @@ export class LaunchedMachine extends MachineHandle {
 
   async #load(options: LoadOptions, resume: boolean): Promise<void> {
     const { signal, trackDirtyPages = true, snapshotId = null } = options
-    const call = signal === undefined ? {} : { signal }
+    const call = { signal }
     await this.step('load', resume ? 'running' : 'paused', options, async () => {
       let leasing: Promise<string> | undefined
       await this.#withDisks(options, async () => {

@@ -131,7 +131,7 @@ export class LiveVm {
     from: { state: MachineState; generation: number },
     to: MachineState,
     run: () => Promise<T>,
-    signal?: AbortSignal,
+    signal?: AbortSignal | undefined,
   ): Promise<T> {
     return this.#inTurn(
       name,
@@ -149,7 +149,7 @@ export class LiveVm {
   }
 
   /** A step that leaves the machine in the state in which it finds it, so that an older handle may take it too. */
-  stepAside<T>(name: string, run: () => Promise<T>, signal?: AbortSignal): Promise<T> {
+  stepAside<T>(name: string, run: () => Promise<T>, signal?: AbortSignal | undefined): Promise<T> {
     return this.#inTurn(name, () => this.#assertLives(name), run, signal)
   }
 
@@ -159,7 +159,12 @@ export class LiveVm {
     return await this.#untilExit(name, run)
   }
 
-  #inTurn<T>(name: string, check: () => void, run: () => Promise<T>, signal?: AbortSignal): Promise<T> {
+  #inTurn<T>(
+    name: string,
+    check: () => void,
+    run: () => Promise<T>,
+    signal?: AbortSignal | undefined,
+  ): Promise<T> {
     const result = this.#last.then(async () => {
       check()
       await using _turn = await this.#turn(name, signal)

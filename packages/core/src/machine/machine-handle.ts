@@ -111,7 +111,7 @@ export abstract class MachineHandle implements AsyncDisposable {
    */
   takeDiff(options: Omit<SnapshotOptions, 'type'>): Promise<WrittenSnapshot> {
     const { signal } = options
-    const call = signal === undefined ? {} : { signal }
+    const call = { signal }
     const run = async () => {
       // Firecracker is asked: another process may have paused the machine.
       const { state } = await this.vm.api.instanceInfo(call)

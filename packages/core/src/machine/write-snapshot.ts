@@ -33,7 +33,7 @@ export interface WrittenSnapshot extends SnapshotFiles {
 /** Has Firecracker write a snapshot of a paused VM. To be called within one of its steps. */
 export async function writeSnapshot(vm: LiveVm, options: SnapshotOptions): Promise<WrittenSnapshot> {
   const { type, statePath, memoryPath, signal } = options
-  const call = signal === undefined ? {} : { signal }
+  const call = { signal }
   if (type === 'Diff' && !vm.record.dirtyTracking)
     requireAvailable(
       'a Diff of a machine without trackDirtyPages',

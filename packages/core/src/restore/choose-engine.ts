@@ -9,7 +9,7 @@ import type { OpenSnapshot } from '../store/store-types.js'
 import { probeReflink } from '../sys/reflink.js'
 import type { RecorderName } from '../working-set/recording.js'
 import { presentPages, type WorkingSet } from '../working-set/working-set.js'
-import { hasFlatFile, isFlatBase } from './engines/file/file-engine.js'
+import { hasFlatFile, isFlatBase } from './flat-file.js'
 import { residentShare, samplePages } from './page-cache/sampled-residency.js'
 
 /** What the choice depends on, as found on this host for this snapshot. */

@@ -32,10 +32,10 @@ export interface ChosenVmm {
 }
 
 interface ChooseVmmOptions extends BinaryPlaces {
-  readonly machine?: LaunchedMachine
-  readonly binary?: FirecrackerBinary
-  readonly signal?: AbortSignal
-  readonly onProgress?: (message: string) => void
+  readonly machine?: LaunchedMachine | undefined
+  readonly binary?: FirecrackerBinary | undefined
+  readonly signal?: AbortSignal | undefined
+  readonly onProgress?: ((message: string) => void) | undefined
 }
 
 /**
@@ -83,8 +83,8 @@ async function chooseVmmFor(
   }
   const { binary, reason } = await findFirecrackerFor(maker, {
     ...onlyPlaces(places),
-    ...(signal === undefined ? {} : { signal }),
-    ...(onProgress === undefined ? {} : { onProgress }),
+    signal,
+    onProgress,
   })
   return chosen(binary, reason)
 }

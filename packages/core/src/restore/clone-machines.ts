@@ -1,12 +1,12 @@
 import { VarveError } from '../errors.js'
 import type { PausedMachine, RunningMachine } from '../machine/machine-states.js'
-import { fitWorkingSet } from '../store/fit-working-set.js'
-import type { OpenSnapshot, SnapshotStore } from '../store/store-types.js'
-import { chooseEngine, type EngineChoice, engineFacts } from './choose-engine.js'
-import { flattenSnapshot } from './engines/file/file-engine.js'
-import { composedFile } from './engines/patched/composed-file.js'
-import { patchOf } from './engines/patched/patched-engine.js'
-import { type Restored, type RestoreOptions, restoreMachine } from './restore-machine.js'
+import type { SnapshotStore } from '../store/store-types.js'
+import { engines } from './engines/all-engines.js'
+import { Phases } from './phases.js'
+import { type ChosenEngine, planRestore } from './plan-restore.js'
+import { restoreBy } from './restore-machine.js'
+import { assertAsked, type RestoreOptions } from './restore-options.js'
+import type { Restored } from './restored.js'
 
 /** More VMM processes than one host should be asked for at once. */
 const mostClones = 4096
@@ -19,8 +19,9 @@ export interface CloneOptions extends Omit<RestoreOptions, 'record' | 'beforeLoa
 }
 
 /**
- * Several machines from one snapshot, each with its own disks, vsock path and console. `name` becomes name-1, name-2, … Where
- * one fails, all are stopped and its error is thrown.
+ * Several machines from one snapshot, each with its own disks, vsock path and console. `name` becomes name-1, name-2, … All
+ * have the same engine, with `auto` too; what they can share is made once, before the first. If one fails, all are stopped
+ * and its error is thrown.
  */
 export async function cloneMachines(
   store: SnapshotStore,
@@ -34,25 +35,21 @@ export async function cloneMachines(
   ] as const)
     if (!Number.isInteger(value) || value < 1 || value > most)
       throw new VarveError('INVALID_ARGUMENT', `${what} ${value} is not a whole number from 1 to ${most}`)
-  const { engine: asked = 'auto', experimental = false, name, signal, onProgress } = options
-  if (asked === 'auto' || asked === 'file' || (asked === 'patched' && experimental)) {
-    // Once, and not by all of them at the same time.
-    await using snapshot = await store.open(ref, { signal, onProgress })
-    const engine = asked === 'auto' ? await chosenFor(store, snapshot, options) : asked
-    if (engine === 'file') await flattenSnapshot(snapshot, { signal, onProgress })
-    else if (engine === 'patched') await composedFile(snapshot, patchOf(snapshot).plan.composed, { signal })
-  }
+  assertAsked(options)
+  const { name, signal, onProgress } = options
+  // Once, and not by all of them at the same time.
+  const chosen = await share(store, ref, options)
   const clones: Restored<RunningMachine | PausedMachine>[] = []
   let [begun, ready, failed] = [0, 0, false]
   const work = async () => {
     while (begun < count && !failed) {
       const number = ++begun
       try {
-        clones[number - 1] = await restoreMachine(store, ref, {
+        clones[number - 1] = await restoreBy(chosen, store, ref, {
           ...options,
-          ...(name === undefined ? {} : { name: `${name}-${number}` }),
-          // One of its own: Node warns if many listen to one.
-          ...(signal && { signal: AbortSignal.any([signal]) }),
+          name: name && `${name}-${number}`,
+          // One of its own: Node warns where many listen to one.
+          signal: signal && AbortSignal.any([signal]),
           ...each?.(number),
         })
         onProgress?.(`${++ready} of ${count} ready`)
@@ -69,15 +66,11 @@ export async function cloneMachines(
   throw failure.reason
 }
 
-/** What each clone chooses for itself a moment later; a flat file that is there by then is taken. */
-async function chosenFor(
-  store: SnapshotStore,
-  snapshot: OpenSnapshot,
-  { workingSet, randomAccess = false, signal }: CloneOptions,
-): Promise<EngineChoice['engine']> {
-  const fitted =
-    workingSet === undefined ? null : await fitWorkingSet(store, snapshot, workingSet, { signal })
-  return chooseEngine(
-    await engineFacts(snapshot, { workingSet: fitted?.workingSet ?? null, randomAccess, recorders: [] }),
-  ).engine
+/** Chooses the engine of all clones, and makes what they share. */
+async function share(store: SnapshotStore, ref: string, options: RestoreOptions): Promise<ChosenEngine> {
+  const { signal, onProgress } = options
+  await using snapshot = await store.open(ref, { signal, onProgress })
+  const { chosen } = await planRestore(store, snapshot, options, new Phases(), undefined)
+  await engines[chosen.engine].prepareShared?.(snapshot, { signal, onProgress })
+  return chosen
 }

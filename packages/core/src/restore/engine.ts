@@ -1,54 +1,34 @@
-import { setTimeout as sleep } from 'node:timers/promises'
 import type { LaunchedMachine, MemorySource } from '../machine/launched-machine.js'
 import type { MapReport } from '../mapper/map-into-vmm.js'
+import type { PageServerStats } from '../page-server/client/page-server-client.js'
 import type { PageServer } from '../page-server/client/start-page-server.js'
-import type { OpenSnapshot } from '../store/store-types.js'
-import type { RecordTarget } from '../working-set/recording.js'
-import type { WorkingSet } from '../working-set/working-set.js'
+import type { OpenSnapshot, WorkOptions } from '../store/store-types.js'
+import type { EngineName } from './engine-names.js'
+import type { MemoryFiles } from './memory-files.js'
+import type { Prefetch, PrefetchReport } from './prefetch.js'
+import type { RestoreNote } from './usage/restore-note.js'
 
-export const engineNames = ['file', 'paged', 'mapped'] as const
-/** To be used only by those who know what they do; see docs/guides/engines.md. */
-export const experimentalEngineNames = ['patched'] as const
-export type EngineName = (typeof engineNames)[number] | (typeof experimentalEngineNames)[number]
-
-/** When the pages of a working set are brought: before the guest runs, or alongside it. */
-export const prefetchModes = ['before', 'concurrent'] as const
-export type PrefetchMode = (typeof prefetchModes)[number]
-
-export interface Prefetch {
-  /** Of the image that is restored. */
-  readonly workingSet: WorkingSet
-  /** How long the guest waits for it at most: 0 in mode `concurrent`, Infinity in mode `before` without a budget. */
-  readonly budgetMs: number
+/**
+ * A way to put an image into a Firecracker process. `prepare` makes everything ready for `snapshot/load`; the caller
+ * loads, and on any failure stops the machine, which ends the helpers that were named to it. Layers are never written to.
+ */
+export interface Engine {
+  readonly name: EngineName
+  /** Starts what takes long to start and serves any snapshot: called first, if this engine was asked for. */
+  warmUp?(): void
+  /** Makes what all restores of a snapshot share: called once before several of them. May be repeated. */
+  prepareShared?(snapshot: OpenSnapshot, options: WorkOptions): Promise<void>
+  prepare(snapshot: OpenSnapshot, wishes: RestoreWishes): Promise<PreparedMemory>
+  /** What came of a restore by now, asked by any process. */
+  usage(
+    vmm: RestoredVmm,
+    note: RestoreNote,
+    options: { readonly signal?: AbortSignal | undefined },
+  ): Promise<EngineUsage>
 }
 
-/** Waits for work, but not longer than that. */
-export async function atMost(work: Promise<unknown>, budgetMs: number): Promise<void> {
-  if (budgetMs === Number.POSITIVE_INFINITY) return void (await work)
-  const timer = new AbortController()
-  try {
-    await Promise.race([work, sleep(budgetMs, undefined, { signal: timer.signal })])
-  } finally {
-    timer.abort()
-  }
-}
-
-/** What a prefetch brought; `restoreUsage` tells how much of it was in vain. */
-export interface PrefetchReport {
-  /** Pages asked for, gaps that were read along included. */
-  readonly pages: number
-  readonly requests: number
-  /** From its begin to its end, milliseconds. */
-  readonly ms: number
-  /** A hint that failed costs time, not the restore: why it ended early; null if it did not. */
-  readonly failure: string | null
-}
-
-export type MemoryFiles = Pick<RecordTarget, 'files' | 'map'>
-
-/** What an engine gets to prepare one restore. */
-export interface EngineContext {
-  readonly snapshot: OpenSnapshot
+/** What one restore wants of an engine, and gives to it. */
+export interface RestoreWishes extends WorkOptions {
   /**
    * Launched, nothing loaded yet. It is being launched while the engine begins with what needs no VMM. Helpers that the engine
    * starts are named to it, so that they end with it.
@@ -56,7 +36,7 @@ export interface EngineContext {
   readonly machine: Promise<LaunchedMachine>
   /** The runtime directory that the machine is in. */
   readonly runtime: string
-  /** No read-ahead, because a recorder wants to see single pages. */
+  /** No read-ahead, because a recorder is to see single pages. */
   readonly randomAccess: boolean
   readonly prefetch: Prefetch | null
   /** Whether the VM is to need no process of ours in the end, if the engine's VMs need one. */
@@ -65,35 +45,60 @@ export interface EngineContext {
   readonly faultCpu: number | undefined
   /** Times a named part of the restore for the report. */
   phase<T>(name: string, work: () => Promise<T>): Promise<T>
-  readonly signal?: AbortSignal | undefined
-  readonly onProgress?: ((message: string) => void) | undefined
 }
 
-export interface EngineSetup {
+export interface PreparedMemory {
+  /** What Firecracker is told to load its memory from. */
   readonly memory: MemorySource
-  /** What the VM's memory will come from: layers with a map of theirs, or one flat file without. */
-  readonly memoryFiles: MemoryFiles
   /** In place of the snapshot's own state file. */
   readonly statePath?: string
-  /**
-   * Awaits the load, while the engine still works. If its own work failed, and therefore the load, the error is its
-   * own. What it gives belongs into the report.
-   */
-  readonly besideLoad?: (load: Promise<unknown>) => Promise<MapReport | null>
+  /** What the VM's memory will come from: layers with a map of theirs, or one flat file without. */
+  readonly files: MemoryFiles
+  /** Answers the VM's page faults, if a process of ours does. Page tables tell nothing of what such a VM touched. */
   readonly pageServer?: PageServer
-  /** Goes on alongside the guest in mode `concurrent`, has ended in mode `before`. Never rejects. */
-  readonly prefetching?: Promise<PrefetchReport>
-  /** Whether the guest must wait for `prefetching`, within its budget, which needs the load to get on. */
-  readonly resumeAfterPrefetch?: boolean
+  /**
+   * Work beside the load, which it awaits. Where its own work failed, and the load for that, the error is its own.
+   */
+  readonly duringLoad?: (load: Promise<unknown>) => Promise<void>
+  /** Called once the load was answered, before the guest of a paused load runs. */
+  readonly afterLoad?: () => void
+  readonly prefetch?: StartedPrefetch | undefined
+  /** What belongs into the report of the restore. Called once all is loaded. */
+  readonly report?: () => EngineReport
+}
+
+export interface StartedPrefetch {
+  /** Goes on beside the guest in mode `concurrent`, has ended in mode `before`. Never rejects. */
+  readonly report: Promise<PrefetchReport>
+  /** Whether it needs the load to get on, so that the caller must wait for it, within its budget, before the guest runs. */
+  readonly resumeAfter: boolean
+}
+
+export interface EngineReport {
+  /** What was mapped within the load. */
+  readonly mapping: MapReport
+}
+
+export interface RestoredVmm {
+  readonly pid: number
+  readonly directory: string
+}
+
+export interface EngineUsage {
+  /** What a page server answered; null if none serves the VM. */
+  readonly pageServer: PageServerStats | null
+  /** Bytes read from disks ahead of the guest; null if nothing was brought ahead, or while that goes on. */
+  readonly prefetchReadBytes: number | null
+  /** Pages brought ahead that were not touched; null if nothing was brought ahead. */
+  readonly unused: UnusedPages | null
 }
 
 /**
- * A way to put an image into a Firecracker process. `prepare` makes everything ready for `snapshot/load`; the caller
- * loads, and on any failure stops the machine, which ends the helpers that were named. Layers are never written to.
+ * Equal if page tables tell all. They do not tell whether a page was touched that was put there ahead (by the `paged` and the
+ * `mapped` engine all), or that was mapped along with a neighbour that was read
+ * (docs/notes/mincore-overcount.md). A page that the kernel took back counts as untouched.
  */
-export interface Engine {
-  readonly name: EngineName
-  /** Starts what takes long to start and serves any snapshot: called first, if this engine was asked for. */
-  warmUp?(): void
-  prepare(context: EngineContext): Promise<EngineSetup>
+export interface UnusedPages {
+  readonly atLeast: number
+  readonly atMost: number
 }

@@ -10,7 +10,7 @@ import { type AnyRecordOptions, recordTogether } from '../working-set/record.js'
 import type { RecordedPages, RecorderName, RecordTarget } from '../working-set/recording.js'
 import type { Json, WorkingSet } from '../working-set/working-set.js'
 import { workingSetOf } from '../working-set/working-set-of.js'
-import { isFlatBase } from './engines/file/file-engine.js'
+import { isFlatBase } from './flat-file.js'
 
 export interface RecordMachineOptions extends AnyRecordOptions {
   /**

@@ -4,12 +4,12 @@ import { readLayeredMemory } from '../layer/layered-memory.js'
 import { type LaunchMachineOptions, launchMachine } from '../machine/launch-machine.js'
 import type { LoadOptions } from '../machine/launched-machine.js'
 import type { PausedMachine, RunningMachine } from '../machine/machine-states.js'
+import { loadedAndMapped } from '../mapper/loaded-and-mapped.js'
 import type { MapReport } from '../mapper/map-into-vmm.js'
+import { mappingLimit, usedLayers } from '../mapper/mappable-layers.js'
 import { startMapping, warmMapper } from '../mapper/mapper.js'
 import { fileIdentity } from '../sys/proc.js'
 import { chooseVmmOfState } from './choose-vmm.js'
-import { loadedAndMapped } from './engines/mapped/loaded-and-mapped.js'
-import { mappingLimit, usedLayers } from './engines/mapped/mappable-image.js'
 
 export interface RestoreLayeredMemoryOptions
   extends LaunchMachineOptions,

@@ -5,9 +5,12 @@ import { classify, countClasses, type PageClass } from '../memory/classes.js'
 import { emptyPageSet } from '../memory/page-set.js'
 import { union } from '../memory/page-set-algebra.js'
 import type { OpenSnapshot } from '../store/store-types.js'
-import type { WorkingSet } from '../working-set/working-set.js'
+import { presentPages, type WorkingSet } from '../working-set/working-set.js'
 import type { VmmOfRestore } from './choose-vmm.js'
-import type { EngineName, MemoryFiles } from './engine.js'
+import type { EngineName } from './engine-names.js'
+import type { MemoryFiles } from './memory-files.js'
+import type { Phases } from './phases.js'
+import type { RestorePlan } from './plan-restore.js'
 
 /** What a restore did. Times are wall-clock milliseconds; phases may overlap: a file is flattened while the VMM is launched. */
 export interface RestoreReport {
@@ -41,6 +44,38 @@ export interface PagesOfImage {
     /** Each layer of the snapshot, its base first. */
     readonly layers: readonly number[]
   }
+}
+
+/** The report of a restore that is done. */
+export function restoreReport(
+  { entry, files, map }: OpenSnapshot,
+  { chosen, fitted }: RestorePlan,
+  { vmm, pages, mapping, phases }: RestoreOutcome,
+): RestoreReport {
+  return {
+    firecracker: vmm,
+    engine: chosen.engine,
+    reason: chosen.reason,
+    snapshot: entry.id,
+    layers: files.length,
+    extents: map.starts.length,
+    memoryPages: map.pages,
+    pages,
+    workingSet: fitted && {
+      pages: presentPages(fitted.workingSet).pages,
+      droppedPages: fitted.droppedPages,
+    },
+    mapping,
+    phasesMs: phases.ms,
+    totalMs: phases.totalMs,
+  }
+}
+
+interface RestoreOutcome {
+  readonly vmm: VmmOfRestore
+  readonly pages: PagesOfImage
+  readonly mapping: MapReport | null
+  readonly phases: Phases
 }
 
 export function pagesOfImage(

@@ -94,7 +94,7 @@ export async function lock(
     const lock = await tryLock(path)
     if (lock !== undefined) return lock
     if (attempt === 0) onWait?.()
-    await sleep(Math.min(2 + attempt, 20), undefined, signal === undefined ? {} : { signal }).catch(() => {})
+    await sleep(Math.min(2 + attempt, 20), undefined, { signal }).catch(() => {})
   }
 }
 

@@ -88,7 +88,7 @@ class DiffRecordingSource implements RecordingSource {
         memoryPath,
         // A Diff that another caller took meanwhile has taken the first part of what was written.
         ifTaken: this.#taken,
-        ...(signal === undefined ? {} : { signal }),
+        signal,
       })
       this.#guestStoodStillMs = Math.ceil(performance.now() - from)
       const { index } = await indexMemoryFile(memoryPath, { kind: 'diff', signal })

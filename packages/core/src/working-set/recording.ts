@@ -21,7 +21,7 @@ export interface DiffSource {
     readonly statePath: string
     readonly memoryPath: string
     readonly ifTaken: number
-    readonly signal?: AbortSignal
+    readonly signal?: AbortSignal | undefined
   }): Promise<unknown>
 }
 

@@ -13,8 +13,8 @@ import { deviceReadBytes, processCounters } from './process-counters.js'
 export interface StartedVm {
   readonly machine: RunningMachine
   readonly report?: RestoreReport
-  readonly pageServer?: PageServer
-  readonly prefetching?: Promise<PrefetchReport>
+  readonly pageServer?: PageServer | undefined
+  readonly prefetching?: Promise<PrefetchReport> | undefined
   usage?(): Promise<RestoreUsage>
 }
 

@@ -68,7 +68,7 @@ export async function startPageServer(options: StartPageServerOptions): Promise<
 export async function orderService(
   runtime: string,
   configPath: string,
-  signal?: AbortSignal,
+  signal?: AbortSignal | undefined,
 ): Promise<ServingProcesses> {
   for (let tries = 1; ; tries++) {
     try {

@@ -1,5 +1,5 @@
 import type { PageSet } from '../../memory/page-set.js'
-import type { PrefetchReport } from '../engine.js'
+import type { PrefetchReport } from '../prefetch.js'
 import { fillPageCache } from './fill-page-cache.js'
 
 /** Pages of one file, set after set in the order in which they are to come. */

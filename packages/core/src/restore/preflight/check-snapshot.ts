@@ -14,8 +14,8 @@ import { type FirecrackerVersion, parseFirecrackerVersion } from '../../firecrac
 import { factsOf } from '../../firecracker/version-facts.js'
 import { pageSizeBytes } from '../../memory/units.js'
 import type { OpenSnapshot, SnapshotStore } from '../../store/store-types.js'
-import { assertStateDeclared, declaredDevices } from '../declared-devices.js'
 import { checkArch, checkHugePages, checkRegions, hugePagesOf } from './cheap-checks.js'
+import { assertStateDeclared, declaredDevices } from './declared-devices.js'
 import {
   checkClock,
   checkCpu,

@@ -4,7 +4,7 @@ import { VarveError } from '../../errors.js'
 import { type CpuidEntry, vendorOfCpuid } from '../../firecracker/state-file/guest-cpuid.js'
 import { flagsShown } from '../../host/cpu-flags.js'
 import { assertDiskFile } from '../../machine/disks.js'
-import { assertOwnSocket, type DeclaredDevices } from '../declared-devices.js'
+import { assertOwnSocket, type DeclaredDevices } from './declared-devices.js'
 import { fail, ok, type SnapshotCheck, warn } from './snapshot-check.js'
 
 /** The properties of this host; tests pass another one. */

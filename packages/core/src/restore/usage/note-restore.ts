@@ -4,7 +4,9 @@ import type { OpenSnapshot } from '../../store/store-types.js'
 import { faultAroundBytes } from '../../sys/fault-around.js'
 import { diskReadBytes, pageFaults } from '../../sys/proc.js'
 import type { WorkingSet } from '../../working-set/working-set.js'
-import type { EngineName, MemoryFiles, PrefetchReport } from '../engine.js'
+import type { PreparedMemory } from '../engine.js'
+import type { EngineName } from '../engine-names.js'
+import type { PrefetchReport } from '../prefetch.js'
 import { broughtPages, type RestoreNote, writeBroughtPages, writeRestoreNote } from './restore-note.js'
 
 /** Writes down of a restore, step by step, what `restoreUsage` needs. */
@@ -21,23 +23,24 @@ export function noteRestore(
   {
     engine,
     snapshot,
-    memoryFiles,
+    prepared: { files, pageServer },
     workingSet,
   }: {
     readonly engine: EngineName
     readonly snapshot: OpenSnapshot
-    readonly memoryFiles: MemoryFiles
+    readonly prepared: Pick<PreparedMemory, 'files' | 'pageServer'>
     readonly workingSet: WorkingSet | null
   },
 ): RestoreNoting {
   const { pid, directory } = vmm
   const before = { faults: pageFaults(pid) ?? { minor: 0, major: 0 }, readBytes: diskReadBytes(pid) }
-  const brought = workingSet && broughtPages(snapshot.map, memoryFiles, workingSet)
+  const brought = workingSet && broughtPages(snapshot.map, files, workingSet)
+  // A page server's VM has no page tables that would tell what was touched, and the server itself counts.
+  const counted = pageServer !== undefined
   let note: RestoreNote | undefined
   return {
     loading() {
-      // A page server's VM has no page tables that would tell.
-      if (brought !== null && engine !== 'paged') writeBroughtPages(directory, brought)
+      if (brought !== null && !counted) writeBroughtPages(directory, brought)
     },
     loaded(mapping) {
       note = {
@@ -61,7 +64,7 @@ export function noteRestore(
       writeRestoreNote(directory, note)
     },
     prefetched({ pages }) {
-      if (!note?.prefetch || engine === 'paged') return
+      if (!note?.prefetch || counted) return
       const prefetch = { ...note.prefetch, readBytes: pages * pageSizeBytes }
       try {
         writeRestoreNote(directory, { ...note, prefetch })

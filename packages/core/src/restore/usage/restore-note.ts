@@ -10,7 +10,8 @@ import { pageSetFromJson, pageSetToJson } from '../../memory/page-set-json.js'
 import { notFound } from '../../not-found.js'
 import type { PageFaults } from '../../sys/proc.js'
 import type { WorkingSet } from '../../working-set/working-set.js'
-import type { EngineName, MemoryFiles } from '../engine.js'
+import type { EngineName } from '../engine-names.js'
+import type { MemoryFiles } from '../memory-files.js'
 
 /** What a restore leaves in the machine's directory for later questions about it. */
 export interface RestoreNote {

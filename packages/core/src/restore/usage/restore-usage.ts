@@ -1,13 +1,12 @@
 import type { ImageId } from '../../layer/layer-types.js'
 import type { PausedMachine, RunningMachine } from '../../machine/machine-states.js'
 import { notFound } from '../../not-found.js'
-import { type PageServerStats, pageServerClient } from '../../page-server/client/page-server-client.js'
-import { faultAroundBytes } from '../../sys/fault-around.js'
-import { Pagemap } from '../../sys/pagemap.js'
+import type { PageServerStats } from '../../page-server/client/page-server-client.js'
 import { diskReadBytes, type PageFaults, pageFaults } from '../../sys/proc.js'
-import type { EngineName } from '../engine.js'
-import { type RestoreNote, readBroughtPages, readRestoreNote } from './restore-note.js'
-import { touchesOf } from './touched-pages.js'
+import type { UnusedPages } from '../engine.js'
+import type { EngineName } from '../engine-names.js'
+import { engines } from '../engines/all-engines.js'
+import { readRestoreNote } from './restore-note.js'
 
 /** What came of a restore by now. Counts grow with time; each call looks again. */
 export interface RestoreUsage {
@@ -34,12 +33,7 @@ export interface RestoreUsage {
 /** Pages of a working set that hold data, and how many of them the guest has not touched. */
 export interface PrefetchedPages {
   readonly pages: number
-  /**
-   * Equal if page tables tell all. They do not tell whether a page was touched that was put there ahead (by the `paged` and the
-   * `mapped` engine all), or that was mapped along with a neighbour that was read
-   * (docs/notes/mincore-overcount.md). A page that the kernel took back counts as untouched.
-   */
-  readonly unused: { readonly atLeast: number; readonly atMost: number }
+  readonly unused: UnusedPages
 }
 
 /**
@@ -48,54 +42,25 @@ export interface PrefetchedPages {
  */
 export async function restoreUsage(
   { id, pid, paths }: Pick<RunningMachine | PausedMachine, 'id' | 'pid' | 'paths'>,
-  { signal }: { readonly signal?: AbortSignal } = {},
+  { signal }: { readonly signal?: AbortSignal | undefined } = {},
 ): Promise<RestoreUsage> {
   const { directory } = paths
   const note = readRestoreNote(directory, id)
   const { engine, snapshot, before, prefetch } = note
-  const call = signal === undefined ? {} : { signal }
-  const server = engine === 'paged' ? pageServerClient(directory, note.memoryPages) : undefined
-  const served = prefetch === null ? undefined : await server?.prefetched(call)
   const readBytes = diskReadBytes(pid)
   const faults = pageFaults(pid)
   if (faults === null) throw notFound('machine', `${id} has ended`)
+  const used = await engines[engine].usage({ pid, directory }, note, { signal })
   return {
     engine,
     snapshot,
     ageMs: Date.now() - note.loadedAtMs,
     faults: { minor: faults.minor - before.faults.minor, major: faults.major - before.faults.major },
-    pageServer: (await server?.stats(call)) ?? null,
+    pageServer: used.pageServer,
     readBytes: {
       vmm: readBytes === null || before.readBytes === null ? null : readBytes - before.readBytes,
-      prefetch: served?.readBytes ?? prefetch?.readBytes ?? null,
+      prefetch: used.prefetchReadBytes,
     },
-    prefetched: prefetch && {
-      pages: prefetch.pages,
-      unused: served
-        ? { atLeast: 0, atMost: Math.min(prefetch.pages, served.copiedPages) }
-        : unusedPages(pid, directory, prefetch),
-    },
+    prefetched: prefetch && used.unused && { pages: prefetch.pages, unused: used.unused },
   }
-}
-
-function unusedPages(
-  pid: number,
-  directory: string,
-  { pages, prefaulted, aroundBytes }: NonNullable<RestoreNote['prefetch']>,
-): PrefetchedPages['unused'] {
-  using pagemap = new Pagemap(pid)
-  // It may have been changed, and pages of both times be mapped.
-  const around = Math.max(aroundBytes, faultAroundBytes())
-  const sum = { absent: 0, copiedReadOnly: 0, copiedWritten: 0, mappedForThemselves: 0 }
-  for (const file of readBroughtPages(directory)) {
-    const counts = touchesOf({ pid, pagemap }, file, around)
-    for (const name of ['absent', 'copiedReadOnly', 'copiedWritten', 'mappedForThemselves'] as const)
-      sum[name] += counts?.[name] ?? 0
-  }
-  // Of what was put there ahead, any page may be untouched.
-  const touched =
-    sum.copiedReadOnly +
-    Math.max(0, sum.copiedWritten - prefaulted.writtenPages) +
-    Math.max(0, sum.mappedForThemselves - prefaulted.readOnlyPages)
-  return { atLeast: sum.absent, atMost: pages - touched }
 }

@@ -1,16 +1,8 @@
-import { readFileSync } from 'node:fs'
-import { VarveError } from '../../../errors.js'
 import { type ExtentMap, zeroSource } from '../../../layer/extent-map.js'
 import { ExtentMapBuilder } from '../../../layer/extent-map-builder.js'
-import type { LayerFile } from '../../../layer/layer-types.js'
+import { type MappableImage, mappingLimit, usedLayers } from '../../../mapper/mappable-layers.js'
 import type { OpenSnapshot } from '../../../store/store-types.js'
-import { flattenSnapshot, hasFlatFile, isFlatBase } from '../file/file-engine.js'
-
-export interface MappableImage {
-  /** Each run of data becomes one mapping. */
-  readonly map: ExtentMap
-  readonly layers: readonly LayerFile[]
-}
+import { flattenSnapshot, hasFlatFile, isFlatBase } from '../../flat-file.js'
 
 /**
  * So many mappings cost some 3 ms. An image of more of them is taken from one flat file, if that is there already: it is
@@ -34,14 +26,6 @@ export async function mappableImage(
   return { map: flatMap(map, cheapRuns), layers: [{ path, storedPages: map.pages }] }
 }
 
-/**
- * Half of what the host allows: the other half is for Firecracker itself and for what splits mappings later, as any page
- * that a balloon takes can.
- */
-export function mappingLimit(): number {
-  return Math.floor(Number(readFileSync('/proc/sys/vm/max_map_count', 'utf8')) / 2)
-}
-
 /** The same image from one flat file, in at most `limit` runs: the longest runs of zeros stay without a file. */
 export function flatMap({ pages, counts, sources }: ExtentMap, limit: number): ExtentMap {
   for (let shortest = 16; ; shortest *= 2) {
@@ -55,17 +39,4 @@ export function flatMap({ pages, counts, sources }: ExtentMap, limit: number): E
     const map = builder.finish()
     if (map.starts.length <= limit || shortest > pages) return map
   }
-}
-
-/** The layers that a map takes pages from, and the map with their new numbers: the others need not be opened. */
-export function usedLayers(map: ExtentMap, files: readonly LayerFile[]): MappableImage {
-  const used = [...new Set(map.sources)].filter((source) => source !== zeroSource).sort((a, b) => a - b)
-  const place = new Map(used.map((source, index) => [source, index]))
-  const layers = used.map((source) => {
-    const layer = files[source]
-    if (layer === undefined)
-      throw new VarveError('IMAGE_MISMATCH', `the image names layer ${source}, but there are ${files.length}`)
-    return layer
-  })
-  return { map: { ...map, sources: map.sources.map((source) => place.get(source) ?? zeroSource) }, layers }
 }

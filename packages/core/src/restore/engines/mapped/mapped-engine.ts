@@ -12,17 +12,21 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { VarveError } from '../../../errors.js'
 import { pagesByLayer } from '../../../layer/pages-by-layer.js'
 import type { LaunchedMachine } from '../../../machine/launched-machine.js'
+import { loadedAndMapped } from '../../../mapper/loaded-and-mapped.js'
 import type { MapReport } from '../../../mapper/map-into-vmm.js'
+import type { MappableImage } from '../../../mapper/mappable-layers.js'
 import { startMapping, warmMapper } from '../../../mapper/mapper.js'
 import type { PrefaultStep } from '../../../mapper/plan.js'
 import type { PageSet } from '../../../memory/page-set.js'
 import { pageSizeBytes } from '../../../memory/units.js'
 import type { OpenSnapshot } from '../../../store/store-types.js'
 import { fileIdentity } from '../../../sys/proc.js'
-import { atMost, type Engine, type Prefetch, type PrefetchReport } from '../../engine.js'
+import type { Engine } from '../../engine.js'
 import { type WarmedFile, warmFiles } from '../../page-cache/warm-files.js'
-import { loadedAndMapped } from './loaded-and-mapped.js'
-import { type MappableImage, mappableImage } from './mappable-image.js'
+import { atMost, type Prefetch, type PrefetchReport } from '../../prefetch.js'
+import { unawaited } from '../../unawaited.js'
+import { usageByPageTables } from '../../usage/usage-by-page-tables.js'
+import { mappableImage } from './mappable-image.js'
 import { prefaultOrder, prefaultSteps } from './prefault-order.js'
 
 const memoryName = 'memory'
@@ -36,34 +40,37 @@ const lookEveryMs = 2
 export const mappedEngine: Engine = {
   name: 'mapped',
   warmUp: warmMapper,
-  prepare: async ({ snapshot, machine: launching, prefetch, phase, signal, onProgress }) => {
+  usage: usageByPageTables,
+  prepareShared: async (snapshot, options) => void (await mappableImage(snapshot, options)),
+  prepare: async (snapshot, { machine: launching, prefetch, phase, signal, onProgress }) => {
     const ready = planRestore(snapshot, prefetch, { signal, onProgress })
-    const mapping = phase('attach', () =>
-      startMapping(async () => {
-        const { image, prefault, prefaultBudgetMs } = await ready
-        const machine = await launching
-        const memoryFile = makeMemoryFile(machine, snapshot.map.pages)
-        return { vmm: machine.identity, memoryFile, ...image, prefault, prefaultBudgetMs }
-      }),
-    )
     // Awaited below, after what may fail first.
-    mapping.catch(() => {})
+    const mapping = unawaited(
+      phase('attach', () =>
+        startMapping(async () => {
+          const { image, prefault, prefaultBudgetMs } = await ready
+          const machine = await launching
+          const memoryFile = makeMemoryFile(machine, snapshot.map.pages)
+          return { vmm: machine.identity, memoryFile, ...image, prefault, prefaultBudgetMs }
+        }),
+      ),
+    )
     const { image, toRead } = await ready
     const reading = toRead === undefined ? undefined : warmFiles(toRead, signal)
     const { mapped } = await mapping
     if (reading !== undefined && prefetch !== null && prefetch.budgetMs > 0)
       await phase('prefetch', () => atMost(reading, prefetch.budgetMs))
-    const prefetching = reading && besideGuest(reading, mapped, launching)
+    let report: MapReport
     return {
       memory: { backend: 'File', localName: memoryName },
-      memoryFiles: { files: image.layers, map: image.map },
-      besideLoad: async (load) => {
-        const report = await loadedAndMapped(load, mapped)
+      files: { files: image.layers, map: image.map },
+      prefetch: reading && { report: besideGuest(reading, mapped, launching), resumeAfter: false },
+      duringLoad: async (load) => {
+        report = await loadedAndMapped(load, mapped)
         // No page of it is mapped any more.
         rmSync((await launching).files.local(memoryName).hostPath, { force: true })
-        return report
       },
-      ...(prefetching === undefined ? {} : { prefetching }),
+      report: () => ({ mapping: report }),
     }
   },
 }

@@ -1,28 +1,23 @@
 import { ensurePageServer } from '../../../page-server/client/ensure-page-server.js'
 import type { PageServerClient } from '../../../page-server/client/page-server-client.js'
 import { startPageServer } from '../../../page-server/client/start-page-server.js'
+import { endLeaseOfGraduated } from '../../../page-server/protocol/served-graduation.js'
 import { placeThread, threadsNamed } from '../../../sys/affinity.js'
-import type { Engine, PrefetchReport } from '../../engine.js'
+import type { Engine } from '../../engine.js'
+import type { PrefetchReport } from '../../prefetch.js'
+import { unawaited } from '../../unawaited.js'
+import { usageByPageServer } from './usage-by-page-server.js'
 
 const socketName = 'uffd.sock'
 
 /** A page server answers the guest's faults straight from the layers; nothing is flattened. */
 export const pagedEngine: Engine = {
   name: 'paged',
-  prepare: async ({
-    snapshot,
-    machine: launching,
-    runtime,
-    randomAccess,
-    prefetch,
-    graduate,
-    faultCpu,
-    phase,
-    signal,
-  }) => {
+  usage: usageByPageServer,
+  prepare: async (snapshot, wishes) => {
+    const { machine: launching, runtime, randomAccess, prefetch, graduate, faultCpu, phase, signal } = wishes
     // If none is there, it starts while Firecracker does.
-    const server = phase('page server start', () => ensurePageServer(runtime, { signal }))
-    server.catch(() => {})
+    const server = unawaited(phase('page server start', () => ensurePageServer(runtime, { signal })))
     const machine = await launching
     await server
     const pageServer = await phase('page server', () =>
@@ -41,25 +36,20 @@ export const pagedEngine: Engine = {
         signal,
       }),
     )
-    const besideLoad = async (load: Promise<unknown>) => {
-      await load
-      // Threads of the vCPUs are there once it is loaded.
-      if (faultCpu !== undefined)
-        for (const thread of threadsNamed(machine.pid, 'fc_vcpu ')) placeThread(thread, [faultCpu])
-      return null
-    }
-    const setup = {
-      memory: { backend: 'Uffd', socketName },
-      memoryFiles: snapshot,
-      pageServer,
-      besideLoad,
-    } as const
-    if (prefetch === null) return setup
-    // The guest's memory is there only once it is being loaded.
     return {
-      ...setup,
-      prefetching: prefetched(pageServer, signal),
-      resumeAfterPrefetch: prefetch.budgetMs > 0,
+      memory: { backend: 'Uffd', socketName },
+      files: snapshot,
+      pageServer,
+      afterLoad: () => {
+        // Threads of the vCPUs are there once it is loaded.
+        if (faultCpu !== undefined)
+          for (const thread of threadsNamed(machine.pid, 'fc_vcpu ')) placeThread(thread, [faultCpu])
+        if (graduate) endLeaseOfGraduated(machine.paths.directory)
+      },
+      // The guest's memory is there only once it is being loaded.
+      prefetch: prefetch
+        ? { report: prefetched(pageServer, signal), resumeAfter: prefetch.budgetMs > 0 }
+        : undefined,
     }
   },
 }

@@ -6,8 +6,10 @@ import { replaceRegions } from '../../../firecracker/state-file/replace-regions.
 import { pagesByLayer } from '../../../layer/pages-by-layer.js'
 import type { OpenSnapshot } from '../../../store/store-types.js'
 import { touchOrder } from '../../../working-set/working-set.js'
-import { atMost, type Engine } from '../../engine.js'
+import type { Engine } from '../../engine.js'
 import { warmFiles } from '../../page-cache/warm-files.js'
+import { atMost } from '../../prefetch.js'
+import { usageByPageTables } from '../../usage/usage-by-page-tables.js'
 import { composedFile } from './composed-file.js'
 import { type PatchPlan, planPatch } from './plan-patch.js'
 
@@ -18,7 +20,10 @@ import { type PatchPlan, planPatch } from './plan-patch.js'
  */
 export const patchedEngine: Engine = {
   name: 'patched',
-  prepare: async ({ snapshot, machine: launching, prefetch, phase, signal, onProgress }) => {
+  usage: usageByPageTables,
+  prepareShared: async (snapshot, { signal }) =>
+    void (await composedFile(snapshot, patchOf(snapshot).plan.composed, { signal })),
+  prepare: async (snapshot, { machine: launching, prefetch, phase, signal, onProgress }) => {
     const { state, plan } = patchOf(snapshot)
     const path = await phase('compose', () =>
       composedFile(snapshot, plan.composed, {
@@ -28,19 +33,17 @@ export const patchedEngine: Engine = {
     )
     const files = [{ path, storedPages: plan.composed.pages }]
     const sets = prefetch === null ? [] : touchOrder(prefetch.workingSet)
-    const prefetching =
-      prefetch === null
-        ? undefined
-        : warmFiles([{ path, sets: sets.flatMap((set) => pagesByLayer(plan.image, 1, set)) }], signal)
-    if (prefetching !== undefined && prefetch !== null && prefetch.budgetMs > 0)
-      await phase('prefetch', () => atMost(prefetching, prefetch.budgetMs))
+    const report =
+      prefetch && warmFiles([{ path, sets: sets.flatMap((set) => pagesByLayer(plan.image, 1, set)) }], signal)
+    if (report !== null && prefetch !== null && prefetch.budgetMs > 0)
+      await phase('prefetch', () => atMost(report, prefetch.budgetMs))
     const statePath = join((await launching).paths.directory, 'patched.state')
     writeFileSync(statePath, state, { mode: 0o600, flag: 'wx' })
     return {
       memory: { backend: 'File', path },
-      memoryFiles: { files, map: plan.image },
+      files: { files, map: plan.image },
       statePath,
-      ...(prefetching === undefined ? {} : { prefetching }),
+      prefetch: report === null ? undefined : { report, resumeAfter: false },
     }
   },
 }

@@ -1,10 +1,11 @@
 import { readFileSync } from 'node:fs'
-import { readIfKnown } from '../firecracker/state-file/path-strings.js'
-import type { LaunchedMachine } from '../machine/launched-machine.js'
-import type { MachineHandle } from '../machine/machine-handle.js'
-import { pageSizeBytes } from '../memory/units.js'
-import type { OpenSnapshot } from '../store/store-types.js'
-import { openFileIdentities } from '../sys/proc.js'
+import { readIfKnown } from '../../firecracker/state-file/path-strings.js'
+import type { LaunchedMachine } from '../../machine/launched-machine.js'
+import type { MachineHandle } from '../../machine/machine-handle.js'
+import { pageSizeBytes } from '../../memory/units.js'
+import type { OpenSnapshot } from '../../store/store-types.js'
+import { openFileIdentities } from '../../sys/proc.js'
+import { checkRegions } from './cheap-checks.js'
 import {
   assertLoadedDeclared,
   assertOwnSocket,
@@ -12,8 +13,7 @@ import {
   type DeviceOverrides,
   declaredDevices,
 } from './declared-devices.js'
-import { checkRegions } from './preflight/cheap-checks.js'
-import { assertPassed } from './preflight/snapshot-check.js'
+import { assertPassed } from './snapshot-check.js'
 
 /**
  * Checks for one restore that the snapshot uses only what its config names of this host, and has the memory
@@ -22,7 +22,7 @@ import { assertPassed } from './preflight/snapshot-check.js'
 export interface DeviceCheck {
   beforeLoad(machine: LaunchedMachine): void
   /** Called with the guest paused, before it has run an instruction. */
-  afterLoad(machine: MachineHandle, options: { readonly signal?: AbortSignal }): Promise<void>
+  afterLoad(machine: MachineHandle, options: { readonly signal?: AbortSignal | undefined }): Promise<void>
 }
 
 /**

@@ -1,5 +1,5 @@
-import { isVarveError, VarveError } from '../../../errors.js'
-import type { MapReport } from '../../../mapper/map-into-vmm.js'
+import { isVarveError, VarveError } from '../errors.js'
+import type { MapReport } from './map-into-vmm.js'
 
 /** The mapper's answer lies in a pipe when Firecracker's comes. */
 const answerTimeoutMs = 5000

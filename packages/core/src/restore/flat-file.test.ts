@@ -1,9 +1,9 @@
 import { expect, test } from 'vitest'
-import type { Descriptor } from '../../../content/descriptors.js'
-import { annotations, mediaTypes } from '../../../content/descriptors.js'
-import { zeroSource } from '../../../layer/extent-map.js'
-import { ExtentMapBuilder } from '../../../layer/extent-map-builder.js'
-import { isFlatBase } from './file-engine.js'
+import type { Descriptor } from '../content/descriptors.js'
+import { annotations, mediaTypes } from '../content/descriptors.js'
+import { zeroSource } from '../layer/extent-map.js'
+import { ExtentMapBuilder } from '../layer/extent-map-builder.js'
+import { isFlatBase } from './flat-file.js'
 
 const pages = 100
 /** Runs of an image: how many pages, from which layer, from which page of its file. */

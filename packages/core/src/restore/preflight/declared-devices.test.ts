@@ -2,10 +2,10 @@ import { closeSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync }
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, describe, expect, test } from 'vitest'
-import type { FullVmConfiguration } from '../firecracker/api-types.js'
-import { hostFiles } from '../firecracker/vmm-files.js'
-import type { OpenSnapshot } from '../store/store-types.js'
-import { openFileIdentities } from '../sys/proc.js'
+import type { FullVmConfiguration } from '../../firecracker/api-types.js'
+import { hostFiles } from '../../firecracker/vmm-files.js'
+import type { OpenSnapshot } from '../../store/store-types.js'
+import { openFileIdentities } from '../../sys/proc.js'
 import { assertLoadedDeclared, type DeviceOverrides, declaredDevices } from './declared-devices.js'
 
 const directory = mkdtempSync(join(tmpdir(), 'varve-devices-'))

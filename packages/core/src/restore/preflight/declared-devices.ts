@@ -1,12 +1,12 @@
 import { statSync } from 'node:fs'
-import { VarveError } from '../errors.js'
-import type { FullVmConfiguration } from '../firecracker/api-types.js'
-import { pathStrings, readIfKnown } from '../firecracker/state-file/path-strings.js'
-import type { StateFile } from '../firecracker/state-file/read-state-file.js'
-import type { MachineHandle } from '../machine/machine-handle.js'
-import type { DiskConfig, OpenSnapshot } from '../store/store-types.js'
-import { openFiles } from '../sys/open-files.js'
-import { fileIdentity } from '../sys/proc.js'
+import { VarveError } from '../../errors.js'
+import type { FullVmConfiguration } from '../../firecracker/api-types.js'
+import { pathStrings, readIfKnown } from '../../firecracker/state-file/path-strings.js'
+import type { StateFile } from '../../firecracker/state-file/read-state-file.js'
+import type { MachineHandle } from '../../machine/machine-handle.js'
+import type { DiskConfig, OpenSnapshot } from '../../store/store-types.js'
+import { openFiles } from '../../sys/open-files.js'
+import { fileIdentity } from '../../sys/proc.js'
 
 /** The files and devices of the host that a snapshot's config names. */
 export interface DeclaredDevices {
@@ -19,8 +19,8 @@ export interface DeclaredDevices {
 
 /** The caller's replacements for names in the config. */
 export interface DeviceOverrides {
-  readonly vsockPath?: string
-  readonly networkOverrides?: Readonly<Record<string, string>>
+  readonly vsockPath?: string | undefined
+  readonly networkOverrides?: Readonly<Record<string, string>> | undefined
 }
 
 export function declaredDevices(

@@ -1,0 +1,53 @@
+import type { OpenSnapshot, SnapshotStore } from '../store/store-types.js'
+import { chooseEngine, engineFacts } from './choose-engine.js'
+import type { EngineName } from './engine-names.js'
+import { defaultEngine } from './engine-names.js'
+import { type FittedWorkingSet, fitWorkingSet } from '../store/fit-working-set.js'
+import type { Phases } from './phases.js'
+import type { Prefetch } from './prefetch.js'
+import { budgetOf, type RestoreOptions } from './restore-options.js'
+
+export interface ChosenEngine {
+  readonly engine: EngineName
+  /** Why `auto` took it; null if the caller named it. */
+  readonly reason: string | null
+  /** Whether a working set is to be brought, if the caller did not say when. */
+  readonly prefetch: boolean
+}
+
+/** How a snapshot is to be restored. */
+export interface RestorePlan {
+  readonly chosen: ChosenEngine
+  readonly fitted: FittedWorkingSet | null
+  /** Null if there is nothing to bring, or it is not worth it. */
+  readonly prefetch: Prefetch | null
+}
+
+/** `chosen`: by an earlier plan that this one is to agree with. Errors: as `fitWorkingSet`. */
+export async function planRestore(
+  store: SnapshotStore,
+  snapshot: OpenSnapshot,
+  options: RestoreOptions,
+  phases: Phases,
+  chosen: ChosenEngine | undefined,
+): Promise<RestorePlan> {
+  const { engine = defaultEngine, workingSet: wanted, randomAccess = false, signal } = options
+  const recorders = options.record?.recorders ?? []
+  const fitted =
+    wanted === undefined
+      ? null
+      : await phases.time('working set', () => fitWorkingSet(store, snapshot, wanted, { signal }))
+  const workingSet = fitted?.workingSet ?? null
+  const taken =
+    chosen ??
+    (engine === 'auto'
+      ? await phases.time('choose', async () =>
+          chooseEngine(await engineFacts(snapshot, { workingSet, randomAccess, recorders })),
+        )
+      : { engine, reason: null, prefetch: true })
+  const prefetch =
+    workingSet !== null && (taken.prefetch || options.prefetch !== undefined)
+      ? { workingSet, budgetMs: budgetOf(options) }
+      : null
+  return { chosen: taken, fitted, prefetch }
+}
