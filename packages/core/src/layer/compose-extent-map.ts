@@ -56,30 +56,30 @@ export function stackLayer(parent: ExtentMap, layer: LayerIndex, source: number)
 /** Walks a map forward, copying or skipping stretches. */
 class Cursor {
   page = 0
-  private readonly map: ExtentMap
-  private run = 0
+  readonly #map: ExtentMap
+  #run = 0
 
   constructor(map: ExtentMap) {
-    this.map = map
+    this.#map = map
   }
 
   copyUntil(end: number, out: ExtentMapBuilder): void {
-    const { starts, counts, sources, sourcePages } = this.map
+    const { starts, counts, sources, sourcePages } = this.#map
     while (this.page < end) {
       this.skipTo(this.page)
-      const start = starts[this.run] as number
-      const stop = Math.min(end, start + (counts[this.run] as number))
-      const source = sources[this.run] as number
+      const start = starts[this.#run] as number
+      const stop = Math.min(end, start + (counts[this.#run] as number))
+      const source = sources[this.#run] as number
       const offset = source === zeroSource ? 0 : this.page - start
-      out.add(stop - this.page, source, (sourcePages[this.run] as number) + offset)
+      out.add(stop - this.page, source, (sourcePages[this.#run] as number) + offset)
       this.page = stop
     }
   }
 
   skipTo(page: number): void {
-    const { starts, counts } = this.map
-    while (this.run < starts.length && (starts[this.run] as number) + (counts[this.run] as number) <= page)
-      this.run++
+    const { starts, counts } = this.#map
+    while (this.#run < starts.length && (starts[this.#run] as number) + (counts[this.#run] as number) <= page)
+      this.#run++
     this.page = page
   }
 }

@@ -9,12 +9,12 @@ const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 export class ByteReader {
   readonly bytes: Uint8Array
   position: number
-  private readonly view: DataView
+  readonly #view: DataView
 
   constructor(bytes: Uint8Array, position = 0) {
     this.bytes = bytes
     this.position = position
-    this.view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+    this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
   }
 
   get remaining(): number {
@@ -28,7 +28,7 @@ export class ByteReader {
   }
 
   /** Steps over `count` bytes and gives where they began. */
-  private take(count: number, what: string): number {
+  #take(count: number, what: string): number {
     if (count > this.remaining) this.fail(what, `needs ${count} bytes, ${this.remaining} are left`)
     const at = this.position
     this.position += count
@@ -36,19 +36,19 @@ export class ByteReader {
   }
 
   u8(what: string): number {
-    return this.view.getUint8(this.take(1, what))
+    return this.#view.getUint8(this.#take(1, what))
   }
 
   u16(what: string): number {
-    return this.view.getUint16(this.take(2, what), true)
+    return this.#view.getUint16(this.#take(2, what), true)
   }
 
   u32(what: string): number {
-    return this.view.getUint32(this.take(4, what), true)
+    return this.#view.getUint32(this.#take(4, what), true)
   }
 
   bigU64(what: string): bigint {
-    return this.view.getBigUint64(this.take(8, what), true)
+    return this.#view.getBigUint64(this.#take(8, what), true)
   }
 
   /** A u64 that a Number holds exactly. */
@@ -68,7 +68,7 @@ export class ByteReader {
   }
 
   slice(count: number, what: string): Uint8Array {
-    const at = this.take(count, what)
+    const at = this.#take(count, what)
     return this.bytes.subarray(at, at + count)
   }
 
