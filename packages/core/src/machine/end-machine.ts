@@ -141,7 +141,6 @@ function endProcesses(directory: string, record: MachineRecord): void {
     const deadline = performance.now() + endTimeoutMs
     while (vmmLives(directory, record) && performance.now() < deadline) sleepInThread(1)
   } else for (const vmm of unrecordedVmms(directory)) killProcess(vmm, 'SIGKILL')
-  for (const helper of record.helpers) killProcess(helper, 'SIGKILL')
 }
 
 /** Removes what lies elsewhere, under names that no other machine gets. */

@@ -49,7 +49,6 @@ export async function launchMachine(options: LaunchMachineOptions = {}): Promise
     ...ofThisHost(),
     process: null,
     owner: ownIdentity(),
-    helpers: [],
     firecrackerVersion: formatFirecrackerVersion(binary.version),
     dirtyTracking: false,
     vsockPath: null,

@@ -261,7 +261,7 @@ export class LiveVm {
   }
 
   /**
-   * Ends the VMM and the helpers that serve only this VM, and removes its directory, copies of disks and
+   * Ends the VMM, and removes its directory, copies of disks and
    * leases. Safe to repeat, legal in any state; MACHINE_STATE after it was detached.
    */
   async stop(): Promise<VmmExit> {

@@ -132,12 +132,6 @@ export abstract class MachineHandle implements AsyncDisposable {
     return this.vm.stepAside('takeDiff', run, signal)
   }
 
-  /** Names a process that serves only this VM, and must be killed with it. */
-  addHelper(helper: ProcessIdentity & { readonly role: string }): void {
-    const { pid, startTime, role } = helper
-    this.vm.updateRecord(({ helpers }) => ({ helpers: [...helpers, { pid, startTime, role }] }))
-  }
-
   /**
    * Says which snapshot the present log of written pages counts from. For code that gives snapshots their
    * ids. `taken` is the value of `snapshotsTaken` right after that snapshot; if another snapshot was taken
@@ -152,7 +146,7 @@ export abstract class MachineHandle implements AsyncDisposable {
   }
 
   /**
-   * Kills the VMM and its helpers; removes its directory, copies of disks and leases. Legal in any state,
+   * Kills the VMM; removes its directory, copies of disks and leases. Legal in any state,
    * also on an old handle; repeatable. MACHINE_STATE on a handle that was detached.
    */
   stop(): Promise<VmmExit> {

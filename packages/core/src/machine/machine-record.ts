@@ -24,12 +24,6 @@ export interface MachineRecord {
   readonly process: ProcessIdentity | null
   /** The process that must outlive the VM; null once the VM was detached and lives on its own. */
   readonly owner: ProcessIdentity | null
-  /**
-   * Processes of this VM alone that a program has named with `addHelper`: a process that ends the machine
-   * kills them. The page server and its guard are not among them: they serve all VMs of the runtime
-   * directory, and see by themselves that one has ended.
-   */
-  readonly helpers: readonly (ProcessIdentity & { readonly role: string })[]
   readonly firecrackerVersion: string
   readonly dirtyTracking: boolean
   /** Host path of the vsock Unix socket, if the guest has the device. */
@@ -124,7 +118,7 @@ export function changeRecord(
 }
 
 /** `unknown`: there is one, but of another version, damaged, or not ours to read. */
-export type RecordLookup =
+type RecordLookup =
   | { readonly state: 'known'; readonly record: MachineRecord }
   | { readonly state: 'missing' }
   | { readonly state: 'unknown' }
@@ -182,8 +176,6 @@ function isRecord(value: MachineRecord): boolean {
     (value.jail?.cgroups ?? []).every(folder) &&
     identity(value.process) &&
     // Never signalled; in a container it can be the first process.
-    identity(value.owner, 1) &&
-    Array.isArray(value.helpers) &&
-    value.helpers.every((helper) => helper !== null && identity(helper))
+    identity(value.owner, 1)
   )
 }

@@ -42,7 +42,6 @@ async function pausedOn(version: string, config: object): Promise<PausedMachine>
     createdAt: '',
     process: self,
     owner: null,
-    helpers: [],
     boot: null,
     pidNamespace: null,
     leases: { memory: null, log: null },

@@ -58,7 +58,6 @@ function recordOf(id: string, change: Partial<MachineRecord> = {}): MachineRecor
     pidNamespace: null,
     process: null,
     owner: ownIdentity(),
-    helpers: [],
     firecrackerVersion: '1.12.1',
     dirtyTracking: true,
     vsockPath: null,
@@ -161,20 +160,17 @@ describe('a listing', () => {
     expect(listMachines(join(runtime, 'absent'))).toEqual([])
   })
 
-  test('ends what lost its owner: VMM, helpers, disks, directory', async () => {
-    const [vmm, helper] = [living(), living()]
+  test('ends what lost its owner: VMM, disks, directory', async () => {
+    const vmm = living()
     const diskDirectory = join(runtime, 'disks')
     mkdirSync(diskDirectory)
     const { directory } = machine('orphan', {
       process: vmm,
       owner: await dead(),
-      helpers: [{ ...helper, role: 'page-server' }],
       diskDirectory,
     })
     expect(ids()).toEqual([])
-    expect([isAlive(vmm), isAlive(helper), existsSync(directory), existsSync(diskDirectory)]).toEqual(
-      Array(4).fill(false),
-    )
+    expect([isAlive(vmm), existsSync(directory), existsSync(diskDirectory)]).toEqual(Array(3).fill(false))
     expect(() => findMachine('orphan', runtime)).toThrow('no machine named orphan')
   })
 
@@ -232,7 +228,6 @@ describe('a listing', () => {
       JSON.stringify(recordOf('strange', { process: { pid: -1, startTime: 1 } })),
     ],
     ['init', JSON.stringify(recordOf('strange', { process: { pid: 1, startTime: 0 } }))],
-    ['helpers that are none', JSON.stringify({ ...recordOf('strange'), helpers: [null] })],
     [
       'a jail that is the root',
       JSON.stringify(recordOf('strange', { jail: { root: '/x', uid: 1, gid: 1 } })),

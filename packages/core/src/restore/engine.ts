@@ -10,7 +10,7 @@ import type { RestoreNote } from './usage/restore-note.js'
 
 /**
  * A way to put an image into a Firecracker process. `prepare` makes everything ready for `snapshot/load`; the caller
- * loads, and on any failure stops the machine, which ends the helpers that were named to it. Layers are never written to.
+ * loads, and on any failure stops the machine. Layers are never written to.
  */
 export interface Engine {
   readonly name: EngineName
@@ -30,8 +30,7 @@ export interface Engine {
 /** What one restore wants of an engine, and gives to it. */
 export interface RestoreWishes extends WorkOptions {
   /**
-   * Launched, nothing loaded yet. It is being launched while the engine begins with what needs no VMM. Helpers that the engine
-   * starts are named to it, so that they end with it.
+   * Launched, nothing loaded yet. It is being launched while the engine begins with what needs no VMM.
    */
   readonly machine: Promise<LaunchedMachine>
   /** The runtime directory that the machine is in. */
