@@ -155,6 +155,13 @@ describe('layering', () => {
         expect(importsOf(file).filter((it) => /^\.\.\/\w+\//.test(it))).toEqual([])
   })
 
+  test('numbers of the kernel’s interface stand in sys/abi.ts alone', () => {
+    const number =
+      /^(?:export )?const (?:(?:SYS|MAP|MADV|O|AT|PTRACE|KVM|UFFD(?:IO)?|MSG|SOCK|LOCK)_\w+|SIG[A-Z]+) = /m
+    const files = sources(coreSrc).filter((file) => number.test(readFileSync(file, 'utf8')))
+    expect(files.map((file) => relative(coreSrc, file))).toEqual(['sys/abi.ts'])
+  })
+
   test('no files import each other in a circle', () => {
     expect(circles()).toEqual([])
   })

@@ -2,7 +2,7 @@ import { isVarveError, readStateFile, replaceRegions, type StateFile, VarveError
 import { mutate } from './mutate.js'
 import { Random } from './random.js'
 
-export interface FuzzOptions {
+interface FuzzOptions {
   /** Valid state files to start from. */
   readonly seeds: readonly Uint8Array[]
   readonly count: number
@@ -11,7 +11,7 @@ export interface FuzzOptions {
   readonly onProgress?: ((done: number) => void) | undefined
 }
 
-export interface FuzzResult {
+interface FuzzResult {
   /** Inputs that were valid after all. */
   readonly accepted: number
   /** Refused inputs by error code. */

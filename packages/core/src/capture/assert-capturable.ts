@@ -7,7 +7,7 @@ import { pageSizeBytes } from '../memory/units.js'
 import type { SnapshotDescription } from '../store/store-types.js'
 import { assertWorkingSetName } from '../working-set/working-set.js'
 
-export interface CaptureRequest {
+interface CaptureRequest {
   /** Name of the machine, for messages. */
   readonly machine: string
   readonly vmConfig: FullVmConfiguration

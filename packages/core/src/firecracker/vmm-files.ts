@@ -7,7 +7,7 @@ import { notFound } from '../not-found.js'
 import { copyWithHoles } from '../sys/copy-with-holes.js'
 import { descriptorPath, linkDescriptor, openHandleBeneath, openPathBeneath } from '../sys/open-beneath.js'
 
-export interface FileOptions {
+interface FileOptions {
   readonly signal?: AbortSignal | undefined
 }
 
@@ -54,7 +54,7 @@ export interface VmmFiles {
 }
 
 /** `sun_path` holds 108 bytes with the terminating zero (unix(7)). */
-export const maxSocketPathBytes = 107
+const maxSocketPathBytes = 107
 
 export function assertSocketPath(path: string): string {
   const bytes = Buffer.byteLength(path)

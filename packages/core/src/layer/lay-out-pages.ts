@@ -17,7 +17,7 @@ export function absentMap(pages: number): ExtentMap {
 }
 
 /** A new layer: its index, and what each page of its file is (a zero run is a hole). */
-export interface LaidOutLayer {
+interface LaidOutLayer {
   readonly index: LayerIndex
   readonly content: ExtentMap
 }

@@ -1,9 +1,7 @@
-import { constants } from 'node:fs'
-import { type FileHandle, open } from 'node:fs/promises'
+import type { FileHandle } from 'node:fs/promises'
 import { VarveError } from '../errors.js'
 import { has, type PageSet } from '../memory/page-set.js'
 import { pageSizeBytes } from '../memory/units.js'
-import { pathError } from '../not-found.js'
 import { dataExtents } from '../sys/extents.js'
 import {
   createFile,
@@ -14,6 +12,7 @@ import {
   type WritableFile,
   writeAt,
 } from '../sys/mutations.js'
+import { openRegular } from '../sys/open-regular.js'
 import { ChunkChecksums } from './chunk-checksums.js'
 import { indexMemoryFile } from './index-memory-file.js'
 import {
@@ -138,8 +137,9 @@ export async function readLayer(
   { signal }: { readonly signal?: AbortSignal | undefined } = {},
 ): Promise<Layer> {
   throwIfAborted(signal, path)
-  await using handle = await openRegular(path)
-  const { size } = await handle.stat()
+  await using file = await openRegular(path, { what: 'layer' })
+  const { handle } = file
+  const { size } = file.stat
   if (size < trailerBytes)
     throw new VarveError('FORMAT_INVALID', `layer ${path} has ${size} bytes, less than a footer`, {
       details: { path, offset: 0 },
@@ -165,10 +165,10 @@ export interface VerifyOptions {
  * file in `details`: the byte for a page that should be zero, the begin of the chunk for data.
  */
 export async function verifyLayer(layer: Layer, { signal, onProgress }: VerifyOptions = {}): Promise<void> {
-  await using handle = await openRegular(layer.path)
+  await using file = await openRegular(layer.path, { what: 'layer' })
   const runs = storedRuns(layer.index)
   const total = runs.reduce((sum, { count }) => sum + count, 0)
-  const found = await checksumRuns(handle, layer.path, runs, { signal, onProgress })
+  const found = await checksumRuns(file.handle, layer.path, runs, { signal, onProgress })
   const bad = layer.checksums.findIndex((checksum, chunk) => checksum !== found[chunk])
   if (bad >= 0) {
     const place = placeOfChunk(runs, bad)
@@ -179,7 +179,7 @@ export async function verifyLayer(layer: Layer, { signal, onProgress }: VerifyOp
     )
   }
   if (layer.layout === 'flat' && layer.parent === null)
-    await assertZeroElsewhere(handle, layer, dataPages(layer.index), signal)
+    await assertZeroElsewhere(file.handle, layer, dataPages(layer.index), signal)
 }
 
 /** Checksums of the data pages that a file holds, for a layer that was composed and not sealed. */
@@ -250,17 +250,6 @@ async function assertZeroElsewhere(
           { details: { path: layer.path, offset: at + wrong } },
         )
     }
-}
-
-async function openRegular(path: string): Promise<FileHandle> {
-  // O_NONBLOCK: if a FIFO was put there, opening it must fail below, not wait for a writer.
-  const flags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK
-  const handle = await open(path, flags).catch((error: NodeJS.ErrnoException) => {
-    throw pathError(error, `cannot open layer ${path}: ${error.message}`, { details: { path } })
-  })
-  if ((await handle.stat()).isFile()) return handle
-  await handle.close()
-  throw new VarveError('PATH_INVALID', `layer ${path} is not a regular file`)
 }
 
 const hex = (value: number | undefined) => (value ?? 0).toString(16).padStart(8, '0')

@@ -6,8 +6,8 @@ import { type ImageId, type LayerIndex, type LayerLayout, zeroPage } from './lay
 
 /** The binary footer of docs/formats/layer-v1.md, without the pages before it. */
 
-export const layerMagic = 'VARVELYR'
-export const layerVersion = 1
+const layerMagic = 'VARVELYR'
+const layerVersion = 1
 export const trailerBytes = 128
 export const runBytes = 12
 export const checksumBytes = 4
@@ -34,7 +34,7 @@ export interface LayerFooter {
 }
 
 /** The trailer’s own fields: enough to know where the rest is. */
-export interface LayerTrailer {
+interface LayerTrailer {
   readonly layout: LayerLayout
   readonly complete: boolean
   readonly pages: number

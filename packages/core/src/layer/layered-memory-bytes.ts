@@ -19,7 +19,7 @@ const maxFiles = maxLayers - 1
 const namePattern = /^[A-Za-z0-9_-][A-Za-z0-9._-]{0,254}$/
 
 /** The trailer's own fields: enough to know where the rest is. */
-export interface LayeredMemoryTrailer {
+interface LayeredMemoryTrailer {
   readonly pages: number
   readonly files: number
   readonly namesBytes: number
@@ -27,7 +27,7 @@ export interface LayeredMemoryTrailer {
 }
 
 /** Source 0 of `map` is the memory file itself, page p at p × 4096; source i is `names[i - 1]`. */
-export interface LayeredMemoryFooter {
+interface LayeredMemoryFooter {
   readonly names: readonly string[]
   readonly map: ExtentMap
 }

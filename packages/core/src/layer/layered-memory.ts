@@ -1,9 +1,6 @@
-import { constants } from 'node:fs'
-import { type FileHandle, open } from 'node:fs/promises'
 import { dirname, join, resolve } from 'node:path'
 import { VarveError } from '../errors.js'
 import { pageSizeBytes } from '../memory/units.js'
-import { pathError } from '../not-found.js'
 import { copyWithHoles } from '../sys/copy-with-holes.js'
 import {
   makeDirectory,
@@ -13,6 +10,7 @@ import {
   syncFile,
   writeAt,
 } from '../sys/mutations.js'
+import { openRegular } from '../sys/open-regular.js'
 import { type ExtentMap, zeroSource } from './extent-map.js'
 import { ExtentMapBuilder } from './extent-map-builder.js'
 import { flatten } from './flatten.js'
@@ -31,8 +29,8 @@ interface WorkOptions {
   readonly signal?: AbortSignal | undefined
 }
 
-export const layeredMemoryName = 'memory'
-export const layeredStateName = 'state'
+const layeredMemoryName = 'memory'
+const layeredStateName = 'state'
 
 /**
  * Makes a directory of an image and its state file that is restored without a store,
@@ -117,8 +115,9 @@ async function copySynced(from: string, to: string, options: WorkOptions): Promi
  * FORMAT_INVALID, FORMAT_UNSUPPORTED, CHECKSUM_MISMATCH.
  */
 export async function readLayeredMemory(path: string): Promise<Image> {
-  await using handle = await openRegular(path)
-  const { size } = await handle.stat()
+  await using file = await openRegular(path)
+  const { handle } = file
+  const { size } = file.stat
   const last = Buffer.alloc(trailerBytes)
   if (size >= trailerBytes) await readAt(handle, path, last, size - trailerBytes)
   const trailer = readLayeredMemoryTrailer(last, size, path)
@@ -138,18 +137,6 @@ export async function readLayeredMemory(path: string): Promise<Image> {
 }
 
 async function wholePages(path: string): Promise<LayerFile> {
-  await using handle = await openRegular(path)
-  const { size } = await handle.stat()
-  return { path, storedPages: Math.floor(size / pageSizeBytes) }
-}
-
-async function openRegular(path: string): Promise<FileHandle> {
-  // O_NONBLOCK: if a FIFO was put there, opening it must fail below, not wait for a writer.
-  const flags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK
-  const handle = await open(path, flags).catch((error: NodeJS.ErrnoException) => {
-    throw pathError(error, `cannot open ${path}: ${error.message}`, { details: { path } })
-  })
-  if ((await handle.stat()).isFile()) return handle
-  await handle.close()
-  throw new VarveError('PATH_INVALID', `${path} is not a regular file`)
+  await using file = await openRegular(path)
+  return { path, storedPages: Math.floor(file.stat.size / pageSizeBytes) }
 }

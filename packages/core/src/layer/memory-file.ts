@@ -1,9 +1,9 @@
-import { constants, readSync } from 'node:fs'
-import { type FileHandle, open } from 'node:fs/promises'
+import { readSync } from 'node:fs'
+import type { FileHandle } from 'node:fs/promises'
 import { VarveError } from '../errors.js'
 import { pageSetLimit } from '../memory/page-set.js'
 import { pageSizeBytes } from '../memory/units.js'
-import { pathError } from '../not-found.js'
+import { openRegular } from '../sys/open-regular.js'
 import type { LayerFile } from './layer-types.js'
 
 /** An open memory file (one page after the other, no header) and how many pages it holds. */
@@ -36,14 +36,8 @@ export async function openStoredPages({ path, storedPages }: LayerFile): Promise
 }
 
 async function openPages(path: string, pagesOf: (sizeBytes: number) => number): Promise<MemoryFile> {
-  // O_NONBLOCK: if a FIFO was put there, opening it must fail below, not wait for a writer.
-  const flags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK
-  const handle = await open(path, flags).catch((error: NodeJS.ErrnoException) => {
-    throw pathError(error, `cannot open memory file ${path}: ${error.message}`, { details: { path } })
-  })
+  const { handle, stat } = await openRegular(path, { what: 'memory file' })
   try {
-    const stat = await handle.stat()
-    if (!stat.isFile()) throw new VarveError('PATH_INVALID', `memory file ${path} is not a regular file`)
     return { path, handle, pages: pagesOf(stat.size), [Symbol.asyncDispose]: () => handle.close() }
   } catch (error) {
     await handle.close()

@@ -6,7 +6,7 @@ import { type MemoryFile, readPages } from './memory-file.js'
 import { turnTaker } from './take-turns.js'
 import { throwIfAborted } from './throw-if-aborted.js'
 
-export interface ReadChecksumsOptions {
+interface ReadChecksumsOptions {
   readonly signal?: AbortSignal | undefined
   readonly onPages?: ((pages: number) => void) | undefined
 }

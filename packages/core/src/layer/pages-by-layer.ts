@@ -3,7 +3,7 @@ import { type PageRun, type PageSet, runAtOrBefore, runsOf } from '../memory/pag
 import { type ExtentMap, zeroSource } from './extent-map.js'
 
 /** Where a stretch of the image lies: pages of it, and of the layer's file. */
-export interface StoredStretch {
+interface StoredStretch {
   readonly source: number
   readonly start: number
   readonly storedStart: number

@@ -32,7 +32,7 @@ export interface ComposedLayer extends Layer {
   readonly copied: CopyReport
 }
 
-export interface NewLayer {
+interface NewLayer {
   readonly image: ImageId
   readonly parent: ImageId | null
   /** What the layer is to say of each page: from a file, zero (`zeroSource`) or nothing (`absentSource`). */

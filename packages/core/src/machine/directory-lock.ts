@@ -2,7 +2,7 @@ import { closeSync, constants, fstatSync, lstatSync, openSync } from 'node:fs'
 import { lockDescriptor, sleepInThread } from '../sys/file-lock.js'
 
 /** `missing` also means that it is a link, or no directory. */
-export type DirectoryLock =
+type DirectoryLock =
   | { readonly state: 'held'; release(): void }
   | { readonly state: 'busy' }
   | { readonly state: 'missing' }

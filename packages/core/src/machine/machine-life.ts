@@ -7,7 +7,7 @@ import { isAlive, type ProcessIdentity } from '../sys/proc.js'
 import type { MachineRecord } from './machine-record.js'
 
 /** In a machine's directory, and locked by the machine's owner until it ends or detaches. */
-export const ownerLockName = 'owner.lock'
+const ownerLockName = 'owner.lock'
 
 /** Makes this process the owner of a new machine. */
 export function takeOwnership(directory: string): HeldLife {

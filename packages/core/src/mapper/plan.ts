@@ -2,21 +2,23 @@ import { type ExtentMap, zeroSource } from '../layer/extent-map.js'
 import { type PageRun, type PageSet, runsOf } from '../memory/page-set.js'
 import { clip, mergeGaps, union } from '../memory/page-set-algebra.js'
 import { pageSizeBytes } from '../memory/units.js'
+import {
+  MADV_NOHUGEPAGE,
+  MADV_NORMAL,
+  MADV_POPULATE_READ,
+  MADV_POPULATE_WRITE,
+  MADV_RANDOM,
+  MADV_WILLNEED,
+  MAP_ANONYMOUS,
+  MAP_FIXED,
+  MAP_NORESERVE,
+  MAP_PRIVATE,
+} from '../sys/abi.js'
 import { systemCall } from '../sys/inject/injection.js'
 import { SyscallTable } from '../sys/inject/syscall-table.js'
 import { forEachStretch, type GuestRegion } from './guest-regions.js'
 
 const PROT_READ_WRITE = 3
-const MAP_PRIVATE = 0x02
-const MAP_FIXED = 0x10
-const MAP_ANONYMOUS = 0x20
-const MAP_NORESERVE = 0x4000
-const MADV_NORMAL = 0
-const MADV_RANDOM = 1
-const MADV_WILLNEED = 3
-const MADV_NOHUGEPAGE = 15
-const MADV_POPULATE_READ = 22
-const MADV_POPULATE_WRITE = 23
 
 /** As Firecracker itself maps a memory file, at a given place. */
 const fixed = MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE

@@ -14,7 +14,7 @@ const maxMarkBytes = 256
 const markPath = (path: string) => `${path}.mark`
 const markOf = ({ size, mtimeNs, ino }: BigIntStats) => `${size} ${mtimeNs} ${ino}\n`
 
-export interface DerivedFile<Made> {
+interface DerivedFile<Made> {
   /** The result of `make`; undefined if the file existed already. */
   readonly made?: Made
 }

@@ -13,7 +13,7 @@ import { type PagesOfImage, pagesOfImage } from './restore-report.js'
 import { unawaited } from './unawaited.js'
 import { noteRestore } from './usage/note-restore.js'
 
-export interface PreparedRestore {
+interface PreparedRestore {
   readonly snapshot: OpenSnapshot
   readonly plan: RestorePlan
   readonly prepared: PreparedMemory
@@ -21,7 +21,7 @@ export interface PreparedRestore {
   readonly phases: Phases
 }
 
-export interface LoadedRestore {
+interface LoadedRestore {
   readonly machine: RunningMachine | PausedMachine
   readonly prefetching: Promise<PrefetchReport> | undefined
   readonly pages: PagesOfImage

@@ -1,11 +1,10 @@
-import { constants } from 'node:fs'
-import { type FileHandle, open } from 'node:fs/promises'
+import type { FileHandle } from 'node:fs/promises'
 import type { Digest } from '../content/descriptors.js'
 import { digestOf } from '../content/descriptors.js'
 import { VarveError } from '../errors.js'
 import { throwIfAborted } from '../layer/throw-if-aborted.js'
-import { pathError } from '../not-found.js'
 import { createFile, truncate, writeAt } from '../sys/mutations.js'
+import { openRegular } from '../sys/open-regular.js'
 import { indexFromJson, maxIndexBytes, type ReferenceIndex } from './reference-index.js'
 import { paddingOf, readHeader, readSparseMap, type TarEntry } from './tar-format.js'
 
@@ -20,7 +19,7 @@ export interface ArchivedBlob {
   readonly offset: number
 }
 
-export interface ArchiveContent {
+interface ArchiveContent {
   readonly index: ReferenceIndex
   readonly blobs: ReadonlyMap<Digest, ArchivedBlob>
 }
@@ -42,15 +41,8 @@ export class ArchiveReader implements AsyncDisposable {
   }
 
   static async open(path: string): Promise<ArchiveReader> {
-    const handle = await open(path, constants.O_RDONLY | constants.O_NONBLOCK).catch(
-      (cause: NodeJS.ErrnoException) => {
-        throw pathError(cause, `cannot read archive ${path}: ${cause.message}`)
-      },
-    )
-    const found = await handle.stat()
-    if (found.isFile()) return new ArchiveReader(path, handle, found.size)
-    await handle.close()
-    throw new VarveError('PATH_INVALID', `archive ${path} is not a regular file`)
+    const { handle, stat } = await openRegular(path, { what: 'archive', followLinks: true })
+    return new ArchiveReader(path, handle, stat.size)
   }
 
   [Symbol.asyncDispose](): Promise<void> {

@@ -3,7 +3,7 @@ import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { lifeOfHolder } from '../sys/holder-file.js'
 
-export interface LeftClones {
+interface LeftClones {
   /** Of VMs that have ended, and directories that never got their names. */
   readonly ended: readonly string[]
   /** Without a file that says whose they are: an older version made them, and its VM may still be running. */

@@ -15,7 +15,7 @@ import { replaceCachedFile, writeHeldFile } from './write-whole.js'
  * can have any number: a VM has one on the snapshot that its memory comes from, and one on the snapshot that
  * its next Diff counts from.
  */
-export interface Lease {
+interface Lease {
   readonly path: string
   readonly snapshot: string
   readonly manifest: Digest

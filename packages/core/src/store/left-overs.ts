@@ -7,7 +7,7 @@ import type { Repository } from './repository.js'
 import { deadStagings } from './staging.js'
 
 /** Names of left-over files in each of a store's directories, except blobs. */
-export interface LeftOvers {
+interface LeftOvers {
   readonly stagings: readonly string[]
   readonly clones: readonly string[]
   readonly flats: readonly string[]

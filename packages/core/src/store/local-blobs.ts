@@ -1,5 +1,3 @@
-import { constants } from 'node:fs'
-import { open } from 'node:fs/promises'
 import { join } from 'node:path'
 import type {
   BlobContent,
@@ -15,8 +13,8 @@ import { assertRange } from '../content/checked-range.js'
 import { type Digest, hexOf } from '../content/descriptors.js'
 import { readAt } from '../layer/memory-file.js'
 import { throwIfAborted } from '../layer/throw-if-aborted.js'
-import { pathError } from '../not-found.js'
 import { createFile, removeFile, syncDirectory, syncFile, writeAt } from '../sys/mutations.js'
+import { openRegular } from '../sys/open-regular.js'
 import type { Repository } from './repository.js'
 
 /** The blobs of a store in a directory. */
@@ -40,11 +38,8 @@ export class LocalBlobs implements BlobSource {
   async open(digest: Digest, { signal }: SourceOptions = {}): Promise<OpenBlob> {
     throwIfAborted(signal, digest)
     const path = this.#repository.blobs.path(digest)
-    const flags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK
-    const handle = await open(path, flags).catch((cause: Error) => {
-      throw pathError(cause, `cannot open blob ${path}: ${cause.message}`, { details: { path, digest } })
-    })
-    const { size: sizeBytes } = await handle.stat()
+    const { handle, stat } = await openRegular(path, { what: 'blob' })
+    const sizeBytes = stat.size
     return {
       sizeBytes,
       read: async (range: ByteRange, options: SourceOptions = {}) => {

@@ -1,8 +1,6 @@
 import { closeSync, constants, openSync } from 'node:fs'
 import { connect, type Socket } from 'node:net'
-
-// fcntl.h; Node does not name it.
-const O_PATH = 0o10000000
+import { O_PATH } from './abi.js'
 
 /**
  * Connects to the Unix socket at this path, and follows no link: connect(2) would follow one, and a jailed

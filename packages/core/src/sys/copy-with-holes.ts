@@ -16,7 +16,7 @@ import {
 } from './mutations.js'
 
 /** How a copy was made: blocks shared (costs nothing), copied by the kernel, or read and written. */
-export type CopyMethod = 'reflink' | 'copy_file_range' | 'read-write'
+type CopyMethod = 'reflink' | 'copy_file_range' | 'read-write'
 
 export interface CopyResult {
   readonly method: CopyMethod
@@ -34,7 +34,7 @@ const copyChunkBytes = 4 * 1024 * 1024
 const cloneChunkBytes = 64 * 1024 * 1024
 
 /** A file to copy, with its own way to open it. The path is for messages. */
-export interface CopySource {
+interface CopySource {
   readonly path: string
   /** Opens it for reading; must not wait if it is a FIFO. */
   open(): Promise<FileHandle>

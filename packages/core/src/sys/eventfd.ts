@@ -1,7 +1,6 @@
 import { readSync, writeSync } from 'node:fs'
+import { EFD_CLOEXEC } from './abi.js'
 import { declare, errno, syscallError } from './libc.js'
-
-const EFD_CLOEXEC = 0o2000000
 
 // Safe: integers only.
 const eventfd = declare<[number, number]>('int eventfd(uint32_t initial, int flags)')

@@ -1,10 +1,8 @@
 import { randomBytes } from 'node:crypto'
 import { closeSync, ftruncateSync, openSync, rmSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
+import { SEEK_DATA, SEEK_HOLE } from './abi.js'
 import { declare, errno, errnoNumber, syscallError } from './libc.js'
-
-const SEEK_DATA = 3
-const SEEK_HOLE = 4
 
 // Safe: integers only. Offsets are far below 2^53, so Number is exact.
 const lseek = declare<[number, number, number], number | bigint>(

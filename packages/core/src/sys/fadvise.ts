@@ -1,9 +1,6 @@
 import { fdatasyncSync } from 'node:fs'
+import { POSIX_FADV_DONTNEED, POSIX_FADV_RANDOM, POSIX_FADV_WILLNEED } from './abi.js'
 import { declare, syscallError } from './libc.js'
-
-const POSIX_FADV_RANDOM = 1
-const POSIX_FADV_WILLNEED = 3
-const POSIX_FADV_DONTNEED = 4
 
 // Safe: integers only. Returns the error number instead of setting errno (posix_fadvise(2)).
 const posixFadvise = declare<[number, number, number, number]>(

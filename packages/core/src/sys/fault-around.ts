@@ -1,8 +1,8 @@
 import { closeSync, constants, openSync, readFileSync, writeFileSync } from 'node:fs'
+import { pageBytes } from './abi.js'
 import { onProcessEnd } from './exit-hooks.js'
 import { lockDescriptor } from './file-lock.js'
 
-const pageBytes = 4096
 /** Linux's default (mm/memory.c): a read fault on a file maps up to 16 pages that are in the page cache. */
 const defaultBytes = 65_536
 

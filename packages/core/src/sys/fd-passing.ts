@@ -1,16 +1,10 @@
 import { closeSync } from 'node:fs'
 import { VarveError } from '../errors.js'
+import { MSG_CMSG_CLOEXEC, MSG_CTRUNC, MSG_DONTWAIT, SCM_RIGHTS, SO_PEERCRED, SOL_SOCKET } from './abi.js'
 import { declare, errno, errnoNumber, koffi, syscallError } from './libc.js'
 
-const SOL_SOCKET = 1
-const SCM_RIGHTS = 1
-const SO_PEERCRED = 17
-const MSG_DONTWAIT = 0x40
-const MSG_CMSG_CLOEXEC = 0x40000000
-const MSG_CTRUNC = 0x08
-
-// struct msghdr on 64-bit Linux: name, namelen, iov, iovlen, control, controllen, flags (56 bytes); struct
-// iovec: base, length (16); struct cmsghdr: length, level, type (16), then the descriptors.
+// struct msghdr on 64-bit Linux: name, namelen, iov, iovlen, control, controllen, flags (56 bytes); struct iovec: base,
+// length (16); struct cmsghdr: length, level, type (16), then the descriptors.
 const headerBytes = 56
 const vectorBytes = 16
 const controlHeaderBytes = 16
@@ -70,7 +64,7 @@ function allocate(bytes: number): { pointer: unknown; address: bigint; bytes: Bu
   }
 }
 
-export interface ReceivedMessage {
+interface ReceivedMessage {
   /** Payload bytes; empty at end of file. */
   readonly bytes: Buffer
   /** Descriptors that came with it; the caller owns them. Close-on-exec is set. */
@@ -134,7 +128,7 @@ export function sendMessage(socket: number, bytes: Uint8Array, descriptors: read
     throw syscallError('sendmsg', errnoNumber.EMSGSIZE, `sent ${sent} of ${bytes.length} bytes`)
 }
 
-export interface PeerCredentials {
+interface PeerCredentials {
   readonly pid: number
   readonly uid: number
   readonly gid: number

@@ -3,14 +3,9 @@ import { type FileHandle, open } from 'node:fs/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { abortError } from '../abort-error.js'
 import { VarveError } from '../errors.js'
+import { LOCK_EX, LOCK_NB, LOCK_SH, LOCK_UN } from './abi.js'
 import { declare, errno, errnoNumber, syscallError } from './libc.js'
 import { refuse } from './mutations.js'
-
-// sys/file.h
-const LOCK_SH = 1
-const LOCK_EX = 2
-const LOCK_NB = 4
-const LOCK_UN = 8
 
 // Safe: integers only.
 const flock = declare<[number, number]>('int flock(int fd, int operation)')

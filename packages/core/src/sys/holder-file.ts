@@ -4,7 +4,7 @@ import { replaceSmallFile } from './mutations.js'
 import { readSmallFile } from './small-file.js'
 
 /** A file in a directory that names the process to which the directory belongs. */
-export const holderFileName = '.varve-holder.json'
+const holderFileName = '.varve-holder.json'
 
 /** Synchronous. Call it before the directory gets its final name. */
 export function writeHolder(directory: string, holder: Holder): void {

@@ -1,11 +1,7 @@
 import { closeSync, constants, openSync } from 'node:fs'
+import { KVM_CAP_NR_MEMSLOTS, KVM_CHECK_EXTENSION, KVM_CREATE_VM, KVM_GET_API_VERSION } from './abi.js'
 import { declare } from './libc.js'
 
-// linux/kvm.h: _IO(0xAE, n)
-const KVM_GET_API_VERSION = 0xae00
-const KVM_CREATE_VM = 0xae01
-const KVM_CHECK_EXTENSION = 0xae03
-const KVM_CAP_NR_MEMSLOTS = 10
 /** The only version there has been since Linux 2.6.22; Firecracker insists on it. */
 const stableApiVersion = 12
 
@@ -14,7 +10,7 @@ const ioctl = declare<[number, number, number]>(
   'int ioctl(int fd, unsigned long request, unsigned long argument)',
 )
 
-export type KvmProbe =
+type KvmProbe =
   | { readonly usable: true; readonly memorySlots: number }
   | { readonly usable: false; readonly reason: string }
 

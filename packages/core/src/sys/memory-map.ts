@@ -1,11 +1,17 @@
+import {
+  MADV_DONTNEED,
+  MADV_POPULATE_READ,
+  MADV_RANDOM,
+  MADV_WILLNEED,
+  MAP_ANONYMOUS,
+  MAP_NORESERVE,
+  MAP_PRIVATE,
+  MAP_SHARED,
+  PROT_READ,
+  PROT_WRITE,
+} from './abi.js'
 import { declare, errno, syscallError } from './libc.js'
 
-const PROT_READ = 1
-const PROT_WRITE = 2
-const MAP_SHARED = 0x01
-const MAP_PRIVATE = 0x02
-const MAP_ANONYMOUS = 0x20
-const MAP_NORESERVE = 0x4000
 const mapFailed = 18446744073709551615n
 
 // Addresses are passed and returned as integers (user addresses stay below 2^47), so JavaScript never holds a
@@ -19,10 +25,6 @@ const munmap = declare<[number, number]>('int munmap(uint64_t address, uint64_t 
 const madvise = declare<[number, number, number]>(
   'int madvise(uint64_t address, uint64_t length, int advice)',
 )
-const MADV_RANDOM = 1
-const MADV_WILLNEED = 3
-const MADV_DONTNEED = 4
-const MADV_POPULATE_READ = 22
 
 /**
  * Memory of this process that the kernel may read or fill on our behalf. Valid until disposed; dispose once.

@@ -1,5 +1,6 @@
 import { accessSync, closeSync, constants, fstatSync, openSync } from 'node:fs'
 import { VarveError } from '../errors.js'
+import { pageBytes } from './abi.js'
 import { declare, declareAsync, errno, errnoNumber, syscallError } from './libc.js'
 import { type MemoryMapping, mapFile } from './memory-map.js'
 
@@ -12,7 +13,6 @@ const mincoreBeside = declareAsync<[number, number, Uint8Array]>(
   'int mincore(uint64_t address, uint64_t length, uint8_t *vector)',
 )
 
-const pageBytes = 4096
 /** mincore(2) takes any length; 1 GiB a call (256 KiB of vector) keeps the kernel's work per call short. */
 const chunkPages = 2 ** 18
 

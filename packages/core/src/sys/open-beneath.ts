@@ -1,18 +1,16 @@
 import { closeSync, constants, openSync } from 'node:fs'
 import { type FileHandle, open } from 'node:fs/promises'
+import {
+  AT_FDCWD,
+  AT_SYMLINK_FOLLOW,
+  O_CLOEXEC,
+  O_PATH,
+  RESOLVE_BENEATH,
+  RESOLVE_NO_MAGICLINKS,
+  RESOLVE_NO_SYMLINKS,
+  SYS_openat2,
+} from './abi.js'
 import { declare, errno, errnoName, errnoNumber, syscallError } from './libc.js'
-
-// asm-generic/unistd.h and asm/unistd_64.h: one number on every architecture (Linux 5.6).
-const SYS_openat2 = 437
-// linux/openat2.h
-const RESOLVE_NO_MAGICLINKS = 0x02
-const RESOLVE_NO_SYMLINKS = 0x04
-const RESOLVE_BENEATH = 0x08
-// fcntl.h; Node does not name these.
-const O_PATH = 0o10000000
-const O_CLOEXEC = 0o2000000
-const AT_FDCWD = -100
-const AT_SYMLINK_FOLLOW = 0x400
 
 // Safe: `path` is a string that koffi keeps for the call, `how` a struct open_how of 24 bytes that lives for
 // it.

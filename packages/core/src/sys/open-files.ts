@@ -2,7 +2,7 @@ import { readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs'
 import { fileIdentity } from './proc.js'
 
 /** A file, directory, FIFO or device that a process has open; no sockets, and no files without a name. */
-export interface OpenFile {
+interface OpenFile {
   readonly fd: number
   readonly identity: string
   /** Its path, as the kernel gives it. */

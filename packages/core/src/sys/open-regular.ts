@@ -1,33 +1,44 @@
-import { constants } from 'node:fs'
+import { constants, type Stats } from 'node:fs'
 import { type FileHandle, open } from 'node:fs/promises'
 import { VarveError } from '../errors.js'
 import { pathError } from '../not-found.js'
 
+export interface OpenRegularOptions {
+  /** What the file is, for messages: `layer`, say. */
+  readonly what?: string
+  /** Default false: a link in place of a file of ours was not made by us. */
+  readonly followLinks?: boolean
+}
+
+/** As it was when it was opened. */
+export interface RegularFile extends AsyncDisposable {
+  readonly handle: FileHandle
+  readonly stat: Stats
+}
+
 /**
- * For reading; symbolic links are followed. NOT_FOUND or PATH_INVALID if it is
- * not there or is no regular file.
+ * Opens a file for reading that anybody may have put there. NOT_FOUND or PATH_INVALID if it is not there or is
+ * no regular file.
  */
-export async function openRegularFile(path: string): Promise<{ handle: FileHandle; stat: Stat }> {
+export async function openRegular(
+  path: string,
+  { what, followLinks = false }: OpenRegularOptions = {},
+): Promise<RegularFile> {
+  const { O_RDONLY, O_NOFOLLOW, O_NONBLOCK } = constants
+  const name = what === undefined ? path : `${what} ${path}`
   // O_NONBLOCK: a FIFO must be refused below, not waited for.
-  const handle = await open(path, constants.O_RDONLY | constants.O_NONBLOCK).catch(
-    (cause: NodeJS.ErrnoException) => {
-      throw pathError(cause, `cannot open ${path}: ${cause.message}`, { details: { path } })
-    },
-  )
+  const flags = O_RDONLY | O_NONBLOCK | (followLinks ? 0 : O_NOFOLLOW)
+  const handle = await open(path, flags).catch((cause: Error) => {
+    throw pathError(cause, `cannot open ${name}: ${cause.message}`, { details: { path } })
+  })
   try {
     const stat = await handle.stat()
-    if (!stat.isFile()) throw new VarveError('PATH_INVALID', `${path} is not a regular file`)
-    return { handle, stat: { sizeBytes: stat.size, allocatedBytes: stat.blocks * 512 } }
+    if (!stat.isFile()) throw new VarveError('PATH_INVALID', `${name} is not a regular file`)
+    return { handle, stat, [Symbol.asyncDispose]: () => handle.close() }
   } catch (error) {
     await handle.close()
     throw error
   }
-}
-
-export interface Stat {
-  readonly sizeBytes: number
-  /** What the file takes on disk. */
-  readonly allocatedBytes: number
 }
 
 /**

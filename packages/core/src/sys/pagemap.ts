@@ -1,20 +1,12 @@
 import { closeSync, openSync, readSync } from 'node:fs'
 import { VarveError } from '../errors.js'
 import { notFound } from '../not-found.js'
+import { PAGE_IS_FILE, PAGE_IS_PRESENT, PAGE_IS_SWAPPED, PAGEMAP_SCAN, pageBytes } from './abi.js'
 import { declare, errno, errnoNumber, koffi, syscallError } from './libc.js'
 
-const pageBytes = 4096
 const word = 2 ** 32
 
-// linux/fs.h: _IOWR('f', 16, struct pm_scan_arg), Linux 6.7. Categories of pages, also bits of its masks.
-const PAGEMAP_SCAN = 0xc0606610
-const PAGE_IS_FILE = 1 << 2
-const PAGE_IS_PRESENT = 1 << 3
-const PAGE_IS_SWAPPED = 1 << 4
-/**
- * struct pm_scan_arg: size, flags, start, end, walk_end, vec, vec_len, max_pages,
- * then four masks; 64 bits each.
- */
+/** struct pm_scan_arg: size, flags, start, end, walk_end, vec, vec_len, max_pages, then four masks; 64 bits each. */
 const scanWords = 12
 /** struct page_region: start, end, categories; 64 bits each. */
 const regionWords = 3

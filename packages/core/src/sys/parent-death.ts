@@ -1,8 +1,6 @@
 import { VarveError } from '../errors.js'
+import { PR_SET_PDEATHSIG, SIGKILL } from './abi.js'
 import { declare, errno, syscallError } from './libc.js'
-
-const PR_SET_PDEATHSIG = 1
-const SIGKILL = 9
 
 // Safe: integers only.
 const prctl = declare<[number, number, number, number, number]>(

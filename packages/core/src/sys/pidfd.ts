@@ -1,12 +1,8 @@
 import { closeSync } from 'node:fs'
 import { constants } from 'node:os'
+import { SYS_pidfd_getfd, SYS_pidfd_open, SYS_pidfd_send_signal } from './abi.js'
 import { declare, errno, errnoNumber, syscallError } from './libc.js'
 import { isAlive, type ProcessIdentity } from './proc.js'
-
-// System call numbers 424, 434 and 438 are the same on every architecture (asm-generic/unistd.h).
-const SYS_pidfd_send_signal = 424
-const SYS_pidfd_open = 434
-const SYS_pidfd_getfd = 438
 
 // Safe: integers only, no memory is passed.
 const pidfdOpen = declare<[number, number, number]>('long syscall(long number, int pid, uint32_t flags)')

@@ -6,7 +6,7 @@ const pollCall = declare<[Int32Array, number, number]>(
   'int poll(int32_t *fds, unsigned long count, int timeoutMs)',
 )
 
-export const pollReadable = 1
+const pollReadable = 1
 /** POLLERR, POLLHUP or POLLNVAL: the descriptor is of no more use. */
 const pollBroken = 8 | 16 | 32
 

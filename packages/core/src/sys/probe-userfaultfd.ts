@@ -1,9 +1,7 @@
 import { closeSync, constants, openSync } from 'node:fs'
+import { USERFAULTFD_IOC_NEW } from './abi.js'
 import { declare } from './libc.js'
 import { SYS_userfaultfd } from './userfaultfd.js'
-
-/** linux/userfaultfd.h: _IO(0xAA, 0x00) on /dev/userfaultfd. */
-const USERFAULTFD_IOC_NEW = 0xaa00
 
 // Safe: integers only.
 const userfaultfd = declare<[number, number]>('long syscall(long number, int flags)')

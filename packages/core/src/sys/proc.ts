@@ -1,5 +1,6 @@
 import { type BigIntStats, readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs'
 import { VarveError } from '../errors.js'
+import { PF_EXITING } from './abi.js'
 
 /** A process beyond doubt: pids are reused, a pid with its start time is not. */
 export interface ProcessIdentity {
@@ -19,9 +20,6 @@ export function processIdentity(pid: number): ProcessIdentity | undefined {
 export function isAlive(identity: ProcessIdentity): boolean {
   return processIdentity(identity.pid)?.startTime === identity.startTime
 }
-
-/** In the flags of a task, field 9 of /proc/PID/stat: it is on its way out (include/linux/sched.h). */
-const PF_EXITING = 0x4
 
 /**
  * Whether a process has ended, or its first thread has begun to. Its memory goes before the process counts as

@@ -1,12 +1,8 @@
 import { closeSync, openSync, unlinkSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
+import { FICLONE, FICLONERANGE, PUNCH_HOLE_KEEP_SIZE } from './abi.js'
 import { declare, errno, errnoName, errnoNumber, syscallError } from './libc.js'
 import { temporaryName } from './temporary-name.js'
-
-// linux/fs.h: _IOW(0x94, 9, int)
-const FICLONE = 0x40049409
-// linux/fs.h: _IOW(0x94, 13, struct file_clone_range)
-const FICLONERANGE = 0x4020940d
 
 // Safe: FICLONE takes a descriptor, no memory.
 const ioctlNumber = declare<[number, number, number]>(
@@ -114,9 +110,6 @@ function openNameless(directory: string): number {
   }
   return fd
 }
-
-// linux/falloc.h: FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE
-const PUNCH_HOLE_KEEP_SIZE = 3
 
 // Safe: integers only.
 const fallocate = declare<[number, number, number, number]>(

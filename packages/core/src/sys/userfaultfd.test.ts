@@ -3,15 +3,13 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import koffi from 'koffi'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { UFFD_FEATURE_EVENT_REMOVE, UFFD_PAGEFAULT_FLAG_WP, UFFD_PAGEFAULT_FLAG_WRITE } from './abi.js'
 import { type MemoryMapping, mapAnonymous, mapFile } from './memory-map.js'
 import { Poller } from './poll.js'
 import {
   createUserfaultfd,
   registerMissing,
   registerMissingAndWriteProtected,
-  UFFD_FEATURE_EVENT_REMOVE,
-  UFFD_PAGEFAULT_FLAG_WP,
-  UFFD_PAGEFAULT_FLAG_WRITE,
   UserfaultOps,
   unregister,
 } from './userfaultfd.js'

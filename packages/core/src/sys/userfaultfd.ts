@@ -1,25 +1,18 @@
+import {
+  UFFD_API,
+  UFFDIO_API,
+  UFFDIO_COPY,
+  UFFDIO_COPY_MODE_WP,
+  UFFDIO_REGISTER,
+  UFFDIO_REGISTER_MODE_MISSING,
+  UFFDIO_REGISTER_MODE_WP,
+  UFFDIO_UNREGISTER,
+  UFFDIO_WAKE,
+  UFFDIO_WRITEPROTECT,
+  UFFDIO_WRITEPROTECT_MODE_WP,
+  UFFDIO_ZEROPAGE,
+} from './abi.js'
 import { declare, errno, errnoNumber, syscallError } from './libc.js'
-
-// linux/userfaultfd.h. Sizes are part of the request numbers: a kernel with other structures refuses them.
-const UFFDIO_API = 0xc018aa3f
-const UFFDIO_REGISTER = 0xc020aa00
-const UFFDIO_UNREGISTER = 0x8010aa01
-const UFFDIO_WAKE = 0x8010aa02
-const UFFDIO_COPY = 0xc028aa03
-const UFFDIO_ZEROPAGE = 0xc020aa04
-const UFFDIO_WRITEPROTECT = 0xc018aa06
-
-const UFFD_API = 0xaa
-const UFFDIO_REGISTER_MODE_MISSING = 1
-const UFFDIO_REGISTER_MODE_WP = 2
-const UFFDIO_WRITEPROTECT_MODE_WP = 1
-const UFFDIO_COPY_MODE_WP = 2
-export const UFFD_FEATURE_EVENT_REMOVE = 1 << 3
-/**
- * Flags of a page fault: it was a write; it met a write-protected page (without this one, a missing page).
- */
-export const UFFD_PAGEFAULT_FLAG_WRITE = 1
-export const UFFD_PAGEFAULT_FLAG_WP = 2
 
 const eventPagefault = 0x12
 const eventRemove = 0x15

@@ -1,13 +1,11 @@
 import { closeSync, fstatSync } from 'node:fs'
+import { MADV_WILLNEED, SYS_process_madvise } from './abi.js'
 import { adviseWillNeed } from './fadvise.js'
 import { declareAsync } from './libc.js'
 import { mapFile } from './memory-map.js'
 import { openPidfd } from './pidfd.js'
 import { processIdentity } from './proc.js'
 
-// The same number on every architecture (asm-generic/unistd.h).
-const SYS_process_madvise = 440
-const MADV_WILLNEED = 3
 /** IOV_MAX: a call takes no more ranges. */
 const callRanges = 1024
 

@@ -45,7 +45,7 @@ function bitmapExtent(set: PageSet): { readonly first: number; readonly bytes: n
 
 const bytesOf = (words: Int32Array) => new Uint8Array(words.buffer, words.byteOffset, words.byteLength)
 
-export interface SetLimits {
+interface SetLimits {
   /** One behind the last byte that the set may take. */
   readonly end: number
   /** One behind the last page that it may hold. */

@@ -4,7 +4,7 @@ import { VarveError } from '../errors.js'
 /** Red, green, blue, and opacity if it is not whole; 0 to 255 each. */
 export type Colour = readonly [red: number, green: number, blue: number, alpha?: number]
 
-export interface IndexedImage {
+interface IndexedImage {
   readonly width: number
   readonly height: number
   /** One byte a pixel, row by row: a number of a colour. */

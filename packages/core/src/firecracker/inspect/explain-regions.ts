@@ -89,7 +89,7 @@ const x86GapStart = ({ snapshotVersion }: StateFile['format']): number =>
 
 const endOf = (region: MemoryRegion): number => region.guestAddress + region.sizeBytes
 
-export const hex = (address: number): string => `0x${address.toString(16)}`
+const hex = (address: number): string => `0x${address.toString(16)}`
 
 function size(bytes: number): string {
   if (bytes % GiB === 0) return `${bytes / GiB} GiB`

@@ -6,7 +6,7 @@ import { clip, complement, union } from '../../memory/page-set-algebra.js'
 import { RunBuilder } from '../../memory/run-builder.js'
 import { pageSizeBytes } from '../../memory/units.js'
 import { dataExtents } from '../../sys/extents.js'
-import { openRegularFile, readFully } from '../../sys/open-regular.js'
+import { openRegular, readFully } from '../../sys/open-regular.js'
 import { type MemoryRegion, memoryFileBytes } from '../state-file/regions.js'
 
 export type ExtentKind = 'data' | 'zero' | 'hole'
@@ -65,10 +65,10 @@ export async function inspectMemoryFile(
   regions: readonly MemoryRegion[] = [],
   options: InspectMemoryOptions = {},
 ): Promise<MemoryFileReport> {
-  const { handle, stat } = await openRegularFile(path)
+  const { handle, stat } = await openRegular(path, { followLinks: true })
   try {
-    const needed = regions.length === 0 ? stat.sizeBytes : memoryFileBytes(regions)
-    const memoryBytes = Math.min(needed, stat.sizeBytes)
+    const needed = regions.length === 0 ? stat.size : memoryFileBytes(regions)
+    const memoryBytes = Math.min(needed, stat.size)
     const pages = Math.ceil(memoryBytes / pageSizeBytes)
     if (pages > pageSetLimit)
       throw new VarveError('FORMAT_INVALID', `${path} has ${pages} pages; the most is ${pageSetLimit}`)
@@ -81,10 +81,11 @@ export async function inspectMemoryFile(
     })
     return {
       path,
-      ...stat,
+      sizeBytes: stat.size,
+      allocatedBytes: stat.blocks * 512,
       memoryBytes,
       missingBytes: needed - memoryBytes,
-      trailingBytes: stat.sizeBytes - memoryBytes,
+      trailingBytes: stat.size - memoryBytes,
       ...totals(0, pages),
       data,
       zero,

@@ -1,5 +1,5 @@
 import { VarveError } from '../../errors.js'
-import { openRegularFile, readFully } from '../../sys/open-regular.js'
+import { openRegular, readFully } from '../../sys/open-regular.js'
 import { maxStateFileBytes } from '../state-file/formats.js'
 import { magicProbeBytes, probeMagic } from '../state-file/magic.js'
 import { readStateFile, type StateFile } from '../state-file/read-state-file.js'
@@ -13,14 +13,14 @@ export interface StateFileReport extends StateFile {
 
 /** Reads a state file and explains its regions. Errors are those of `readStateFile`, with the path. */
 export async function inspectStateFile(path: string): Promise<StateFileReport> {
-  const { handle, stat } = await openRegularFile(path)
+  const { handle, stat } = await openRegular(path, { followLinks: true })
   try {
-    if (stat.sizeBytes > maxStateFileBytes)
+    if (stat.size > maxStateFileBytes)
       throw new VarveError(
         'FORMAT_INVALID',
-        `${path} has ${stat.sizeBytes} bytes; a state file has at most ${maxStateFileBytes}`,
+        `${path} has ${stat.size} bytes; a state file has at most ${maxStateFileBytes}`,
       )
-    const bytes = new Uint8Array(stat.sizeBytes)
+    const bytes = new Uint8Array(stat.size)
     const length = await readFully({ handle, path }, bytes, 0)
     const state = withPath(path, () => readStateFile(bytes.subarray(0, length)))
     return { path, ...state, explanation: explainRegions(state) }
@@ -31,7 +31,7 @@ export async function inspectStateFile(path: string): Promise<StateFileReport> {
 
 /** Whether a file begins as state files of Firecracker 1.7 and later do. */
 export async function isStateFile(path: string): Promise<boolean> {
-  const { handle } = await openRegularFile(path)
+  const { handle } = await openRegular(path, { followLinks: true })
   try {
     const start = new Uint8Array(magicProbeBytes)
     return probeMagic(start.subarray(0, await readFully({ handle, path }, start, 0))) !== undefined

@@ -34,7 +34,7 @@ export function crc64Jones(bytes: Uint8Array, seed = 0n): bigint {
   return (BigInt.asUintN(32, BigInt(high)) << 32n) | BigInt.asUintN(32, BigInt(low))
 }
 
-export interface CrcCheck {
+interface CrcCheck {
   readonly stored: bigint
   readonly computed: bigint
 }

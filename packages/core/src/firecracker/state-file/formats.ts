@@ -3,8 +3,8 @@ import { VarveError } from '../../errors.js'
 export type StateFileArch = 'x86_64' | 'aarch64'
 export type StateFileEncoding = 'bincode' | 'bitcode'
 
-/** What a region record holds in addition to guest address and size. */
-export type RegionRecord = 'offset' | 'plain' | 'slots'
+/** What a region record holds besides guest address and size. */
+type RegionRecord = 'offset' | 'plain' | 'slots'
 
 /**
  * One layout of the beginning of a state file. The table is explained in

@@ -13,7 +13,7 @@ export interface CpuidEntry {
 }
 
 /** EBX, EDX and ECX of leaf 0 spell the name; the entry has them in the order EBX, ECX, EDX. */
-export const cpuVendors = ['GenuineIntel', 'AuthenticAMD', 'HygonGenuine', 'CentaurHauls'] as const
+const cpuVendors = ['GenuineIntel', 'AuthenticAMD', 'HygonGenuine', 'CentaurHauls'] as const
 const inEntryOrder = (vendor: string): Buffer =>
   Buffer.from(vendor.slice(0, 4) + vendor.slice(8) + vendor.slice(4, 8), 'latin1')
 

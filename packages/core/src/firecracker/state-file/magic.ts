@@ -9,7 +9,7 @@ const magics: Readonly<Record<StateFileArch, bigint>> = {
 /** As many bytes as `probeMagic` looks at. */
 export const magicProbeBytes = 9
 
-export interface Magic {
+interface Magic {
   readonly arch: StateFileArch
   readonly encoding: StateFileEncoding
   /** Bytes up to the version. */

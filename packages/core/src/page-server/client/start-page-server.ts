@@ -18,7 +18,7 @@ export interface PageServer extends PageServerClient {
   readonly identity: ProcessIdentity
 }
 
-export interface StartPageServerOptions
+interface StartPageServerOptions
   extends Omit<PageServerConfig, 'controlPath' | 'prefetch' | 'graduate' | 'faultCpu'> {
   /** The VM's directory: configuration and control socket go into `page-server` below it. */
   readonly directory: string

@@ -4,12 +4,11 @@ import { type ExtentMap, lookupPage } from '../../layer/extent-map.js'
 import { extentMapFromJson } from '../../layer/extent-map-json.js'
 import { pageSetFromBitmap } from '../../memory/page-bitmap.js'
 import { pagesOf } from '../../memory/page-set.js'
+import { UFFD_PAGEFAULT_FLAG_WP, UFFD_PAGEFAULT_FLAG_WRITE } from '../../sys/abi.js'
 import {
   type CopySource,
   type InstallResult,
   maxMessages,
-  UFFD_PAGEFAULT_FLAG_WP,
-  UFFD_PAGEFAULT_FLAG_WRITE,
   type UserfaultEvents,
 } from '../../sys/userfaultfd.js'
 import type { ServedRegion } from '../protocol/handshake.js'

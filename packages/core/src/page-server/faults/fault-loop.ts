@@ -1,12 +1,11 @@
 import { VarveError } from '../../errors.js'
 import { type ExtentMap, zeroSource } from '../../layer/extent-map.js'
 import { pageSizeBytes } from '../../memory/units.js'
+import { UFFD_PAGEFAULT_FLAG_WP, UFFD_PAGEFAULT_FLAG_WRITE } from '../../sys/abi.js'
 import {
   type CopySource,
   type InstallResult,
   maxMessages,
-  UFFD_PAGEFAULT_FLAG_WP,
-  UFFD_PAGEFAULT_FLAG_WRITE,
   type UserfaultEvents,
   type UserfaultOps,
 } from '../../sys/userfaultfd.js'

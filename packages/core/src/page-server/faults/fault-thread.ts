@@ -6,8 +6,8 @@ import { createEvent, raiseEvent } from '../../sys/eventfd.js'
 import type { FaultAnswer, FaultMessage, FaultOrder } from './fault-orders.js'
 import type { FaultWorkerData } from './fault-worker.js'
 
-export interface FaultThreadEvents {
-  /** One VM cannot be served. Its faults are not answered from now on; others are served on. */
+interface FaultThreadEvents {
+  /** One VM cannot be served. Nobody answers its faults from now on; others are served on. */
   onVmFailure(vm: number, reason: string): void
   /** The VMM has ended, whatever its reasons. */
   onVmEnd(vm: number): void

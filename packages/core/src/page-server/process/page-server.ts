@@ -30,7 +30,7 @@ const nameGuardMs = 5000
 const takeOnMs = 5000
 const takeOnLookMs = 5
 
-export interface PageServerOptions {
+interface PageServerOptions {
   /** The runtime directory whose VMs it serves. */
   readonly runtime: string
   /** It ends when it has had no VM for so long. */

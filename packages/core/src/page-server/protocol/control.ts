@@ -11,7 +11,7 @@ export interface ServingProcesses {
 
 const afterRecorded: readonly AfterRecorded[] = ['go-on', 'again', 'stop']
 
-export interface ControlParts {
+interface ControlParts {
   stats(): object
   processes(): ServingProcesses
   /** Both throw if the server cannot do it. */

@@ -1,5 +1,5 @@
 import { emptyBitmap, type PageBitmap } from '../../memory/page-bitmap.js'
-import { UFFD_PAGEFAULT_FLAG_WP, UFFD_PAGEFAULT_FLAG_WRITE } from '../../sys/userfaultfd.js'
+import { UFFD_PAGEFAULT_FLAG_WP, UFFD_PAGEFAULT_FLAG_WRITE } from '../../sys/abi.js'
 
 /**
  * Faults whose order is kept: 4 GiB of single pages, 8 MiB of memory. The sets of pages have no such limit.

@@ -1,10 +1,7 @@
 import { join } from 'node:path'
 
-/**
- * Of the orders and of the files in the server's directory. A Varve that speaks another
- * version has a server of its own.
- */
-export const pageServerProtocol = 2
+/** Of the orders and of the files in the server's directory. A Varve that speaks another version has a server of its own. */
+const pageServerProtocol = 2
 
 /** What the server keeps in one VM's directory, in a folder of its own. */
 export function pageServerFiles(directory: string) {

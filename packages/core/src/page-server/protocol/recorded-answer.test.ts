@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest'
 import { isVarveError } from '../../errors.js'
 import { pageSetFromPages } from '../../memory/make-page-set.js'
 import { emptyBitmap } from '../../memory/page-bitmap.js'
-import { UFFD_PAGEFAULT_FLAG_WP, UFFD_PAGEFAULT_FLAG_WRITE } from '../../sys/userfaultfd.js'
+import { UFFD_PAGEFAULT_FLAG_WP, UFFD_PAGEFAULT_FLAG_WRITE } from '../../sys/abi.js'
 import { FaultRecord, maxRecordedFaults } from './fault-record.js'
 import { recordedFromJson, recordedToJson } from './recorded-answer.js'
 

@@ -17,7 +17,7 @@ import type { RemovalLog } from './removed-pages.js'
  * What a successor must know of a VM in addition to its configuration. It is written before the server acts
  * on it, so that a process that finds it after the server's death knows at least as much as the VM does.
  */
-export interface VmState {
+interface VmState {
   readonly regions: readonly ServedRegion[]
   /** A recording was on; `writes` of it. What it had found is lost with the server. */
   readonly recording: boolean | null

@@ -10,7 +10,7 @@ import type { ServedRegion } from '../protocol/handshake.js'
 /** Some 5 µs a page: the main thread has other things to do, too, within this. */
 const pagesInATurn = 256
 
-export interface ServedMemory {
+interface ServedMemory {
   readonly pid: number
   readonly regions: readonly ServedRegion[]
   readonly map: ExtentMap

@@ -18,7 +18,7 @@ const gapPages = 8
 const patienceMs = 250
 const lookEveryMs = 2
 
-export interface FilledPageCache {
+interface FilledPageCache {
   /** Pages asked for that were not in the page cache, with gaps that were read along. */
   readonly pages: number
   readonly requests: number

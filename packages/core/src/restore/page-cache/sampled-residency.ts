@@ -5,7 +5,7 @@ import type { PageSet } from '../../memory/page-set.js'
 import { canSeeResidency, openResidency } from '../../sys/mincore.js'
 
 /** A page of a file. */
-export interface FilePage {
+interface FilePage {
   readonly path: string
   readonly page: number
 }
@@ -17,7 +17,7 @@ export interface FilePage {
 const mostSamples = 64
 
 /** A page of the image that has data, and where it lies. */
-export interface ImageSample {
+interface ImageSample {
   readonly page: number
   readonly source: number
   readonly storedPage: number

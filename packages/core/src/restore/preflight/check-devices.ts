@@ -19,7 +19,7 @@ import { assertPassed } from './snapshot-check.js'
  * Checks for one restore that the snapshot uses only what its config names of this host, and has the memory
  * of its state.
  */
-export interface DeviceCheck {
+interface DeviceCheck {
   beforeLoad(machine: LaunchedMachine): void
   /** Called with the guest paused, before it has run an instruction. */
   afterLoad(machine: MachineHandle, options: { readonly signal?: AbortSignal | undefined }): Promise<void>

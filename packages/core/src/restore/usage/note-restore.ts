@@ -10,8 +10,8 @@ import type { PrefetchReport } from '../prefetch.js'
 import { broughtPages, type RestoreNote, writeBroughtPages, writeRestoreNote } from './restore-note.js'
 
 /** Writes down of a restore, step by step, what `restoreUsage` needs. */
-export interface RestoreNoting {
-  /** During the load: the guest does not wait for it. */
+interface RestoreNoting {
+  /** Beside the load: the guest does not wait for it. */
   loading(): void
   loaded(mapping: MapReport | null): void
   prefetched(report: PrefetchReport): void

@@ -9,8 +9,8 @@ import type { PageKind, Pagemap } from '../../sys/pagemap.js'
 import type { BroughtPages } from './restore-note.js'
 
 /** What page tables say of pages that were brought ahead. */
-export interface TouchCounts {
-  /** In no page table: not touched. */
+interface TouchCounts {
+  /** In no page table: nobody has touched them. */
   readonly absent: number
   /** Copies of the VM's own, of pages that a working set calls read-only; and of the others. */
   readonly copiedReadOnly: number

@@ -1,23 +1,19 @@
 import { closeSync } from 'node:fs'
 import { VarveError } from '../../errors.js'
+import { AF_UNIX, MSG_CMSG_CLOEXEC, SOCK_CLOEXEC, SOCK_STREAM } from '../abi.js'
 import { maxPassedDescriptors, sendMessage } from '../fd-passing.js'
 import { duplicateDescriptor } from '../pidfd.js'
 import { type Injection, systemCall } from './injection.js'
 
-const AF_UNIX = 1
-const SOCK_STREAM = 1
-const SOCK_CLOEXEC = 0o2000000
-const MSG_CMSG_CLOEXEC = 0x40000000
-
-// Places in the notes of an injection (4 KiB): struct msghdr (56 bytes), struct iovec (16), a byte for the
-// payload, the control message (a header of 16 and the descriptors), the two sockets.
+// Places in the notes of an injection (4 KiB): struct msghdr (56 bytes), struct iovec (16), a byte for the payload, the
+// control message (a header of 16 and the descriptors), the two sockets.
 const vectorAt = 64
 const payloadAt = 96
 const socketsAt = 128
 const controlAt = 256
 const controlHeaderBytes = 16
 
-export interface GivenDescriptors {
+interface GivenDescriptors {
   /** Their numbers there, in the order of ours. */
   readonly numbers: readonly number[]
   /** What must be closed there afterwards: these descriptors, and the sockets that brought them. */

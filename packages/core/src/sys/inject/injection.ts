@@ -1,5 +1,18 @@
 import { closeSync, openSync, readSync, writeSync } from 'node:fs'
 import { VarveError } from '../../errors.js'
+import {
+  FUTEX_WAKE_PRIVATE,
+  MAP_ANONYMOUS,
+  MAP_PRIVATE,
+  PROT_EXEC,
+  PROT_READ,
+  PROT_WRITE,
+  pageBytes,
+  SIGBUS,
+  SIGILL,
+  SIGSEGV,
+  SIGTRAP,
+} from '../abi.js'
 import { errnoName } from '../libc.js'
 import { findUnmapSelf } from '../unmap-self.js'
 import { register, type Stop, type Tracee } from './ptrace.js'
@@ -18,29 +31,12 @@ export const systemCall = {
   futex: 202,
 } as const
 
-const PROT_READ = 1
-const PROT_WRITE = 2
-const PROT_EXEC = 4
-const MAP_PRIVATE = 2
-const MAP_ANONYMOUS = 0x20
-
-const pageBytes = 4096
-/**
- * Entries a round: a table of 448 KiB. A round trip (some 100 µs) is 2 % of the
- * time that so many mappings take.
- */
+/** Entries a round: a table of 448 KiB. A round trip (some 100 µs) is 2 % of the time that so many mappings take. */
 const roundEntries = 8192
 /** Next to the table, for arguments in memory. */
 const notesBytes = pageBytes
 
-const SIGSEGV = 11
-const SIGTRAP = 5
-const SIGBUS = 7
-const SIGILL = 4
-/**
- * All signals that can be held back, but for those that an instruction raises: the
- * kernel kills if they are held.
- */
+/** All signals that can be held back, but for those that an instruction raises: the kernel kills where they are held. */
 const heldSignals =
   ((1n << 64n) - 1n) &
   ~[SIGSEGV, SIGTRAP, SIGBUS, SIGILL].reduce((bits, it) => bits | (1n << BigInt(it - 1)), 0n)
@@ -87,15 +83,13 @@ const waitForWord = '418b07 85c0 7516 b8ca000000 4c89ff be80000000 31d2 4531d2 0
 const besideCode = Buffer.concat([cloned, code(`${loop} ${waitForWord} 4c89e7 4c89ee 41ffe6`)])
 /** The word lies before the thread's table, in its own cache line. */
 const wordBytes = 64
-// linux/futex.h
-const FUTEX_WAKE_PRIVATE = 1 | 128
 
 // sched.h: a thread as pthread_create makes it (CLONE_VM | FS | FILES | SIGHAND | THREAD |
 // SYSVSEM), without anything of libc's.
 const threadFlags = 0x100 | 0x200 | 0x400 | 0x800 | 0x10000 | 0x40000
 
 /** The id of a thread of the process; or why there is none, as a text that follows "the process". */
-export type ThreadBeside =
+type ThreadBeside =
   | { readonly thread: number; readonly refused: null }
   | { readonly thread: null; readonly refused: string }
 

@@ -1,29 +1,29 @@
 import { readFileSync } from 'node:fs'
 import { VarveError } from '../../errors.js'
 import { notFound } from '../../not-found.js'
+import {
+  __WALL,
+  PTRACE_CONT,
+  PTRACE_DETACH,
+  PTRACE_EVENT_STOP,
+  PTRACE_GET_SYSCALL_INFO,
+  PTRACE_GETREGS,
+  PTRACE_GETSIGMASK,
+  PTRACE_INTERRUPT,
+  PTRACE_LISTEN,
+  PTRACE_O_EXITKILL,
+  PTRACE_O_SUSPEND_SECCOMP,
+  PTRACE_O_TRACESYSGOOD,
+  PTRACE_SEIZE,
+  PTRACE_SETREGS,
+  PTRACE_SETSIGMASK,
+  PTRACE_SINGLESTEP,
+  PTRACE_SYSCALL,
+  SIGTRAP,
+} from '../abi.js'
 import { declare, errno, errnoNumber, syscallError } from '../libc.js'
 import { isAlive, type ProcessIdentity } from '../proc.js'
 
-// linux/ptrace.h
-const PTRACE_CONT = 7
-const PTRACE_SINGLESTEP = 9
-const PTRACE_GETREGS = 12
-const PTRACE_SETREGS = 13
-const PTRACE_DETACH = 17
-const PTRACE_SYSCALL = 24
-const PTRACE_SEIZE = 0x4206
-const PTRACE_INTERRUPT = 0x4207
-const PTRACE_LISTEN = 0x4208
-const PTRACE_GETSIGMASK = 0x420a
-const PTRACE_SETSIGMASK = 0x420b
-const PTRACE_GET_SYSCALL_INFO = 0x420e
-const PTRACE_O_TRACESYSGOOD = 1
-const PTRACE_O_EXITKILL = 1 << 20
-const PTRACE_O_SUSPEND_SECCOMP = 1 << 21
-const PTRACE_EVENT_STOP = 128
-
-const __WALL = 0x40000000
-const SIGTRAP = 5
 const syscallStop = SIGTRAP | 0x80
 
 // Safe: integers only. glibc and musl pass these requests through unchanged (PEEK requests,
@@ -58,7 +58,7 @@ export const register = {
   r10: 7,
   cs: 17,
 } as const
-export const registerWords = 27
+const registerWords = 27
 
 /** Why a traced thread stands still. */
 export type Stop =
@@ -70,7 +70,7 @@ export type Stop =
   | { readonly kind: 'event'; readonly signal: number }
   | { readonly kind: 'ended'; readonly how: string }
 
-export type SyscallInfo =
+type SyscallInfo =
   | { readonly op: 'entry'; readonly number: number; readonly args: readonly bigint[] }
   | { readonly op: 'exit'; readonly result: bigint; readonly isError: boolean }
   | { readonly op: 'none' }

@@ -1,14 +1,11 @@
-/**
- * Seven words an entry: the number of a system call and its six arguments. The
- * result comes back in the first.
- */
-export const entryWords = 7
+/** Seven words an entry: the number of a system call and its six arguments. The result comes back in the first. */
+const entryWords = 7
 export const entryBytes = entryWords * 8
 
 const word = 2 ** 32
 
 /** One entry as values, for those who look at a table. */
-export interface SyscallEntry {
+interface SyscallEntry {
   readonly number: number
   readonly args: readonly number[]
 }

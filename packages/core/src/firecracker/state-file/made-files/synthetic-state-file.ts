@@ -8,7 +8,7 @@ import type { VmInfo } from '../vm-info.js'
  * golden file has. Shares no code with the reader and writer but the CRC; bitcode is written without
  * packing, as its readers accept.
  */
-export interface SyntheticStateFile {
+interface SyntheticStateFile {
   readonly format: StateFormat
   readonly arch: StateFileArch
   readonly vmInfo: VmInfo
