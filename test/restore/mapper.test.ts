@@ -130,7 +130,7 @@ describe('a mapper', () => {
     const loading = load(machine).catch((error: unknown) => error)
     expect(await mapper.next()).toMatchObject({
       state: 'failed',
-      error: { code: 'INJECTION_FAILED', message: expect.stringContaining('did not map') },
+      error: { code: 'INJECTION_FAILED', message: expect.stringContaining('does not come from') },
     })
     expect(await loading).toMatchObject({ code: 'MACHINE_EXITED' })
     expect((await machine.exited).signal).toBe('SIGKILL')
