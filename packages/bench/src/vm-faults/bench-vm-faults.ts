@@ -62,7 +62,7 @@ interface Way {
   end(): Promise<void>
 }
 
-type Launch = Required<Pick<RestoreOptions, 'binary' | 'runtimeDirectory'>>
+type Launch = { [Name in 'binary' | 'runtimeDirectory']: NonNullable<RestoreOptions[Name]> }
 
 export async function benchVmFaults(argv: readonly string[]): Promise<void> {
   const { values: options } = parseArgs({
