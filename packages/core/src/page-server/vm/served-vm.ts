@@ -1,14 +1,12 @@
-import { appendFileSync, closeSync, lchownSync, rmSync } from 'node:fs'
-import { createServer, type Server, type Socket } from 'node:net'
+import { appendFileSync, closeSync, rmSync } from 'node:fs'
+import type { Server, Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { VarveError } from '../../errors.js'
 import { releaseMachine } from '../../machine/held-machine.js'
 import { endMemoryLease } from '../../machine/machine-leases.js'
-import { emptyBitmap } from '../../memory/page-bitmap.js'
 import { openPidfd } from '../../sys/pidfd.js'
 import { Poller } from '../../sys/poll.js'
 import { isEnding, userfaultfdsOf } from '../../sys/proc.js'
-import type { AfterRecorded } from '../../working-set/recording.js'
 import { counterNames } from '../faults/fault-loop.js'
 import type { FaultAnswer, FaultOrder } from '../faults/fault-orders.js'
 import type { FaultThread } from '../faults/fault-thread.js'
@@ -17,19 +15,17 @@ import type { PrefetchPool } from '../prefetch/prefetch-pool.js'
 import type { PageServerConfig } from '../protocol/config.js'
 import { type ServingProcesses, startControl } from '../protocol/control.js'
 import { killServedVm } from '../protocol/death.js'
-import { FaultRecord } from '../protocol/fault-record.js'
 import type { LineServer } from '../protocol/line-server.js'
 import { pageServerFiles } from '../protocol/page-server-files.js'
-import { recordedToJson } from '../protocol/recorded-answer.js'
-import { type ServedGraduation, writeGraduated } from '../protocol/served-graduation.js'
+import { writeGraduated } from '../protocol/served-graduation.js'
 import { readRemovedPages, writeVmState } from '../protocol/vm-state.js'
+import { listenForHandshake } from './handshake-socket.js'
 import type { LayerMappings, MappedLayers } from './layer-mappings.js'
 import { type Handshake, receiveHandshake } from './receive-handshake.js'
 import { sharedMap } from './shared-map.js'
-import { changedPages } from './wanted-pages.js'
-
-/** An answer that waits for the end of something waits no longer; the owner then asks again. */
-const waitMs = 5000
+import { VmGraduation } from './vm-graduation.js'
+import { type OrderForVm, VmRecording } from './vm-recording.js'
+import { waitMs } from './wait-ms.js'
 
 /** From the order to serve a VM to its load: a restore sends both within some 10 ms, on a busy host later. */
 const loadBeginsMs = 1000
@@ -50,8 +46,6 @@ export interface TakenOver {
   readonly recording: boolean | null
 }
 
-type OrderForVm<Order> = Order extends { readonly vm: number } ? Omit<Order, 'vm'> : never
-
 /** One VM that is being served, on the server's main thread. Its faults are answered by the fault thread. */
 export class ServedVm {
   /** For the fault thread. */
@@ -69,17 +63,8 @@ export class ServedVm {
   #listener: Server | undefined
   #connection: Socket | undefined
   #handshake: Handshake | undefined
-  /** Asked for before there was memory to record: `writes` of it. */
-  #early: boolean | null = null
-  #recording = false
-  /** A recording was on when the server before this one died. */
-  #lost = false
-  #graduation: ServedGraduation = { state: 'waiting', failure: null, copiedPages: 0, ms: null }
-  #graduationBegan = 0
-  #graduationEnds: () => void = () => {}
-  readonly #graduationEnd = new Promise<void>((resolve) => {
-    this.#graduationEnds = resolve
-  })
+  readonly #recording: VmRecording
+  readonly #graduation: VmGraduation
   readonly #madeAt = performance.now()
   #opened = Promise.resolve()
   #ending = false
@@ -94,6 +79,14 @@ export class ServedVm {
       this.#endsWith = resolve
     })
     const { layers, map, randomAccess, prefetch, vmm } = this.config
+    this.#graduation = new VmGraduation(this.config.graduate)
+    this.#recording = new VmRecording({
+      config: this.config,
+      handshake: () => this.#handshake,
+      prefetching: () => this.#prefetch?.going === true,
+      keepState: (recording) => this.#keepState(recording),
+      order: (order) => this.#order(order),
+    })
     const pidfd = openPidfd(vmm)
     if (pidfd === undefined) throw new VarveError('MACHINE_EXITED', `process ${vmm.pid} has ended`)
     this.pidfd = pidfd
@@ -133,7 +126,7 @@ export class ServedVm {
    * again. On an error, `fail` it.
    */
   async takeOver({ handshake, recording }: TakenOver): Promise<void> {
-    this.#lost = recording !== null
+    if (recording !== null) this.#recording.lose()
     if (handshake === null) rmSync(this.config.socketPath, { force: true })
     else {
       await this.#serve(handshake, true)
@@ -152,40 +145,22 @@ export class ServedVm {
     this.#control = await startControl(this.config.controlPath, {
       stats: () => this.#stats(),
       processes: () => this.#parts.processes(),
-      record: (writes) => this.#record(writes),
-      recorded: (next) => this.#recorded(next),
+      record: (writes) => this.#recording.begin(writes),
+      recorded: (next) => this.#recording.recorded(next),
       prefetched: (wait) => this.#prefetched(wait),
-      graduation: (wait) => this.#graduationReport(wait),
+      graduation: (wait) => this.#graduation.answer(wait),
       stop: () => this.fail('its owner had the page server stop'),
     })
   }
 
-  #listen(): Promise<void> {
-    const { socketPath, socketOwner } = this.config
-    // pauseOnConnect: Node must not read, because a plain read drops the
-    // descriptor that comes with the bytes.
-    const listener = createServer({ pauseOnConnect: true }, (socket) => {
-      socket.on('error', () => {})
-      // One connection, ever. A second one can have been accepted together with the first.
-      if (this.#connection !== undefined || this.#ending) return socket.destroy()
-      listener.close()
+  async #listen(): Promise<void> {
+    this.#listener = await listenForHandshake(this.config, (socket) => {
+      if (this.#connection !== undefined || this.#ending) return false
       this.#connection = socket
       this.#attach(socket).catch((error: unknown) => this.fail(error))
-      return undefined
+      return true
     })
-    this.#listener = listener
-    return new Promise((resolve, reject) => {
-      listener.once('error', reject)
-      listener.listen(socketPath, () => {
-        try {
-          // Of a link only the link itself.
-          if (socketOwner) lchownSync(socketPath, socketOwner.uid, socketOwner.gid)
-          resolve()
-        } catch (error) {
-          reject(error)
-        }
-      })
-    })
+    if (this.#ending) this.#listener.close()
   }
 
   async #attach(socket: Socket): Promise<void> {
@@ -199,8 +174,7 @@ export class ServedVm {
     const { map, randomAccess, directory } = this.config
     const { state, removed } = pageServerFiles(directory)
     this.#handshake = handshake
-    const record = this.#early
-    this.#early = null
+    const record = this.#recording.takeEarly()
     this.#keepState(record)
     const known = readRemovedPages(removed, map.pages)
     const answer = await this.#order({
@@ -227,17 +201,16 @@ export class ServedVm {
   async #graduate(): Promise<void> {
     await this.#prefetch?.ended
     if (this.#ending) return
-    this.#graduationBegan = performance.now()
-    this.#graduation = { ...this.#graduation, state: 'running' }
+    this.#graduation.begin()
     await this.#order({ kind: 'graduate' })
   }
 
   /** The fault thread has left the VM, which is on its own now. */
   graduated(copiedPages: number): void {
-    this.#endGraduation({ state: 'finished', failure: null, copiedPages })
+    this.#graduation.end({ state: 'finished', failure: null, copiedPages })
     // From here on no successor looks for it.
     writeGraduated(pageServerFiles(this.config.directory).graduated, {
-      graduation: this.#graduation,
+      graduation: this.#graduation.report,
       stats: this.#stats(),
       prefetched: this.#prefetch?.report() ?? null,
     })
@@ -251,23 +224,11 @@ export class ServedVm {
 
   /** It stays one that asks for its pages. */
   stranded(failure: string): void {
-    this.#endGraduation({ state: 'failed', failure, copiedPages: 0 })
+    this.#graduation.end({ state: 'failed', failure, copiedPages: 0 })
   }
 
   #stats(): object {
     return Object.fromEntries(counterNames.map((name, index) => [name, this.#counters[index]]))
-  }
-
-  #endGraduation(end: Omit<ServedGraduation, 'ms'>): void {
-    this.#graduation = { ...end, ms: performance.now() - this.#graduationBegan }
-    this.#graduationEnds()
-  }
-
-  async #graduationReport(wait: boolean): Promise<object> {
-    if (!this.config.graduate)
-      throw new VarveError('INVALID_ARGUMENT', 'this VM was restored without graduate')
-    if (wait) await Promise.race([this.#graduationEnd, sleep(waitMs, undefined, { ref: false })])
-    return this.#graduation
   }
 
   #keepState(recording: boolean | null): void {
@@ -275,60 +236,8 @@ export class ServedVm {
     writeVmState(pageServerFiles(this.config.directory).state, { regions, recording })
   }
 
-  #order(order: OrderForVm<FaultOrder>): Promise<FaultAnswer> {
+  #order(order: OrderForVm): Promise<FaultAnswer> {
     return this.#parts.faults.order({ ...order, vm: this.number } as FaultOrder)
-  }
-
-  async #record(writes: boolean): Promise<object> {
-    if (this.config.graduate)
-      throw new VarveError(
-        'RECORDER_UNRELIABLE',
-        'this VM graduates: the page server brings its pages before the guest asks for them',
-      )
-    // Pages that are fetched ahead would not be seen, and would be installed without protection.
-    if (this.#prefetch?.going === true)
-      throw new VarveError(
-        'RECORDER_UNRELIABLE',
-        'a working set is being fetched ahead; record after that, or restore without a working set',
-      )
-    if (this.#handshake === undefined) {
-      if (this.#early !== null)
-        throw new VarveError('RECORDER_UNRELIABLE', 'a recording of this VM is running; end it first')
-      this.#early = writes
-      this.#recording = true
-      return { fromTheFirst: true }
-    }
-    // Pages that it protects must not stay so should this server end.
-    this.#keepState(writes)
-    const { error } = await this.#order({ kind: 'record', writes })
-    if (error !== undefined) throw new VarveError('RECORDER_UNRELIABLE', error)
-    this.#recording = true
-    this.#lost = false
-    return { fromTheFirst: false }
-  }
-
-  async #recorded(next: AfterRecorded): Promise<object> {
-    const { layers, map, vmm } = this.config
-    const { recorded: found, error } =
-      this.#handshake === undefined ? this.#nothingYet(next) : await this.#order({ kind: 'recorded', next })
-    if (found === undefined) {
-      const lost = 'the recording was lost: the page server died, and another one took over'
-      throw new VarveError('RECORDER_UNRELIABLE', this.#lost ? lost : (error ?? 'nothing is recorded'))
-    }
-    if (next === 'stop') {
-      this.#recording = false
-      if (this.#handshake !== undefined) this.#keepState(null)
-    }
-    const memory = { pid: vmm.pid, regions: this.#handshake?.regions ?? [], map, layers }
-    const wanted = found.wanted ?? emptyBitmap(0, 0)
-    return recordedToJson(found, await changedPages(memory, wanted))
-  }
-
-  #nothingYet(next: AfterRecorded): FaultAnswer {
-    if (this.#early === null) return {}
-    const recorded = new FaultRecord(this.config.map.pages, this.#early).copy()
-    if (next === 'stop') this.#early = null
-    return { recorded }
   }
 
   async #prefetched(wait: boolean): Promise<object> {
@@ -372,7 +281,7 @@ export class ServedVm {
   }
 
   get recording(): boolean {
-    return this.#recording
+    return this.#recording.running
   }
 
   get vmmLives(): boolean {
