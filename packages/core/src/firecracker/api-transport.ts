@@ -81,7 +81,7 @@ function exchange(
         }
       }, fail)
     })
-    // Not once: a socket can fail again after an abort, and nobody listening would end this process.
+    // `on`, not `once`: a socket can fail again after an abort, and an error without a listener ends this process.
     outgoing.on('error', fail)
     outgoing.end(payload)
   })

@@ -5,7 +5,7 @@ import { type VmmPaths, vmmPaths } from '../firecracker/vmm-paths.js'
 import { readSmallFile } from '../sys/small-file.js'
 import { type MachineRecord, maxRecordBytes } from './machine-record.js'
 
-/** Why a machine is gone that nobody stopped. */
+/** Why a machine ended that was not stopped. */
 interface DeathNote {
   readonly id: string
   /** As in its record: distinguishes it from another machine of that name. */
@@ -21,7 +21,10 @@ interface DeathNote {
 
 const readText = (path: string) => readSmallFile(path, maxRecordBytes).toString('utf8')
 
-/** The guard of a page server leaves this file before it kills the VM. See docs/formats/page-server-protocol.md. */
+/**
+ * The guard of a page server leaves this file before it kills the VM. See
+ * docs/formats/page-server-protocol.md.
+ */
 function deathReason(directory: string): string | undefined {
   try {
     const value = JSON.parse(readText(join(directory, 'death.json'))) as {

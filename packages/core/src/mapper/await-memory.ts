@@ -6,7 +6,8 @@ import type { Tracee } from '../sys/inject/ptrace.js'
 import { fileIdentity } from '../sys/proc.js'
 import { type GuestRegion, RegionCollector } from './guest-regions.js'
 
-// linux/kvm.h: _IOW(0xAE, 0x46, struct kvm_userspace_memory_region), _IOW(0xAE, 0x49, struct kvm_userspace_memory_region2).
+// linux/kvm.h: _IOW(0xAE, 0x46, struct kvm_userspace_memory_region), _IOW(0xAE, 0x49, struct
+// kvm_userspace_memory_region2).
 const slotRequests = [0x4020ae46n, 0x40a0ae49n]
 
 interface CaughtMemory {

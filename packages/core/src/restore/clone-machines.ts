@@ -48,7 +48,7 @@ export async function cloneMachines(
         clones[number - 1] = await restoreBy(chosen, store, ref, {
           ...options,
           name: name && `${name}-${number}`,
-          // One of its own: Node warns where many listen to one.
+          // One of its own: Node warns if many listen to one.
           signal: signal && AbortSignal.any([signal]),
           ...each?.(number),
         })

@@ -67,7 +67,7 @@ export interface PreparedMemory {
 }
 
 export interface StartedPrefetch {
-  /** Goes on beside the guest in mode `concurrent`, has ended in mode `before`. Never rejects. */
+  /** Goes on alongside the guest in mode `concurrent`, has ended in mode `before`. Never rejects. */
   readonly report: Promise<PrefetchReport>
   /** Whether it needs the load to get on, so that the caller must wait for it, within its budget, before the guest runs. */
   readonly resumeAfter: boolean

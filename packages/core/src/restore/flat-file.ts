@@ -8,7 +8,7 @@ export interface FlattenedSnapshot {
   readonly path: string
   /** Made by this call, found from an earlier one, or not needed: a flat base layer is a memory file already. */
   readonly origin: 'made' | 'found' | 'base'
-  /** How it was made, where this call made it. */
+  /** How it was made, if this call made it. */
   readonly made?: FlattenResult
 }
 

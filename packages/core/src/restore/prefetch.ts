@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { WorkingSet } from '../working-set/working-set.js'
 
-/** When the pages of a working set are brought: before the guest runs, or beside it. */
+/** When the pages of a working set are brought: before the guest runs, or alongside it. */
 export const prefetchModes = ['before', 'concurrent'] as const
 export type PrefetchMode = (typeof prefetchModes)[number]
 
@@ -20,7 +20,7 @@ export interface PrefetchReport {
   readonly requests: number
   /** From its begin to its end, milliseconds. */
   readonly ms: number
-  /** A hint that failed costs time, not the restore: why it ended early; null where it did not. */
+  /** A hint that failed costs time, not the restore: why it ended early; null if it did not. */
   readonly failure: string | null
 }
 

@@ -30,16 +30,16 @@ export interface RestoreOptions
    * to this image is IMAGE_MISMATCH.
    */
   readonly workingSet?: WorkingSet | string | undefined
-  /** Default `concurrent`; with `auto`, not at all where the set is in the page cache. */
+  /** Default `concurrent`; with `auto`, not at all if the set is in the page cache. */
   readonly prefetch?: PrefetchMode | undefined
   /**
-   * With `before`: how long to wait for the working set at most, milliseconds; what has not come by then comes beside the guest.
+   * With `before`: how long to wait for the working set at most, milliseconds; what has not come by then comes alongside the guest.
    * `mapped` waits so long for the disk, and again for the mapping of what came. Default: until all is there.
    */
   readonly prefetchBudgetMs?: number | undefined
   /**
-   * `paged`: bring all of memory beside the guest, demand first, after which the VM needs no page server
-   * (`pageServer.graduation`). Not with `record`. Default false; VMs of other engines depend on nobody anyway.
+   * `paged`: bring all of memory alongside the guest, demand first, after which the VM needs no page server
+   * (`pageServer.graduation`). Not with `record`. Default false; VMs of other engines need no server anyway.
    */
   readonly graduate?: boolean | undefined
   /**

@@ -11,8 +11,8 @@ export interface Restored<Machine> {
   usage(options?: { readonly signal?: AbortSignal | undefined }): Promise<RestoreUsage>
   /** Set if a page server answers the VM's page faults (engine `paged`). */
   readonly pageServer?: PageServer | undefined
-  /** Set where a working set was used by an engine that prefetches. Never rejects. */
+  /** Set if a working set was used by an engine that prefetches. Never rejects. */
   readonly prefetching?: Promise<PrefetchReport> | undefined
-  /** Set where `record` asked for one. */
+  /** Set if `record` asked for one. */
   readonly recording?: MachineRecording | undefined
 }

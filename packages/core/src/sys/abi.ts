@@ -135,7 +135,9 @@ export const UFFDIO_REGISTER_MODE_WP = 2
 export const UFFDIO_WRITEPROTECT_MODE_WP = 1
 export const UFFDIO_COPY_MODE_WP = 2
 export const UFFD_FEATURE_EVENT_REMOVE = 1 << 3
-/** Flags of a page fault: it was a write; it met a write-protected page (without this one, a missing page). */
+/**
+ * Flags of a page fault: it was a write; it met a write-protected page (without this one, a missing page).
+ */
 export const UFFD_PAGEFAULT_FLAG_WRITE = 1
 export const UFFD_PAGEFAULT_FLAG_WP = 2
 

@@ -3,8 +3,8 @@ import { VarveError } from '../errors.js'
 import { MSG_CMSG_CLOEXEC, MSG_CTRUNC, MSG_DONTWAIT, SCM_RIGHTS, SO_PEERCRED, SOL_SOCKET } from './abi.js'
 import { declare, errno, errnoNumber, koffi, syscallError } from './libc.js'
 
-// struct msghdr on 64-bit Linux: name, namelen, iov, iovlen, control, controllen, flags (56 bytes); struct iovec: base,
-// length (16); struct cmsghdr: length, level, type (16), then the descriptors.
+// struct msghdr on 64-bit Linux: name, namelen, iov, iovlen, control, controllen, flags (56 bytes); struct
+// iovec: base, length (16); struct cmsghdr: length, level, type (16), then the descriptors.
 const headerBytes = 56
 const vectorBytes = 16
 const controlHeaderBytes = 16

@@ -6,7 +6,10 @@ import { declare, errno, errnoNumber, koffi, syscallError } from './libc.js'
 
 const word = 2 ** 32
 
-/** struct pm_scan_arg: size, flags, start, end, walk_end, vec, vec_len, max_pages, then four masks; 64 bits each. */
+/**
+ * struct pm_scan_arg: size, flags, start, end, walk_end, vec, vec_len, max_pages,
+ * then four masks; 64 bits each.
+ */
 const scanWords = 12
 /** struct page_region: start, end, categories; 64 bits each. */
 const regionWords = 3

@@ -3,7 +3,7 @@ import { VarveError } from '../../errors.js'
 export type StateFileArch = 'x86_64' | 'aarch64'
 export type StateFileEncoding = 'bincode' | 'bitcode'
 
-/** What a region record holds besides guest address and size. */
+/** What a region record holds in addition to guest address and size. */
 type RegionRecord = 'offset' | 'plain' | 'slots'
 
 /**

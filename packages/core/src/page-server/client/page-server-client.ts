@@ -17,7 +17,7 @@ export interface PageServerClient extends FaultSource {
   stats(options?: { readonly signal?: AbortSignal | undefined }): Promise<PageServerStats>
   /** Who serves the VM at the moment, and who guards that. */
   processes(options?: { readonly signal?: AbortSignal | undefined }): Promise<ServingProcesses>
-  /** What fetching ahead did so far. With `wait`, once it has come to an end. INVALID_ARGUMENT where there is none. */
+  /** What fetching ahead did so far. With `wait`, once it has come to an end. INVALID_ARGUMENT if there is none. */
   prefetched(options?: WaitOptions): Promise<ServedPrefetch>
   /** How far the VM is on its way to needing no server. With `wait`, once that has an end. INVALID_ARGUMENT if it is not to. */
   graduation(options?: WaitOptions): Promise<ServedGraduation>

@@ -7,7 +7,7 @@ import type { FaultAnswer, FaultMessage, FaultOrder } from './fault-orders.js'
 import type { FaultWorkerData } from './fault-worker.js'
 
 interface FaultThreadEvents {
-  /** One VM cannot be served. Nobody answers its faults from now on; others are served on. */
+  /** One VM cannot be served. Its faults are not answered from now on; others are served on. */
   onVmFailure(vm: number, reason: string): void
   /** The VMM has ended, whatever its reasons. */
   onVmEnd(vm: number): void

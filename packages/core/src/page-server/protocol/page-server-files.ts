@@ -1,6 +1,9 @@
 import { join } from 'node:path'
 
-/** Of the orders and of the files in the server's directory. A Varve that speaks another version has a server of its own. */
+/**
+ * Of the orders and of the files in the server's directory. A Varve that speaks another
+ * version has a server of its own.
+ */
 const pageServerProtocol = 2
 
 /** What the server keeps in one VM's directory, in a folder of its own. */

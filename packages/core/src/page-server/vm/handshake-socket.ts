@@ -10,7 +10,8 @@ export async function listenForHandshake(
   { socketPath, socketOwner }: Pick<PageServerConfig, 'socketPath' | 'socketOwner'>,
   connected: (socket: Socket) => boolean,
 ): Promise<Server> {
-  // pauseOnConnect: Node must not read, because a plain read drops the descriptor that comes with the bytes.
+  // pauseOnConnect: Node must not read, because a plain read drops the
+  // descriptor that comes with the bytes.
   const listener = createServer({ pauseOnConnect: true }, (socket) => {
     socket.on('error', () => {})
     // One connection, ever. A second one can have been accepted together with the first.

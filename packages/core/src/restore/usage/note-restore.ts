@@ -11,7 +11,7 @@ import { broughtPages, type RestoreNote, writeBroughtPages, writeRestoreNote } f
 
 /** Writes down of a restore, step by step, what `restoreUsage` needs. */
 interface RestoreNoting {
-  /** Beside the load: the guest does not wait for it. */
+  /** During the load: the guest does not wait for it. */
   loading(): void
   loaded(mapping: MapReport | null): void
   prefetched(report: PrefetchReport): void

@@ -10,7 +10,7 @@ import type { BroughtPages } from './restore-note.js'
 
 /** What page tables say of pages that were brought ahead. */
 interface TouchCounts {
-  /** In no page table: nobody has touched them. */
+  /** In no page table: not touched. */
   readonly absent: number
   /** Copies of the VM's own, of pages that a working set calls read-only; and of the others. */
   readonly copiedReadOnly: number

@@ -5,8 +5,8 @@ import { maxPassedDescriptors, sendMessage } from '../fd-passing.js'
 import { duplicateDescriptor } from '../pidfd.js'
 import { type Injection, systemCall } from './injection.js'
 
-// Places in the notes of an injection (4 KiB): struct msghdr (56 bytes), struct iovec (16), a byte for the payload, the
-// control message (a header of 16 and the descriptors), the two sockets.
+// Places in the notes of an injection (4 KiB): struct msghdr (56 bytes), struct iovec (16), a byte for the
+// payload, the control message (a header of 16 and the descriptors), the two sockets.
 const vectorAt = 64
 const payloadAt = 96
 const socketsAt = 128

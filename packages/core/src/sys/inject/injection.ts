@@ -31,12 +31,18 @@ export const systemCall = {
   futex: 202,
 } as const
 
-/** Entries a round: a table of 448 KiB. A round trip (some 100 µs) is 2 % of the time that so many mappings take. */
+/**
+ * Entries a round: a table of 448 KiB. A round trip (some 100 µs) is 2 % of the
+ * time that so many mappings take.
+ */
 const roundEntries = 8192
 /** Next to the table, for arguments in memory. */
 const notesBytes = pageBytes
 
-/** All signals that can be held back, but for those that an instruction raises: the kernel kills where they are held. */
+/**
+ * All signals that can be held back, but for those that an instruction raises: the
+ * kernel kills if they are held.
+ */
 const heldSignals =
   ((1n << 64n) - 1n) &
   ~[SIGSEGV, SIGTRAP, SIGBUS, SIGILL].reduce((bits, it) => bits | (1n << BigInt(it - 1)), 0n)

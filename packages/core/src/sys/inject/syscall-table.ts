@@ -1,4 +1,7 @@
-/** Seven words an entry: the number of a system call and its six arguments. The result comes back in the first. */
+/**
+ * Seven words an entry: the number of a system call and its six arguments. The
+ * result comes back in the first.
+ */
 const entryWords = 7
 export const entryBytes = entryWords * 8
 
