@@ -1,3 +1,5 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -12,6 +14,7 @@ import {
   listMachines,
   type PausedMachine,
   type RunningMachine,
+  reapMachines,
   restoreMachine,
   stopMachine,
 } from 'varve'
@@ -91,6 +94,30 @@ describe('two handles of one machine, as two processes have them', () => {
   })
 })
 
+test('a machine whose owner was killed is ended, and the caller learns why', async () => {
+  const { binary, runtimeDirectory } = world
+  const code = `import { launchMachine } from 'varve'
+    const machine = await launchMachine(${JSON.stringify({ binary, runtimeDirectory, name: 'orphan' })})
+    console.log(machine.pid)
+    setInterval(() => {}, 1000)`
+  const owner = spawn(process.execPath, ['--input-type=module', '-e', code], {
+    cwd: process.cwd(),
+    stdio: ['ignore', 'pipe', 'inherit'],
+  })
+  await once(owner.stdout, 'data')
+  owner.kill('SIGKILL')
+  await once(owner, 'exit')
+  await using other = await boot('lives')
+  expect(reapMachines(runtimeDirectory)).toEqual([
+    {
+      id: 'orphan',
+      cause: 'owner-ended',
+      reason: `its owner, process ${owner.pid}, ended without stopping or detaching it`,
+    },
+  ])
+  expect(listMachines(runtimeDirectory).map(({ record }) => record.id)).toEqual([other.id])
+})
+
 describe('a detached machine that dies', () => {
   async function dead(it: string | LaunchedMachine, note?: object) {
     const machine = typeof it === 'string' ? await launch(it) : it
@@ -104,6 +131,10 @@ describe('a detached machine that dies', () => {
 
   test('leaves its reason to whoever asks later, until the name is given again', async () => {
     const machine = await dead('paged', { reason: 'page-server-died', detail: 'process 7 ended' })
+    expect(reapMachines(world.runtimeDirectory)).toEqual([
+      { id: 'paged', cause: 'vmm-ended', reason: 'page-server-died: process 7 ended' },
+    ])
+    expect(reapMachines(world.runtimeDirectory)).toEqual([])
     expect(listMachines(world.runtimeDirectory)).toEqual([])
     expect(existsSync(machine.paths.directory)).toBe(false)
     for (const ask of [

@@ -125,6 +125,7 @@ export { squashLayers } from './layer/squash.js'
 export type { ComposedLayer, ComposeOptions } from './layer/write-layer.js'
 export { connectMachine, type FindOptions, stopMachine } from './machine/connect-machine.js'
 export { type AttachedDisk, copyDisk, type DiskSource } from './machine/disks.js'
+export type { ReapedMachine } from './machine/end-machine.js'
 export { bootMachine, type LaunchMachineOptions, launchMachine } from './machine/launch-machine.js'
 export type { LaunchedMachine, LoadOptions, MemorySource } from './machine/launched-machine.js'
 export type { MachineRecord } from './machine/machine-record.js'
@@ -135,6 +136,7 @@ export {
   type ListMachinesOptions,
   listMachines,
   type RecordedMachine,
+  reapMachines,
   runtimeDirectory,
 } from './machine/runtime-directory.js'
 export type { SnapshotFiles, SnapshotOptions, WrittenSnapshot } from './machine/write-snapshot.js'

@@ -1,5 +1,5 @@
 import { basename, join } from 'node:path'
-import { connectMachine, listMachines, logUse, residentBytes } from 'varve'
+import { connectMachine, listMachines, logUse, reapMachines, residentBytes } from 'varve'
 import { labelOption, labelsOption, positionals } from '../arguments.js'
 import type { Command } from '../command.js'
 import { age, humanBytes, printable, shortId, table } from '../text.js'
@@ -13,9 +13,10 @@ export const command: Command = {
   help: `
   --label KEY=VALUE  only machines that have this label, repeatable: all of them
 
-Lists the machines of this runtime directory ($VARVE_RUNTIME_DIR), and removes those whose process
-has ended. STATE is what Firecracker reports; "busy" means that it did not answer within
-${askTimeoutMs} ms. SNAPSHOT is the parent of the machine's next snapshot: the last one taken of it,
+Lists the machines of this runtime directory ($VARVE_RUNTIME_DIR). ps removes machines whose process
+has ended, and ends those whose owner has ended without detaching them; it says which and why, and
+--json has them as "ended". STATE is what Firecracker reports; "busy" means that it did not answer
+within ${askTimeoutMs} ms. SNAPSHOT is the parent of the machine's next snapshot: the last one taken of it,
 or the one that it was restored from. --json also prints how many bytes each guest wrote to its
 console, and how many of them, from the beginning, were dropped.
 
@@ -24,6 +25,8 @@ Examples:
   varve ps --label team=storage`,
   run: async (context) => {
     positionals(context, [])
+    const ended = reapMachines()
+    for (const { id, reason } of ended) context.say(`removed ${printable(id)}: ${printable(reason)}`)
     const rows = await Promise.all(
       listMachines(undefined, { labels: labelsOption(context.values) }).map(
         async ({ directory, record }) => ({
@@ -44,7 +47,7 @@ Examples:
         }),
       ),
     )
-    if (context.json) return context.printJson({ machines: rows })
+    if (context.json) return context.printJson({ machines: rows, ended })
     if (rows.length === 0) return context.say('no machines')
     const cells = rows.map((it) => [
       it.id,

@@ -43,7 +43,7 @@ export function claimDirectory(runtime: string, directory: string, record: Machi
       const code = String((error as NodeJS.ErrnoException).code)
       const taken = code === 'ENOTEMPTY' || code === 'EEXIST' || code === 'ENOTDIR'
       if (!taken && code !== 'ENOENT') throw error
-      if (attempt === attempts || (taken && !removeIfStale(runtime, directory, endWaitMs)))
+      if (attempt === attempts || (taken && !removeIfStale(runtime, directory, { waitMs: endWaitMs })))
         throw new VarveError('ALREADY_EXISTS', `a machine named ${record.id} exists`, {
           cause: error,
           remedy: `choose another name, or stop it: varve stop ${record.id}`,

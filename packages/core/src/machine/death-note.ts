@@ -68,9 +68,10 @@ export function lookAtDeath(paths: VmmPaths, record: MachineRecord): Death {
 
 /**
  * Keeps the reason of a machine's end outside its directory, before that is removed, so that its owner and
- * any process that looks for the machine later can learn it. The first note of a machine stays.
+ * any process that looks for the machine later can learn it. The first note of a machine stays. Returns the
+ * reason.
  */
-export function keepDeathNote(runtime: string, directory: string, record: MachineRecord): void {
+export function keepDeathNote(runtime: string, directory: string, record: MachineRecord): string {
   const { killed, words, console } = lookAtDeath(vmmPaths(directory, record.jail?.root), record)
   const note: DeathNote = {
     id: record.id,
@@ -88,6 +89,7 @@ export function keepDeathNote(runtime: string, directory: string, record: Machin
     // There already, or no space for it: that must not keep a caller from
     // removing what is left of the machine.
   }
+  return note.reason
 }
 
 export function readDeathNote(runtime: string, id: string): DeathNote | undefined {

@@ -61,12 +61,31 @@ export function endAndRemove(
   }
 }
 
+/** A machine that was found dead and removed. */
+export interface ReapedMachine {
+  readonly id: string
+  /**
+   * `vmm-ended`: its Firecracker process had ended. `owner-ended`: its owner ended without stopping or detaching it,
+   * so its VMM was killed. `left-over`: there was only a directory, of a machine that never started or without a record.
+   */
+  readonly cause: 'vmm-ended' | 'owner-ended' | 'left-over'
+  /** In a sentence, for people; of a VMM that ended, its last words. */
+  readonly reason: string
+}
+
 /**
  * Ends a machine if its VMM has ended, or its owner has ended without detaching it, and removes all that
  * belongs to it. False if the machine lives, or nothing can tell. Never waits for another process that is
- * already ending it: that machine is as good as gone.
+ * already ending it: that machine is as good as gone. `onReaped` is called if this call ended it.
  */
-export function removeIfStale(runtime: string, directory: string, waitMs = 0): boolean {
+export function removeIfStale(
+  runtime: string,
+  directory: string,
+  {
+    waitMs = 0,
+    onReaped,
+  }: { readonly waitMs?: number; readonly onReaped?: (reaped: ReapedMachine) => void } = {},
+): boolean {
   if (!mayBeStale(directory)) return false
   const lock = lockMachineDirectory(directory, waitMs)
   if (lock.state !== 'held') return true
@@ -74,19 +93,33 @@ export function removeIfStale(runtime: string, directory: string, waitMs = 0): b
     // Judge again: another process may have ended that machine meanwhile, and a new one may have its name.
     const found = lookUpRecord(directory)
     if (!isStale(directory, found)) return false
-    if (found.state === 'known') {
-      const { record } = found
-      if (record.owner === null || ownerLives(directory, record, record.owner))
-        keepDeathNote(runtime, directory, record)
-      endLocked(directory, record)
-    } else {
-      for (const vmm of unrecordedVmms(directory)) killProcess(vmm, 'SIGKILL')
-      removeNamed(directory)
-    }
+    const reaped: ReapedMachine =
+      found.state === 'known'
+        ? endStale(runtime, directory, found.record)
+        : removeLeftOver(directory, basename(directory))
+    onReaped?.(reaped)
     return true
   } finally {
     lock.release()
   }
+}
+
+function endStale(runtime: string, directory: string, record: MachineRecord): ReapedMachine {
+  const { id, owner } = record
+  if (owner !== null && !ownerLives(directory, record, owner)) {
+    endLocked(directory, record)
+    const reason = `its owner, process ${owner.pid}, ended without stopping or detaching it`
+    return { id, cause: isRecorded(record) ? 'owner-ended' : 'left-over', reason }
+  }
+  const reason = keepDeathNote(runtime, directory, record)
+  endLocked(directory, record)
+  return { id, cause: 'vmm-ended', reason }
+}
+
+function removeLeftOver(directory: string, id: string): ReapedMachine {
+  for (const vmm of unrecordedVmms(directory)) killProcess(vmm, 'SIGKILL')
+  removeNamed(directory)
+  return { id, cause: 'left-over', reason: 'its directory had no record of a machine' }
 }
 
 const mayBeStale = (directory: string): boolean => isStale(directory, lookUpRecord(directory))

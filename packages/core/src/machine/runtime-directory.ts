@@ -7,7 +7,7 @@ import { notFound } from '../not-found.js'
 import type { ProcessIdentity } from '../sys/proc.js'
 import { type ClaimedDirectory, claimDirectory, isDraft, removeLeftDraft } from './claim-directory.js'
 import { readDeathNote } from './death-note.js'
-import { isAside, removeAside, removeIfStale } from './end-machine.js'
+import { isAside, type ReapedMachine, removeAside, removeIfStale } from './end-machine.js'
 import { ensureLogKeeper } from './machine-logs.js'
 import { type MachineRecord, readRecord } from './machine-record.js'
 
@@ -118,32 +118,48 @@ export interface RecordedMachine {
 }
 
 /**
- * Lists live machines by name. Ends and removes stale machines on the way, with their disks and leases: those
- * whose VMM has ended, and those whose owner has ended without detaching them. Errors: PATH_INVALID (the
- * runtime directory).
+ * Lists live machines by name. Ends and removes stale machines on the way, as `reapMachines` does, which also
+ * says which and why. Errors: PATH_INVALID (the runtime directory).
  */
 export function listMachines(
   runtime: string = runtimeDirectory(),
   { labels = {} }: ListMachinesOptions = {},
 ): RecordedMachine[] {
-  const machines = machinesDirectory(runtime)
-  const names = namesIn(machines)
-  if (names === undefined) return []
-  // Records name processes to kill and folders to remove: believe only our own.
+  return lookThrough(runtime).machines.filter(({ record }) => hasLabels(record.labels, labels))
+}
+
+/**
+ * Ends and removes stale machines, with their disks and leases: those whose VMM has ended, and those whose
+ * owner has ended without stopping or detaching them. Returns those that this call has ended; another process
+ * that lists machines may have come first. Errors: PATH_INVALID (the runtime directory).
+ */
+export function reapMachines(runtime: string = runtimeDirectory()): ReapedMachine[] {
+  return lookThrough(runtime).reaped
+}
+
+function lookThrough(runtime: string): {
+  readonly machines: RecordedMachine[]
+  readonly reaped: ReapedMachine[]
+} {
+  const directories = machinesDirectory(runtime)
+  const names = namesIn(directories)
+  const machines: RecordedMachine[] = []
+  const reaped: ReapedMachine[] = []
+  if (names === undefined) return { machines, reaped }
+  // Records name processes to kill and folders to remove: only our own are to be believed.
   assertPrivate(runtime)
-  assertPrivate(machines)
-  const found: RecordedMachine[] = []
+  assertPrivate(directories)
   for (const name of names) {
-    const directory = join(machines, name)
+    const directory = join(directories, name)
     if (isAside(directory)) removeAside(directory)
     else if (isDraft(directory)) removeLeftDraft(directory)
-    if (!isMachineId(name) || isEnded(runtime, directory)) continue
+    if (!isMachineId(name) || isEnded(runtime, directory, (it) => reaped.push(it))) continue
     const record = readRecord(directory)
-    if (record?.process) found.push({ directory, record: { ...record, process: record.process } })
+    if (record?.process) machines.push({ directory, record: { ...record, process: record.process } })
   }
   // A log keeper that was killed must be replaced soon, not only at the next `detach()`.
-  if (found.some(({ record }) => record.owner === null)) ensureLogKeeper(runtime)
-  return found.filter(({ record }) => hasLabels(record.labels, labels))
+  if (machines.some(({ record }) => record.owner === null)) ensureLogKeeper(runtime)
+  return { machines, reaped }
 }
 
 function namesIn(machines: string): string[] | undefined {
@@ -160,9 +176,9 @@ function namesIn(machines: string): string[] | undefined {
 }
 
 /** A machine that has ended is not listed, even if this process may not remove its files. */
-function isEnded(runtime: string, directory: string): boolean {
+function isEnded(runtime: string, directory: string, onReaped: (reaped: ReapedMachine) => void): boolean {
   try {
-    return removeIfStale(runtime, directory)
+    return removeIfStale(runtime, directory, { onReaped })
   } catch {
     return true
   }
