@@ -1,3 +1,4 @@
+import { inspect } from 'node:util'
 import {
   bootMachine,
   type LaunchedMachine,
@@ -54,6 +55,27 @@ test('a handle from an earlier state fails clearly, and the machine is unharmed'
   // Steps asked for at once run one after the other: the second finds the state changed.
   expect(await Promise.all([code(again.pause()), code(again.pause())])).toEqual(['done', 'MACHINE_STATE'])
   expect((await launched.info()).state).toBe('Paused')
+})
+
+test('console.log prints machines and snapshots as one line', async () => {
+  const { captureSnapshot } = await import('varve')
+  const { store } = world
+  await using machine = await bootMachine(
+    { kernel: world.kernel, memoryMib: 16, vcpus: 1, name: 'printed' },
+    world.launch,
+  )
+  expect(inspect(machine)).toBe(`Machine printed (running, pid ${machine.pid}, Firecracker 1.12.1)`)
+  const paused = await machine.pause()
+  expect(inspect(paused)).toContain('Machine printed (paused, pid ')
+  const captured = await captureSnapshot(paused, { store, tags: ['line'] })
+  const id = captured.entry.id.slice(0, 12)
+  expect(inspect(captured)).toBe(`CapturedSnapshot ${id} (line; Diff, a base)`)
+  await using snapshot = await store.open('line')
+  const line = `Snapshot ${id} (line; diff, a base; 4096 pages, layers: 1)`
+  expect(inspect(snapshot)).toBe(line)
+  expect(inspect(await store.describe('line'))).toBe(line)
+  await paused.stop()
+  expect(inspect(paused)).toContain('(paused, ended, pid ')
 })
 
 test('a Diff over a snapshot that the log does not count from is refused', async () => {

@@ -6,6 +6,7 @@ import { isVarveError, VarveError } from '../errors.js'
 import type { FullVmConfiguration } from '../firecracker/api-types.js'
 import { formatFirecrackerVersion } from '../firecracker/version.js'
 import type { VmmFiles } from '../firecracker/vmm-files.js'
+import { withLine } from '../inspect-line.js'
 import { assertLabels, type Labels } from '../labels.js'
 import { assertFinePages, hasFinePages } from '../layer/index-memory-file.js'
 import { type SealOptions, sealLayer, sealPacked } from '../layer/layer-file.js'
@@ -204,7 +205,11 @@ async function takeOn(
         const made = await store.commit(draft, { tags, leaseTo, signal: sealSignal, onProgress })
         const { entry, leases } = made
         machine.countFromSnapshot(id, taken, leases[0])
-        return { entry, layer, type, lost, createMs, disksMs }
+        return withLine(
+          { entry, layer, type, lost, createMs, disksMs },
+          () =>
+            `CapturedSnapshot ${id.slice(0, 12)} (${tags.join(', ') || 'no tag'}; ${type}, ${entry.parent === null ? 'a base' : `on ${entry.parent.slice(0, 12)}`})`,
+        )
       },
       [Symbol.asyncDispose]: async () => {
         await using _parent = parent

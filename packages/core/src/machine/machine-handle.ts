@@ -6,6 +6,7 @@ import type { FirecrackerVersion } from '../firecracker/version.js'
 import type { VmmExit } from '../firecracker/vmm-exit.js'
 import type { VmmFiles } from '../firecracker/vmm-files.js'
 import type { VmmPaths } from '../firecracker/vmm-paths.js'
+import { inspectCustom } from '../inspect-line.js'
 import type { Labels } from '../labels.js'
 import type { Holder } from '../sys/holder.js'
 import type { ProcessIdentity } from '../sys/proc.js'
@@ -160,6 +161,12 @@ export abstract class MachineHandle implements AsyncDisposable {
    */
   detach(): void {
     this.vm.detach()
+  }
+
+  /** One line for `console.log`. It asks nobody: the state is the one that this handle stands for. */
+  [inspectCustom](): string {
+    const ended = this.vm.process.exit === undefined ? '' : ', ended'
+    return `Machine ${this.id} (${this.#state}${ended}, pid ${this.pid}, Firecracker ${this.vm.record.firecrackerVersion})`
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -6,6 +6,7 @@ import { gcTurn } from './gc-turn.js'
 import { leaseToOther, leaseToSelf } from './leases.js'
 import { storedPagesOf } from './manifest.js'
 import type { Repository } from './repository.js'
+import { withSnapshotLine } from './snapshot-line.js'
 import type { KeptSnapshot, OpenSnapshot, SnapshotEntry, WorkOptions } from './store-types.js'
 
 /** A lease first, then the blobs, each checked once per place. */
@@ -23,10 +24,12 @@ export function keepSnapshot(
   ref: string,
   options: WorkOptions,
 ): Promise<KeptSnapshot> {
-  return leased(repository, ref, options, async (entry, close) => ({
-    ...(await repository.describeEntry(entry)),
-    [Symbol.asyncDispose]: close,
-  }))
+  return leased(repository, ref, options, async (entry, close) =>
+    withSnapshotLine({
+      ...(await repository.describeEntry(entry)),
+      [Symbol.asyncDispose]: close,
+    }),
+  )
 }
 
 /** Runs work on a snapshot that this process has a lease on, which ends if the work fails. */
@@ -71,7 +74,7 @@ async function openLeased(
       `extent map ${extentMap.digest} has ${map.pages} pages, the config of ${entry.id} ${config.memoryPages}`,
     )
   const path = ({ digest }: Descriptor) => repository.blobs.path(digest)
-  return {
+  return withSnapshotLine({
     ...description,
     files: layers.map((layer) => ({ path: path(layer), storedPages: storedPagesOf(layer, path(layer)) })),
     map,
@@ -86,5 +89,5 @@ async function openLeased(
     leaseTo: async (other: Holder) =>
       leaseToOther(repository.paths.leases, other, entry.id, entry.manifest.digest).path,
     [Symbol.asyncDispose]: close,
-  }
+  })
 }

@@ -29,6 +29,7 @@ import {
   withEntry,
 } from './reference-index.js'
 import { snapshotConfigFromJson } from './snapshot-config.js'
+import { withSnapshotLine } from './snapshot-line.js'
 import { makeStaging } from './staging.js'
 import type { StorePaths } from './store-paths.js'
 import type {
@@ -81,7 +82,7 @@ export class Repository {
       name: descriptor.annotations?.[annotations.name] ?? '',
       descriptor,
     }))
-    return { entry, config, layers, extentMap, state, disks, workingSets, others }
+    return withSnapshotLine({ entry, config, layers, extentMap, state, disks, workingSets, others })
   }
 
   /** Manifest and config, each checked against its digest, and that they are of this snapshot. */

@@ -2,7 +2,13 @@ import { VarveError } from '../errors.js'
 import { atLeast } from '../memory/at-least.js'
 import type { PageSet } from '../memory/page-set.js'
 import { intersect, mergeGaps, minus, union, unionAll } from '../memory/page-set-algebra.js'
-import { maxGroups, presentPages, type WorkingSet, type WorkingSetGroup } from './working-set.js'
+import {
+  maxGroups,
+  presentPages,
+  type WorkingSet,
+  type WorkingSetGroup,
+  withWorkingSetLine,
+} from './working-set.js'
 
 /** Pages that at least one set has. */
 export function unionOfWorkingSets(sets: readonly WorkingSet[]): WorkingSet {
@@ -32,7 +38,7 @@ export function minusWorkingSets(first: WorkingSet, ...others: readonly WorkingS
  */
 export function withGapsMerged(workingSet: WorkingSet, gapPages = 32): WorkingSet {
   const merged = mergeGaps(presentPages(workingSet), gapPages)
-  return { ...workingSet, readOnly: minus(merged, workingSet.written) }
+  return withWorkingSetLine({ ...workingSet, readOnly: minus(merged, workingSet.written) })
 }
 
 /** The first `maxPages` pages in the order of first touch, those of no group last, by number. */
@@ -54,12 +60,12 @@ export function clipWorkingSet(workingSet: WorkingSet, maxPages: number): Workin
   }
   take(minus(presentPages(workingSet), unionAll(workingSet.groups.map(({ set }) => set))))
   const present = unionAll(kept)
-  return {
+  return withWorkingSetLine({
     ...workingSet,
     readOnly: intersect(workingSet.readOnly, present),
     written: intersect(workingSet.written, present),
     groups,
-  }
+  })
 }
 
 /** The `count` lowest pages of a set. */
@@ -89,7 +95,7 @@ function combine(sets: readonly WorkingSet[], how: string, present: PageSet): Wo
         { remedy: 'translate the older one to the image of the other' },
       )
   const written = intersect(unionAll(sets.map((set) => set.written)), present)
-  return {
+  return withWorkingSetLine({
     image: first.image,
     pages: first.pages,
     recordedAtMs: Math.max(...sets.map((set) => set.recordedAtMs)),
@@ -100,7 +106,7 @@ function combine(sets: readonly WorkingSet[], how: string, present: PageSet): Wo
     notes: {
       combined: { how, sets: sets.length, recorders: sets.map(({ notes }) => notes.recorders ?? null) },
     },
-  }
+  })
 }
 
 function mergedGroups(sets: readonly WorkingSet[], present: PageSet): WorkingSetGroup[] {

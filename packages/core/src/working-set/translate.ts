@@ -4,7 +4,7 @@ import type { ImageId } from '../layer/layer-types.js'
 import type { PageSet } from '../memory/page-set.js'
 import { intersect } from '../memory/page-set-algebra.js'
 import { RunBuilder } from '../memory/run-builder.js'
-import { assertWorkingSetOf, type WorkingSet } from './working-set.js'
+import { assertWorkingSetOf, type WorkingSet, withWorkingSetLine } from './working-set.js'
 
 /** An image and where its pages come from. */
 export interface ImagePlaces {
@@ -40,7 +40,7 @@ export function translateWorkingSet(
   const readOnly = intersect(workingSet.readOnly, same)
   const written = intersect(workingSet.written, same)
   return {
-    workingSet: {
+    workingSet: withWorkingSetLine({
       ...workingSet,
       image: to.image,
       readOnly,
@@ -48,7 +48,7 @@ export function translateWorkingSet(
       groups: workingSet.groups
         .map(({ atMs, set }) => ({ atMs, set: intersect(set, same) }))
         .filter(({ set }) => set.pages > 0),
-    },
+    }),
     droppedReadOnlyPages: workingSet.readOnly.pages - readOnly.pages,
     droppedWrittenPages: workingSet.written.pages - written.pages,
   }

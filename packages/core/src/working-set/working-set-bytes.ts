@@ -11,6 +11,7 @@ import {
   type WorkingSet,
   type WorkingSetGroup,
   type WorkingSetPart,
+  withWorkingSetLine,
 } from './working-set.js'
 
 /** The working-set file, docs/formats/working-set-v1.md. */
@@ -138,7 +139,7 @@ export function workingSetFromBytes(bytes: Buffer, path: string): WorkingSet {
   }
   begins.set('notes', notesAt)
   checkWorkingSet(workingSet, (part, detail) => fail(begins.get(part) ?? 0, detail))
-  return workingSet
+  return withWorkingSetLine(workingSet)
 }
 
 function readNotes(bytes: Buffer, fail: (detail: string) => VarveError): WorkingSet['notes'] {

@@ -4,7 +4,7 @@ import { classify } from '../memory/classes.js'
 import { emptyPageSet, type PageSet } from '../memory/page-set.js'
 import { clip } from '../memory/page-set-algebra.js'
 import type { RecordedPages } from './recording.js'
-import { checkWorkingSet, type Json, type WorkingSet } from './working-set.js'
+import { checkWorkingSet, type Json, type WorkingSet, withWorkingSetLine } from './working-set.js'
 
 export interface WorkingSetOfOptions {
   /** The image that the VM was restored from, and its pages. */
@@ -51,7 +51,7 @@ export function workingSetOf(
     },
   }
   checkWorkingSet(workingSet)
-  return workingSet
+  return withWorkingSetLine(workingSet)
 }
 
 function firstThatTells(what: 'present' | 'written', recorded: readonly RecordedPages[]): RecordedPages {

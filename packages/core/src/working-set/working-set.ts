@@ -1,4 +1,5 @@
 import { VarveError } from '../errors.js'
+import { withLine } from '../inspect-line.js'
 import { imagePagesLimit } from '../layer/layer-index.js'
 import type { ImageId, PackOrder } from '../layer/layer-types.js'
 import type { PageSet } from '../memory/page-set.js'
@@ -41,6 +42,14 @@ export interface WorkingSet {
   /** How it was recorded, as JSON. */
   readonly notes: Readonly<Record<string, Json>>
 }
+
+/** Has `console.log` print a set as one line: it holds thousands of runs. */
+export const withWorkingSetLine = (workingSet: WorkingSet): WorkingSet =>
+  withLine(
+    workingSet,
+    ({ image, pages, readOnly, written, groups }) =>
+      `WorkingSet of ${image.slice(0, 12)} (${readOnly.pages} pages read, ${written.pages} written, of ${pages}; ${groups.length} groups)`,
+  )
 
 /** Every page that was touched. */
 export function presentPages({ readOnly, written }: Pick<WorkingSet, 'readOnly' | 'written'>): PageSet {
