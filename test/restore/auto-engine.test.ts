@@ -97,7 +97,7 @@ test('the layers where these are in the page cache, and the flat file is not', a
 test('a working set is brought where it is not there, and not where it is, but on request', async () => {
   drop(flat, ...layers)
   const cold = await auto({ workingSet })
-  expect(cold).toMatchObject({ engine: 'mapped', reason: expect.stringContaining('are to be read') })
+  expect(cold).toMatchObject({ engine: 'mapped', reason: expect.stringContaining('must be read') })
   expect(cold.brought?.pages).toBeGreaterThanOrEqual(touched.count)
   warm(flat, ...layers)
   const cached = await auto({ workingSet })

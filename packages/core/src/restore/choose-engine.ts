@@ -58,7 +58,7 @@ const smallCopyBytes = 64 * 2 ** 20
 const mappableExtents = 512
 /** So much more of what is needed in the layers than in the flat file outweighs what mapping costs. */
 const clearlyMore = 0.25
-/** Samples know no better; what is missing then, read-ahead brings. */
+/** Sampling cannot be more precise; read-ahead covers the rest. */
 const all = 0.95
 
 const mib = (bytes: number) => `${Math.ceil(bytes / 2 ** 20)} MiB`
@@ -119,7 +119,7 @@ const rules: readonly Rule[] = [
       facts.needed.isWorkingSet &&
       (facts.needed.inFlatFile ?? 1) < all,
     why: ({ needed }) =>
-      `${mib(needed.bytes * (1 - (needed.inFlatFile ?? 0)))} of the working set are to be read, which is fastest into mapped memory`,
+      `${mib(needed.bytes * (1 - (needed.inFlatFile ?? 0)))} of the working set must be read from disk; mapping is the fastest way`,
   },
   {
     engine: 'file',
