@@ -10,7 +10,9 @@ const minimumNode = [20, 19]
 
 const say = (text) => console.error(`varve: ${text}`)
 
-/** Runs a program in the project's root, showing its output; ends this process with its status when it fails. */
+/**
+ * Runs a program in the project's root, showing its output; ends this process with its status when it fails.
+ */
 export function run(file, args, env = process.env) {
   const { status, signal, error } = spawnSync(file, args, {
     cwd: root,
@@ -50,8 +52,8 @@ export function build() {
 const hasPip = () => spawnSync('python3', ['-m', 'pip', '--version'], { stdio: 'ignore' }).status === 0
 
 /**
- * What real VMs need: the build, Firecracker, and for the nested lab its system packages. (Opening that lab installs
- * them too; asked for here, a lack is told before a long run and not in the middle of it.)
+ * What real VMs need: the build, Firecracker, and for the nested lab its system packages. (Opening that lab
+ * installs them too; asked for here, a lack is told before a long run and not in the middle of it.)
  */
 export async function everything({ nested }) {
   build()

@@ -1,8 +1,8 @@
 import { VarveError } from './errors.js'
 
 /**
- * What a user notes about a machine or a snapshot, to find it again. At most 32. A key is 1–63 of a–z, 0–9 and
- * `. _ / -`, and begins and ends with a letter or digit. A value is 0–255 printable ASCII characters.
+ * What a user notes about a machine or a snapshot, to find it again. At most 32. A key is 1–63 of a–z, 0–9
+ * and `. _ / -`, and begins and ends with a letter or digit. A value is 0–255 printable ASCII characters.
  */
 export type Labels = Readonly<Record<string, string>>
 

@@ -28,7 +28,9 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   ],
 }
 
-/** The same within folders that have rooms of their own: from left to right, each may import those before it. */
+/**
+ * The same within folders that have rooms of their own: from left to right, each may import those before it.
+ */
 const innerOrder: Readonly<Record<string, readonly string[]>> = {
   'page-server': ['protocol', 'faults', 'prefetch', 'vm', 'process', 'client'],
 }

@@ -1,6 +1,6 @@
 /**
- * `varve/testing`: what the project's own tests, scripts and benchmarks need of the inside. No promise of stability: any
- * release may change it.
+ * `varve/testing`: what the project's own tests, scripts and benchmarks need of the inside. No promise of
+ * stability: any release may change it.
  */
 
 export { hashBytes } from './content/hash-file.js'

@@ -22,8 +22,9 @@ const readerCodes = ['FORMAT_INVALID', 'CHECKSUM_MISMATCH', 'FORMAT_UNSUPPORTED'
 const progressEvery = 50_000
 
 /**
- * Gives mutated state files to the codec. Each must be refused with one of the reader's codes, or be a value that can
- * be written back and read again. Anything else is thrown, with the seed, the number of the input and its bytes.
+ * Gives mutated state files to the codec. Each must be refused with one of the reader's codes, or be
+ * a value that can be written back and read again. Anything else is thrown, with the seed, the
+ * number of the input and its bytes.
  */
 export function fuzzStateFiles({ seeds, count, seed, onProgress }: FuzzOptions): FuzzResult {
   const random = new Random(seed)
@@ -66,7 +67,9 @@ function check(bytes: Uint8Array): string | undefined {
   return undefined
 }
 
-/** What a file makes the reader allocate must be in proportion to its size: bitcode packs eight values a byte. */
+/**
+ * What a file makes the reader allocate must be in proportion to its size: bitcode packs eight values a byte.
+ */
 function checkSizes({ regions }: StateFile, bytes: Uint8Array): void {
   const slots = regions.reduce((sum, it) => sum + it.plugged.length, 0)
   if (regions.length > bytes.length * 8 || slots > bytes.length * 8)

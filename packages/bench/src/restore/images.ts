@@ -21,8 +21,8 @@ export type Launch = Required<Pick<RestoreOptions, 'binary' | 'runtimeDirectory'
 export type Pass = readonly { readonly writes: boolean; readonly pattern: TouchPattern }[]
 
 /**
- * A set as measured ones are: runs of five pages all over the guest, each run four pages read and one written, in an order
- * of their own.
+ * A set as measured ones are: runs of five pages all over the guest, each run four pages read and one
+ * written, in an order of their own.
  */
 export function passOf(memoryMib: number, setMib: number): Pass {
   const first = 1024
@@ -44,8 +44,8 @@ export async function touch(guest: MicroConsole, pass: Pass): Promise<void> {
 }
 
 /**
- * A guest with data in three quarters of its memory, as a chain of `layers`, each but the first with 3,000 pages of its
- * own at most.
+ * A guest with data in three quarters of its memory, as a chain of `layers`, each but the first with 3,000
+ * pages of its own at most.
  */
 export async function makeChain(
   directory: string,

@@ -1,6 +1,6 @@
 // How long the command, the SDK and the helper processes take to start, against an empty Node (`node -e 0`).
-// `npm run bench:start [-- --rounds N] [--before CHECKOUT] [--node FILE]...`; build the checkout first.
-// All cases of all sides take turns within a round. Raw rows go to standard output as JSON lines, the first one
+// `npm run bench:start [-- --rounds N] [--before CHECKOUT] [--node FILE]...`; build the checkout first. All
+// cases of all sides take turns within a round. Raw rows go to standard output as JSON lines, the first one
 // describes the run; a table of medians goes to standard error.
 import { cpus, release } from 'node:os'
 import { parseArgs } from 'node:util'

@@ -1,11 +1,11 @@
-// `npm run bench:vm-faults`: what the page server costs a real VM. Page cache warm, rounds interleaved, every answer
-// checked.
-//   sparse  a micro guest reads one word in 6,144 pages, 13 apart. `vanilla`: the flat file, mapped by Firecracker;
-//           `example`: the handler in C like Firecracker's example (programs/uffd-handler.c); `paged`: a page server that
-//           runs already
-//   eight   eight restores at once by `paged`, with the set of those pages brought alongside, and without: from the call
-//           until the guest has answered once (`first`), and until it has read 1,024 of the set's pages (`all`); medians
-//           of the eight
+// `npm run bench:vm-faults`: what the page server costs a real VM. Page cache warm, rounds
+// interleaved, every answer checked.
+//   sparse  a micro guest reads one word in 6,144 pages, 13 apart. `vanilla`: the flat file, mapped by
+//           Firecracker; `example`: the handler in C like Firecracker's example (programs/uffd-handler.c);
+//           `paged`: a page server that runs already
+//   eight   eight restores at once by `paged`, with the set of those pages brought alongside, and without:
+//           from the call until the guest has answered once (`first`), and until it has read 1,024 of the
+//           set's pages (`all`); medians of the eight
 //   --rounds N   default 10     --what LIST   of sparse, eight
 //   --write      raw rows into docs/results        --out DIR   into DIR        --rows FILE   into FILE
 import { cpus, loadavg, release } from 'node:os'

@@ -35,8 +35,8 @@ import { touchedSinceLoad } from './touched-since-load.js'
 export interface TakeOptions extends ParentOptions {
   readonly store: SnapshotStore
   /**
-   * Keeps what the machine has touched since it was restored as a working set of this name. For machines on a memory file;
-   * RECORDER_UNRELIABLE for others, before anything is written.
+   * Keeps what the machine has touched since it was restored as a working set of this name. For machines on a
+   * memory file; RECORDER_UNRELIABLE for others, before anything is written.
    */
   readonly workingSet?: string | undefined
   /** What to note about the snapshot; `store.list` can filter by them. They never change. Default: none. */
@@ -59,7 +59,9 @@ export interface SealSnapshotOptions {
 /** What Firecracker has written and Varve has not indexed yet. The guest may run on. */
 export interface TakenSnapshot extends AsyncDisposable {
   readonly type: 'Full' | 'Diff'
-  /** Why this is a new base although the machine has a history; null if it is not, or a base was asked for. */
+  /**
+   * Why this is a new base although the machine has a history; null if it is not, or a base was asked for.
+   */
   readonly lost: LostLineage | null
   /** How long Firecracker wrote, and the guest stood still for it, milliseconds. */
   readonly createMs: number
@@ -75,8 +77,8 @@ export interface TakenSnapshot extends AsyncDisposable {
 
 export interface CapturedSnapshot {
   /**
-   * Leased to the VM until its next snapshot; if it has no tag, also to this process, until that ends, tags, untags or removes it, or has
-   * captured 64 more without a tag.
+   * Leased to the VM until its next snapshot; if it has no tag, also to this process, until that ends, tags,
+   * untags or removes it, or has captured 64 more without a tag.
    */
   readonly entry: SnapshotEntry
   /** The layer as it was sealed; its file has moved into the store since. */
@@ -278,8 +280,9 @@ function snapshotType(
 }
 
 /**
- * A Full is a memory file that Firecracker can load: it stays as it is, with a footer. A Diff is sparse and is packed, so that
- * hashing and keeping it costs what its data costs; if there is no room for that, it stays as it is, too.
+ * A Full is a memory file that Firecracker can load: it stays as it is, with a footer. A Diff is
+ * sparse and is packed, so that hashing and keeping it costs what its data costs; if there is no room
+ * for that, it stays as it is, too.
  */
 async function sealMemory(type: 'Full' | 'Diff', path: string, options: SealOptions): Promise<Layer> {
   if (type === 'Full') return sealLayer(path, options)

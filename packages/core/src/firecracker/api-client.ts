@@ -10,9 +10,10 @@ export interface CallOptions {
 }
 
 /**
- * Typed client of one Firecracker process. Each method is one API call with Firecracker's own field names; a field or
- * call that the version lacks throws VERSION_UNSUPPORTED before anything is sent. An error answer is API_REFUSED with
- * Firecracker's words in the message and in `details.faultMessage`; a broken socket is API_TRANSPORT.
+ * Typed client of one Firecracker process. Each method is one API call with Firecracker's own field
+ * names; a field or call that the version lacks throws VERSION_UNSUPPORTED before anything is sent. An
+ * error answer is API_REFUSED with Firecracker's words in the message and in `details.faultMessage`; a
+ * broken socket is API_TRANSPORT.
  */
 export interface ApiClient extends Disposable {
   readonly socketPath: string
@@ -84,7 +85,8 @@ function createApiClient(
   socketPath: string,
   version: FirecrackerVersion,
 ): ApiClient {
-  // `template` is the path as api-availability.ts writes it; an id is checked before it becomes part of the path.
+  // `template` is the path as api-availability.ts writes it; an id is checked
+  // before it becomes part of the path.
   const send = (method: string, template: string, body?: object, options?: CallOptions, id?: string) => {
     requireApi(`${method} ${template}`, body, version)
     return call(

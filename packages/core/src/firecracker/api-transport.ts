@@ -7,8 +7,8 @@ import { connectSocket } from '../sys/connect-socket.js'
 const maxResponseBytes = 4 * 1024 * 1024
 
 /**
- * Not an import: that reads every export of the module, `WebSocket` among them, for which Node 22 and 24 load all of their HTTP
- * client (docs/notes/start-up.md).
+ * Not an import: that reads every export of the module, `WebSocket` among them, for which Node 22 and 24 load
+ * all of their HTTP client (docs/notes/start-up.md).
  */
 const http = () => process.getBuiltinModule('node:http')
 
@@ -22,8 +22,9 @@ interface ApiResponse {
 
 export interface ApiTransport extends Disposable {
   /**
-   * One HTTP/1.1 exchange over the kept-alive Unix socket. Resolves with any status; rejects with API_TRANSPORT when
-   * the socket fails first. Requests are sent one at a time: Firecracker handles one at a time anyway.
+   * One HTTP/1.1 exchange over the kept-alive Unix socket. Resolves with any status; rejects
+   * with API_TRANSPORT when the socket fails first. Requests are sent one at a time:
+   * Firecracker handles one at a time anyway.
    */
   exchange(
     method: string,
@@ -81,7 +82,8 @@ function exchange(
         }
       }, fail)
     })
-    // `on`, not `once`: a socket can fail again after an abort, and an error without a listener ends this process.
+    // `on`, not `once`: a socket can fail again after an abort, and an error
+    // without a listener ends this process.
     outgoing.on('error', fail)
     outgoing.end(payload)
   })

@@ -8,8 +8,8 @@ export interface CommandOptions {
 }
 
 /**
- * Runs a program with an argument list (never a shell) and gives its standard output. Errors: HOST_UNSUPPORTED with the
- * last lines of its standard error, TIMEOUT, INTERRUPTED.
+ * Runs a program with an argument list (never a shell) and gives its standard output. Errors:
+ * HOST_UNSUPPORTED with the last lines of its standard error, TIMEOUT, INTERRUPTED.
  */
 export function runCommand(
   file: string,

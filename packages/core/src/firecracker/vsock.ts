@@ -9,8 +9,8 @@ export interface ConnectVsockOptions {
   /** For all tries together. Default: 10 s. */
   readonly timeoutMs?: number
   /**
-   * How often to try, 1–1000. The first connection after a restore can be reset (the snapshot resets the device), and
-   * a guest that still boots refuses, so one try is not enough. Default: 5.
+   * How often to try, 1–1000. The first connection after a restore can be reset (the snapshot resets the
+   * device), and a guest that still boots refuses, so one try is not enough. Default: 5.
    */
   readonly attempts?: number
 }
@@ -19,14 +19,18 @@ export interface ConnectVsockOptions {
 const maxAnswerBytes = 32
 const retryDelayMs = 50
 
-/** What is worth another try: no process listens on the socket (yet), or Firecracker closed because the guest refused. */
+/**
+ * What is worth another try: no process listens on the socket (yet), or Firecracker
+ * closed because the guest refused.
+ */
 class Refused extends Error {}
 
 /**
- * Connects to a port on which a guest program listens, through the Unix socket of the VM's vsock device (Firecracker
- * docs/vsock.md, "Host-Initiated Connections": `CONNECT port\n`, answered by `OK host-port\n`, or closed if no program
- * listens). The caller owns the socket, which is paused and has no listeners; bytes that came behind the answer are
- * still in it. Errors: INVALID_ARGUMENT, GUEST_PROTOCOL (another answer), API_TRANSPORT (refused each time), TIMEOUT.
+ * Connects to a port on which a guest program listens, through the Unix socket of the VM's vsock device
+ * (Firecracker docs/vsock.md, "Host-Initiated Connections": `CONNECT port\n`, answered by `OK host-port\n`,
+ * or closed if no program listens). The caller owns the socket, which is paused and has no listeners; bytes
+ * that came behind the answer are still in it. Errors: INVALID_ARGUMENT, GUEST_PROTOCOL (another answer),
+ * API_TRANSPORT (refused each time), TIMEOUT.
  */
 export async function connectVsock(
   udsPath: string,

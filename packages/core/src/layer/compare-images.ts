@@ -17,8 +17,8 @@ export interface CompareOptions {
 }
 
 /**
- * The pages in which two images differ. Only what may differ is read: not the pages that both take from one place of
- * one file, and not those that are zero in both. Images of different size are IMAGE_MISMATCH.
+ * The pages in which two images differ. Only what may differ is read: not the pages that both take from one
+ * place of one file, and not those that are zero in both. Images of different size are IMAGE_MISMATCH.
  */
 export async function compareImages(
   a: ImageSource,

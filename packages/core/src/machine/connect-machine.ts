@@ -19,9 +19,9 @@ export interface FindOptions {
 }
 
 /**
- * Finds a machine again that was detached, or that another process has. The handle's type follows the VMM's own word on
- * its state. Who owns the machine stays as it was: a detached one lives on when this process ends. Errors: NOT_FOUND (with
- * the reason, if it was found dead), API_TRANSPORT, INTERRUPTED.
+ * Finds a machine again that was detached, or that another process has. The handle's type follows the VMM's
+ * own word on its state. Who owns the machine stays as it was: a detached one lives on when this process
+ * ends. Errors: NOT_FOUND (with the reason, if it was found dead), API_TRANSPORT, INTERRUPTED.
  */
 export async function connectMachine(
   id: string,

@@ -23,7 +23,10 @@ export type MemorySource =
       readonly localName: string
     }
   | {
-      /** A page server that listens on this socket, named by `files.local` so that a jailed VMM reaches it too. */
+      /**
+       * A page server that listens on this socket, named by `files.local` so
+       * that a jailed VMM reaches it too.
+       */
       readonly backend: 'Uffd'
       readonly socketName: string
     }
@@ -32,14 +35,14 @@ export interface LoadOptions extends CallOptions {
   readonly statePath: string
   readonly memory: MemorySource
   /**
-   * Disks of the snapshot that must be put under their names in the VMM's directory first; the others must be there
-   * already. They go with the machine.
+   * Disks of the snapshot that must be put under their names in the VMM's directory first; the others must be
+   * there already. They go with the machine.
    */
   readonly disks?: readonly DiskSource[] | undefined
   /**
-   * Where private copies of disks are kept, in a directory of their own. Default: the VMM's directory, which usually is
-   * in memory; a directory on the sources' file system lets copies share blocks with them. In a jail, whose files must
-   * lie in it, this is not used.
+   * Where private copies of disks are kept, in a directory of their own. Default: the VMM's directory, which
+   * usually is in memory; a directory on the sources' file system lets copies share blocks with them. In a
+   * jail, whose files must lie in it, this is not used.
    */
   readonly diskDirectory?: string | undefined
   /** Log written pages, which Diff snapshots need. Not stored in snapshots. Default true. */
@@ -53,11 +56,14 @@ export interface LoadOptions extends CallOptions {
    */
   readonly vsockPath?: string | undefined
   /**
-   * The vsock path in the snapshot (`GET /vm/config` when it was taken); null if it has no vsock. Default: Firecracker is
-   * asked for it after the load, which takes a millisecond.
+   * The vsock path in the snapshot (`GET /vm/config` when it was taken); null if it has no vsock. Default:
+   * Firecracker is asked for it after the load, which takes a millisecond.
    */
   readonly savedVsockPath?: string | null | undefined
-  /** Which snapshot this is: what the log of written pages counts from, see `MachineRecord.snapshotId`. Default: not known. */
+  /**
+   * Which snapshot this is: what the log of written pages counts from, see
+   * `MachineRecord.snapshotId`. Default: not known.
+   */
   readonly snapshotId?: string | undefined
   /**
    * Called while Firecracker loads: leases the snapshot to the VM (`OpenSnapshot.leaseTo`), and returns the
@@ -141,8 +147,8 @@ export class LaunchedMachine extends MachineHandle {
   }
 
   /**
-   * Firecracker is told a name in its working directory, which leads to the user's file: a clone of a snapshot then
-   * can have another file there.
+   * Firecracker is told a name in its working directory, which leads to the user's file: a clone of a
+   * snapshot then can have another file there.
    */
   async #attachDisks(spec: MachineSpec, placed: PlacedFiles, options: CallOptions): Promise<void> {
     const { files } = this
@@ -163,15 +169,17 @@ export class LaunchedMachine extends MachineHandle {
   }
 
   /**
-   * Loads a snapshot and leaves the guest paused. A refusal is LOAD_FAILED with Firecracker's own words; Firecracker
-   * ends itself then, so each try needs a fresh `launchMachine`.
+   * Loads a snapshot and leaves the guest paused. A refusal is LOAD_FAILED with Firecracker's own words;
+   * Firecracker ends itself then, so each try needs a fresh `launchMachine`.
    */
   async load(options: LoadOptions): Promise<PausedMachine> {
     await this.#load(options, false)
     return new PausedMachine(this.vm)
   }
 
-  /** Loads a snapshot and resumes in the same request, which saves a round trip (some 27 ms on a cold host). */
+  /**
+   * Loads a snapshot and resumes in the same request, which saves a round trip (some 27 ms on a cold host).
+   */
   async loadAndResume(options: LoadOptions): Promise<RunningMachine> {
     await this.#load(options, true)
     return new RunningMachine(this.vm)
@@ -210,7 +218,8 @@ export class LaunchedMachine extends MachineHandle {
         vsockPath,
         snapshotId,
         leases: { memory: lease, log: lease },
-        // The load itself writes (VMGenID, device state), so memory is not quite the snapshot's even before the guest runs.
+        // The load itself writes (VMGenID, device state), so memory is not quite the
+        // snapshot's even before the guest runs.
         ranSince: true,
         origin: { kind: 'load', from: options.statePath },
       }))

@@ -17,13 +17,15 @@ import { changeRecord, currentRecord, type MachineLeases, type MachineRecord } f
 
 export type MachineState = 'launched' | 'running' | 'paused'
 
-/** How long a broken API connection waits for the process's end, to tell "it died" from "the socket broke". */
+/**
+ * How long a broken API connection waits for the process's end, to tell "it died" from "the socket broke".
+ */
 const exitGraceMs = 1000
 
 /**
- * One VMM process with everything that its handles share: the record, the order of steps, the end. Steps run one
- * after another, also those of other processes that have this machine; a step that the present state does not allow fails
- * with MACHINE_STATE before anything is sent.
+ * One VMM process with everything that its handles share: the record, the order of steps, the end. Steps run
+ * one after another, also those of other processes that have this machine; a step that the present state does
+ * not allow fails with MACHINE_STATE before anything is sent.
  */
 export class LiveVm {
   readonly process: VmmProcess
@@ -123,8 +125,8 @@ export class LiveVm {
   }
 
   /**
-   * Runs one step of the machine's life. `from` is the state and generation the calling handle stands for; `to` the
-   * state after success. On failure the state stays.
+   * Runs one step of the machine's life. `from` is the state and generation the calling handle stands for;
+   * `to` the state after success. On failure the state stays.
    */
   step<T>(
     name: string,
@@ -148,7 +150,10 @@ export class LiveVm {
     )
   }
 
-  /** A step that leaves the machine in the state in which it finds it, so that an older handle may take it too. */
+  /**
+   * A step that leaves the machine in the state in which it finds it, so that
+   * an older handle may take it too.
+   */
   stepAside<T>(name: string, run: () => Promise<T>, signal?: AbortSignal | undefined): Promise<T> {
     return this.#inTurn(name, () => this.#assertLives(name), run, signal)
   }
@@ -176,8 +181,8 @@ export class LiveVm {
   }
 
   /**
-   * Waits until no other process takes a step with this machine: what a Diff counts from must not change between a look
-   * at the record and the answer of Firecracker.
+   * Waits until no other process takes a step with this machine: what a Diff counts from must not change
+   * between a look at the record and the answer of Firecracker.
    */
   async #turn(name: string, signal: AbortSignal | undefined): Promise<FileLock> {
     const stop = AbortSignal.any([this.#ended.signal, ...(signal === undefined ? [] : [signal])])
@@ -226,7 +231,8 @@ export class LiveVm {
       this.process.exited.then(() => 'exited' as const),
     ])
     if (outcome === 'exited') {
-      // An answer that was already on the wire (the fault message of a failed load) is worth more than "it exited".
+      // An answer that was already on the wire (the fault message of a failed load)
+      // is worth more than "it exited".
       const late = await Promise.race([work.catch((error: unknown) => error), delay(50)])
       throw isVarveError(late, 'API_REFUSED') || isVarveError(late, 'LOAD_FAILED')
         ? late

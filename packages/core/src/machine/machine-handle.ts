@@ -15,8 +15,9 @@ import type { LiveVm, MachineState } from './live-vm.js'
 import { type SnapshotOptions, type WrittenSnapshot, writeSnapshot } from './write-snapshot.js'
 
 /**
- * What a machine offers in every state. Handles of one machine share one VM: after a step that changes the state only
- * the handle which that step returned may go on; the older one throws MACHINE_STATE. Disposing any handle stops the VM.
+ * What a machine offers in every state. Handles of one machine share one VM: after a step that changes
+ * the state only the handle which that step returned may go on; the older one throws MACHINE_STATE.
+ * Disposing any handle stops the VM.
  */
 export abstract class MachineHandle implements AsyncDisposable {
   protected readonly vm: LiveVm
@@ -82,7 +83,10 @@ export abstract class MachineHandle implements AsyncDisposable {
   get bootedHere(): boolean {
     return this.vm.record.origin.kind === 'boot'
   }
-  /** The whole typed API, for what has no method here. Calls that change the machine's state belong to the handles. */
+  /**
+   * The whole typed API, for what has no method here. Calls that change the
+   * machine's state belong to the handles.
+   */
   get api(): ApiClient {
     return this.vm.api
   }
@@ -107,8 +111,9 @@ export abstract class MachineHandle implements AsyncDisposable {
   }
 
   /**
-   * Has Firecracker write a Diff and leaves the machine as it is: a running guest stands still for it and goes on. So it is
-   * legal on any handle, also an older one. MACHINE_STATE if there is no guest yet. A next Diff counts from this one.
+   * Has Firecracker write a Diff and leaves the machine as it is: a running guest stands still for it and
+   * goes on. So it is legal on any handle, also an older one. MACHINE_STATE if there is no guest yet. A next
+   * Diff counts from this one.
    */
   takeDiff(options: Omit<SnapshotOptions, 'type'>): Promise<WrittenSnapshot> {
     const { signal } = options
@@ -126,7 +131,8 @@ export abstract class MachineHandle implements AsyncDisposable {
         return await writeSnapshot(this.vm, { ...options, type: 'Diff' })
       } finally {
         this.vm.updateRecord({ ranSince: true })
-        // Without the signal: the guest must not stand still because the caller does not wait for the Diff any more.
+        // Without the signal: the guest must not stand still because the caller does
+        // not wait for the Diff any more.
         await this.vm.api.resume()
       }
     }

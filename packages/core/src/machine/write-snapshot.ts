@@ -11,7 +11,9 @@ import type { LiveVm } from './live-vm.js'
 export interface SnapshotFiles {
   /** Where Firecracker writes the state file. Must not exist. */
   readonly statePath: string
-  /** Where Firecracker writes the memory file. Must not exist: into an existing one Firecracker would merge. */
+  /**
+   * Where Firecracker writes the memory file. Must not exist: into an existing one Firecracker would merge.
+   */
   readonly memoryPath: string
 }
 
@@ -19,8 +21,8 @@ export interface SnapshotOptions extends SnapshotFiles, CallOptions {
   /** Full: every page. Diff: the pages written since the last snapshot or load; holes elsewhere. */
   readonly type: 'Full' | 'Diff'
   /**
-   * `snapshotsTaken` as it was when the caller decided what this snapshot builds on. If another process has taken one
-   * since, it is IMAGE_MISMATCH, and nothing is written.
+   * `snapshotsTaken` as it was when the caller decided what this snapshot builds on. If another process has
+   * taken one since, it is IMAGE_MISMATCH, and nothing is written.
    */
   readonly ifTaken?: number
 }
@@ -56,9 +58,9 @@ export async function writeSnapshot(vm: LiveVm, options: SnapshotOptions): Promi
     )
   const state = vm.process.files.output(statePath)
   const memory = vm.process.files.output(memoryPath)
-  // The log of written pages will count from this snapshot, which has no identity yet; if the guest has not run
-  // since the last one, memory is still that one's. Recorded first: if this process or the wait ends in between,
-  // Firecracker writes on and clears the log all the same.
+  // The log of written pages will count from this snapshot, which has no identity yet; if the guest has not
+  // run since the last one, memory is still that one's. Recorded first: if this process or the wait ends in
+  // between, Firecracker writes on and clears the log all the same.
   vm.updateRecord({
     snapshotsTaken: snapshotsTaken + 1,
     ranSince: false,
@@ -85,8 +87,8 @@ export async function writeSnapshot(vm: LiveVm, options: SnapshotOptions): Promi
 }
 
 /**
- * Whether Firecracker surely still has every written page in its log: it said no, and not about the last step, syncing
- * the memory file, which comes after the log is cleared.
+ * Whether Firecracker surely still has every written page in its log: it said no, and not about the last
+ * step, syncing the memory file, which comes after the log is cleared.
  */
 function logWasKept(error: unknown): boolean {
   if (isVarveError(error, 'API_REFUSED'))

@@ -10,14 +10,16 @@ export interface MappableImage {
 }
 
 /**
- * Half of what the host allows: the other half is for Firecracker itself and for what splits mappings later, as any page
- * that a balloon takes can.
+ * Half of what the host allows: the other half is for Firecracker itself and for what splits mappings later,
+ * as any page that a balloon takes can.
  */
 export function mappingLimit(): number {
   return Math.floor(Number(readFileSync('/proc/sys/vm/max_map_count', 'utf8')) / 2)
 }
 
-/** The layers that a map takes pages from, and the map with their new numbers: the others need not be opened. */
+/**
+ * The layers that a map takes pages from, and the map with their new numbers: the others need not be opened.
+ */
 export function usedLayers(map: ExtentMap, files: readonly LayerFile[]): MappableImage {
   const used = [...new Set(map.sources)].filter((source) => source !== zeroSource).sort((a, b) => a - b)
   const place = new Map(used.map((source, index) => [source, index]))

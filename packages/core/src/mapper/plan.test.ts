@@ -56,7 +56,10 @@ const mapAndRegions = anyMap.chain((map) =>
   fc.record({ map: fc.constant(map), regions: regionsOf(map.pages) }),
 )
 
-/** What each page of the memory file is after the calls, as the kernel would have it: `fd:offset`, `zero`, or `old`. */
+/**
+ * What each page of the memory file is after the calls, as the kernel would have it:
+ * `fd:offset`, `zero`, or `old`.
+ */
 function carryOut(table: SyscallTable, regions: readonly GuestRegion[]): string[] {
   const pages: string[] = []
   for (const region of regions) for (let i = 0; i < region.pages; i++) pages[region.firstPage + i] = 'old'

@@ -34,8 +34,8 @@ export interface EngineFacts {
     readonly isWorkingSet: boolean
     readonly bytes: number
     /**
-     * Shares of it that are in the page cache, 0 to 1; null if there is no such file, or this user cannot tell. Of the layers also
-     * if the flat file has it all: then nothing is asked.
+     * Shares of it that are in the page cache, 0 to 1; null if there is no such file, or this user cannot
+     * tell. Of the layers also if the flat file has it all: then nothing is asked.
      */
     readonly inFlatFile: number | null
     readonly inLayers: number | null
@@ -81,9 +81,10 @@ interface Rule {
 }
 
 /**
- * The first that applies. A flat file that is in the page cache costs least; else the layers are mapped as they are if they
- * are what is cached, or if a working set makes up for the mapping; a flat file is made if that is cheap; and a page server
- * reads layers that cannot be mapped. docs/guides/engines.md has the figures behind this.
+ * The first that applies. A flat file that is in the page cache costs least; else the layers are
+ * mapped as they are if they are what is cached, or if a working set makes up for the mapping; a flat
+ * file is made if that is cheap; and a page server reads layers that cannot be mapped.
+ * docs/guides/engines.md has the figures behind this.
  */
 const rules: readonly Rule[] = [
   {
@@ -172,7 +173,10 @@ export function chooseEngine(facts: EngineFacts): EngineChoice {
   return { engine, reason: prefetch ? why(facts) : `${why(facts)}: nothing is brought ahead`, prefetch }
 }
 
-/** A millisecond: metadata, and at most 128 questions about the page cache; no reads of data. In this thread, as a restore waits for it. */
+/**
+ * A millisecond: metadata, and at most 128 questions about the page cache; no reads of data. In this thread,
+ * as a restore waits for it.
+ */
 export async function engineFacts(
   snapshot: OpenSnapshot,
   {

@@ -19,9 +19,9 @@ export interface CloneOptions extends Omit<RestoreOptions, 'record' | 'beforeLoa
 }
 
 /**
- * Several machines from one snapshot, each with its own disks, vsock path and console. `name` becomes name-1, name-2, … All
- * have the same engine, with `auto` too; what they can share is made once, before the first. If one fails, all are stopped
- * and its error is thrown.
+ * Several machines from one snapshot, each with its own disks, vsock path and console. `name` becomes name-1,
+ * name-2, … All have the same engine, with `auto` too; what they can share is made once, before the first. If
+ * one fails, all are stopped and its error is thrown.
  */
 export async function cloneMachines(
   store: SnapshotStore,

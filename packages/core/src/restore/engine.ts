@@ -9,8 +9,8 @@ import type { Prefetch, PrefetchReport } from './prefetch.js'
 import type { RestoreNote } from './usage/restore-note.js'
 
 /**
- * A way to put an image into a Firecracker process. `prepare` makes everything ready for `snapshot/load`; the caller
- * loads, and on any failure stops the machine. Layers are never written to.
+ * A way to put an image into a Firecracker process. `prepare` makes everything ready for `snapshot/load`; the
+ * caller loads, and on any failure stops the machine. Layers are never written to.
  */
 export interface Engine {
   readonly name: EngineName
@@ -53,10 +53,14 @@ export interface PreparedMemory {
   readonly statePath?: string
   /** What the VM's memory will come from: layers with a map of theirs, or one flat file without. */
   readonly files: MemoryFiles
-  /** Answers the VM's page faults, if a process of ours does. Page tables tell nothing of what such a VM touched. */
+  /**
+   * Answers the VM's page faults, if a process of ours does. Page tables tell
+   * nothing of what such a VM touched.
+   */
   readonly pageServer?: PageServer
   /**
-   * Work beside the load, which it awaits. Where its own work failed, and the load for that, the error is its own.
+   * Work beside the load, which it awaits. Where its own work failed, and the load
+   * for that, the error is its own.
    */
   readonly duringLoad?: (load: Promise<unknown>) => Promise<void>
   /** Called once the load was answered, before the guest of a paused load runs. */
@@ -69,7 +73,10 @@ export interface PreparedMemory {
 export interface StartedPrefetch {
   /** Goes on alongside the guest in mode `concurrent`, has ended in mode `before`. Never rejects. */
   readonly report: Promise<PrefetchReport>
-  /** Whether it needs the load to get on, so that the caller must wait for it, within its budget, before the guest runs. */
+  /**
+   * Whether it needs the load to get on, so that the caller must wait for it, within its
+   * budget, before the guest runs.
+   */
   readonly resumeAfter: boolean
 }
 
@@ -93,8 +100,8 @@ export interface EngineUsage {
 }
 
 /**
- * Equal if page tables tell all. They do not tell whether a page was touched that was put there ahead (by the `paged` and the
- * `mapped` engine all), or that was mapped along with a neighbour that was read
+ * Equal if page tables tell all. They do not tell whether a page was touched that was put there ahead (by the
+ * `paged` and the `mapped` engine all), or that was mapped along with a neighbour that was read
  * (docs/notes/mincore-overcount.md). A page that the kernel took back counts as untouched.
  */
 export interface UnusedPages {

@@ -6,13 +6,18 @@ import { deriveFile, isIntact } from './derived-file.js'
 
 export interface FlattenedSnapshot {
   readonly path: string
-  /** Made by this call, found from an earlier one, or not needed: a flat base layer is a memory file already. */
+  /**
+   * Made by this call, found from an earlier one, or not needed: a flat base layer is a memory file already.
+   */
   readonly origin: 'made' | 'found' | 'base'
   /** How it was made, if this call made it. */
   readonly made?: FlattenResult
 }
 
-/** The snapshot as one flat file, made once and kept in the store; it is derived, so a changed or lost one is made again. */
+/**
+ * The snapshot as one flat file, made once and kept in the store; it is derived, so a
+ * changed or lost one is made again.
+ */
 export async function flattenSnapshot(
   snapshot: OpenSnapshot,
   { signal, onProgress }: WorkOptions = {},

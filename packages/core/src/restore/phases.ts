@@ -1,4 +1,7 @@
-/** Wall-clock times of the named parts of a restore, milliseconds. Parts may overlap; one that comes again adds up. */
+/**
+ * Wall-clock times of the named parts of a restore, milliseconds. Parts may
+ * overlap; one that comes again adds up.
+ */
 export class Phases {
   readonly ms: Record<string, number> = {}
   readonly #start = performance.now()

@@ -9,7 +9,10 @@ export type PrefetchMode = (typeof prefetchModes)[number]
 export interface Prefetch {
   /** Of the image that is restored. */
   readonly workingSet: WorkingSet
-  /** How long the guest waits for it at most: 0 in mode `concurrent`, Infinity in mode `before` without a budget. */
+  /**
+   * How long the guest waits for it at most: 0 in mode `concurrent`, Infinity in
+   * mode `before` without a budget.
+   */
   readonly budgetMs: number
 }
 

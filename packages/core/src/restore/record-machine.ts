@@ -14,15 +14,18 @@ import { isFlatBase } from './flat-file.js'
 
 export interface RecordMachineOptions extends AnyRecordOptions {
   /**
-   * Together they must tell present pages and written pages: `['pagemap']`, `['faults']`, `['mincore', 'diff']`. If several tell the
-   * same, the first counts.
+   * Together they must tell present pages and written pages: `['pagemap']`, `['faults']`, `['mincore',
+   * 'diff']`. If several tell the same, the first counts.
    */
   readonly recorders: readonly RecorderName[]
   /** Kept in the working set as they are. */
   readonly notes?: Readonly<Record<string, Json>>
 }
 
-/** The recording of a VM that came from a snapshot. `stop` once, dispose (which ends it without a result) at will. */
+/**
+ * The recording of a VM that came from a snapshot. `stop` once, dispose (which
+ * ends it without a result) at will.
+ */
 export interface MachineRecording extends AsyncDisposable {
   /** Looks now: pages touched since the last look become a group of their own. */
   scan(): Promise<void>
@@ -37,12 +40,12 @@ export interface ImageTarget extends RecordTarget {
 }
 
 /**
- * Records around anything that a machine does, from now until `stop`. The machine was restored from a snapshot in this
- * store; may be paused still, or run; may be one that another process restored. `mincore` needs a VM of which nothing is
- * mapped yet: have `restoreMachine` start it (`record`).
+ * Records around anything that a machine does, from now until `stop`. The machine was restored from a
+ * snapshot in this store; may be paused still, or run; may be one that another process restored. `mincore`
+ * needs a VM of which nothing is mapped yet: have `restoreMachine` start it (`record`).
  *
- * RECORDER_UNRELIABLE if the machine does not come from a snapshot here or was snapshotted since: its pages then belong to
- * no image that is kept.
+ * RECORDER_UNRELIABLE if the machine does not come from a snapshot here or was snapshotted since: its pages
+ * then belong to no image that is kept.
  */
 export async function recordMachine(
   machine: RunningMachine | PausedMachine,
@@ -65,7 +68,8 @@ export async function recordMachine(
 function targetOf(machine: RunningMachine | PausedMachine, snapshot: OpenSnapshot): ImageTarget {
   const { files, map, flatPath, entry } = snapshot
   const known = { vmm: machine.identity, machine, image: entry.id, pages: map.pages }
-  // The file engine maps one of these two; with a page server no file is mapped, and the mapped engine maps each layer.
+  // The file engine maps one of these two; with a page server no file is mapped, and the
+  // mapped engine maps each layer.
   const flat = [flatPath, ...(isFlatBase(snapshot) ? files.slice(0, 1).map(({ path }) => path) : [])]
   const mapped = flat.find((path) => isMapped(machine.pid, path, map.pages))
   return mapped === undefined
@@ -73,7 +77,9 @@ function targetOf(machine: RunningMachine | PausedMachine, snapshot: OpenSnapsho
     : { ...known, files: [{ path: mapped, storedPages: map.pages }], map: undefined }
 }
 
-/** Whether all of the memory is mapped from this file; the `mapped` engine leaves runs of zeros without one. */
+/**
+ * Whether all of the memory is mapped from this file; the `mapped` engine leaves runs of zeros without one.
+ */
 function isMapped(pid: number, path: string, pages: number): boolean {
   const stat = statSync(path, { bigint: true, throwIfNoEntry: false })
   if (stat === undefined) return false

@@ -51,7 +51,9 @@ export function restoreMachine(
   return restoreBy(undefined, store, ref, options)
 }
 
-/** As `restoreMachine`, by an engine that was chosen before; undefined: by the one that `options` asks for. */
+/**
+ * As `restoreMachine`, by an engine that was chosen before; undefined: by the one that `options` asks for.
+ */
 export async function restoreBy(
   chosen: ChosenEngine | undefined,
   store: SnapshotStore,

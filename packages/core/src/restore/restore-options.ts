@@ -14,8 +14,9 @@ export interface RestoreOptions
   extends LaunchMachineOptions,
     Pick<LoadOptions, 'trackDirtyPages' | 'networkOverrides' | 'vsockPath' | 'clockRealtime'> {
   /**
-   * A VMM that was launched ahead (`launchMachine`), so that the restore need not wait for one. It is taken over, whatever
-   * comes of it; `name`, `binary`, `runtimeDirectory` and `jailer` are its own. Default: one is launched.
+   * A VMM that was launched ahead (`launchMachine`), so that the restore need not wait for one. It
+   * is taken over, whatever comes of it; `name`, `binary`, `runtimeDirectory` and `jailer` are its
+   * own. Default: one is launched.
    */
   readonly machine?: LaunchedMachine | undefined
   /** Default `auto`: the report says which engine was chosen, and why. */
@@ -33,8 +34,9 @@ export interface RestoreOptions
   /** Default `concurrent`; with `auto`, not at all if the set is in the page cache. */
   readonly prefetch?: PrefetchMode | undefined
   /**
-   * With `before`: how long to wait for the working set at most, milliseconds; what has not come by then comes alongside the guest.
-   * `mapped` waits so long for the disk, and again for the mapping of what came. Default: until all is there.
+   * With `before`: how long to wait for the working set at most, milliseconds; what has not come by then
+   * comes alongside the guest. `mapped` waits so long for the disk, and again for the mapping of what came.
+   * Default: until all is there.
    */
   readonly prefetchBudgetMs?: number | undefined
   /**
@@ -43,18 +45,22 @@ export interface RestoreOptions
    */
   readonly graduate?: boolean | undefined
   /**
-   * `paged`: answer the guest's faults on this CPU, and run its vCPUs there, too: a fault between two CPUs costs several times as much.
-   * Several VMs' CPUs are shared by the one thread that answers. Default: anywhere.
+   * `paged`: answer the guest's faults on this CPU, and run its vCPUs there, too: a fault
+   * between two CPUs costs several times as much. Several VMs' CPUs are shared by the one thread
+   * that answers. Default: anywhere.
    */
   readonly faultCpu?: number | undefined
   /** `paged`: no read-ahead in the layers, so that a recorder sees single pages. Default false. */
   readonly randomAccess?: boolean | undefined
   /**
-   * Called with everything ready and nothing loaded: the moment to start a recorder. The VM’s memory will come from
-   * `files`, which are the layers of `map` in its order, or one flat file and then `map` is undefined.
+   * Called with everything ready and nothing loaded: the moment to start a recorder. The VM’s
+   * memory will come from `files`, which are the layers of `map` in its order, or one flat
+   * file and then `map` is undefined.
    */
   readonly beforeLoad?: ((about: RestoreSources) => void | Promise<void>) | undefined
-  /** Record a working set, from before the load on; ends with `recording.stop()`. `signal` counts for it too. */
+  /**
+   * Record a working set, from before the load on; ends with `recording.stop()`. `signal` counts for it too.
+   */
   readonly record?: RecordMachineOptions | undefined
   readonly onProgress?: ((message: string) => void) | undefined
 }
@@ -64,7 +70,10 @@ export interface RestoreSources extends ImageTarget {
   readonly snapshot: OpenSnapshot
 }
 
-/** Refuses what cannot be restored so, before anything is started. INVALID_ARGUMENT, MACHINE_STATE, EXPERIMENTAL. */
+/**
+ * Refuses what cannot be restored so, before anything is started.
+ * INVALID_ARGUMENT, MACHINE_STATE, EXPERIMENTAL.
+ */
 export function assertAsked({
   engine,
   experimental = false,

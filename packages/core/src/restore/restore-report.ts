@@ -12,7 +12,10 @@ import type { MemoryFiles } from './memory-files.js'
 import type { Phases } from './phases.js'
 import type { RestorePlan } from './plan-restore.js'
 
-/** What a restore did. Times are wall-clock milliseconds; phases may overlap: a file is flattened while the VMM is launched. */
+/**
+ * What a restore did. Times are wall-clock milliseconds; phases may overlap: a file is
+ * flattened while the VMM is launched.
+ */
 export interface RestoreReport {
   readonly firecracker: VmmOfRestore
   readonly engine: EngineName

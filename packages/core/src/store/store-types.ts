@@ -259,7 +259,10 @@ export interface DiskUsage {
 export interface SnapshotStore {
   /** For messages. */
   readonly location: string
-  /** With `labels`, only snapshots that have all of these; then each config is read, and damaged snapshots are left out. */
+  /**
+   * With `labels`, only snapshots that have all of these; then each config is read, and
+   * damaged snapshots are left out.
+   */
   list(options?: ListSnapshotsOptions): Promise<readonly SnapshotEntry[]>
   /** NOT_FOUND; INVALID_ARGUMENT if the beginning of an id fits several. */
   resolve(ref: string): Promise<SnapshotEntry>

@@ -1,9 +1,10 @@
 /**
- * Every number of the kernel's and the C library's interface that Varve uses, under the header that defines it.
- * For x86_64 and aarch64, unless a comment says otherwise.
+ * Every number of the kernel's and the C library's interface that Varve uses, under the header that defines
+ * it. For x86_64 and aarch64, unless a comment says otherwise.
  */
 
-// asm-generic/unistd.h and asm/unistd_64.h: one number on every architecture, except that of ioctl (x86_64 only).
+// asm-generic/unistd.h and asm/unistd_64.h: one number on every architecture,
+// except that of ioctl (x86_64 only).
 export const SYS_ioctl = 16
 export const SYS_openat2 = 437
 export const SYS_pidfd_send_signal = 424

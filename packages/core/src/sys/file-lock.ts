@@ -11,8 +11,8 @@ import { refuse } from './mutations.js'
 const flock = declare<[number, number]>('int flock(int fd, int operation)')
 
 /**
- * An exclusive flock(2) lock. The kernel releases it when its holder closes the file or ends, however it ends. No process
- * may remove the file while others may want the lock: they would hold different files.
+ * An exclusive flock(2) lock. The kernel releases it when its holder closes the file or ends, however it
+ * ends. No process may remove the file while others may want the lock: they would hold different files.
  */
 export interface FileLock extends AsyncDisposable {
   readonly path: string
@@ -28,7 +28,10 @@ export async function tryLock(path: string): Promise<FileLock | undefined> {
   )
 }
 
-/** The same of a file that may be removed at any moment: it is not made again, nor is the directory missed that it was in. */
+/**
+ * The same of a file that may be removed at any moment: it is not made again, nor is the
+ * directory missed that it was in.
+ */
 export async function tryLockExisting(path: string): Promise<FileLock | 'missing' | undefined> {
   const handle = await open(path, constants.O_RDWR | constants.O_NOFOLLOW).catch(
     (error: NodeJS.ErrnoException) => {
@@ -97,8 +100,8 @@ export async function lock(
 const shortWaitMs = 5000
 
 /**
- * Runs work of microseconds with the lock held, waiting in this thread. TIMEOUT if another holder keeps it for seconds. For
- * synchronous changes of small files only.
+ * Runs work of microseconds with the lock held, waiting in this thread. TIMEOUT if another holder keeps it
+ * for seconds. For synchronous changes of small files only.
  */
 export function withShortLock<T>(path: string, work: () => T): T {
   const fd = openSync(path, openFlags, 0o600)

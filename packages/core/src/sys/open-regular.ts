@@ -17,8 +17,8 @@ export interface RegularFile extends AsyncDisposable {
 }
 
 /**
- * Opens a file for reading that anybody may have put there. NOT_FOUND or PATH_INVALID if it is not there or is
- * no regular file.
+ * Opens a file for reading that anybody may have put there. NOT_FOUND or PATH_INVALID if it is
+ * not there or is no regular file.
  */
 export async function openRegular(
   path: string,

@@ -12,22 +12,23 @@ import { checkLimits, type Look, type RecordingSource, runRecording } from './ru
 
 export interface RecordDiffOptions extends RecordOptions {
   /**
-   * Where the Diff is written for as long as it is read: a file for each written page and the state. Default the temporary
-   * directory of the system.
+   * Where the Diff is written for as long as it is read: a file for each written page and the state. Default
+   * the temporary directory of the system.
    */
   readonly directory?: string
 }
 
 /**
- * Records which pages were written since the VM was loaded, also if the recording began later: takes a Diff at the end,
- * for which the guest stands still, reads from it which pages it holds, and removes it. Nothing is looked at before the end.
+ * Records which pages were written since the VM was loaded, also if the recording began later: takes a Diff
+ * at the end, for which the guest stands still, reads from it which pages it holds, and removes it. Nothing
+ * is looked at before the end.
  *
- * The machine's next Diff counts from that one, which is gone: the next snapshot of this machine is a Full. If one is to
- * be taken as a Diff anyway, take that and look at its layer (`writtenPages`).
+ * The machine's next Diff counts from that one, which is gone: the next snapshot of this machine is a Full.
+ * If one is to be taken as a Diff anyway, take that and look at its layer (`writtenPages`).
  *
- * Exact on file memory, but for pages that Firecracker itself writes. With a page server KVM can count read pages too
- * (docs/notes/kvm-dirty-log.md). Errors at the end: RECORDER_UNRELIABLE if the machine does not log written pages, or a
- * snapshot was taken of it meanwhile (IMAGE_MISMATCH).
+ * Exact on file memory, but for pages that Firecracker itself writes. With a page server KVM can count read
+ * pages too (docs/notes/kvm-dirty-log.md). Errors at the end: RECORDER_UNRELIABLE if the machine does not log
+ * written pages, or a snapshot was taken of it meanwhile (IMAGE_MISMATCH).
  */
 export async function recordDiff(target: RecordTarget, options: RecordDiffOptions = {}): Promise<Recording> {
   const { directory = tmpdir(), signal } = options

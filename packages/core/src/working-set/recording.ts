@@ -14,8 +14,8 @@ export interface DiffSource {
   /** How many snapshots were taken of it. */
   readonly snapshotsTaken: number
   /**
-   * Has a Diff written and leaves the machine as it is; a running guest stands still for it. IMAGE_MISMATCH if
-   * `snapshotsTaken` is no longer `ifTaken`.
+   * Has a Diff written and leaves the machine as it is; a running guest stands still for it. IMAGE_MISMATCH
+   * if `snapshotsTaken` is no longer `ifTaken`.
    */
   takeDiff(options: {
     readonly statePath: string
@@ -27,7 +27,10 @@ export interface DiffSource {
 
 /** What a page server recorded of one period. Pages are of the image. */
 export interface FaultTrace {
-  /** Faults on pages that were not there, in their order: the page, and when it was read, µs since the period began. */
+  /**
+   * Faults on pages that were not there, in their order: the page, and when it was
+   * read, µs since the period began.
+   */
   readonly pages: Uint32Array
   readonly timesUs: Uint32Array
   /** There were more; what is missing here is in `touched` all the same. */
@@ -38,31 +41,35 @@ export interface FaultTrace {
   /** Every page that was written within the period. Null if writes were not recorded. */
   readonly written: PageSet | null
   /**
-   * Pages that the kernel reported as written to, but that hold the image's content: only
-   * read (KVM asks like that if it fetches pages asynchronously, docs/notes/write-protection.md), or written with what
-   * they held. None of them is in `written`; null as above.
+   * Pages that the kernel reported as written to, but that hold the image's content: only read (KVM asks like
+   * that if it fetches pages asynchronously, docs/notes/write-protection.md), or written with what they held.
+   * None of them is in `written`; null as above.
    */
   readonly unchanged: PageSet | null
 }
 
-/** What a page server does after it gave what it recorded: go on with it, begin the next period, or end the recording. */
+/**
+ * What a page server does after it gave what it recorded: go on with it, begin the
+ * next period, or end the recording.
+ */
 export type AfterRecorded = 'go-on' | 'again' | 'stop'
 
 /** What the `faults` recorder needs of a page server. */
 export interface FaultSource {
   /**
-   * Begins to record which pages are touched first, and with `writes` which are written first; called before the load, from
-   * the first fault on. A page that is there already is not touched for the first time; with `writes` it is protected, so
-   * that its next write is seen. RECORDER_UNRELIABLE while a recording is on. `fromTheFirst`: no page was there yet.
+   * Begins to record which pages are touched first, and with `writes` which are written first; called before
+   * the load, from the first fault on. A page that is there already is not touched for the first time; with
+   * `writes` it is protected, so that its next write is seen. RECORDER_UNRELIABLE while a recording is on.
+   * `fromTheFirst`: no page was there yet.
    */
   record(options: {
     readonly writes: boolean
     readonly signal?: AbortSignal | undefined
   }): Promise<{ readonly fromTheFirst: boolean }>
   /**
-   * What was recorded since the begin of the period. `next`: what then (default `go-on`). A period that begins while the VM
-   * is paused begins with what a snapshot taken in that pause holds. RECORDER_UNRELIABLE if nothing is recorded, or it was
-   * lost with the page server.
+   * What was recorded since the begin of the period. `next`: what then (default `go-on`). A period that
+   * begins while the VM is paused begins with what a snapshot taken in that pause holds. RECORDER_UNRELIABLE
+   * if nothing is recorded, or it was lost with the page server.
    */
   recorded(options?: {
     readonly next?: AfterRecorded
@@ -74,11 +81,14 @@ export interface FaultSource {
 export interface RecordTarget {
   readonly vmm: ProcessIdentity
   /**
-   * The files that the VM's memory comes from: the layers of `map` in its order (base first), or, without a map, the one
-   * flat memory file.
+   * The files that the VM's memory comes from: the layers of `map` in its order (base first), or, without a
+   * map, the one flat memory file.
    */
   readonly files: readonly LayerFile[]
-  /** How pages of those files lie in the image. A layer page that the image does not take from there does not count. */
+  /**
+   * How pages of those files lie in the image. A layer page that the image does not
+   * take from there does not count.
+   */
   readonly map?: ExtentMap | undefined
   /** Needed by the `diff` recorder only. */
   readonly machine?: DiffSource | undefined
@@ -87,10 +97,13 @@ export interface RecordTarget {
 }
 
 export interface RecordOptions {
-  /** The recording ends itself after this long. Default 60,000; a longer one poisons the set. Infinity: never. */
+  /**
+   * The recording ends itself after this long. Default 60,000; a longer one poisons the set. Infinity: never.
+   */
   readonly maxMs?: number
   /**
-   * The recording ends itself at the look that finds this many pages; it can have a few more then. Default 1,048,576 (4 GiB).
+   * The recording ends itself at the look that finds this many pages; it can have a few more
+   * then. Default 1,048,576 (4 GiB).
    */
   readonly maxPages?: number
   /** The result carries a warning if it holds more than this share of the image. Default 0.5. */
@@ -102,7 +115,9 @@ export interface RecordOptions {
 /** What ended a recording: `stop`, or by itself its time, its number of pages, or the end of the VMM. */
 export type RecordingEnd = 'stop' | 'time' | 'pages' | 'vmm'
 
-/** What a recorder learned: pages of the image, by the image's numbering. A hint, as exact as `exact` says. */
+/**
+ * What a recorder learned: pages of the image, by the image's numbering. A hint, as exact as `exact` says.
+ */
 export interface RecordedPages {
   readonly recorder: RecorderName
   /** Every page that was touched; null if this recorder cannot tell. */
@@ -113,8 +128,8 @@ export interface RecordedPages {
    */
   readonly written: PageSet | null
   /**
-   * `present` in the order of first touch, coarsely: disjoint, none empty, their times not falling. Empty if the
-   * recorder does not know an order.
+   * `present` in the order of first touch, coarsely: disjoint, none empty, their times not falling. Empty if
+   * the recorder does not know an order.
    */
   readonly groups: readonly WorkingSetGroup[]
   /**
@@ -139,8 +154,9 @@ export interface RecordedPages {
 }
 
 /**
- * A recording under way. `stop` ends it and may be called once, also after it ended itself; disposing ends it without a
- * result, any number of times. An error met while recording, or an abort, is thrown by the next call.
+ * A recording under way. `stop` ends it and may be called once, also after it ended itself;
+ * disposing ends it without a result, any number of times. An error met while recording, or an
+ * abort, is thrown by the next call.
  */
 export interface Recording extends AsyncDisposable {
   readonly recorder: RecorderName
@@ -148,15 +164,19 @@ export interface Recording extends AsyncDisposable {
   readonly scans: number
   /** Set once it ended itself. */
   readonly endedBy: RecordingEnd | undefined
-  /** Looks now: what was touched since the last look becomes groups of its own. Nothing once the recording ended itself. */
+  /**
+   * Looks now: what was touched since the last look becomes groups of its own. Nothing
+   * once the recording ended itself.
+   */
   scan(): Promise<void>
   /** Looks a last time and gives what was recorded. */
   stop(): Promise<RecordedPages>
 }
 
 /**
- * A way to learn which pages of a VM were touched or written. `start` resolves when everything from then on is seen, and
- * throws RECORDER_UNRELIABLE if this recorder could not tell; what it takes is released when the recording ends.
+ * A way to learn which pages of a VM were touched or written. `start` resolves when everything from
+ * then on is seen, and throws RECORDER_UNRELIABLE if this recorder could not tell; what it takes is
+ * released when the recording ends.
  */
 export interface Recorder<Options extends RecordOptions = RecordOptions> {
   readonly name: RecorderName

@@ -17,9 +17,15 @@ export interface PageServerClient extends FaultSource {
   stats(options?: { readonly signal?: AbortSignal | undefined }): Promise<PageServerStats>
   /** Who serves the VM at the moment, and who guards that. */
   processes(options?: { readonly signal?: AbortSignal | undefined }): Promise<ServingProcesses>
-  /** What fetching ahead did so far. With `wait`, once it has come to an end. INVALID_ARGUMENT if there is none. */
+  /**
+   * What fetching ahead did so far. With `wait`, once it has come to an end.
+   * INVALID_ARGUMENT if there is none.
+   */
   prefetched(options?: WaitOptions): Promise<ServedPrefetch>
-  /** How far the VM is on its way to needing no server. With `wait`, once that has an end. INVALID_ARGUMENT if it is not to. */
+  /**
+   * How far the VM is on its way to needing no server. With `wait`, once that has an end.
+   * INVALID_ARGUMENT if it is not to.
+   */
   graduation(options?: WaitOptions): Promise<ServedGraduation>
 }
 
@@ -77,10 +83,16 @@ export function pageServerClient(directory: string, pages: number): PageServerCl
   }
 }
 
-/** A successor listens within some 100 ms; on an emulated machine, where the guard itself is still starting, within seconds. */
+/**
+ * A successor listens within some 100 ms; on an emulated machine, where the guard itself is
+ * still starting, within seconds.
+ */
 const takeOverMs = 15_000
 
-/** A request that may come twice: if the server dies, its successor answers. A recording that the first one began is lost. */
+/**
+ * A request that may come twice: if the server dies, its successor answers. A recording
+ * that the first one began is lost.
+ */
 async function askSuccessor(
   path: string,
   request: Request,

@@ -14,7 +14,10 @@ import { type PageServerClient, pageServerClient } from './page-server-client.js
 
 /** The page server of one VM, as the VM's owner sees it. */
 export interface PageServer extends PageServerClient {
-  /** The process that serves the VM, and maybe others; another one may have taken over since: `processes` tells. */
+  /**
+   * The process that serves the VM, and maybe others; another one may have taken
+   * over since: `processes` tells.
+   */
   readonly identity: ProcessIdentity
 }
 
@@ -24,9 +27,15 @@ interface StartPageServerOptions
   readonly directory: string
   /** The server of this runtime directory serves the VM; if there is none, one is started. */
   readonly runtime: string
-  /** Its pages are installed from the handshake on, alongside those that the guest asks for. It must be of this image. */
+  /**
+   * Its pages are installed from the handshake on, alongside those that the guest asks
+   * for. It must be of this image.
+   */
   readonly workingSet?: WorkingSet | undefined
-  /** Bring all of memory alongside the guest, and then leave the VM. Nothing can be recorded of such a VM. Default false. */
+  /**
+   * Bring all of memory alongside the guest, and then leave the VM. Nothing can be
+   * recorded of such a VM. Default false.
+   */
   readonly graduate?: boolean | undefined
   /** Answer its faults on this CPU. Default: anywhere. */
   readonly faultCpu?: number | null | undefined
@@ -37,8 +46,8 @@ interface StartPageServerOptions
 const maxTries = 3
 
 /**
- * Has the page server serve a VM. When it resolves, Firecracker may connect. Errors: ALREADY_EXISTS (this VM was served
- * before); the server's own about the configuration and the layers; those of `ensurePageServer`.
+ * Has the page server serve a VM. When it resolves, Firecracker may connect. Errors: ALREADY_EXISTS (this VM
+ * was served before); the server's own about the configuration and the layers; those of `ensurePageServer`.
  */
 export async function startPageServer(options: StartPageServerOptions): Promise<PageServer> {
   const { signal, workingSet, runtime, graduate = false, faultCpu = null, ...rest } = options
@@ -46,7 +55,8 @@ export async function startPageServer(options: StartPageServerOptions): Promise<
   const directory = resolve(options.directory)
   const files = pageServerFiles(directory)
   makeOwnDirectory(files.own)
-  // Nothing reads either file before the order, and both go with the machine: to sync them would only take time.
+  // Nothing reads either file before the order, and both go with the machine: to
+  // sync them would only take time.
   if (workingSet !== undefined)
     writeFileSync(files.workingSet, workingSetToBytes(workingSet), { mode: 0o600 })
   const config: PageServerConfig = {

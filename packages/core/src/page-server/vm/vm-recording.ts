@@ -23,7 +23,10 @@ export interface RecordedVm {
 /** An order to the fault thread; which VM it is about is said by the VM that passes it on. */
 export type OrderForVm<Order = FaultOrder> = Order extends { readonly vm: number } ? Omit<Order, 'vm'> : never
 
-/** The recording of one VM's faults, on the server's main thread. It may begin before there is memory to record. */
+/**
+ * The recording of one VM's faults, on the server's main thread. It may begin
+ * before there is memory to record.
+ */
 export class VmRecording {
   readonly #vm: RecordedVm
   /** Asked for before there was memory to record: `writes` of it. */

@@ -15,15 +15,16 @@ export interface RestoreUsage {
   /** Since the load, milliseconds. */
   readonly ageMs: number
   /**
-   * Page faults of the VMM since the load: the guest's, and a few of its own. What the kernel fetches for a guest while that does
-   * something else (docs/notes/async-page-faults.md) is not among them.
+   * Page faults of the VMM since the load: the guest's, and a few of its own. What the kernel fetches for a
+   * guest while that does something else (docs/notes/async-page-faults.md) is not among them.
    */
   readonly faults: PageFaults
   /** What its page server answered; null with another engine. */
   readonly pageServer: PageServerStats | null
   /**
-   * Read from disks, bytes. `vmm`: by the VMM, for the guest's faults; null if this user may not see it. `prefetch`: ahead of the
-   * guest; null if nothing was, or while it goes on. What a page server's own faults read is in neither.
+   * Read from disks, bytes. `vmm`: by the VMM, for the guest's faults; null if this user may not see
+   * it. `prefetch`: ahead of the guest; null if nothing was, or while it goes on. What a page server's
+   * own faults read is in neither.
    */
   readonly readBytes: { readonly vmm: number | null; readonly prefetch: number | null }
   /** Null if nothing was brought ahead. */
@@ -37,8 +38,9 @@ export interface PrefetchedPages {
 }
 
 /**
- * Asks what a machine that came from a snapshot has used: at any time, any number of times, by any process of this user or root.
- * Some hundred µs, and 10 ns a page of the working set. NOT_FOUND if it was booted here, or has ended.
+ * Asks what a machine that came from a snapshot has used: at any time, any number of times, by any
+ * process of this user or root. Some hundred µs, and 10 ns a page of the working set. NOT_FOUND if it
+ * was booted here, or has ended.
  */
 export async function restoreUsage(
   { id, pid, paths }: Pick<RunningMachine | PausedMachine, 'id' | 'pid' | 'paths'>,

@@ -5,14 +5,14 @@ import type { OpenSnapshot } from '../../../store/store-types.js'
 import { flattenSnapshot, hasFlatFile, isFlatBase } from '../../flat-file.js'
 
 /**
- * So many mappings cost some 3 ms. An image of more of them is taken from one flat file, if that is there already: it is
- * one mapping.
+ * So many mappings cost some 3 ms. An image of more of them is taken from one flat file, if that is there
+ * already: it is one mapping.
  */
 const cheapRuns = 512
 
 /**
- * The snapshot's layers as they are; or a flat file, if that is there and saves much, or if layers would take more
- * mappings than a process may have.
+ * The snapshot's layers as they are; or a flat file, if that is there and saves much, or if layers would take
+ * more mappings than a process may have.
  */
 export async function mappableImage(
   snapshot: OpenSnapshot,
@@ -26,7 +26,9 @@ export async function mappableImage(
   return { map: flatMap(map, cheapRuns), layers: [{ path, storedPages: map.pages }] }
 }
 
-/** The same image from one flat file, in at most `limit` runs: the longest runs of zeros stay without a file. */
+/**
+ * The same image from one flat file, in at most `limit` runs: the longest runs of zeros stay without a file.
+ */
 export function flatMap({ pages, counts, sources }: ExtentMap, limit: number): ExtentMap {
   for (let shortest = 16; ; shortest *= 2) {
     const builder = new ExtentMapBuilder(limit)

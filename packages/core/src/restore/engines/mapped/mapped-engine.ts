@@ -33,9 +33,10 @@ const memoryName = 'memory'
 const lookEveryMs = 2
 
 /**
- * Maps the layers themselves over guest memory, within Firecracker, while it loads: it is told an empty memory file, and held
- * if it has mapped that and used nothing of it yet. Nothing is flattened, clones share the layers' page cache, and no process
- * is needed afterwards. x86_64, and the rights of ptrace(2) over Firecracker. See docs/notes/ptrace-injection.md.
+ * Maps the layers themselves over guest memory, within Firecracker, while it loads: it is told an empty
+ * memory file, and held if it has mapped that and used nothing of it yet. Nothing is flattened, clones share
+ * the layers' page cache, and no process is needed afterwards. x86_64, and the rights of ptrace(2) over
+ * Firecracker. See docs/notes/ptrace-injection.md.
  */
 export const mappedEngine: Engine = {
   name: 'mapped',
@@ -132,8 +133,8 @@ function filesOf({ map, layers }: MappableImage, order: readonly PageSet[]): War
 }
 
 /**
- * An empty file of the image's size, for Firecracker to map; gives what identifies it. In a jail its directory is another
- * user's, so nothing there is followed or overwritten.
+ * An empty file of the image's size, for Firecracker to map; gives what identifies it. In a jail its
+ * directory is another user's, so nothing there is followed or overwritten.
  */
 function makeMemoryFile({ files, jailOwner }: LaunchedMachine, pages: number): string {
   const { hostPath } = files.local(memoryName)

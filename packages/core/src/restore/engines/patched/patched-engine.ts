@@ -14,9 +14,10 @@ import { composedFile } from './composed-file.js'
 import { type PatchPlan, planPatch } from './plan-patch.js'
 
 /**
- * An experiment: Firecracker is given a state file with another list of memory regions, each of which points to where its pages
- * lie in one file of all layers. Snapshot versions up to 4.0.0 (Firecracker 1.10.1) only, whose regions have offsets of their own.
- * A device that reads or writes guest memory across a cut fails: see docs/guides/engines.md.
+ * An experiment: Firecracker is given a state file with another list of memory regions, each of which
+ * points to where its pages lie in one file of all layers. Snapshot versions up to 4.0.0 (Firecracker
+ * 1.10.1) only, whose regions have offsets of their own. A device that reads or writes guest memory across
+ * a cut fails: see docs/guides/engines.md.
  */
 export const patchedEngine: Engine = {
   name: 'patched',
@@ -48,7 +49,10 @@ export const patchedEngine: Engine = {
   },
 }
 
-/** The state file to load, and what it counts on. VERSION_UNSUPPORTED if the regions have no offsets of their own. */
+/**
+ * The state file to load, and what it counts on. VERSION_UNSUPPORTED if the
+ * regions have no offsets of their own.
+ */
 export function patchOf({ statePath, map }: Pick<OpenSnapshot, 'statePath' | 'map'>): {
   readonly state: Uint8Array
   readonly plan: PatchPlan
