@@ -19,10 +19,10 @@ export async function layeredRestore(kernel: string): Promise<string> {
       await captureSnapshot(await running.pause(), { store, tags: ['child'] })
     } // the VM ends here
 
-    const { machine, report } = await restoreMachine(store, 'child', { engine: 'paged' })
-    await using restored = machine
+    await using restored = await restoreMachine(store, 'child', { engine: 'paged' })
+    const { machine, report } = restored
     console.log(`${report.layers} layers, ${report.extents} extents, back in ${report.totalMs.toFixed(0)} ms`)
-    return (await restored.info()).state
+    return (await machine.info()).state
   } finally {
     await rm(directory, { recursive: true })
   }

@@ -12,6 +12,7 @@ import {
   type PausedMachine,
   type RunningMachine,
   restoreMachine,
+  stopMachine,
 } from 'varve'
 import { afterEach, describe, expect, test } from 'vitest'
 import { microWorldOfFile } from '../support/micro-world.js'
@@ -56,6 +57,34 @@ const listens = (path: string) =>
     socket.once('connect', () => resolve(true)).once('error', () => resolve(false))
     socket.once('connect', () => socket.destroy())
   })
+
+test('a restore and clones can be disposed of; what was detached lives on', async () => {
+  const { store, launch, runtimeDirectory } = world
+  {
+    await using _original = await original('disposed', {})
+  }
+  const running = () => listMachines(runtimeDirectory).map(({ record }) => record.id)
+  {
+    await using restored = await restoreMachine(store, 'disposed', {
+      ...launch,
+      record: { recorders: ['pagemap'] },
+    })
+    expect(running()).toEqual([restored.machine.id])
+  }
+  expect(running()).toEqual([])
+  {
+    // The types of the handles follow `resume`, as those of restoreMachine do.
+    await using paused = await cloneMachines(store, 'disposed', 2, { ...launch, resume: false })
+    const states = await Promise.all(paused.map(async ({ machine }) => (await machine.resume()).state))
+    expect(states).toEqual(['running', 'running'])
+    await using started = await cloneMachines(store, 'disposed', 1, { ...launch, name: 'kept' })
+    expect((await started[0]?.machine.pause())?.state).toBe('paused')
+    expect(running()).toHaveLength(3)
+    started[0]?.machine.detach()
+  }
+  expect(running()).toEqual(['kept-1'])
+  await stopMachine('kept-1', { runtimeDirectory })
+})
 
 describe('vsock', () => {
   test.each(['file', 'mapped', 'paged'] as const)(

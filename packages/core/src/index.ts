@@ -172,7 +172,7 @@ export type { ServingProcesses } from './page-server/protocol/control.js'
 export type { ServedGraduation } from './page-server/protocol/served-graduation.js'
 export { chooseEngine, type EngineChoice, type EngineFacts, engineFacts } from './restore/choose-engine.js'
 export type { VmmOfRestore } from './restore/choose-vmm.js'
-export { type CloneOptions, cloneMachines } from './restore/clone-machines.js'
+export { type CloneOptions, type Clones, cloneMachines } from './restore/clone-machines.js'
 export {
   type EngineName,
   engineChoices,

@@ -18,17 +18,38 @@ export interface CloneOptions extends Omit<RestoreOptions, 'record' | 'beforeLoa
   readonly each?: (number: number) => Partial<Pick<RestoreOptions, 'name' | 'networkOverrides' | 'vsockPath'>>
 }
 
+/** Disposing of them stops all that were not detached. */
+export type Clones<Machine> = readonly Restored<Machine>[] & AsyncDisposable
+
 /**
- * Several machines from one snapshot, each with its own disks, vsock path and console. `name` becomes name-1,
- * name-2, … All have the same engine, with `auto` too; what they can share is made once, before the first. If
- * one fails, all are stopped and its error is thrown.
+ * Several machines from one snapshot, each with its own disks, vsock path and console. `name` becomes
+ * name-1, name-2, … All have the same engine, with `auto` too; what they can share is made once, before the
+ * first. If one fails, all are stopped and its error is thrown.
  */
+export function cloneMachines(
+  store: SnapshotStore,
+  ref: string,
+  count: number,
+  options: CloneOptions & { readonly resume: false },
+): Promise<Clones<PausedMachine>>
+export function cloneMachines(
+  store: SnapshotStore,
+  ref: string,
+  count: number,
+  options?: CloneOptions & { readonly resume?: true | undefined },
+): Promise<Clones<RunningMachine>>
+export function cloneMachines(
+  store: SnapshotStore,
+  ref: string,
+  count: number,
+  options: CloneOptions,
+): Promise<Clones<RunningMachine | PausedMachine>>
 export async function cloneMachines(
   store: SnapshotStore,
   ref: string,
   count: number,
   { parallel = 4, each, ...options }: CloneOptions = {},
-): Promise<readonly Restored<RunningMachine | PausedMachine>[]> {
+): Promise<Clones<RunningMachine | PausedMachine>> {
   for (const [what, value, most] of [
     ['clones', count, mostClones],
     ['parallel', parallel, mostClones],
@@ -61,9 +82,19 @@ export async function cloneMachines(
   }
   const ended = await Promise.allSettled(Array.from({ length: Math.min(parallel, count) }, work))
   const failure = ended.find((it) => it.status === 'rejected')
-  if (failure === undefined) return clones
+  if (failure === undefined) return disposable(clones)
   for (const clone of clones) await clone?.machine.stop()
   throw failure.reason
+}
+
+/** The property is hidden, so that the list stays a list for comparisons and `console.log`. */
+function disposable<Machine>(clones: readonly Restored<Machine>[]): Clones<Machine> {
+  const dispose = async () => {
+    const ended = await Promise.allSettled(clones.map((clone) => clone[Symbol.asyncDispose]()))
+    const failure = ended.find((it) => it.status === 'rejected')
+    if (failure !== undefined) throw failure.reason
+  }
+  return Object.defineProperty(clones, Symbol.asyncDispose, { value: dispose }) as Clones<Machine>
 }
 
 /** Chooses the engine of all clones, and makes what they share. */

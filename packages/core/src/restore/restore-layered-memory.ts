@@ -18,7 +18,8 @@ export interface RestoreLayeredMemoryOptions
   readonly resume?: boolean
 }
 
-export interface RestoredLayeredMemory {
+/** Disposing of it stops its machine, unless that was detached. */
+export interface RestoredLayeredMemory extends AsyncDisposable {
   readonly machine: RunningMachine | PausedMachine
   readonly mapping: MapReport
 }
@@ -59,7 +60,8 @@ export async function restoreLayeredMemory(
     const load = { ...options, statePath, memory: { backend: 'File', path: memoryPath } } as const
     const loading = resume ? launched.loadAndResume(load) : launched.load(load)
     const mapping = await loadedAndMapped(loading, mapped)
-    return { machine: await loading, mapping }
+    const machine = await loading
+    return { machine, mapping, [Symbol.asyncDispose]: () => machine[Symbol.asyncDispose]() }
   } catch (error) {
     await (await launching.catch(() => undefined))?.stop()
     throw error

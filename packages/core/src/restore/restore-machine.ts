@@ -89,6 +89,10 @@ export async function restoreBy(
       pageServer: prepared.pageServer,
       prefetching: loaded.prefetching,
       recording,
+      [Symbol.asyncDispose]: async () => {
+        await using _machine = loaded.machine
+        await recording?.[Symbol.asyncDispose]()
+      },
     }
   } catch (error) {
     await recording?.[Symbol.asyncDispose]()

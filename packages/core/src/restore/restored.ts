@@ -4,7 +4,11 @@ import type { MachineRecording } from './record-machine.js'
 import type { RestoreReport } from './restore-report.js'
 import type { RestoreUsage } from './usage/restore-usage.js'
 
-export interface Restored<Machine> {
+/**
+ * Disposing of it ends its recording, without a result, and stops its machine. A machine that was detached lives
+ * on.
+ */
+export interface Restored<Machine> extends AsyncDisposable {
   readonly machine: Machine
   readonly report: RestoreReport
   /** What came of it by now, see `restoreUsage`. */
