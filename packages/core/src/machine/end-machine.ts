@@ -65,8 +65,9 @@ export function endAndRemove(
 export interface ReapedMachine {
   readonly id: string
   /**
-   * `vmm-ended`: its Firecracker process had ended. `owner-ended`: its owner ended without stopping or detaching it,
-   * so its VMM was killed. `left-over`: there was only a directory, of a machine that never started or without a record.
+   * `vmm-ended`: its Firecracker process had ended. `owner-ended`: its owner ended without stopping or
+   * detaching it, so its VMM was killed. `left-over`: there was only a directory, of a machine that never
+   * started or without a record.
    */
   readonly cause: 'vmm-ended' | 'owner-ended' | 'left-over'
   /** In a sentence, for people; of a VMM that ended, its last words. */
