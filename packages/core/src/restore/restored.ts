@@ -5,8 +5,8 @@ import type { RestoreReport } from './restore-report.js'
 import type { RestoreUsage } from './usage/restore-usage.js'
 
 /**
- * Disposing of it ends its recording, without a result, and stops its machine. A machine that was detached lives
- * on.
+ * Disposing of it ends its recording, without a result, and stops its machine. A machine that was
+ * detached lives on.
  */
 export interface Restored<Machine> extends AsyncDisposable {
   readonly machine: Machine
