@@ -47,6 +47,7 @@ export function build() {
   dependencies()
   say('building')
   run(bin('tsc'), ['-b'])
+  run(process.execPath, ['scripts/bundle.mjs'])
 }
 
 const hasPip = () => spawnSync('python3', ['-m', 'pip', '--version'], { stdio: 'ignore' }).status === 0

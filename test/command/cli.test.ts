@@ -207,7 +207,7 @@ describe('the command line itself', () => {
     ])
       expect(ids).toContain(id)
     const version = JSON.parse(
-      readFileSync(new URL('../../packages/cli/package.json', import.meta.url), 'utf8'),
+      readFileSync(new URL('../../packages/core/package.json', import.meta.url), 'utf8'),
     ).version
     expect((await varve(world, '--version')).stdout.trim()).toBe(`varve ${version}`)
   })

@@ -6,7 +6,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest'
 import { commandsIn, varve } from '../support/cli.js'
 import { microWorldOfFile } from '../support/micro-world.js'
 
-const entry = fileURLToPath(new URL('../../packages/cli/bin/varve.js', import.meta.url))
+const entry = fileURLToPath(new URL('../../packages/core/bin/varve.js', import.meta.url))
 
 const world = microWorldOfFile({ onDisk: true })
 const { right, consoleOf } = commandsIn(() => world)

@@ -7,7 +7,7 @@ import { listMachines } from 'varve'
 import { expect } from 'vitest'
 import type { MicroWorld } from './micro-world.js'
 
-const entry = fileURLToPath(new URL('../../packages/cli/bin/varve.js', import.meta.url))
+const entry = fileURLToPath(new URL('../../packages/core/bin/varve.js', import.meta.url))
 
 export interface CliResult {
   readonly status: number | null

@@ -1,16 +1,10 @@
-import type { Agent, IncomingMessage } from 'node:http'
+import { Agent, type IncomingMessage, request } from 'node:http'
 import { abortError } from '../abort-error.js'
 import { VarveError } from '../errors.js'
 import { connectSocket } from '../sys/connect-socket.js'
 
 /** Firecracker's largest answers are MMDS contents and vm/config; far below this. */
 const maxResponseBytes = 4 * 1024 * 1024
-
-/**
- * Not an import: that reads every export of the module, `WebSocket` among them, for which Node 22 and 24 load
- * all of their HTTP client (docs/notes/start-up.md).
- */
-const http = () => process.getBuiltinModule('node:http')
 
 interface ApiResponse {
   readonly status: number
@@ -35,7 +29,7 @@ export interface ApiTransport extends Disposable {
 }
 
 export function openApiTransport(socketPath: string): ApiTransport {
-  const agent = new (http().Agent)({ keepAlive: true, maxSockets: 1 })
+  const agent = new Agent({ keepAlive: true, maxSockets: 1 })
   // Never follow a link: a jailed VMM could replace its socket by one.
   agent.createConnection = () => connectSocket(socketPath)
   return {
@@ -69,7 +63,7 @@ function exchange(
               cause,
             }),
       )
-    const outgoing = http().request({ agent, socketPath, method, path, headers, signal }, (response) => {
+    const outgoing = request({ agent, socketPath, method, path, headers, signal }, (response) => {
       collect(response).then((text) => {
         try {
           resolve({

@@ -59,7 +59,7 @@ test.each([1, 2])(
     syncBuiltinESMExports()
     const { probeReflink } = await import(process.argv[1])
     probeReflink(process.argv[2])`
-    const module = join(import.meta.dirname, '../../dist/sys/reflink.js')
+    const module = join(import.meta.dirname, '../../dist/testing.js')
     const run = spawn(process.execPath, ['--input-type=module', '-e', probe, module, directory])
     expect(await once(run, 'exit')).toEqual([null, 'SIGKILL'])
     await publishFile(at('made'), async () => {})

@@ -16,23 +16,13 @@ import { fileURLToPath } from 'node:url'
 import { VarveError } from '../../errors.js'
 import { flockShared, lockDescriptor } from '../../sys/file-lock.js'
 
-/** The scripts of processes and threads; these import all other modules. */
-const scripts = [
-  'process/page-server-main.js',
-  'process/guard-main.js',
-  'faults/fault-worker.js',
-  'prefetch/prefetch-worker.js',
-]
-/**
- * In compiled modules an import is `from '…'` at the end of a statement. Nothing here is imported by a call.
- */
-const importOf = /^(?:import|export)\b[^'"]*?\bfrom\s+'(\.[^']+)'|^import\s+'(\.[^']+)'/gm
+/** The scripts of processes and threads. The build makes one file of each, which imports nothing but koffi. */
+const scripts = ['page-server-main.js', 'guard-main.js', 'fault-worker.js', 'prefetch-worker.js']
 /** The files of koffi that Node reads: its modules, package descriptions, and the native part. */
 const neededOfKoffi = /\.(js|cjs|json|node)$/
-/** Where the scripts are, and of these the processes, relative to the package's root. */
-const pageServerFolder = 'dist/page-server'
-const processFolder = join(pageServerFolder, 'process')
-const packageRoot = fileURLToPath(new URL('../../../', import.meta.url))
+/** Where the scripts are, relative to the package's root: in the folder of the file that this module is built into. */
+const scriptFolder = 'dist'
+const packageRoot = fileURLToPath(new URL('../', import.meta.url))
 /** Locked by every process that runs from the copy, as long as it lives. */
 const lockName = 'in-use'
 /** Held by the process that makes or removes a copy. */
@@ -50,7 +40,7 @@ export function copyProgram(programs: string): string {
   const hash = createHash('sha256')
   for (const [path, content] of files) hash.update(`${path}\0${content.length}\0`).update(content)
   const program = join(programs, hash.digest('hex').slice(0, 32))
-  if (existsSync(program)) return join(program, processFolder)
+  if (existsSync(program)) return join(program, scriptFolder)
   const draft = join(programs, `new-${randomBytes(8).toString('hex')}`)
   try {
     const made = new Set<string>()
@@ -70,7 +60,7 @@ export function copyProgram(programs: string): string {
       { remedy: 'make room there (some 4 MB), or set $VARVE_RUNTIME_DIR', cause },
     )
   }
-  return join(program, processFolder)
+  return join(program, scriptFolder)
 }
 
 /** Removes copies from which no process runs. The caller holds `programsLock`. */
@@ -129,22 +119,16 @@ export function leaveOwnProgram(): void {
 
 function programFiles(): [path: string, content: Buffer][] {
   const files = new Map([['package.json', readFileSync(join(packageRoot, 'package.json'))]])
-  for (const script of scripts) addModule(files, join(pageServerFolder, script))
+  for (const script of scripts) {
+    const path = join(scriptFolder, script)
+    files.set(path, readFileSync(join(packageRoot, path)))
+  }
   const koffi = dirname(fileURLToPath(import.meta.resolve('koffi')))
   addFolder(files, koffi, 'node_modules/koffi')
   const natives = join(koffi, '../@koromix')
   for (const name of existsSync(natives) ? readdirSync(natives) : [])
     if (name.startsWith('koffi-')) addFolder(files, join(natives, name), `node_modules/@koromix/${name}`)
   return [...files].sort(([a], [b]) => (a < b ? -1 : 1))
-}
-
-/** A module of this package, by its path from the root, and what it imports. */
-function addModule(files: Map<string, Buffer>, path: string): void {
-  if (files.has(path)) return
-  const content = readFileSync(join(packageRoot, path))
-  files.set(path, content)
-  for (const [, from, bare] of content.toString().matchAll(importOf))
-    addModule(files, join(dirname(path), (from ?? bare) as string))
 }
 
 function addFolder(files: Map<string, Buffer>, from: string, to: string): void {
