@@ -48,6 +48,7 @@ export function build() {
   say('building')
   run(bin('tsc'), ['-b'])
   run(process.execPath, ['scripts/bundle.mjs'])
+  run(process.execPath, ['scripts/man-pages.mjs'])
 }
 
 const hasPip = () => spawnSync('python3', ['-m', 'pip', '--version'], { stdio: 'ignore' }).status === 0

@@ -9,7 +9,7 @@ export async function loadLab(): Promise<typeof import('@varve/lab')> {
   } catch (cause) {
     if ((cause as NodeJS.ErrnoException).code !== 'ERR_MODULE_NOT_FOUND') throw cause
     throw new VarveError('HOST_UNSUPPORTED', 'the package @varve/lab is not installed', {
-      remedy: 'run varve from a checkout of the project',
+      remedy: 'npm install @varve/lab (with -g if varve was installed with -g)',
       cause,
     })
   }
