@@ -1,6 +1,6 @@
-// Makes the files that Node runs out of the sources of packages/core and packages/cli: `npm run build` does so after tsc,
-// which checks the types and writes the declarations. Node takes longer to find and link three hundred small modules than
-// to run the few files made here (docs/decisions/0013-the-command.md).
+// Makes the files that Node runs out of the sources of packages/core and packages/cli: `npm run build` does
+// so after tsc, which checks the types and writes the declarations. Node takes longer to find and link three
+// hundred small modules than to run the few files made here (docs/decisions/0013-the-command.md).
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -12,8 +12,8 @@ const outdir = join(core, 'dist')
 const source = (name) => join(core, 'src', `${name}.ts`)
 
 /**
- * The programs and threads that the SDK starts. Each is whole in one file: a page server runs from a copy of these files,
- * and a process that starts alone shares nothing.
+ * The programs and threads that the SDK starts. Each is whole in one file: a page server runs from a copy of
+ * these files, and a process that starts alone shares nothing.
  */
 const programs = [
   'mapper/mapper-main',
@@ -63,8 +63,8 @@ function declaringModules() {
 }
 
 /**
- * Has the command import each name from the module that declares it. Through `index.ts`, which is a file of its own here, esbuild
- * would give each verb the whole SDK.
+ * Has the command import each name from the module that declares it. Through `index.ts`, which is a file of
+ * its own here, esbuild would give each verb the whole SDK.
  */
 const directImports = {
   name: 'direct imports',
@@ -93,8 +93,8 @@ const directImports = {
 }
 
 /**
- * Verbs that are built into one file, as they need the same of the SDK: a file for each would make Node link twenty small ones for
- * one verb. Those of the last group need nearly all of it.
+ * Verbs that are built into one file, as they need the same of the SDK: a file for each would make Node link
+ * twenty small ones for one verb. Those of the last group need nearly all of it.
  */
 const groups = [
   ['boot', 'ps', 'stats', 'pause', 'resume', 'stop'],
@@ -143,8 +143,8 @@ const lazyModules = [
 ]
 
 /**
- * Loads these at the first use of a name that they export. A plain import loads the module at once, and reads every export: of
- * `node:http` that takes 50 ms on Node 22 (docs/notes/start-up.md).
+ * Loads these at the first use of a name that they export. A plain import loads the module at once, and reads
+ * every export: of `node:http` that takes 50 ms on Node 22 (docs/notes/start-up.md).
  */
 const lazyBuiltins = {
   name: 'lazy built-in modules',

@@ -1,5 +1,5 @@
-// `npm run release`: builds from nothing, tests the packed packages, and publishes those whose version npm does not have.
-// `npm run release -- --dry-run` does all but the last. docs/guides/releasing.md.
+// `npm run release`: builds from nothing, tests the packed packages, and publishes those whose version npm
+// does not have. `npm run release -- --dry-run` does all but the last. docs/guides/releasing.md.
 import { spawnSync } from 'node:child_process'
 import { readdirSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'

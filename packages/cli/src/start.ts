@@ -1,7 +1,8 @@
 import { join } from 'node:path'
 import { cacheDirectory } from 'varve'
 
-// Node 22.8 and newer keep what they have compiled. In a folder of this user alone: Node runs what it finds there.
+// Node 22.8 and newer keep what they have compiled. In a folder of this user alone: Node runs what it finds
+// there.
 const { enableCompileCache } = process.getBuiltinModule('node:module') as {
   readonly enableCompileCache?: (directory: string) => unknown
 }

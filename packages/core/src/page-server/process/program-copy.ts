@@ -16,11 +16,16 @@ import { fileURLToPath } from 'node:url'
 import { VarveError } from '../../errors.js'
 import { flockShared, lockDescriptor } from '../../sys/file-lock.js'
 
-/** The scripts of processes and threads. The build makes one file of each, which imports nothing but koffi. */
+/**
+ * The scripts of processes and threads. The build makes one file of each, which imports nothing but koffi.
+ */
 const scripts = ['page-server-main.js', 'guard-main.js', 'fault-worker.js', 'prefetch-worker.js']
 /** The files of koffi that Node reads: its modules, package descriptions, and the native part. */
 const neededOfKoffi = /\.(js|cjs|json|node)$/
-/** Where the scripts are, relative to the package's root: in the folder of the file that this module is built into. */
+/**
+ * Where the scripts are, relative to the package's root: in the folder of the file that this module is built
+ * into.
+ */
 const scriptFolder = 'dist'
 const packageRoot = fileURLToPath(new URL('../', import.meta.url))
 /** Locked by every process that runs from the copy, as long as it lives. */
