@@ -81,6 +81,20 @@ export async function everything({ nested }) {
   }
 }
 
+/** Programs that tests of the command's completion and man pages run, and their Debian packages. */
+const toolsOfTests = { zsh: 'zsh', fish: 'fish', groff: 'groff-base' }
+
+/** Installs what only tests need. Without root it says what to do; the tests that lack a program say so too. */
+export async function testTools() {
+  const missing = Object.entries(toolsOfTests)
+    .filter(([program]) => spawnSync(program, ['--version'], { stdio: 'ignore' }).status !== 0)
+    .map(([, name]) => name)
+  if (missing.length === 0) return
+  if (process.getuid() !== 0) return say(`for all tests, run: sudo apt-get install ${missing.join(' ')}`)
+  const { aptInstall } = await import('@varve/lab')
+  await aptInstall(missing, { onProgress: say }).catch((error) => say(error.message))
+}
+
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const steps = { dependencies, build, everything: () => everything({ nested: true }) }
   const step = steps[process.argv[2] ?? 'everything']

@@ -6,9 +6,10 @@ import { spawn } from 'node:child_process'
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { bin, everything, root } from './setup.mjs'
+import { bin, everything, root, testTools } from './setup.mjs'
 
 await everything({ nested: true })
+await testTools()
 const given = process.argv.slice(2)
 const scenarios = 'test/nested-lab/scenarios.test.ts'
 const vitest = (...args) => [

@@ -2,6 +2,7 @@ import { spawnSync } from 'node:child_process'
 import { writeFileSync } from 'node:fs'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { commandLink, commandsIn, environmentOf, varve } from '../support/cli.js'
+import { installed } from '../support/installed.js'
 import { microWorldOfFile } from '../support/micro-world.js'
 
 const world = microWorldOfFile()
@@ -55,13 +56,11 @@ describe('bash completes', () => {
   })
 })
 
-// A shell that is not installed is told of as skipped.
 describe.each([
   ['zsh', ['-n']],
   ['fish', ['--no-execute']],
 ] as const)('%s', (shell, options) => {
-  const there = spawnSync(shell, ['--version']).status === 0
-  test.skipIf(!there)('takes the script', async () => {
+  test.skipIf(!installed(shell))('takes the script', async () => {
     const { stdout } = await right('completion', shell)
     writeFileSync(world.path(shell), stdout)
     expect(spawnSync(shell, [...options, world.path(shell)]).status).toBe(0)
