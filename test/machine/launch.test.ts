@@ -1,4 +1,5 @@
 import { spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -163,6 +164,34 @@ describe('the jailer’s cgroups', () => {
 describe('the end of the owner', () => {
   // A program of its own starts a VM, says who it is, and waits to be ended.
   const program = fileURLToPath(new URL('../support/owner.mjs', import.meta.url))
+
+  test('while Firecracker does not answer yet, leaves nothing either', async () => {
+    const slow = world.path('slow-firecracker')
+    writeFileSync(slow, '#!/bin/sh\nexec sleep 60\n', { mode: 0o755 })
+    const runtimeDirectory = world.path('slow')
+    const script = `
+      import { launchMachine } from 'varve'
+      await launchMachine(JSON.parse(process.argv[1]))`
+    const options = { binary: { ...world.binary, path: slow }, runtimeDirectory }
+    const child = spawn(
+      process.execPath,
+      ['--input-type=module', '--eval', script, JSON.stringify(options)],
+      { stdio: 'inherit' },
+    )
+    const ended = once(child, 'exit')
+    const machines = join(runtimeDirectory, 'machines')
+    const record = () => {
+      const [name] = existsSync(machines) ? readdirSync(machines).filter((it) => it.startsWith('vm-')) : []
+      return name && JSON.parse(readFileSync(join(machines, name, 'machine.json'), 'utf8'))
+    }
+    while (!record()?.process) await sleep(5)
+    const { process: vmm } = record()
+    expect(isAlive(vmm)).toBe(true)
+    child.kill('SIGTERM')
+    expect(await ended).toEqual([null, 'SIGTERM'])
+    while (isAlive(vmm)) await sleep(5)
+    expect(readdirSync(machines)).toEqual([])
+  })
 
   async function startOwner(): Promise<{
     child: ReturnType<typeof spawn>

@@ -6,6 +6,7 @@ import type { JailerOptions } from '../firecracker/jailer.js'
 import { launchVmm } from '../firecracker/launch-vmm.js'
 import { formatFirecrackerVersion } from '../firecracker/version.js'
 import { assertLabels, type Labels } from '../labels.js'
+import { onProcessEnd } from '../sys/exit-hooks.js'
 import { ownIdentity } from '../sys/holder.js'
 import { assertBootable } from './assert-bootable.js'
 import { endAndRemove } from './end-machine.js'
@@ -62,6 +63,8 @@ export async function launchMachine(options: LaunchMachineOptions = {}): Promise
     labels,
   }
   const { directory, owner } = claimMachineDirectory(options.runtimeDirectory ?? runtimeDirectory(), record)
+  // Until the machine itself does so: Ctrl-C may come before Firecracker has answered.
+  const takeBack = onProcessEnd(() => endAndRemove(directory, record))
   try {
     const { process, api } = await launchVmm({
       binary,
@@ -85,6 +88,8 @@ export async function launchMachine(options: LaunchMachineOptions = {}): Promise
     endAndRemove(directory, record)
     owner.release()
     throw error
+  } finally {
+    takeBack()
   }
 }
 
