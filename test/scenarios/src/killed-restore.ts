@@ -32,8 +32,12 @@ const overshoot = 1.2
  */
 const endsWithinMs = 5000
 
-/** Says "begin" before a restore and "end" after it, and then waits to be killed. */
+/**
+ * Says "begin" before a restore and "end" after it, and then waits to be killed. Ends with its parent, which a
+ * time limit may end first.
+ */
 const program = `
+process.stdin.resume().on('end', () => process.exit(1))
 const { openLocalStore, restoreMachine, findFirecracker } = await import(process.argv[1])
 const [, , location, runtimeDirectory, engine, ref] = process.argv
 const store = await openLocalStore(location)
@@ -103,7 +107,7 @@ async function untilKilled(
 ): Promise<number> {
   const varve = import.meta.resolve('varve')
   const args = ['--input-type=module', '-e', program, varve, store.location, runtimeDirectory, engine, ref]
-  const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] })
+  const child = spawn(process.execPath, args, { stdio: ['pipe', 'pipe', 'inherit'] })
   try {
     let begun = 0
     const done = said(child, 'end').then(() => performance.now() - begun)

@@ -1,4 +1,4 @@
-import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import type { MicroVmPlace } from '@varve/lab/testing'
 import {
@@ -63,7 +63,11 @@ export async function runScenario(
   // Not os.tmpdir(): on many hosts /tmp is a tmpfs, whose pages are always in the page cache.
   const directory = mkdtempSync(join(process.env.TMPDIR ?? '/var/tmp', 'varve-scenario-'))
   const runtimeDirectory = join(directory, 'run')
-  const remove = () => rmSync(directory, { recursive: true, force: true })
+  const remove = () => {
+    // A scenario that kills processes may be ended before it has listed what they left.
+    if (existsSync(runtimeDirectory)) listMachines(runtimeDirectory)
+    rmSync(directory, { recursive: true, force: true })
+  }
   const takeBack = onProcessEnd(remove)
   try {
     const binary = await findFirecracker()
