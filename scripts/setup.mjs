@@ -84,7 +84,9 @@ export async function everything({ nested }) {
 /** Programs that tests of the command's completion and man pages run, and their Debian packages. */
 const toolsOfTests = { zsh: 'zsh', fish: 'fish', groff: 'groff-base' }
 
-/** Installs what only tests need. Without root it says what to do; the tests that lack a program say so too. */
+/**
+ * Installs what only tests need. Without root it says what to do; the tests that lack a program say so too.
+ */
 export async function testTools() {
   const missing = Object.entries(toolsOfTests)
     .filter(([program]) => spawnSync(program, ['--version'], { stdio: 'ignore' }).status !== 0)

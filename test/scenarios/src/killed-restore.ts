@@ -33,8 +33,8 @@ const overshoot = 1.2
 const endsWithinMs = 5000
 
 /**
- * Says "begin" before a restore and "end" after it, and then waits to be killed. Ends with its parent, which a
- * time limit may end first.
+ * Says "begin" before a restore and "end" after it, and then waits to be killed. Ends with its parent,
+ * which a time limit may end first.
  */
 const program = `
 process.stdin.resume().on('end', () => process.exit(1))
