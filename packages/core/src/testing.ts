@@ -6,6 +6,7 @@
 export { hashBytes } from './content/hash-file.js'
 export { MemoryBlobs } from './content/memory-blobs.js'
 export { MemoryRefs } from './content/memory-refs.js'
+export { isExecutable } from './firecracker/is-executable.js'
 export { seedStateFiles } from './firecracker/state-file/made-files/seeds.js'
 export { ChunkChecksums } from './layer/chunk-checksums.js'
 export { extentMapToBytes } from './layer/extent-map-bytes.js'

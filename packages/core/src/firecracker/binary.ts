@@ -1,4 +1,4 @@
-import { accessSync, constants, existsSync, statSync } from 'node:fs'
+import { statSync } from 'node:fs'
 import { delimiter, join, resolve } from 'node:path'
 import { cacheDirectory } from '../cache-directory.js'
 import { VarveError } from '../errors.js'
@@ -6,6 +6,7 @@ import { binariesIn } from './binary-folder.js'
 import { type BinaryPlaces, type NamedOrigin, type NamedPlace, namedPlaces } from './binary-places.js'
 import { binaryVersion } from './binary-version.js'
 import { fetchRelease, type ReleaseOrigin, verifyPinned } from './fetch-release.js'
+import { isExecutable } from './is-executable.js'
 import { type PinnedRelease, pinnedRelease, pinnedReleases } from './pinned-releases.js'
 import { loadsSnapshotsOf, snapshotSeriesOf } from './snapshot-series.js'
 import {
@@ -213,7 +214,7 @@ const cacheOf = (version: string, env: NodeJS.ProcessEnv): string =>
 /** Its version is known by its checksum. */
 function cachedRelease(release: PinnedRelease, env: NodeJS.ProcessEnv): FirecrackerBinary | undefined {
   const path = join(cacheOf(release.version, env), 'firecracker')
-  if (!existsSync(path) || !isExecutable(path)) return undefined
+  if (!isExecutable(path)) return undefined
   verifyOnce(path, release.sha256.firecracker)
   return withJailer({ path, version: parseFirecrackerVersion(release.version), origin: 'cache' })
 }
@@ -238,15 +239,6 @@ async function fetched(
   const origin = await fetchRelease(release, target, options)
   const version = parseFirecrackerVersion(release.version)
   return withJailer({ path: join(target, 'firecracker'), version, origin })
-}
-
-function isExecutable(path: string): boolean {
-  try {
-    accessSync(path, constants.X_OK)
-    return statSync(path).isFile()
-  } catch {
-    return false
-  }
 }
 
 async function describeBinary(

@@ -1,4 +1,4 @@
-import { accessSync, constants, realpathSync, statSync } from 'node:fs'
+import { realpathSync, statSync } from 'node:fs'
 import { basename } from 'node:path'
 import {
   binariesIn,
@@ -7,6 +7,7 @@ import {
   formatFirecrackerVersion,
   VarveError,
 } from 'varve'
+import { isExecutable } from 'varve/testing'
 
 /** One column of the matrix. */
 export interface MatrixBinary {
@@ -59,15 +60,6 @@ function binariesAt(path: string): readonly string[] {
   throw new VarveError('BINARY_NOT_FOUND', `no Firecracker in ${path}, nor in its folders${because}`, {
     remedy: 'binaries there are named firecracker, or as in a release: firecracker-v1.16.1-x86_64',
   })
-}
-
-function isExecutable(path: string): boolean {
-  try {
-    accessSync(path, constants.X_OK)
-    return statSync(path).isFile()
-  } catch {
-    return false
-  }
 }
 
 async function describe(path: string, env: NodeJS.ProcessEnv): Promise<Omit<MatrixBinary, 'label'>> {
