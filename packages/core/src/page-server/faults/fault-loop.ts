@@ -12,6 +12,7 @@ import {
 import { FaultRecord, type RecordedFaults } from '../protocol/fault-record.js'
 import type { ServedRegion } from '../protocol/handshake.js'
 import type { RemovedPages } from '../protocol/removed-pages.js'
+import { counterPlaces } from './counter-places.js'
 import type { FetchGate } from './fetch-gate.js'
 import { aroundPages, Neighbours } from './neighbours.js'
 
@@ -26,10 +27,7 @@ export const counterNames = [
   'firstWrites',
 ] as const
 export type CounterName = (typeof counterNames)[number]
-const counter = Object.fromEntries(counterNames.map((name, index) => [name, index])) as Record<
-  CounterName,
-  number
->
+const counter = counterPlaces(counterNames)
 
 /** 2 MiB: a zero run of this size is installed in some 20 µs, little more than a single page costs. */
 const zeroWindowPages = 512

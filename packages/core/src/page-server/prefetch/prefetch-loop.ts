@@ -1,6 +1,7 @@
 import { zeroSource } from '../../layer/extent-map.js'
 import { pageSizeBytes } from '../../memory/units.js'
 import type { CopySource, InstallResult, UserfaultOps } from '../../sys/userfaultfd.js'
+import { counterPlaces } from '../faults/counter-places.js'
 import type { FetchGate } from '../faults/fetch-gate.js'
 import type { ServedRegion } from '../protocol/handshake.js'
 import { maxPiecePages, type PrefetchPiece } from './prefetch-plan.js'
@@ -27,10 +28,7 @@ export const prefetchCounterNames = [
   'readBytes',
 ] as const
 export type PrefetchCounterName = (typeof prefetchCounterNames)[number]
-const counter = Object.fromEntries(prefetchCounterNames.map((name, index) => [name, index])) as Record<
-  PrefetchCounterName,
-  number
->
+const counter = counterPlaces(prefetchCounterNames)
 
 /**
  * A layer that is read past the page cache fills the staging memory; the others are
