@@ -15,7 +15,7 @@ import { composeExtentMap, flatten, isVarveError } from 'varve'
 import { turned } from '../common/numbers.js'
 import { resultOptions, say, writeResults } from '../common/results.js'
 import { openScratch } from '../common/scratch.js'
-import { stopOnSignals } from '../common/stop.js'
+import { statusOf, stopOnSignals } from '../common/stop.js'
 import { type ComposeRow, composeTable } from './compose-table.js'
 import { contendersIn } from './contenders.js'
 import { baseLayer, diffsOver } from './layers.js'
@@ -38,7 +38,7 @@ export async function benchCompose(argv: readonly string[]): Promise<number> {
     if (options.rows === undefined) process.stdout.write(`${JSON.stringify(row)}\n`)
   }
   const setting = { pages, rounds, signal, told }
-  try {
+  const work = async () => {
     const plain = scratch.path('plain')
     mkdirSync(plain)
     await measure({ ...setting, fileSystem: fileSystemOf(plain), where: plain, reflinks: false })
@@ -60,11 +60,9 @@ export async function benchCompose(argv: readonly string[]): Promise<number> {
       say(`NOT MEASURED on a reflink file system: ${error.message}`)
     }
     process.stderr.write(`${composeTable(rows, { pages, rounds })}\n`)
-    return 0
-  } catch (error) {
-    if (!signal.aborted) throw error
-    say('interrupted')
-    return 130
+  }
+  try {
+    return await statusOf(signal, work)
   } finally {
     writeResults({ name: 'compose', rows }, options)
   }

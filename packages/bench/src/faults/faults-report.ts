@@ -1,4 +1,5 @@
-import { arch, cpus, loadavg, release } from 'node:os'
+import { arch } from 'node:os'
+import { loadNow, machineText, thisMachine } from '../common/machine.js'
 import { groupBy, middle } from '../common/numbers.js'
 import { type FaultRow, isOnDemand } from './fault-rows.js'
 
@@ -12,17 +13,13 @@ export interface FaultsSetting {
 /** What goes into docs/results/faults.md: the machine and the table. */
 export function faultsParts(rows: readonly FaultRow[], { rounds, pages }: FaultsSetting) {
   const environment = {
-    cpu: cpus()[0]?.model,
-    cores: cpus().length,
-    kernel: release(),
+    ...thisMachine(),
     arch: arch(),
-    node: process.version,
-    load: loadavg()[0] ?? Number.NaN,
+    load: loadNow(),
     rounds,
     pages,
   }
-  const { cpu, cores, kernel, node, load } = environment
-  const machine = `${rounds} rounds, ${pages.toLocaleString('en')} pages of one layer. ${cpu}, ${cores} CPUs, Linux ${kernel}, Node ${node}, load ${load.toFixed(1)} at the end. Raw rows: [faults.jsonl](faults.jsonl).`
+  const machine = `${rounds} rounds, ${pages.toLocaleString('en')} pages of one layer. ${machineText()}. Raw rows: [faults.jsonl](faults.jsonl).`
   return { environment, text: { machine, table: table(rows) } }
 }
 

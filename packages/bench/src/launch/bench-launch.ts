@@ -8,11 +8,11 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { closeSync, openSync } from 'node:fs'
-import { cpus, loadavg, release } from 'node:os'
 import { parseArgs } from 'node:util'
 import { nearestRank } from '@varve/lab/testing'
 import { type FirecrackerBinary, findFirecracker, launchMachine } from 'varve'
 import { spawnProcess } from 'varve/testing'
+import { loadNow, machineText, thisMachine } from '../common/machine.js'
 import { hundredths, turned } from '../common/numbers.js'
 import { resultOptions, say, writeResults } from '../common/results.js'
 import { openScratch } from '../common/scratch.js'
@@ -57,14 +57,11 @@ export async function benchLaunch(argv: readonly string[]): Promise<void> {
   const table = tableOf(rows, heaps)
   process.stdout.write(`${table}\n`)
   const environment = {
-    cpu: cpus()[0]?.model,
-    cores: cpus().length,
-    kernel: release(),
-    node: process.version,
+    ...thisMachine(),
     rounds,
-    load: loadavg()[0],
+    load: loadNow(),
   }
-  const where = `${environment.cpu}, ${environment.cores} CPUs, Linux ${environment.kernel}, Node ${environment.node}, load ${environment.load?.toFixed(1)} at the end, ${rounds} rounds. Raw rows: [launch.jsonl](launch.jsonl).`
+  const where = `${machineText()}, ${rounds} rounds. Raw rows: [launch.jsonl](launch.jsonl).`
   writeResults(
     {
       name: 'launch',
@@ -78,7 +75,7 @@ export async function benchLaunch(argv: readonly string[]): Promise<void> {
 
 const used = () => Math.round(process.memoryUsage().heapUsed / 2 ** 20)
 
-/** Numbers on the heap, not in buffers beside it. */
+/** Fills the heap itself: a buffer would lie outside of it. */
 function fill(ballast: number[][], heapMib: number): void {
   while (used() < heapMib) ballast.push(Array.from({ length: 2 ** 20 }, (_, index) => index + 0.5))
 }

@@ -21,7 +21,7 @@ import { compileC } from '../common/child.js'
 import { hundredths } from '../common/numbers.js'
 import { say, writeResults } from '../common/results.js'
 import { openScratch } from '../common/scratch.js'
-import { stopOnSignals } from '../common/stop.js'
+import { statusOf, stopOnSignals } from '../common/stop.js'
 import { contender, contenderNames, handlerInC, type Image, isPacked } from './contenders.js'
 import { type Launch, makeChain, type Pass, packedStore, passOf, recordSet } from './images.js'
 import { openLoopDisk } from './loop-disk.js'
@@ -62,7 +62,7 @@ export async function benchRestore(argv: readonly string[]): Promise<number> {
   })
   const environment = { ...describeEnvironment(binary, { kind: 'native' }, directory), rounds }
   say(JSON.stringify(environment))
-  try {
+  const work = async () => {
     const [memoryMib = 512] = options.memories
     if (options.parts.includes('sets'))
       for (const memory of options.memories) await bench.sets(memory, options.sets, options.caches)
@@ -70,11 +70,9 @@ export async function benchRestore(argv: readonly string[]): Promise<number> {
     if (options.parts.includes('depth')) await bench.depths(memoryMib, 24, options.depths)
     process.stderr.write(`\n${table(bench.rows)}\n`)
     if (options.report) writeFileSync(options.report, cdfPlots(bench.rows, environment), { mode: 0o600 })
-    return 0
-  } catch (error) {
-    if (!signal.aborted) throw error
-    say('interrupted')
-    return 130
+  }
+  try {
+    return await statusOf(signal, work)
   } finally {
     disk?.close()
     writeResults({ name: 'restore', rows: [environment, ...bench.rows] }, { rows: options.rows })

@@ -8,7 +8,6 @@
 //           set's pages (`all`); medians of the eight
 //   --rounds N   default 10     --what LIST   of sparse, eight
 //   --write      raw rows into docs/results        --out DIR   into DIR        --rows FILE   into FILE
-import { cpus, loadavg, release } from 'node:os'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
 import { bootMicroGuest, MicroConsole, type TouchPattern } from '@varve/lab'
@@ -31,6 +30,7 @@ import {
 } from 'varve'
 import { startCHandler } from '../common/c-handler.js'
 import { compileC } from '../common/child.js'
+import { loadNow, thisMachine } from '../common/machine.js'
 import { middle, turned } from '../common/numbers.js'
 import { resultOptions, say, writeResults } from '../common/results.js'
 import { openScratch } from '../common/scratch.js'
@@ -102,7 +102,7 @@ export async function benchVmFaults(argv: readonly string[]): Promise<void> {
   const rows: Row[] = []
   for (let round = 0; round <= rounds; round++) {
     say(`round ${round} of ${rounds}`)
-    const row: Row = { round, load: loadavg()[0] ?? Number.NaN }
+    const row: Row = { round, load: loadNow() }
     if (whats.includes('sparse'))
       for (const name of turned(wayNames, round)) row[`${name}Ms`] = await passOf(ways[name])
     if (whats.includes('eight'))
@@ -116,10 +116,7 @@ export async function benchVmFaults(argv: readonly string[]): Promise<void> {
   }
   process.stdout.write(report(rows))
   const environment = {
-    cpu: cpus()[0]?.model,
-    cores: cpus().length,
-    kernel: release(),
-    node: process.version,
+    ...thisMachine(),
     firecracker: launch.binary.version,
     rounds,
   }
