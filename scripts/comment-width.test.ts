@@ -9,7 +9,7 @@ const widest = 110
 test(`comments have lines of at most ${widest} columns`, () => {
   const files = ['packages', 'scripts', 'test', 'examples', 'docs/.vitepress'].flatMap((folder) =>
     readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' })
-      .filter((name) => /\.(ts|mjs|js)$/.test(name) && !/(^|\/)(dist|node_modules|cache)\//.test(name))
+      .filter((name) => /\.(ts|mjs|js|c|py)$/.test(name) && !/(^|\/)(dist|node_modules|cache)\//.test(name))
       .map((name) => join(folder, name)),
   )
   expect(files.length).toBeGreaterThan(500)
@@ -18,7 +18,7 @@ test(`comments have lines of at most ${widest} columns`, () => {
       .split('\n')
       // A line of a comment begins with its mark and a space; one of Markdown in a template has none.
       .flatMap((line, index) =>
-        line.length > widest && /^\s*(\/\/|\/\*|\* )/.test(line) ? [`${file}:${index + 1}`] : [],
+        line.length > widest && /^\s*(\/\/|\/\*|\* |# )/.test(line) ? [`${file}:${index + 1}`] : [],
       ),
   )
   expect(wide).toEqual([])

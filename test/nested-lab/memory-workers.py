@@ -1,9 +1,11 @@
-"""Processes that write and verify memory all the time, as a function of the guest's agent (docs/formats/agent-protocol.md).
+"""Processes that write and verify memory all the time, as a function of the guest's agent
+(docs/formats/agent-protocol.md).
 
-`start WORKERS PAGES` starts them, each pinned to the next vCPU. `mark NAME` keeps a name in memory, and gives the report, as `report`
-does. A round of a worker: each of its own pages holds what the last round wrote to it, and gets this round's content; of each page of
-the common area the first half is as it was at the start, and the worker's own word is of its last round, and gets this round's. So
-all vCPUs read and write the same pages at the same time.
+`start WORKERS PAGES` starts them, each pinned to the next vCPU. `mark NAME` keeps a name in memory, and gives
+the report, as `report` does. A round of a worker: each of its own pages holds what the last round wrote to
+it, and gets this round's content; of each page of the common area the first half is as it was at the start,
+and the worker's own word is of its last round, and gets this round's. So all vCPUs read and write the same
+pages at the same time.
 """
 
 import json, mmap, os, struct

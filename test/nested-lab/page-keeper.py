@@ -1,6 +1,6 @@
-# `hold NAME PAGES` fills fresh pages, each with NAME and its number, and keeps them. `leave` gives them back to the
-# guest's kernel, which does not clear them. `right` counts the kept pages that are as they were; `fresh` counts
-# fresh pages that come as zeros and hold what is then written to them.
+# `hold NAME PAGES` fills fresh pages, each with NAME and its number, and keeps them. `leave` gives them back
+# to the guest's kernel, which does not clear them. `right` counts the kept pages that are as they were;
+# `fresh` counts fresh pages that come as zeros and hold what is then written to them.
 import mmap
 
 kept = {}

@@ -1,5 +1,6 @@
 // The reference of `npm run bench:record`: which pages of a file are in the page cache, as runs. It does what
-// residentPages and pageSetFromBytes of packages/core do: map the file, mincore(2), runs out of the bytes, unmap.
+// residentPages and pageSetFromBytes of packages/core do: map the file, mincore(2), runs out of the bytes,
+// unmap.
 // Prints the nanoseconds of each pass and, last, pages and runs found.
 //   mincore-pass FILE PASSES
 #include <fcntl.h>

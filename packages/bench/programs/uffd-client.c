@@ -1,9 +1,11 @@
-// Plays a VMM whose memory is served through userfaultfd: maps memory, sends the handshake as Firecracker does, touches every page
-// once in random order, and prints what it took. uffd-client SOCKET PAGES touch|sparse|wait
-//   touch: a line of JSON, {"firstUs", "tenthsUs" (the mean of a fault in each tenth of them), "pagesPerS", "p50Us",
-//   "p99Us", "secondPassNs", "wrong"}
+// Plays a VMM whose memory is served through userfaultfd: maps memory, sends the handshake as Firecracker
+// does, touches every page once in random order, and prints what it took.
+// uffd-client SOCKET PAGES touch|sparse|wait
+//   touch:  a line of JSON, {"firstUs", "tenthsUs" (the mean of a fault in each tenth of them), "pagesPerS",
+//           "p50Us", "p99Us", "secondPassNs", "wrong"}
 //   sparse: the same with each 13th page only, ascending: no two of them are neighbours
-//   wait:  waits for a line on standard input, then counts the pages that are wrong; none of them may fault for long
+//   wait:   waits for a line on standard input, then counts the pages that are wrong; none of them may fault
+//           for long
 // Page n of the memory file must hold n in its second 64-bit word.
 #define _GNU_SOURCE
 #include <fcntl.h>

@@ -1,7 +1,10 @@
-// Serves one VM's memory through userfaultfd from one flat memory file, in plain C: what the page server is measured against.
+// Serves one VM's memory through userfaultfd from one flat memory file, in plain C: what the page server is
+// measured against.
 // uffd-handler SOCKET FILE example|tight|bulk|bulk-direct
-//   example      like Firecracker's example handler: poll, one message a read, one page a message, file mapped but not touched before
-//   tight        the least a handler can do: one sleeping read of up to 64 messages, file mapped with its pages in the page table
+//   example      like Firecracker's example handler: poll, one message a read, one page a message, file
+//                mapped but not touched before
+//   tight        the least a handler can do: one sleeping read of up to 64 messages, file mapped with its
+//                pages in the page table
 //   bulk         installs everything, 2 MiB a call, from the mapped file; prints {"ms"}
 //   bulk-direct  the same, each 2 MiB read past the page cache into a buffer first
 // Trusts its peer: for measurements only.

@@ -169,7 +169,7 @@ export abstract class MachineHandle implements AsyncDisposable {
     this.vm.detach()
   }
 
-  /** One line for `console.log`. It asks nobody: the state is the one that this handle stands for. */
+  /** One line for `console.log`. It makes no call: the state is the one of this handle. */
   [inspectCustom](): string {
     const ended = this.vm.process.exit === undefined ? '' : ', ended'
     return `Machine ${this.id} (${this.#state}${ended}, pid ${this.pid}, Firecracker ${this.vm.record.firecrackerVersion})`

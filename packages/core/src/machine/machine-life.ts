@@ -24,13 +24,13 @@ export function takeOwnership(directory: string): HeldLife {
 export const anythingLives = (directory: string): boolean =>
   [ownerLockName, standardErrorName].some((name) => {
     const lock = lifeLockAt(join(directory, name))
-    return lock !== null && holderLives({ ...ofThisHost(), process: nobody, lock })
+    return lock !== null && holderLives({ ...ofThisHost(), process: noProcess, lock })
   })
 
 export const ofThisHost = () => ({ boot: bootId(), pidNamespace: pidNamespace() })
 
 /** For judgements that only a lock may decide. */
-const nobody: ProcessIdentity = { pid: 0, startTime: 0 }
+const noProcess: ProcessIdentity = { pid: 0, startTime: 0 }
 
 type Recorded = MachineRecord & { readonly process: ProcessIdentity }
 

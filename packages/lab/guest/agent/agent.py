@@ -1,6 +1,6 @@
-# Speaks the protocol of docs/formats/agent-protocol.md: Python's standard library only, from 3.9 on. One thread for
-# each connection. `agent.py unix:PATH` listens on a Unix socket, for tests where there is no vsock. bounds.py has
-# the numbers that both sides keep to; the host writes it next to this file.
+# Speaks the protocol of docs/formats/agent-protocol.md: Python's standard library only, from 3.9 on. One
+# thread for each connection. `agent.py unix:PATH` listens on a Unix socket, for tests where there is no
+# vsock. bounds.py has the numbers that both sides keep to; the host writes it next to this file.
 import fcntl, json, os, re, shutil, socket, struct, sys, threading, time
 
 from bounds import MAX_BODY, MAX_ENTROPY, MAX_HEADER, PORT, VERSION
@@ -76,7 +76,8 @@ def put(header, body):
         path = os.path.join(folder, file)
         if not os.path.exists(path) and len(os.listdir(folder)) >= MAX_FILES:
             raise Refusal("BAD_REQUEST", f"more than {MAX_FILES} files")
-        # A new file, as one that is being executed cannot be written to. No name that put takes begins with a dot.
+        # A new file, as one that is being executed cannot be written to. No name that put takes begins with a
+        # dot.
         work = os.path.join(folder, ".work")
         with open(work, "wb") as target:
             target.write(body)

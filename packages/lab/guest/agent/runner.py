@@ -1,10 +1,13 @@
-# What keeps a function in a process (docs/formats/agent-protocol.md, "Runtimes"). Arguments: the function's file, the
-# descriptor to read requests from, the one to answer on, and the most bytes of an output. Between agent and runner:
+# What keeps a function in a process (docs/formats/agent-protocol.md, "Runtimes"). Arguments: the function's
+# file, the descriptor to read requests from, the one to answer on, and the most bytes of an output. Between
+# agent and runner:
 #
 #     request  u32 LE length, input
-#     reply    u8 status (0 output, 1 the error in words, 2 too long), u64 LE microseconds in `handle`, u32 LE length, bytes
+#     reply    u8 status (0 output, 1 the error in words, 2 too long), u64 LE microseconds in `handle`,
+#              u32 LE length, bytes
 #
-# The first reply, before any request, says that the function is loaded. Standard output and error go to the function's log.
+# The first reply, before any request, says that the function is loaded. Standard output and error go to the
+# function's log.
 import os, struct, sys, time, traceback
 
 path, source, sink, longest = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
