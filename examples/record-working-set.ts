@@ -1,4 +1,5 @@
-import { openLocalStore, presentPages, type RunningMachine, recordMachine, restoreMachine } from 'varve'
+import { openLocalStore, type RunningMachine, recordMachine, restoreMachine } from 'varve'
+import { presentPages } from 'varve/working-sets'
 
 /**
  * Restores a snapshot, records what `work` has it touch, and keeps the working

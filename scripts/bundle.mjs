@@ -46,7 +46,11 @@ function doors() {
   return Object.values(exports).flatMap((door) => /^\.\/dist\/(.+)\.js$/.exec(door.default ?? '')?.[1] ?? [])
 }
 
-/** Which module declares each name that `index.ts` exports. */
+/** What a program imports (`varve/layers`) → its source. */
+export const sourcesOfDoors = () =>
+  Object.fromEntries(doors().map((name) => [name === 'index' ? 'varve' : `varve/${name}`, source(name)]))
+
+/** Which module declares each name that a door exports. */
 function declaringModules() {
   const modules = new Map()
   for (const door of doors()) {
@@ -184,7 +188,7 @@ export async function bundle() {
       // One copy of each module in a process: the command, the doors and @varve/lab share classes and state.
       splitting: true,
       plugins: [verbsInGroups, directImports, lazyBuiltins],
-      alias: { varve: source('index') },
+      alias: sourcesOfDoors(),
     }),
     build({ ...common, entryPoints: programs.map(source), plugins: [lazyBuiltins] }),
   ])

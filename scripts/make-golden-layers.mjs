@@ -3,8 +3,9 @@
 import { ftruncateSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { composeExtentMap, flatIndex, pageSetFromPages, zeroPage } from 'varve'
+import { composeExtentMap, flatIndex, zeroPage } from 'varve/layers'
 import { appendFooter, ChunkChecksums, createFile, extentMapToBytes, writeAt } from 'varve/testing'
+import { pageSetFromPages } from 'varve/working-sets'
 
 const directory = fileURLToPath(new URL('../test/golden/layers/', import.meta.url))
 const base = '0102030405060708090a0b0c0d0e0f10'

@@ -3,7 +3,7 @@
 import { mkdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { pageSetFromPages, pageSetFromRuns, writeWorkingSet } from 'varve'
+import { pageSetFromPages, pageSetFromRuns, writeWorkingSet } from 'varve/working-sets'
 
 const directory = fileURLToPath(new URL('../test/golden/working-sets/', import.meta.url))
 const image = '0102030405060708090a0b0c0d0e0f10'

@@ -3,6 +3,7 @@ import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import { build } from 'esbuild'
+import { sourcesOfDoors } from './bundle.mjs'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 const core = join(root, 'packages/core')
@@ -16,7 +17,7 @@ await build({
   platform: 'node',
   target: 'node20.19',
   external: ['koffi', '@varve/lab'],
-  alias: { varve: join(core, 'src/index.ts') },
+  alias: sourcesOfDoors(),
 })
 const { manPages } = await import(pathToFileURL(outfile).href)
 const { version } = JSON.parse(readFileSync(join(core, 'package.json'), 'utf8'))

@@ -1,7 +1,8 @@
 // Does one thing to a store and kills itself with SIGKILL before its k-th change on disk: node operate.mjs
 // NAME DIRECTORY K With K = -1 it goes through, and prints every change as JSON.
 import { join } from 'node:path'
-import { flattenSnapshot, openLocalStore, packLayer, readLayer, squashLayers } from 'varve'
+import { flattenSnapshot, openLocalStore } from 'varve'
+import { packLayer, readLayer, squashLayers } from 'varve/layers'
 import { observeMutations } from 'varve/testing'
 import { capture } from './world.mjs'
 

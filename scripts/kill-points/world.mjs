@@ -14,7 +14,8 @@ import {
 } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { compareImages, flattenSnapshot, openLocalStore, sealLayer } from 'varve'
+import { flattenSnapshot, openLocalStore } from 'varve'
+import { compareImages, sealLayer } from 'varve/layers'
 
 const pageBytes = 4096
 export const pages = 64

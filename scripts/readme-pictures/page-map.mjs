@@ -1,5 +1,12 @@
 // A recorded working set of an experiment as a map of the guest's memory, drawn by the library.
-import { classColours, classify, heatMapPng, pageSetFromRuns, presentPages, workingSetFromBytes } from 'varve'
+import {
+  classColours,
+  classify,
+  heatMapPng,
+  pageSetFromRuns,
+  presentPages,
+  workingSetFromBytes,
+} from 'varve/working-sets'
 import { svg, text } from './svg.mjs'
 
 const [columns, scale, margin, top] = [384, 2, 26, 62]

@@ -1,6 +1,7 @@
 import { join } from 'node:path'
 import { bootMicroGuest, MicroConsole } from '@varve/lab'
-import { captureSnapshot, readLayer, restoreMachine, squashLayers } from 'varve'
+import { captureSnapshot, restoreMachine } from 'varve'
+import { readLayer, squashLayers } from 'varve/layers'
 import { disposing } from '../stress/disposing.mjs'
 
 const pattern = { start: 600, count: 40, order: 3 }

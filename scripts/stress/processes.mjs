@@ -1,6 +1,6 @@
 import { readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { processIdentity } from 'varve'
+import { processIdentity } from 'varve/testing'
 import { markName } from './run.mjs'
 
 /**

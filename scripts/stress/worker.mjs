@@ -2,7 +2,8 @@
 // channel.
 import { appendFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { findFirecracker, openLocalStore, processIdentity } from 'varve'
+import { findFirecracker, openLocalStore } from 'varve'
+import { processIdentity } from 'varve/testing'
 import { actions, weightsOf } from './actions.mjs'
 import { contentOfTag } from './content.mjs'
 import { Context } from './context.mjs'

@@ -1,7 +1,9 @@
 import { readdirSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { touchedPages } from '@varve/lab'
-import { captureSnapshot, dataPages, isVarveError, minus, pageSetFromPages } from 'varve'
+import { captureSnapshot, isVarveError } from 'varve'
+import { dataPages } from 'varve/layers'
+import { minus, pageSetFromPages } from 'varve/working-sets'
 import { expect, test } from 'vitest'
 import { microWorldOfFile } from '../support/micro-world.js'
 

@@ -4,15 +4,14 @@ import { withTmpfs } from '@varve/scenarios'
 import {
   bootMachine,
   captureSnapshot,
-  dataPages,
-  minus,
   openLocalStore,
   type PausedMachine,
-  pageSetFromPages,
   type SnapshotDescription,
   type SnapshotStore,
   takeSnapshot,
 } from 'varve'
+import { dataPages } from 'varve/layers'
+import { minus, pageSetFromPages } from 'varve/working-sets'
 import { describe, expect, test } from 'vitest'
 import { microWorldOfFile } from '../support/micro-world.js'
 

@@ -1,7 +1,7 @@
 import { readFileSync, statSync, writeFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { MicroConsole } from '@varve/lab'
-import { isAlive, processIdentity } from 'varve'
+import { isAlive, processIdentity } from 'varve/testing'
 import { afterAll, describe, expect, test } from 'vitest'
 import { varve } from '../support/cli.js'
 import { microWorldOfFile } from '../support/micro-world.js'

@@ -1,14 +1,8 @@
 import { cpSync, mkdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
-import {
-  captureSnapshot,
-  countPages,
-  indexMemoryFile,
-  launchMachine,
-  readStateFile,
-  replaceRegions,
-  writeCrc,
-} from 'varve'
+import { captureSnapshot, launchMachine } from 'varve'
+import { countPages, indexMemoryFile } from 'varve/layers'
+import { readStateFile, replaceRegions, writeCrc } from 'varve/state-files'
 import { beforeAll, describe, expect, test } from 'vitest'
 import { varve } from '../support/cli.js'
 import { microWorldOfFile } from '../support/micro-world.js'

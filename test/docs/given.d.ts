@@ -1,7 +1,8 @@
 // What code blocks of the guides may use without saying where it comes from. A block that declares one of
 // these names uses its own.
 import type { LabFunction } from '@varve/lab'
-import type { PausedMachine, RunningMachine, SnapshotStore, WorkingSet } from 'varve'
+import type { PausedMachine, RunningMachine, SnapshotStore } from 'varve'
+import type { WorkingSet } from 'varve/working-sets'
 
 declare global {
   const store: SnapshotStore

@@ -6,7 +6,8 @@ import {
   nativeLinuxBoots,
   prepareGuest,
 } from '@varve/lab'
-import { checkHost, recallLinuxVerdict, restoreMachine } from 'varve'
+import { checkHost, restoreMachine } from 'varve'
+import { recallLinuxVerdict } from 'varve/testing'
 import { beforeAll, expect, test } from 'vitest'
 import { microWorldOfFile } from '../support/micro-world.js'
 

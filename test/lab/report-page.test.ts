@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { type CellRow, type ExperimentRows, engineSettingNames, type SetRow, writeReport } from '@varve/lab'
-import { pageSetFromRuns, workingSetToBytes } from 'varve'
+import { pageSetFromRuns, workingSetToBytes } from 'varve/working-sets'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { Page } from '../support/chromium.js'
 

@@ -7,7 +7,6 @@ import {
   bootMachine,
   captureSnapshot,
   connectMachine,
-  isAlive,
   type LaunchedMachine,
   type LaunchMachineOptions,
   launchMachine,
@@ -18,7 +17,7 @@ import {
   restoreMachine,
   stopMachine,
 } from 'varve'
-import { tryLock } from 'varve/testing'
+import { isAlive, tryLock } from 'varve/testing'
 import { describe, expect, test } from 'vitest'
 import { failure } from '../support/failure.js'
 import { microWorldOfFile } from '../support/micro-world.js'

@@ -7,15 +7,8 @@ import { open } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { guestAgent, guestInLab } from '@varve/lab'
-import {
-  captureSnapshot,
-  countPages,
-  indexMemoryFile,
-  launchMachine,
-  listMachines,
-  openLocalStore,
-  restoreMachine,
-} from 'varve'
+import { captureSnapshot, launchMachine, listMachines, openLocalStore, restoreMachine } from 'varve'
+import { countPages, indexMemoryFile } from 'varve/layers'
 
 // Emulated, a page server takes ten seconds to start: one for all restores here, and of the next script.
 process.env.VARVE_PAGE_SERVER_LINGER_MS = '600000'

@@ -5,16 +5,8 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { guestAgent, guestInLab } from '@varve/lab'
-import {
-  bootMachine,
-  captureSnapshot,
-  compareSets,
-  listMachines,
-  openLocalStore,
-  readWorkingSet,
-  restoreMachine,
-  workingSetOf,
-} from 'varve'
+import { bootMachine, captureSnapshot, listMachines, openLocalStore, restoreMachine } from 'varve'
+import { compareSets, readWorkingSet, workingSetOf } from 'varve/working-sets'
 
 // Emulated, a page server takes ten seconds to start: one for all restores here, and of the next script.
 process.env.VARVE_PAGE_SERVER_LINGER_MS = '600000'

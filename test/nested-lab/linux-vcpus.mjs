@@ -7,7 +7,8 @@ import { constants, setPriority } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { connectAgent, guestInLab } from '@varve/lab'
-import { bootMachine, captureSnapshot, isAlive, listMachines, openLocalStore, restoreMachine } from 'varve'
+import { bootMachine, captureSnapshot, listMachines, openLocalStore, restoreMachine } from 'varve'
+import { isAlive } from 'varve/testing'
 
 // Emulated, a page server takes ten seconds to start: one for all restores here, and of the next script.
 process.env.VARVE_PAGE_SERVER_LINGER_MS = '600000'

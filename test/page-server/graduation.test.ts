@@ -1,6 +1,5 @@
 import { existsSync, readdirSync, writeFileSync } from 'node:fs'
-import { isAlive } from 'varve'
-import { pageServerRoot, startPageServer } from 'varve/testing'
+import { isAlive, pageServerRoot, startPageServer } from 'varve/testing'
 import { expect, test } from 'vitest'
 import {
   allPages,

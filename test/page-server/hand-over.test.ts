@@ -1,7 +1,7 @@
 import { readdirSync, readFileSync, rmSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { handOverPageServer, isAlive, type ProcessIdentity } from 'varve'
-import { ensurePageServer, orderService, pageServerRoot, startPageServer } from 'varve/testing'
+import { handOverPageServer, type ProcessIdentity } from 'varve'
+import { ensurePageServer, isAlive, orderService, pageServerRoot, startPageServer } from 'varve/testing'
 import { describe, expect, test } from 'vitest'
 import {
   allPages,

@@ -1,7 +1,6 @@
 import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
-import { isAlive } from 'varve'
-import { openDescriptors, pageServerRoot } from 'varve/testing'
+import { isAlive, openDescriptors, pageServerRoot } from 'varve/testing'
 import { expect, test } from 'vitest'
 import {
   allPages,

@@ -12,23 +12,19 @@ import {
 import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import type { ProcessIdentity, ServingProcesses } from 'varve'
 import {
   dropPageCache,
-  isAlive,
-  type ProcessIdentity,
-  pageSetFromPages,
-  residentPages,
-  type ServingProcesses,
-  type WorkingSet,
-} from 'varve'
-import {
   ensurePageServer,
+  isAlive,
   openDescriptors,
   orderService,
   pageServerRoot,
   recordedFromJson,
+  residentPages,
   startPageServer,
 } from 'varve/testing'
+import { pageSetFromPages, type WorkingSet } from 'varve/working-sets'
 import { describe, expect, test } from 'vitest'
 import {
   allPages,

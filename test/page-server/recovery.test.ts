@@ -1,13 +1,14 @@
 import { spawnSync } from 'node:child_process'
 import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { handOverPageServer, type ProcessIdentity, type ServingProcesses } from 'varve'
 import {
-  handOverPageServer,
+  ensurePageServer,
   isAlive,
-  type ProcessIdentity,
-  pageSetFromPages,
-  type ServingProcesses,
-} from 'varve'
-import { ensurePageServer, type PageServerClient, pageServerRoot, startPageServer } from 'varve/testing'
+  type PageServerClient,
+  pageServerRoot,
+  startPageServer,
+} from 'varve/testing'
+import { pageSetFromPages } from 'varve/working-sets'
 import { describe, expect, test } from 'vitest'
 import {
   allPages,

@@ -1,15 +1,9 @@
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import {
-  emptyPageSet,
-  extentMapFromJson,
-  lookupPage,
-  pageRange,
-  processIdentity,
-  type WorkingSet,
-} from 'varve'
-import { ensurePageServer, startPageServer, Tracee } from 'varve/testing'
+import { extentMapFromJson, lookupPage } from 'varve/layers'
+import { ensurePageServer, processIdentity, startPageServer, Tracee } from 'varve/testing'
+import { emptyPageSet, pageRange, type WorkingSet } from 'varve/working-sets'
 import { afterAll, describe, expect, test } from 'vitest'
 import {
   allPages,

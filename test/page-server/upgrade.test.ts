@@ -3,8 +3,9 @@ import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync }
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { emptyPageSet, isAlive, type ProcessIdentity, pageRange, type ServingProcesses } from 'varve'
-import { pageServerRoot, startPageServer } from 'varve/testing'
+import type { ProcessIdentity, ServingProcesses } from 'varve'
+import { isAlive, pageServerRoot, startPageServer } from 'varve/testing'
+import { emptyPageSet, pageRange } from 'varve/working-sets'
 import { expect, test } from 'vitest'
 import {
   allPages,

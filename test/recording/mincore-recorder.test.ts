@@ -1,11 +1,8 @@
 import { MicroConsole, touchedPages } from '@varve/lab'
+import { captureSnapshot, launchMachine } from 'varve'
+import { dataPages, flatten, indexMemoryFile, zeroPages } from 'varve/layers'
 import {
-  captureSnapshot,
   classifyRun,
-  dataPages,
-  flatten,
-  indexMemoryFile,
-  launchMachine,
   minus,
   type PageSet,
   pageSetFromPages,
@@ -13,8 +10,7 @@ import {
   pagesOf,
   recordMincore,
   union,
-  zeroPages,
-} from 'varve'
+} from 'varve/working-sets'
 import { expect, test } from 'vitest'
 import { microWorldOfFile } from '../support/micro-world.js'
 

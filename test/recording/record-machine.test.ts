@@ -1,9 +1,7 @@
 import { readdirSync } from 'node:fs'
 import { MicroConsole, microGuestOwnPages, touchedPages } from '@varve/lab'
+import { captureSnapshot, connectMachine, launchMachine, recordMachine, restoreMachine } from 'varve'
 import {
-  captureSnapshot,
-  connectMachine,
-  launchMachine,
   minus,
   type PageSet,
   pageSetFromPages,
@@ -11,11 +9,9 @@ import {
   pagesOf,
   presentPages,
   readWorkingSet,
-  recordMachine,
-  restoreMachine,
   union,
   type WorkingSet,
-} from 'varve'
+} from 'varve/working-sets'
 import { beforeAll, expect, test } from 'vitest'
 import { microWorldOfFile } from '../support/micro-world.js'
 

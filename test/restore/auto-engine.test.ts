@@ -3,13 +3,13 @@ import { MicroConsole } from '@varve/lab'
 import {
   captureSnapshot,
   cloneMachines,
-  dropPageCache,
   flattenSnapshot,
   type RestoreOptions,
   type RunningMachine,
   restoreMachine,
-  type WorkingSet,
 } from 'varve'
+import { dropPageCache } from 'varve/testing'
+import type { WorkingSet } from 'varve/working-sets'
 import { beforeAll, expect, test } from 'vitest'
 import { microWorldOfFile } from '../support/micro-world.js'
 

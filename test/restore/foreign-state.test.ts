@@ -9,8 +9,8 @@ import {
   type RestoreOptions,
   restoreMachine,
   takeSnapshot,
-  writeCrc,
 } from 'varve'
+import { writeCrc } from 'varve/state-files'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { microWorldOfFile } from '../support/micro-world.js'
 

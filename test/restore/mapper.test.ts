@@ -3,16 +3,16 @@ import { once } from 'node:events'
 import { readdirSync, readFileSync, statSync, truncateSync, writeFileSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
 import { createInterface } from 'node:readline'
+import { captureSnapshot, cloneMachines, type LaunchedMachine, launchMachine, restoreMachine } from 'varve'
 import {
-  captureSnapshot,
-  cloneMachines,
+  fileIdentity,
   isAlive,
-  type LaunchedMachine,
-  launchMachine,
-  pageRange,
-  restoreMachine,
-} from 'varve'
-import { fileIdentity, type MapOrder, type MapperAnswer, mapperProgram, orderToJson } from 'varve/testing'
+  type MapOrder,
+  type MapperAnswer,
+  mapperProgram,
+  orderToJson,
+} from 'varve/testing'
+import { pageRange } from 'varve/working-sets'
 import { beforeAll, describe, expect, test } from 'vitest'
 import { microWorldOfFile } from '../support/micro-world.js'
 

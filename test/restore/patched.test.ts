@@ -1,17 +1,9 @@
 import { readFileSync } from 'node:fs'
 import { MicroConsole, microGuestOwnPages } from '@varve/lab'
-import {
-  captureSnapshot,
-  compareImages,
-  findFirecracker,
-  listMachines,
-  minus,
-  openLocalStore,
-  pageSetFromRuns,
-  pagesOf,
-  readStateFile,
-  restoreMachine,
-} from 'varve'
+import { captureSnapshot, findFirecracker, listMachines, openLocalStore, restoreMachine } from 'varve'
+import { compareImages } from 'varve/layers'
+import { readStateFile } from 'varve/state-files'
+import { minus, pageSetFromRuns, pagesOf } from 'varve/working-sets'
 import { expect, test } from 'vitest'
 import { microWorldOfFile } from '../support/micro-world.js'
 

@@ -14,20 +14,19 @@ import {
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { openReflinkFileSystem, type ReflinkFileSystem } from '@varve/lab'
+import { isVarveError, pageSizeBytes } from 'varve'
 import {
   compareImages,
   composeExtentMap,
   flatten,
-  isVarveError,
   type Layer,
   packLayer,
-  pageSetFromPages,
-  pageSizeBytes,
   rebaseLayer,
   sealLayer,
   squashLayers,
   verifyLayer,
-} from 'varve'
+} from 'varve/layers'
+import { pageSetFromPages } from 'varve/working-sets'
 import { afterAll, beforeAll, beforeEach, expect, type TestContext, test } from 'vitest'
 
 const pages = 16_384

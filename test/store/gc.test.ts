@@ -15,9 +15,10 @@ import {
 } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { flattenSnapshot, type LocalStore, lockDescriptor, openLocalStore, packLayer, readLayer } from 'varve'
+import { flattenSnapshot, type LocalStore, openLocalStore } from 'varve'
+import { packLayer, readLayer } from 'varve/layers'
 // The change observer and the leases are no part of the public surface.
-import { leaseToSelf, type Mutation, observeMutations } from 'varve/testing'
+import { leaseToSelf, lockDescriptor, type Mutation, observeMutations } from 'varve/testing'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { addSnapshot, imageOf, readImage, someplan } from '../support/store-conformance.js'
 

@@ -10,11 +10,10 @@ import {
   handOverPageServer,
   listMachines,
   type RunningMachine,
-  readLayer,
   restoreMachine,
-  squashLayers,
   takeSnapshot,
 } from 'varve'
+import { readLayer, squashLayers } from 'varve/layers'
 import { observeMutations } from 'varve/testing'
 import { afterAll, afterEach, describe, expect, test } from 'vitest'
 import { microWorldOfFile } from '../support/micro-world.js'

@@ -2,16 +2,9 @@ import { execFileSync } from 'node:child_process'
 import { mkdirSync, mkdtempSync, readdirSync, rmSync, statfsSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import {
-  flatten,
-  flattenSnapshot,
-  type LocalStore,
-  openLocalStore,
-  packLayer,
-  readLayer,
-  squashLayers,
-  writeWorkingSet,
-} from 'varve'
+import { flattenSnapshot, type LocalStore, openLocalStore } from 'varve'
+import { flatten, packLayer, readLayer, squashLayers } from 'varve/layers'
+import { writeWorkingSet } from 'varve/working-sets'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { addSnapshot, imageOf, pages, readImage, someplan } from '../support/store-conformance.js'
 

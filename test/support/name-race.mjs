@@ -4,8 +4,8 @@ import { spawnSync } from 'node:child_process'
 import { existsSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { listMachines, processIdentity } from 'varve'
-import { changeRecord, claimMachineDirectory } from 'varve/testing'
+import { listMachines } from 'varve'
+import { changeRecord, claimMachineDirectory, processIdentity } from 'varve/testing'
 
 const [runtime, milliseconds] = process.argv.slice(2)
 const self = processIdentity(process.pid)

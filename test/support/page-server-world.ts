@@ -15,15 +15,15 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
+import type { ProcessIdentity, ServingProcesses } from 'varve'
+import { type ExtentMap, extentMapFromJson, lookupPage } from 'varve/layers'
 import {
-  type ExtentMap,
-  extentMapFromJson,
-  lookupPage,
-  type ProcessIdentity,
+  orderService,
+  type PageServerConfig,
+  pageServerConfigToJson,
+  pageServerFiles,
   processIdentity,
-  type ServingProcesses,
-} from 'varve'
-import { orderService, type PageServerConfig, pageServerConfigToJson, pageServerFiles } from 'varve/testing'
+} from 'varve/testing'
 import { afterAll, beforeAll } from 'vitest'
 
 const fakeVmm = fileURLToPath(new URL('./fake-vmm.mjs', import.meta.url))

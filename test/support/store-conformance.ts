@@ -5,26 +5,30 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import {
   type CommitOptions,
-  compareImages,
-  emptyPageSet,
-  fitWorkingSet,
-  flatten,
-  packLayer,
   packSnapshot,
-  pageRange,
-  pageSetFromPages,
-  readLayer,
-  readWorkingSet,
   type SnapshotDraft,
   type SnapshotEntry,
   type SnapshotStore,
+  squashSnapshot,
+  VarveError,
+} from 'varve'
+import {
+  compareImages,
+  flatten,
+  packLayer,
+  readLayer,
   sealLayer,
   squashLayers,
-  squashSnapshot,
   storedRuns,
-  VarveError,
+} from 'varve/layers'
+import {
+  emptyPageSet,
+  fitWorkingSet,
+  pageRange,
+  pageSetFromPages,
+  readWorkingSet,
   type WorkingSet,
-} from 'varve'
+} from 'varve/working-sets'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 
 export const pages = 64

@@ -1,4 +1,5 @@
-import { assertLabels, type Labels, type LayerLayout, VarveError } from 'varve'
+import { assertLabels, type Labels, VarveError } from 'varve'
+import type { LayerLayout } from 'varve/layers'
 import type { CommandContext, OptionValues } from './command.js'
 import { count } from './text.js'
 

@@ -1,4 +1,5 @@
-import { clipWorkingSet, presentPages, VarveError, type WorkingSet, withGapsMerged } from 'varve'
+import { VarveError } from 'varve'
+import { clipWorkingSet, presentPages, type WorkingSet, withGapsMerged } from 'varve/working-sets'
 import { integerOption, stringOption } from './arguments.js'
 import type { Command, CommandContext } from './command.js'
 import { openStore, storeOption } from './store.js'

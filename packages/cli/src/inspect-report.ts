@@ -1,17 +1,14 @@
 import { closeSync, constants, openSync, readdirSync, readSync, type Stats, statSync } from 'node:fs'
 import { join } from 'node:path'
+import { notFound, pathError, VarveError } from 'varve'
+import { type Layer, readLayer } from 'varve/layers'
 import {
   inspectMemoryFile,
   inspectStateFile,
   isStateFile,
-  type Layer,
   type MemoryFileReport,
-  notFound,
-  pathError,
-  readLayer,
   type StateFileReport,
-  VarveError,
-} from 'varve'
+} from 'varve/state-files'
 
 export interface InspectReport {
   readonly path: string

@@ -1,11 +1,10 @@
+import { countPages, type Layer } from 'varve/layers'
 import {
-  countPages,
   type KindTotals,
-  type Layer,
   type MemoryFileReport,
   memoryExtents,
   type StateFileReport,
-} from 'varve'
+} from 'varve/state-files'
 import type { InspectReport } from './inspect-report.js'
 import { count, humanBytes, humanPages, printable, sections, table } from './text.js'
 

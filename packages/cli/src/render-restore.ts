@@ -1,4 +1,5 @@
-import { type PagesOfImage, pageClasses, type RestoreUsage } from 'varve'
+import type { PagesOfImage, RestoreUsage } from 'varve'
+import { pageClasses } from 'varve/working-sets'
 import { count, humanBytes, humanPages } from './text.js'
 
 /** "zero 12.0 MiB, cold 3.1 MiB" of what there is. */

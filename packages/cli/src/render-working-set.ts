@@ -1,14 +1,13 @@
+import type { OpenSnapshot } from 'varve'
+import { pagesFrom, zeroSource } from 'varve/layers'
 import {
   cellCounts,
   intersect,
-  type OpenSnapshot,
   type PageClass,
   type PageClasses,
-  pagesFrom,
   presentPages,
   type WorkingSet,
-  zeroSource,
-} from 'varve'
+} from 'varve/working-sets'
 import { count, cut, humanPages, printable, sections, shortId, table } from './text.js'
 
 const columns = 64

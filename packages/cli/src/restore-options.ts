@@ -6,8 +6,8 @@ import {
   prefetchModes,
   type SnapshotStore,
   VarveError,
-  type WorkingSet,
 } from 'varve'
+import type { WorkingSet } from 'varve/working-sets'
 import { integerOption, labelOption, labelsOption, stringOption } from './arguments.js'
 import type { CommandContext, OptionTable } from './command.js'
 import { firecrackerHelp, firecrackerOptions, firecrackerPlaces } from './firecracker-options.js'

@@ -1,21 +1,23 @@
 import { stat } from 'node:fs/promises'
 import {
-  countPages,
   type Descriptor,
   type Digest,
   type DiskConfig,
-  type ExtentMap,
-  type ImageId,
-  type LayerLayout,
-  pagesFrom,
-  readLayer,
   type SnapshotConfig,
   type SnapshotDescription,
   type SnapshotStore,
   VarveError,
   type WorkOptions,
-  zeroSource,
 } from 'varve'
+import {
+  countPages,
+  type ExtentMap,
+  type ImageId,
+  type LayerLayout,
+  pagesFrom,
+  readLayer,
+  zeroSource,
+} from 'varve/layers'
 
 /** One snapshot in full: the JSON of `snapshot show`. */
 export interface SnapshotReport extends Omit<SnapshotConfig, 'disks'> {

@@ -1,5 +1,4 @@
 import {
-  type ImageId,
   type Labels,
   pageSizeBytes,
   type SnapshotDescription,
@@ -9,6 +8,7 @@ import {
   VarveError,
   type WorkOptions,
 } from 'varve'
+import type { ImageId } from 'varve/layers'
 import type { CommandContext } from './command.js'
 import { age, count, cut, humanBytes, shortId } from './text.js'
 

@@ -1,4 +1,4 @@
-import type { ImageId } from 'varve'
+import type { ImageId } from 'varve/layers'
 import type { SnapshotRow } from './snapshot-row.js'
 
 export interface TreeRow {

@@ -1,4 +1,5 @@
-import type { ImageId, SnapshotEntry } from 'varve'
+import type { SnapshotEntry } from 'varve'
+import type { ImageId } from 'varve/layers'
 
 /**
  * A name for a snapshot without one: the machine's name and the time, in UTC; with

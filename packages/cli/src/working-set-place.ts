@@ -1,13 +1,5 @@
-import {
-  fitWorkingSet,
-  isVarveError,
-  type OpenSnapshot,
-  readWorkingSet,
-  type SnapshotStore,
-  VarveError,
-  type WorkingSet,
-  writeWorkingSet,
-} from 'varve'
+import { isVarveError, type OpenSnapshot, type SnapshotStore, VarveError } from 'varve'
+import { fitWorkingSet, readWorkingSet, type WorkingSet, writeWorkingSet } from 'varve/working-sets'
 import type { CommandContext } from './command.js'
 import { count, shortId } from './text.js'
 

@@ -104,7 +104,12 @@ const folderOf = (file: string): string => {
 }
 
 /** What the package exports: these may import from everywhere. */
-const doors = new Set(['index.ts', 'testing.ts'])
+const { exports } = JSON.parse(readFileSync(join(coreSrc, '../package.json'), 'utf8')) as {
+  exports: Record<string, { types: string }>
+}
+const doors = new Set(
+  Object.values(exports).map(({ types }) => types.replace('./dist/', '').replace(/\.d\.ts$/, '.ts')),
+)
 
 /** Only node:* and koffi may be imported by packages/core; koffi by sys/ alone. */
 function violations(): string[] {

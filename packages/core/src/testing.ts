@@ -3,11 +3,14 @@
  * stability: any release may change it.
  */
 
+export { abortError } from './abort-error.js'
 export { hashBytes } from './content/hash-file.js'
 export { MemoryBlobs } from './content/memory-blobs.js'
 export { MemoryRefs } from './content/memory-refs.js'
 export { isExecutable } from './firecracker/is-executable.js'
 export { seedStateFiles } from './firecracker/state-file/made-files/seeds.js'
+export { hardwareVirtualisation } from './host/doctor.js'
+export { type LinuxVerdict, recallLinuxVerdict, rememberLinuxVerdict } from './host/linux-verdict.js'
 export { ChunkChecksums } from './layer/chunk-checksums.js'
 export { extentMapToBytes } from './layer/extent-map-bytes.js'
 export { appendFooter, sealPacked } from './layer/layer-file.js'
@@ -24,21 +27,29 @@ export { askPageServer, isGone } from './page-server/protocol/ask-page-server.js
 export { type PageServerConfig, pageServerConfigToJson } from './page-server/protocol/config.js'
 export { pageServerFiles, pageServerRoot } from './page-server/protocol/page-server-files.js'
 export { recordedFromJson } from './page-server/protocol/recorded-answer.js'
+export { loadOptionsOf } from './restore/load-options.js'
 export { leaseToSelf } from './store/leases.js'
 export { manifestToJson, type SnapshotManifest } from './store/manifest.js'
 export { indexToJson } from './store/reference-index.js'
 export { storePaths } from './store/store-paths.js'
 export { UFFD_FEATURE_EVENT_REMOVE } from './sys/abi.js'
 export { threadCpus } from './sys/affinity.js'
-export { adviseRandom } from './sys/fadvise.js'
-export { holdFaultAround } from './sys/fault-around.js'
+export { onProcessEnd } from './sys/exit-hooks.js'
+export { adviseRandom, dropPageCache } from './sys/fadvise.js'
+export {
+  type FaultAroundObstacle,
+  faultAroundBytes,
+  faultAroundObstacle,
+  holdFaultAround,
+} from './sys/fault-around.js'
 export { sendMessage } from './sys/fd-passing.js'
-export { tryLock } from './sys/file-lock.js'
+export { lockDescriptor, tryLock } from './sys/file-lock.js'
 export { Tracee } from './sys/inject/ptrace.js'
 export { discardPages, mapAnonymous } from './sys/memory-map.js'
+export { canSeeResidency, residentPages } from './sys/mincore.js'
 export { createFile, type Mutation, observeMutations, writeAt } from './sys/mutations.js'
 export { killProcess } from './sys/pidfd.js'
-export { fileIdentity, openDescriptors } from './sys/proc.js'
+export { fileIdentity, isAlive, openDescriptors, processIdentity } from './sys/proc.js'
 export { probeReflink } from './sys/reflink.js'
 export { spawnProcess } from './sys/spawn.js'
 export { createUserfaultfd, registerMissing } from './sys/userfaultfd.js'

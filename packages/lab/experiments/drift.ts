@@ -6,7 +6,7 @@ import {
   prepareFunction,
   recordFunction,
 } from '@varve/lab'
-import { jaccard, presentPages, type WorkingSet } from 'varve'
+import { jaccard, presentPages, type WorkingSet } from 'varve/working-sets'
 
 interface Watched extends FunctionSnapshot {
   /** The first recording on input A. */

@@ -23,12 +23,11 @@ import {
   flattenSnapshot,
   type OpenSnapshot,
   openLocalStore,
-  pagesFrom,
   type RunningMachine,
   restoreMachine,
   type SnapshotStore,
-  zeroSource,
 } from 'varve'
+import { pagesFrom, zeroSource } from 'varve/layers'
 
 /** Of what the guest writes while it is measured. */
 const writeSeed = 5

@@ -1,5 +1,5 @@
 import { join } from 'node:path'
-import { packLayer, readLayer, squashLayers } from 'varve'
+import { packLayer, readLayer, squashLayers } from 'varve/layers'
 import { disposing } from '../disposing.mjs'
 import { capture } from './machine-actions.mjs'
 import { gc } from './store-actions.mjs'

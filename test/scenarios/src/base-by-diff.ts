@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { statSync } from 'node:fs'
 import { explainPages, MicroVm, median, type Written } from '@varve/lab/testing'
-import { compareImages, countPages } from 'varve'
+import { compareImages, countPages } from 'varve/layers'
 import type { Facts, Scenario, ScenarioContext } from './runner/scenario.js'
 
 const written: Written = { pattern: { start: 1024, count: 4000, order: 3 }, seed: 4 }

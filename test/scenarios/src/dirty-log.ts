@@ -2,12 +2,9 @@ import assert from 'node:assert/strict'
 import { mkdirSync, statSync } from 'node:fs'
 import { firecrackerBootPages, firecrackerLoadPages, microGuestOwnPages, touchedPages } from '@varve/lab'
 import { MicroVm, rewrittenOnLoad } from '@varve/lab/testing'
+import { isVarveError } from 'varve'
+import { countPages, dataPages, indexMemoryFile, type LayerIndex } from 'varve/layers'
 import {
-  countPages,
-  dataPages,
-  indexMemoryFile,
-  isVarveError,
-  type LayerIndex,
   minus,
   type PageSet,
   pageSetFromPages,
@@ -15,7 +12,7 @@ import {
   pagesOf,
   union,
   writtenPages,
-} from 'varve'
+} from 'varve/working-sets'
 import type { Facts, Scenario, ScenarioContext } from './runner/scenario.js'
 
 const memoryMib = 32

@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict'
 import { explainPages, MicroVm, type Written } from '@varve/lab/testing'
-import { compareImages, type EngineName, pagesOf } from 'varve'
+import type { EngineName } from 'varve'
+import { compareImages } from 'varve/layers'
+import { pagesOf } from 'varve/working-sets'
 import { makeThreeLayers, threeLayersMib } from './layered-restore.js'
 import type { Facts, Scenario, ScenarioContext } from './runner/scenario.js'
 

@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict'
 import { explainPages, MicroVm, type Written } from '@varve/lab/testing'
-import { compareImages, type EngineName, engineNames, pagesOf } from 'varve'
+import { type EngineName, engineNames } from 'varve'
+import { compareImages } from 'varve/layers'
+import { pagesOf } from 'varve/working-sets'
 import type { Facts, Scenario, ScenarioContext } from './runner/scenario.js'
 
 const memoryMib = 32

@@ -1,25 +1,23 @@
 import assert from 'node:assert/strict'
 import { MicroConsole, type TouchPattern, touchedPages } from '@varve/lab'
 import { pagesWithNames } from '@varve/lab/testing'
+import { type EngineName, restoreMachine } from 'varve'
+import { pagesFrom, zeroSource } from 'varve/layers'
+import { hardwareVirtualisation } from 'varve/testing'
 import {
   complement,
-  type EngineName,
-  hardwareVirtualisation,
   intersect,
   type JointRecording,
   minus,
   type PageSet,
   pageRange,
   pageSetFromPages,
-  pagesFrom,
   pagesOf,
   type RecordedPages,
   type RecorderName,
   recordTogether,
-  restoreMachine,
   unionAll,
-  zeroSource,
-} from 'varve'
+} from 'varve/working-sets'
 import { makeThreeLayers, threeLayersMib } from './layered-restore.js'
 import { readAheadKb, setReadAheadKb } from './read-ahead.js'
 import type { Facts, Scenario, ScenarioContext } from './runner/scenario.js'

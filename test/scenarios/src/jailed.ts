@@ -2,16 +2,9 @@ import assert from 'node:assert/strict'
 import { readFileSync, statSync, writeFileSync } from 'node:fs'
 import { buildMicroGuest, MicroConsole } from '@varve/lab'
 import { explainPages } from '@varve/lab/testing'
-import {
-  bootMachine,
-  captureSnapshot,
-  compareImages,
-  countPages,
-  engineNames,
-  type JailerOptions,
-  pagesOf,
-  restoreMachine,
-} from 'varve'
+import { bootMachine, captureSnapshot, engineNames, type JailerOptions, restoreMachine } from 'varve'
+import { compareImages, countPages } from 'varve/layers'
+import { pagesOf } from 'varve/working-sets'
 import type { Facts, Scenario, ScenarioContext } from './runner/scenario.js'
 
 const memoryMib = 32

@@ -6,20 +6,18 @@ import {
   cloneMachines,
   type EngineName,
   engineNames,
-  flatten,
-  isAlive,
   isVarveError,
   launchMachine,
   memoryUse,
   type PausedMachine,
   type ProcessIdentity,
-  pageRange,
-  pageSetFromRuns,
   type RestoreOptions,
   type RunningMachine,
   restoreMachine,
-  type WorkingSet,
 } from 'varve'
+import { flatten } from 'varve/layers'
+import { isAlive } from 'varve/testing'
+import { pageRange, pageSetFromRuns, type WorkingSet } from 'varve/working-sets'
 import { canHaveAlongsideThread } from './alongside-thread.js'
 import { furtherDiff } from './further-diff.js'
 import { makeThreeLayers } from './layered-restore.js'

@@ -1,19 +1,17 @@
 import assert from 'node:assert/strict'
 import { MicroConsole, type TouchPattern, touchedPages } from '@varve/lab'
 import { explainPages } from '@varve/lab/testing'
+import { type PrefetchMode, restoreMachine, type ServedPrefetch } from 'varve'
+import { compareImages } from 'varve/layers'
 import {
-  compareImages,
   minus,
   type PageSet,
-  type PrefetchMode,
   pageSetFromPages,
   pagesOf,
   presentPages,
   readWorkingSet,
-  restoreMachine,
-  type ServedPrefetch,
   unionAll,
-} from 'varve'
+} from 'varve/working-sets'
 import { makeThreeLayers, threeLayersMib } from './layered-restore.js'
 import type { Facts, Scenario, ScenarioContext } from './runner/scenario.js'
 

@@ -6,15 +6,12 @@ import {
   connectMachine,
   engineNames,
   type PrefetchMode,
-  pageRange,
-  pageSetFromRuns,
-  pagesFrom,
   type RestoreUsage,
   restoreMachine,
   restoreUsage,
-  type WorkingSet,
-  zeroSource,
 } from 'varve'
+import { pagesFrom, zeroSource } from 'varve/layers'
+import { pageRange, pageSetFromRuns, type WorkingSet } from 'varve/working-sets'
 import { makeThreeLayers } from './layered-restore.js'
 import type { Facts, Scenario, ScenarioContext } from './runner/scenario.js'
 

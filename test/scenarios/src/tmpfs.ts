@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
-import { onProcessEnd } from 'varve'
+import { onProcessEnd } from 'varve/testing'
 
 /**
  * A small file system for as long as `work` takes. mount(8) exists wherever Linux boots; it

@@ -1,7 +1,10 @@
 import assert from 'node:assert/strict'
 import { readFileSync, rmSync, statSync } from 'node:fs'
 import { explainPages, MicroVm, type Written } from '@varve/lab/testing'
-import { compareImages, type EngineName, engineNames, pagesOf, readStateFile } from 'varve'
+import { type EngineName, engineNames } from 'varve'
+import { compareImages } from 'varve/layers'
+import { readStateFile } from 'varve/state-files'
+import { pagesOf } from 'varve/working-sets'
 import type { Facts, Scenario, ScenarioContext } from './runner/scenario.js'
 
 /** Above 3,328 MiB (3 GiB from Firecracker 1.13) a guest's memory has a second region, from 4 GiB on. */

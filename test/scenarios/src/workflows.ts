@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { MicroVm, type Written } from '@varve/lab/testing'
-import { compareImages, countPages } from 'varve'
+import { compareImages, countPages } from 'varve/layers'
 import type { Facts, Scenario, ScenarioContext } from './runner/scenario.js'
 
 const memoryMib = 32

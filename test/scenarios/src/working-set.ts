@@ -1,15 +1,7 @@
 import assert from 'node:assert/strict'
 import { recordRun, type Touches } from '@varve/lab/testing'
-import {
-  classifyRun,
-  emptyPageSet,
-  hardwareVirtualisation,
-  intersect,
-  minus,
-  type PageSet,
-  pagesOf,
-  union,
-} from 'varve'
+import { hardwareVirtualisation } from 'varve/testing'
+import { classifyRun, emptyPageSet, intersect, minus, type PageSet, pagesOf, union } from 'varve/working-sets'
 import { makeThreeLayers } from './layered-restore.js'
 import type { Facts, Scenario, ScenarioContext } from './runner/scenario.js'
 

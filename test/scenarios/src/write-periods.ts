@@ -1,17 +1,9 @@
 import assert from 'node:assert/strict'
 import { MicroConsole, microGuestOwnPages, type TouchPattern, touchedPages } from '@varve/lab'
 import { rewrittenOnLoad } from '@varve/lab/testing'
-import {
-  compareImages,
-  minus,
-  type PageSet,
-  type PausedMachine,
-  pageSetFromPages,
-  pageSetFromRuns,
-  pagesOf,
-  restoreMachine,
-  unionAll,
-} from 'varve'
+import { type PausedMachine, restoreMachine } from 'varve'
+import { compareImages } from 'varve/layers'
+import { minus, type PageSet, pageSetFromPages, pageSetFromRuns, pagesOf, unionAll } from 'varve/working-sets'
 import { makeThreeLayers, threeLayersMib } from './layered-restore.js'
 import type { Facts, Scenario, ScenarioContext } from './runner/scenario.js'
 

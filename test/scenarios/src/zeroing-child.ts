@@ -7,14 +7,13 @@ import { MicroConsole } from '@varve/lab'
 import { MicroVm, type Written } from '@varve/lab/testing'
 import {
   captureSnapshot,
-  countPages,
   type EngineName,
   engineNames,
   type RestoreOptions,
   restoreMachine,
   type SnapshotEntry,
-  sealLayer,
 } from 'varve'
+import { countPages, sealLayer } from 'varve/layers'
 import type { Facts, Scenario, ScenarioContext } from './runner/scenario.js'
 
 const memoryMib = 32

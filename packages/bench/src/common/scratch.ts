@@ -1,6 +1,6 @@
 import { mkdtempSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
-import { onProcessEnd } from 'varve'
+import { onProcessEnd } from 'varve/testing'
 
 export interface Scratch extends Disposable {
   readonly directory: string

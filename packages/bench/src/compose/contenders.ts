@@ -1,5 +1,6 @@
 import { spawnSync } from 'node:child_process'
 import { closeSync, fsyncSync, ftruncateSync, openSync, readSync, writeSync } from 'node:fs'
+import { pageSizeBytes } from 'varve'
 import {
   type ComposedLayer,
   compareImages,
@@ -8,13 +9,12 @@ import {
   flatten,
   type Layer,
   type LayerFile,
-  type PageSet,
   packLayer,
-  pageSizeBytes,
   squashLayers,
   verifyLayer,
-} from 'varve'
+} from 'varve/layers'
 import { type Mutation, observeMutations } from 'varve/testing'
+import type { PageSet } from 'varve/working-sets'
 import { tenths } from '../common/numbers.js'
 import type { Timed } from './compose-table.js'
 

@@ -1,7 +1,8 @@
 import { randomFillSync } from 'node:crypto'
 import { closeSync, fsyncSync, ftruncateSync, openSync, rmSync, writeSync } from 'node:fs'
 import { seededRandom } from '@varve/lab/testing'
-import { type ImageId, type Layer, pageSizeBytes, sealLayer } from 'varve'
+import { pageSizeBytes } from 'varve'
+import { type ImageId, type Layer, sealLayer } from 'varve/layers'
 import { sealPacked } from 'varve/testing'
 
 const idOf = (number: number) => number.toString(16).padStart(32, '0') as ImageId

@@ -1,6 +1,8 @@
 import { join } from 'node:path'
-import { emptyPageSet, type ImageId, type ProcessIdentity, pageRange, processIdentity } from 'varve'
-import { ensurePageServer, startPageServer } from 'varve/testing'
+import type { ProcessIdentity } from 'varve'
+import type { ImageId } from 'varve/layers'
+import { ensurePageServer, processIdentity, startPageServer } from 'varve/testing'
+import { emptyPageSet, pageRange } from 'varve/working-sets'
 import { startLines } from '../common/child.js'
 import type { Touched } from './fault-rows.js'
 

@@ -1,5 +1,5 @@
 import { closeSync, openSync, writeFileSync } from 'node:fs'
-import { residentPages } from 'varve'
+import { residentPages } from 'varve/testing'
 import { thousandths } from '../common/numbers.js'
 
 const wordsPerPage = 512

@@ -1,5 +1,5 @@
 import type { GroundTruthRow } from '@varve/scenarios'
-import { hardwareVirtualisation } from 'varve'
+import { hardwareVirtualisation } from 'varve/testing'
 import { groupBy } from '../common/numbers.js'
 
 /** The pattern that runs with every setting. */

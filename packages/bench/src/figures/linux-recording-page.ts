@@ -1,6 +1,6 @@
 import { loadavg } from 'node:os'
 import type { Accelerator } from '@varve/lab'
-import type { RecorderName } from 'varve'
+import type { RecorderName } from 'varve/working-sets'
 import { groupBy } from '../common/numbers.js'
 
 /** Who recorded what; the file engine's memory was in the page cache, or not. */

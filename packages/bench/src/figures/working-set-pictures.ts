@@ -6,18 +6,14 @@ import { join } from 'node:path'
 import { bootMicroGuest, MicroConsole } from '@varve/lab'
 import {
   captureSnapshot,
-  classify,
   findFirecracker,
-  groupMapPng,
-  heatMapPng,
   type LocalStore,
   openLocalStore,
-  pagesFrom,
-  presentPages,
   type RestoreOptions,
   restoreMachine,
-  zeroSource,
 } from 'varve'
+import { pagesFrom, zeroSource } from 'varve/layers'
+import { classify, groupMapPng, heatMapPng, presentPages } from 'varve/working-sets'
 import { inCheckout } from '../common/checkout.js'
 import { say } from '../common/results.js'
 import { openScratch } from '../common/scratch.js'

@@ -1,4 +1,5 @@
-import { isVarveError, readStateFile, replaceRegions, type StateFile, VarveError } from 'varve'
+import { isVarveError, VarveError } from 'varve'
+import { readStateFile, replaceRegions, type StateFile } from 'varve/state-files'
 import { mutate } from './mutate.js'
 import { Random } from './random.js'
 

@@ -1,4 +1,4 @@
-import { writeCrc } from 'varve'
+import { writeCrc } from 'varve/state-files'
 import type { Random } from './random.js'
 
 /** What the parser reads lies at the beginning: most mutations go there. */

@@ -10,13 +10,12 @@ import { bootMicroGuest, bringIntoCache, dropFromCache, MicroConsole } from '@va
 import {
   captureSnapshot,
   findFirecracker,
-  type JointRecording,
   type LocalStore,
   openLocalStore,
   type RestoreOptions,
-  recordTogether,
   restoreMachine,
 } from 'varve'
+import { type JointRecording, recordTogether } from 'varve/working-sets'
 import { thousandths, turned } from '../common/numbers.js'
 import { resultOptions, say, writeResults } from '../common/results.js'
 import { openScratch } from '../common/scratch.js'

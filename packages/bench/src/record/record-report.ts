@@ -1,6 +1,6 @@
 import { arch, cpus, loadavg, release } from 'node:os'
 import { median } from '@varve/lab/testing'
-import { hardwareVirtualisation } from 'varve'
+import { hardwareVirtualisation } from 'varve/testing'
 import { groupBy } from '../common/numbers.js'
 import { contenders, memoryMib, notRecorded, type PassRow, reads, type VmRow, writes } from './record-rows.js'
 

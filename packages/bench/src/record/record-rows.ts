@@ -1,4 +1,5 @@
-import type { EngineName, RecorderName } from 'varve'
+import type { EngineName } from 'varve'
+import type { RecorderName } from 'varve/working-sets'
 
 export const memoryMib = 256
 /** 192 MiB of data in the image; the work reads 64 MiB of it and writes 16, in random order. */

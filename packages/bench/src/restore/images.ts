@@ -3,15 +3,8 @@ import { spawnSync } from 'node:child_process'
 import { rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { bootMicroGuest, MicroConsole, type TouchPattern, touchedPages } from '@varve/lab'
-import {
-  captureSnapshot,
-  type LocalStore,
-  openLocalStore,
-  pageSetFromPages,
-  presentPages,
-  type RestoreOptions,
-  restoreMachine,
-} from 'varve'
+import { captureSnapshot, type LocalStore, openLocalStore, type RestoreOptions, restoreMachine } from 'varve'
+import { pageSetFromPages, presentPages } from 'varve/working-sets'
 import { inCheckout } from '../common/checkout.js'
 import { say } from '../common/results.js'
 

@@ -13,7 +13,7 @@ import {
   type PageSet,
   union,
   unionAll,
-} from 'varve'
+} from 'varve/working-sets'
 import { thousandths } from '../common/numbers.js'
 import { byRuns } from './by-runs.js'
 import { pairsOf } from './sample-sets.js'

@@ -1,5 +1,5 @@
-import type { PageSet } from 'varve'
 import { RunBuilder } from 'varve/testing'
+import type { PageSet } from 'varve/working-sets'
 
 const start = (set: PageSet, run: number) => set.starts[run] as number
 const count = (set: PageSet, run: number) => set.counts[run] as number

@@ -1,5 +1,5 @@
 import { seededRandom } from '@varve/lab/testing'
-import { type PageSet, pageSetFromBytes } from 'varve'
+import { type PageSet, pageSetFromBytes } from 'varve/working-sets'
 
 /** Pairs of sets over so many pages, from the worst to the usual. */
 export function pairsOf(pages: number): Readonly<Record<string, readonly [PageSet, PageSet]>> {

@@ -14,20 +14,19 @@ import { bootMicroGuest, MicroConsole, type TouchPattern } from '@varve/lab'
 import { nearestRank } from '@varve/lab/testing'
 import {
   captureSnapshot,
-  emptyPageSet,
   findFirecracker,
   flattenSnapshot,
   type LaunchedMachine,
   type LoadOptions,
   type LocalStore,
   launchMachine,
-  loadOptionsOf,
   openLocalStore,
-  pageSetFromPages,
   type RestoreOptions,
   type RunningMachine,
   restoreMachine,
 } from 'varve'
+import { loadOptionsOf } from 'varve/testing'
+import { emptyPageSet, pageSetFromPages } from 'varve/working-sets'
 import { startCHandler } from '../common/c-handler.js'
 import { compileC } from '../common/child.js'
 import { loadNow, thisMachine } from '../common/machine.js'

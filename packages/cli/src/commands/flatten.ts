@@ -1,4 +1,5 @@
-import { copyDisk, flatten, VarveError, writeLayeredMemory } from 'varve'
+import { copyDisk, VarveError } from 'varve'
+import { flatten, writeLayeredMemory } from 'varve/layers'
 import { positionals, stringOption } from '../arguments.js'
 import type { Command } from '../command.js'
 import { openStore, storeOption } from '../store.js'

@@ -1,4 +1,5 @@
-import { countPages, type Layer, type MemoryFileReport, memoryExtents, type StateFileReport } from 'varve'
+import { countPages, type Layer } from 'varve/layers'
+import { type MemoryFileReport, memoryExtents, type StateFileReport } from 'varve/state-files'
 import { positionals } from '../arguments.js'
 import type { Command } from '../command.js'
 import { inspectReport } from '../inspect-report.js'

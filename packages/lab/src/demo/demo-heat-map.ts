@@ -1,4 +1,4 @@
-import { heatMap, type PageClass, type PageClasses } from 'varve'
+import { heatMap, type PageClass, type PageClasses } from 'varve/working-sets'
 import type { DemoHeatMap } from './demo-result.js'
 
 const columns = 64

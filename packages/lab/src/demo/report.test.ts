@@ -1,4 +1,5 @@
-import { emptyPageSet, type ImageId, pageRange } from 'varve'
+import type { ImageId } from 'varve/layers'
+import { emptyPageSet, pageRange } from 'varve/working-sets'
 import { expect, test } from 'vitest'
 import { setRow } from '../experiments/rows.js'
 import type { DemoResult } from './demo-result.js'

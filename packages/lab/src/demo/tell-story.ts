@@ -2,20 +2,14 @@ import { statSync } from 'node:fs'
 import { cpus, release } from 'node:os'
 import {
   type CapturedSnapshot,
-  classifyRun,
-  compareImages,
-  countPages,
   type EngineName,
   flattenSnapshot,
   formatFirecrackerVersion,
-  hardwareVirtualisation,
-  intersect,
-  minus,
-  pagesFrom,
   takeSnapshot,
-  type WorkingSet,
-  zeroSource,
 } from 'varve'
+import { compareImages, countPages, pagesFrom, zeroSource } from 'varve/layers'
+import { hardwareVirtualisation } from 'varve/testing'
+import { classifyRun, intersect, minus, type WorkingSet } from 'varve/working-sets'
 import { type SetRow, setRow } from '../experiments/rows.js'
 import { MicroVm, type MicroVmPlace, type Written } from '../micro/micro-vm.js'
 import { explainPages } from '../micro/named-pages.js'

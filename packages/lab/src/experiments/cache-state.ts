@@ -1,6 +1,7 @@
 import { closeSync, mkdtempSync, openSync, readSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { canSeeResidency, dropPageCache, residentPages, VarveError } from 'varve'
+import { VarveError } from 'varve'
+import { canSeeResidency, dropPageCache, residentPages } from 'varve/testing'
 
 const piece = Buffer.allocUnsafe(4 * 2 ** 20)
 

@@ -2,12 +2,12 @@ import {
   flattenSnapshot,
   type LaunchMachineOptions,
   launchMachine,
-  loadOptionsOf,
   type OpenSnapshot,
   type RestoreOptions,
   restoreMachine,
   type SnapshotStore,
 } from 'varve'
+import { loadOptionsOf } from 'varve/testing'
 import type { StartedVm } from './measure-vms.js'
 
 /** How a VM comes to life where ways to restore are held against each other. */

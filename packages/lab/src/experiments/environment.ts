@@ -1,13 +1,8 @@
 import { readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { cpus, loadavg, release, totalmem } from 'node:os'
-import {
-  type FirecrackerBinary,
-  faultAroundBytes,
-  faultAroundObstacle,
-  formatFirecrackerVersion,
-  hardwareVirtualisation,
-} from 'varve'
+import { type FirecrackerBinary, formatFirecrackerVersion } from 'varve'
+import { faultAroundBytes, faultAroundObstacle, hardwareVirtualisation } from 'varve/testing'
 import type { Accelerator } from '../nested/accelerator.js'
 import { whyNeverCold } from './cache-state.js'
 import { diskFacts } from './disk-facts.js'

@@ -1,4 +1,5 @@
-import type { FirecrackerBinary, PageSet, WorkingSet } from 'varve'
+import type { FirecrackerBinary } from 'varve'
+import type { PageSet, WorkingSet } from 'varve/working-sets'
 
 export type FactorValue = string | number | boolean
 /** What an experiment varies: each factor with its values, in the order in which to show them. */

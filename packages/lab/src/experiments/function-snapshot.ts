@@ -3,16 +3,13 @@ import {
   flattenSnapshot,
   type OpenSnapshot,
   openLocalStore,
-  pagesFrom,
-  type RecordedPages,
-  type RecorderName,
   type RunningMachine,
   restoreMachine,
   type SnapshotStore,
   VarveError,
-  type WorkingSet,
-  zeroSource,
 } from 'varve'
+import { pagesFrom, zeroSource } from 'varve/layers'
+import type { RecordedPages, RecorderName, WorkingSet } from 'varve/working-sets'
 import type { FunctionInput, LabFunction } from '../functions/function-types.js'
 import { installFunction } from '../functions/invoke-function.js'
 import { prepareGuest } from '../functions/prepare-guest.js'

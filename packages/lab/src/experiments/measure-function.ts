@@ -1,4 +1,4 @@
-import { compareSets, type PageSet, presentPages } from 'varve'
+import { compareSets, type PageSet, presentPages } from 'varve/working-sets'
 import type { FunctionInput, LabFunction } from '../functions/function-types.js'
 import { bringIntoCache, dropFromCache } from './cache-state.js'
 import { type EngineSetting, engineSettings, restoreBy, restoreVanilla } from './contenders.js'

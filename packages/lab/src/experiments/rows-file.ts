@@ -1,6 +1,7 @@
 import { constants } from 'node:fs'
 import { type FileHandle, open } from 'node:fs/promises'
-import { lockDescriptor, pathError, VarveError } from 'varve'
+import { pathError, VarveError } from 'varve'
+import { lockDescriptor } from 'varve/testing'
 import { passing } from './environment.js'
 import { type ParsedRows, parseRows, rowsLimits } from './parse-rows.js'
 import { cellKey } from './plan.js'

@@ -1,4 +1,4 @@
-import { type PageSet, runsOf, type WorkingSet, workingSetToBytes } from 'varve'
+import { type PageSet, runsOf, type WorkingSet, workingSetToBytes } from 'varve/working-sets'
 import type { FactorValue } from './experiment.js'
 
 /** The lines of a rows file: docs/formats/experiment-rows-v1.md. */

@@ -1,4 +1,5 @@
-import { abortError, isVarveError, VarveError } from 'varve'
+import { isVarveError, VarveError } from 'varve'
+import { abortError } from 'varve/testing'
 import type { FunctionRuntime } from '../functions/function-types.js'
 import { agentHostname, agentPort, functionFileName, functionName, maxEntropyBytes } from './agent-bounds.js'
 import { ConnectionLost, exchange, provenConnection } from './agent-connection.js'

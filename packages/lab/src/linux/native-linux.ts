@@ -1,11 +1,5 @@
-import {
-  bootMachine,
-  type FirecrackerBinary,
-  hardwareVirtualisation,
-  recallLinuxVerdict,
-  rememberLinuxVerdict,
-  VarveError,
-} from 'varve'
+import { bootMachine, type FirecrackerBinary, VarveError } from 'varve'
+import { hardwareVirtualisation, recallLinuxVerdict, rememberLinuxVerdict } from 'varve/testing'
 import { guestAgent } from './agent-client.js'
 import { linuxGuest } from './guest-image.js'
 

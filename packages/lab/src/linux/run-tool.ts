@@ -1,5 +1,6 @@
 import { spawn } from 'node:child_process'
-import { abortError, VarveError } from 'varve'
+import { VarveError } from 'varve'
+import { abortError } from 'varve/testing'
 
 export interface ToolOptions {
   readonly cwd?: string

@@ -1,4 +1,12 @@
-import { intersect, minus, type PageSet, pageSetFromPages, pageSetFromRuns, pagesOf, union } from 'varve'
+import {
+  intersect,
+  minus,
+  type PageSet,
+  pageSetFromPages,
+  pageSetFromRuns,
+  pagesOf,
+  union,
+} from 'varve/working-sets'
 import { microGuestOwnPages, vmClockPage, vmGenIdPage } from './memory-map.js'
 
 /**

@@ -1,22 +1,16 @@
 import assert from 'node:assert/strict'
+import { captureSnapshot, type EngineName, pageSizeBytes, restoreMachine } from 'varve'
+import { type ExtentMap, type LayerIndex, pagesFrom, zeroSource } from 'varve/layers'
 import {
-  captureSnapshot,
   complement,
-  type EngineName,
-  type ExtentMap,
-  type LayerIndex,
   type PageSet,
   pageSetFromPages,
   pageSetFromRuns,
-  pageSizeBytes,
-  pagesFrom,
   type Recording,
   recordMincore,
-  restoreMachine,
   union,
   writtenPages,
-  zeroSource,
-} from 'varve'
+} from 'varve/working-sets'
 import { microGuestOwnPages } from './memory-map.js'
 import { MicroConsole } from './micro-console.js'
 import type { MicroVmPlace } from './micro-vm.js'

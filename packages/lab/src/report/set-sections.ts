@@ -1,4 +1,4 @@
-import { classColours, type PageClass } from 'varve'
+import { classColours, type PageClass } from 'varve/working-sets'
 import { escapeHtml, tableHtml } from './html.js'
 import { classPicture, mostCompared, mostPictures, overlaps, type RecordedSet, timePicture } from './sets.js'
 import { bytesText } from './units.js'

@@ -1,17 +1,15 @@
+import { type ErrorCode, isVarveError, VarveError } from 'varve'
 import {
   classify,
-  type ErrorCode,
   groupMapPng,
   heatMapPng,
-  isVarveError,
   jaccard,
   type PageSet,
   pageSetFromRuns,
   presentPages,
-  VarveError,
   type WorkingSet,
   workingSetFromBytes,
-} from 'varve'
+} from 'varve/working-sets'
 import type { SetRow } from '../experiments/rows.js'
 
 /** A pixel a page up to 1 GiB of guest; then as many pages a pixel as keep a picture within 512 × 512. */

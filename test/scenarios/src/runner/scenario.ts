@@ -1,14 +1,8 @@
 import { existsSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import type { MicroVmPlace } from '@varve/lab/testing'
-import {
-  type FirecrackerBinary,
-  findFirecracker,
-  listMachines,
-  onProcessEnd,
-  openLocalStore,
-  VarveError,
-} from 'varve'
+import { type FirecrackerBinary, findFirecracker, listMachines, openLocalStore, VarveError } from 'varve'
+import { onProcessEnd } from 'varve/testing'
 
 /**
  * Where a scenario works. Everything that it makes lies under `directory`, which is removed after it. The

@@ -1,9 +1,7 @@
 import {
   assertTag,
-  assertWorkingSetName,
   type CapturedSnapshot,
   connectMachine,
-  countPages,
   type PausedMachine,
   type RunningMachine,
   type SnapshotStore,
@@ -11,6 +9,8 @@ import {
   takeSnapshot,
   VarveError,
 } from 'varve'
+import { countPages } from 'varve/layers'
+import { assertWorkingSetName } from 'varve/working-sets'
 import { labelOption, labelsOption, listOption, positionals, stringOption } from '../../arguments.js'
 import type { Command, CommandContext } from '../../command.js'
 import { openStore, storeOption } from '../../store.js'

@@ -1,14 +1,6 @@
-import {
-  compareImages,
-  intersect,
-  minus,
-  type OpenSnapshot,
-  type PageSet,
-  pageSizeBytes,
-  pagesFrom,
-  runsOf,
-  zeroSource,
-} from 'varve'
+import { type OpenSnapshot, pageSizeBytes } from 'varve'
+import { compareImages, pagesFrom, zeroSource } from 'varve/layers'
+import { intersect, minus, type PageSet, runsOf } from 'varve/working-sets'
 import { positionals } from '../../arguments.js'
 import type { Command } from '../../command.js'
 import { openStore, storeOption } from '../../store.js'

@@ -1,4 +1,5 @@
-import type { ImageId, SnapshotEntry, SnapshotStore } from 'varve'
+import type { SnapshotEntry, SnapshotStore } from 'varve'
+import type { ImageId } from 'varve/layers'
 import { positionals } from '../../arguments.js'
 import type { Command } from '../../command.js'
 import { rowCells, rowHeader, rowRight, sayDamage, snapshotRows } from '../../snapshot-row.js'

@@ -1,4 +1,5 @@
-import { commonOfWorkingSets, VarveError } from 'varve'
+import { VarveError } from 'varve'
+import { commonOfWorkingSets } from 'varve/working-sets'
 import { integerOption } from '../../arguments.js'
 import { combineCommand } from '../../combine-command.js'
 

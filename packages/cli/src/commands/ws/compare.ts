@@ -1,11 +1,11 @@
+import { VarveError } from 'varve'
 import {
   compareWorkingSets,
   drift,
   presentPages,
   type SetComparison,
-  VarveError,
   type WorkingSet,
-} from 'varve'
+} from 'varve/working-sets'
 import type { Command } from '../../command.js'
 import { openStore, storeOption } from '../../store.js'
 import { sections, table } from '../../text.js'

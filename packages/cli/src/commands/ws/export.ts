@@ -1,4 +1,4 @@
-import { presentPages, writeWorkingSet } from 'varve'
+import { presentPages, writeWorkingSet } from 'varve/working-sets'
 import { positionals } from '../../arguments.js'
 import type { Command } from '../../command.js'
 import { openStore, storeOption } from '../../store.js'

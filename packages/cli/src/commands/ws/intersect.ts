@@ -1,4 +1,4 @@
-import { intersectWorkingSets } from 'varve'
+import { intersectWorkingSets } from 'varve/working-sets'
 import { combineCommand } from '../../combine-command.js'
 
 export const command = combineCommand({

@@ -1,4 +1,4 @@
-import { presentPages, readWorkingSet } from 'varve'
+import { presentPages, readWorkingSet } from 'varve/working-sets'
 import type { Command } from '../../command.js'
 import { openStore, storeOption } from '../../store.js'
 import { age, humanPages, printable, shortId, table } from '../../text.js'

@@ -5,15 +5,13 @@ import {
   connectMachine,
   engineNames,
   type MachineRecording,
-  presentPages,
-  type RecorderName,
   type RecordMachineOptions,
-  recorderNames,
   recordMachine,
   restoreMachine,
   type SnapshotStore,
   VarveError,
 } from 'varve'
+import { presentPages, type RecorderName, recorderNames } from 'varve/working-sets'
 import { integerOption, stringOption } from '../../arguments.js'
 import type { Command, CommandContext } from '../../command.js'
 import { oneOf } from '../../restore-options.js'

@@ -1,15 +1,7 @@
 import { writeFile } from 'node:fs/promises'
-import {
-  classify,
-  emptyPageSet,
-  groupMapPng,
-  heatMapPng,
-  pagesFrom,
-  presentPages,
-  runsOf,
-  VarveError,
-  zeroSource,
-} from 'varve'
+import { VarveError } from 'varve'
+import { pagesFrom, zeroSource } from 'varve/layers'
+import { classify, emptyPageSet, groupMapPng, heatMapPng, presentPages, runsOf } from 'varve/working-sets'
 import { positionals, stringOption } from '../../arguments.js'
 import type { Command } from '../../command.js'
 import { classesPerLayer, renderWorkingSet, textMap } from '../../render-working-set.js'

@@ -1,4 +1,4 @@
-import { unionOfWorkingSets } from 'varve'
+import { unionOfWorkingSets } from 'varve/working-sets'
 import { combineCommand } from '../../combine-command.js'
 
 export const command = combineCommand({
