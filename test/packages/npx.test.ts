@@ -1,78 +1,80 @@
-import { spawnSync } from 'node:child_process'
+import { execFile, execFileSync } from 'node:child_process'
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { findFirecracker } from 'varve'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { type NpmRegistry, npmRegistry } from '../support/npm-registry.js'
 
-// The packages as npm would get them, in a folder that has nothing else.
+// The packages as users get them: published to a registry, and installed by name in a folder that has nothing
+// else.
 const root = fileURLToPath(new URL('../../', import.meta.url))
 const directory = mkdtempSync(join(tmpdir(), 'varve-packed-'))
 const home = join(directory, 'project')
-const tarballs: Record<string, string> = {}
+const names = ['varve', '@varve/lab'] as const
+const tarballOf = (name: string) => join(directory, `${name.replace('/', '-')}.tgz`)
 let firecracker: string
+let registry: NpmRegistry
 
-function run(
-  file: string,
-  args: readonly string[],
-  cwd: string,
-): { status: number | null; stdout: string; stderr: string } {
-  return spawnSync(file, args, {
-    cwd,
-    encoding: 'utf8',
-    env: {
-      ...process.env,
-      FIRECRACKER: firecracker,
-      VARVE_RUNTIME_DIR: join(directory, 'run'),
-      VARVE_STORE: join(directory, 'store'),
-    },
+interface Ended {
+  readonly status: number | null
+  readonly stdout: string
+  readonly stderr: string
+}
+
+/** Does not block: the registry answers from this process. */
+function run(file: string, args: readonly string[], cwd: string): Promise<Ended> {
+  const env = {
+    ...process.env,
+    ...registry.env,
+    FIRECRACKER: firecracker,
+    VARVE_RUNTIME_DIR: join(directory, 'run'),
+    VARVE_STORE: join(directory, 'store'),
+  }
+  return new Promise((resolve, reject) => {
+    const child = execFile(file, args, { cwd, env, maxBuffer: 2 ** 26 }, (_, stdout, stderr) =>
+      resolve({ status: child.exitCode, stdout, stderr }),
+    )
+    child.once('error', reject)
   })
 }
 
-function right(file: string, args: readonly string[], cwd = home): string {
-  const { status, stdout, stderr } = run(file, args, cwd)
+async function right(file: string, args: readonly string[], cwd = home): Promise<string> {
+  const { status, stdout, stderr } = await run(file, args, cwd)
   expect(status, `${file} ${args.join(' ')}: ${stdout}${stderr}`).toBe(0)
   return stdout
 }
 // `--no-install`: npx takes what is installed here, and never asks a registry.
 const varve = (...args: string[]) => right('npx', ['--no-install', 'varve', ...args])
 const install = (...names: string[]) =>
-  right('npm', [
-    'install',
-    '--prefer-offline',
-    '--no-audit',
-    '--no-fund',
-    ...names.map((name) => tarballs[name] ?? name),
-  ])
+  right('npm', ['install', '--prefer-offline', '--no-audit', '--no-fund', ...names])
 
 beforeAll(async () => {
   firecracker = (await findFirecracker()).path
-  right(process.execPath, ['scripts/man-pages.mjs'], root)
+  registry = await npmRegistry(
+    execFileSync('npm', ['config', 'get', 'registry'], { encoding: 'utf8' }).trim(),
+  )
+  await right(process.execPath, ['scripts/man-pages.mjs'], root)
   mkdirSync(home)
   writeFileSync(join(home, 'package.json'), '{ "private": true, "type": "module" }')
-  for (const name of ['varve', '@varve/lab']) {
-    const [packed] = JSON.parse(
-      right('npm', ['pack', '--json', '--pack-destination', directory, '--workspace', name], root),
-    )
-    tarballs[name] = join(directory, packed.filename)
-  }
-  install('varve')
+  await right(join(root, 'node_modules/.bin/changeset'), ['publish', '--no-git-tag'], root)
+  for (const name of names) writeFileSync(tarballOf(name), registry.tarball(name))
+  await install('varve')
 })
-afterAll(() => {
-  run('npx', ['--no-install', 'varve', 'stop', '--all'], home)
+afterAll(async () => {
+  await run('npx', ['--no-install', 'varve', 'stop', '--all'], home)
+  await registry[Symbol.asyncDispose]()
   rmSync(directory, { recursive: true })
 })
 
-const filesOf = (name: string) =>
-  right('tar', ['-tzf', tarballs[name] ?? ''], directory)
-    .trim()
-    .split('\n')
+const filesOf = async (name: string) =>
+  (await right('tar', ['-tzf', tarballOf(name)], directory)).trim().split('\n')
 
 describe('the packed packages', () => {
-  test('hold no test, no source, and no map of a source', () => {
-    for (const name of ['varve', '@varve/lab']) {
-      const files = filesOf(name)
+  test('hold no test, no source, and no map of a source', async () => {
+    for (const name of names) {
+      const files = await filesOf(name)
       expect(files).toContain('package/package.json')
       expect(files).toContain('package/README.md')
       expect(files).toContain('package/dist/index.js')
@@ -80,54 +82,62 @@ describe('the packed packages', () => {
         [],
       )
     }
-    expect(filesOf('varve')).toContain('package/man/varve-restore.1')
-    expect(filesOf('@varve/lab').filter((file) => file.startsWith('package/dist/shipped/'))).not.toEqual([])
+    expect(await filesOf('varve')).toContain('package/man/varve-restore.1')
+    expect(await filesOf('@varve/lab')).toContainEqual(expect.stringMatching(/^package\/dist\/shipped\//))
   })
 
-  test.each(['varve', '@varve/lab'])('publint and attw find nothing in %s', (name) => {
-    right(join(root, 'node_modules/.bin/publint'), ['run', tarballs[name] ?? '', '--strict'], root)
-    right(join(root, 'node_modules/.bin/attw'), [tarballs[name] ?? '', '--profile', 'esm-only'], root)
+  test.each(names)('publint and attw find nothing in %s', async (name) => {
+    await right(join(root, 'node_modules/.bin/publint'), ['run', tarballOf(name), '--strict'], root)
+    await right(join(root, 'node_modules/.bin/attw'), [tarballOf(name), '--profile', 'esm-only'], root)
   })
 })
 
 describe('npx varve, of the package varve alone', () => {
-  test('looks at the host, boots a guest, takes a snapshot, and restores it', () => {
-    expect(JSON.parse(varve('doctor', '--json')).checks.length).toBeGreaterThan(5)
+  test('looks at the host, boots a guest, takes a snapshot, and restores it', async () => {
+    expect(JSON.parse(await varve('doctor', '--json')).checks.length).toBeGreaterThan(5)
     // A guest that needs no image; its kernel is made here, as @varve/lab comes later.
     const make = `import { buildMicroGuest } from '@varve/lab'
 import { writeFileSync } from 'node:fs'
 writeFileSync(process.argv[1], buildMicroGuest())`
-    right(process.execPath, ['--input-type=module', '-e', make, join(home, 'micro.elf')], root)
-    varve('boot', '--kernel', 'micro.elf', '--memory', '32', '--name', 'web')
-    varve('snapshot', 'create', 'web', '--tag', 'monday')
+    await right(process.execPath, ['--input-type=module', '-e', make, join(home, 'micro.elf')], root)
+    await varve('boot', '--kernel', 'micro.elf', '--memory', '32', '--name', 'web')
+    await varve('snapshot', 'create', 'web', '--tag', 'monday')
     for (const engine of ['auto', 'paged', 'mapped']) {
-      const restored = JSON.parse(varve('restore', 'monday', '--name', engine, '--engine', engine, '--json'))
+      const restored = JSON.parse(
+        await varve('restore', 'monday', '--name', engine, '--engine', engine, '--json'),
+      )
       expect(restored.state).toBe('running')
     }
     expect(
-      JSON.parse(varve('ps', '--json'))
+      JSON.parse(await varve('ps', '--json'))
         .machines.map(({ id }: { id: string }) => id)
         .sort(),
     ).toEqual(['auto', 'mapped', 'paged', 'web'])
-    varve('stop', '--all')
+    await varve('stop', '--all')
   })
 
-  test('a verb of a package that is not installed names the command that brings it', () => {
-    const { status, stderr } = run('npx', ['--no-install', 'varve', 'lab', 'ls'], home)
+  test('a verb of a package that is not installed names the command that brings it', async () => {
+    const { status, stderr } = await run('npx', ['--no-install', 'varve', 'lab', 'ls'], home)
     expect(status).toBe(3)
     expect(stderr).toContain('try: npm install @varve/lab')
   })
 
-  test('its types resolve', () => {
+  test('its types resolve', async () => {
     writeFileSync(
       join(home, 'program.ts'),
       `import { restoreMachine, openLocalStore, type VarveError } from 'varve'
+import { flatten, type Layer } from 'varve/layers'
+import { readStateFile, type StateFile } from 'varve/state-files'
+import { readWorkingSet, type WorkingSet } from 'varve/working-sets'
+export const read: (path: string) => Promise<WorkingSet> = readWorkingSet
+export const values: readonly unknown[] = [flatten, readStateFile] satisfies unknown[]
+export type Files = Layer | StateFile
 const store = await openLocalStore('/nowhere')
 export const restored: Promise<{ readonly machine: { readonly pid: number } }> = restoreMachine(store, 'monday')
 export const code = (error: VarveError): string => error.code
 `,
     )
-    right(join(root, 'node_modules/.bin/tsc'), [
+    await right(join(root, 'node_modules/.bin/tsc'), [
       ...[
         '--noEmit',
         '--strict',
@@ -143,14 +153,18 @@ export const code = (error: VarveError): string => error.code
   })
 })
 
-test('with @varve/lab: its verbs, and one copy of the SDK', () => {
-  install('@varve/lab')
-  expect(varve('lab', 'ls')).toContain('micro')
+test('with @varve/lab: its verbs, and one copy of the SDK', async () => {
+  await install('@varve/lab')
+  expect(await varve('lab', 'ls')).toContain('micro')
   expect(JSON.parse(readFileSync(join(home, 'node_modules/@varve/lab/package.json'), 'utf8')).private).toBe(
     undefined,
   )
   const same = `import { VarveError } from 'varve'
+import { readLayer } from 'varve/layers'
+import { byteOffset } from 'varve/state-files'
+import { pageRange } from 'varve/working-sets'
 import { checkedRounds } from '@varve/lab'
-try { checkedRounds(0) } catch (error) { console.log(error instanceof VarveError) }`
-  expect(right(process.execPath, ['--input-type=module', '-e', same])).toBe('true\n')
+for (const wrong of [() => checkedRounds(0), () => byteOffset(-1), () => pageRange(-1, 1), () => readLayer('/nowhere')])
+  try { await wrong() } catch (error) { console.log(error instanceof VarveError) }`
+  expect(await right(process.execPath, ['--input-type=module', '-e', same])).toBe('true\n'.repeat(4))
 })
