@@ -1,12 +1,7 @@
 // A recorded working set of an experiment as a map of the guest's memory, drawn by the library.
-import {
-  classColours,
-  classify,
-  heatMapPng,
-  pageSetFromRuns,
-  presentPages,
-  workingSetFromBytes,
-} from 'varve/working-sets'
+
+import { classColours, heatMapPng } from '@varve/lab/pictures'
+import { classify, pageSetFromRuns, presentPages, workingSetFromBytes } from 'varve/working-sets'
 import { svg, text } from './svg.mjs'
 
 const [columns, scale, margin, top] = [384, 2, 26, 62]

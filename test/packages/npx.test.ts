@@ -14,6 +14,7 @@ const directory = mkdtempSync(join(tmpdir(), 'varve-packed-'))
 const home = join(directory, 'project')
 const names = ['varve', '@varve/lab'] as const
 const tarballOf = (name: string) => join(directory, `${name.replace('/', '-')}.tgz`)
+const golden = join(root, 'test/golden/working-sets/groups.working-set')
 let firecracker: string
 let registry: NpmRegistry
 
@@ -122,6 +123,17 @@ writeFileSync(process.argv[1], buildMicroGuest())`
     expect(stderr).toContain('try: npm install @varve/lab')
   })
 
+  test('shows a working set; a picture of it needs @varve/lab', async () => {
+    expect(await varve('ws', 'show', golden)).toContain('pages')
+    const { status, stderr } = await run(
+      'npx',
+      ['--no-install', 'varve', 'ws', 'show', golden, '--png', 'a.png'],
+      home,
+    )
+    expect(status).toBe(3)
+    expect(stderr).toContain('try: npm install @varve/lab')
+  })
+
   test('its types resolve', async () => {
     writeFileSync(
       join(home, 'program.ts'),
@@ -156,6 +168,8 @@ export const code = (error: VarveError): string => error.code
 test('with @varve/lab: its verbs, and one copy of the SDK', async () => {
   await install('@varve/lab')
   expect(await varve('lab', 'ls')).toContain('micro')
+  await varve('ws', 'show', golden, '--png', 'a.png')
+  expect(readFileSync(join(home, 'a.png')).toString('latin1', 1, 4)).toBe('PNG')
   expect(JSON.parse(readFileSync(join(home, 'node_modules/@varve/lab/package.json'), 'utf8')).private).toBe(
     undefined,
   )

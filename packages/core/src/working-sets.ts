@@ -40,10 +40,8 @@ export {
 } from './working-set/compare.js'
 export { diffRecorder, type RecordDiffOptions, recordDiff } from './working-set/diff-recorder.js'
 export { faultsRecorder, type RecordFaultsOptions, recordFaults } from './working-set/faults-recorder.js'
-export { classColours, groupMapPng, type HeatMapPngOptions, heatMapPng } from './working-set/heat-map-png.js'
 export { mincoreRecorder, type RecordMincoreOptions, recordMincore } from './working-set/mincore-recorder.js'
 export { pagemapRecorder, type RecordPagemapOptions, recordPagemap } from './working-set/pagemap-recorder.js'
-export type { Colour } from './working-set/png.js'
 export {
   type AnyRecordOptions,
   type JointRecording,

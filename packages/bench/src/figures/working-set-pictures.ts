@@ -4,6 +4,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { bootMicroGuest, MicroConsole } from '@varve/lab'
+import { groupMapPng, heatMapPng } from '@varve/lab/pictures'
 import {
   captureSnapshot,
   findFirecracker,
@@ -13,7 +14,7 @@ import {
   restoreMachine,
 } from 'varve'
 import { pagesFrom, zeroSource } from 'varve/layers'
-import { classify, groupMapPng, heatMapPng, presentPages } from 'varve/working-sets'
+import { classify, presentPages } from 'varve/working-sets'
 import { inCheckout } from '../common/checkout.js'
 import { say } from '../common/results.js'
 import { openScratch } from '../common/scratch.js'

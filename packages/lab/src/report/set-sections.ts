@@ -1,4 +1,5 @@
-import { classColours, type PageClass } from 'varve/working-sets'
+import type { PageClass } from 'varve/working-sets'
+import { classColours } from '../pictures/heat-map-png.js'
 import { escapeHtml, tableHtml } from './html.js'
 import { classPicture, mostCompared, mostPictures, overlaps, type RecordedSet, timePicture } from './sets.js'
 import { bytesText } from './units.js'

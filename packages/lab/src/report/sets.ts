@@ -1,8 +1,6 @@
 import { type ErrorCode, isVarveError, VarveError } from 'varve'
 import {
   classify,
-  groupMapPng,
-  heatMapPng,
   jaccard,
   type PageSet,
   pageSetFromRuns,
@@ -11,6 +9,7 @@ import {
   workingSetFromBytes,
 } from 'varve/working-sets'
 import type { SetRow } from '../experiments/rows.js'
+import { groupMapPng, heatMapPng } from '../pictures/heat-map-png.js'
 
 /** A pixel a page up to 1 GiB of guest; then as many pages a pixel as keep a picture within 512 × 512. */
 const [columns, mostRows] = [512, 512]

@@ -1,9 +1,10 @@
 import { writeFile } from 'node:fs/promises'
 import { VarveError } from 'varve'
 import { pagesFrom, zeroSource } from 'varve/layers'
-import { classify, emptyPageSet, groupMapPng, heatMapPng, presentPages, runsOf } from 'varve/working-sets'
+import { classify, emptyPageSet, presentPages, runsOf } from 'varve/working-sets'
 import { positionals, stringOption } from '../../arguments.js'
 import type { Command } from '../../command.js'
+import { loadPictures, type Pictures } from '../../lab.js'
 import { classesPerLayer, renderWorkingSet, textMap } from '../../render-working-set.js'
 import { openStore, storeOption } from '../../store.js'
 import { loadWorkingSet, openImageOf, placeHelp } from '../../working-set-place.js'
@@ -24,7 +25,7 @@ export const command: Command = {
 
 ${placeHelp}
 Shows how many pages were touched, read and written, in which layers they lie, and a map of the
-guest's memory. Files of pictures must not exist.
+guest's memory. Files of pictures must not exist. The package @varve/lab draws them.
 
 Examples:
   varve ws show monday:hello
@@ -42,11 +43,11 @@ Examples:
       pages: set.pages,
     })
     for (const [option, draw] of [
-      ['png', () => heatMapPng(classes)],
-      ['groups-png', () => groupMapPng(set)],
+      ['png', ({ heatMapPng }: Pictures) => heatMapPng(classes)],
+      ['groups-png', ({ groupMapPng }: Pictures) => groupMapPng(set)],
     ] as const) {
       const path = stringOption(context.values, option)
-      if (path !== undefined) await writeNew(path, draw())
+      if (path !== undefined) await writeNew(path, draw(await loadPictures()))
     }
     const perLayer = snapshot === undefined ? undefined : classesPerLayer(set, snapshot)
     if (!context.json) return context.print(renderWorkingSet(set, perLayer, textMap(classes)))

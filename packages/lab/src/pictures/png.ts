@@ -1,5 +1,5 @@
 import { crc32, deflateSync } from 'node:zlib'
-import { VarveError } from '../errors.js'
+import { VarveError } from 'varve'
 
 /** Red, green, blue, and opacity if it is not whole; 0 to 255 each. */
 export type Colour = readonly [red: number, green: number, blue: number, alpha?: number]

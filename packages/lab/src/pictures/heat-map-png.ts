@@ -1,8 +1,12 @@
-import { VarveError } from '../errors.js'
-import type { PageClass, PageClasses } from '../memory/classes.js'
-import type { PageSet } from '../memory/page-set.js'
+import { VarveError } from 'varve'
+import {
+  type PageClass,
+  type PageClasses,
+  type PageSet,
+  presentPages,
+  type WorkingSet,
+} from 'varve/working-sets'
 import { type Colour, encodePng } from './png.js'
-import { presentPages, type WorkingSet } from './working-set.js'
 
 /**
  * docs/guides/heat-maps.md shows them all; the page that `npm run demo` writes has

@@ -1,13 +1,17 @@
 import { crc32, inflateSync } from 'node:zlib'
 import fc from 'fast-check'
+import { isVarveError } from 'varve'
+import {
+  classify,
+  classOf,
+  emptyPageSet,
+  pageRange,
+  pageSetFromPages,
+  type WorkingSet,
+} from 'varve/working-sets'
 import { describe, expect, test } from 'vitest'
-import { isVarveError } from '../errors.js'
-import { classify, classOf } from '../memory/classes.js'
-import { pageRange, pageSetFromPages } from '../memory/make-page-set.js'
-import { emptyPageSet } from '../memory/page-set.js'
 import { classColours, groupMapPng, heatMapPng } from './heat-map-png.js'
 import { type Colour, encodePng } from './png.js'
-import type { WorkingSet } from './working-set.js'
 
 interface Decoded {
   readonly width: number
