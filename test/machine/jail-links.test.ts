@@ -1,12 +1,16 @@
 import {
   chownSync,
+  closeSync,
   linkSync,
   mkdirSync,
+  openSync,
   readdirSync,
   readFileSync,
   renameSync,
+  statSync,
   symlinkSync,
   writeFileSync,
+  writeSync,
 } from 'node:fs'
 import { join } from 'node:path'
 import { bootMachine, captureSnapshot, type PausedMachine, takeSnapshot } from 'varve'
@@ -132,5 +136,23 @@ describe('a jailed VMM that was taken over', () => {
     })
     for (const path of Object.values(files)) expect(() => readFileSync(path)).toThrow('ENOENT')
     expect(readFileSync(victim(), 'utf8')).toBe('secret of the host')
+  })
+
+  test('and keeps its state file open for writing does not change the snapshot', async () => {
+    await using vm = await takenOver('keeps')
+    const { createSnapshot } = vm.paused.api
+    let kept = -1
+    vm.paused.api.createSnapshot = async (body, options) => {
+      await createSnapshot(body, options)
+      kept = openSync(join(vm.root, body.snapshot_path), 'r+')
+    }
+    const files = { statePath: world.path('kept.state'), memoryPath: world.path('kept.memory') }
+    await vm.paused.snapshot({ type: 'Full', ...files })
+    const before = readFileSync(files.statePath)
+    writeSync(kept, 'changed after the check')
+    closeSync(kept)
+    expect(readFileSync(files.statePath).equals(before)).toBe(true)
+    for (const path of Object.values(files))
+      expect(statSync(path)).toMatchObject({ uid: process.getuid?.(), nlink: 1 })
   })
 })

@@ -1,10 +1,21 @@
 import { randomBytes } from 'node:crypto'
-import { closeSync, constants, fstatSync, rmSync, unlinkSync } from 'node:fs'
+import {
+  closeSync,
+  constants,
+  fchmodSync,
+  fchownSync,
+  fstatSync,
+  openSync,
+  rmSync,
+  unlinkSync,
+} from 'node:fs'
 import { type FileHandle, lchown, link, open, realpath, stat, symlink } from 'node:fs/promises'
 import { join, relative, resolve } from 'node:path'
 import { VarveError } from '../errors.js'
 import { notFound } from '../not-found.js'
 import { copyWithHoles } from '../sys/copy-with-holes.js'
+import { dropName } from '../sys/drop-name.js'
+import { hasWriters } from '../sys/has-writers.js'
 import { descriptorPath, linkDescriptor, openHandleBeneath, openPathBeneath } from '../sys/open-beneath.js'
 
 interface FileOptions {
@@ -179,7 +190,7 @@ async function linkFor(
 /**
  * Moves a file out of the jail and gives it to this process's user. The file that was checked is the one that
  * comes out: the jail's user can put another one under that name at any moment, also a directory or a second
- * name of another file.
+ * name of another file. If the jail's user still has the file open for writing, a copy comes out.
  */
 async function moveOut(root: string, name: string, to: string): Promise<void> {
   const from = join(root, name)
@@ -198,10 +209,9 @@ async function moveOut(root: string, name: string, to: string): Promise<void> {
         'PATH_INVALID',
         `${from} is not a regular file with a single name, as Firecracker writes it`,
       )
-    try {
-      linkDescriptor(fd, to)
-    } catch (error) {
-      if (!mayBeCopied.has((error as NodeJS.ErrnoException).code ?? '')) throw failed(error as Error)
+    const linked = linkOut(fd, to, failed)
+    if (!linked || !takeOver(fd)) {
+      if (linked) unlinkSync(to)
       const content = () => open(descriptorPath(fd), constants.O_RDONLY | constants.O_NONBLOCK)
       await copyWithHoles({ path: from, open: content }, to)
     }
@@ -209,19 +219,31 @@ async function moveOut(root: string, name: string, to: string): Promise<void> {
     closeSync(fd)
   }
   dropName(from)
-  await lchown(to, process.getuid?.() ?? 0, process.getgid?.() ?? 0)
 }
 
-/**
- * Removes a name in a jail. If the jail's user has put a directory there, it stays until the jail is removed.
- */
-function dropName(path: string): void {
+/** False if the file must be copied: it is on another file system, or on one without hard links. */
+function linkOut(fd: number, to: string, failed: (cause: Error) => Error): boolean {
   try {
-    unlinkSync(path)
-  } catch {
-    // Nothing depends on it.
+    linkDescriptor(fd, to)
+    return true
+  } catch (error) {
+    const { code = '' } = error as NodeJS.ErrnoException
+    if (['EXDEV', 'EPERM', 'EMLINK', 'EOPNOTSUPP'].includes(code)) return false
+    throw failed(error as Error)
   }
 }
 
-/** The file is on another file system, or on one without hard links. */
-const mayBeCopied = new Set(['EXDEV', 'EPERM', 'EMLINK', 'EOPNOTSUPP'])
+/**
+ * Gives a file (O_PATH) to this process's user alone. False if another process can still write to it. A
+ * process that opens it later cannot: the owner and the mode come first, then the look for writers.
+ */
+function takeOver(path: number): boolean {
+  const fd = openSync(descriptorPath(path), constants.O_RDONLY | constants.O_NONBLOCK)
+  try {
+    fchownSync(fd, process.getuid?.() ?? 0, process.getgid?.() ?? 0)
+    fchmodSync(fd, 0o600)
+    return hasWriters(fd) === false
+  } finally {
+    closeSync(fd)
+  }
+}

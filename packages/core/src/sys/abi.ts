@@ -50,6 +50,10 @@ export const RESOLVE_BENEATH = 8
 export const O_CLOEXEC = 0o2000000
 export const AT_FDCWD = -100
 export const AT_SYMLINK_FOLLOW = 0x400
+export const F_SETSIG = 10
+export const F_SETLEASE = 1024
+export const F_RDLCK = 0
+export const F_UNLCK = 2
 
 // fcntl.h: posix_fadvise(2)
 export const POSIX_FADV_RANDOM = 1
