@@ -1,4 +1,5 @@
 import { once } from 'node:events'
+import { existsSync, mkdirSync } from 'node:fs'
 import { connect, type Socket } from 'node:net'
 import { isAlive, openDescriptors, pageServerRoot } from 'varve/testing'
 import { expect, test } from 'vitest'
@@ -76,6 +77,22 @@ test('handshakes that cannot be served, one after the other, leave no descriptor
     expect(world.death()?.reason).toBe('page-server-died')
   }
   await eventually(() => held(server.pid) <= before)
+  expect(await words(bystander, shuffled(allPages))).toEqual(shuffled(allPages).map(wordOfPage))
+})
+
+test('a directory in place of a VM’s socket, as a jailed VMM can make it, is no trouble for other VMs', async () => {
+  await using bystander = await openBystander()
+  const { server } = await processes(bystander)
+  const before = held(server.pid)
+  await using world = await openPageServerWorld({}, { runtime: bystander.runtime })
+  await world.start()
+  await world.attach()
+  await eventually(() => !existsSync(world.config.socketPath))
+  mkdirSync(world.config.socketPath)
+  world.vmm.child.kill('SIGKILL')
+  await world.vmmEnded
+  await eventually(() => held(server.pid) <= before)
+  expect((await processes(bystander)).server).toEqual(server)
   expect(await words(bystander, shuffled(allPages))).toEqual(shuffled(allPages).map(wordOfPage))
 })
 

@@ -1,9 +1,10 @@
-import { appendFileSync, closeSync, rmSync } from 'node:fs'
+import { appendFileSync, closeSync } from 'node:fs'
 import type { Server, Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { VarveError } from '../../errors.js'
 import { releaseMachine } from '../../machine/held-machine.js'
 import { endMemoryLease } from '../../machine/machine-leases.js'
+import { dropName } from '../../sys/drop-name.js'
 import { openPidfd } from '../../sys/pidfd.js'
 import { Poller } from '../../sys/poll.js'
 import { isEnding, userfaultfdsOf } from '../../sys/proc.js'
@@ -127,7 +128,7 @@ export class ServedVm {
    */
   async takeOver({ handshake, recording }: TakenOver): Promise<void> {
     if (recording !== null) this.#recording.lose()
-    if (handshake === null) rmSync(this.config.socketPath, { force: true })
+    if (handshake === null) dropName(this.config.socketPath)
     else {
       await this.#serve(handshake, true)
       // A CPU that is gone by now only costs time.
@@ -295,7 +296,7 @@ export class ServedVm {
       this.#ending = true
       this.#control?.close()
       this.#listener?.close()
-      rmSync(this.config.socketPath, { force: true })
+      dropName(this.config.socketPath)
       void this.#letGo().then(this.#endsWith)
     }
     return this.ended

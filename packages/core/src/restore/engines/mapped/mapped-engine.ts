@@ -1,13 +1,4 @@
-import {
-  closeSync,
-  constants,
-  existsSync,
-  fchownSync,
-  fstatSync,
-  ftruncateSync,
-  openSync,
-  rmSync,
-} from 'node:fs'
+import { closeSync, constants, existsSync, fchownSync, fstatSync, ftruncateSync, openSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { VarveError } from '../../../errors.js'
 import { pagesByLayer } from '../../../layer/pages-by-layer.js'
@@ -20,6 +11,7 @@ import type { PrefaultStep } from '../../../mapper/plan.js'
 import type { PageSet } from '../../../memory/page-set.js'
 import { pageSizeBytes } from '../../../memory/units.js'
 import type { OpenSnapshot } from '../../../store/store-types.js'
+import { dropName } from '../../../sys/drop-name.js'
 import { fileIdentity } from '../../../sys/proc.js'
 import type { Engine } from '../../engine.js'
 import { type WarmedFile, warmFiles } from '../../page-cache/warm-files.js'
@@ -69,7 +61,7 @@ export const mappedEngine: Engine = {
       duringLoad: async (load) => {
         report = await loadedAndMapped(load, mapped)
         // No page of it is mapped any more.
-        rmSync((await launching).files.local(memoryName).hostPath, { force: true })
+        dropName((await launching).files.local(memoryName).hostPath)
       },
       report: () => ({ mapping: report }),
     }
