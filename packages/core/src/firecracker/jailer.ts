@@ -1,6 +1,7 @@
-import { lchownSync, mkdirSync, rmSync } from 'node:fs'
+import { lchownSync, mkdirSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
 import { VarveError } from '../errors.js'
+import { removeTree } from '../sys/remove-tree.js'
 import type { FirecrackerBinary } from './binary.js'
 
 /** Options of Firecracker's jailer; see its `--help`. Needs root. */
@@ -66,5 +67,5 @@ export function makeJail(root: string, jailer: JailerOptions): void {
 
 /** With all that is in it; the jail's own folder is one above its root. */
 export function removeJail(root: string): void {
-  rmSync(dirname(root), { recursive: true, force: true, maxRetries: 3 })
+  removeTree(dirname(root))
 }

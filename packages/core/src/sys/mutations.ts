@@ -1,7 +1,7 @@
 import { closeSync, constants, ftruncateSync, openSync, renameSync, unlinkSync, writeSync } from 'node:fs'
 import { type FileHandle, link, mkdir, open, rename, rmdir, unlink } from 'node:fs/promises'
 import { VarveError } from '../errors.js'
-import { type HeldName, walkForRemoval } from './own-directory.js'
+import { type HeldName, removalsFor } from './own-directory.js'
 import * as reflink from './reflink.js'
 
 /**
@@ -242,7 +242,10 @@ export async function makeDirectory(path: string): Promise<void> {
 /** With all its content; links are removed and not followed; a missing one is fine. */
 export async function removeDirectory(place: Place): Promise<void> {
   const held = { path: nameOf(place), reached: wayTo(place) }
-  await change('rmdir', held.path, () => walkForRemoval(held, { file: unlink, empty: rmdir }))
+  await change('rmdir', held.path, async () => {
+    for (const { reached, isDirectory } of removalsFor(held))
+      await (isDirectory ? rmdir : unlink)(reached).catch(unlessMissing)
+  })
 }
 
 /** Only if it is empty; false if it is not. */

@@ -8,13 +8,14 @@ import {
   renameSync,
   rmSync,
   symlinkSync,
+  unlinkSync,
   writeFileSync,
 } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { removeDirectory, removeFile } from './mutations.js'
-import { assertOwnDirectory, holdOwnDirectory } from './own-directory.js'
+import { assertOwnDirectory, holdOwnDirectory, removalsFor } from './own-directory.js'
 
 let directory: string
 const at = (name: string) => join(directory, name)
@@ -75,4 +76,21 @@ test('a removal with all content takes links away and leaves alone what they lea
   await removeDirectory(at('link'))
   expect(readdirSync(directory)).toEqual(['elsewhere'])
   expect(readdirSync(at('elsewhere'))).toEqual(['precious'])
+})
+
+test('a removal goes on in the directory that it has opened, although a link takes its place', () => {
+  mkdirSync(at('own/folder'))
+  for (const name of ['one', 'precious', 'two']) writeFileSync(at(`own/folder/${name}`), '')
+  const removals = removalsFor({ path: at('own'), reached: at('own') })
+  let files = 0
+  for (const { reached, isDirectory } of removals) {
+    if (isDirectory) break
+    if (files++ === 0) {
+      renameSync(at('own/folder'), at('own/moved'))
+      symlinkSync(at('elsewhere'), at('own/folder'))
+    }
+    unlinkSync(reached)
+  }
+  expect(files).toBe(3)
+  expect([readdirSync(at('own/moved')), readdirSync(at('elsewhere'))]).toEqual([[], ['precious']])
 })

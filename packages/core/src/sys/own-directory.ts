@@ -84,29 +84,40 @@ function holdDirectory({ path, reached }: HeldName): HeldDirectory & { readonly 
 /** Varve makes no deeper directories, and each level keeps a descriptor open. */
 const maxDepth = 64
 
+/** A file (or link), or a directory that is empty once all removals before have been made. */
+export interface Removal extends HeldName {
+  readonly isDirectory: boolean
+}
+
 /**
- * Gives every file below a directory to `removeFile` and every directory, once it is empty, to `removeEmpty`;
- * the directory itself comes last. Links are removed, never followed. A name that is missing by then is no
- * error.
+ * What must be removed, in this order, for a file or a directory to be gone with its content. The caller
+ * removes each before it asks for the next. Links are named, never followed. A name that is missing by then
+ * is left out. `tooDeep` gets each directory that is more than 64 levels down, and must take it away.
  */
-export async function walkForRemoval(
+export function* removalsFor(
   place: HeldName,
-  remove: {
-    readonly file: (path: string) => Promise<void>
-    readonly empty: (path: string) => Promise<void>
+  tooDeep: (place: HeldName) => void = ({ path }) => {
+    throw new VarveError('PATH_INVALID', `${path} is more than ${maxDepth} directories deep`)
   },
   depth = 0,
-): Promise<void> {
+): Generator<Removal> {
+  const stat = lstatSync(place.reached, { throwIfNoEntry: false })
+  if (stat === undefined) return
+  if (!stat.isDirectory()) return yield { ...place, isDirectory: false }
+  if (depth > maxDepth) return tooDeep(place)
+  {
+    using directory = unlessMissing(() => holdDirectory(place))
+    for (const name of directory?.names() ?? [])
+      yield* removalsFor(directory?.at(name) as HeldName, tooDeep, depth + 1)
+  }
+  yield { ...place, isDirectory: true }
+}
+
+function unlessMissing<T>(open: () => T): T | undefined {
   try {
-    if (!lstatSync(place.reached).isDirectory()) return await remove.file(place.reached)
-    if (depth > maxDepth)
-      throw new VarveError('PATH_INVALID', `${place.path} is more than ${maxDepth} directories deep`)
-    {
-      using directory = holdDirectory(place)
-      for (const name of directory.names()) await walkForRemoval(directory.at(name), remove, depth + 1)
-    }
-    await remove.empty(place.reached)
+    return open()
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
+    throw error
   }
 }
