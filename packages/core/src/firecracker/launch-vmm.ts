@@ -1,4 +1,4 @@
-import { chownSync, closeSync, constants, openSync } from 'node:fs'
+import { closeSync, constants, fchownSync, openSync } from 'node:fs'
 import { throwIfAborted } from '../abort-error.js'
 import { VarveError } from '../errors.js'
 import { makeFifo } from '../sys/fifo.js'
@@ -20,6 +20,8 @@ interface LaunchOptions {
   readonly directory: string
   readonly jailer?: JailerOptions | undefined
   readonly extraArguments?: readonly string[]
+  /** Called as soon as the jail exists, and before a process uses it; what it throws ends the launch. */
+  readonly onJail?: (root: string) => void
   /** Called as soon as the process exists, to put it on record; what it throws ends the launch. */
   readonly onSpawn?: (process: VmmProcess) => void
   readonly signal?: AbortSignal | undefined
@@ -43,6 +45,7 @@ export async function launchVmm(options: LaunchOptions): Promise<{ process: VmmP
   if (jailer !== undefined && jailRoot !== undefined) makeJail(jailRoot, jailer)
   let process: VmmProcess | undefined
   try {
+    if (jailRoot !== undefined) options.onJail?.(jailRoot)
     const child = spawnVmm(file, args, paths, options)
     const files =
       jailer === undefined || jailRoot === undefined ? hostFiles(directory) : jailFiles(jailRoot, jailer)
@@ -82,8 +85,8 @@ function spawnVmm(file: string, args: readonly string[], paths: VmmPaths, option
   }
   try {
     // Firecracker up to 1.10 does not create its log file.
-    open(paths.log, O_WRONLY | O_CREAT | O_APPEND)
-    if (options.jailer) chownSync(paths.log, options.jailer.uid, options.jailer.gid)
+    const log = open(paths.log, O_WRONLY | O_CREAT | O_APPEND)
+    if (options.jailer) fchownSync(log, options.jailer.uid, options.jailer.gid)
     const stdio = [
       // Read-write, so that the FIFO never reports end of file; non-blocking is what Firecracker sets anyway.
       open(paths.consoleInput, O_RDWR | O_NONBLOCK),

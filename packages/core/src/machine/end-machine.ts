@@ -12,6 +12,7 @@ import type { ProcessIdentity } from '../sys/proc.js'
 import { keepDeathNote } from './death-note.js'
 import { lockMachineDirectory } from './directory-lock.js'
 import { waitForRelease } from './held-machine.js'
+import { jailedProcesses } from './jailed-processes.js'
 import { anythingLives, ownerLives, vmmHasEnded, vmmLives } from './machine-life.js'
 import { isSameMachine, leasePaths, lookUpRecord, type MachineRecord } from './machine-record.js'
 import { unrecordedVmms } from './unrecorded-vmm.js'
@@ -185,6 +186,13 @@ function removeBelongings({ diskDirectory, leases }: MachineRecord): void {
 
 function removeJailOf({ jail }: MachineRecord): void {
   if (jail === null) return
+  const deadline = performance.now() + endTimeoutMs
+  for (;;) {
+    const left = jailedProcesses(jail.root)
+    for (const process of left) killProcess(process, 'SIGKILL')
+    if (left.length === 0 || performance.now() > deadline) break
+    sleepInThread(1)
+  }
   removeJail(jail.root)
   removeCgroups(jail.cgroups ?? [])
 }

@@ -72,10 +72,13 @@ export async function launchMachine(options: LaunchMachineOptions = {}): Promise
       directory,
       jailer,
       signal,
-      onSpawn: ({ identity, jailRoot }) => {
-        const jail =
-          jailRoot !== undefined && jailer ? { root: jailRoot, uid: jailer.uid, gid: jailer.gid } : null
-        record = { ...record, process: identity, jail }
+      onJail: (root) => {
+        const jail = jailer === undefined ? null : { root, uid: jailer.uid, gid: jailer.gid }
+        record = { ...record, jail }
+        writeRecord(directory, record)
+      },
+      onSpawn: ({ identity }) => {
+        record = { ...record, process: identity }
         writeRecord(directory, record)
       },
     })
