@@ -1,15 +1,22 @@
 import { execFileSync } from 'node:child_process'
-import { appendFileSync, existsSync, readFileSync, readlinkSync, statSync } from 'node:fs'
+import { appendFileSync, existsSync, mkdirSync, readFileSync, readlinkSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { MicroConsole } from '@varve/lab'
-import { bootMachine, connectMachine, listMachines, logUse, type RunningMachine } from 'varve'
+import {
+  bootMachine,
+  connectMachine,
+  type LaunchMachineOptions,
+  listMachines,
+  logUse,
+  type RunningMachine,
+} from 'varve'
 import { expect, test } from 'vitest'
 import { microWorldOfFile } from '../support/micro-world.js'
 
 const world = microWorldOfFile()
 
-const boot = (name: string) =>
-  bootMachine({ kernel: world.kernel, memoryMib: 16, vcpus: 1 }, { name, ...world.launch })
+const boot = (name: string, options: LaunchMachineOptions = {}) =>
+  bootMachine({ kernel: world.kernel, memoryMib: 16, vcpus: 1 }, { name, ...world.launch, ...options })
 
 const mib = 2 ** 20
 /** As Firecracker does for a guest that never stops talking. */
@@ -54,6 +61,23 @@ test('the console of a machine stays within its bounds under its owner, and says
   expect(writtenBytes - droppedBytes).toBeGreaterThanOrEqual(mib)
   expect(readFileSync(consoleOutput).subarray(droppedBytes).includes(0)).toBe(false)
   await talks(machine)
+})
+
+test('the log of a Firecracker in a jail stays within the same bounds, and is written on', async () => {
+  mkdirSync(world.path('jails'), { mode: 0o700 })
+  const uid = 12345
+  const jailer = { uid, gid: uid, chrootBaseDir: world.path('jails') }
+  await using machine = await boot('jailed', { jailer })
+  const { log } = machine.paths
+  // Two lines a request. Firecracker does not append, but writes at its own place in the file.
+  while (statSync(log).size < 3 * mib) await machine.info()
+  await bounded(log)
+  await machine.pause()
+  const { writtenBytes, droppedBytes } = logUse(log)
+  expect(writtenBytes).toBeGreaterThan(3 * mib)
+  expect(writtenBytes - droppedBytes).toBeGreaterThanOrEqual(mib)
+  expect(readFileSync(log, 'utf8').slice(-2000)).toMatch(/received a Patch request on "\/vm"/)
+  expect(statSync(log).uid).toBe(uid)
 })
 
 test('a detached machine whose VMM was killed is gone soon, with its directory, although no command looks', async () => {

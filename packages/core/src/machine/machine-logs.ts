@@ -1,9 +1,11 @@
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { logName } from '../firecracker/vmm-paths.js'
 import { spawnHelper } from '../helper/spawn-helper.js'
-import { boundLog } from '../sys/bounded-log.js'
+import { boundJailLog, boundLog } from '../sys/bounded-log.js'
 import { lifeLockAt, lookAtLife } from '../sys/life-lock.js'
+import { readRecord } from './machine-record.js'
 
 /**
  * Interval between two looks. Each byte of a guest's serial port is one exit of the VM and one write(2), at
@@ -12,13 +14,14 @@ import { lifeLockAt, lookAtLife } from '../sys/life-lock.js'
 export const lookMs = 1000
 
 /**
- * A guest can let the first grow without end by writing, and the others by causing messages. A log in a jail
- * is not bounded.
+ * A guest can let the first grow without end by writing, and the others by causing messages.
  */
-const logNames = ['console.log', 'stderr.log', 'firecracker.log']
+const logNames = ['console.log', 'stderr.log', logName]
 
 export function boundLogs(directory: string): void {
   for (const name of logNames) boundLog(join(directory, name))
+  const jail = readRecord(directory)?.jail
+  if (jail) boundJailLog(jail.root, logName, jail.uid)
 }
 
 const owned = new Set<string>()

@@ -1,5 +1,6 @@
-import { closeSync, constants, fstatSync, openSync } from 'node:fs'
+import { closeSync, constants, fstatSync, openSync, type Stats } from 'node:fs'
 import { dataExtents } from './extents.js'
+import { openBeneath } from './open-beneath.js'
 import { punchHole } from './reflink.js'
 
 /**
@@ -28,18 +29,32 @@ export interface LogUse {
  * Safe to call from any number of processes.
  */
 export function boundLog(path: string): void {
-  withLog(path, constants.O_RDWR, (fd, sizeBytes) => {
-    if (sizeBytes <= keptBytes + slackBytes) return
-    const { droppedBytes } = useOf(fd, sizeBytes)
-    if (sizeBytes - droppedBytes <= keptBytes + slackBytes) return
-    const end = Math.floor((sizeBytes - keptBytes) / stepBytes) * stepBytes
-    punchHole(fd, droppedBytes, end - droppedBytes)
+  withLog(() => openHere(path, constants.O_RDWR), punch)
+}
+
+/**
+ * The same for a log in a jail, by its name in the jail's root. Only a file with a single name that the
+ * jail's user owns is touched: that user could empty it too.
+ */
+export function boundJailLog(root: string, name: string, uid: number): void {
+  const open = () => openBeneath(root, name, constants.O_RDWR | constants.O_NONBLOCK)
+  withLog(open, (fd, stat) => {
+    if (stat.uid === uid && stat.nlink === 1) punch(fd, stat)
   })
+}
+
+function punch(fd: number, { size }: Stats): void {
+  if (size <= keptBytes + slackBytes) return
+  const { droppedBytes } = useOf(fd, size)
+  if (size - droppedBytes <= keptBytes + slackBytes) return
+  const end = Math.floor((size - keptBytes) / stepBytes) * stepBytes
+  punchHole(fd, droppedBytes, end - droppedBytes)
 }
 
 /** Zeros if there is no such log. */
 export function logUse(path: string): LogUse {
-  return withLog(path, constants.O_RDONLY, useOf) ?? { writtenBytes: 0, droppedBytes: 0 }
+  const open = () => openHere(path, constants.O_RDONLY)
+  return withLog(open, (fd, { size }) => useOf(fd, size)) ?? { writtenBytes: 0, droppedBytes: 0 }
 }
 
 function useOf(fd: number, sizeBytes: number): LogUse {
@@ -47,16 +62,19 @@ function useOf(fd: number, sizeBytes: number): LogUse {
   return { writtenBytes: sizeBytes, droppedBytes: first?.startBytes ?? 0 }
 }
 
-function withLog<T>(path: string, access: number, use: (fd: number, sizeBytes: number) => T): T | undefined {
+const openHere = (path: string, access: number) =>
+  openSync(path, access | constants.O_NOFOLLOW | constants.O_NONBLOCK)
+
+function withLog<T>(open: () => number, use: (fd: number, stat: Stats) => T): T | undefined {
   let fd: number
   try {
-    fd = openSync(path, access | constants.O_NOFOLLOW | constants.O_NONBLOCK)
+    fd = open()
   } catch {
     return undefined
   }
   try {
     const stat = fstatSync(fd)
-    return stat.isFile() ? use(fd, stat.size) : undefined
+    return stat.isFile() ? use(fd, stat) : undefined
   } finally {
     closeSync(fd)
   }
