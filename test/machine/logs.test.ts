@@ -1,4 +1,4 @@
-import { execFileSync } from 'node:child_process'
+import { execFileSync, spawnSync } from 'node:child_process'
 import { appendFileSync, existsSync, mkdirSync, readFileSync, readlinkSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { MicroConsole } from '@varve/lab'
@@ -9,6 +9,7 @@ import {
   listMachines,
   logUse,
   type RunningMachine,
+  stopMachine,
 } from 'varve'
 import { expect, test } from 'vitest'
 import { microWorldOfFile } from '../support/micro-world.js'
@@ -78,6 +79,19 @@ test('the log of a Firecracker in a jail stays within the same bounds, and is wr
   expect(writtenBytes - droppedBytes).toBeGreaterThanOrEqual(mib)
   expect(readFileSync(log, 'utf8').slice(-2000)).toMatch(/received a Patch request on "\/vm"/)
   expect(statSync(log).uid).toBe(uid)
+})
+
+/** Whether systemd-tmpfiles could take away what is old: it takes this lock first (tmpfiles.d(5)). */
+const mayAge = (runtime: string) => spawnSync('flock', ['--nonblock', runtime, 'true']).status === 0
+
+test('a runtime directory does not age while it has machines, owned or detached', async () => {
+  const runtimeDirectory = world.path('old')
+  const machine = await boot('old', { runtimeDirectory })
+  expect(mayAge(runtimeDirectory)).toBe(false)
+  machine.detach()
+  await expect.poll(() => mayAge(runtimeDirectory), { timeout: 20_000 }).toBe(false)
+  await stopMachine('old', { runtimeDirectory })
+  await expect.poll(() => mayAge(runtimeDirectory), { timeout: 20_000, interval: 200 }).toBe(true)
 })
 
 test('a detached machine whose VMM was killed is gone soon, with its directory, although no command looks', async () => {

@@ -2,6 +2,7 @@ import { readdirSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { holdLife } from '../sys/life-lock.js'
+import { keepFromAgeing } from './keep-from-ageing.js'
 import { boundLogs, logKeeperLock, lookMs } from './machine-logs.js'
 import { listMachines } from './runtime-directory.js'
 
@@ -44,6 +45,7 @@ async function keep(): Promise<boolean> {
   }
   if (held === undefined) return false
   for (let look = 1, idle = 0; idle < idleLooks; look++) {
+    keepFromAgeing(runtime)
     if (look % looksToList === 0) endStale()
     const names = machinesThere()
     idle = names.length === 0 ? idle + 1 : 0

@@ -1,10 +1,11 @@
 import { existsSync } from 'node:fs'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { logName } from '../firecracker/vmm-paths.js'
 import { spawnHelper } from '../helper/spawn-helper.js'
 import { boundJailLog, boundLog } from '../sys/bounded-log.js'
 import { lifeLockAt, lookAtLife } from '../sys/life-lock.js'
+import { keepFromAgeing, leaveToAgeing } from './keep-from-ageing.js'
 import { readRecord } from './machine-record.js'
 
 /**
@@ -24,20 +25,29 @@ export function boundLogs(directory: string): void {
   if (jail) boundJailLog(jail.root, logName, jail.uid)
 }
 
+/** Whose machine has this directory. */
+const runtimeOf = (machineDirectory: string) => dirname(dirname(machineDirectory))
+
 const owned = new Set<string>()
 let timer: NodeJS.Timeout | undefined
 
 /**
- * Bounds the logs of a machine of this process until the returned function is called. Does not keep the
- * process alive.
+ * Bounds the logs of a machine of this process, and keeps its runtime directory from ageing, until the
+ * returned function is called. Does not keep the process alive.
  */
 export function keepLogsBounded(directory: string): () => void {
   owned.add(directory)
+  keepFromAgeing(runtimeOf(directory))
   timer ??= setInterval(() => {
-    for (const each of owned) boundLogs(each)
+    for (const each of owned) {
+      boundLogs(each)
+      keepFromAgeing(runtimeOf(each))
+    }
   }, lookMs).unref()
   return () => {
     owned.delete(directory)
+    const runtime = runtimeOf(directory)
+    if (![...owned].some((each) => runtimeOf(each) === runtime)) leaveToAgeing(runtime)
     if (owned.size > 0) return
     clearInterval(timer)
     timer = undefined
