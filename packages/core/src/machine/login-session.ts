@@ -12,9 +12,24 @@ const logind = { sessions: '/run/user', lingering: '/var/lib/systemd/linger' }
  */
 export function goesAtLogout(
   runtime: string,
-  { sessions = logind.sessions, lingering = logind.lingering, user = userInfo().username } = {},
+  {
+    sessions = logind.sessions,
+    lingering = logind.lingering,
+    user = userName,
+  }: { sessions?: string; lingering?: string; user?: () => string | undefined } = {},
 ): boolean {
-  return isBelow(realPath(runtime), realPath(sessions)) && !existsSync(join(lingering, user))
+  if (!isBelow(realPath(runtime), realPath(sessions))) return false
+  const name = user()
+  return name === undefined || !existsSync(join(lingering, name))
+}
+
+/** Undefined if the user has no name, as is usual in containers: logind then knows of no lingering either. */
+function userName(): string | undefined {
+  try {
+    return userInfo().username
+  } catch {
+    return undefined
+  }
 }
 
 const isBelow = (path: string, directory: string) => path.startsWith(`${directory}/`)
