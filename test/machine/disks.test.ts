@@ -219,6 +219,7 @@ describe('without a jailer', () => {
     'x'.repeat(256),
     'machine.json',
     'machine.json.4711',
+    'restore.json.4711',
     'vsock.sock',
     'death.json',
   ])('a disk named %j is refused before anything is made', async (file) => {

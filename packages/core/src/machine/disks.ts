@@ -47,7 +47,7 @@ export const diskFile = (drive: string): string => `disk-${assertDriveId(drive)}
 
 /** Names that Varve itself gives in a VMM's working directory; some of them appear later than the disks. */
 const ownNames =
-  /^(machine\.json.*|\.varve-.*|owner\.lock|steps\.lock|death\.json|held-by\.json|page-server|(api|uffd|vsock)\.sock|console\.(in|log)|(firecracker|stderr)\.log)$/
+  /^((machine|restore|restore-pages)\.json.*|\.varve-.*|owner\.lock|steps\.lock|death\.json|held-by\.json|page-server|memory|(api|uffd|vsock)\.sock|console\.(in|log)|(firecracker|stderr)\.log)$/
 
 /** A disk's file name from a snapshot, which could come from anywhere. */
 export function assertDiskFile(file: string): string {
