@@ -1,6 +1,7 @@
 import {
   chownSync,
   closeSync,
+  existsSync,
   linkSync,
   mkdirSync,
   openSync,
@@ -95,6 +96,21 @@ describe('a jailed VMM that was taken over', () => {
       code: 'PATH_INVALID',
     })
     expect(stored().filter((text) => text.includes('secret of the host'))).toEqual([])
+  })
+
+  test('and calls its disk by a path has no file made there', async () => {
+    await using vm = await takenOver('calls')
+    const { vmConfig } = vm.paused.api
+    const up = Array.from({ length: 20 }, () => '..').join('/')
+    vm.paused.api.vmConfig = async (options) => {
+      const config = await vmConfig(options)
+      const drives = (config.drives ?? []).map((it) => ({ ...it, drive_id: `x/${up}${world.path('evil')}` }))
+      return { ...config, drives }
+    }
+    await expect(captureSnapshot(vm.paused, { store: world.store })).rejects.toMatchObject({
+      code: 'INVALID_ARGUMENT',
+    })
+    expect(existsSync(world.path('evil'))).toBe(false)
   })
 
   test('has its disk copied from a directory, where that stays what it is', async () => {

@@ -176,7 +176,8 @@ function makeHeldDirectory(directory: string, holder: Holder): void {
 
 /**
  * The disks in `GET /vm/config`, by drive id: after a load Firecracker lists them in any order. vhost-user
- * drives have no file and are left out (Firecracker does not snapshot them).
+ * drives have no file and are left out (Firecracker does not snapshot them). A VMM that was taken over can
+ * answer anything: ids, which become parts of file names, are checked (INVALID_ARGUMENT).
  */
 export async function disksOf(
   config: FullVmConfiguration,
@@ -195,6 +196,7 @@ export async function disksOf(
   const disks: AttachedDisk[] = []
   for (const { drive, file, ro } of listed) {
     if (typeof file !== 'string') continue
+    assertDriveId(drive)
     const found = await files.locate(file)
     const now = found === undefined ? undefined : await stat(found, { bigint: true })
     const current = now !== undefined && open.has(fileIdentity(now))
