@@ -40,7 +40,7 @@ for (const { name, layout, image, parent, pages, data, zero } of layers) {
           pages,
           starts: Uint32Array.from([...data, ...zero].sort((a, b) => a - b)),
           counts: Uint32Array.from([...data, ...zero], () => 1),
-          storedPages: Uint32Array.from(
+          storedStarts: Uint32Array.from(
             [...data, ...zero].sort((a, b) => a - b),
             (it) => (zero.includes(it) ? zeroPage : data.indexOf(it)),
           ),

@@ -384,7 +384,7 @@ describe('changing layers, not images', () => {
         (run: { firstPage: number; pages: number }) =>
           run.firstPage <= page && page < run.firstPage + run.pages,
       )
-      return [it.layer, it.layerPage + page - it.firstPage]
+      return [it.layer, it.storedPage + page - it.firstPage]
     }
     // First in their files; before, all that has a lower number was.
     expect([2000, 2118, 1024].map(placeOf)).toEqual([

@@ -116,7 +116,7 @@ async function leftIn(tag) {
     const found = []
     for (const [run, start] of map.starts.entries()) {
       if (map.sources[run] !== newest) continue
-      const { content } = await readPages(file, map.sourcePages[run], map.counts[run])
+      const { content } = await readPages(file, map.storedStarts[run], map.counts[run])
       for (let at = 0; at < map.counts[run]; at++) if (isLeft(content, at)) found.push(start + at)
     }
     await file.close()

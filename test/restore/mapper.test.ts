@@ -80,7 +80,7 @@ function orderFor({ identity, files }: LaunchedMachine): MapOrder {
       starts: Uint32Array.of(0, memoryPages - 1),
       counts: Uint32Array.of(memoryPages - 1, 1),
       sources: Int16Array.of(-1, 0),
-      sourcePages: Uint32Array.of(0, 0),
+      storedStarts: Uint32Array.of(0, 0),
     },
     layers: [{ path: layer, storedPages: 1 }],
     prefault: [],
@@ -167,7 +167,7 @@ describe('a mapper', () => {
         starts: Uint32Array.of(0),
         counts: Uint32Array.of(1),
         sources: Int16Array.of(-1),
-        sourcePages: Uint32Array.of(0),
+        storedStarts: Uint32Array.of(0),
       },
     })
     expect(await mapper.next()).toMatchObject({

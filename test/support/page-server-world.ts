@@ -56,8 +56,8 @@ function runs(): number[] {
 
 /** What a page of layer `source` is full of: one 64-bit word, another in every page of every layer. */
 export function wordOfPage(page: number): number {
-  const { source, sourcePage } = lookupPage(map, page)
-  return source < 0 ? 0 : (source + 1) * 2 ** 32 + sourcePage + 1
+  const { source, storedPage } = lookupPage(map, page)
+  return source < 0 ? 0 : (source + 1) * 2 ** 32 + storedPage + 1
 }
 export const isZeroPage = (page: number) => lookupPage(map, page).source < 0
 

@@ -28,13 +28,13 @@ export function renderSnapshot(report: SnapshotReport, extents?: readonly Extent
     extents !== undefined &&
       table(
         [
-          ['FIRST PAGE', 'PAGES', 'SIZE', 'LAYER', 'LAYER PAGE'],
+          ['FIRST PAGE', 'PAGES', 'SIZE', 'LAYER', 'STORED PAGE'],
           ...extents.map((it) => [
             String(it.firstPage),
             String(it.pages),
             humanPages(it.pages),
             it.layer === null ? 'zero' : String(it.layer),
-            it.layerPage === null ? '-' : String(it.layerPage),
+            it.storedPage === null ? '-' : String(it.storedPage),
           ]),
         ],
         { right: [0, 1, 2, 3, 4] },

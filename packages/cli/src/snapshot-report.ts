@@ -56,7 +56,7 @@ export interface ExtentReport {
   readonly pages: number
   /** Number of the layer, and page in its file; null: zero. */
   readonly layer: number | null
-  readonly layerPage: number | null
+  readonly storedPage: number | null
 }
 
 /**
@@ -123,14 +123,14 @@ async function contentOf(path: string, { signal }: WorkOptions) {
   return { layout, dataPages: data, zeroPages: zero, diskBytes: (await stat(path)).blocks * 512 }
 }
 
-export function extentList({ starts, counts, sources, sourcePages }: ExtentMap): ExtentReport[] {
+export function extentList({ starts, counts, sources, storedStarts }: ExtentMap): ExtentReport[] {
   return Array.from(starts, (firstPage, i) => {
     const layer = sources[i] === zeroSource ? null : (sources[i] as number)
     return {
       firstPage,
       pages: counts[i] as number,
       layer,
-      layerPage: layer === null ? null : (sourcePages[i] as number),
+      storedPage: layer === null ? null : (storedStarts[i] as number),
     }
   })
 }

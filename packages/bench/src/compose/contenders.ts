@@ -142,9 +142,9 @@ async function loop({ map, files }: Image, out: string, signal: AbortSignal): Pr
   for (const [i, first] of map.starts.entries()) {
     const source = sources[map.sources[i] ?? -1]
     if (source === undefined) continue
-    const sourcePage = map.sourcePages[i] ?? 0
+    const storedPage = map.storedStarts[i] ?? 0
     for (let j = 0; j < (map.counts[i] ?? 0); j++) {
-      readSync(source, page, 0, pageSizeBytes, (sourcePage + j) * pageSizeBytes)
+      readSync(source, page, 0, pageSizeBytes, (storedPage + j) * pageSizeBytes)
       writeSync(target, page, 0, pageSizeBytes, (first + j) * pageSizeBytes)
     }
     if (i % 1024 === 0) signal.throwIfAborted()

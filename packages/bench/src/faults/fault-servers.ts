@@ -61,7 +61,7 @@ export const serveWithPageServer =
         starts: Uint32Array.of(0),
         counts: Uint32Array.of(pages),
         sources: Int16Array.of(0),
-        sourcePages: Uint32Array.of(0),
+        storedStarts: Uint32Array.of(0),
       },
       randomAccess: single,
       workingSet: bulk ? wholeImage(pages) : undefined,

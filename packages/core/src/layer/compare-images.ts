@@ -78,7 +78,7 @@ class Side {
   readonly #buffer = Buffer.allocUnsafe(bufferPages * pageSizeBytes)
   #run = 0
   #source = zeroSource
-  #sourcePage = 0
+  #storedPage = 0
 
   constructor(image: OpenImage, ids: ReadonlyMap<number, string>) {
     this.#image = image
@@ -87,18 +87,18 @@ class Side {
 
   /** Pages ascend from call to call. */
   seek(page: number): void {
-    const { starts, counts, sources, sourcePages } = this.#image.map
+    const { starts, counts, sources, storedStarts } = this.#image.map
     while ((starts[this.#run] as number) + (counts[this.#run] as number) <= page) this.#run++
     const start = starts[this.#run] as number
     this.end = start + (counts[this.#run] as number)
     this.#source = sources[this.#run] as number
-    this.#sourcePage = (sourcePages[this.#run] as number) + page - start
+    this.#storedPage = (storedStarts[this.#run] as number) + page - start
   }
 
   isSamePlace(other: Side): boolean {
     if (this.#source === zeroSource || other.#source === zeroSource) return this.#source === other.#source
     return (
-      this.#sourcePage === other.#sourcePage && this.#ids.get(this.#source) === other.#ids.get(other.#source)
+      this.#storedPage === other.#storedPage && this.#ids.get(this.#source) === other.#ids.get(other.#source)
     )
   }
 
@@ -106,7 +106,7 @@ class Side {
   async read(count: number): Promise<Buffer> {
     const part = this.#buffer.subarray(0, count * pageSizeBytes)
     if (this.#source === zeroSource) part.fill(0)
-    else await readPages(this.#image.layer(this.#source), this.#sourcePage, part)
+    else await readPages(this.#image.layer(this.#source), this.#storedPage, part)
     return part
   }
 }

@@ -32,13 +32,13 @@ export function stackLayer(parent: ExtentMap, layer: LayerIndex, source: number)
     )
   if (!Number.isInteger(source) || source < 0 || source >= maxLayers)
     throw new VarveError('INVALID_ARGUMENT', `layer number ${source} is not within [0, ${maxLayers})`)
-  const { starts, counts, storedPages } = layer
+  const { starts, counts, storedStarts } = layer
   const builder = new ExtentMapBuilder(parent.starts.length + starts.length)
   const below = new Cursor(parent)
   for (let i = 0; i < starts.length; i++) {
     const start = starts[i] as number
     const count = counts[i] as number
-    const storedPage = storedPages[i] as number
+    const storedPage = storedStarts[i] as number
     if (start < below.page || start + count > parent.pages)
       throw new VarveError(
         'FORMAT_INVALID',
@@ -64,14 +64,14 @@ class Cursor {
   }
 
   copyUntil(end: number, out: ExtentMapBuilder): void {
-    const { starts, counts, sources, sourcePages } = this.#map
+    const { starts, counts, sources, storedStarts } = this.#map
     while (this.page < end) {
       this.skipTo(this.page)
       const start = starts[this.#run] as number
       const stop = Math.min(end, start + (counts[this.#run] as number))
       const source = sources[this.#run] as number
       const offset = source === zeroSource ? 0 : this.page - start
-      out.add(stop - this.page, source, (sourcePages[this.#run] as number) + offset)
+      out.add(stop - this.page, source, (storedStarts[this.#run] as number) + offset)
       this.page = stop
     }
   }

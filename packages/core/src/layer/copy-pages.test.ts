@@ -49,7 +49,7 @@ describe('copyPages', () => {
     const used: Record<string, number> = {}
     await fc.assert(
       fc.asyncProperty(runs, async (list) => {
-        const [starts, counts, sources, sourcePages] = [[], [], [], []] as number[][] as [
+        const [starts, counts, sources, storedStarts] = [[], [], [], []] as number[][] as [
           number[],
           number[],
           number[],
@@ -66,7 +66,7 @@ describe('copyPages', () => {
           starts.push(page)
           counts.push(count)
           sources.push(['a', 'b', 'p'].indexOf(kind))
-          sourcePages.push(kind === 'zero' ? 0 : from)
+          storedStarts.push(kind === 'zero' ? 0 : from)
           const source = { a, b, p, zero: undefined }[kind]
           const [begin, end] = [from * pageSizeBytes, (from + count) * pageSizeBytes]
           expected.push(source?.bytes.subarray(begin, end) ?? Buffer.alloc(count * pageSizeBytes))
@@ -77,7 +77,7 @@ describe('copyPages', () => {
           starts: Uint32Array.from(starts),
           counts: Uint32Array.from(counts),
           sources: Int16Array.from(sources),
-          sourcePages: Uint32Array.from(sourcePages),
+          storedStarts: Uint32Array.from(storedStarts),
         }
         await using files = await openImageLayers({ map, files: [a, b, p] })
         const path = fresh('copy')
@@ -119,7 +119,7 @@ describe('copyPages', () => {
       starts: Uint32Array.of(0, 6000, 12_000),
       counts: Uint32Array.of(6000, 6000, 6000),
       sources: Int16Array.of(0, 0, 0),
-      sourcePages: Uint32Array.of(0, 0, 0),
+      storedStarts: Uint32Array.of(0, 0, 0),
     }
     await using sources = await openImageLayers({ map, files: [a] })
     await using file = await createFile(fresh('copy'))

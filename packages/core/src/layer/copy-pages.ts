@@ -113,15 +113,15 @@ class Copier {
     this.#copyStretches(inKernel, short)
     short.sort((a, b) => a.page - b.page)
     for (const piece of short) {
-      await this.#writer.copy(this.#files.layer(piece.source), piece.sourcePage, piece.page, piece.count)
+      await this.#writer.copy(this.#files.layer(piece.source), piece.storedPage, piece.page, piece.count)
       this.#pagesBy['read-write'] += piece.count
     }
     this.#writer.flush()
   }
 
-  #clone({ source, sourcePage, page, count }: CopyPiece): boolean {
+  #clone({ source, storedPage, page, count }: CopyPiece): boolean {
     const { handle } = this.#files.layer(source)
-    const [from, to, length] = [sourcePage * pageSizeBytes, page * pageSizeBytes, count * pageSizeBytes]
+    const [from, to, length] = [storedPage * pageSizeBytes, page * pageSizeBytes, count * pageSizeBytes]
     const cloned = cloneRange(handle.fd, from, this.#out, to, length)
     this.#methods.set(source, cloned ? 'FICLONERANGE' : 'copy_file_range')
     if (cloned) this.#pagesBy.FICLONERANGE += count
@@ -134,25 +134,25 @@ class Copier {
    * systems that cannot) goes to `short`.
    */
   #copyStretches(pieces: readonly CopyPiece[], short: CopyPiece[]): void {
-    let stretch: { source: number; sourcePage: number; page: number; end: number; pages: number } | undefined
+    let stretch: { source: number; storedPage: number; page: number; end: number; pages: number } | undefined
     let coveredTo = -1
     const members: CopyPiece[] = []
     const finish = () => {
       if (stretch === undefined) return
-      const { source, sourcePage, page, end, pages } = stretch
-      if (this.#copyInKernel(source, sourcePage, page, end - page)) this.#pagesBy.copy_file_range += pages
+      const { source, storedPage, page, end, pages } = stretch
+      if (this.#copyInKernel(source, storedPage, page, end - page)) this.#pagesBy.copy_file_range += pages
       else short.push(...members)
       members.length = 0
       stretch = undefined
     }
     for (const piece of pieces) {
-      const { source, sourcePage, page, count } = piece
+      const { source, storedPage, page, count } = piece
       if (page !== coveredTo) finish()
       coveredTo = page + count
       const continues =
         stretch !== undefined &&
         stretch.source === source &&
-        sourcePage - page === stretch.sourcePage - stretch.page &&
+        storedPage - page === stretch.storedPage - stretch.page &&
         page - stretch.end <= overlayPages
       if (stretch !== undefined && continues) {
         stretch.end = page + count
@@ -161,17 +161,17 @@ class Copier {
       } else if (count <= overlayPages) short.push(piece)
       else {
         finish()
-        stretch = { source, sourcePage, page, end: page + count, pages: count }
+        stretch = { source, storedPage, page, end: page + count, pages: count }
         members.push(piece)
       }
     }
     finish()
   }
 
-  #copyInKernel(source: number, sourcePage: number, page: number, count: number): boolean {
+  #copyInKernel(source: number, storedPage: number, page: number, count: number): boolean {
     if (this.#methods.get(source) === 'read-write') return false
     const file = this.#files.layer(source)
-    const [from, to, length] = [sourcePage * pageSizeBytes, page * pageSizeBytes, count * pageSizeBytes]
+    const [from, to, length] = [storedPage * pageSizeBytes, page * pageSizeBytes, count * pageSizeBytes]
     const copied = copyFileRange(file.handle.fd, from, this.#out, to, length)
     if (copied === length) return true
     if (copied !== undefined) throw cutOff(file, from + copied)

@@ -1,11 +1,11 @@
 import { type ExtentMap, zeroSource } from './extent-map.js'
 
-/** `count` pages from `sourcePage` of a source on, to be at `page` of the new file. */
+/** `count` pages from `storedPage` of a source on, to be at `page` of the new file. */
 export interface CopyPiece {
   readonly page: number
   readonly count: number
   readonly source: number
-  readonly sourcePage: number
+  readonly storedPage: number
 }
 
 /**
@@ -17,7 +17,7 @@ const windowPages = 1024
 /**
  * The data runs of a map, cut at every 4 MiB of the new file; windows without data are left out. Ascending.
  */
-export function* windowsOf({ starts, counts, sources, sourcePages }: ExtentMap): Generator<CopyPiece[]> {
+export function* windowsOf({ starts, counts, sources, storedStarts }: ExtentMap): Generator<CopyPiece[]> {
   let window: CopyPiece[] = []
   let end = windowPages
   for (let i = 0; i < starts.length; i++) {
@@ -32,7 +32,7 @@ export function* windowsOf({ starts, counts, sources, sourcePages }: ExtentMap):
         end = (Math.floor(page / windowPages) + 1) * windowPages
       }
       const count = Math.min(stop, end) - page
-      window.push({ page, count, source, sourcePage: (sourcePages[i] as number) + page - start })
+      window.push({ page, count, source, storedPage: (storedStarts[i] as number) + page - start })
       page += count
     }
   }

@@ -4,7 +4,7 @@ import type { ExtentMap } from './extent-map.js'
 export class ExtentMapBuilder {
   #counts: Uint32Array
   #sources: Int16Array
-  #sourcePages: Uint32Array
+  #storedStarts: Uint32Array
   #length = 0
   #pages = 0
 
@@ -12,18 +12,18 @@ export class ExtentMapBuilder {
     const runs = Math.max(1, expectedRuns)
     this.#counts = new Uint32Array(runs)
     this.#sources = new Int16Array(runs)
-    this.#sourcePages = new Uint32Array(runs)
+    this.#storedStarts = new Uint32Array(runs)
   }
 
-  /** The next `count` pages come from `source` (-1: zero, `sourcePage` 0). */
-  add(count: number, source: number, sourcePage: number): void {
+  /** The next `count` pages come from `source` (-1: zero, `storedPage` 0). */
+  add(count: number, source: number, storedPage: number): void {
     if (count === 0) return
     this.#pages += count
     const last = this.#length - 1
     if (
       last >= 0 &&
       this.#sources[last] === source &&
-      (source === -1 || (this.#sourcePages[last] as number) + (this.#counts[last] as number) === sourcePage)
+      (source === -1 || (this.#storedStarts[last] as number) + (this.#counts[last] as number) === storedPage)
     ) {
       this.#counts[last] = (this.#counts[last] as number) + count
       return
@@ -31,20 +31,20 @@ export class ExtentMapBuilder {
     if (this.#length === this.#counts.length) this.#grow()
     this.#counts[this.#length] = count
     this.#sources[this.#length] = source
-    this.#sourcePages[this.#length++] = sourcePage
+    this.#storedStarts[this.#length++] = storedPage
   }
 
   #grow(): void {
     const size = this.#counts.length * 2
     const counts = this.#counts
     const sources = this.#sources
-    const sourcePages = this.#sourcePages
+    const storedStarts = this.#storedStarts
     this.#counts = new Uint32Array(size)
     this.#sources = new Int16Array(size)
-    this.#sourcePages = new Uint32Array(size)
+    this.#storedStarts = new Uint32Array(size)
     this.#counts.set(counts)
     this.#sources.set(sources)
-    this.#sourcePages.set(sourcePages)
+    this.#storedStarts.set(storedStarts)
   }
 
   finish(): ExtentMap {
@@ -60,7 +60,7 @@ export class ExtentMapBuilder {
       starts,
       counts,
       sources: this.#sources.slice(0, this.#length),
-      sourcePages: this.#sourcePages.slice(0, this.#length),
+      storedStarts: this.#storedStarts.slice(0, this.#length),
     }
   }
 }

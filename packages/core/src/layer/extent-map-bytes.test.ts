@@ -95,8 +95,8 @@ describe('extent map as a file', () => {
           try {
             const map = extentMapFromBytes(withChecksum(broken), [pages, pages], 'map')
             for (let page = 0; page < map.pages; page++) {
-              const { source, sourcePage } = lookupPage(map, page)
-              if (source >= 0) expect(sourcePage).toBeLessThan(pages)
+              const { source, storedPage } = lookupPage(map, page)
+              if (source >= 0) expect(storedPage).toBeLessThan(pages)
             }
           } catch (error) {
             expect(isVarveError(error)).toBe(true)

@@ -18,7 +18,7 @@ export const maxExtentMapBytes = headerBytes + maxIndexRuns * runBytes + checksu
 
 /** `layers`: how many memory layers the snapshot has; the map may name fewer. */
 export function extentMapToBytes(map: ExtentMap, layers: number): Buffer {
-  const { pages, counts, sources, sourcePages } = map
+  const { pages, counts, sources, storedStarts } = map
   const bytes = Buffer.alloc(headerBytes + counts.length * runBytes + checksumBytes)
   bytes.write(magic, 0, 'latin1')
   bytes[8] = version
@@ -29,7 +29,7 @@ export function extentMapToBytes(map: ExtentMap, layers: number): Buffer {
     const source = sources[i] as number
     bytes.writeUInt32LE(counts[i] as number, at)
     bytes.writeUInt32LE(source === zeroSource ? zeroLayer : source, at + 4)
-    bytes.writeUInt32LE(sourcePages[i] as number, at + 8)
+    bytes.writeUInt32LE(storedStarts[i] as number, at + 8)
   }
   bytes.writeUInt32LE(crc32(bytes.subarray(0, -checksumBytes)), bytes.length - checksumBytes)
   return bytes

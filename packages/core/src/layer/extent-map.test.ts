@@ -42,7 +42,9 @@ function expectCanonical(map: ExtentMap): void {
     page += map.counts[i] as number
     if (i > 0 && map.sources[i] === map.sources[i - 1]) {
       expect(map.sources[i]).not.toBe(-1)
-      expect(map.sourcePages[i]).not.toBe((map.sourcePages[i - 1] as number) + (map.counts[i - 1] as number))
+      expect(map.storedStarts[i]).not.toBe(
+        (map.storedStarts[i - 1] as number) + (map.counts[i - 1] as number),
+      )
     }
   }
   expect(page).toBe(map.pages)
@@ -56,9 +58,9 @@ describe('extent map', () => {
         expectCanonical(map)
         const expected = naive(plans)
         for (let page = 0; page < pages; page++) {
-          const { source, sourcePage, count } = lookupPage(map, page)
+          const { source, storedPage, count } = lookupPage(map, page)
           expect(source).toBe(expected[page])
-          expect(sourcePage).toBe(source === -1 ? 0 : page)
+          expect(storedPage).toBe(source === -1 ? 0 : page)
           for (let next = page; next < page + count; next++) expect(expected[next]).toBe(source)
         }
       }),
@@ -87,7 +89,7 @@ describe('extent map', () => {
     )
   })
 
-  test('a layer page stands for an image page only where the image takes it from there', () => {
+  test('a stored page stands for an image page only where the image takes it from there', () => {
     fc.assert(
       fc.property(stack, fc.array(fc.nat(pages - 1)), (plans, touched) => {
         const map = composeExtentMap(plans.map((plan) => layerOf(plan)))
@@ -100,11 +102,11 @@ describe('extent map', () => {
     )
   })
 
-  test('a map whose source pages are shifted translates by the shift', () => {
+  test('a map whose stored pages are shifted translates by the shift', () => {
     const map = extentMapFromJson({ pages: 10, runs: [2, -1, 0, 5, 0, 100, 3, 0, 0] }, [200])
     expect([...pagesOf(imagePages(map, 0, pageRange(99, 3)))]).toEqual([2, 3])
     expect([...pagesOf(imagePages(map, 0, pageSetFromPages([1, 104, 105])))]).toEqual([6, 8])
-    expect(lookupPage(map, 4)).toEqual({ source: 0, sourcePage: 102, count: 3 })
+    expect(lookupPage(map, 4)).toEqual({ source: 0, storedPage: 102, count: 3 })
   })
 
   test('refuses layers of another size, and pages outside the image', () => {
@@ -154,7 +156,7 @@ describe('JSON form', () => {
           expectCanonical(map)
           for (const index of [0, 1])
             for (const page of pagesOf(pagesFrom(map, index)))
-              expect(lookupPage(map, page).sourcePage).toBeLessThan([8, 3][index] as number)
+              expect(lookupPage(map, page).storedPage).toBeLessThan([8, 3][index] as number)
         } catch (error) {
           expect(isVarveError(error, 'FORMAT_INVALID')).toBe(true)
         }

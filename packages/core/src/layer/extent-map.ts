@@ -16,7 +16,7 @@ export const maxLayers = 1024
  * ```
  * starts[i], counts[i]   pages of the image
  * sources[i]             index of the layer that holds them (base = 0), or -1: zero
- * sourcePages[i]         first page in that layer's file (0 for a zero run)
+ * storedStarts[i]        first page in that layer's file (0 for a zero run)
  * ```
  */
 export interface ExtentMap {
@@ -24,14 +24,14 @@ export interface ExtentMap {
   readonly starts: Uint32Array
   readonly counts: Uint32Array
   readonly sources: Int16Array
-  readonly sourcePages: Uint32Array
+  readonly storedStarts: Uint32Array
 }
 
 export interface PageSource {
   /** Layer index, or -1: zero. */
   readonly source: number
   /** Page in that layer's file. */
-  readonly sourcePage: number
+  readonly storedPage: number
   /** How many pages from this one on come from the same place in a row. */
   readonly count: number
 }
@@ -44,7 +44,7 @@ export function lookupPage(map: ExtentMap, page: number): PageSource {
   const offset = page - (map.starts[run] as number)
   return {
     source,
-    sourcePage: source === zeroSource ? 0 : (map.sourcePages[run] as number) + offset,
+    storedPage: source === zeroSource ? 0 : (map.storedStarts[run] as number) + offset,
     count: (map.counts[run] as number) - offset,
   }
 }
@@ -58,26 +58,22 @@ export function pagesFrom(map: ExtentMap, source: number): PageSet {
 }
 
 /**
- * The pages of the image that a set of pages of one layer's file stands for: a layer page that a later layer
+ * The pages of the image that a set of pages of one layer's file stands for: a stored page that a later layer
  * has replaced stands for none.
  */
-export function imagePages(map: ExtentMap, source: number, layerPages: PageSet): PageSet {
-  if (layerPages.pages === 0 || source === zeroSource) return emptyPageSet
+export function imagePages(map: ExtentMap, source: number, stored: PageSet): PageSet {
+  if (stored.pages === 0 || source === zeroSource) return emptyPageSet
   const builder = new RunBuilder()
   for (let i = 0; i < map.starts.length; i++) {
     if (map.sources[i] !== source) continue
-    const first = map.sourcePages[i] as number
+    const first = map.storedStarts[i] as number
     const end = first + (map.counts[i] as number)
     const shift = (map.starts[i] as number) - first
-    for (
-      let run = Math.max(0, runAtOrBefore(layerPages.starts, first));
-      run < layerPages.starts.length;
-      run++
-    ) {
-      const runStart = layerPages.starts[run] as number
+    for (let run = Math.max(0, runAtOrBefore(stored.starts, first)); run < stored.starts.length; run++) {
+      const runStart = stored.starts[run] as number
       if (runStart >= end) break
       const start = Math.max(first, runStart)
-      const stop = Math.min(end, runStart + (layerPages.counts[run] as number))
+      const stop = Math.min(end, runStart + (stored.counts[run] as number))
       if (start < stop) builder.add(start + shift, stop - start)
     }
   }

@@ -42,11 +42,11 @@ function openWith(map: ExtentMap, layers: ImageLayers): OpenImage {
     read: async (page, buffer) => {
       const end = page + buffer.length / pageSizeBytes
       for (let next = page; next < end; ) {
-        const { source, sourcePage, count } = lookupPage(map, next)
+        const { source, storedPage, count } = lookupPage(map, next)
         const pages = Math.min(count, end - next)
         const part = buffer.subarray((next - page) * pageSizeBytes, (next - page + pages) * pageSizeBytes)
         if (source === zeroSource) part.fill(0)
-        else await readPages(layers.layer(source), sourcePage, part)
+        else await readPages(layers.layer(source), storedPage, part)
         next += pages
       }
     },
@@ -102,7 +102,7 @@ export async function openImageLayers({ map, files: layers }: Image): Promise<Im
 function assertWithinFiles(map: ExtentMap, files: ReadonlyMap<number, MemoryFile>): void {
   for (let i = 0; i < map.starts.length; i++) {
     const file = files.get(map.sources[i] as number)
-    if (file !== undefined && (map.sourcePages[i] as number) + (map.counts[i] as number) > file.pages)
+    if (file !== undefined && (map.storedStarts[i] as number) + (map.counts[i] as number) > file.pages)
       throw new VarveError(
         'IMAGE_MISMATCH',
         `the image reaches behind the ${file.pages} pages of ${file.path}`,

@@ -35,10 +35,10 @@ export function layOutPages(map: ExtentMap, layout: LayerLayout, order: PackOrde
     )
   const index = new LayerIndexBuilder()
   const content = new ExtentMapBuilder(map.starts.length)
-  forEachRun(map, (start, count, source, sourcePage) => {
+  forEachRun(map, (start, count, source, storedPage) => {
     if (source >= 0) {
       index.add(start, count, start)
-      content.add(count, source, sourcePage)
+      content.add(count, source, storedPage)
     } else {
       if (source === zeroSource) index.add(start, count, zeroPage)
       content.add(count, zeroSource, 0)
@@ -52,11 +52,11 @@ function layOutPacked(map: ExtentMap, order: PackOrder): LaidOutLayer {
   const index = new LayerIndexBuilder()
   if (order.length === 0) {
     let stored = 0
-    forEachRun(map, (start, count, source, sourcePage) => {
+    forEachRun(map, (start, count, source, storedPage) => {
       if (source === absentSource) return
       index.add(start, count, source === zeroSource ? zeroPage : stored)
       if (source === zeroSource) return
-      content.add(count, source, sourcePage)
+      content.add(count, source, storedPage)
       stored += count
     })
     return { index: index.finish(map.pages), content: content.finish() }
@@ -64,9 +64,9 @@ function layOutPacked(map: ExtentMap, order: PackOrder): LaidOutLayer {
   const placed: { start: number; count: number; storedPage: number }[] = []
   let stored = 0
   for (const group of groupsOf(map, order))
-    forEachRunIn(map, group, (start, count, source, sourcePage) => {
+    forEachRunIn(map, group, (start, count, source, storedPage) => {
       placed.push({ start, count, storedPage: stored })
-      content.add(count, source, sourcePage)
+      content.add(count, source, storedPage)
       stored += count
     })
   forEachRun(map, (start, count, source) => {
@@ -89,11 +89,11 @@ function groupsOf(map: ExtentMap, order: PackOrder): PageSet[] {
   return [...groups, left]
 }
 
-type OnRun = (start: number, count: number, source: number, sourcePage: number) => void
+type OnRun = (start: number, count: number, source: number, storedPage: number) => void
 
-function forEachRun({ starts, counts, sources, sourcePages }: ExtentMap, onRun: OnRun): void {
+function forEachRun({ starts, counts, sources, storedStarts }: ExtentMap, onRun: OnRun): void {
   for (let i = 0; i < starts.length; i++)
-    onRun(starts[i] as number, counts[i] as number, sources[i] as number, sourcePages[i] as number)
+    onRun(starts[i] as number, counts[i] as number, sources[i] as number, storedStarts[i] as number)
 }
 
 /** What a map says of the pages of a set, ascending. One walk over the runs of both. */
@@ -107,7 +107,7 @@ export function forEachRunIn(map: ExtentMap, set: PageSet, onRun: OnRun): void {
       const count = Math.min(end, start + (map.counts[run] as number)) - page
       const source = map.sources[run] as number
       const offset = source === zeroSource ? 0 : page - start
-      onRun(page, count, source, (map.sourcePages[run] as number) + offset)
+      onRun(page, count, source, (map.storedStarts[run] as number) + offset)
       page += count
     }
   }

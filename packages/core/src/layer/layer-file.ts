@@ -69,10 +69,10 @@ export async function sealLayer(path: string, options: SealOptions): Promise<Lay
 const leastHolePages = 16
 
 /** A Full is dense: its zero pages take blocks, and writing those back is most of what its fsync costs. */
-function punchZeroPages(file: WritableFile, { starts, counts, storedPages }: LayerIndex): void {
+function punchZeroPages(file: WritableFile, { starts, counts, storedStarts }: LayerIndex): void {
   for (let run = 0; run < starts.length; run++) {
     const [start, count] = [starts[run] as number, counts[run] as number]
-    if (storedPages[run] !== zeroPage || count < leastHolePages) continue
+    if (storedStarts[run] !== zeroPage || count < leastHolePages) continue
     if (!punchHole(file, start * pageSizeBytes, count * pageSizeBytes)) return
   }
 }

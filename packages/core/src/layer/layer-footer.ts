@@ -47,7 +47,7 @@ interface LayerTrailer {
 }
 
 export function footerToBytes({ layout, image, parent, index, checksums }: LayerFooter): Buffer {
-  const { pages, starts, counts, storedPages } = index
+  const { pages, starts, counts, storedStarts } = index
   const { data, absent } = countPages(index)
   if (parent === null && absent !== 0)
     throw new VarveError('INVALID_ARGUMENT', `a base layer leaves ${absent} of its ${pages} pages absent`)
@@ -56,7 +56,7 @@ export function footerToBytes({ layout, image, parent, index, checksums }: Layer
   for (let i = 0, at = 0; i < starts.length; i++, at += runBytes) {
     bytes.writeUInt32LE(starts[i] as number, at)
     bytes.writeUInt32LE(counts[i] as number, at + 4)
-    bytes.writeUInt32LE(storedPages[i] as number, at + 8)
+    bytes.writeUInt32LE(storedStarts[i] as number, at + 8)
   }
   for (let i = 0; i < checksums.length; i++)
     bytes.writeUInt32LE(checksums[i] as number, runsLength + i * checksumBytes)
@@ -195,7 +195,7 @@ function readRuns(
 ): LayerIndex {
   const starts = new Uint32Array(runs)
   const counts = new Uint32Array(runs)
-  const storedPages = new Uint32Array(runs)
+  const storedStarts = new Uint32Array(runs)
   let end = 0
   for (let i = 0, at = 0; i < runs; i++, at += runBytes) {
     const start = bytes.readUInt32LE(at)
@@ -211,7 +211,7 @@ function readRuns(
       if (storedPage + count > stored) throw fail(at + 8, `run ${i} ends behind the ${stored} stored pages`)
     }
     if (i > 0 && start === end) {
-      const before = storedPages[i - 1] as number
+      const before = storedStarts[i - 1] as number
       const continues =
         storedPage === zeroPage
           ? before === zeroPage
@@ -220,10 +220,10 @@ function readRuns(
     }
     starts[i] = start
     counts[i] = count
-    storedPages[i] = storedPage
+    storedStarts[i] = storedPage
     end = start + count
   }
-  return { pages, starts, counts, storedPages }
+  return { pages, starts, counts, storedStarts }
 }
 
 const hex = (value: number) => value.toString(16).padStart(8, '0')

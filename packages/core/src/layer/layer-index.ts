@@ -15,7 +15,7 @@ export const maxIndexRuns = 2 ** 26
 export class LayerIndexBuilder {
   #starts = new Uint32Array(16)
   #counts = new Uint32Array(16)
-  #storedPages = new Uint32Array(16)
+  #storedStarts = new Uint32Array(16)
   #length = 0
   #end = 0
 
@@ -24,7 +24,7 @@ export class LayerIndexBuilder {
     if (count === 0) return
     if (start < this.#end) throw new VarveError('FORMAT_INVALID', `page run ${start}+${count} overlaps`)
     const last = this.#length - 1
-    const lastStored = this.#storedPages[last]
+    const lastStored = this.#storedStarts[last]
     const lastCount = this.#counts[last] as number
     if (
       last >= 0 &&
@@ -38,7 +38,7 @@ export class LayerIndexBuilder {
       if (this.#length === this.#starts.length) this.#grow()
       this.#starts[this.#length] = start
       this.#counts[this.#length] = count
-      this.#storedPages[this.#length++] = storedPage
+      this.#storedStarts[this.#length++] = storedPage
     }
     this.#end = start + count
   }
@@ -51,7 +51,7 @@ export class LayerIndexBuilder {
     }
     this.#starts = grown(this.#starts)
     this.#counts = grown(this.#counts)
-    this.#storedPages = grown(this.#storedPages)
+    this.#storedStarts = grown(this.#storedStarts)
   }
 
   /** The index of an image of `pages` pages. The builder is spent. */
@@ -62,7 +62,7 @@ export class LayerIndexBuilder {
       pages,
       starts: this.#starts.slice(0, this.#length),
       counts: this.#counts.slice(0, this.#length),
-      storedPages: this.#storedPages.slice(0, this.#length),
+      storedStarts: this.#storedStarts.slice(0, this.#length),
     }
   }
 }
@@ -84,12 +84,12 @@ export function flatIndex(pages: number, data: PageSet, zero: PageSet): LayerInd
 /**
  * The index of a packed layer that stores the data pages of another one densely, in the order of the image.
  */
-export function packedIndex({ pages, starts, counts, storedPages }: LayerIndex): LayerIndex {
+export function packedIndex({ pages, starts, counts, storedStarts }: LayerIndex): LayerIndex {
   const builder = new LayerIndexBuilder()
   let next = 0
   for (let i = 0; i < starts.length; i++) {
     const count = counts[i] as number
-    const isZero = storedPages[i] === zeroPage
+    const isZero = storedStarts[i] === zeroPage
     builder.add(starts[i] as number, count, isZero ? zeroPage : next)
     if (!isZero) next += count
   }
@@ -106,15 +106,15 @@ export function zeroPages(index: LayerIndex): PageSet {
   return pagesOfKind(index, (stored) => stored === zeroPage)
 }
 
-function pagesOfKind({ starts, counts, storedPages }: LayerIndex, is: (stored: number) => boolean): PageSet {
+function pagesOfKind({ starts, counts, storedStarts }: LayerIndex, is: (stored: number) => boolean): PageSet {
   const builder = new RunBuilder()
   for (let i = 0; i < starts.length; i++)
-    if (is(storedPages[i] as number)) builder.add(starts[i] as number, counts[i] as number)
+    if (is(storedStarts[i] as number)) builder.add(starts[i] as number, counts[i] as number)
   return builder.finish()
 }
 
 /** How many pages an index says something about, by kind; the rest of the image is absent. */
-export function countPages({ pages, counts, storedPages }: LayerIndex): {
+export function countPages({ pages, counts, storedStarts }: LayerIndex): {
   readonly data: number
   readonly zero: number
   readonly absent: number
@@ -122,7 +122,7 @@ export function countPages({ pages, counts, storedPages }: LayerIndex): {
   let data = 0
   let zero = 0
   for (let i = 0; i < counts.length; i++) {
-    if (storedPages[i] === zeroPage) zero += counts[i] as number
+    if (storedStarts[i] === zeroPage) zero += counts[i] as number
     else data += counts[i] as number
   }
   return { data, zero, absent: pages - data - zero }
@@ -138,11 +138,11 @@ export interface StoredRun {
 /**
  * The data runs in the order in which the file stores them. For a flat layer that is the index's own order.
  */
-export function storedRuns({ starts, counts, storedPages }: LayerIndex): StoredRun[] {
+export function storedRuns({ starts, counts, storedStarts }: LayerIndex): StoredRun[] {
   const runs: StoredRun[] = []
   let ascending = true
   for (let i = 0; i < starts.length; i++) {
-    const storedPage = storedPages[i] as number
+    const storedPage = storedStarts[i] as number
     if (storedPage === zeroPage) continue
     if (ascending && runs.length > 0) ascending = (runs.at(-1) as StoredRun).storedPage < storedPage
     runs.push({ start: starts[i] as number, storedPage, count: counts[i] as number })

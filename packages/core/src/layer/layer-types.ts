@@ -12,7 +12,7 @@ export const zeroPage = 0xffff_ffff
  *
  * ```
  * starts[i], counts[i]   pages of the image
- * storedPages[i]         first page in the layer's file, or `zeroPage`
+ * storedStarts[i]        first page in the layer's file, or `zeroPage`
  * ```
  */
 export interface LayerIndex {
@@ -20,7 +20,9 @@ export interface LayerIndex {
   readonly pages: number
   readonly starts: Uint32Array
   readonly counts: Uint32Array
-  readonly storedPages: Uint32Array
+  readonly storedStarts: Uint32Array
+  /** An `ExtentMap` is no index: it marks zero pages in another way. */
+  readonly sources?: never
 }
 
 export type LayerLayout = 'flat' | 'packed'

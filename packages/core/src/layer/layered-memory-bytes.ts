@@ -33,8 +33,8 @@ interface LayeredMemoryFooter {
 }
 
 export function layeredMemoryToBytes({ names, map }: LayeredMemoryFooter): Buffer {
-  const { pages, starts, counts, sources, sourcePages } = map
-  const inPlace = (run: number) => sources[run] === 0 && sourcePages[run] === starts[run]
+  const { pages, starts, counts, sources, storedStarts } = map
+  const inPlace = (run: number) => sources[run] === 0 && storedStarts[run] === starts[run]
   const runs = [...starts.keys()].filter((run) => !inPlace(run))
   const named = names.map((name) => Buffer.concat([Buffer.of(name.length), Buffer.from(name, 'latin1')]))
   if (names.length > maxFiles || !names.every((name) => namePattern.test(name)) || runs.length > maxRanges)
@@ -50,7 +50,7 @@ export function layeredMemoryToBytes({ names, map }: LayeredMemoryFooter): Buffe
     ranges.writeUInt32LE(starts[run] as number, i * rangeBytes)
     ranges.writeUInt32LE(counts[run] as number, i * rangeBytes + 4)
     ranges.writeUInt32LE(source === zeroSource ? zeroFile : source - 1, i * rangeBytes + 8)
-    ranges.writeUInt32LE(sourcePages[run] as number, i * rangeBytes + 12)
+    ranges.writeUInt32LE(storedStarts[run] as number, i * rangeBytes + 12)
   }
   const trailer = Buffer.alloc(trailerBytes)
   trailer.write(magic, 0, 'latin1')

@@ -161,7 +161,7 @@ describe('a layered memory file', () => {
           const { map, files } = await readLayeredMemory(at('out/memory'))
           for (const [run, source] of map.sources.entries())
             if (source !== zeroSource)
-              expect((map.sourcePages[run] as number) + (map.counts[run] as number)).toBeLessThanOrEqual(
+              expect((map.storedStarts[run] as number) + (map.counts[run] as number)).toBeLessThanOrEqual(
                 files[source]?.storedPages ?? 0,
               )
         } catch (error) {

@@ -58,9 +58,9 @@ export async function writeLayeredMemory(
     await flatten({ map: own, files }, memory, options)
     {
       await using file = await openForWriting(memory)
-      const footerMap = relocated(map, ({ source, sourcePage, start, count }) => {
-        if (source > 0) return { source: used.indexOf(source) + 1, sourcePage }
-        return source === zeroSource && count >= leastZeroPages ? zeros : { source: 0, sourcePage: start }
+      const footerMap = relocated(map, ({ source, storedPage, start, count }) => {
+        if (source > 0) return { source: used.indexOf(source) + 1, storedPage }
+        return source === zeroSource && count >= leastZeroPages ? zeros : { source: 0, storedPage: start }
       })
       writeAt(file, layeredMemoryToBytes({ names, map: footerMap }), map.pages * pageSizeBytes)
       await syncFile(file)
@@ -75,26 +75,26 @@ export async function writeLayeredMemory(
 
 interface Place {
   readonly source: number
-  readonly sourcePage: number
+  readonly storedPage: number
 }
 
-const zeros: Place = { source: zeroSource, sourcePage: 0 }
+const zeros: Place = { source: zeroSource, storedPage: 0 }
 /** Shorter runs of zeros are holes of the memory file: each range is a mapping more. */
 const leastZeroPages = 16
 
 function relocated(
-  { starts, counts, sources, sourcePages }: ExtentMap,
+  { starts, counts, sources, storedStarts }: ExtentMap,
   placeOf: (run: Place & { readonly start: number; readonly count: number }) => Place,
 ): ExtentMap {
   const builder = new ExtentMapBuilder(counts.length)
   for (const [run, count] of counts.entries()) {
-    const [start, source, sourcePage] = [starts[run], sources[run], sourcePages[run]] as [
+    const [start, source, storedPage] = [starts[run], sources[run], storedStarts[run]] as [
       number,
       number,
       number,
     ]
-    const place = placeOf({ start, count, source, sourcePage })
-    builder.add(count, place.source, place.sourcePage)
+    const place = placeOf({ start, count, source, storedPage })
+    builder.add(count, place.source, place.storedPage)
   }
   return builder.finish()
 }

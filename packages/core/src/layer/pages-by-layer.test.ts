@@ -34,19 +34,19 @@ test('each page of a set is found in the layer that it comes from, and no other'
             inside
               .map((page) => lookupPage(map, page))
               .filter(({ source }) => source === layer)
-              .map(({ sourcePage }) => sourcePage),
+              .map(({ storedPage }) => storedPage),
           ),
         ].sort((a, b) => a - b),
       )
       expect(pagesByLayer(map, layers, set).map((it) => [...pagesOf(it)])).toEqual(expected)
-      const places = [...placesOf(map, set)].flatMap(({ source, start, storedStart, count }) =>
-        Array.from({ length: count }, (_, i) => [start + i, source, storedStart + i]),
+      const places = [...placesOf(map, set)].flatMap(({ source, start, storedPage, count }) =>
+        Array.from({ length: count }, (_, i) => [start + i, source, storedPage + i]),
       )
       expect(places).toEqual(
         inside
           .map((page) => ({ page, ...lookupPage(map, page) }))
           .filter(({ source }) => source !== zeroSource)
-          .map(({ page, source, sourcePage }) => [page, source, sourcePage]),
+          .map(({ page, source, storedPage }) => [page, source, storedPage]),
       )
     }),
   )

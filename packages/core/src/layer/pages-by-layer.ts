@@ -6,13 +6,13 @@ import { type ExtentMap, zeroSource } from './extent-map.js'
 interface StoredStretch {
   readonly source: number
   readonly start: number
-  readonly storedStart: number
+  readonly storedPage: number
   readonly count: number
 }
 
 /** The places of a set's pages, ascending by page of the image; zero pages have none. */
 export function* placesOf(map: ExtentMap, set: PageSet): Generator<StoredStretch> {
-  const { starts, counts, sources, sourcePages } = map
+  const { starts, counts, sources, storedStarts } = map
   for (const { start, count } of runsOf(set)) {
     const end = Math.min(start + count, map.pages)
     for (let run = runAtOrBefore(starts, start); run < starts.length; run++) {
@@ -25,7 +25,7 @@ export function* placesOf(map: ExtentMap, set: PageSet): Generator<StoredStretch
         yield {
           source,
           start: from,
-          storedStart: (sourcePages[run] as number) + from - runStart,
+          storedPage: (storedStarts[run] as number) + from - runStart,
           count: to - from,
         }
     }
@@ -35,7 +35,7 @@ export function* placesOf(map: ExtentMap, set: PageSet): Generator<StoredStretch
 /** The pages of each of `layers` files that a set of the image's pages comes from. */
 export function pagesByLayer(map: ExtentMap, layers: number, set: PageSet): PageSet[] {
   const runs = Array.from({ length: layers }, (): PageRun[] => [])
-  for (const { source, storedStart, count } of placesOf(map, set))
-    runs[source]?.push({ start: storedStart, count })
+  for (const { source, storedPage, count } of placesOf(map, set))
+    runs[source]?.push({ start: storedPage, count })
   return runs.map(pageSetFromRuns)
 }

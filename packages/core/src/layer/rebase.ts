@@ -38,9 +38,9 @@ export async function rebaseLayer(
 function onlyPages(map: ExtentMap, pages: PageSet): ExtentMap {
   const builder = new ExtentMapBuilder(2 * pages.starts.length + 1)
   let next = 0
-  forEachRunIn(map, pages, (start, count, source, sourcePage) => {
+  forEachRunIn(map, pages, (start, count, source, storedPage) => {
     builder.add(start - next, absentSource, next)
-    builder.add(count, source, sourcePage)
+    builder.add(count, source, storedPage)
     next = start + count
   })
   builder.add(map.pages - next, absentSource, next)

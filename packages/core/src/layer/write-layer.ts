@@ -140,12 +140,12 @@ class SourceChecksums {
 
   /** One for each chunk of the new layer. */
   ofContent(): Uint32Array {
-    const { starts, counts, sources, sourcePages } = this.#content
+    const { starts, counts, sources, storedStarts } = this.#content
     const chunks = new ChunkBuilder()
     for (let i = 0; i < starts.length; i++)
       this.#sources
         .get(sources[i] as number)
-        ?.checksums.addTo(chunks, sourcePages[i] as number, counts[i] as number)
+        ?.checksums.addTo(chunks, storedStarts[i] as number, counts[i] as number)
     return chunks.finish()
   }
 }
@@ -154,9 +154,9 @@ function placesOf(layer: Layer): PageRun[] {
   return storedRuns(layer.index).map(({ storedPage, count }) => ({ start: storedPage, count }))
 }
 
-function piecesOf({ starts, counts, sources, sourcePages }: ExtentMap, source: number): PageRun[] {
+function piecesOf({ starts, counts, sources, storedStarts }: ExtentMap, source: number): PageRun[] {
   const runs: PageRun[] = []
   for (let i = 0; i < starts.length; i++)
-    if (sources[i] === source) runs.push({ start: sourcePages[i] as number, count: counts[i] as number })
+    if (sources[i] === source) runs.push({ start: storedStarts[i] as number, count: counts[i] as number })
   return runs
 }

@@ -11,7 +11,7 @@ const order = {
     starts: Uint32Array.of(0, 4),
     counts: Uint32Array.of(4, 6),
     sources: Int16Array.of(0, -1),
-    sourcePages: Uint32Array.of(3, 0),
+    storedStarts: Uint32Array.of(3, 0),
   },
   layers: [{ path: '/layers/a', storedPages: 8 }],
   prefaultBudgetMs: 7.5,
@@ -24,7 +24,7 @@ test('an order comes over as it was', () => {
 
 test('an order that would reach behind a layer is refused', () => {
   const short = { ...order, layers: [{ path: '/layers/a', storedPages: 6 }] }
-  expect(() => orderFromJson(orderToJson(short))).toThrow('source page 3')
+  expect(() => orderFromJson(orderToJson(short))).toThrow('stored page 3')
 })
 
 test('a failure comes over with its code and remedy; one that is nobody’s is INJECTION_FAILED', () => {

@@ -89,8 +89,8 @@ function carryOut(table: SyscallTable, regions: readonly GuestRegion[]): string[
 
 const expected = (map: ExtentMap, fdOf: (source: number) => number): string[] =>
   Array.from({ length: map.pages }, (_, page) => {
-    const { source, sourcePage } = lookupPage(map, page)
-    return source === zeroSource ? 'zero' : `${fdOf(source)}:${sourcePage}`
+    const { source, storedPage } = lookupPage(map, page)
+    return source === zeroSource ? 'zero' : `${fdOf(source)}:${storedPage}`
   })
 
 describe('mapping an image', () => {
@@ -249,9 +249,9 @@ describe('an image of too many runs', () => {
         expect(flat.starts.length).toBeLessThanOrEqual(limit)
         expect(flat.pages).toBe(map.pages)
         for (let page = 0; page < map.pages; page++) {
-          const { source, sourcePage } = lookupPage(flat, page)
+          const { source, storedPage } = lookupPage(flat, page)
           if (source === zeroSource) expect(lookupPage(map, page).source).toBe(zeroSource)
-          else expect([source, sourcePage]).toEqual([0, page])
+          else expect([source, storedPage]).toEqual([0, page])
         }
       }),
     )

@@ -54,12 +54,12 @@ export function addExtentCalls(
   regions: readonly GuestRegion[],
   { first, descriptors }: { readonly first: number; readonly descriptors: readonly number[] },
 ): void {
-  const { starts, counts, sources, sourcePages } = map
+  const { starts, counts, sources, storedStarts } = map
   for (let run = 0; run < starts.length; run++) {
     const fd = descriptors[(sources[run] as number) - first]
     if (fd === undefined) continue
     const start = starts[run] as number
-    const shift = (sourcePages[run] as number) - start
+    const shift = (storedStarts[run] as number) - start
     forEachStretch(regions, start, counts[run] as number, (address, lengthBytes, page) =>
       table.add(
         systemCall.mmap,

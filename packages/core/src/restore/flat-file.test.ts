@@ -7,11 +7,11 @@ import { isFlatBase } from './flat-file.js'
 
 const pages = 100
 /** Runs of an image: how many pages, from which layer, from which page of its file. */
-type Run = readonly [count: number, source: number, sourcePage: number]
+type Run = readonly [count: number, source: number, storedPage: number]
 
 function imageOf(runs: readonly Run[], baseData: number | null, layers = 2) {
   const builder = new ExtentMapBuilder(runs.length)
-  for (const [count, source, sourcePage] of runs) builder.add(count, source, sourcePage)
+  for (const [count, source, storedPage] of runs) builder.add(count, source, storedPage)
   const notes = baseData === null ? {} : { annotations: { [annotations.dataPages]: String(baseData) } }
   const base: Descriptor = { mediaType: mediaTypes.layer, digest: 'sha256:', size: 0, ...notes }
   return {

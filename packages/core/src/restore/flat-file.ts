@@ -49,12 +49,12 @@ export function hasFlatFile({ flatPath, map }: OpenSnapshot): boolean {
  * pages; without that number, only a single layer is known to be the image.
  */
 export function isFlatBase({ map, files, layers }: Pick<OpenSnapshot, 'map' | 'files' | 'layers'>): boolean {
-  const { pages, starts, counts, sources, sourcePages } = map
+  const { pages, starts, counts, sources, storedStarts } = map
   if (files[0]?.storedPages !== pages) return false
   let dataPages = 0
   for (let i = 0; i < starts.length; i++) {
     if (sources[i] === zeroSource) continue
-    if (sources[i] !== 0 || sourcePages[i] !== starts[i]) return false
+    if (sources[i] !== 0 || storedStarts[i] !== starts[i]) return false
     dataPages += counts[i] as number
   }
   return files.length === 1 || dataPagesOf(layers[0]) === dataPages

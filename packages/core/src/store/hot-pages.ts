@@ -45,7 +45,7 @@ function restrictTo(map: ExtentMap, set: PageSet): ExtentMap {
       const stop = Math.min(end, (map.starts[run] as number) + (map.counts[run] as number))
       const source = map.sources[run] as number
       const offset = source < 0 ? 0 : page - (map.starts[run] as number)
-      builder.add(stop - page, source, (map.sourcePages[run] as number) + offset)
+      builder.add(stop - page, source, (map.storedStarts[run] as number) + offset)
       page = stop
     }
   }

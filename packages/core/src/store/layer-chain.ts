@@ -68,6 +68,6 @@ export function isMapOf(map: ExtentMap, layers: readonly Layer[]): boolean {
     map.pages === made.pages &&
     same(map.counts, made.counts) &&
     same(map.sources, made.sources) &&
-    same(map.sourcePages, made.sourcePages)
+    same(map.storedStarts, made.storedStarts)
   )
 }

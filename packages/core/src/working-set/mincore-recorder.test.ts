@@ -75,7 +75,7 @@ describe('recordMincore', () => {
     expect(recorded).toMatchObject({ recorder: 'mincore', written: null, scans: 3, endedBy: 'stop' })
   })
 
-  test('counts a layer page only where the image takes it from that layer', async () => {
+  test('counts a stored page only where the image takes it from that layer', async () => {
     const base = memoryFile('base')
     const diff = memoryFile('diff')
     // Image: pages 0-9 of the base, 10-19 of the diff, 20-29 zero, the rest of the base.

@@ -86,7 +86,7 @@ export interface RecordTarget {
    */
   readonly files: readonly LayerFile[]
   /**
-   * How pages of those files lie in the image. A layer page that the image does not
+   * How pages of those files lie in the image. A stored page that the image does not
    * take from there does not count.
    */
   readonly map?: ExtentMap | undefined

@@ -43,8 +43,8 @@ const workingSet = fc.tuple(list, list, fc.nat(3)).map(([touched, dirty, count])
 
 /** Where a page comes from, as text: the model of "the same place". */
 function place(map: ExtentMap, layers: readonly string[], page: number): string {
-  const { source, sourcePage } = lookupPage(map, page)
-  return source < 0 ? 'zero' : `${layers[source]}:${sourcePage}`
+  const { source, storedPage } = lookupPage(map, page)
+  return source < 0 ? 'zero' : `${layers[source]}:${storedPage}`
 }
 
 describe('translating a working set', () => {

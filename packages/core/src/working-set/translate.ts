@@ -99,5 +99,5 @@ function nameOf({ image, layers }: ImagePlaces, source: number): string {
 const endOfRun = ({ starts, counts }: ExtentMap, run: number): number =>
   (starts[run] as number) + (counts[run] as number)
 
-const shiftOf = ({ starts, sourcePages }: ExtentMap, run: number): number =>
-  (sourcePages[run] as number) - (starts[run] as number)
+const shiftOf = ({ starts, storedStarts }: ExtentMap, run: number): number =>
+  (storedStarts[run] as number) - (starts[run] as number)

@@ -537,7 +537,7 @@ test('any fault in any image is answered with that page, and with nothing outsid
         expect(ops.calls).toEqual([
           found.source < 0
             ? `zero ${at} ${length}`
-            : `copy ${at} layer${found.source}[${found.sourcePage}] 1`,
+            : `copy ${at} layer${found.source}[${found.storedPage}] 1`,
         ])
       }
     }),

@@ -269,12 +269,12 @@ export class FaultLoop implements UserfaultEvents {
       else this.#zero(address, this.#record === undefined ? pages : 1, flags)
     } else {
       const layer = this.#layers[source] as CopySource
-      const layerPage = (this.#map.sourcePages[run] as number) + page - start
+      const storedPage = (this.#map.storedStarts[run] as number) + page - start
       const end = start + (this.#map.counts[run] as number)
       // A recording wants to see single pages.
       const around = this.#record === undefined && this.#neighbours?.comeWith(page) === true
-      if (around && this.#copyAround(region, page, start, end, layer, layerPage)) return
-      this.#copy(address, layer, layerPage, flags)
+      if (around && this.#copyAround(region, page, start, end, layer, storedPage)) return
+      this.#copy(address, layer, storedPage, flags)
     }
   }
 
@@ -288,7 +288,7 @@ export class FaultLoop implements UserfaultEvents {
     start: number,
     end: number,
     layer: CopySource,
-    layerPage: number,
+    storedPage: number,
   ): boolean {
     const window = page - (page % aroundPages)
     let first = Math.max(window, start, region.startPage)
@@ -303,15 +303,15 @@ export class FaultLoop implements UserfaultEvents {
     const pages = last + 1 - first
     if (pages === 1) return false
     const address = region.address + (first - region.startPage) * pageSizeBytes
-    const offset = (layerPage - (page - first)) * pageSizeBytes
+    const offset = (storedPage - (page - first)) * pageSizeBytes
     const whole = this.#ops.copy(address, layer, offset, pages * pageSizeBytes) === 'installed'
     this.#count(counter.copiedPages, whole ? pages : this.#ops.copiedBytes / pageSizeBytes)
     return whole
   }
 
-  #copy(address: number, layer: CopySource, layerPage: number, flags: number): void {
+  #copy(address: number, layer: CopySource, storedPage: number, flags: number): void {
     const protect = this.#record?.writes === true && (flags & UFFD_PAGEFAULT_FLAG_WRITE) === 0
-    const result = this.#ops.copy(address, layer, layerPage * pageSizeBytes, pageSizeBytes, protect)
+    const result = this.#ops.copy(address, layer, storedPage * pageSizeBytes, pageSizeBytes, protect)
     if (result === 'installed') this.#count(counter.copiedPages, 1)
     else this.#settle(result, address, flags)
   }

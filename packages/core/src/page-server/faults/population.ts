@@ -58,9 +58,9 @@ export class Population {
   step(): 'more' | 'wait' | 'done' {
     const piece = this.#next()
     if (piece === undefined) return 'done'
-    const { region, page, pages, layer, layerPage } = piece
-    if (this.#mustRead(layer, layerPage, pages)) return 'wait'
-    return this.#install(region, page, pages, layer, layerPage)
+    const { region, page, pages, layer, storedPage } = piece
+    if (this.#mustRead(layer, storedPage, pages)) return 'wait'
+    return this.#install(region, page, pages, layer, storedPage)
   }
 
   /** The VM's memory raises no faults any more. Then read events until no removal is pending. */
@@ -69,7 +69,7 @@ export class Population {
   }
 
   #next(): Piece | undefined {
-    const { starts, counts, sources, sourcePages } = this.#map
+    const { starts, counts, sources, storedStarts } = this.#map
     for (; this.#region < this.#regions.length; this.#region++) {
       const region = this.#regions[this.#region] as ServedRegion
       const end = region.startPage + region.pages
@@ -89,18 +89,18 @@ export class Population {
         if (this.#removed.any)
           for (let index = 1; index < pages; index++) if (this.#removed.has(page + index)) pages = index
         if (pages <= 0) continue
-        const layerPage = (sourcePages[this.#run] as number) + page - start
-        return { region, page, pages, layer: this.#layers[source] as PopulatedLayer, layerPage }
+        const storedPage = (storedStarts[this.#run] as number) + page - start
+        return { region, page, pages, layer: this.#layers[source] as PopulatedLayer, storedPage }
       }
     }
     return undefined
   }
 
   /** Once for each piece: if it is evicted again, or the kernel does not tell, it is read on the way. */
-  #mustRead(layer: PopulatedLayer, layerPage: number, pages: number): boolean {
+  #mustRead(layer: PopulatedLayer, storedPage: number, pages: number): boolean {
     if (this.#waitedFor === this.#page) return false
-    if (layer.isResident(layerPage) && layer.isResident(layerPage + pages - 1)) return false
-    layer.readAhead(layerPage, aheadPages)
+    if (layer.isResident(storedPage) && layer.isResident(storedPage + pages - 1)) return false
+    layer.readAhead(storedPage, aheadPages)
     this.#waitedFor = this.#page
     return true
   }
@@ -110,7 +110,7 @@ export class Population {
     page: number,
     pages: number,
     layer: CopySource,
-    layerPage: number,
+    storedPage: number,
   ): 'more' | 'wait' {
     let done = 0
     // A range that is not one mapping is refused as a whole: docs/notes/userfaultfd-events.md.
@@ -118,7 +118,7 @@ export class Population {
     for (let calls = 0; done < pages && calls < maxCalls; calls++) {
       const address = region.address + (page + done - region.startPage) * pageSizeBytes
       const length = (single ? 1 : pages - done) * pageSizeBytes
-      const result: InstallResult = this.#ops.copy(address, layer, (layerPage + done) * pageSizeBytes, length)
+      const result: InstallResult = this.#ops.copy(address, layer, (storedPage + done) * pageSizeBytes, length)
       const installed = (result === 'installed' ? length : this.#ops.copiedBytes) / pageSizeBytes
       this.copiedPages += installed
       done += installed
@@ -141,5 +141,5 @@ interface Piece {
   readonly page: number
   readonly pages: number
   readonly layer: PopulatedLayer
-  readonly layerPage: number
+  readonly storedPage: number
 }

@@ -91,11 +91,11 @@ function setUp(plan: readonly PrefetchPiece[], options: { cold?: boolean; halted
     Object.fromEntries(prefetchCounterNames.map((name, index) => [name, counters[index] as number]))
   return { ops, loop, counts, gate, brought, pauses: () => pauses }
 }
-const piece = (first: number, pages: number, sourcePage = first, source = 0): PrefetchPiece => ({
+const piece = (first: number, pages: number, storedPage = first, source = 0): PrefetchPiece => ({
   page: first,
   pages,
   source,
-  sourcePage,
+  storedPage,
 })
 const zeros = (first: number, pages: number) => piece(first, pages, 0, -1)
 

@@ -112,18 +112,18 @@ export class PrefetchLoop {
       const source = this.#sources[first.source]
       if (first.source === zeroSource || source?.read === undefined) {
         const from = source?.mapped
-        this.#install(first, from, first.sourcePage)
+        this.#install(first, from, first.storedPage)
         next++
         continue
       }
       const end = this.#readTogether(next)
       const last = this.#plan[end - 1] as PrefetchPiece
-      const pages = last.sourcePage + last.pages - first.sourcePage
-      source.read(first.sourcePage, pages)
+      const pages = last.storedPage + last.pages - first.storedPage
+      source.read(first.storedPage, pages)
       this.#count(counter.readBytes, pages * pageSizeBytes)
       for (; next < end && !this.#halted(); next++) {
         const piece = this.#plan[next] as PrefetchPiece
-        this.#install(piece, this.#staging, piece.sourcePage - first.sourcePage)
+        this.#install(piece, this.#staging, piece.storedPage - first.storedPage)
       }
     }
     return !this.#halted()
@@ -135,13 +135,13 @@ export class PrefetchLoop {
    */
   #readTogether(begin: number): number {
     const first = this.#plan[begin] as PrefetchPiece
-    let behind = first.sourcePage + first.pages
+    let behind = first.storedPage + first.pages
     let end = begin + 1
     for (; end < this.#plan.length; end++) {
-      const { source, sourcePage, pages } = this.#plan[end] as PrefetchPiece
-      if (source !== first.source || sourcePage < behind || sourcePage - behind > maxGapPages) break
-      if (sourcePage + pages - first.sourcePage > stagingPages) break
-      behind = sourcePage + pages
+      const { source, storedPage, pages } = this.#plan[end] as PrefetchPiece
+      if (source !== first.source || storedPage < behind || storedPage - behind > maxGapPages) break
+      if (storedPage + pages - first.storedPage > stagingPages) break
+      behind = storedPage + pages
     }
     return end
   }

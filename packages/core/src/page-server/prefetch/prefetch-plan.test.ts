@@ -37,12 +37,12 @@ test('groups come in their order, what no group has comes last, and runs are cut
     map,
   )
   expect(plan).toEqual([
-    { page: 1750, pages: 1, source: 1, sourcePage: 57 },
-    { page: 95, pages: 5, source: 0, sourcePage: 95 },
-    { page: 100, pages: 5, source: -1, sourcePage: 0 },
-    { page: 5, pages: 1, source: 0, sourcePage: 5 },
-    { page: 90, pages: 5, source: 0, sourcePage: 90 },
-    { page: 105, pages: 5, source: -1, sourcePage: 0 },
+    { page: 1750, pages: 1, source: 1, storedPage: 57 },
+    { page: 95, pages: 5, source: 0, storedPage: 95 },
+    { page: 100, pages: 5, source: -1, storedPage: 0 },
+    { page: 5, pages: 1, source: 0, storedPage: 5 },
+    { page: 90, pages: 5, source: 0, storedPage: 90 },
+    { page: 105, pages: 5, source: -1, storedPage: 0 },
   ])
 })
 
@@ -69,8 +69,8 @@ test('a plan is each page of the set once, from where the image has it, in bound
       for (const piece of plan) {
         expect(piece.pages).toBeLessThanOrEqual(maxPiecePages)
         for (let i = 0; i < piece.pages; i++) {
-          const { source, sourcePage } = lookupPage(map, piece.page + i)
-          if (source !== piece.source || sourcePage !== (source < 0 ? 0 : piece.sourcePage + i))
+          const { source, storedPage } = lookupPage(map, piece.page + i)
+          if (source !== piece.source || storedPage !== (source < 0 ? 0 : piece.storedPage + i))
             wrong.push(piece)
           planned.push(piece.page + i)
         }

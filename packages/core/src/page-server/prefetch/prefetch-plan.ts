@@ -13,7 +13,7 @@ export interface PrefetchPiece {
   /** Layer, or -1: zero. */
   readonly source: number
   /** In that layer's file; 0 for zero pages. */
-  readonly sourcePage: number
+  readonly storedPage: number
 }
 
 /** What to fetch in its order: group by group, then what no group has; within each, ascending. */
@@ -27,9 +27,9 @@ function pieces(set: PageSet, map: ExtentMap): PrefetchPiece[] {
   const found: PrefetchPiece[] = []
   for (const { start, count } of runsOf(set))
     for (let page = start; page < start + count; ) {
-      const { source, sourcePage, count: together } = lookupPage(map, page)
+      const { source, storedPage, count: together } = lookupPage(map, page)
       const pages = Math.min(start + count - page, together, maxPiecePages)
-      found.push({ page, pages, source, sourcePage: source === zeroSource ? 0 : sourcePage })
+      found.push({ page, pages, source, storedPage: source === zeroSource ? 0 : storedPage })
       page += pages
     }
   return found

@@ -140,7 +140,7 @@ function isWarm(mapped: CopySource, wanted: readonly PrefetchPiece[]): boolean {
   const step = Math.max(1, Math.floor(wanted.length / samples))
   let [looked, resident] = [0, 0]
   for (let index = 0; index < wanted.length; index += step, looked++)
-    if (isResident(mapped, (wanted[index] as PrefetchPiece).sourcePage)) resident++
+    if (isResident(mapped, (wanted[index] as PrefetchPiece).storedPage)) resident++
   return resident >= warmShare * looked
 }
 

@@ -35,13 +35,13 @@ export async function changedPages(memory: ServedMemory, pages: PageBitmap): Pro
     for (const page of pagesOf(set)) {
       if (count++ % pagesInATurn === 0) await breathe()
       readPage(fd, addressOf(memory.regions, page), inMemory, `memory of process ${memory.pid}`)
-      const { source, sourcePage } = lookupPage(memory.map, page)
+      const { source, storedPage } = lookupPage(memory.map, page)
       if (source === zeroSource) inImage.fill(0)
       else {
         const { path } = memory.layers[source] as { path: string }
         const layer = opened.get(source) ?? openSync(path, 'r')
         opened.set(source, layer)
-        readPage(layer, sourcePage * pageSizeBytes, inImage, path)
+        readPage(layer, storedPage * pageSizeBytes, inImage, path)
       }
       if (!inMemory.equals(inImage))
         changed.words[page >>> 5] = (changed.words[page >>> 5] as number) | (1 << (page & 31))

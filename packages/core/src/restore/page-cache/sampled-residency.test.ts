@@ -16,7 +16,7 @@ describe('samples', () => {
     starts: Uint32Array.from([0, ...Array.from({ length: 80 }, (_, i) => 100 + 10 * i), 900]),
     counts: Uint32Array.from([100, ...Array(80).fill(10), 100]),
     sources: Int16Array.from([zeroSource, ...Array.from({ length: 80 }, (_, i) => i % 2), zeroSource]),
-    sourcePages: Uint32Array.from([0, ...Array.from({ length: 80 }, (_, i) => 7 + 10 * i), 0]),
+    storedStarts: Uint32Array.from([0, ...Array.from({ length: 80 }, (_, i) => 7 + 10 * i), 0]),
   }
 
   test('are all pages with data where there are few, and 64 evenly spaced ones of many', () => {
@@ -37,7 +37,7 @@ describe('samples', () => {
         expect(samples.length).toBeLessThanOrEqual(64)
         for (const { page, source, storedPage } of samples) {
           expect(has(set, page)).toBe(true)
-          expect(lookupPage(map, page)).toMatchObject({ source, sourcePage: storedPage })
+          expect(lookupPage(map, page)).toMatchObject({ source, storedPage })
         }
       }),
     )

@@ -31,13 +31,13 @@ export function samplePages(map: ExtentMap, set: PageSet, total: number): readon
   const step = Math.max(1, total / mostSamples)
   const samples: ImageSample[] = []
   let passed = 0
-  for (const { source, start, storedStart, count } of placesOf(map, set)) {
+  for (const { source, start, storedPage, count } of placesOf(map, set)) {
     for (
       let at = Math.ceil(samples.length * step);
       at < passed + count;
       at = Math.ceil(samples.length * step)
     )
-      samples.push({ page: start + at - passed, source, storedPage: storedStart + at - passed })
+      samples.push({ page: start + at - passed, source, storedPage: storedPage + at - passed })
     passed += count
   }
   return samples

@@ -25,11 +25,11 @@ export async function composedFile(
 }
 
 function digest(
-  { counts, sources, sourcePages }: ExtentMap,
+  { counts, sources, storedStarts }: ExtentMap,
   files: readonly { readonly path: string }[],
 ): string {
   const hash = createHash('sha256')
-  for (const part of [counts, sources, sourcePages]) hash.update(part)
+  for (const part of [counts, sources, storedStarts]) hash.update(part)
   for (const { path } of files) hash.update(`${path}\n`)
   return hash.digest('hex').slice(0, 16)
 }

@@ -91,8 +91,8 @@ function fileOffsetAt(regions: readonly Region[], address: number): number {
 }
 
 const place = (map: ExtentMap, page: number) => {
-  const { source, sourcePage } = lookupPage(map, page)
-  return [source, sourcePage]
+  const { source, storedPage } = lookupPage(map, page)
+  return [source, storedPage]
 }
 
 describe('a plan', () => {
@@ -215,12 +215,12 @@ describe('real state files', () => {
     expect(stretches(after.regions)).toEqual(stretches(before.regions))
     let wrong = 0
     for (let page = 0; page < pages; page++) {
-      const { source, sourcePage } = lookupPage(map, page)
+      const { source, storedPage } = lookupPage(map, page)
       // All that holds data, and of a million zero pages some.
       if (source === zeroSource && page % 64 !== 0) continue
       const inFile = fileOffsetAt(after.regions, guestAddressAt(before.regions, page * pageSizeBytes))
       readSync(fd, found, 0, 4, inFile)
-      if (found.readUInt32LE() !== word(source, sourcePage)) wrong++
+      if (found.readUInt32LE() !== word(source, storedPage)) wrong++
     }
     expect(wrong).toBe(0)
   })

@@ -39,7 +39,7 @@ interface Piece {
   pages: number
   /** `mixed` is laid out in the file as it lies in the image. */
   readonly source: number | 'mixed'
-  readonly sourcePage: number
+  readonly storedPage: number
 }
 
 /**
@@ -92,23 +92,23 @@ function cut({ guestAddress, page: first, pages }: Area, map: ExtentMap, align: 
     const count = Math.min(align - ((address / pageSizeBytes) % align), end - page)
     const found = lookupPage(map, page)
     const source = found.count >= count ? found.source : ('mixed' as const)
-    const sourcePage = source === 'mixed' ? 0 : found.sourcePage
+    const storedPage = source === 'mixed' ? 0 : found.storedPage
     const last = pieces.at(-1)
-    if (last?.source === source && continues(last, sourcePage)) last.pages += count
-    else pieces.push({ guestAddress: address, page, pages: count, source, sourcePage })
+    if (last?.source === source && continues(last, storedPage)) last.pages += count
+    else pieces.push({ guestAddress: address, page, pages: count, source, storedPage })
     page += count
   }
   return pieces
 }
 
-const continues = ({ source, sourcePage, pages }: Piece, next: number) =>
-  source === 'mixed' || source === zeroSource || sourcePage + pages === next
+const continues = ({ source, storedPage, pages }: Piece, next: number) =>
+  source === 'mixed' || source === zeroSource || storedPage + pages === next
 
 /** In the file: layer after layer, each in its own order; what is mixed; the hole. */
 function layOut(pieces: readonly Piece[], map: ExtentMap): PatchPlan {
   const rank = ({ source }: Piece) =>
     source === zeroSource ? Number.MAX_VALUE : source === 'mixed' ? maxSource : source
-  const order = pieces.toSorted((a, b) => rank(a) - rank(b) || a.sourcePage - b.sourcePage || a.page - b.page)
+  const order = pieces.toSorted((a, b) => rank(a) - rank(b) || a.storedPage - b.storedPage || a.page - b.page)
   const composed = new ExtentMapBuilder(map.starts.length + 1)
   const places = new Map<Piece, number>()
   let place = 0
@@ -117,7 +117,7 @@ function layOut(pieces: readonly Piece[], map: ExtentMap): PatchPlan {
     places.set(piece, place)
     if (piece.source === zeroSource) hole = Math.max(hole, piece.pages)
     else {
-      for (const run of runsOf(map, piece)) composed.add(run.count, run.source, run.sourcePage)
+      for (const run of runsOf(map, piece)) composed.add(run.count, run.source, run.storedPage)
       place += piece.pages
     }
   }
@@ -141,9 +141,9 @@ const maxSource = 2 ** 16
 
 function* runsOf(map: ExtentMap, { page: first, pages }: Piece) {
   for (let page = first; page < first + pages; ) {
-    const { source, sourcePage, count: together } = lookupPage(map, page)
+    const { source, storedPage, count: together } = lookupPage(map, page)
     const count = Math.min(together, first + pages - page)
-    yield { page, count, source, sourcePage }
+    yield { page, count, source, storedPage }
     page += count
   }
 }
