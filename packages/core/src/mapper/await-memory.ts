@@ -1,17 +1,18 @@
 import { statSync } from 'node:fs'
 import { VarveError } from '../errors.js'
+import type { MappedRegion } from '../memory/mapped-region.js'
 import { SIGTRAP, SYS_ioctl } from '../sys/abi.js'
 import { systemCall } from '../sys/inject/injection.js'
 import type { Tracee } from '../sys/inject/ptrace.js'
 import { fileIdentity } from '../sys/proc.js'
-import { type GuestRegion, RegionCollector } from './guest-regions.js'
+import { RegionCollector } from './region-collector.js'
 
 // linux/kvm.h: _IOW(0xAE, 0x46, struct kvm_userspace_memory_region), _IOW(0xAE, 0x49, struct
 // kvm_userspace_memory_region2).
 const slotRequests = [0x4020ae46n, 0x40a0ae49n]
 
 interface CaughtMemory {
-  readonly regions: readonly GuestRegion[]
+  readonly regions: readonly MappedRegion[]
   /** How often the VMM stood still on the way: twice a system call. */
   readonly stops: number
 }

@@ -2,6 +2,7 @@ import { closeSync, constants, fstatSync, openSync } from 'node:fs'
 import { isVarveError, VarveError } from '../errors.js'
 import type { ExtentMap } from '../layer/extent-map.js'
 import type { LayerFile } from '../layer/layer-types.js'
+import type { MappedRegion } from '../memory/mapped-region.js'
 import { pageSizeBytes } from '../memory/units.js'
 import { pathError } from '../not-found.js'
 import { maxPassedDescriptors } from '../sys/fd-passing.js'
@@ -13,7 +14,6 @@ import { errnoName } from '../sys/libc.js'
 import { openPidfd, signalPidfd } from '../sys/pidfd.js'
 import { isEnding, type ProcessIdentity } from '../sys/proc.js'
 import { awaitMemory } from './await-memory.js'
-import type { GuestRegion } from './guest-regions.js'
 import {
   addExtentCalls,
   addPrefaultCalls,
@@ -175,7 +175,7 @@ function mapImage(
   pidfd: number,
   files: readonly number[],
   map: ExtentMap,
-  regions: readonly GuestRegion[],
+  regions: readonly MappedRegion[],
 ): number {
   let mappings = 0
   // At least once: an image may be of zeros alone.
@@ -219,7 +219,7 @@ function checkMapped(table: SyscallTable): number {
 function prefaultWithin(
   budgetMs: number | null,
   injection: Injection,
-  regions: readonly GuestRegion[],
+  regions: readonly MappedRegion[],
   steps: readonly PrefaultStep[],
 ): { readonly refusedCalls: number; readonly left: readonly PrefaultStep[] } {
   if (budgetMs === null) return { refusedCalls: prefaultNow(injection, regions, steps), left: [] }
@@ -235,7 +235,7 @@ function prefaultWithin(
 /** Gives how many calls the kernel refused: that costs time later, and nothing else. */
 function prefaultNow(
   injection: Injection,
-  regions: readonly GuestRegion[],
+  regions: readonly MappedRegion[],
   steps: readonly PrefaultStep[],
 ): number {
   const table = new SyscallTable()

@@ -3,6 +3,7 @@ import { describe, expect, test } from 'vitest'
 import { type ExtentMap, lookupPage, zeroSource } from '../layer/extent-map.js'
 import { ExtentMapBuilder } from '../layer/extent-map-builder.js'
 import { pageRange, pageSetFromPages } from '../memory/make-page-set.js'
+import type { MappedRegion } from '../memory/mapped-region.js'
 import { emptyPageSet, type PageSet, pagesOf } from '../memory/page-set.js'
 import { minus } from '../memory/page-set-algebra.js'
 import { flatMap } from '../restore/engines/mapped/mappable-image.js'
@@ -10,9 +11,9 @@ import { prefaultOrder, prefaultSteps } from '../restore/engines/mapped/prefault
 import { systemCall } from '../sys/inject/injection.js'
 import { SyscallTable } from '../sys/inject/syscall-table.js'
 import type { WorkingSet } from '../working-set/working-set.js'
-import { type GuestRegion, RegionCollector } from './guest-regions.js'
 import { usedLayers } from './mappable-layers.js'
 import { addExtentCalls, addPrefaultCalls, addZeroCalls, besideCalls } from './plan.js'
+import { RegionCollector } from './region-collector.js'
 
 const pageBytes = 4096
 const layers = 4
@@ -43,7 +44,7 @@ const regionsOf = (pages: number) =>
         minLength: 4,
       }),
     )
-    .map(([cuts, addresses]): GuestRegion[] => {
+    .map(([cuts, addresses]): MappedRegion[] => {
       const edges = [0, ...cuts.filter((cut) => cut < pages).sort((a, b) => a - b), pages]
       return edges.slice(1).map((end, index) => ({
         address: addresses[index] as number,
@@ -60,7 +61,7 @@ const mapAndRegions = anyMap.chain((map) =>
  * What each page of the memory file is after the calls, as the kernel would have it:
  * `fd:offset`, `zero`, or `old`.
  */
-function carryOut(table: SyscallTable, regions: readonly GuestRegion[]): string[] {
+function carryOut(table: SyscallTable, regions: readonly MappedRegion[]): string[] {
   const pages: string[] = []
   for (const region of regions) for (let i = 0; i < region.pages; i++) pages[region.firstPage + i] = 'old'
   for (const { number, args } of table.entries()) {

@@ -1,4 +1,5 @@
 import { type ExtentMap, zeroSource } from '../layer/extent-map.js'
+import type { MappedRegion } from '../memory/mapped-region.js'
 import { type PageRun, type PageSet, runsOf } from '../memory/page-set.js'
 import { clip, mergeGaps, union } from '../memory/page-set-algebra.js'
 import { pageSizeBytes } from '../memory/units.js'
@@ -16,7 +17,7 @@ import {
 } from '../sys/abi.js'
 import { systemCall } from '../sys/inject/injection.js'
 import { SyscallTable } from '../sys/inject/syscall-table.js'
-import { forEachStretch, type GuestRegion } from './guest-regions.js'
+import { forEachStretch } from './region-collector.js'
 
 const PROT_READ_WRITE = 3
 
@@ -27,7 +28,7 @@ const fixed = MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE
  * Puts anonymous memory under every region that has zero pages: data is mapped over it, what is left are the
  * zero runs. One call instead of one a run.
  */
-export function addZeroCalls(table: SyscallTable, map: ExtentMap, regions: readonly GuestRegion[]): void {
+export function addZeroCalls(table: SyscallTable, map: ExtentMap, regions: readonly MappedRegion[]): void {
   for (const { address, firstPage, pages } of regions) {
     if (!hasZeros(map, firstPage, pages)) continue
     const lengthBytes = pages * pageSizeBytes
@@ -51,7 +52,7 @@ function hasZeros({ starts, counts, sources }: ExtentMap, firstPage: number, pag
 export function addExtentCalls(
   table: SyscallTable,
   map: ExtentMap,
-  regions: readonly GuestRegion[],
+  regions: readonly MappedRegion[],
   { first, descriptors }: { readonly first: number; readonly descriptors: readonly number[] },
 ): void {
   const { starts, counts, sources, storedStarts } = map
@@ -91,7 +92,7 @@ const gapPages = 8
 export function addPrefaultCalls(
   table: SyscallTable,
   { readOnly, written }: PrefaultStep,
-  regions: readonly GuestRegion[],
+  regions: readonly MappedRegion[],
 ): void {
   const advise = (set: PageSet, advice: number) => {
     for (const { start, count } of runsOf(set))
@@ -113,7 +114,7 @@ const windowRequests = 64
  * a page that is not in the page cache is read by itself: others of the set are on their way, and reading
  * around (8 MiB, if a host is set so) would keep the disk from them.
  */
-export function besideCalls(steps: readonly PrefaultStep[], regions: readonly GuestRegion[]): SyscallTable {
+export function besideCalls(steps: readonly PrefaultStep[], regions: readonly MappedRegion[]): SyscallTable {
   const table = new SyscallTable()
   const adviseAll = (advice: number) => {
     for (const { address, pages } of regions)

@@ -2,6 +2,7 @@ import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { type ExtentMap, lookupPage } from '../../layer/extent-map.js'
 import { extentMapFromJson } from '../../layer/extent-map-json.js'
+import type { MappedRegion } from '../../memory/mapped-region.js'
 import { pageSetFromBitmap } from '../../memory/page-bitmap.js'
 import { pagesOf } from '../../memory/page-set.js'
 import { UFFD_PAGEFAULT_FLAG_WP, UFFD_PAGEFAULT_FLAG_WRITE } from '../../sys/abi.js'
@@ -11,7 +12,6 @@ import {
   maxMessages,
   type UserfaultEvents,
 } from '../../sys/userfaultfd.js'
-import type { ServedRegion } from '../protocol/handshake.js'
 import { RemovedPages } from '../protocol/removed-pages.js'
 import { counterNames, FaultLoop, type FaultOps } from './fault-loop.js'
 
@@ -84,14 +84,14 @@ const map = extentMapFromJson(
   [2000, 107],
 )
 /** Two regions, apart in address space and in another order than in the image. */
-const regions: readonly ServedRegion[] = [
-  { address: 5_000 * page, startPage: 1000, pages: 1000 },
-  { address: 20_000 * page, startPage: 0, pages: 1000 },
+const regions: readonly MappedRegion[] = [
+  { address: 5_000 * page, firstPage: 1000, pages: 1000 },
+  { address: 20_000 * page, firstPage: 0, pages: 1000 },
 ]
 
 const zeros: CopySource = { address: 9, lengthBytes: page }
 
-function setUp(parts: { map?: ExtentMap; regions?: readonly ServedRegion[]; around?: boolean } = {}) {
+function setUp(parts: { map?: ExtentMap; regions?: readonly MappedRegion[]; around?: boolean } = {}) {
   const ops = new RecordingOps()
   const counters = new Float64Array(counterNames.length)
   const layers = [0, 1, 2].map((address) => ({ address, lengthBytes: 2000 * page }))
@@ -367,7 +367,7 @@ describe('what the kernel answers', () => {
 test('each of many regions is found, and the spaces between them are not', () => {
   const many = Array.from({ length: 1000 }, (_, index) => ({
     address: (10 + 3 * index) * page,
-    startPage: 1999 - 2 * index,
+    firstPage: 1999 - 2 * index,
     pages: 1,
   }))
   const image = extentMapFromJson({ pages: 2000, runs: [2000, 0, 0] }, [2000])
@@ -521,19 +521,19 @@ test('any fault in any image is answered with that page, and with nothing outsid
       )
       const cut = split % pages
       const two = [
-        { address: page, startPage: cut, pages: pages - cut },
-        { address: 100_000 * page, startPage: 0, pages: cut },
+        { address: page, firstPage: cut, pages: pages - cut },
+        { address: 100_000 * page, firstPage: 0, pages: cut },
       ].filter((it) => it.pages > 0)
       const { ops, serve } = setUp({ map: image, regions: two })
       for (const touch of touches) {
         const wanted = touch % pages
         const region = two.find(
-          (it) => wanted >= it.startPage && wanted < it.startPage + it.pages,
-        ) as ServedRegion
-        const at = region.address / page + wanted - region.startPage
+          (it) => wanted >= it.firstPage && wanted < it.firstPage + it.pages,
+        ) as MappedRegion
+        const at = region.address / page + wanted - region.firstPage
         serve([fault(at)])
         const found = lookupPage(image, wanted)
-        const length = Math.min(found.count, 512, region.startPage + region.pages - wanted)
+        const length = Math.min(found.count, 512, region.firstPage + region.pages - wanted)
         expect(ops.calls).toEqual([
           found.source < 0
             ? `zero ${at} ${length}`

@@ -1,5 +1,6 @@
 import { VarveError } from '../../errors.js'
 import { type ExtentMap, zeroSource } from '../../layer/extent-map.js'
+import type { MappedRegion } from '../../memory/mapped-region.js'
 import { pageSizeBytes } from '../../memory/units.js'
 import { UFFD_PAGEFAULT_FLAG_WP, UFFD_PAGEFAULT_FLAG_WRITE } from '../../sys/abi.js'
 import {
@@ -10,7 +11,6 @@ import {
   type UserfaultOps,
 } from '../../sys/userfaultfd.js'
 import { FaultRecord, type RecordedFaults } from '../protocol/fault-record.js'
-import type { ServedRegion } from '../protocol/handshake.js'
 import type { RemovedPages } from '../protocol/removed-pages.js'
 import { counterPlaces } from './counter-places.js'
 import type { FetchGate } from './fetch-gate.js'
@@ -74,7 +74,7 @@ export type FaultOps = Pick<
  */
 export class FaultLoop implements UserfaultEvents {
   readonly #ops: FaultOps
-  readonly #regions: readonly ServedRegion[]
+  readonly #regions: readonly MappedRegion[]
   readonly #map: ExtentMap
   readonly #layers: readonly CopySource[]
   readonly #zeros: CopySource
@@ -94,7 +94,7 @@ export class FaultLoop implements UserfaultEvents {
   constructor(parts: {
     readonly ops: FaultOps
     /** Sorted by address, without overlap. */
-    readonly regions: readonly ServedRegion[]
+    readonly regions: readonly MappedRegion[]
     readonly map: ExtentMap
     readonly layers: readonly CopySource[]
     /** A page of zeros. */
@@ -211,7 +211,7 @@ export class FaultLoop implements UserfaultEvents {
     for (const region of this.#regions) this.#protect(region, false)
   }
 
-  #protect({ address, pages }: ServedRegion, on: boolean): InstallResult {
+  #protect({ address, pages }: MappedRegion, on: boolean): InstallResult {
     for (let tries = 0; tries < maxProtectTries; tries++) {
       const result = this.#ops.writeProtect(address, pages * pageSizeBytes, on)
       if (result !== 'again') return result
@@ -229,10 +229,10 @@ export class FaultLoop implements UserfaultEvents {
     this.#answer(region, page, flags)
   }
 
-  #answer(region: ServedRegion, page: number, flags: number): void {
+  #answer(region: MappedRegion, page: number, flags: number): void {
     if ((flags & UFFD_PAGEFAULT_FLAG_WP) === 0) this.#install(region, page, flags)
     else {
-      const address = region.address + (page - region.startPage) * pageSizeBytes
+      const address = region.address + (page - region.firstPage) * pageSizeBytes
       this.#settle(this.#ops.writeProtect(address, pageSizeBytes, false), address, flags)
     }
   }
@@ -241,7 +241,7 @@ export class FaultLoop implements UserfaultEvents {
   onRemove(start: number, end: number): void {
     // Firecracker removes within one region at a time, but nothing here depends on it.
     for (let index = this.#indexAt(start); index < this.#regions.length; index++) {
-      const region = this.#regions[index] as ServedRegion
+      const region = this.#regions[index] as MappedRegion
       if (region.address >= end) return
       const first = Math.max(start, region.address)
       const last = Math.min(end, region.address + region.pages * pageSizeBytes)
@@ -252,13 +252,13 @@ export class FaultLoop implements UserfaultEvents {
     }
   }
 
-  #install(region: ServedRegion, page: number, flags: number): void {
-    const address = region.address + (page - region.startPage) * pageSizeBytes
+  #install(region: MappedRegion, page: number, flags: number): void {
+    const address = region.address + (page - region.firstPage) * pageSizeBytes
     const run = this.#runAt(page)
     const start = this.#map.starts[run] as number
     const source = this.#map.sources[run] as number
     if (source === zeroSource || this.#removed.has(page)) {
-      const most = Math.min(region.startPage + region.pages, page + zeroWindowPages)
+      const most = Math.min(region.firstPage + region.pages, page + zeroWindowPages)
       const runEnd =
         source === zeroSource
           ? Math.min(start + (this.#map.counts[run] as number), most)
@@ -283,7 +283,7 @@ export class FaultLoop implements UserfaultEvents {
    * there, or must be tried again.
    */
   #copyAround(
-    region: ServedRegion,
+    region: MappedRegion,
     page: number,
     start: number,
     end: number,
@@ -291,8 +291,8 @@ export class FaultLoop implements UserfaultEvents {
     storedPage: number,
   ): boolean {
     const window = page - (page % aroundPages)
-    let first = Math.max(window, start, region.startPage)
-    let last = Math.min(window + aroundPages, end, region.startPage + region.pages) - 1
+    let first = Math.max(window, start, region.firstPage)
+    let last = Math.min(window + aroundPages, end, region.firstPage + region.pages) - 1
     // What was removed is zero, whatever the layer has.
     if (this.#removed.any)
       for (let it = first; it <= last; it++)
@@ -302,7 +302,7 @@ export class FaultLoop implements UserfaultEvents {
         }
     const pages = last + 1 - first
     if (pages === 1) return false
-    const address = region.address + (first - region.startPage) * pageSizeBytes
+    const address = region.address + (first - region.firstPage) * pageSizeBytes
     const offset = (storedPage - (page - first)) * pageSizeBytes
     const whole = this.#ops.copy(address, layer, offset, pages * pageSizeBytes) === 'installed'
     this.#count(counter.copiedPages, whole ? pages : this.#ops.copiedBytes / pageSizeBytes)
@@ -371,13 +371,13 @@ export class FaultLoop implements UserfaultEvents {
     let high = this.#regions.length - 1
     while (low < high) {
       const middle = (low + high + 1) >>> 1
-      if ((this.#regions[middle] as ServedRegion).address <= address) low = middle
+      if ((this.#regions[middle] as MappedRegion).address <= address) low = middle
       else high = middle - 1
     }
     return low
   }
 
-  #regionAt(address: number): ServedRegion {
+  #regionAt(address: number): MappedRegion {
     const region = this.#regions[this.#indexAt(address)]
     if (region && address >= region.address && address < region.address + region.pages * pageSizeBytes)
       return region
@@ -401,6 +401,6 @@ export class FaultLoop implements UserfaultEvents {
   }
 }
 
-function pageOf(region: ServedRegion, address: number): number {
-  return region.startPage + Math.floor((address - region.address) / pageSizeBytes)
+function pageOf(region: MappedRegion, address: number): number {
+  return region.firstPage + Math.floor((address - region.address) / pageSizeBytes)
 }

@@ -1,8 +1,8 @@
 import type { ExtentMap } from '../../layer/extent-map.js'
+import type { MappedRegion } from '../../memory/mapped-region.js'
 import type { CopySource } from '../../sys/userfaultfd.js'
 import type { AfterRecorded } from '../../working-set/recording.js'
 import type { RecordedFaults } from '../protocol/fault-record.js'
-import type { ServedRegion } from '../protocol/handshake.js'
 import type { SharedWords } from './fetch-gate.js'
 
 /** What the server's main thread asks of the thread that answers faults; each gets one answer, in order. */
@@ -30,7 +30,7 @@ export interface FaultedVmParts {
   readonly userfaultfd: number
   /** Of the VMM. */
   readonly pidfd: number
-  readonly regions: readonly ServedRegion[]
+  readonly regions: readonly MappedRegion[]
   readonly map: ExtentMap
   readonly layers: readonly CopySource[]
   readonly counters: Float64Array

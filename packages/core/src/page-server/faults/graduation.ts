@@ -1,9 +1,9 @@
 import type { ExtentMap } from '../../layer/extent-map.js'
+import type { MappedRegion } from '../../memory/mapped-region.js'
 import { pageSizeBytes } from '../../memory/units.js'
 import { adviseMappedWillNeed } from '../../sys/memory-map.js'
 import { isResident } from '../../sys/mincore.js'
 import type { CopySource, UserfaultOps } from '../../sys/userfaultfd.js'
-import type { ServedRegion } from '../protocol/handshake.js'
 import type { RemovedPages } from '../protocol/removed-pages.js'
 import type { FaultLoop } from './fault-loop.js'
 import { type PopulatedLayer, Population } from './population.js'
@@ -27,7 +27,7 @@ export class Graduation {
   constructor(parts: {
     readonly ops: UserfaultOps
     readonly loop: FaultLoop
-    readonly regions: readonly ServedRegion[]
+    readonly regions: readonly MappedRegion[]
     readonly map: ExtentMap
     readonly layers: readonly CopySource[]
     readonly removed: RemovedPages

@@ -9,8 +9,8 @@ const page = 4096
 const map = extentMapFromJson({ pages: 160, runs: [100, 0, 0, 50, -1, 0, 10, 1, 7] }, [100, 20])
 // The second half of the image comes first in memory.
 const regions = [
-  { address: 1000 * page, startPage: 80, pages: 80 },
-  { address: 2000 * page, startPage: 0, pages: 80 },
+  { address: 1000 * page, firstPage: 80, pages: 80 },
+  { address: 2000 * page, firstPage: 0, pages: 80 },
 ]
 
 /** The kernel's side: which pages are there, which cannot be had, and what was called. */

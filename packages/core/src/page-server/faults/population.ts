@@ -1,7 +1,7 @@
 import { type ExtentMap, zeroSource } from '../../layer/extent-map.js'
+import type { MappedRegion } from '../../memory/mapped-region.js'
 import { pageSizeBytes } from '../../memory/units.js'
 import type { CopySource, InstallResult, UserfaultOps } from '../../sys/userfaultfd.js'
-import type { ServedRegion } from '../protocol/handshake.js'
 import type { RemovedPages } from '../protocol/removed-pages.js'
 
 /** 128 KiB: some 50 µs of copying, the longest that a fault waits for it. */
@@ -26,7 +26,7 @@ export interface PopulatedLayer extends CopySource {
  */
 export class Population {
   readonly #ops: PopulationOps
-  readonly #regions: readonly ServedRegion[]
+  readonly #regions: readonly MappedRegion[]
   readonly #map: ExtentMap
   readonly #layers: readonly PopulatedLayer[]
   readonly #removed: RemovedPages
@@ -39,13 +39,13 @@ export class Population {
 
   constructor(parts: {
     readonly ops: PopulationOps
-    readonly regions: readonly ServedRegion[]
+    readonly regions: readonly MappedRegion[]
     readonly map: ExtentMap
     readonly layers: readonly PopulatedLayer[]
     readonly removed: RemovedPages
   }) {
     this.#ops = parts.ops
-    this.#regions = [...parts.regions].sort((a, b) => a.startPage - b.startPage)
+    this.#regions = [...parts.regions].sort((a, b) => a.firstPage - b.firstPage)
     this.#map = parts.map
     this.#layers = parts.layers
     this.#removed = parts.removed
@@ -71,9 +71,9 @@ export class Population {
   #next(): Piece | undefined {
     const { starts, counts, sources, storedStarts } = this.#map
     for (; this.#region < this.#regions.length; this.#region++) {
-      const region = this.#regions[this.#region] as ServedRegion
-      const end = region.startPage + region.pages
-      this.#page = Math.max(this.#page, region.startPage)
+      const region = this.#regions[this.#region] as MappedRegion
+      const end = region.firstPage + region.pages
+      this.#page = Math.max(this.#page, region.firstPage)
       while (this.#page < end) {
         while ((starts[this.#run] as number) + (counts[this.#run] as number) <= this.#page) this.#run++
         const start = starts[this.#run] as number
@@ -106,7 +106,7 @@ export class Population {
   }
 
   #install(
-    region: ServedRegion,
+    region: MappedRegion,
     page: number,
     pages: number,
     layer: CopySource,
@@ -116,9 +116,14 @@ export class Population {
     // A range that is not one mapping is refused as a whole: docs/notes/userfaultfd-events.md.
     let single = false
     for (let calls = 0; done < pages && calls < maxCalls; calls++) {
-      const address = region.address + (page + done - region.startPage) * pageSizeBytes
+      const address = region.address + (page + done - region.firstPage) * pageSizeBytes
       const length = (single ? 1 : pages - done) * pageSizeBytes
-      const result: InstallResult = this.#ops.copy(address, layer, (storedPage + done) * pageSizeBytes, length)
+      const result: InstallResult = this.#ops.copy(
+        address,
+        layer,
+        (storedPage + done) * pageSizeBytes,
+        length,
+      )
       const installed = (result === 'installed' ? length : this.#ops.copiedBytes) / pageSizeBytes
       this.copiedPages += installed
       done += installed
@@ -137,7 +142,7 @@ export class Population {
 }
 
 interface Piece {
-  readonly region: ServedRegion
+  readonly region: MappedRegion
   readonly page: number
   readonly pages: number
   readonly layer: PopulatedLayer

@@ -1,15 +1,15 @@
 import { expect, test } from 'vitest'
+import type { MappedRegion } from '../../memory/mapped-region.js'
 import type { CopySource, InstallResult } from '../../sys/userfaultfd.js'
-import type { ServedRegion } from '../protocol/handshake.js'
 import { PrefetchLoop, type PrefetchOps, prefetchCounterNames, stagingPages } from './prefetch-loop.js'
 import type { PrefetchPiece } from './prefetch-plan.js'
 
 const page = 4096
 const staging: CopySource = { address: 7_000_000 * page, lengthBytes: stagingPages * page }
 const mapped: CopySource = { address: 9_000_000 * page, lengthBytes: 5000 * page }
-const regions: readonly ServedRegion[] = [
-  { address: 5_000 * page, startPage: 1000, pages: 1000 },
-  { address: 20_000 * page, startPage: 0, pages: 1000 },
+const regions: readonly MappedRegion[] = [
+  { address: 5_000 * page, firstPage: 1000, pages: 1000 },
+  { address: 20_000 * page, firstPage: 0, pages: 1000 },
 ]
 
 /** The kernel's side: `there` holds page addresses that are installed; `answers` come first. */

@@ -1,9 +1,9 @@
 import { zeroSource } from '../../layer/extent-map.js'
+import type { MappedRegion } from '../../memory/mapped-region.js'
 import { pageSizeBytes } from '../../memory/units.js'
 import type { CopySource, InstallResult, UserfaultOps } from '../../sys/userfaultfd.js'
 import { counterPlaces } from '../faults/counter-places.js'
 import type { FetchGate } from '../faults/fetch-gate.js'
-import type { ServedRegion } from '../protocol/handshake.js'
 import { maxPiecePages, type PrefetchPiece } from './prefetch-plan.js'
 
 /**
@@ -64,7 +64,7 @@ const maxTries = 5000
  */
 export class PrefetchLoop {
   readonly #ops: PrefetchOps
-  readonly #byPage: readonly ServedRegion[]
+  readonly #byPage: readonly MappedRegion[]
   readonly #plan: readonly PrefetchPiece[]
   readonly #sources: readonly PrefetchSource[]
   readonly #staging: CopySource
@@ -76,7 +76,7 @@ export class PrefetchLoop {
 
   constructor(parts: {
     readonly ops: PrefetchOps
-    readonly regions: readonly ServedRegion[]
+    readonly regions: readonly MappedRegion[]
     readonly plan: readonly PrefetchPiece[]
     readonly sources: readonly PrefetchSource[]
     /** Of `stagingPages`; what `read` fills. */
@@ -92,7 +92,7 @@ export class PrefetchLoop {
     readonly bring: (address: number, lengthBytes: number) => void
   }) {
     this.#ops = parts.ops
-    this.#byPage = [...parts.regions].sort((a, b) => a.startPage - b.startPage)
+    this.#byPage = [...parts.regions].sort((a, b) => a.firstPage - b.firstPage)
     this.#plan = parts.plan
     this.#sources = parts.sources
     this.#staging = parts.staging
@@ -149,10 +149,10 @@ export class PrefetchLoop {
   /** `from` undefined: zeros. A piece can lie in several regions, or none. */
   #install({ page, pages }: PrefetchPiece, from: CopySource | undefined, fromPage: number): void {
     for (const region of this.#byPage) {
-      const first = Math.max(page, region.startPage)
-      const end = Math.min(page + pages, region.startPage + region.pages)
+      const first = Math.max(page, region.firstPage)
+      const end = Math.min(page + pages, region.firstPage + region.pages)
       if (first >= end) continue
-      const address = region.address + (first - region.startPage) * pageSizeBytes
+      const address = region.address + (first - region.firstPage) * pageSizeBytes
       this.#installAt(address, end - first, from, (fromPage + first - page) * pageSizeBytes)
     }
   }

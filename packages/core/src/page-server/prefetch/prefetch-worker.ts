@@ -2,6 +2,7 @@ import { closeSync, openSync } from 'node:fs'
 import { parentPort } from 'node:worker_threads'
 import { VarveError } from '../../errors.js'
 import type { ExtentMap } from '../../layer/extent-map.js'
+import type { MappedRegion } from '../../memory/mapped-region.js'
 import { pageSizeBytes } from '../../memory/units.js'
 import { mapAnonymous, populateForReading } from '../../sys/memory-map.js'
 import { isResident } from '../../sys/mincore.js'
@@ -9,7 +10,6 @@ import { openDirect, readInto } from '../../sys/read-into.js'
 import { type CopySource, UserfaultOps } from '../../sys/userfaultfd.js'
 import { readWorkingSet } from '../../working-set/working-set-file.js'
 import { FetchGate, type SharedWords } from '../faults/fetch-gate.js'
-import type { ServedRegion } from '../protocol/handshake.js'
 import { hasBegun, PrefetchLoop, type PrefetchSource, stagingPages } from './prefetch-loop.js'
 import { type PrefetchPiece, prefetchPlan } from './prefetch-plan.js'
 
@@ -34,7 +34,7 @@ export interface PrefetchTask {
 
 export interface PrefetchOrder {
   readonly userfaultfd: number
-  readonly regions: readonly ServedRegion[]
+  readonly regions: readonly MappedRegion[]
 }
 
 /**

@@ -13,10 +13,10 @@ interface Region {
   readonly [other: string]: unknown
 }
 
-const region = (address: number, startPage: number, pages: number, more: object = {}): Region => ({
+const region = (address: number, firstPage: number, pages: number, more: object = {}): Region => ({
   base_host_virt_addr: address,
   size: pages * page,
-  offset: startPage * page,
+  offset: firstPage * page,
   page_size: page,
   page_size_kib: page,
   ...more,
@@ -38,8 +38,8 @@ function refusal(act: () => unknown): string {
 describe('a valid handshake', () => {
   test('gives the regions by address, in pages', () => {
     expect(parse([region(0x7f00_0000_0000, 0, 600), region(0x7e00_0000_0000, 600, 400)])).toEqual([
-      { address: 0x7e00_0000_0000, startPage: 600, pages: 400 },
-      { address: 0x7f00_0000_0000, startPage: 0, pages: 600 },
+      { address: 0x7e00_0000_0000, firstPage: 600, pages: 400 },
+      { address: 0x7f00_0000_0000, firstPage: 0, pages: 600 },
     ])
   })
 
@@ -145,7 +145,7 @@ describe('a hostile handshake', () => {
         }
         for (const it of regions ?? []) {
           expect(it.pages).toBeGreaterThan(0)
-          expect(it.startPage + it.pages).toBeLessThanOrEqual(imagePages)
+          expect(it.firstPage + it.pages).toBeLessThanOrEqual(imagePages)
         }
       }),
       { numRuns: 2000 },

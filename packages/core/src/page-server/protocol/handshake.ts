@@ -1,14 +1,6 @@
 import { VarveError } from '../../errors.js'
+import type { MappedRegion } from '../../memory/mapped-region.js'
 import { pageSizeBytes } from '../../memory/units.js'
-
-/** A stretch of guest memory in Firecracker's address space, all in pages but for the address. */
-export interface ServedRegion {
-  /** First byte in Firecracker's address space. */
-  readonly address: number
-  /** First page, in memory-file order. */
-  readonly startPage: number
-  readonly pages: number
-}
 
 /** A region takes about 110 bytes of JSON; Firecracker itself is limited to 32,764 KVM slots. */
 export const maxHandshakeBytes = 8 * 1024 * 1024
@@ -20,7 +12,7 @@ const maxAddress = 2 ** 47
  * The regions of a complete handshake, sorted by address; undefined while the JSON array is not complete yet.
  * Anything that can never become valid is PAGE_SERVER_PROTOCOL.
  */
-export function parseHandshake(bytes: Buffer, imagePages: number): ServedRegion[] | undefined {
+export function parseHandshake(bytes: Buffer, imagePages: number): MappedRegion[] | undefined {
   if (bytes.length > maxHandshakeBytes) throw broken(`exceeds ${maxHandshakeBytes} bytes`)
   if (bytes.length > 0 && bytes[0] !== 0x5b) throw broken('does not begin with "["')
   // Regions hold no nested arrays, so the first "]" ends the message.
@@ -39,7 +31,7 @@ export function parseHandshake(bytes: Buffer, imagePages: number): ServedRegion[
   return withoutOverlap(regions)
 }
 
-function region(element: unknown, index: number, imagePages: number): ServedRegion {
+function region(element: unknown, index: number, imagePages: number): MappedRegion {
   if (typeof element !== 'object' || element === null) throw broken(`region ${index} is not an object`)
   const it = element as Record<string, unknown>
   const field = (name: string, value: unknown, limit: number): number => {
@@ -57,27 +49,27 @@ function region(element: unknown, index: number, imagePages: number): ServedRegi
   for (const [name, value] of Object.entries({ address, size, offset }))
     if (value % pageSizeBytes !== 0)
       throw broken(`region ${index}: ${name} ${value} is not a whole number of pages`)
-  const result = { address, startPage: offset / pageSizeBytes, pages: size / pageSizeBytes }
+  const result = { address, firstPage: offset / pageSizeBytes, pages: size / pageSizeBytes }
   if (address + size > maxAddress) throw broken(`region ${index} ends above ${maxAddress}`)
   if (result.pages === 0) throw broken(`region ${index} is empty`)
-  if (result.startPage + result.pages > imagePages)
+  if (result.firstPage + result.pages > imagePages)
     throw broken(
-      `region ${index} ends at page ${result.startPage + result.pages}, the image at ${imagePages}`,
+      `region ${index} ends at page ${result.firstPage + result.pages}, the image at ${imagePages}`,
     )
   return result
 }
 
 /** Sorted by address. */
-export function withoutOverlap(regions: ServedRegion[]): ServedRegion[] {
-  const check = (sorted: readonly ServedRegion[], startOf: (it: ServedRegion) => number, unit: number) => {
+export function withoutOverlap(regions: MappedRegion[]): MappedRegion[] {
+  const check = (sorted: readonly MappedRegion[], startOf: (it: MappedRegion) => number, unit: number) => {
     for (let i = 1; i < sorted.length; i++) {
-      const before = sorted[i - 1] as ServedRegion
-      if (startOf(before) + before.pages * unit > startOf(sorted[i] as ServedRegion))
+      const before = sorted[i - 1] as MappedRegion
+      if (startOf(before) + before.pages * unit > startOf(sorted[i] as MappedRegion))
         throw broken('has overlapping regions')
     }
   }
-  const byPage = [...regions].sort((a, b) => a.startPage - b.startPage)
-  check(byPage, (it) => it.startPage, 1)
+  const byPage = [...regions].sort((a, b) => a.firstPage - b.firstPage)
+  check(byPage, (it) => it.firstPage, 1)
   const byAddress = regions.sort((a, b) => a.address - b.address)
   check(byAddress, (it) => it.address, pageSizeBytes)
   return byAddress

@@ -11,8 +11,8 @@ afterAll(() => rmSync(directory, { recursive: true }))
 
 describe('what a successor must know', () => {
   const regions = [
-    { address: 0x7000_0000_0000, startPage: 100, pages: 50 },
-    { address: 0x7100_0000_0000, startPage: 0, pages: 100 },
+    { address: 0x7000_0000_0000, firstPage: 100, pages: 50 },
+    { address: 0x7100_0000_0000, firstPage: 0, pages: 100 },
   ]
 
   test.each([null, true, false])('comes back as it was written, recording: %s', (recording) => {

@@ -10,7 +10,8 @@ import {
   writeSync,
 } from 'node:fs'
 import { VarveError } from '../../errors.js'
-import { type ServedRegion, withoutOverlap } from './handshake.js'
+import type { MappedRegion } from '../../memory/mapped-region.js'
+import { withoutOverlap } from './handshake.js'
 import type { RemovalLog } from './removed-pages.js'
 
 /**
@@ -18,7 +19,7 @@ import type { RemovalLog } from './removed-pages.js'
  * on it, so that a process that finds it after the server's death knows at least as much as the VM does.
  */
 interface VmState {
-  readonly regions: readonly ServedRegion[]
+  readonly regions: readonly MappedRegion[]
   /** A recording was on; `writes` of it. What it had found is lost with the server. */
   readonly recording: boolean | null
 }
@@ -28,7 +29,7 @@ const maxStateBytes = 16 * 1024 * 1024
 
 export function writeVmState(path: string, { regions, recording }: VmState): void {
   const draft = `${path}.new`
-  const flat = regions.flatMap(({ address, startPage, pages }) => [address, startPage, pages])
+  const flat = regions.flatMap(({ address, firstPage, pages }) => [address, firstPage, pages])
   writeFileSync(draft, JSON.stringify({ version: 1, regions: flat, recording }), { mode: 0o600 })
   renameSync(draft, path)
 }
@@ -55,11 +56,11 @@ export function readVmState(path: string, imagePages: number): VmState | undefin
   )
     throw wrong('regions')
   const numbers = flat as number[]
-  const regions: ServedRegion[] = []
+  const regions: MappedRegion[] = []
   for (let at = 0; at < numbers.length; at += 3) {
-    const [address, startPage, pages] = numbers.slice(at, at + 3) as [number, number, number]
-    if (pages === 0 || startPage + pages > imagePages) throw wrong(`region ${at / 3}`)
-    regions.push({ address, startPage, pages })
+    const [address, firstPage, pages] = numbers.slice(at, at + 3) as [number, number, number]
+    if (pages === 0 || firstPage + pages > imagePages) throw wrong(`region ${at / 3}`)
+    regions.push({ address, firstPage, pages })
   }
   return { regions: withoutOverlap(regions), recording }
 }

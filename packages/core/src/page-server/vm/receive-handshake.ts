@@ -2,16 +2,17 @@ import { closeSync, readlinkSync } from 'node:fs'
 import type { Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { VarveError } from '../../errors.js'
+import type { MappedRegion } from '../../memory/mapped-region.js'
 import { peerCredentials, receiveMessage } from '../../sys/fd-passing.js'
 import { isAlive, type ProcessIdentity } from '../../sys/proc.js'
-import { parseHandshake, type ServedRegion } from '../protocol/handshake.js'
+import { parseHandshake } from '../protocol/handshake.js'
 
 /** Firecracker sends its message right after it connects. */
 const handshakeTimeoutMs = 10_000
 
 export interface Handshake {
   readonly userfaultfd: number
-  readonly regions: readonly ServedRegion[]
+  readonly regions: readonly MappedRegion[]
 }
 
 /**
@@ -49,7 +50,7 @@ async function readRegions(
   fd: number,
   descriptors: number[],
   imagePages: number,
-): Promise<readonly ServedRegion[]> {
+): Promise<readonly MappedRegion[]> {
   const chunks: Buffer[] = []
   const deadline = performance.now() + handshakeTimeoutMs
   for (;;) {

@@ -2,17 +2,17 @@ import { closeSync, openSync, readSync } from 'node:fs'
 import { setImmediate as breathe } from 'node:timers/promises'
 import { VarveError } from '../../errors.js'
 import { type ExtentMap, lookupPage, zeroSource } from '../../layer/extent-map.js'
+import type { MappedRegion } from '../../memory/mapped-region.js'
 import { emptyBitmap, type PageBitmap, pageSetFromBitmap } from '../../memory/page-bitmap.js'
 import { pagesOf } from '../../memory/page-set.js'
 import { pageSizeBytes } from '../../memory/units.js'
-import type { ServedRegion } from '../protocol/handshake.js'
 
 /** Some 5 µs a page: the main thread has other things to do, too, within this. */
 const pagesInATurn = 256
 
 interface ServedMemory {
   readonly pid: number
-  readonly regions: readonly ServedRegion[]
+  readonly regions: readonly MappedRegion[]
   readonly map: ExtentMap
   readonly layers: readonly { readonly path: string }[]
 }
@@ -70,8 +70,8 @@ function readPage(fd: number, position: number, into: Buffer, what: string): voi
     throw new VarveError('IMAGE_MISMATCH', `${what} ends at byte ${position + bytes}`)
 }
 
-function addressOf(regions: readonly ServedRegion[], page: number): number {
-  const region = regions.find(({ startPage, pages }) => page >= startPage && page < startPage + pages)
+function addressOf(regions: readonly MappedRegion[], page: number): number {
+  const region = regions.find(({ firstPage, pages }) => page >= firstPage && page < firstPage + pages)
   if (region === undefined) throw new VarveError('PAGE_SERVER_PROTOCOL', `page ${page} lies in no region`)
-  return region.address + (page - region.startPage) * pageSizeBytes
+  return region.address + (page - region.firstPage) * pageSizeBytes
 }

@@ -1,14 +1,6 @@
 import { VarveError } from '../errors.js'
+import type { MappedRegion } from '../memory/mapped-region.js'
 import { pageSizeBytes } from '../memory/units.js'
-
-/** Where a stretch of the memory file lies in the VMM. */
-export interface GuestRegion {
-  /** In the VMM, bytes. */
-  readonly address: number
-  /** Of the memory file. */
-  readonly firstPage: number
-  readonly pages: number
-}
 
 /** More than a VMM can have slots (KVM_CAP_NR_MEMSLOTS is 32,764 or less). */
 const maxRegions = 32_764
@@ -16,7 +8,7 @@ const maxRegions = 32_764
 /** Collects what the VMM maps of its memory file, until that is all of it. */
 export class RegionCollector {
   readonly #pages: number
-  readonly #regions: GuestRegion[] = []
+  readonly #regions: MappedRegion[] = []
   #mapped = 0
 
   constructor(pages: number) {
@@ -43,7 +35,7 @@ export class RegionCollector {
   }
 
   /** The regions by page, once they cover the file. */
-  get complete(): readonly GuestRegion[] | undefined {
+  get complete(): readonly MappedRegion[] | undefined {
     return this.#mapped === this.#pages
       ? this.#regions.toSorted((a, b) => a.firstPage - b.firstPage)
       : undefined
@@ -59,7 +51,7 @@ function unexpected(what: string): VarveError {
 
 /** Cuts a run of pages where regions end, as addresses. `regions` are by page and cover what is asked for. */
 export function forEachStretch(
-  regions: readonly GuestRegion[],
+  regions: readonly MappedRegion[],
   start: number,
   count: number,
   visit: (address: number, lengthBytes: number, page: number) => void,
