@@ -290,7 +290,7 @@ describe('fetching ahead', () => {
   })
 
   test('a set that cannot be read fails alone: the VM is served', async () => {
-    await using world = await openPageServerWorld({ prefetch: '/no/such/set' })
+    await using world = await openPageServerWorld({ workingSetPath: '/no/such/set' })
     await world.start()
     await world.attach()
     const [report] = await ask(world.config.controlPath, '{"op":"prefetched","wait":true}\n', 1)

@@ -166,7 +166,7 @@ export async function openPageServerWorld(
     layers,
     map,
     randomAccess: false,
-    prefetch: null,
+    workingSetPath: null,
     graduate: false,
     faultCpu: null,
     ...change,
@@ -271,7 +271,7 @@ export async function words(world: PageServerWorld, imagePageNumbers: readonly n
 
 /** As `startPageServer` wants it. */
 export const optionsOf = ({ config, runtime }: PageServerWorld) => {
-  const { controlPath: _, prefetch: __, ...options } = config
+  const { controlPath: _, workingSetPath: __, ...options } = config
   return { ...options, runtime }
 }
 

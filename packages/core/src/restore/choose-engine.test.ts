@@ -110,9 +110,9 @@ describe('whatever is found', () => {
   test('a set is left out only where nearly all of it is in memory already', () => {
     fc.assert(
       fc.property(any, (found) => {
-        const { engine, prefetch } = chooseEngine(found)
+        const { engine, worthPrefetching } = chooseEngine(found)
         const { isWorkingSet, inFlatFile, inLayers } = found.needed
-        if (prefetch) return
+        if (worthPrefetching) return
         expect(isWorkingSet && engine !== 'paged').toBe(true)
         const fromFlatFile = engine === 'file' || found.extents > 512
         expect(fromFlatFile ? inFlatFile : inLayers).toBeGreaterThanOrEqual(0.95)

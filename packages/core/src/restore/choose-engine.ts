@@ -49,7 +49,7 @@ export interface EngineChoice {
   /** A clause for the report: what decided. */
   readonly reason: string
   /** Whether bringing the working set is worth it, if one was given and nothing was said about when. */
-  readonly prefetch: boolean
+  readonly worthPrefetching: boolean
 }
 
 /** Copying that takes well below a second if nothing is shared (0.5 GB/s, docs/results/compose.md). */
@@ -169,8 +169,8 @@ export function chooseEngine(facts: EngineFacts): EngineChoice {
   const { isWorkingSet, inFlatFile, inLayers } = facts.needed
   const share = engine === 'file' || facts.extents > mappableExtents ? inFlatFile : inLayers
   // A page server copies: it has work with any page, also with one that is in memory.
-  const prefetch = !isWorkingSet || engine === 'paged' || share === null || share < all
-  return { engine, reason: prefetch ? why(facts) : `${why(facts)}: nothing is brought ahead`, prefetch }
+  const worthPrefetching = !isWorkingSet || engine === 'paged' || share === null || share < all
+  return { engine, reason: worthPrefetching ? why(facts) : `${why(facts)}: nothing is brought ahead`, worthPrefetching }
 }
 
 /**

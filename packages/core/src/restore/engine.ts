@@ -5,7 +5,7 @@ import type { PageServer } from '../page-server/client/start-page-server.js'
 import type { OpenSnapshot, WorkOptions } from '../store/store-types.js'
 import type { EngineName } from './engine-names.js'
 import type { MemoryFiles } from './memory-files.js'
-import type { Prefetch, PrefetchReport } from './prefetch.js'
+import type { PrefetchWish, PrefetchReport } from './prefetch.js'
 import type { RestoreNote } from './usage/restore-note.js'
 
 /**
@@ -37,7 +37,7 @@ export interface RestoreWishes extends WorkOptions {
   readonly runtime: string
   /** No read-ahead, because a recorder is to see single pages. */
   readonly randomAccess: boolean
-  readonly prefetch: Prefetch | null
+  readonly toPrefetch: PrefetchWish | null
   /** Whether the VM is to need no process of ours in the end, if the engine's VMs need one. */
   readonly graduate: boolean
   /** The CPU on which faults are answered and the guest's vCPUs run; undefined: any. */

@@ -44,7 +44,7 @@ export async function loadPrepared(
     engine: plan.chosen.engine,
     snapshot,
     prepared,
-    workingSet: plan.prefetch?.workingSet ?? null,
+    workingSet: plan.toPrefetch?.workingSet ?? null,
   })
   const check = deviceCheck(snapshot, options, launched.jailOwner !== null)
   check?.beforeLoad(launched)
@@ -71,7 +71,7 @@ export async function loadPrepared(
     return report
   })
   if (prefetching !== undefined && prefetch?.resumeAfter)
-    await phases.time('prefetch', () => atMost(prefetching, plan.prefetch?.budgetMs ?? 0))
+    await phases.time('prefetch', () => atMost(prefetching, plan.toPrefetch?.budgetMs ?? 0))
   const machine =
     resume && loaded.state === 'paused'
       ? await phases.time('resume', () => loaded.resume({ signal }))

@@ -4,7 +4,7 @@ import { chooseEngine, engineFacts } from './choose-engine.js'
 import type { EngineName } from './engine-names.js'
 import { defaultEngine } from './engine-names.js'
 import type { Phases } from './phases.js'
-import type { Prefetch } from './prefetch.js'
+import type { PrefetchWish } from './prefetch.js'
 import { budgetOf, type RestoreOptions } from './restore-options.js'
 
 export interface ChosenEngine {
@@ -12,7 +12,7 @@ export interface ChosenEngine {
   /** Why `auto` took it; null if the caller named it. */
   readonly reason: string | null
   /** Whether a working set is to be brought, if the caller did not say when. */
-  readonly prefetch: boolean
+  readonly worthPrefetching: boolean
 }
 
 /** How a snapshot is to be restored. */
@@ -20,7 +20,7 @@ export interface RestorePlan {
   readonly chosen: ChosenEngine
   readonly fitted: FittedWorkingSet | null
   /** Null if there is nothing to bring, or it is not worth it. */
-  readonly prefetch: Prefetch | null
+  readonly toPrefetch: PrefetchWish | null
 }
 
 /** `chosen`: by an earlier plan that this one is to agree with. Errors: as `fitWorkingSet`. */
@@ -44,10 +44,10 @@ export async function planRestore(
       ? await phases.time('choose', async () =>
           chooseEngine(await engineFacts(snapshot, { workingSet, randomAccess, recorders })),
         )
-      : { engine, reason: null, prefetch: true })
-  const prefetch =
-    workingSet !== null && (taken.prefetch || options.prefetch !== undefined)
+      : { engine, reason: null, worthPrefetching: true })
+  const toPrefetch =
+    workingSet !== null && (taken.worthPrefetching || options.prefetch !== undefined)
       ? { workingSet, budgetMs: budgetOf(options) }
       : null
-  return { chosen: taken, fitted, prefetch }
+  return { chosen: taken, fitted, toPrefetch }
 }

@@ -6,7 +6,7 @@ export const prefetchModes = ['before', 'concurrent'] as const
 export type PrefetchMode = (typeof prefetchModes)[number]
 
 /** What is to be brought ahead of the guest. */
-export interface Prefetch {
+export interface PrefetchWish {
   /** Of the image that is restored. */
   readonly workingSet: WorkingSet
   /**

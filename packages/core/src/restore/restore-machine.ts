@@ -114,7 +114,7 @@ async function launch(
 }
 
 function prepare(
-  { chosen, prefetch }: RestorePlan,
+  { chosen, toPrefetch }: RestorePlan,
   snapshot: OpenSnapshot,
   machine: Promise<LaunchedMachine>,
   options: RestoreOptions,
@@ -125,7 +125,7 @@ function prepare(
     options.machine === undefined
       ? (options.runtimeDirectory ?? runtimeDirectory())
       : runtimeOf(options.machine.paths.directory)
-  const wishes = { machine, runtime, randomAccess, prefetch, graduate, faultCpu, signal, onProgress }
+  const wishes = { machine, runtime, randomAccess, toPrefetch, graduate, faultCpu, signal, onProgress }
   return engines[chosen.engine].prepare(snapshot, { ...wishes, phase: phases.time })
 }
 

@@ -22,7 +22,7 @@ export interface PageServer extends PageServerClient {
 }
 
 interface StartPageServerOptions
-  extends Omit<PageServerConfig, 'controlPath' | 'prefetch' | 'graduate' | 'faultCpu'> {
+  extends Omit<PageServerConfig, 'controlPath' | 'workingSetPath' | 'graduate' | 'faultCpu'> {
   /** The VM's directory: configuration and control socket go into `page-server` below it. */
   readonly directory: string
   /** The server of this runtime directory serves the VM; if there is none, one is started. */
@@ -65,7 +65,7 @@ export async function startPageServer(options: StartPageServerOptions): Promise<
     socketPath: assertSocketPath(resolve(options.socketPath)),
     layers: options.layers.map(({ path, pages }) => ({ path: resolve(path), pages })),
     controlPath: assertSocketPath(files.control),
-    prefetch: workingSet === undefined ? null : files.workingSet,
+    workingSetPath: workingSet === undefined ? null : files.workingSet,
     graduate,
     faultCpu,
   }

@@ -76,7 +76,7 @@ export class PageServerProcess {
         onFailure: options.onFailure,
       }),
       mappings: new LayerMappings(),
-      prefetches: new PrefetchPool(),
+      prefetchPool: new PrefetchPool(),
       processes: () => ({ server: self, guard: this.#guards.guard }),
     }
   }
@@ -100,7 +100,7 @@ export class PageServerProcess {
     )
     if (before !== undefined) this.#guards.begin()
     setInterval(() => this.#look(), lookMs)
-    setTimeout(() => this.#parts.prefetches.warm(), 1000)
+    setTimeout(() => this.#parts.prefetchPool.warm(), 1000)
     setTimeout(() => this.#guards.guard ?? this.#guards.begin(), nameGuardMs)
   }
 

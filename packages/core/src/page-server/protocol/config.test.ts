@@ -29,7 +29,7 @@ const config: PageServerConfig = {
   ],
   map: extentMapFromJson(mapJson, [100, 45, 0]),
   randomAccess: true,
-  prefetch: '/run/vm/page-server/working-set',
+  workingSetPath: '/run/vm/page-server/working-set',
   graduate: true,
   faultCpu: 3,
 }
@@ -44,7 +44,7 @@ describe('a configuration', () => {
       ...config,
       socketOwner: null,
       randomAccess: false,
-      prefetch: null,
+      workingSetPath: null,
       graduate: false,
       faultCpu: null,
     }

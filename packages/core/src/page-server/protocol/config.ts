@@ -18,7 +18,7 @@ export interface PageServerConfig {
   readonly map: ExtentMap
   readonly randomAccess: boolean
   /** A working-set file whose pages the server installs before the guest asks for them. */
-  readonly prefetch: string | null
+  readonly workingSetPath: string | null
   /** Bring everything else alongside the guest, then leave the VM, which needs the server no more. */
   readonly graduate: boolean
   /** The CPU on which its faults are answered; null: any. */
@@ -29,8 +29,14 @@ const format = 'varve-page-server'
 /** An extent map of 4 M runs (16 GiB of single pages) is about 64 MiB of JSON. */
 const maxConfigBytes = 512 * 1024 * 1024
 
-export function pageServerConfigToJson(config: PageServerConfig): string {
-  return JSON.stringify({ format, version: 2, ...config, map: extentMapToJson(config.map) })
+export function pageServerConfigToJson({ map, workingSetPath, ...config }: PageServerConfig): string {
+  return JSON.stringify({
+    format,
+    version: 2,
+    ...config,
+    map: extentMapToJson(map),
+    prefetch: workingSetPath,
+  })
 }
 
 export function readPageServerConfig(path: string): PageServerConfig {
@@ -82,7 +88,7 @@ export function pageServerConfig(value: unknown): PageServerConfig {
       layers.map(({ pages }) => pages),
     ),
     randomAccess: it.randomAccess,
-    prefetch: it.prefetch === null ? null : text(it.prefetch, 'prefetch'),
+    workingSetPath: it.prefetch === null ? null : text(it.prefetch, 'prefetch'),
     graduate: it.graduate,
     faultCpu: it.faultCpu === null ? null : whole(it.faultCpu, 'faultCpu', 0, maxCpus - 1),
   }

@@ -35,7 +35,7 @@ const loadBeginsMs = 1000
 export interface ServerParts {
   readonly faults: FaultThread
   readonly mappings: LayerMappings
-  readonly prefetches: PrefetchPool
+  readonly prefetchPool: PrefetchPool
   processes(): ServingProcesses
 }
 
@@ -79,12 +79,12 @@ export class ServedVm {
     this.ended = new Promise((resolve) => {
       this.#endsWith = resolve
     })
-    const { layers, map, randomAccess, prefetch, vmm } = this.config
+    const { layers, map, randomAccess, workingSetPath, vmm } = this.config
     this.#graduation = new VmGraduation(this.config.graduate)
     this.#recording = new VmRecording({
       config: this.config,
       handshake: () => this.#handshake,
-      prefetching: () => this.#prefetch?.going === true,
+      isPrefetching: () => this.#prefetch?.going === true,
       keepState: (recording) => this.#keepState(recording),
       order: (order) => this.#order(order),
     })
@@ -98,9 +98,9 @@ export class ServedVm {
       throw error
     }
     const { sources: mapped } = this.#layers
-    if (prefetch !== null)
-      this.#prefetch = new Prefetch(parts.prefetches, {
-        ...{ workingSetPath: prefetch, layers, mapped, map },
+    if (workingSetPath !== null)
+      this.#prefetch = new Prefetch(parts.prefetchPool, {
+        ...{ workingSetPath, layers, mapped, map },
         faultCounters: this.#counters,
       })
   }

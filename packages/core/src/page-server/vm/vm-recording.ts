@@ -14,7 +14,7 @@ export interface RecordedVm {
   /** Undefined until the VM's memory is there. */
   handshake(): Pick<Handshake, 'regions'> | undefined
   /** Whether a working set is being fetched ahead. */
-  prefetching(): boolean
+  isPrefetching(): boolean
   /** Notes for a successor what is recorded: `writes`, or null. */
   keepState(recording: boolean | null): void
   order(order: Extract<OrderForVm, { kind: 'record' | 'recorded' }>): Promise<FaultAnswer>
@@ -62,7 +62,7 @@ export class VmRecording {
         'this VM graduates: the page server brings its pages before the guest asks for them',
       )
     // Pages that are fetched ahead would not be seen, and would be installed without protection.
-    if (this.#vm.prefetching())
+    if (this.#vm.isPrefetching())
       throw new VarveError(
         'RECORDER_UNRELIABLE',
         'a working set is being fetched ahead; record after that, or restore without a working set',

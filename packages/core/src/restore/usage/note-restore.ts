@@ -45,13 +45,13 @@ export function noteRestore(
     loaded(mapping) {
       note = {
         format: 'varve-restore',
-        version: 1,
+        version: 2,
         engine,
         snapshot: snapshot.entry.id,
         memoryPages: snapshot.map.pages,
         loadedAtMs: Date.now(),
         before,
-        prefetch: brought && {
+        prefetched: brought && {
           pages: brought.reduce((sum, { readOnly, written }) => sum + readOnly.pages + written.pages, 0),
           prefaulted: {
             readOnlyPages: mapping?.prefault.readOnlyPages ?? 0,
@@ -64,10 +64,10 @@ export function noteRestore(
       writeRestoreNote(directory, note)
     },
     prefetched({ pages }) {
-      if (!note?.prefetch || counted) return
-      const prefetch = { ...note.prefetch, readBytes: pages * pageSizeBytes }
+      if (!note?.prefetched || counted) return
+      const prefetched = { ...note.prefetched, readBytes: pages * pageSizeBytes }
       try {
-        writeRestoreNote(directory, { ...note, prefetch })
+        writeRestoreNote(directory, { ...note, prefetched })
       } catch {
         // A figure is missing then; there is no caller left to tell.
       }

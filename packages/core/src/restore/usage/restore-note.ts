@@ -16,7 +16,7 @@ import type { MemoryFiles } from '../memory-files.js'
 /** What a restore leaves in the machine's directory for later questions about it. */
 export interface RestoreNote {
   readonly format: 'varve-restore'
-  readonly version: 1
+  readonly version: 2
   readonly engine: EngineName
   readonly snapshot: ImageId
   readonly memoryPages: number
@@ -25,7 +25,7 @@ export interface RestoreNote {
   /** Of the VMM, right before the load. */
   readonly before: { readonly faults: PageFaults; readonly readBytes: number | null }
   /** Null if no working set was used. */
-  readonly prefetch: {
+  readonly prefetched: {
     /** Pages with data of the working set. */
     readonly pages: number
     /** Of it, pages put into the VMM's page tables ahead of the guest. */
@@ -56,7 +56,7 @@ export function writeRestoreNote(directory: string, note: RestoreNote): void {
 export function readRestoreNote(directory: string, id: string): RestoreNote {
   const note = read(notePath(directory)) as RestoreNote | undefined
   if (note === undefined) throw notFound('machine', `${id} was not restored from a snapshot, or has ended`)
-  if (note.format !== 'varve-restore' || note.version !== 1)
+  if (note.format !== 'varve-restore' || note.version !== 2)
     throw new VarveError('FORMAT_INVALID', `${notePath(directory)} is not of this version`)
   return note
 }

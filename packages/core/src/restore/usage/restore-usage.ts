@@ -48,7 +48,7 @@ export async function restoreUsage(
 ): Promise<RestoreUsage> {
   const { directory } = paths
   const note = readRestoreNote(directory, id)
-  const { engine, snapshot, before, prefetch } = note
+  const { engine, snapshot, before, prefetched } = note
   const readBytes = diskReadBytes(pid)
   const faults = pageFaults(pid)
   if (faults === null) throw notFound('machine', `${id} has ended`)
@@ -63,6 +63,6 @@ export async function restoreUsage(
       vmm: readBytes === null || before.readBytes === null ? null : readBytes - before.readBytes,
       prefetch: used.prefetchReadBytes,
     },
-    prefetched: prefetch && used.unused && { pages: prefetch.pages, unused: used.unused },
+    prefetched: prefetched && used.unused && { pages: prefetched.pages, unused: used.unused },
   }
 }

@@ -5,16 +5,16 @@ import { type RestoreNote, readBroughtPages } from './restore-note.js'
 import { touchesOf } from './touched-pages.js'
 
 /** What a VM has used whose memory the kernel brings: its page tables tell. */
-export const usageByPageTables: Engine['usage'] = async ({ pid, directory }, { prefetch }) => ({
+export const usageByPageTables: Engine['usage'] = async ({ pid, directory }, { prefetched }) => ({
   pageServer: null,
-  prefetchReadBytes: prefetch?.readBytes ?? null,
-  unused: prefetch && unusedPages(pid, directory, prefetch),
+  prefetchReadBytes: prefetched?.readBytes ?? null,
+  unused: prefetched && unusedPages(pid, directory, prefetched),
 })
 
 function unusedPages(
   pid: number,
   directory: string,
-  { pages, prefaulted, aroundBytes }: NonNullable<RestoreNote['prefetch']>,
+  { pages, prefaulted, aroundBytes }: NonNullable<RestoreNote['prefetched']>,
 ): UnusedPages {
   using pagemap = new Pagemap(pid)
   // It may have been changed, and pages of both times be mapped.

@@ -12,18 +12,18 @@ export const fileEngine: Engine = {
   name: 'file',
   usage: usageByPageTables,
   prepareShared: async (snapshot, options) => void (await flattenSnapshot(snapshot, options)),
-  prepare: async (snapshot, { prefetch, phase, signal, onProgress }) => {
+  prepare: async (snapshot, { toPrefetch, phase, signal, onProgress }) => {
     const { path } = await phase('flatten', () => flattenSnapshot(snapshot, { signal, onProgress }))
     const prepared = {
       memory: { backend: 'File', path },
       files: { files: [{ path, storedPages: snapshot.map.pages }] },
     } as const
-    if (prefetch === null) return prepared
+    if (toPrefetch === null) return prepared
     // Pages that are zero are holes: nothing is read for them.
     const zero = pagesFrom(snapshot.map, zeroSource)
-    const sets = touchOrder(prefetch.workingSet).map((set) => minus(set, zero))
+    const sets = touchOrder(toPrefetch.workingSet).map((set) => minus(set, zero))
     const report = warmFiles([{ path, sets }], signal)
-    if (prefetch.budgetMs > 0) await phase('prefetch', () => atMost(report, prefetch.budgetMs))
+    if (toPrefetch.budgetMs > 0) await phase('prefetch', () => atMost(report, toPrefetch.budgetMs))
     return { ...prepared, prefetch: { report, resumeAfter: false } }
   },
 }

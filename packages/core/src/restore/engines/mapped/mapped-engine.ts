@@ -15,7 +15,7 @@ import { dropName } from '../../../sys/drop-name.js'
 import { fileIdentity } from '../../../sys/proc.js'
 import type { Engine } from '../../engine.js'
 import { type WarmedFile, warmFiles } from '../../page-cache/warm-files.js'
-import { atMost, type Prefetch, type PrefetchReport } from '../../prefetch.js'
+import { atMost, type PrefetchWish, type PrefetchReport } from '../../prefetch.js'
 import { unawaited } from '../../unawaited.js'
 import { usageByPageTables } from '../../usage/usage-by-page-tables.js'
 import { mappableImage } from './mappable-image.js'
@@ -35,8 +35,8 @@ export const mappedEngine: Engine = {
   warmUp: warmMapper,
   usage: usageByPageTables,
   prepareShared: async (snapshot, options) => void (await mappableImage(snapshot, options)),
-  prepare: async (snapshot, { machine: launching, prefetch, phase, signal, onProgress }) => {
-    const ready = planRestore(snapshot, prefetch, { signal, onProgress })
+  prepare: async (snapshot, { machine: launching, toPrefetch, phase, signal, onProgress }) => {
+    const ready = planRestore(snapshot, toPrefetch, { signal, onProgress })
     // Awaited below, after what may fail first.
     const mapping = unawaited(
       phase('attach', () =>
@@ -51,8 +51,8 @@ export const mappedEngine: Engine = {
     const { image, toRead } = await ready
     const reading = toRead === undefined ? undefined : warmFiles(toRead, signal)
     const { mapped } = await mapping
-    if (reading !== undefined && prefetch !== null && prefetch.budgetMs > 0)
-      await phase('prefetch', () => atMost(reading, prefetch.budgetMs))
+    if (reading !== undefined && toPrefetch !== null && toPrefetch.budgetMs > 0)
+      await phase('prefetch', () => atMost(reading, toPrefetch.budgetMs))
     let report: MapReport
     return {
       memory: { backend: 'File', localName: memoryName },
@@ -98,12 +98,12 @@ interface RestorePlan {
 
 async function planRestore(
   snapshot: OpenSnapshot,
-  prefetch: Prefetch | null,
+  toPrefetch: PrefetchWish | null,
   options: Parameters<typeof mappableImage>[1],
 ): Promise<RestorePlan> {
   const image = await mappableImage(snapshot, options)
-  if (prefetch === null) return { image, prefault: [], prefaultBudgetMs: null, toRead: undefined }
-  const { workingSet, budgetMs } = prefetch
+  if (toPrefetch === null) return { image, prefault: [], prefaultBudgetMs: null, toRead: undefined }
+  const { workingSet, budgetMs } = toPrefetch
   const order = prefaultOrder(workingSet)
   return {
     image,

@@ -15,7 +15,16 @@ export const pagedEngine: Engine = {
   name: 'paged',
   usage: usageByPageServer,
   prepare: async (snapshot, wishes) => {
-    const { machine: launching, runtime, randomAccess, prefetch, graduate, faultCpu, phase, signal } = wishes
+    const {
+      machine: launching,
+      runtime,
+      randomAccess,
+      toPrefetch,
+      graduate,
+      faultCpu,
+      phase,
+      signal,
+    } = wishes
     // If none is there, it starts while Firecracker does.
     const server = unawaited(phase('page server start', () => ensurePageServer(runtime, { signal })))
     const machine = await launching
@@ -30,7 +39,7 @@ export const pagedEngine: Engine = {
         layers: snapshot.files.map(({ path, storedPages }) => ({ path, pages: storedPages })),
         map: snapshot.map,
         randomAccess,
-        workingSet: prefetch?.workingSet,
+        workingSet: toPrefetch?.workingSet,
         graduate,
         faultCpu,
         signal,
@@ -47,8 +56,8 @@ export const pagedEngine: Engine = {
         if (graduate) endLeaseOfGraduated(machine.paths.directory)
       },
       // The guest's memory is there only once it is being loaded.
-      prefetch: prefetch
-        ? { report: prefetched(pageServer, signal), resumeAfter: prefetch.budgetMs > 0 }
+      prefetch: toPrefetch
+        ? { report: prefetched(pageServer, signal), resumeAfter: toPrefetch.budgetMs > 0 }
         : undefined,
     }
   },

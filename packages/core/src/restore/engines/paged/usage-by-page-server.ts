@@ -4,14 +4,14 @@ import type { Engine } from '../../engine.js'
 /** What a VM has used whose faults a page server answers: the page server's own counts. */
 export const usageByPageServer: Engine['usage'] = async (
   { directory },
-  { memoryPages, prefetch },
+  { memoryPages, prefetched },
   { signal },
 ) => {
   const server = pageServerClient(directory, memoryPages)
-  const served = prefetch && (await server.prefetched({ signal }))
+  const served = prefetched && (await server.prefetched({ signal }))
   return {
     pageServer: await server.stats({ signal }),
-    prefetchReadBytes: served?.readBytes ?? prefetch?.readBytes ?? null,
-    unused: served && prefetch && { atLeast: 0, atMost: Math.min(prefetch.pages, served.copiedPages) },
+    prefetchReadBytes: served?.readBytes ?? prefetched?.readBytes ?? null,
+    unused: served && prefetched && { atLeast: 0, atMost: Math.min(prefetched.pages, served.copiedPages) },
   }
 }

@@ -24,7 +24,7 @@ export const patchedEngine: Engine = {
   usage: usageByPageTables,
   prepareShared: async (snapshot, { signal }) =>
     void (await composedFile(snapshot, patchOf(snapshot).plan.composed, { signal })),
-  prepare: async (snapshot, { machine: launching, prefetch, phase, signal, onProgress }) => {
+  prepare: async (snapshot, { machine: launching, toPrefetch, phase, signal, onProgress }) => {
     const { state, plan } = patchOf(snapshot)
     const path = await phase('compose', () =>
       composedFile(snapshot, plan.composed, {
@@ -33,11 +33,11 @@ export const patchedEngine: Engine = {
       }),
     )
     const files = [{ path, storedPages: plan.composed.pages }]
-    const sets = prefetch === null ? [] : touchOrder(prefetch.workingSet)
+    const sets = toPrefetch === null ? [] : touchOrder(toPrefetch.workingSet)
     const report =
-      prefetch && warmFiles([{ path, sets: sets.flatMap((set) => pagesByLayer(plan.image, 1, set)) }], signal)
-    if (report !== null && prefetch !== null && prefetch.budgetMs > 0)
-      await phase('prefetch', () => atMost(report, prefetch.budgetMs))
+      toPrefetch && warmFiles([{ path, sets: sets.flatMap((set) => pagesByLayer(plan.image, 1, set)) }], signal)
+    if (report !== null && toPrefetch !== null && toPrefetch.budgetMs > 0)
+      await phase('prefetch', () => atMost(report, toPrefetch.budgetMs))
     const statePath = join((await launching).paths.directory, 'patched.state')
     writeFileSync(statePath, state, { mode: 0o600, flag: 'wx' })
     return {
