@@ -288,11 +288,11 @@ describe('disks', () => {
 describe('clones', () => {
   test('laid out as a memory file with a footer, and restored from that', async () => {
     expect(await json('flatten', 'two', 'two.d', '--layered')).toMatchObject({ id: ids.two, path: 'two.d' })
-    await restoresRight('two.d', 'footer')
+    await restoresRight('two.d', 'layered')
     await refused(2, 'ALREADY_EXISTS', 'flatten', 'two', 'two.d', '--layered')
-    await refused(2, 'USAGE', 'restore', 'two.d', '--engine', 'footer', '--prefetch', 'before')
+    await refused(2, 'USAGE', 'restore', 'two.d', '--engine', 'layered', '--prefetch', 'before')
     rmSync(world.path('two.d/layer-1'))
-    await refused(6, 'NOT_FOUND', 'restore', 'two.d', '--engine', 'footer')
+    await refused(6, 'NOT_FOUND', 'restore', 'two.d', '--engine', 'layered')
   })
 
   test('several at once, each with its memory; if one cannot start, none is left', async () => {

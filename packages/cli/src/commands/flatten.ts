@@ -14,7 +14,7 @@ export const command: Command = {
   --layered     make FILE a directory instead: the state file, a memory file with the pages of the
                 first layer, and copies of the other layers (they share blocks if the file system
                 can). The memory file's footer lists which ranges come from the copies. Restore it
-                with varve restore FILE --engine footer; it does not hold disks
+                with varve restore FILE --engine layered; it does not hold disks
 
 With both files, and with the disks at the paths that the state file names, plain Firecracker loads
 the snapshot (PUT /snapshot/load). The file is sparse. It shares blocks with the store if the file
@@ -37,7 +37,7 @@ Example:
         return snapshot.entry.id
       })
       if (context.json) return context.printJson({ id, path, layered: true })
-      return context.print(`${path}  memory, state and layers; varve restore ${path} --engine footer`)
+      return context.print(`${path}  memory, state and layers; varve restore ${path} --engine layered`)
     }
     const { id, layers, result } = await context.progress(`flattening ${ref}`, async (onProgress) => {
       await using snapshot = await store.open(ref, { signal, onProgress })

@@ -2,7 +2,7 @@ import { restoreMachine } from 'varve'
 import { positionals, stringOption } from '../arguments.js'
 import type { Command } from '../command.js'
 import { pageLines, usageLines } from '../render-restore.js'
-import { restoreFooter } from '../restore-footer.js'
+import { restoreLayered } from '../restore-layered.js'
 import { chosenWorkingSet, restoreChoices, restoreHelp, restoreOptions } from '../restore-options.js'
 import { openStore, storeOption } from '../store.js'
 import { count, humanPages } from '../text.js'
@@ -15,10 +15,10 @@ export const command: Command = {
     ...restoreOptions,
   },
   help: `
-  REF                    the snapshot, or with --engine footer a directory: varve flatten --layered
+  REF                    the snapshot, or with --engine layered a directory: varve flatten --layered
   --name NAME            1-32 of a-z, 0-9, '-'; default a random one
 ${restoreHelp}
-  --engine footer        DIR/state and DIR/memory, no store: a memory file whose footer lists
+  --engine layered       DIR/state and DIR/memory, no store: a memory file whose footer lists
                          ranges of files next to it, which are mapped as with --engine mapped
 
 restore prints phases with their times; pages by class (zero, cold, read-only, written; the last two
@@ -31,7 +31,7 @@ Examples:
   varve restore 9f86d081 --engine paged --json`,
   run: async (context) => {
     const [ref] = positionals(context, ['REF'])
-    if (context.values.engine === 'footer') return restoreFooter(context, ref)
+    if (context.values.engine === 'layered') return restoreLayered(context, ref)
     const { signal, values } = context
     const name = stringOption(values, 'name')
     const choices = restoreChoices(context)

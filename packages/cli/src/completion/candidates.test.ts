@@ -37,7 +37,7 @@ test('options, and words that they may have', async () => {
     'paged',
     'mapped',
     'patched',
-    'footer',
+    'layered',
   ])
   expect(await names('clone', 'x', '--prefetch', 'b')).toEqual(['before'])
   expect(await names('squash', 'x', '--layout', '')).toEqual(['flat', 'packed'])

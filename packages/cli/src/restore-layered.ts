@@ -6,12 +6,12 @@ import { firecrackerPlaces } from './firecracker-options.js'
 import { count } from './text.js'
 
 /** Restores what `varve flatten --layered` made, without a store. */
-export async function restoreFooter(context: CommandContext, directory: string): Promise<void> {
+export async function restoreLayered(context: CommandContext, directory: string): Promise<void> {
   const { signal, values } = context
   const name = stringOption(values, 'name')
   for (const option of ['working-set', 'prefetch', 'store'])
     if (values[option] !== undefined)
-      throw new VarveError('USAGE', `--${option} is for snapshots in a store, not for --engine footer`)
+      throw new VarveError('USAGE', `--${option} is for snapshots in a store, not for --engine layered`)
   const files = { statePath: join(directory, 'state'), memoryPath: join(directory, 'memory') }
   const { machine, mapping } = await context.progress(`restoring ${directory}`, () =>
     restoreLayeredMemory(files, {
@@ -26,8 +26,8 @@ export async function restoreFooter(context: CommandContext, directory: string):
   const { id, pid, state, vsockPath } = machine
   machine.detach()
   if (context.json)
-    return context.printJson({ id, pid, state, vsock: vsockPath, engine: 'footer', directory, mapping })
+    return context.printJson({ id, pid, state, vsock: vsockPath, engine: 'layered', directory, mapping })
   context.print(
-    `${id}  ${state}  pid ${pid}  footer, ${count(mapping.mappings, 'mapping')} in ${mapping.mapMs.toFixed(1)} ms`,
+    `${id}  ${state}  pid ${pid}  layered, ${count(mapping.mappings, 'mapping')} in ${mapping.mapMs.toFixed(1)} ms`,
   )
 }
