@@ -52,6 +52,7 @@ export default defineConfig({
           items: [
             { text: 'What Varve is', link: '/' },
             { text: 'Architecture', link: '/architecture' },
+            { text: 'Glossary', link: '/glossary' },
             { text: 'How Firecracker snapshots work', link: '/how-firecracker-snapshots-work' },
           ],
         },
