@@ -182,15 +182,6 @@ export async function verifyLayer(layer: Layer, { signal, onProgress }: VerifyOp
     await assertZeroElsewhere(file.handle, layer, dataPages(layer.index), signal)
 }
 
-/** Checksums of the data pages that a file holds, for a layer that was composed and not sealed. */
-export async function checksumPages(
-  file: WritableFile,
-  index: Layer['index'],
-  options: VerifyOptions = {},
-): Promise<Uint32Array> {
-  return checksumRuns(file.handle, file.path, storedRuns(index), options)
-}
-
 async function checksumRuns(
   handle: FileHandle,
   path: string,

@@ -7,7 +7,7 @@ import { openResidency, residentPages } from '../sys/mincore.js'
 import { pageSetFromBytes, pageSetFromPages } from './make-page-set.js'
 import { pagesOf } from './page-set.js'
 import { intersect } from './page-set-algebra.js'
-import { residentBeside, residentOfSet } from './residency.js'
+import { residentBeside } from './residency.js'
 
 test('of any set the same pages are resident as mincore says of the whole file', async () => {
   // Not os.tmpdir(): a tmpfs drops nothing.
@@ -28,12 +28,10 @@ test('of any set the same pages are resident as mincore says of the whole file',
       fc.asyncProperty(fc.uniqueArray(fc.nat(pages - 1), { maxLength: 80 }), async (numbers) => {
         const set = pageSetFromPages(numbers)
         const expected = [...pagesOf(intersect(set, whole))]
-        expect([...pagesOf(residentOfSet(fd, set))]).toEqual(expected)
         expect([...pagesOf(await residentBeside(residency, set))]).toEqual(expected)
       }),
     )
     const behind = pageSetFromPages([599, 600, 10_000])
-    expect([...pagesOf(residentOfSet(fd, behind))]).toEqual([599])
     expect([...pagesOf(await residentBeside(residency, behind))]).toEqual([599])
   } finally {
     closeSync(fd)

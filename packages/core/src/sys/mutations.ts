@@ -248,18 +248,6 @@ export async function removeDirectory(place: Place): Promise<void> {
   })
 }
 
-/** Only if it is empty; false if it is not. */
-export async function removeEmptyDirectory(path: string): Promise<boolean> {
-  try {
-    await change('rmdir', path, () => rmdir(path))
-    return true
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOTEMPTY') return false
-    unlessMissing(error as NodeJS.ErrnoException)
-    return true
-  }
-}
-
 function unlessMissing(error: NodeJS.ErrnoException): void {
   if (error.code !== 'ENOENT') throw error
 }
