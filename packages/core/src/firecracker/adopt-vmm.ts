@@ -1,10 +1,8 @@
-import { killProcess } from '../sys/pidfd.js'
 import { isAlive, type ProcessIdentity } from '../sys/proc.js'
-import { lastWords } from './last-words.js'
 import type { VmmExit } from './vmm-exit.js'
 import { hostFiles, jailFiles } from './vmm-files.js'
 import { vmmPaths } from './vmm-paths.js'
-import type { VmmProcess } from './vmm-process.js'
+import { type VmmProcess, vmmProcess } from './vmm-process.js'
 
 /**
  * Adopted processes are not our children, so their end is polled; 5 ms is far below what a person notices.
@@ -17,36 +15,47 @@ export function adoptVmm(
   directory: string,
   jail?: { readonly root: string; readonly uid: number; readonly gid: number },
 ): VmmProcess {
-  const paths = vmmPaths(directory, jail?.root)
-  let exit: VmmExit | undefined
-  let timer: NodeJS.Timeout | undefined
-  const exited = new Promise<VmmExit>((resolve) => {
-    const look = () => {
-      if (isAlive(identity)) return
-      clearInterval(timer)
-      // Only the parent learns how a process ended.
-      exit = { code: null, signal: null }
-      resolve(exit)
-    }
-    timer = setInterval(look, pollMs)
-    timer.unref()
-    look()
-  })
-  return {
-    identity,
-    paths,
+  return vmmProcess(new AdoptedProcess(identity), {
+    paths: vmmPaths(directory, jail?.root),
     files: jail === undefined ? hostFiles(directory) : jailFiles(jail.root, jail),
     jailRoot: jail?.root,
-    exited,
-    get exit() {
-      return exit
-    },
-    kill: () => {
-      timer?.ref()
-      killProcess(identity, 'SIGKILL')
-      return exited
-    },
-    unref: () => timer?.unref(),
-    lastWords: () => lastWords(paths),
+  })
+}
+
+/** It does not keep this process alive unless `ref` was called. */
+class AdoptedProcess {
+  readonly identity: ProcessIdentity
+  readonly exited: Promise<VmmExit>
+  #exit: VmmExit | undefined
+  #ended: (exit: VmmExit) => void = () => {}
+  readonly #timer: NodeJS.Timeout
+
+  constructor(identity: ProcessIdentity) {
+    this.identity = identity
+    this.exited = new Promise((resolve) => {
+      this.#ended = resolve
+    })
+    this.#timer = setInterval(() => this.#look(), pollMs).unref()
+    this.#look()
+  }
+
+  get exit(): VmmExit | undefined {
+    return this.#exit
+  }
+
+  ref(): void {
+    this.#timer.ref()
+  }
+
+  unref(): void {
+    this.#timer.unref()
+  }
+
+  #look(): void {
+    if (isAlive(this.identity)) return
+    clearInterval(this.#timer)
+    // Only the parent learns how a process ended.
+    this.#exit = { code: null, signal: null }
+    this.#ended(this.#exit)
   }
 }

@@ -10,7 +10,7 @@ import { firstAnswer } from './first-answer.js'
 import { type JailerOptions, jailerCommand, jailRootOf, makeJail, removeJail } from './jailer.js'
 import { hostFiles, jailFiles } from './vmm-files.js'
 import { apiSocketName, logName, type VmmPaths, vmmPaths } from './vmm-paths.js'
-import { childVmm, type VmmProcess } from './vmm-process.js'
+import { type VmmProcess, vmmProcess } from './vmm-process.js'
 
 interface LaunchOptions {
   readonly binary: FirecrackerBinary
@@ -49,7 +49,7 @@ export async function launchVmm(options: LaunchOptions): Promise<{ process: VmmP
     const child = spawnVmm(file, args, paths, options)
     const files =
       jailer === undefined || jailRoot === undefined ? hostFiles(directory) : jailFiles(jailRoot, jailer)
-    process = childVmm(child, paths, files, jailRoot)
+    process = vmmProcess(child, { paths, files, jailRoot })
     // Before anything is waited for: a process that is on no record would outlive a crash of this one.
     options.onSpawn?.(process)
     return { process, api: await firstAnswer(process, { signal, timeoutMs }) }

@@ -1,7 +1,5 @@
-import { constants } from 'node:os'
 import { killProcess } from '../sys/pidfd.js'
 import type { ProcessIdentity } from '../sys/proc.js'
-import type { Child, Exit } from '../sys/spawn.js'
 import { lastWords } from './last-words.js'
 import type { VmmExit } from './vmm-exit.js'
 import type { VmmFiles } from './vmm-files.js'
@@ -24,15 +22,21 @@ export interface VmmProcess {
   lastWords(): string
 }
 
-/** A child as a VmmProcess. */
-export function childVmm(
-  child: Child,
-  paths: VmmPaths,
-  files: VmmFiles,
-  jailRoot: string | undefined,
+/** A process whose end this process learns of: a child (`sys/spawn.ts`), or another one that it looks at. */
+interface WatchedProcess {
+  readonly identity: ProcessIdentity
+  readonly exited: Promise<VmmExit>
+  readonly exit: VmmExit | undefined
+  /** Keeps this process alive until that one has ended. */
+  ref(): void
+  unref(): void
+}
+
+export function vmmProcess(
+  watched: WatchedProcess,
+  { paths, files, jailRoot }: Pick<VmmProcess, 'paths' | 'files' | 'jailRoot'>,
 ): VmmProcess {
-  const { identity } = child
-  const exited = child.exited.then(vmmExit)
+  const { identity, exited } = watched
   return {
     identity,
     paths,
@@ -40,24 +44,16 @@ export function childVmm(
     jailRoot,
     exited,
     get exit() {
-      return child.exit && vmmExit(child.exit)
+      return watched.exit
     },
     kill: () => {
-      if (child.exit === undefined) {
-        child.ref()
+      if (watched.exit === undefined) {
+        watched.ref()
         killProcess(identity, 'SIGKILL')
       }
       return exited
     },
-    unref: () => child.unref(),
+    unref: () => watched.unref(),
     lastWords: () => lastWords(paths),
   }
-}
-
-const signalNames = new Map(
-  Object.entries(constants.signals).map(([name, number]) => [number, name as NodeJS.Signals]),
-)
-
-function vmmExit({ code, signal }: Exit): VmmExit {
-  return { code, signal: signal === null ? null : (signalNames.get(signal) ?? null) }
 }

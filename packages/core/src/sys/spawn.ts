@@ -1,3 +1,4 @@
+import { constants } from 'node:os'
 import { isMainThread } from 'node:worker_threads'
 import { VarveError } from '../errors.js'
 import { declare, errnoName } from './libc.js'
@@ -58,7 +59,7 @@ export interface SpawnOptions {
 /** How a process ended; both null if something else took its status (`SIGCHLD` ignored, for example). */
 export interface Exit {
   readonly code: number | null
-  readonly signal: number | null
+  readonly signal: NodeJS.Signals | null
 }
 
 /**
@@ -154,8 +155,14 @@ export class Child {
   }
 }
 
+const signalNames = new Map(
+  Object.entries(constants.signals).map(([name, number]) => [number, name as NodeJS.Signals]),
+)
+
 /** As the macros of wait(2) take a status apart. */
 function exitOf(status: number): Exit {
   const signal = status & 0x7f
-  return signal === 0 ? { code: (status >> 8) & 0xff, signal: null } : { code: null, signal }
+  return signal === 0
+    ? { code: (status >> 8) & 0xff, signal: null }
+    : { code: null, signal: signalNames.get(signal) ?? null }
 }
