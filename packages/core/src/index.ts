@@ -68,7 +68,6 @@ export {
   listMachines,
   type RecordedMachine,
   reapMachines,
-  runtimeDirectory,
 } from './machine/runtime-directory.js'
 export type { SnapshotFiles, SnapshotOptions, WrittenSnapshot } from './machine/write-snapshot.js'
 export { pageSizeBytes } from './memory/units.js'
@@ -127,3 +126,4 @@ export {
   type ProcessIdentity,
   residentBytes,
 } from './sys/proc.js'
+export { runtimeDirectory } from './usable-runtime.js'

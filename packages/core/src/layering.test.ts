@@ -13,7 +13,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   memory: ['.', 'sys'],
   helper: ['.', 'sys'],
   firecracker: ['.', 'sys', 'memory'],
-  host: ['.', 'sys', 'firecracker', 'machine'],
+  host: ['.', 'sys', 'firecracker'],
   layer: ['.', 'sys', 'memory'],
   content: ['.', 'sys', 'memory', 'layer'],
   'working-set': ['.', 'sys', 'memory', 'layer'],

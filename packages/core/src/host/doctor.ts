@@ -7,12 +7,12 @@ import {
   parseFirecrackerVersion,
   supportedVersions,
 } from '../firecracker/version.js'
-import { assertUsableRuntime, runtimeDirectory } from '../machine/runtime-directory.js'
 import { faultAroundBytes, faultAroundObstacle } from '../sys/fault-around.js'
 import { probeKvm } from '../sys/kvm.js'
 import { probeUserfaultfd } from '../sys/probe-userfaultfd.js'
 import { probeReflink } from '../sys/reflink.js'
 import { removeLeftTemporaries } from '../sys/temporaries.js'
+import { assertUsableRuntime, runtimeDirectory } from '../usable-runtime.js'
 import { recallLinuxVerdict } from './linux-verdict.js'
 
 export interface HostCheck {

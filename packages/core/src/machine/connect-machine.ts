@@ -4,13 +4,14 @@ import { VarveError } from '../errors.js'
 import { adoptVmm } from '../firecracker/adopt-vmm.js'
 import { connectApi } from '../firecracker/api-client.js'
 import { killProcess } from '../sys/pidfd.js'
+import { runtimeDirectory } from '../usable-runtime.js'
 import { forgetDeathNote } from './death-note.js'
 import { assertNamedHere, endAndRemove } from './end-machine.js'
 import { LaunchedMachine } from './launched-machine.js'
 import { LiveVm, type MachineState } from './live-vm.js'
 import { vmmLives } from './machine-life.js'
 import { PausedMachine, RunningMachine } from './machine-states.js'
-import { findMachine, runtimeDirectory } from './runtime-directory.js'
+import { findMachine } from './runtime-directory.js'
 
 export interface FindOptions {
   /** Default: `runtimeDirectory()`. */

@@ -8,6 +8,7 @@ import { formatFirecrackerVersion } from '../firecracker/version.js'
 import { assertLabels, type Labels } from '../labels.js'
 import { onProcessEnd } from '../sys/exit-hooks.js'
 import { ownIdentity } from '../sys/holder.js'
+import { runtimeDirectory } from '../usable-runtime.js'
 import { assertBootable } from './assert-bootable.js'
 import { endAndRemove } from './end-machine.js'
 import { LaunchedMachine } from './launched-machine.js'
@@ -16,7 +17,7 @@ import { ofThisHost } from './machine-life.js'
 import { type MachineRecord, noLeases, writeRecord } from './machine-record.js'
 import type { MachineSpec } from './machine-spec.js'
 import type { RunningMachine } from './machine-states.js'
-import { claimMachineDirectory, runtimeDirectory } from './runtime-directory.js'
+import { claimMachineDirectory } from './runtime-directory.js'
 
 export interface LaunchMachineOptions extends BinaryPlaces {
   /** 1–32 of a–z, 0–9 and '-'. Default: a random name. */

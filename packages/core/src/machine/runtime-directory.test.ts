@@ -18,9 +18,10 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { ownIdentity } from '../sys/holder.js'
 import { holdLife } from '../sys/life-lock.js'
 import { isAlive, type ProcessIdentity, processIdentity } from '../sys/proc.js'
+import { runtimeDirectory } from '../usable-runtime.js'
 import { endAndRemove } from './end-machine.js'
 import { changeRecord, type MachineRecord, readRecord } from './machine-record.js'
-import { claimMachineDirectory, findMachine, listMachines, runtimeDirectory } from './runtime-directory.js'
+import { claimMachineDirectory, findMachine, listMachines } from './runtime-directory.js'
 
 let runtime: string
 const children: ChildProcess[] = []
