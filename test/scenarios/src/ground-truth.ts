@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
-import { MicroConsole, type TouchPattern, touchedPages } from '@varve/lab'
-import { pagesWithNames } from '@varve/lab/testing'
-import { type EngineName, restoreMachine } from 'varve'
+import { type TouchPattern, touchedPages } from '@varve/lab'
+import { pagesWithNames, restoreMicroGuest } from '@varve/lab/testing'
+import type { EngineName } from 'varve'
 import { pagesFrom, zeroSource } from 'varve/layers'
 import { hardwareVirtualisation } from 'varve/testing'
 import {
@@ -164,21 +164,17 @@ async function runOnce(
   setup: Setup,
   pattern: string,
 ): Promise<readonly GroundTruthRow[]> {
-  const { binary, runtimeDirectory, store } = context
   const { engine, recorders, holdFaultAround } = setup
   let recording: JointRecording | undefined
-  const { machine } = await restoreMachine(store, ref, {
+  await using guest = await restoreMicroGuest(context, ref, {
     engine,
-    binary,
-    runtimeDirectory,
     randomAccess: true,
     beforeLoad: async (sources) => {
       recording = await recordTogether(sources, recorders, { holdFaultAround })
     },
   })
-  await using _machine = machine
+  const { console } = guest
   await using _recording = recording
-  await using console = MicroConsole.attach(machine.paths)
   assert.ok(recording)
   const steps = patterns[pattern] ?? []
   for (const { act, pages } of steps) {
@@ -187,7 +183,7 @@ async function runOnce(
     else await console.zero(pages)
   }
   const recorded = await recording.stop()
-  await using snapshot = await store.open(ref)
+  await using snapshot = await context.store.open(ref)
   const { map } = snapshot
   const told = (wanted: readonly Step[]) =>
     unionAll(wanted.map(({ pages }) => pageSetFromPages(touchedPages(pages))))

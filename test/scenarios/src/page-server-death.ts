@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import { rmSync } from 'node:fs'
 import { join } from 'node:path'
-import { MicroConsole } from '@varve/lab'
-import { isVarveError, restoreMachine } from 'varve'
+import { restoreMicroGuest } from '@varve/lab/testing'
+import { isVarveError } from 'varve'
 import { isAlive } from 'varve/testing'
 import { makeThreeLayers } from './layered-restore.js'
 import type { Facts, Scenario, ScenarioContext } from './runner/scenario.js'
@@ -38,15 +38,9 @@ interface Death {
 
 /** SIGKILL of the page server while faults are in flight, with what its successor would need gone. */
 async function oneDeath(context: ScenarioContext, ref: string): Promise<Death> {
-  const { binary, runtimeDirectory, store } = context
-  const { machine, pageServer } = await restoreMachine(store, ref, {
-    engine: 'paged',
-    binary,
-    runtimeDirectory,
-  })
-  await using _stop = machine
+  await using guest = await restoreMicroGuest(context, ref, { engine: 'paged' })
+  const { machine, pageServer, console } = guest
   assert.ok(pageServer)
-  await using console = MicroConsole.attach(machine.paths)
   await console.ping()
   // A pass over every page of the guest: far from over when the server goes.
   const pass = console.read({ start: 512, count: 7_000, order: 1 }, { timeoutMs: 5000 }).then(

@@ -1,8 +1,7 @@
 import assert from 'node:assert/strict'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { MicroConsole, touchedPages } from '@varve/lab'
-import { explainPages } from '@varve/lab/testing'
-import { restoreMachine } from 'varve'
+import { touchedPages } from '@varve/lab'
+import { explainPages, restoreMicroGuest } from '@varve/lab/testing'
 import { compareImages } from 'varve/layers'
 import { isAlive } from 'varve/testing'
 import { minus, pageSetFromPages, pagesOf } from 'varve/working-sets'
@@ -13,13 +12,10 @@ const checked = { start: 1024, count: 1000, order: 3 }
 const written = { start: 4000, count: 300 }
 
 async function graduation(context: ScenarioContext): Promise<Facts> {
-  const { binary, runtimeDirectory, store } = context
   const { two } = await makeThreeLayers(context)
-  const options = { engine: 'paged', graduate: true, binary, runtimeDirectory } as const
-  const { machine, pageServer } = await restoreMachine(store, two, options)
-  await using _machine = machine
+  await using guest = await restoreMicroGuest(context, two, { engine: 'paged', graduate: true })
+  const { machine, pageServer, console } = guest
   assert.ok(pageServer)
-  await using console = MicroConsole.attach(machine.paths)
   // The guest has its own wishes meanwhile.
   await console.write(written, 9)
   const report = await pageServer.graduation({ wait: true })
@@ -31,7 +27,7 @@ async function graduation(context: ScenarioContext): Promise<Facts> {
   const memoryPath = context.path('graduated.memory')
   const paused = await machine.pause()
   await paused.snapshot({ type: 'Full', statePath: context.path('graduated.state'), memoryPath })
-  await using snapshot = await store.open(two)
+  await using snapshot = await context.store.open(two)
   const differing = await compareImages(snapshot, memoryPath)
   const told = pageSetFromPages(touchedPages(written))
   const { unexplained } = explainPages(minus(differing, told), threeLayersMib)

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { MicroConsole } from '@varve/lab'
-import { median } from '@varve/lab/testing'
-import { type PageServer, restoreMachine } from 'varve'
+import type { MicroConsole } from '@varve/lab'
+import { median, restoreMicroGuest } from '@varve/lab/testing'
+import type { PageServer } from 'varve'
 import { isAlive } from 'varve/testing'
 import { makeThreeLayers } from './layered-restore.js'
 import type { Facts, Scenario, ScenarioContext } from './runner/scenario.js'
@@ -51,14 +51,11 @@ interface Recovery {
 
 /** SIGKILL of the page server while the guest checks page after page that it has not seen yet. */
 async function oneKill(context: ScenarioContext, ref: string, run: number): Promise<Recovery> {
-  const { binary, runtimeDirectory, store } = context
-  const options = { engine: 'paged', binary, runtimeDirectory } as const
-  const { machine, pageServer } = await restoreMachine(store, ref, options)
-  await using _machine = machine
+  await using guest = await restoreMicroGuest(context, ref, { engine: 'paged' })
+  const { pageServer, console } = guest
   assert.ok(pageServer)
   // One whose guard is there: the last kill may have been a moment ago.
   const { server } = await guarded(pageServer)
-  await using console = MicroConsole.attach(machine.paths)
   await console.ping()
   const checking = checkAll(console)
   // What fails first is told; the console is closed then.

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
-import { MicroConsole, type TouchPattern, touchedPages } from '@varve/lab'
-import { explainPages } from '@varve/lab/testing'
+import { type MicroConsole, type TouchPattern, touchedPages } from '@varve/lab'
+import { explainPages, restoreMicroGuest } from '@varve/lab/testing'
 import { type PrefetchMode, restoreMachine, type ServedPrefetch } from 'varve'
 import { compareImages } from 'varve/layers'
 import {
@@ -31,19 +31,15 @@ const touch = async (console: MicroConsole) => {
 
 /** The set of one run, by the faults recorder, kept with its snapshot. */
 async function recordSet(context: ScenarioContext, ref: string): Promise<PageSet> {
-  const { binary, runtimeDirectory, store } = context
-  const { machine, recording } = await restoreMachine(store, ref, {
+  await using guest = await restoreMicroGuest(context, ref, {
     engine: 'paged',
-    binary,
-    runtimeDirectory,
     record: { recorders: ['faults'] },
   })
-  await using _machine = machine
-  await using console = MicroConsole.attach(machine.paths)
+  const { recording, console } = guest
   assert.ok(recording)
   await touch(console)
   const { workingSet } = await recording.stop()
-  await store.saveWorkingSet(ref, setName, workingSet)
+  await context.store.saveWorkingSet(ref, setName, workingSet)
   return presentPages(workingSet)
 }
 
@@ -58,16 +54,12 @@ interface Run {
  * told to write, and named pages.
  */
 async function restoreAhead(context: ScenarioContext, ref: string, mode: PrefetchMode): Promise<Run> {
-  const { binary, runtimeDirectory, store } = context
-  const { machine, pageServer, report, prefetching } = await restoreMachine(store, ref, {
+  await using guest = await restoreMicroGuest(context, ref, {
     engine: 'paged',
-    binary,
-    runtimeDirectory,
     workingSet: setName,
     prefetch: mode,
   })
-  await using _machine = machine
-  await using console = MicroConsole.attach(machine.paths)
+  const { machine, pageServer, report, prefetching, console } = guest
   assert.ok(pageServer)
   await touch(console)
   const { faults } = await pageServer.stats()
@@ -81,7 +73,7 @@ async function restoreAhead(context: ScenarioContext, ref: string, mode: Prefetc
   const paused = await machine.pause()
   const memoryPath = context.path(`${mode}.memory`)
   await paused.snapshot({ type: 'Full', statePath: context.path(`${mode}.state`), memoryPath })
-  await using snapshot = await store.open(ref)
+  await using snapshot = await context.store.open(ref)
   const told = unionAll(written.map((pattern) => pageSetFromPages(touchedPages(pattern))))
   const differing = await compareImages(snapshot, memoryPath)
   const { unexplained } = explainPages(minus(differing, told), threeLayersMib)

@@ -1,15 +1,8 @@
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
-import { MicroConsole } from '@varve/lab'
-import {
-  connectMachine,
-  engineNames,
-  type PrefetchMode,
-  type RestoreUsage,
-  restoreMachine,
-  restoreUsage,
-} from 'varve'
+import { restoreMicroGuest } from '@varve/lab/testing'
+import { connectMachine, engineNames, type PrefetchMode, type RestoreUsage, restoreUsage } from 'varve'
 import { pagesFrom, zeroSource } from 'varve/layers'
 import { pageRange, pageSetFromRuns, type WorkingSet } from 'varve/working-sets'
 import { makeThreeLayers } from './layered-restore.js'
@@ -70,13 +63,10 @@ async function usage(context: ScenarioContext): Promise<Facts> {
     groups: [],
     notes: {},
   }
-  const { binary, runtimeDirectory, store } = context
   const found: Record<string, RestoreUsage> = {}
   for (const engine of engineNames) {
-    const options = { engine, binary, runtimeDirectory, resume: false } as const
-    const { machine, report, ...without } = await restoreMachine(store, two, options)
-    await using _machine = machine
-    const { byClass, byOrigin } = report.pages
+    await using without = await restoreMicroGuest(context, two, { engine, resume: false })
+    const { byClass, byOrigin } = without.report.pages
     const cold = map.pages - zero
     assert.deepEqual(byClass, { zero, cold, 'read-only': 0, written: 0 })
     const data = engine === 'file' ? [0, 0, 0] : ofLayers
@@ -87,11 +77,8 @@ async function usage(context: ScenarioContext): Promise<Facts> {
     for (const path of [flatPath, ...files.map((it) => it.path)])
       if (cache === 'cold') dropFromCache(path)
       else readFileSync(path)
-    const options = { engine, prefetch, binary, runtimeDirectory, workingSet }
-    const restored = await restoreMachine(store, two, options)
-    const { machine, report } = restored
-    await using _machine = machine
-    await using console = MicroConsole.attach(machine.paths)
+    await using restored = await restoreMicroGuest(context, two, { engine, prefetch, workingSet })
+    const { report, console } = restored
     // The 50 zero pages that were read are of the set's class, and come from nowhere.
     const classes = { zero: zero - 50, cold: map.pages - zero - ofData, 'read-only': 1150, written: 100 }
     assert.deepEqual(report.pages.byClass, classes)
@@ -142,17 +129,16 @@ function readSome({
 
 /** The VMM reads by itself what was not brought; and another handle of the machine tells the same. */
 async function coldWithoutSet(
-  { binary, runtimeDirectory, store }: ScenarioContext,
+  context: ScenarioContext,
   ref: string,
   flatPath: string,
 ): Promise<RestoreUsage> {
   dropFromCache(flatPath)
-  const { machine, usage } = await restoreMachine(store, ref, { engine: 'file', binary, runtimeDirectory })
-  await using _machine = machine
-  await using console = MicroConsole.attach(machine.paths)
+  await using guest = await restoreMicroGuest(context, ref, { engine: 'file' })
+  const { machine, usage, console } = guest
   const before = await usage()
   for (const pattern of touched) await console.read(pattern)
-  const found = await connectMachine(machine.id, { runtimeDirectory })
+  const found = await connectMachine(machine.id, { runtimeDirectory: context.runtimeDirectory })
   assert.ok(found.state !== 'launched')
   const after = await restoreUsage(found)
   const read = (after.readBytes.vmm ?? 0) - (before.readBytes.vmm ?? 0)

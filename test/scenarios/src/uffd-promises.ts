@@ -1,9 +1,7 @@
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { MicroConsole } from '@varve/lab'
-import { rewrittenOnLoad } from '@varve/lab/testing'
-import { restoreMachine } from 'varve'
+import { restoreMicroGuest, rewrittenOnLoad } from '@varve/lab/testing'
 import { pagesOf } from 'varve/working-sets'
 import { makeThreeLayers, threeLayersMib } from './layered-restore.js'
 import type { Facts, Scenario, ScenarioContext } from './runner/scenario.js'
@@ -11,17 +9,14 @@ import type { Facts, Scenario, ScenarioContext } from './runner/scenario.js'
 /** What the load touches, and how Firecracker registered its memory, before the guest's first instruction. */
 async function loadFaults(context: ScenarioContext): Promise<Facts> {
   const { two } = await makeThreeLayers(context)
-  const { binary, runtimeDirectory, store } = context
-  const { machine, pageServer } = await restoreMachine(store, two, {
+  await using guest = await restoreMicroGuest(context, two, {
     engine: 'paged',
-    binary,
-    runtimeDirectory,
     resume: false,
     beforeLoad: async ({ faults }) => {
       await faults?.record({ writes: false })
     },
   })
-  await using _machine = machine
+  const { machine, pageServer } = guest
   assert.ok(pageServer)
   const { touched } = await pageServer.recorded()
   const pages = [...pagesOf(touched)]
@@ -54,15 +49,9 @@ const stoppedMs = 1500
 /** A page server that does not answer: nothing times out, nothing makes pages up. */
 async function waits(context: ScenarioContext): Promise<Facts> {
   const { two } = await makeThreeLayers(context)
-  const { binary, runtimeDirectory, store } = context
-  const { machine, pageServer } = await restoreMachine(store, two, {
-    engine: 'paged',
-    binary,
-    runtimeDirectory,
-  })
-  await using _machine = machine
+  await using guest = await restoreMicroGuest(context, two, { engine: 'paged' })
+  const { machine, pageServer, console } = guest
   assert.ok(pageServer)
-  await using console = MicroConsole.attach(machine.paths)
   await console.ping()
   const faultsBefore = (await pageServer.stats()).faults
   process.kill(pageServer.identity.pid, 'SIGSTOP')

@@ -3,16 +3,8 @@ import { randomBytes } from 'node:crypto'
 import { copyFileSync } from 'node:fs'
 import { open } from 'node:fs/promises'
 import { join } from 'node:path'
-import { MicroConsole } from '@varve/lab'
-import { MicroVm, type Written } from '@varve/lab/testing'
-import {
-  captureSnapshot,
-  type EngineName,
-  engineNames,
-  type RestoreOptions,
-  restoreMachine,
-  type SnapshotEntry,
-} from 'varve'
+import { MicroVm, restoreMicroGuest, type Written } from '@varve/lab/testing'
+import { captureSnapshot, type EngineName, engineNames, type RestoreOptions, type SnapshotEntry } from 'varve'
 import { countPages, sealLayer } from 'varve/layers'
 import type { Facts, Scenario, ScenarioContext } from './runner/scenario.js'
 
@@ -66,13 +58,12 @@ async function addZeroingChild({ store }: ScenarioContext, tag: string): Promise
 
 /** Gives the engine that restored it. */
 async function assertRestores(
-  { binary, runtimeDirectory, store }: ScenarioContext,
+  context: ScenarioContext,
   ref: string,
   engine: RestoreOptions['engine'] & string,
 ): Promise<EngineName> {
-  const { machine, report } = await restoreMachine(store, ref, { engine, binary, runtimeDirectory })
-  await using _machine = machine
-  await using console = MicroConsole.attach(machine.paths)
+  await using guest = await restoreMicroGuest(context, ref, { engine })
+  const { report, console } = guest
   assert.equal((await console.sum(zeroed)).value, 0n, `${engine}: pages that the child zeroed are zero`)
   for (const { pattern, seed } of [before, after])
     assert.equal(await console.verify(pattern, seed), pattern.count)

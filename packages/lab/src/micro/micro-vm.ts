@@ -7,12 +7,12 @@ import {
   type PausedMachine,
   type RestoreReport,
   type RunningMachine,
-  restoreMachine,
   type SnapshotStore,
 } from 'varve'
 import { bootMicroGuest } from './boot-micro-guest.js'
-import { MicroConsole } from './micro-console.js'
+import type { MicroConsole } from './micro-console.js'
 import type { TouchPattern } from './patterns.js'
+import { restoreMicroGuest } from './restore-micro-guest.js'
 
 /** Where micro guests run, and the store that they are captured into. */
 export interface MicroVmPlace {
@@ -56,10 +56,8 @@ export class MicroVm implements AsyncDisposable {
     ref: string,
     engine: EngineName,
   ): Promise<{ readonly vm: MicroVm; readonly report: RestoreReport }> {
-    const { binary, runtimeDirectory, store } = place
-    const options = { engine, binary, runtimeDirectory, resume: false } as const
-    const { machine, report } = await restoreMachine(store, ref, options)
-    return { vm: new MicroVm(machine, MicroConsole.attach(machine.paths)), report }
+    const { machine, report, console } = await restoreMicroGuest(place, ref, { engine, resume: false })
+    return { vm: new MicroVm(machine, console), report }
   }
 
   get machine(): RunningMachine | PausedMachine {

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { captureSnapshot, type EngineName, pageSizeBytes, restoreMachine } from 'varve'
+import { captureSnapshot, type EngineName, pageSizeBytes } from 'varve'
 import { type ExtentMap, type LayerIndex, pagesFrom, zeroSource } from 'varve/layers'
 import {
   complement,
@@ -12,10 +12,10 @@ import {
   writtenPages,
 } from 'varve/working-sets'
 import { microGuestOwnPages } from './memory-map.js'
-import { MicroConsole } from './micro-console.js'
 import type { MicroVmPlace } from './micro-vm.js'
 import { rewrittenOnLoad } from './named-pages.js'
 import { type TouchPattern, touchedPages } from './patterns.js'
+import { restoreMicroGuest } from './restore-micro-guest.js'
 
 /** Pages far enough apart that reading around is told from touching. */
 export interface Touches {
@@ -47,20 +47,17 @@ export async function recordRun(
   engine: EngineName,
   told: Touches,
 ): Promise<RecordedRun> {
-  const { binary, runtimeDirectory, store } = place
+  const { store } = place
   let recording: Recording | undefined
-  const { machine } = await restoreMachine(store, ref, {
+  await using guest = await restoreMicroGuest(place, ref, {
     engine,
-    binary,
-    runtimeDirectory,
     randomAccess: true,
     beforeLoad: async (sources) => {
       // A small guest: scans at a smaller growth than the default, so that there are some.
       recording = await recordMincore(sources, { rssGrowthPages: 128 })
     },
   })
-  await using _machine = machine
-  await using console = MicroConsole.attach(machine.paths)
+  const { machine, console } = guest
   assert.ok(recording)
   await console.read(told.read)
   await recording.scan()
