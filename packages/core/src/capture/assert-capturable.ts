@@ -4,7 +4,7 @@ import type { FullVmConfiguration } from '../firecracker/api-types.js'
 import { maxLayers } from '../layer/extent-map.js'
 import { imagePagesLimit } from '../layer/layer-index.js'
 import { pageSizeBytes } from '../memory/units.js'
-import type { SnapshotDescription } from '../store/store-types.js'
+import type { SnapshotDescription } from '../store/snapshot-types.js'
 import { assertWorkingSetName } from '../working-set/working-set.js'
 
 interface CaptureRequest {

@@ -14,15 +14,15 @@ import type { Layer } from '../layer/layer-types.js'
 import { type AttachedDisk, copyAttachedDisk } from '../machine/disks.js'
 import type { PausedMachine } from '../machine/machine-states.js'
 import { pageSizeBytes } from '../memory/units.js'
+import type { SnapshotStore } from '../store/snapshot-store.js'
 import type {
   KeptSnapshot,
   SnapshotConfig,
   SnapshotDescription,
   SnapshotDraft,
   SnapshotEntry,
-  SnapshotStore,
   Staging,
-} from '../store/store-types.js'
+} from '../store/snapshot-types.js'
 import type { RecordedPages } from '../working-set/recording.js'
 import { assertWorkingSetName } from '../working-set/working-set.js'
 import { writeWorkingSet } from '../working-set/working-set-file.js'

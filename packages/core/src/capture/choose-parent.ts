@@ -1,7 +1,7 @@
 import { isVarveError, VarveError } from '../errors.js'
 import type { ImageId } from '../layer/layer-types.js'
 import type { PausedMachine } from '../machine/machine-states.js'
-import type { SnapshotStore } from '../store/store-types.js'
+import type { SnapshotStore } from '../store/snapshot-store.js'
 
 /** What a snapshot builds on, as the caller asks for it. */
 export interface ParentOptions {

@@ -4,7 +4,7 @@ import type { Descriptor } from '../content/descriptors.js'
 import { VarveError } from '../errors.js'
 import type { VmmFiles } from '../firecracker/vmm-files.js'
 import { type AttachedDisk, openAttached } from '../machine/disks.js'
-import type { SnapshotDescription } from '../store/store-types.js'
+import type { SnapshotDescription } from '../store/snapshot-types.js'
 import { allocate, createFile, removeFile, writeAt } from '../sys/mutations.js'
 import { probeReflink } from '../sys/reflink.js'
 

@@ -5,7 +5,7 @@ import { zeroSource } from '../layer/extent-map.js'
 import { mapperWaits } from '../mapper/mapper.js'
 import { pageRange } from '../memory/make-page-set.js'
 import { pageSizeBytes } from '../memory/units.js'
-import type { OpenSnapshot } from '../store/store-types.js'
+import type { OpenSnapshot } from '../store/snapshot-types.js'
 import { probeReflink } from '../sys/reflink.js'
 import type { RecorderName } from '../working-set/recording.js'
 import { presentPages, type WorkingSet } from '../working-set/working-set.js'
@@ -170,7 +170,11 @@ export function chooseEngine(facts: EngineFacts): EngineChoice {
   const share = engine === 'file' || facts.extents > mappableExtents ? inFlatFile : inLayers
   // A page server copies: it has work with any page, also with one that is in memory.
   const worthPrefetching = !isWorkingSet || engine === 'paged' || share === null || share < all
-  return { engine, reason: worthPrefetching ? why(facts) : `${why(facts)}: nothing is brought ahead`, worthPrefetching }
+  return {
+    engine,
+    reason: worthPrefetching ? why(facts) : `${why(facts)}: nothing is brought ahead`,
+    worthPrefetching,
+  }
 }
 
 /**

@@ -13,7 +13,7 @@ import {
   parseFirecrackerVersion,
 } from '../firecracker/version.js'
 import type { LaunchedMachine } from '../machine/launched-machine.js'
-import type { SnapshotStore } from '../store/store-types.js'
+import type { SnapshotStore } from '../store/snapshot-store.js'
 import { checkArch, checkHugePages, hugePagesOf } from './preflight/cheap-checks.js'
 import { assertPassed } from './preflight/snapshot-check.js'
 

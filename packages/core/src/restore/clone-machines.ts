@@ -1,6 +1,6 @@
 import { VarveError } from '../errors.js'
 import type { PausedMachine, RunningMachine } from '../machine/machine-states.js'
-import type { SnapshotStore } from '../store/store-types.js'
+import type { SnapshotStore } from '../store/snapshot-store.js'
 import { engines } from './engines/all-engines.js'
 import { Phases } from './phases.js'
 import { type ChosenEngine, planRestore } from './plan-restore.js'

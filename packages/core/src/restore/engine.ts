@@ -2,10 +2,11 @@ import type { LaunchedMachine, MemorySource } from '../machine/launched-machine.
 import type { MapReport } from '../mapper/map-into-vmm.js'
 import type { PageServerStats } from '../page-server/client/page-server-client.js'
 import type { PageServer } from '../page-server/client/start-page-server.js'
-import type { OpenSnapshot, WorkOptions } from '../store/store-types.js'
+import type { WorkOptions } from '../store/snapshot-store.js'
+import type { OpenSnapshot } from '../store/snapshot-types.js'
 import type { EngineName } from './engine-names.js'
 import type { MemoryFiles } from './memory-files.js'
-import type { PrefetchWish, PrefetchReport } from './prefetch.js'
+import type { PrefetchReport, PrefetchWish } from './prefetch.js'
 import type { RestoreNote } from './usage/restore-note.js'
 
 /**

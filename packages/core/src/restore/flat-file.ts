@@ -1,7 +1,8 @@
 import { zeroSource } from '../layer/extent-map.js'
 import { type FlattenResult, flatten } from '../layer/flatten.js'
 import { dataPagesOf } from '../store/manifest.js'
-import type { OpenSnapshot, WorkOptions } from '../store/store-types.js'
+import type { WorkOptions } from '../store/snapshot-store.js'
+import type { OpenSnapshot } from '../store/snapshot-types.js'
 import { deriveFile, isIntact } from './derived-file.js'
 
 export interface FlattenedSnapshot {

@@ -1,5 +1,5 @@
 import type { LoadOptions } from '../machine/launched-machine.js'
-import type { OpenSnapshot, SnapshotConfig } from '../store/store-types.js'
+import type { OpenSnapshot, SnapshotConfig } from '../store/snapshot-types.js'
 
 /**
  * All that a load of a snapshot needs but its memory. Disks that the guest may write to are copied for it.

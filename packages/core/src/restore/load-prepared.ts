@@ -1,7 +1,7 @@
 import type { LaunchedMachine, LoadOptions } from '../machine/launched-machine.js'
 import type { PausedMachine, RunningMachine } from '../machine/machine-states.js'
 import type { MapReport } from '../mapper/map-into-vmm.js'
-import type { OpenSnapshot } from '../store/store-types.js'
+import type { OpenSnapshot } from '../store/snapshot-types.js'
 import type { PreparedMemory } from './engine.js'
 import { loadOptionsOf } from './load-options.js'
 import type { Phases } from './phases.js'

@@ -1,5 +1,6 @@
 import { type FittedWorkingSet, fitWorkingSet } from '../store/fit-working-set.js'
-import type { OpenSnapshot, SnapshotStore } from '../store/store-types.js'
+import type { SnapshotStore } from '../store/snapshot-store.js'
+import type { OpenSnapshot } from '../store/snapshot-types.js'
 import { chooseEngine, engineFacts } from './choose-engine.js'
 import type { EngineName } from './engine-names.js'
 import { defaultEngine } from './engine-names.js'

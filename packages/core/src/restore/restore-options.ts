@@ -1,7 +1,7 @@
 import { VarveError } from '../errors.js'
 import type { LaunchMachineOptions } from '../machine/launch-machine.js'
 import type { LaunchedMachine, LoadOptions } from '../machine/launched-machine.js'
-import type { OpenSnapshot } from '../store/store-types.js'
+import type { OpenSnapshot } from '../store/snapshot-types.js'
 import type { WorkingSet } from '../working-set/working-set.js'
 import { type AskedEngine, experimentalEngineNames } from './engine-names.js'
 import type { PrefetchMode } from './prefetch.js'

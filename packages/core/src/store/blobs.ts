@@ -10,8 +10,8 @@ import { wholeMib } from '../memory/units.js'
 import { notFound } from '../not-found.js'
 import { removeDirectory, removeFile, renameFile } from '../sys/mutations.js'
 import { readSmallFile } from '../sys/small-file.js'
+import type { WorkOptions } from './snapshot-store.js'
 import { blobPath, type StorePaths } from './store-paths.js'
-import type { WorkOptions } from './store-types.js'
 import { replaceCachedFile } from './write-whole.js'
 
 /** Everything under blobs/sha256, with the marks that say which of it was seen right. */

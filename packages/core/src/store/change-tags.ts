@@ -3,7 +3,7 @@ import { notFound } from '../not-found.js'
 import { endCommitLeases } from './commit-leases.js'
 import { findEntry, type ReferenceIndex, withEntry } from './reference-index.js'
 import type { Repository } from './repository.js'
-import type { SnapshotEntry } from './store-types.js'
+import type { SnapshotEntry } from './snapshot-types.js'
 
 export async function addTag(repository: Repository, ref: string, tag: string): Promise<SnapshotEntry> {
   assertTag(tag)

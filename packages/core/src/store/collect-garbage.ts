@@ -12,7 +12,9 @@ import { readLeases } from './leases.js'
 import { isTemporary, leftOvers, removeLeftOvers } from './left-overs.js'
 import { NeededBlobs } from './needed-blobs.js'
 import type { Repository } from './repository.js'
-import type { GcReport, SnapshotEntry, WorkOptions } from './store-types.js'
+import type { WorkOptions } from './snapshot-store.js'
+import type { SnapshotEntry } from './snapshot-types.js'
+import type { GcReport } from './store-reports.js'
 
 /**
  * Removes everything that no tag and no lease needs. Readers and writers go on meanwhile: the store's lock is

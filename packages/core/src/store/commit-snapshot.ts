@@ -10,7 +10,8 @@ import { assertDraft, layerNotes, type StagedBlob } from './layer-chain.js'
 import type { SnapshotManifest } from './manifest.js'
 import type { Repository } from './repository.js'
 import { snapshotConfigToJson } from './snapshot-config.js'
-import type { CommitOptions, CommittedSnapshot, SnapshotDraft, SnapshotEntry } from './store-types.js'
+import type { CommitOptions, CommittedSnapshot } from './snapshot-store.js'
+import type { SnapshotDraft, SnapshotEntry } from './snapshot-types.js'
 
 /** Adds a snapshot to what is there by then: a parent that is packed meanwhile is looked at again. */
 export async function commitSnapshot(

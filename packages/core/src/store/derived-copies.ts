@@ -2,7 +2,7 @@ import { lstat, readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { ImageId } from '../layer/layer-types.js'
 import type { Repository } from './repository.js'
-import type { DerivedCopy } from './store-types.js'
+import type { DerivedCopy } from './store-reports.js'
 
 /** `ID`, or `ID.patched-DIGEST`; marks and half-written files have other names. */
 const name = /^([0-9a-f]{32})(\.patched-[0-9a-f]+)?$/

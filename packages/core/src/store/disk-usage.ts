@@ -6,7 +6,8 @@ import { VarveError } from '../errors.js'
 import { throwIfAborted } from '../layer/throw-if-aborted.js'
 import { measureCopies } from './derived-copies.js'
 import type { Repository } from './repository.js'
-import type { DiskUsage, WorkOptions } from './store-types.js'
+import type { DiskUsage } from './store-reports.js'
+import type { WorkOptions } from './snapshot-store.js'
 
 /** As `stat` counts blocks. */
 const blockBytes = 512n

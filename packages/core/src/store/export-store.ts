@@ -19,7 +19,8 @@ import { openSnapshot } from './open-snapshot.js'
 import { readKeptWorkingSet, workingSetReference } from './read-kept-working-set.js'
 import { indexToJson } from './reference-index.js'
 import type { Repository } from './repository.js'
-import type { OpenSnapshot, Staging, WorkOptions } from './store-types.js'
+import type { WorkOptions } from './snapshot-store.js'
+import type { OpenSnapshot, Staging } from './snapshot-types.js'
 import {
   directoryHeader,
   type Extent,

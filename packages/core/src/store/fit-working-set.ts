@@ -2,7 +2,8 @@ import { type ImagePlaces, translateWorkingSet } from '../working-set/translate.
 import { assertWorkingSetOf, type WorkingSet } from '../working-set/working-set.js'
 import { readWorkingSet } from '../working-set/working-set-file.js'
 import { noSuchWorkingSet } from './read-kept-working-set.js'
-import type { OpenSnapshot, SnapshotStore, WorkOptions } from './store-types.js'
+import type { SnapshotStore, WorkOptions } from './snapshot-store.js'
+import type { OpenSnapshot } from './snapshot-types.js'
 
 export interface FittedWorkingSet {
   readonly workingSet: WorkingSet

@@ -14,8 +14,10 @@ import { isTemporary } from './left-overs.js'
 import { entriesOf, type SnapshotManifest } from './manifest.js'
 import { emptyIndex, type ReferenceIndex } from './reference-index.js'
 import type { Repository } from './repository.js'
+import type { WorkOptions } from './snapshot-store.js'
+import type { SnapshotEntry } from './snapshot-types.js'
 import { deadStagings } from './staging.js'
-import type { FsckFinding, FsckReport, SnapshotEntry, WorkOptions } from './store-types.js'
+import type { FsckFinding, FsckReport } from './store-reports.js'
 
 /**
  * Reads every byte and follows every link of a repository. Changes nothing but the marks of blobs: right ones

@@ -2,8 +2,8 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { throwIfAborted } from '../layer/throw-if-aborted.js'
 import { type FileLock, lock } from '../sys/file-lock.js'
 import type { Repository } from './repository.js'
+import type { WorkOptions } from './snapshot-store.js'
 import type { StorePaths } from './store-paths.js'
-import type { WorkOptions } from './store-types.js'
 
 /**
  * A gc holds this lock from begin to end, so no two run at once. A reader that missed a blob takes it to wait

@@ -6,7 +6,7 @@ import { isVarveError } from '../errors.js'
 import { manifestFromJson, manifestToJson, type SnapshotManifest, storedPagesOf } from './manifest.js'
 import { indexFromJson, indexToJson, type ReferenceIndex } from './reference-index.js'
 import { snapshotConfigFromJson, snapshotConfigToJson } from './snapshot-config.js'
-import type { SnapshotConfig } from './store-types.js'
+import type { SnapshotConfig } from './snapshot-types.js'
 import { blockBytes, fileHeader, readHeader, readSparseMap, sparseMap, type TarEntry } from './tar-format.js'
 
 const hex = (length: number) =>

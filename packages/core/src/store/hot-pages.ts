@@ -6,7 +6,8 @@ import { type ComposedLayer, writeLayer } from '../layer/write-layer.js'
 import type { PageSet } from '../memory/page-set.js'
 import { unionAll } from '../memory/page-set-algebra.js'
 import { touchOrder, type WorkingSet } from '../working-set/working-set.js'
-import type { OpenSnapshot, Staging, WorkOptions } from './store-types.js'
+import type { WorkOptions } from './snapshot-store.js'
+import type { OpenSnapshot, Staging } from './snapshot-types.js'
 
 /**
  * A packed layer with just the pages of a working set, first touched first: one sequential read brings what a

@@ -5,7 +5,8 @@ import { ArchiveReader } from './archive-reader.js'
 import { ImportedBlobs } from './imported-blobs.js'
 import { type ReferenceIndex, withEntry } from './reference-index.js'
 import type { Repository } from './repository.js'
-import type { SnapshotEntry, WorkOptions } from './store-types.js'
+import type { WorkOptions } from './snapshot-store.js'
+import type { SnapshotEntry } from './snapshot-types.js'
 
 /**
  * Takes the snapshots of an archive into the store: what `exportSnapshots` writes, or any tar of an OCI

@@ -14,7 +14,8 @@ import { assertChain, assertLayerNotes, isMapOf } from './layer-chain.js'
 import { entriesOf, manifestFromJson, type SnapshotManifest, storedPagesOf } from './manifest.js'
 import type { Repository } from './repository.js'
 import { snapshotConfigFromJson } from './snapshot-config.js'
-import type { SnapshotConfig, SnapshotEntry, Staging, WorkOptions } from './store-types.js'
+import type { WorkOptions } from './snapshot-store.js'
+import type { SnapshotConfig, SnapshotEntry, Staging } from './snapshot-types.js'
 
 /** The largest size of a manifest, config or map; other blobs are as large as their descriptors say. */
 const largest: Readonly<Record<string, number>> = {

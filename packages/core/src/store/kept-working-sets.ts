@@ -7,7 +7,8 @@ import { writeWorkingSet } from '../working-set/working-set-file.js'
 import type { StagedBlob } from './layer-chain.js'
 import { noSuchWorkingSet } from './read-kept-working-set.js'
 import type { Repository } from './repository.js'
-import type { SnapshotEntry, Staging, WorkOptions } from './store-types.js'
+import type { WorkOptions } from './snapshot-store.js'
+import type { SnapshotEntry, Staging } from './snapshot-types.js'
 
 export async function saveWorkingSet(
   repository: Repository,

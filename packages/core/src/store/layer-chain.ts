@@ -5,7 +5,7 @@ import { composeExtentMap } from '../layer/compose-extent-map.js'
 import { type ExtentMap, maxLayers } from '../layer/extent-map.js'
 import { countPages } from '../layer/layer-index.js'
 import type { Layer } from '../layer/layer-types.js'
-import type { SnapshotConfig } from './store-types.js'
+import type { SnapshotConfig } from './snapshot-types.js'
 
 /** A blob ready to get its name; `path` is null if it has it already. */
 export interface StagedBlob {

@@ -1,7 +1,8 @@
 import { VarveError } from '../errors.js'
 import { assertLabels, hasLabels, type Labels } from '../labels.js'
 import type { Repository } from './repository.js'
-import type { ListSnapshotsOptions, SnapshotEntry } from './store-types.js'
+import type { ListSnapshotsOptions } from './snapshot-store.js'
+import type { SnapshotEntry } from './snapshot-types.js'
 
 export async function listSnapshots(
   repository: Repository,

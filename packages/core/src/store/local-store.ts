@@ -22,24 +22,9 @@ import { readKeptWorkingSet, workingSetReference } from './read-kept-working-set
 import { relayerSnapshot } from './relayer-snapshot.js'
 import { Repository } from './repository.js'
 import { storePaths } from './store-paths.js'
-import type {
-  CommitOptions,
-  CommittedSnapshot,
-  DerivedCopy,
-  DiskUsage,
-  FsckReport,
-  GcReport,
-  KeptSnapshot,
-  LayerUsage,
-  ListSnapshotsOptions,
-  OpenSnapshot,
-  SnapshotDescription,
-  SnapshotDraft,
-  SnapshotEntry,
-  SnapshotStore,
-  Staging,
-  WorkOptions,
-} from './store-types.js'
+import type { CommitOptions, CommittedSnapshot, ListSnapshotsOptions, SnapshotStore, WorkOptions } from './snapshot-store.js'
+import type { DerivedCopy, DiskUsage, FsckReport, GcReport, LayerUsage } from './store-reports.js'
+import type { KeptSnapshot, OpenSnapshot, SnapshotDescription, SnapshotDraft, SnapshotEntry, Staging } from './snapshot-types.js'
 import { measureUsage } from './usage.js'
 
 /** $VARVE_STORE, else $XDG_DATA_HOME/varve/store, else ~/.local/share/varve/store. */

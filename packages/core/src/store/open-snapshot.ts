@@ -7,7 +7,8 @@ import { leaseToOther, leaseToSelf } from './leases.js'
 import { storedPagesOf } from './manifest.js'
 import type { Repository } from './repository.js'
 import { withSnapshotLine } from './snapshot-line.js'
-import type { KeptSnapshot, OpenSnapshot, SnapshotEntry, WorkOptions } from './store-types.js'
+import type { WorkOptions } from './snapshot-store.js'
+import type { KeptSnapshot, OpenSnapshot, SnapshotEntry } from './snapshot-types.js'
 
 /** A lease first, then the blobs, each checked once per place. */
 export function openSnapshot(

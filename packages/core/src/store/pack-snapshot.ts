@@ -7,7 +7,7 @@ import { packLayer } from '../layer/pack.js'
 import { touchOrder, type WorkingSet } from '../working-set/working-set.js'
 import { fitWorkingSet } from './fit-working-set.js'
 import { layersOf, relayerOthers } from './relayer-others.js'
-import type { SnapshotStore, WorkOptions } from './store-types.js'
+import type { SnapshotStore, WorkOptions } from './snapshot-store.js'
 
 export interface PackSnapshotOptions extends WorkOptions {
   /** Default `packed`. */

@@ -4,7 +4,7 @@ import type { WorkingSet } from '../working-set/working-set.js'
 import { readWorkingSet } from '../working-set/working-set-file.js'
 import { keepSnapshot } from './open-snapshot.js'
 import type { Repository } from './repository.js'
-import type { WorkOptions } from './store-types.js'
+import type { WorkOptions } from './snapshot-store.js'
 
 export interface WorkingSetReference {
   readonly ref: string

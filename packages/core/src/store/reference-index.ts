@@ -11,7 +11,7 @@ import { hashBytes } from '../content/hash-file.js'
 import { referenceAnnotations, tagPattern } from '../content/references.js'
 import { VarveError } from '../errors.js'
 import { notFound } from '../not-found.js'
-import type { SnapshotEntry } from './store-types.js'
+import type { SnapshotEntry } from './snapshot-types.js'
 
 /** index.json: the snapshots of a store, and entries of other tools. */
 export interface ReferenceIndex {

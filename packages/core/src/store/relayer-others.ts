@@ -1,7 +1,8 @@
 import type { Descriptor } from '../content/descriptors.js'
 import { readLayer } from '../layer/layer-file.js'
 import type { ImageId, Layer } from '../layer/layer-types.js'
-import type { OpenSnapshot, SnapshotStore, WorkOptions } from './store-types.js'
+import type { SnapshotStore, WorkOptions } from './snapshot-store.js'
+import type { OpenSnapshot } from './snapshot-types.js'
 
 /** Some layers of an opened snapshot, with their footers. */
 export async function layersOf(

@@ -8,7 +8,8 @@ import type { Layer } from '../layer/layer-types.js'
 import { assertChain, layerNotes, type StagedBlob } from './layer-chain.js'
 import type { SnapshotManifest } from './manifest.js'
 import type { Repository } from './repository.js'
-import type { SnapshotEntry, WorkOptions } from './store-types.js'
+import type { WorkOptions } from './snapshot-store.js'
+import type { SnapshotEntry } from './snapshot-types.js'
 
 /** The same image from other layers. */
 export async function relayerSnapshot(

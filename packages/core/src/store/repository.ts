@@ -30,15 +30,10 @@ import {
 } from './reference-index.js'
 import { snapshotConfigFromJson } from './snapshot-config.js'
 import { withSnapshotLine } from './snapshot-line.js'
+import type { WorkOptions } from './snapshot-store.js'
+import type { SnapshotConfig, SnapshotDescription, SnapshotEntry, Staging } from './snapshot-types.js'
 import { makeStaging } from './staging.js'
 import type { StorePaths } from './store-paths.js'
-import type {
-  SnapshotConfig,
-  SnapshotDescription,
-  SnapshotEntry,
-  Staging,
-  WorkOptions,
-} from './store-types.js'
 import { replaceFile, writeNewFile } from './write-whole.js'
 
 /**

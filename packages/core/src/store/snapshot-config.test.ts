@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
 import { snapshotConfigFromJson, snapshotConfigToJson } from './snapshot-config.js'
-import type { SnapshotConfig } from './store-types.js'
+import type { SnapshotConfig } from './snapshot-types.js'
 
 const config: SnapshotConfig = {
   id: 'ab'.repeat(16),

@@ -3,7 +3,7 @@ import { idPattern, timePattern } from '../content/descriptors.js'
 import { VarveError } from '../errors.js'
 import { type Labels, labelsProblem } from '../labels.js'
 import { imagePagesLimit } from '../layer/layer-index.js'
-import type { DiskConfig, SnapshotConfig } from './store-types.js'
+import type { DiskConfig, SnapshotConfig } from './snapshot-types.js'
 
 const format = 'varve-snapshot'
 const version = 1

@@ -1,5 +1,5 @@
 import { withLine } from '../inspect-line.js'
-import type { SnapshotDescription } from './store-types.js'
+import type { SnapshotDescription } from './snapshot-types.js'
 
 /** Has `console.log` print a snapshot as one line: its config alone takes sixty. */
 export const withSnapshotLine = <Snapshot extends SnapshotDescription>(snapshot: Snapshot): Snapshot =>

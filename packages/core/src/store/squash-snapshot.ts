@@ -6,7 +6,8 @@ import { countPages } from '../layer/layer-index.js'
 import type { ImageId, LayerLayout } from '../layer/layer-types.js'
 import { squashLayers } from '../layer/squash.js'
 import { layersOf, relayerOthers } from './relayer-others.js'
-import type { OpenSnapshot, SnapshotStore, WorkOptions } from './store-types.js'
+import type { SnapshotStore, WorkOptions } from './snapshot-store.js'
+import type { OpenSnapshot } from './snapshot-types.js'
 
 export interface SquashSnapshotOptions extends WorkOptions {
   /** A snapshot of the lineage: its layer, and those below it, stay as they are. Default: none stays. */

@@ -3,7 +3,7 @@ import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type FileLock, tryLock, tryLockExisting } from '../sys/file-lock.js'
 import { makeDirectory, removeDirectory } from '../sys/mutations.js'
-import type { Staging } from './store-types.js'
+import type { Staging } from './snapshot-types.js'
 
 const ownerFile = 'owner'
 

@@ -11,7 +11,8 @@ import { throwIfAborted } from '../layer/throw-if-aborted.js'
 import { intersect, union } from '../memory/page-set-algebra.js'
 import { pageSizeBytes } from '../memory/units.js'
 import type { Repository } from './repository.js'
-import type { LayerUsage, WorkOptions } from './store-types.js'
+import type { LayerUsage } from './store-reports.js'
+import type { WorkOptions } from './snapshot-store.js'
 
 /** 2 MiB a read. */
 const chunkPages = 512

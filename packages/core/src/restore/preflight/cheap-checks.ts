@@ -1,5 +1,5 @@
 import type { StateFile } from '../../firecracker/state-file/read-state-file.js'
-import type { SnapshotConfig } from '../../store/store-types.js'
+import type { SnapshotConfig } from '../../store/snapshot-types.js'
 import { fail, ok, type SnapshotCheck, warn } from './snapshot-check.js'
 
 /** These cost no system call: every restore makes them, too. */

@@ -3,7 +3,7 @@ import { readIfKnown } from '../../firecracker/state-file/path-strings.js'
 import type { LaunchedMachine } from '../../machine/launched-machine.js'
 import type { MachineHandle } from '../../machine/machine-handle.js'
 import { pageSizeBytes } from '../../memory/units.js'
-import type { OpenSnapshot } from '../../store/store-types.js'
+import type { OpenSnapshot } from '../../store/snapshot-types.js'
 import { openFileIdentities } from '../../sys/proc.js'
 import { checkRegions } from './cheap-checks.js'
 import {

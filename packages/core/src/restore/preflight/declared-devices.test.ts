@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { afterAll, describe, expect, test } from 'vitest'
 import type { FullVmConfiguration } from '../../firecracker/api-types.js'
 import { hostFiles } from '../../firecracker/vmm-files.js'
-import type { OpenSnapshot } from '../../store/store-types.js'
+import type { OpenSnapshot } from '../../store/snapshot-types.js'
 import { openFileIdentities } from '../../sys/proc.js'
 import { assertLoadedDeclared, type DeviceOverrides, declaredDevices } from './declared-devices.js'
 

@@ -4,7 +4,7 @@ import { afterEach, beforeEach, expect, test } from 'vitest'
 import { compareImages } from '../../../layer/compare-images.js'
 import { ExtentMapBuilder } from '../../../layer/extent-map-builder.js'
 import { writeLayeredMemory } from '../../../layer/layered-memory.js'
-import type { OpenSnapshot } from '../../../store/store-types.js'
+import type { OpenSnapshot } from '../../../store/snapshot-types.js'
 import { restoreLayeredMemory } from '../../restore-layered-memory.js'
 import { mappableImage } from './mappable-image.js'
 

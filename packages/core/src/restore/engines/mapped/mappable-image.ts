@@ -1,7 +1,7 @@
 import { type ExtentMap, zeroSource } from '../../../layer/extent-map.js'
 import { ExtentMapBuilder } from '../../../layer/extent-map-builder.js'
 import { type MappableImage, mappingLimit, usedLayers } from '../../../mapper/mappable-layers.js'
-import type { OpenSnapshot } from '../../../store/store-types.js'
+import type { OpenSnapshot } from '../../../store/snapshot-types.js'
 import { flattenSnapshot, hasFlatFile, isFlatBase } from '../../flat-file.js'
 
 /**

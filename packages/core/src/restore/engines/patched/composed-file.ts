@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import type { ExtentMap } from '../../../layer/extent-map.js'
 import { type FlattenOptions, flatten } from '../../../layer/flatten.js'
-import type { OpenSnapshot } from '../../../store/store-types.js'
+import type { OpenSnapshot } from '../../../store/snapshot-types.js'
 import { deriveFile } from '../../derived-file.js'
 
 /**

@@ -4,7 +4,7 @@ import { VarveError } from '../../../errors.js'
 import { readStateFile } from '../../../firecracker/state-file/read-state-file.js'
 import { replaceRegions } from '../../../firecracker/state-file/replace-regions.js'
 import { pagesByLayer } from '../../../layer/pages-by-layer.js'
-import type { OpenSnapshot } from '../../../store/store-types.js'
+import type { OpenSnapshot } from '../../../store/snapshot-types.js'
 import { touchOrder } from '../../../working-set/working-set.js'
 import type { Engine } from '../../engine.js'
 import { warmFiles } from '../../page-cache/warm-files.js'
@@ -35,7 +35,8 @@ export const patchedEngine: Engine = {
     const files = [{ path, storedPages: plan.composed.pages }]
     const sets = toPrefetch === null ? [] : touchOrder(toPrefetch.workingSet)
     const report =
-      toPrefetch && warmFiles([{ path, sets: sets.flatMap((set) => pagesByLayer(plan.image, 1, set)) }], signal)
+      toPrefetch &&
+      warmFiles([{ path, sets: sets.flatMap((set) => pagesByLayer(plan.image, 1, set)) }], signal)
     if (report !== null && toPrefetch !== null && toPrefetch.budgetMs > 0)
       await phase('prefetch', () => atMost(report, toPrefetch.budgetMs))
     const statePath = join((await launching).paths.directory, 'patched.state')

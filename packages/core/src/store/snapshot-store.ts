@@ -1,0 +1,116 @@
+import type { Descriptor } from '../content/descriptors.js'
+import type { Labels } from '../labels.js'
+import type { Holder } from '../sys/holder.js'
+import type { WorkingSet } from '../working-set/working-set.js'
+import type { KeptSnapshot, OpenSnapshot, SnapshotDescription, SnapshotDraft, SnapshotEntry, Staging } from './snapshot-types.js'
+import type { DerivedCopy, DiskUsage, FsckReport, GcReport, LayerUsage } from './store-reports.js'
+
+export interface WorkOptions {
+  readonly signal?: AbortSignal | undefined
+  /** For things that may take longer than a second. */
+  readonly onProgress?: ((message: string) => void) | undefined
+}
+
+export interface ListSnapshotsOptions {
+  readonly labels?: Labels | undefined
+}
+
+export interface CommitOptions extends WorkOptions {
+  readonly tags?: readonly string[] | undefined
+  /**
+   * Each gets a lease before the index names the snapshot, so that no gc comes in between. The
+   * lease of `'this process'` ends with the process, if the process tags, untags or removes the
+   * snapshot, or once it has 64 later ones.
+   */
+  readonly leaseTo?: readonly (Holder | 'this process')[] | undefined
+}
+
+export interface CommittedSnapshot {
+  readonly entry: SnapshotEntry
+  /**
+   * The files of the leases to other processes, in the order of `leaseTo`.
+   * Removing such a file ends the lease.
+   */
+  readonly leases: readonly string[]
+}
+
+/**
+ * A place that keeps snapshots. The local store is one; a registry or a bucket can be another
+ * one and must pass the same conformance suite. References (`ref`) are a tag, an id, or the
+ * beginning of an id (6 digits or more).
+ */
+export interface SnapshotStore {
+  /** For messages. */
+  readonly location: string
+  /**
+   * With `labels`, only snapshots that have all of these; then each config is read, and
+   * damaged snapshots are left out.
+   */
+  list(options?: ListSnapshotsOptions): Promise<readonly SnapshotEntry[]>
+  /** NOT_FOUND; INVALID_ARGUMENT if the beginning of an id fits several. */
+  resolve(ref: string): Promise<SnapshotEntry>
+  describe(ref: string): Promise<SnapshotDescription>
+  open(ref: string, options?: WorkOptions): Promise<OpenSnapshot>
+  /** For those who need a snapshot to stay, but read nothing of it now: the parent of a capture. */
+  keep(ref: string, options?: WorkOptions): Promise<KeptSnapshot>
+  stage(): Promise<Staging>
+  /** All or nothing. The parent must be in the store (IMAGE_MISMATCH). Tags move from where they were. */
+  commit(draft: SnapshotDraft, options?: CommitOptions): Promise<CommittedSnapshot>
+  tag(ref: string, tag: string): Promise<SnapshotEntry>
+  /**
+   * Removes one tag. The snapshot keeps its other tags; one that has no tag left stays until gc. NOT_FOUND if
+   * no snapshot has the tag: ids are not accepted.
+   */
+  removeTag(tag: string): Promise<SnapshotEntry>
+  /** Removes all tags of a snapshot. Its blobs go with the next gc, unless others or a lease need them. */
+  removeSnapshot(ref: string): Promise<SnapshotEntry>
+  gc(options?: WorkOptions & { readonly dryRun?: boolean }): Promise<GcReport>
+  fsck(options?: WorkOptions): Promise<FsckReport>
+  /** Per layer of one snapshot, or of the whole store. `deep` reads every data page. */
+  usage(
+    options?: WorkOptions & { readonly ref?: string; readonly deep?: boolean },
+  ): Promise<readonly LayerUsage[]>
+  /** The flat copies that restores left, of one snapshot or of the whole store. */
+  derivedCopies(options?: { readonly ref?: string }): Promise<readonly DerivedCopy[]>
+  /** Bytes on disk of one snapshot's blobs, or of the whole store. */
+  diskUsage(options?: WorkOptions & { readonly ref?: string }): Promise<DiskUsage>
+  /**
+   * Gives a snapshot other layers for the same image (after squash, pack or rebase). `layers` are descriptors
+   * already in the store or sealed staged files, base first; the extent map is computed from them.
+   */
+  relayer(
+    ref: string,
+    layers: readonly (Descriptor | { readonly path: string })[],
+    options?: WorkOptions,
+  ): Promise<SnapshotEntry>
+  /**
+   * Keeps a working set with a snapshot, under a name; one of that name is replaced. IMAGE_MISMATCH if it
+   * belongs to another image (`translateWorkingSet` makes it fit a child).
+   */
+  saveWorkingSet(
+    ref: string,
+    name: string,
+    workingSet: WorkingSet,
+    options?: WorkOptions,
+  ): Promise<SnapshotEntry>
+  /**
+   * Reads a working set that a snapshot keeps, by `REF:NAME` or by reference and name. It is of that
+   * snapshot's image; `fitWorkingSet` makes it fit a child. NOT_FOUND, INVALID_ARGUMENT (not REF:NAME),
+   * CHECKSUM_MISMATCH.
+   */
+  readWorkingSet(refAndName: string, options?: WorkOptions): Promise<WorkingSet>
+  readWorkingSet(ref: string, name: string, options?: WorkOptions): Promise<WorkingSet>
+  removeWorkingSet(ref: string, name: string, options?: WorkOptions): Promise<SnapshotEntry>
+  /**
+   * One file with these snapshots. With `workingSet`, the pages of that set come early in it, in the order
+   * of first touch, as a layer of their own: a restore could begin before the rest has come. It is a name
+   * that each of the snapshots has, or `REF:NAME` of a set of an image that each of them is or descends
+   * from.
+   */
+  exportTo(
+    refs: readonly string[],
+    path: string,
+    options?: WorkOptions & { readonly workingSet?: string | undefined },
+  ): Promise<{ readonly path: string; readonly bytes: number }>
+  importFrom(path: string, options?: WorkOptions): Promise<readonly SnapshotEntry[]>
+}
