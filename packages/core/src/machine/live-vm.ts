@@ -1,5 +1,5 @@
 import { dirname, join } from 'node:path'
-import { isVarveError, VarveError } from '../errors.js'
+import { VarveError } from '../errors.js'
 import type { ApiClient } from '../firecracker/api-client.js'
 import { describeExit, type VmmExit } from '../firecracker/vmm-exit.js'
 import type { VmmProcess } from '../firecracker/vmm-process.js'
@@ -14,13 +14,9 @@ import { changeLeases } from './machine-leases.js'
 import { vmmHolder } from './machine-life.js'
 import { ensureLogKeeper, keepLogsBounded } from './machine-logs.js'
 import { changeRecord, currentRecord, type MachineLeases, type MachineRecord } from './machine-record.js'
+import { untilExit } from './until-exit.js'
 
 export type MachineState = 'launched' | 'running' | 'paused'
-
-/**
- * How long a broken API connection waits for the process's end, to tell "it died" from "the socket broke".
- */
-const exitGraceMs = 1000
 
 /**
  * One VMM process with everything that its handles share: the record, the order of steps, the end. Steps run
@@ -161,7 +157,7 @@ export class LiveVm {
   /** A question changes nothing, so it waits for no step. */
   async ask<T>(name: string, run: () => Promise<T>): Promise<T> {
     this.#assertLives(name)
-    return await this.#untilExit(name, run)
+    return await untilExit(this.process, run, (cause) => this.#exitError(name, cause))
   }
 
   #inTurn<T>(
@@ -174,7 +170,7 @@ export class LiveVm {
       check()
       await using _turn = await this.#turn(name, signal)
       check()
-      return await this.#untilExit(name, run)
+      return await untilExit(this.process, run, (cause) => this.#exitError(name, cause))
     })
     this.#last = result.catch(() => {})
     return result
@@ -218,32 +214,6 @@ export class LiveVm {
           remedy: 'use the handle that the last step returned',
         },
       )
-  }
-
-  /** The API never times out by itself: a dead VMM, not a clock, ends the wait. */
-  async #untilExit<T>(name: string, run: () => Promise<T>): Promise<T> {
-    const work = run()
-    const outcome = await Promise.race([
-      work.then(
-        (value) => ({ value }),
-        (error: unknown) => ({ error }),
-      ),
-      this.process.exited.then(() => 'exited' as const),
-    ])
-    if (outcome === 'exited') {
-      // An answer that was already on the wire (the fault message of a failed load)
-      // is worth more than "it exited".
-      const late = await Promise.race([work.catch((error: unknown) => error), delay(50)])
-      throw isVarveError(late, 'API_REFUSED') || isVarveError(late, 'LOAD_FAILED')
-        ? late
-        : this.#exitError(name)
-    }
-    if ('value' in outcome) return outcome.value
-    if (isVarveError(outcome.error, 'API_TRANSPORT')) {
-      await Promise.race([this.process.exited, delay(exitGraceMs)])
-      if (this.process.exit) throw this.#exitError(name, outcome.error)
-    }
-    throw outcome.error
   }
 
   #exitError(name: string, cause?: unknown): VarveError {
@@ -302,7 +272,3 @@ export class LiveVm {
 }
 
 const codeOf = (error: unknown): string | undefined => (error as NodeJS.ErrnoException).code
-
-function delay(milliseconds: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, milliseconds).unref())
-}
