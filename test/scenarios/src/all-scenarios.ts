@@ -11,6 +11,8 @@ import { killedRestoreScenarios } from './killed-restore.js'
 import { layeredMemoryScenario } from './layered-memory.js'
 import { layeredRestoreScenarios } from './layered-restore.js'
 import { mappedEngineScenarios } from './mapped-engine.js'
+import { mappedPrefaultScenario } from './mapped-prefault.js'
+import { mapperDeathScenario } from './mapper-death.js'
 import { pageServerDeathScenario } from './page-server-death.js'
 import { pageServerGraduationScenario } from './page-server-graduation.js'
 import { pageServerManyScenario } from './page-server-many.js'
@@ -37,6 +39,8 @@ export const scenarios: readonly Scenario[] = [
   groundTruthScenario,
   layeredMemoryScenario,
   ...mappedEngineScenarios,
+  mappedPrefaultScenario,
+  mapperDeathScenario,
   pageServerDeathScenario,
   ...killedRestoreScenarios,
   pageServerGraduationScenario,
