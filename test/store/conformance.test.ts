@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { openLocalStore } from 'varve'
-import { storeConformance } from '../support/store-conformance.js'
+import { storeConformance } from '../support/store-conformance/store-conformance.js'
 
 storeConformance('the local store', async () => {
   const directory = mkdtempSync(join(tmpdir(), 'varve-store-'))

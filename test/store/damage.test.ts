@@ -14,7 +14,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type LocalStore, openLocalStore, VarveError } from 'varve'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { addSnapshot, pages, someplan } from '../support/store-conformance.js'
+import { addSnapshot, pages, someplan } from '../support/store-world.js'
 
 let directory: string
 let store: LocalStore

@@ -17,7 +17,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { flattenSnapshot, type LocalStore, openLocalStore } from 'varve'
 import { afterEach, beforeEach, expect, test } from 'vitest'
-import { addSnapshot, imageOf, someplan } from '../support/store-conformance.js'
+import { addSnapshot, imageOf, someplan } from '../support/store-world.js'
 
 const worker = fileURLToPath(new URL('../support/derived-worker.mjs', import.meta.url))
 const processes = 4

@@ -20,7 +20,7 @@ import { packLayer, readLayer } from 'varve/layers'
 // The change observer and the leases are no part of the public surface.
 import { leaseToSelf, lockDescriptor, type Mutation, observeMutations } from 'varve/testing'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
-import { addSnapshot, imageOf, readImage, someplan } from '../support/store-conformance.js'
+import { addSnapshot, imageOf, readImage, someplan } from '../support/store-world.js'
 
 let directory: string
 let store: LocalStore

@@ -13,7 +13,7 @@ import {
   type SnapshotManifest,
 } from 'varve/testing'
 import { afterEach, beforeEach, expect, test } from 'vitest'
-import { addSnapshot, someplan } from '../support/store-conformance.js'
+import { addSnapshot, someplan } from '../support/store-world.js'
 
 const tib = 2 ** 40
 

@@ -17,7 +17,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type FsckFinding, flattenSnapshot, type LocalStore, openLocalStore } from 'varve'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
-import { addSnapshot, imageOf, readImage, someplan } from '../support/store-conformance.js'
+import { addSnapshot, imageOf, readImage, someplan } from '../support/store-world.js'
 
 let directory: string
 let store: LocalStore

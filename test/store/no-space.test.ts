@@ -6,7 +6,7 @@ import { flattenSnapshot, type LocalStore, openLocalStore } from 'varve'
 import { flatten, packLayer, readLayer, squashLayers } from 'varve/layers'
 import { writeWorkingSet } from 'varve/working-sets'
 import { afterEach, beforeEach, expect, test } from 'vitest'
-import { addSnapshot, imageOf, pages, readImage, someplan } from '../support/store-conformance.js'
+import { addSnapshot, imageOf, pages, readImage, someplan } from '../support/store-world.js'
 
 // Mounting needs root. Without root these tests are reported as skipped.
 const isRoot = process.geteuid?.() === 0
