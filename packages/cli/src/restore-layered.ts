@@ -16,7 +16,7 @@ export async function restoreLayered(context: CommandContext, directory: string)
   const { machine, mapping } = await context.progress(`restoring ${directory}`, () =>
     restoreLayeredMemory(files, {
       ...firecrackerPlaces(values),
-      ...(name === undefined ? {} : { name }),
+      name,
       labels: labelsOption(values),
       resume: values.paused !== true,
       trackDirtyPages: values['no-dirty-tracking'] !== true,

@@ -55,10 +55,10 @@ export interface RestoreChoices extends BinaryPlaces {
   readonly experimental: boolean
   readonly resume: boolean
   readonly graduate: boolean
-  readonly faultCpu?: number
+  readonly faultCpu: number | undefined
   readonly trackDirtyPages: boolean
-  readonly prefetch?: PrefetchMode
-  readonly prefetchBudgetMs?: number
+  readonly prefetch: PrefetchMode | undefined
+  readonly prefetchBudgetMs: number | undefined
   readonly labels: Labels
 }
 
@@ -75,9 +75,9 @@ export function restoreChoices({ values }: Pick<CommandContext, 'values'>): Rest
     graduate: values.graduate === true,
     resume: values.paused !== true,
     trackDirtyPages: values['no-dirty-tracking'] !== true,
-    ...(budget === undefined ? {} : { prefetchBudgetMs: budget }),
-    ...(cpu === undefined ? {} : { faultCpu: cpu }),
-    ...(mode === undefined ? {} : { prefetch: oneOf(prefetchModes, 'prefetch', mode) }),
+    prefetchBudgetMs: budget,
+    faultCpu: cpu,
+    prefetch: mode === undefined ? undefined : oneOf(prefetchModes, 'prefetch', mode),
   }
 }
 

@@ -80,7 +80,7 @@ export async function aptInstall(names: readonly string[], options: AptOptions =
     runTool('apt-get', ['--quiet', ...args], {
       env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive', LC_ALL: 'C' },
       timeoutMs: installTimeoutMs,
-      ...(signal === undefined ? {} : { signal }),
+      signal,
     })
   onProgress?.('updating package lists')
   await run(['update'])

@@ -3,23 +3,20 @@ import { join } from 'node:path'
 import { packSnapshot, squashSnapshot } from 'varve'
 import { compareImages, packLayer, readLayer, squashLayers } from 'varve/layers'
 import { expect, test } from 'vitest'
-import { addSnapshot, code, imageOf, pages, type Plan } from '../store-world.js'
-import { type Current, a, b, c } from './store-under-test.js'
+import { addSnapshot, code, imageOf, type Plan, pages } from '../store-world.js'
+import { a, b, type Current, c } from './store-under-test.js'
 
 /** Other layers for the same image: relayer, squash, pack, and what `usage` says of layers. */
 export function storeLayers(current: Current): void {
   test('other layers for the same image: the snapshot keeps its id, tags, children and bytes', async () => {
-    const { store, image, clean, chain, make } = current()
+    const { store, image, clean, chain } = current()
     const { base, one, two } = await chain()
     const staging = await store.stage()
     const opened = await store.open('two')
     const layers = await Promise.all(opened.files.map(({ path }) => readLayer(path)))
     const squashed = await squashLayers(layers.slice(1), join(staging.directory, 'squashed'))
     const [bottom] = (await store.describe('two')).layers
-    const entry = await store.relayer('two', [
-      bottom as NonNullable<typeof bottom>,
-      { path: squashed.path },
-    ])
+    const entry = await store.relayer('two', [bottom as NonNullable<typeof bottom>, { path: squashed.path }])
     expect(entry).toMatchObject({ id: two.id, tags: ['two', 'latest'], parent: one.id })
     expect(entry.manifest.digest).not.toBe(two.manifest.digest)
     const packed = await packLayer(layers[0] as (typeof layers)[0], join(staging.directory, 'packed'), {
@@ -56,9 +53,7 @@ export function storeLayers(current: Current): void {
       others: [],
     })
     expect(await code(squashSnapshot(store, 'base', { above: 'two' }))).toBe('INVALID_ARGUMENT')
-    expect(await code(squashSnapshot(store, 'two', { above: 'one', upTo: 'base' }))).toBe(
-      'INVALID_ARGUMENT',
-    )
+    expect(await code(squashSnapshot(store, 'two', { above: 'one', upTo: 'base' }))).toBe('INVALID_ARGUMENT')
     const squashed = await squashSnapshot(store, 'two', { upTo: 'one', all: true })
     expect(squashed).toMatchObject({ id: two.id, layers: 2, squashed: 2, others: [one.id] })
     expect((await store.describe('one')).layers.length).toBe(1)

@@ -43,8 +43,8 @@ Examples:
       cloneMachines(store, ref, count, {
         ...choices,
         ...set,
-        ...(name === undefined ? {} : { name }),
-        ...(parallel === undefined ? {} : { parallel }),
+        name,
+        parallel,
         signal,
         onProgress,
       }),

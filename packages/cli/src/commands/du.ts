@@ -35,11 +35,11 @@ Examples:
     const explain = values.explain === true
     const store = await openStore(context)
     const { layers, disk, copies } = await context.progress('reading layers', async (onProgress) => {
-      const options = { signal, onProgress, deep: explain, ...(ref === undefined ? {} : { ref }) }
+      const options = { signal, onProgress, deep: explain, ref }
       return {
         layers: await store.usage(options),
         disk: await store.diskUsage(options),
-        copies: await store.derivedCopies(ref === undefined ? {} : { ref }),
+        copies: await store.derivedCopies({ ref }),
       }
     })
     const totals = totalsOf(layers)

@@ -41,7 +41,7 @@ Examples:
       restoreMachine(store, ref, {
         ...choices,
         ...set,
-        ...(name === undefined ? {} : { name }),
+        name,
         signal,
         onProgress: update,
       }),

@@ -8,7 +8,7 @@ import { type CommandOptions, runCommand } from './run-command.js'
 import { type FirecrackerVersion, formatFirecrackerVersion, parseFirecrackerVersion } from './version.js'
 
 interface VersionOptions extends CommandOptions {
-  readonly env?: NodeJS.ProcessEnv
+  readonly env?: NodeJS.ProcessEnv | undefined
 }
 
 /** A version, and the identity of the file that gave it. */

@@ -27,7 +27,7 @@ export interface FirecrackerBinary {
 }
 
 export interface FindBinaryOptions extends BinaryPlaces {
-  readonly env?: NodeJS.ProcessEnv
+  readonly env?: NodeJS.ProcessEnv | undefined
   /** Fetch the pinned release when nothing is found (default true). */
   readonly download?: boolean
   readonly onProgress?: ((message: string) => void) | undefined
@@ -246,7 +246,7 @@ async function describeBinary(
   origin: BinaryOrigin,
   { signal, env }: FindBinaryOptions,
 ): Promise<FirecrackerBinary> {
-  const asking = { signal, ...(env === undefined ? {} : { env }) }
+  const asking = { signal, env }
   return withJailer({ path, version: await binaryVersion(path, asking), origin })
 }
 

@@ -13,7 +13,7 @@ const mostClones = 4096
 
 export interface CloneOptions extends Omit<RestoreOptions, 'record' | 'beforeLoad' | 'machine'> {
   /** How many restores run at a time. Default 4. */
-  readonly parallel?: number
+  readonly parallel?: number | undefined
   /** What differs between clones: a tap device of its own, say. Wins over the other options. */
   readonly each?: (number: number) => Partial<Pick<RestoreOptions, 'name' | 'networkOverrides' | 'vsockPath'>>
 }

@@ -10,7 +10,7 @@ const name = /^([0-9a-f]{32})(\.patched-[0-9a-f]+)?$/
 /** What is in `varve/flat` of one snapshot or of the whole repository. */
 export async function measureCopies(
   repository: Repository,
-  { ref }: { readonly ref?: string },
+  { ref }: { readonly ref?: string | undefined },
 ): Promise<readonly DerivedCopy[]> {
   const only = ref === undefined ? undefined : (await repository.resolve(ref)).id
   const copies: DerivedCopy[] = []

@@ -6,8 +6,8 @@ import { VarveError } from '../errors.js'
 import { throwIfAborted } from '../layer/throw-if-aborted.js'
 import { measureCopies } from './derived-copies.js'
 import type { Repository } from './repository.js'
-import type { DiskUsage } from './store-reports.js'
 import type { WorkOptions } from './snapshot-store.js'
+import type { DiskUsage } from './store-reports.js'
 
 /** As `stat` counts blocks. */
 const blockBytes = 512n
@@ -15,7 +15,7 @@ const blockBytes = 512n
 /** What the file system says of the store's directory; the parts are disjoint and add up to the total. */
 export async function measureDisk(
   repository: Repository,
-  { ref, signal }: WorkOptions & { readonly ref?: string } = {},
+  { ref, signal }: WorkOptions & { readonly ref?: string | undefined } = {},
 ): Promise<DiskUsage> {
   const { layers, others } = await blobsOf(repository, ref)
   const copies = await measureCopies(repository, ref === undefined ? {} : { ref })

@@ -21,10 +21,23 @@ import { keepSnapshot, openSnapshot } from './open-snapshot.js'
 import { readKeptWorkingSet, workingSetReference } from './read-kept-working-set.js'
 import { relayerSnapshot } from './relayer-snapshot.js'
 import { Repository } from './repository.js'
+import type {
+  CommitOptions,
+  CommittedSnapshot,
+  ListSnapshotsOptions,
+  SnapshotStore,
+  WorkOptions,
+} from './snapshot-store.js'
+import type {
+  KeptSnapshot,
+  OpenSnapshot,
+  SnapshotDescription,
+  SnapshotDraft,
+  SnapshotEntry,
+  Staging,
+} from './snapshot-types.js'
 import { storePaths } from './store-paths.js'
-import type { CommitOptions, CommittedSnapshot, ListSnapshotsOptions, SnapshotStore, WorkOptions } from './snapshot-store.js'
 import type { DerivedCopy, DiskUsage, FsckReport, GcReport, LayerUsage } from './store-reports.js'
-import type { KeptSnapshot, OpenSnapshot, SnapshotDescription, SnapshotDraft, SnapshotEntry, Staging } from './snapshot-types.js'
 import { measureUsage } from './usage.js'
 
 /** $VARVE_STORE, else $XDG_DATA_HOME/varve/store, else ~/.local/share/varve/store. */
@@ -153,16 +166,16 @@ export class LocalStore implements SnapshotStore {
   }
 
   usage(
-    options: WorkOptions & { readonly ref?: string; readonly deep?: boolean } = {},
+    options: WorkOptions & { readonly ref?: string | undefined; readonly deep?: boolean } = {},
   ): Promise<readonly LayerUsage[]> {
     return measureUsage(this.repository, options)
   }
 
-  derivedCopies(options: { readonly ref?: string } = {}): Promise<readonly DerivedCopy[]> {
+  derivedCopies(options: { readonly ref?: string | undefined } = {}): Promise<readonly DerivedCopy[]> {
     return measureCopies(this.repository, options)
   }
 
-  diskUsage(options: WorkOptions & { readonly ref?: string } = {}): Promise<DiskUsage> {
+  diskUsage(options: WorkOptions & { readonly ref?: string | undefined } = {}): Promise<DiskUsage> {
     return measureDisk(this.repository, options)
   }
 

@@ -2,7 +2,14 @@ import type { Descriptor } from '../content/descriptors.js'
 import type { Labels } from '../labels.js'
 import type { Holder } from '../sys/holder.js'
 import type { WorkingSet } from '../working-set/working-set.js'
-import type { KeptSnapshot, OpenSnapshot, SnapshotDescription, SnapshotDraft, SnapshotEntry, Staging } from './snapshot-types.js'
+import type {
+  KeptSnapshot,
+  OpenSnapshot,
+  SnapshotDescription,
+  SnapshotDraft,
+  SnapshotEntry,
+  Staging,
+} from './snapshot-types.js'
 import type { DerivedCopy, DiskUsage, FsckReport, GcReport, LayerUsage } from './store-reports.js'
 
 export interface WorkOptions {
@@ -68,12 +75,12 @@ export interface SnapshotStore {
   fsck(options?: WorkOptions): Promise<FsckReport>
   /** Per layer of one snapshot, or of the whole store. `deep` reads every data page. */
   usage(
-    options?: WorkOptions & { readonly ref?: string; readonly deep?: boolean },
+    options?: WorkOptions & { readonly ref?: string | undefined; readonly deep?: boolean },
   ): Promise<readonly LayerUsage[]>
   /** The flat copies that restores left, of one snapshot or of the whole store. */
-  derivedCopies(options?: { readonly ref?: string }): Promise<readonly DerivedCopy[]>
+  derivedCopies(options?: { readonly ref?: string | undefined }): Promise<readonly DerivedCopy[]>
   /** Bytes on disk of one snapshot's blobs, or of the whole store. */
-  diskUsage(options?: WorkOptions & { readonly ref?: string }): Promise<DiskUsage>
+  diskUsage(options?: WorkOptions & { readonly ref?: string | undefined }): Promise<DiskUsage>
   /**
    * Gives a snapshot other layers for the same image (after squash, pack or rebase). `layers` are descriptors
    * already in the store or sealed staged files, base first; the extent map is computed from them.

@@ -11,8 +11,8 @@ import { throwIfAborted } from '../layer/throw-if-aborted.js'
 import { intersect, union } from '../memory/page-set-algebra.js'
 import { pageSizeBytes } from '../memory/units.js'
 import type { Repository } from './repository.js'
-import type { LayerUsage } from './store-reports.js'
 import type { WorkOptions } from './snapshot-store.js'
+import type { LayerUsage } from './store-reports.js'
 
 /** 2 MiB a read. */
 const chunkPages = 512
@@ -28,7 +28,12 @@ interface UsedLayer {
 /** What each memory layer holds, of one snapshot or of the whole store; layers base first. */
 export async function measureUsage(
   repository: Repository,
-  { ref, deep = false, signal, onProgress }: WorkOptions & { readonly ref?: string; readonly deep?: boolean },
+  {
+    ref,
+    deep = false,
+    signal,
+    onProgress,
+  }: WorkOptions & { readonly ref?: string | undefined; readonly deep?: boolean },
 ): Promise<readonly LayerUsage[]> {
   const used = await layersOf(repository, signal)
   const wanted =

@@ -44,7 +44,7 @@ export interface DemoContext extends MicroVmPlace {
 export interface DemoOptions {
   /** Timed restores per engine. */
   readonly rounds?: number
-  readonly onProgress?: (message: string) => void
+  readonly onProgress?: ((message: string) => void) | undefined
 }
 
 /** Boots, layers, records, restores, checks. Everything it makes lies in the context's directory. */

@@ -17,7 +17,7 @@ export interface RunExperimentOptions {
   readonly only?: Selection
   /** Default: where the experiment's guest runs. */
   readonly lab?: 'native' | 'nested'
-  readonly signal?: AbortSignal
+  readonly signal?: AbortSignal | undefined
   readonly onMessage?: (message: Exclude<RunMessage, { kind: 'experiment' | 'cell' | 'set' }>) => void
 }
 

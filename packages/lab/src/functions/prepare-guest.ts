@@ -26,10 +26,10 @@ export interface PrepareGuestOptions {
   /** What each function is invoked with before the snapshot; null for not at all. Default: `a`, once. */
   readonly warm?: InputName | null
   /** Default: `findFirecracker()`. */
-  readonly binary?: FirecrackerBinary
-  readonly runtimeDirectory?: string
-  readonly signal?: AbortSignal
-  readonly onProgress?: (message: string) => void
+  readonly binary?: FirecrackerBinary | undefined
+  readonly runtimeDirectory?: string | undefined
+  readonly signal?: AbortSignal | undefined
+  readonly onProgress?: ((message: string) => void) | undefined
 }
 
 export interface PreparedFunction {
@@ -62,7 +62,7 @@ const callTimeoutMs = 120_000
  */
 export async function prepareGuest(options: PrepareGuestOptions): Promise<PreparedGuest> {
   const { store, tags, guest, warm = 'a', binary, runtimeDirectory, signal, onProgress } = options
-  const abort = signal === undefined ? {} : { signal }
+  const abort = { signal }
   const begin = performance.now()
   onProgress?.('booting a Linux guest')
   await using machine = await bootMachine(
@@ -77,8 +77,8 @@ export async function prepareGuest(options: PrepareGuestOptions): Promise<Prepar
     },
     {
       ...abort,
-      ...(binary === undefined ? {} : { binary }),
-      ...(runtimeDirectory === undefined ? {} : { runtimeDirectory }),
+      binary,
+      runtimeDirectory,
     },
   )
   const agent = connectAgent(machine)

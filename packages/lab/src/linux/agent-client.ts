@@ -19,7 +19,7 @@ import {
 } from './agent-replies.js'
 
 export interface AgentCallOptions {
-  readonly signal?: AbortSignal
+  readonly signal?: AbortSignal | undefined
   /** For the whole call, connecting included. Default: 30 s. */
   readonly timeoutMs?: number
 }

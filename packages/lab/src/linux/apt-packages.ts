@@ -15,8 +15,8 @@ const fetchedKey = 'fetched'
 const listName = 'packages.txt'
 
 export interface AptOptions {
-  readonly signal?: AbortSignal
-  readonly onProgress?: (message: string) => void
+  readonly signal?: AbortSignal | undefined
+  readonly onProgress?: ((message: string) => void) | undefined
 }
 
 /** Package names after Debian policy 5.6.1, with an optional `:arch` as apt prints it. */
@@ -39,7 +39,7 @@ export function unpackedPackages(
     onProgress?.(`fetching ${names.join(' ')}`)
     const downloads = join(directory, 'downloads')
     mkdirSync(downloads)
-    const abort = signal === undefined ? {} : { signal }
+    const abort = { signal }
     await runTool('apt-get', ['download', '--quiet', '--quiet', ...names], {
       cwd: downloads,
       env: environment(),
@@ -80,7 +80,7 @@ export async function withMissingDependencies(
     ['install', '--simulate', '--no-install-recommends', '--quiet', ...wanted],
     {
       env: environment(),
-      ...(options.signal === undefined ? {} : { signal: options.signal }),
+      signal: options.signal,
     },
   )
   const names = new Set(wanted)
@@ -95,7 +95,7 @@ export async function withMissingDependencies(
 export async function directDependencies(name: string, options: AptOptions = {}): Promise<string[]> {
   const text = await runTool('apt-cache', ['depends', '--important', name], {
     env: environment(),
-    ...(options.signal === undefined ? {} : { signal: options.signal }),
+    signal: options.signal,
   }).catch((error: unknown) => {
     if (options.signal?.aborted || !(error instanceof VarveError)) throw error
     return Buffer.alloc(0)
@@ -109,7 +109,7 @@ export async function directDependencies(name: string, options: AptOptions = {})
 export async function isInstallable(name: string, options: AptOptions = {}): Promise<boolean> {
   const text = await runTool('apt-cache', ['policy', name], {
     env: environment(),
-    ...(options.signal === undefined ? {} : { signal: options.signal }),
+    signal: options.signal,
   })
   const candidate = /^\s+Candidate: (\S+)$/m.exec(text.toString('utf8'))?.[1]
   return candidate !== undefined && candidate !== '(none)'

@@ -22,7 +22,7 @@ export async function busyboxBinary(options: AptOptions = {}): Promise<string> {
 export async function installBusybox(
   busybox: string,
   root: string,
-  options: { readonly signal?: AbortSignal } = {},
+  options: { readonly signal?: AbortSignal | undefined } = {},
 ): Promise<void> {
   const bin = join(root, 'bin')
   mkdirSync(bin, { recursive: true })

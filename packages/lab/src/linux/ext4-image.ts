@@ -29,7 +29,7 @@ const imageIds = {
 export async function ext4Image(
   folder: string,
   image: string,
-  options: { readonly sizeMib?: number; readonly signal?: AbortSignal } = {},
+  options: { readonly sizeMib?: number; readonly signal?: AbortSignal | undefined } = {},
 ): Promise<void> {
   const { signal } = options
   const entries = readdirSync(folder, { recursive: true, encoding: 'utf8' }).sort()
@@ -63,8 +63,8 @@ async function e2fsTool(
       PATH: `${process.env.PATH ?? ''}:/usr/sbin:/sbin`,
       E2FSPROGS_FAKE_TIME: String(imageTime),
     },
-    ...(input === undefined ? {} : { input: Buffer.from(input) }),
-    ...(signal === undefined ? {} : { signal }),
+    input: input === undefined ? undefined : Buffer.from(input),
+    signal,
   })
 }
 

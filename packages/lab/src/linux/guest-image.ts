@@ -65,7 +65,7 @@ export async function linuxGuest(options: LinuxGuestOptions = {}): Promise<Linux
  */
 async function bootFiles(busybox: string, options: LinuxGuestOptions): Promise<string> {
   const { signal, onProgress, agentCommand } = options
-  const abort = signal === undefined ? {} : { signal }
+  const abort = { signal }
   const kernel = await kernelPackage(options)
   const { files, script } = guestStart(agentCommand)
   const key = new BuildKey()
@@ -87,7 +87,7 @@ async function bootFiles(busybox: string, options: LinuxGuestOptions): Promise<s
 /** busybox, Python with its modules, and the Node that runs this: nothing that starts by itself. */
 async function rootFileSystem(busybox: string, options: LinuxGuestOptions): Promise<string> {
   const { signal, onProgress } = options
-  const abort = signal === undefined ? {} : { signal }
+  const abort = { signal }
   const python = await pythonPackages(options.packages, options)
   const node = process.execPath
   const key = new BuildKey().text(`root ${guestImageVersion}`).text(packageVersions(python))

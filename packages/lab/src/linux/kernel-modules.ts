@@ -19,7 +19,7 @@ const normalise = (name: string) => name.replaceAll('-', '_')
 export async function kernelModules(
   modulesDirectory: string,
   names: readonly string[],
-  options: { signal?: AbortSignal } = {},
+  options: { signal?: AbortSignal | undefined } = {},
 ): Promise<KernelModule[]> {
   const files = moduleFiles(modulesDirectory)
   const builtIn = builtInModules(modulesDirectory)
@@ -72,7 +72,7 @@ function builtInModules(modulesDirectory: string): Set<string> {
 
 async function readModule(path: string, signal?: AbortSignal): Promise<Buffer> {
   const input = readFileSync(path)
-  const options = { input, ...(signal === undefined ? {} : { signal }) }
+  const options = { input, signal }
   if (path.endsWith('.gz')) return gunzipSync(input, { maxOutputLength: 64 * 1024 * 1024 })
   if (path.endsWith('.xz')) return runTool('xz', ['-d', '-c'], options)
   if (path.endsWith('.zst')) return runTool('zstd', ['-d', '-c'], options)

@@ -10,8 +10,8 @@ const limitMs = { hardware: 30_000, software: 8_000 } as const
 
 export interface NativeLinuxOptions {
   readonly binary: FirecrackerBinary
-  readonly signal?: AbortSignal
-  readonly onProgress?: (message: string) => void
+  readonly signal?: AbortSignal | undefined
+  readonly onProgress?: ((message: string) => void) | undefined
 }
 
 /**
@@ -22,8 +22,8 @@ export async function nativeLinuxBoots(options: NativeLinuxOptions): Promise<boo
   const { binary, signal, onProgress } = options
   const known = recallLinuxVerdict()
   if (known !== undefined) return known.linuxBoots
-  const abort = signal === undefined ? {} : { signal }
-  const guest = await linuxGuest({ ...abort, ...(onProgress === undefined ? {} : { onProgress }) })
+  const abort = { signal }
+  const guest = await linuxGuest({ ...abort, onProgress })
   onProgress?.('trying whether a Linux guest boots on this /dev/kvm')
   const start = performance.now()
   const timeoutMs = limitMs[hardwareVirtualisation() ? 'hardware' : 'software']

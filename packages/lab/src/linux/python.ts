@@ -60,7 +60,7 @@ async function pythonPackageNames(packages: readonly string[], options: AptOptio
 export async function installPython(
   unpacked: string,
   root: string,
-  options: { readonly signal?: AbortSignal } = {},
+  options: { readonly signal?: AbortSignal | undefined } = {},
 ): Promise<void> {
   const paths = ['usr/bin', 'usr/lib', 'etc']
     .flatMap((folder) => entriesOf(unpacked, folder))
@@ -96,7 +96,7 @@ async function compile(
   python: string,
   modules: readonly string[],
   root: string,
-  { signal }: { readonly signal?: AbortSignal },
+  { signal }: { readonly signal?: AbortSignal | undefined },
 ): Promise<void> {
   const bound = ['--invalidation-mode', 'unchecked-hash', '-s', root, '-p', '/']
   await runTool(python, ['-S', '-m', 'compileall', '-q', ...bound, ...modules], {
@@ -110,6 +110,6 @@ async function compile(
       PYTHONHASHSEED: '0',
       LD_LIBRARY_PATH: libraryFolders(root).join(':'),
     },
-    ...(signal === undefined ? {} : { signal }),
+    signal,
   })
 }

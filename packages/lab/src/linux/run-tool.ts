@@ -3,10 +3,10 @@ import { VarveError } from 'varve'
 import { abortError } from 'varve/testing'
 
 export interface ToolOptions {
-  readonly cwd?: string
-  readonly env?: NodeJS.ProcessEnv
-  readonly input?: Uint8Array
-  readonly signal?: AbortSignal
+  readonly cwd?: string | undefined
+  readonly env?: NodeJS.ProcessEnv | undefined
+  readonly input?: Uint8Array | undefined
+  readonly signal?: AbortSignal | undefined
   /** Default: 2 minutes, except if a download or an image build is expected to take longer. */
   readonly timeoutMs?: number
   /** Cap on standard output. Default: 64 MiB. */
@@ -25,9 +25,9 @@ export function runTool(file: string, args: readonly string[], options: ToolOpti
       stdio: ['pipe', 'pipe', 'pipe'],
       timeout: timeoutMs,
       killSignal: 'SIGKILL',
-      ...(cwd === undefined ? {} : { cwd }),
-      ...(env === undefined ? {} : { env }),
-      ...(signal === undefined ? {} : { signal }),
+      cwd,
+      env,
+      signal,
     })
     const out: Buffer[] = []
     let outBytes = 0

@@ -22,7 +22,7 @@ export interface SharedLibrary {
  */
 export async function sharedLibraries(
   programs: readonly string[],
-  options: { readonly unpacked?: string; readonly signal?: AbortSignal } = {},
+  options: { readonly unpacked?: string; readonly signal?: AbortSignal | undefined } = {},
 ): Promise<SharedLibrary[]> {
   const { unpacked, signal } = options
   const folders = unpacked === undefined ? [] : libraryFolders(unpacked)
@@ -32,7 +32,7 @@ export async function sharedLibraries(
       LC_ALL: 'C',
       ...(folders.length > 0 ? { LD_LIBRARY_PATH: folders.join(':') } : {}),
     },
-    ...(signal === undefined ? {} : { signal }),
+    signal,
   })
   const libraries = new Map<string, SharedLibrary>()
   for (const line of text.toString('utf8').split('\n')) {

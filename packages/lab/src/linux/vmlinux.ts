@@ -16,7 +16,7 @@ const byCommand =
     runTool(file, args, {
       input,
       maxOutputBytes: maxKernelBytes,
-      ...(signal === undefined ? {} : { signal }),
+      signal,
     })
 
 /** By the first four bytes. Debian's cloud kernel has lz4's legacy frame, Ubuntu's kernels have zstd. */
@@ -35,7 +35,7 @@ const compressions: readonly Compression[] = [
  */
 export async function unpackVmlinux(
   bzImage: Buffer,
-  options: { signal?: AbortSignal } = {},
+  options: { signal?: AbortSignal | undefined } = {},
 ): Promise<Buffer> {
   const bad = (what: string) =>
     new VarveError('FORMAT_INVALID', `bzImage of ${bzImage.length} bytes: ${what}`)

@@ -33,7 +33,7 @@ export async function bootMicroGuest(options: BootMicroGuestOptions): Promise<Mi
       console = MicroConsole.attach(machine.paths)
       const { signal } = launch
       const attached = console
-      const pages = await attached.ready(signal === undefined ? {} : { signal })
+      const pages = await attached.ready({ signal })
       return {
         machine,
         console: attached,

@@ -13,7 +13,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { logUse, VarveError } from 'varve'
 
 export interface TransportOptions {
-  readonly signal?: AbortSignal
+  readonly signal?: AbortSignal | undefined
 }
 
 /**
@@ -82,7 +82,7 @@ export class FileTailTransport implements ConsoleTransport {
       options.signal?.throwIfAborted()
       this.#assertOpen()
       if (this.#tryWrite(bytes)) return
-      await sleep(fullRetryMs, undefined, options.signal === undefined ? {} : { signal: options.signal })
+      await sleep(fullRetryMs, undefined, { signal: options.signal })
     }
   }
 

@@ -12,7 +12,7 @@ import {
 } from './patterns.js'
 
 export interface ConsoleCallOptions {
-  readonly signal?: AbortSignal
+  readonly signal?: AbortSignal | undefined
   /** Default: 10 s and a generous allowance for each page and word. */
   readonly timeoutMs?: number
 }

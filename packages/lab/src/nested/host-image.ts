@@ -50,7 +50,7 @@ const hostImageVersion = 1
 /** Builds (or finds in the cache) the lab's host system. */
 export async function hostImage(options: HostImageOptions = {}): Promise<HostImage> {
   const { signal, onProgress } = options
-  const abort = signal === undefined ? {} : { signal }
+  const abort = { signal }
   const kernel = await kernelPackage(options)
   const busybox = await busyboxBinary(options)
   const guest = await linuxGuest({ ...options, ...options.guest })

@@ -25,7 +25,7 @@ export interface LabRunOptions {
   /** Default: 2 minutes. */
   readonly timeoutMs?: number
   readonly onOutput?: (text: string, stream: 'stdout' | 'stderr') => void
-  readonly signal?: AbortSignal
+  readonly signal?: AbortSignal | undefined
 }
 
 /** Starting the runner's Node and a kill of the script's process group take well below a second. */

@@ -39,7 +39,7 @@ export async function openNestedLab(options: NestedLabOptions = {}): Promise<Nes
   const { signal, onProgress } = options
   await ensureSystemPackages(options)
   const image = await hostImage(options)
-  const project = await projectDisk(signal === undefined ? {} : { signal })
+  const project = await projectDisk({ signal })
   const start = (accelerator: Accelerator) => {
     onProgress?.(`starting the nested lab (${accelerator === 'kvm' ? 'KVM' : 'emulation'})`)
     return bootLab({ ...options, accelerator }, image, project)

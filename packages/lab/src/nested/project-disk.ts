@@ -29,7 +29,9 @@ interface PackageJson {
  * An ext4 image of the built project and what it needs at run time, as paths of the checkout. A disk of its
  * own and small (some MB), so that a change of the project does not rebuild the host image.
  */
-export async function projectDisk(options: { readonly signal?: AbortSignal } = {}): Promise<string> {
+export async function projectDisk(
+  options: { readonly signal?: AbortSignal | undefined } = {},
+): Promise<string> {
   const files = projectFiles()
   const key = new BuildKey().text('project 1')
   for (const name of files) await key.file(name, join(projectRoot, name))

@@ -40,7 +40,7 @@ export function pageServerClient(directory: string, pages: number): PageServerCl
   /** Of a VM that the server has left the last answers lie in its directory. */
   const ask = async (op: keyof GraduatedVm, { wait, signal }: WaitOptions = {}): Promise<unknown> => {
     try {
-      return await askSuccessor(path, { op, ...(wait === undefined ? {} : { wait }) }, { signal })
+      return await askSuccessor(path, { op, wait }, { signal })
     } catch (error) {
       const answers = isGone(error) ? readGraduated(graduated) : undefined
       if (answers === undefined) throw error
