@@ -21,20 +21,34 @@ const pending = readdirSync(join(root, '.changeset')).filter(
 )
 if (pending.length > 0)
   refuse(`run npm run release:version first: ${pending.join(', ')} are not in a version`)
-// npm signs where a package was built, and compares that with `repository`.
-const provenance = process.env.ACTIONS_ID_TOKEN_REQUEST_URL !== undefined
-if (provenance)
-  for (const folder of packages)
-    if (JSON.parse(readFileSync(join(root, folder, 'package.json'), 'utf8')).repository === undefined)
-      refuse(`${folder}/package.json names no "repository", which npm needs for provenance`)
+for (const folder of packages) {
+  const wrong = wrongRepository(folder)
+  if (wrong === undefined) continue
+  const message = `${folder}/package.json ${wrong} (docs/guides/releasing.md)`
+  if (!dryRun) refuse(message)
+  console.error(`varve: before you publish: ${message}`)
+}
+
+/** npm links to `repository`, and compares it with the workflow that signs where a package was built. */
+function wrongRepository(folder) {
+  const { repository } = JSON.parse(readFileSync(join(root, folder, 'package.json'), 'utf8'))
+  if (typeof repository?.url !== 'string') return 'has no "repository" with a "url"'
+  if (repository.directory !== folder) return `has a "repository" whose "directory" is not "${folder}"`
+  const built = process.env.GITHUB_REPOSITORY
+  if (built !== undefined && !repository.url.replace(/\.git$/, '').endsWith(`/${built}`))
+    return `has the "repository" ${repository.url}, but this workflow runs in ${built}`
+  return undefined
+}
 
 // Files of sources that were moved or removed since the last build would be packed too.
 for (const folder of packages) rmSync(join(root, folder, 'dist'), { recursive: true, force: true })
 build()
 run(bin('vitest'), ['run', '--project', 'real', 'test/packages'])
 if (dryRun) console.error('varve: would publish now')
-else
+else {
+  const provenance = process.env.ACTIONS_ID_TOKEN_REQUEST_URL !== undefined
   run(bin('changeset'), ['publish'], {
     ...process.env,
     ...(provenance ? { NPM_CONFIG_PROVENANCE: 'true' } : {}),
   })
+}
