@@ -125,7 +125,7 @@ describe('the nested lab', () => {
     expect((await lab.run({ script: { code: `console.log('well')` } })).stdout).toBe('well\n')
   })
 
-  test('after a Diff each first write to a page faults, where there is no PML, and only then', async () => {
+  test('after a Diff each first write to a page faults, if there is no PML, and only then', async () => {
     const { exitCode, stderr, result } = await lab.run({ script: here('write-faults.mjs') })
     expect({ exitCode, stderr }).toEqual({ exitCode: 0, stderr: '' })
     const { pages, pml, tracked, untracked } = result as WriteFaults

@@ -257,7 +257,7 @@ describe('a working set that comes alongside the load', () => {
     }
   }
 
-  test('is waited for where Firecracker is not linked with musl, and the report says so', async () => {
+  test('is waited for if Firecracker is not linked with musl, and the report says so', async () => {
     const musl = Buffer.from('b80b0000000f054831ffb83c0000000f05', 'hex')
     const code = readFileSync(world.binary.path)
     const at = code.indexOf(musl)

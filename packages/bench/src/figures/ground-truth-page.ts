@@ -23,7 +23,7 @@ known pages, and compares what each recorder found. Raw rows: [ground-truth.json
 
 - **expected**: pages that the guest was told to touch (present) or to write (written). \`mincore\` on layers cannot see pages
   that are zero in the image, as no file holds them; there they are not expected.
-- A cell says **found (extra)**; extra pages are found, not told, and not explained; in **bold** where the recorder calls the set exact.
+- A cell says **found (extra)**; extra pages are found, not told, and not explained; in **bold** if the recorder calls the set exact.
   Found pages are the expected ones, the extra ones and ${Math.min(...names)} to ${Math.max(...names)} pages with a name: Firecracker's own and those of the guest's code,
   numbers ${pageList(named)}.
 
@@ -41,7 +41,7 @@ The excess is what the kernel read or mapped around the touched pages: by the de
 
 ${table(all, 'present')}
 
-By setting, for the pattern "${settingsPattern}". The read-ahead is that of the block device when the file is opened. Where
+By setting, for the pattern "${settingsPattern}". The read-ahead is that of the block device when the file is opened. If
 fault-around could not be held at one page, \`pagemap\` gives a bound for the pages too many.
 
 ${settingsTable(all)}
