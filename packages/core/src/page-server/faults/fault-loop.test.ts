@@ -13,7 +13,9 @@ import {
   type UserfaultEvents,
 } from '../../sys/userfaultfd.js'
 import { RemovedPages } from '../protocol/removed-pages.js'
-import { counterNames, FaultLoop, type FaultOps } from './fault-loop.js'
+import { counterNames } from './fault-counters.js'
+import { FaultLoop } from './fault-loop.js'
+import type { FaultOps } from './fault-loop-parts.js'
 
 const page = 4096
 

@@ -1,6 +1,6 @@
-import { VarveError } from '../../errors.js'
 import { type ExtentMap, zeroSource } from '../../layer/extent-map.js'
 import type { MappedRegion } from '../../memory/mapped-region.js'
+import { runAtOrBefore } from '../../memory/page-set.js'
 import { pageSizeBytes } from '../../memory/units.js'
 import { UFFD_PAGEFAULT_FLAG_WP, UFFD_PAGEFAULT_FLAG_WRITE } from '../../sys/abi.js'
 import {
@@ -8,35 +8,19 @@ import {
   type InstallResult,
   maxMessages,
   type UserfaultEvents,
-  type UserfaultOps,
 } from '../../sys/userfaultfd.js'
 import { FaultRecord, type RecordedFaults } from '../protocol/fault-record.js'
 import type { RemovedPages } from '../protocol/removed-pages.js'
-import { counterPlaces } from './counter-places.js'
+import { DeferredFaults } from './deferred-faults.js'
+import { counter } from './fault-counters.js'
+import type { FaultLoopParts, FaultOps } from './fault-loop-parts.js'
 import type { FetchGate } from './fetch-gate.js'
 import { aroundPages, Neighbours } from './neighbours.js'
-
-/** Places in the shared counters; Float64Array, so that any thread can read them. */
-export const counterNames = [
-  'faults',
-  'copiedPages',
-  'zeroCalls',
-  'existing',
-  'retries',
-  'removedPages',
-  'firstWrites',
-] as const
-export type CounterName = (typeof counterNames)[number]
-const counter = counterPlaces(counterNames)
+import { pageOf, RegionIndex } from './region-index.js'
+import { WriteProtection } from './write-protection.js'
 
 /** 2 MiB: a zero run of this size is installed in some 20 µs, little more than a single page costs. */
 const zeroWindowPages = 512
-
-/**
- * Faults that wait for a REMOVE event to be read. Each is a sleeping thread of
- * the VMM, so there are never many.
- */
-const maxDeferred = 4096
 
 /**
  * A guest that shares its CPU with this thread may have run, and faulted again, by the time a fault is
@@ -49,40 +33,20 @@ const tryAgainEvery = 16
 const readsAtOnce = 16
 
 /**
- * How often an operation on all of memory is tried that an unread REMOVE event
- * refuses. Each try reads all there are.
- */
-const maxProtectTries = 1000
-
-/** The part of `UserfaultOps` that the loop needs. */
-export type FaultOps = Pick<
-  UserfaultOps,
-  | 'readEvents'
-  | 'copy'
-  | 'copiedBytes'
-  | 'zero'
-  | 'wake'
-  | 'zeroedBytes'
-  | 'removalPending'
-  | 'reportWrites'
-  | 'writeProtect'
->
-
-/**
  * Answers the faults of one VM. Everything is allocated here, once; a fault allocates nothing. It runs on one
  * thread, which may block in system calls only.
  */
 export class FaultLoop implements UserfaultEvents {
   readonly #ops: FaultOps
   readonly #regions: readonly MappedRegion[]
+  readonly #index: RegionIndex
   readonly #map: ExtentMap
   readonly #layers: readonly CopySource[]
   readonly #zeros: CopySource
   readonly #counters: Float64Array
   readonly #neighbours: Neighbours | undefined
-  /** Each an address with the flags of its fault in the bits below the page. */
-  readonly #deferred = new Float64Array(maxDeferred)
-  #deferredCount = 0
+  readonly #deferred = new DeferredFaults()
+  readonly #protection: WriteProtection
   readonly #removed: RemovedPages
   readonly #gate: FetchGate | undefined
   #record: FaultRecord | undefined
@@ -91,23 +55,11 @@ export class FaultLoop implements UserfaultEvents {
   #readAgain = true
   #turns = 0
 
-  constructor(parts: {
-    readonly ops: FaultOps
-    /** Sorted by address, without overlap. */
-    readonly regions: readonly MappedRegion[]
-    readonly map: ExtentMap
-    readonly layers: readonly CopySource[]
-    /** A page of zeros. */
-    readonly zeros: CopySource
-    readonly counters: Float64Array
-    /** Whether neighbours are installed with a page, as long as they prove useful. */
-    readonly around: boolean
-    readonly removed: RemovedPages
-    /** Set if another thread installs pages of this VM, too. */
-    readonly gate?: FetchGate | undefined
-  }) {
+  constructor(parts: FaultLoopParts) {
     this.#ops = parts.ops
     this.#regions = parts.regions
+    this.#index = new RegionIndex(parts.regions)
+    this.#protection = new WriteProtection(parts.ops, parts.regions, () => this.serve(readsAtOnce))
     this.#map = parts.map
     this.#layers = parts.layers
     this.#zeros = parts.zeros
@@ -134,8 +86,8 @@ export class FaultLoop implements UserfaultEvents {
         if (reads === 0 && events < maxMessages && !this.#triesAgain()) break
       }
       this.#removed.settle()
-      this.#retryDeferred()
-      return this.#deferredCount > 0
+      this.#deferred.retry(this.#answerAgain)
+      return this.#deferred.count > 0
     } catch (error) {
       this.#broken = true
       throw error
@@ -154,7 +106,7 @@ export class FaultLoop implements UserfaultEvents {
    * so that unanswered faults are raised again.
    */
   takeOver(): void {
-    this.#unprotectAll()
+    this.#protection.lift()
     for (const { address, pages } of this.#regions) this.#ops.wake(address, pages * pageSizeBytes)
   }
 
@@ -170,13 +122,12 @@ export class FaultLoop implements UserfaultEvents {
    */
   record(writes: boolean): void {
     const before = this.#record
-    if (writes)
-      for (const { address, pages } of this.#regions) this.#ops.reportWrites(address, pages * pageSizeBytes)
+    if (writes) this.#protection.report()
     // Before pages are protected: a write to one of them may be met, and
     // answered, while others still are not.
     this.#record = new FaultRecord(this.#map.pages, writes)
-    if (writes) this.#protectAll()
-    else if (before?.writes === true) this.#unprotectAll()
+    if (writes) this.#protection.set()
+    else if (before?.writes === true) this.#protection.lift()
   }
 
   get recording(): boolean {
@@ -194,35 +145,12 @@ export class FaultLoop implements UserfaultEvents {
   stopRecording(): void {
     const before = this.#record
     this.#record = undefined
-    if (before?.writes === true) this.#unprotectAll()
-  }
-
-  #protectAll(): void {
-    for (const region of this.#regions)
-      if (this.#protect(region, true) === 'gone')
-        throw new VarveError(
-          'RECORDER_UNRELIABLE',
-          `${region.pages} pages at ${region.address} cannot be protected as a whole: memory there was replaced`,
-        )
-  }
-
-  #unprotectAll(): void {
-    // Gone: the VMM has ended, or who waits for a page of what was replaced does not wait for us.
-    for (const region of this.#regions) this.#protect(region, false)
-  }
-
-  #protect({ address, pages }: MappedRegion, on: boolean): InstallResult {
-    for (let tries = 0; tries < maxProtectTries; tries++) {
-      const result = this.#ops.writeProtect(address, pages * pageSizeBytes, on)
-      if (result !== 'again') return result
-      this.serve(readsAtOnce)
-    }
-    throw new VarveError('RECORDER_UNRELIABLE', `memory at ${address} keeps changing: it was not protected`)
+    if (before?.writes === true) this.#protection.lift()
   }
 
   /** As `UserfaultEvents` has it: called by `serve`. */
   onPagefault(address: number, flags: number): void {
-    const region = this.#regionAt(address)
+    const region = this.#index.at(address)
     const page = pageOf(region, address)
     this.#record?.note(page, flags)
     this.#count((flags & UFFD_PAGEFAULT_FLAG_WP) === 0 ? counter.faults : counter.firstWrites, 1)
@@ -237,10 +165,15 @@ export class FaultLoop implements UserfaultEvents {
     }
   }
 
+  readonly #answerAgain = (fault: number): void => {
+    const region = this.#index.at(fault)
+    this.#answer(region, pageOf(region, fault), fault % pageSizeBytes)
+  }
+
   /** As `onPagefault`. */
   onRemove(start: number, end: number): void {
     // Firecracker removes within one region at a time, but nothing here depends on it.
-    for (let index = this.#indexAt(start); index < this.#regions.length; index++) {
+    for (let index = this.#index.placeOf(start); index < this.#regions.length; index++) {
       const region = this.#regions[index] as MappedRegion
       if (region.address >= end) return
       const first = Math.max(start, region.address)
@@ -254,7 +187,7 @@ export class FaultLoop implements UserfaultEvents {
 
   #install(region: MappedRegion, page: number, flags: number): void {
     const address = region.address + (page - region.firstPage) * pageSizeBytes
-    const run = this.#runAt(page)
+    const run = runAtOrBefore(this.#map.starts, page)
     const start = this.#map.starts[run] as number
     const source = this.#map.sources[run] as number
     if (source === zeroSource || this.#removed.has(page)) {
@@ -341,66 +274,11 @@ export class FaultLoop implements UserfaultEvents {
     } else if (result === 'again') {
       this.#count(counter.retries, 1)
       this.#removed.expect()
-      this.#defer(address + flags)
+      this.#deferred.add(address + flags)
     }
-  }
-
-  #defer(fault: number): void {
-    if (this.#deferredCount === maxDeferred)
-      throw new VarveError(
-        'PAGE_SERVER_PROTOCOL',
-        `more than ${maxDeferred} faults wait behind an unread event`,
-      )
-    this.#deferred[this.#deferredCount++] = fault
-  }
-
-  #retryDeferred(): void {
-    const count = this.#deferredCount
-    this.#deferredCount = 0
-    for (let index = 0; index < count; index++) {
-      const fault = this.#deferred[index] as number
-      const region = this.#regionAt(fault)
-      // Deferring again writes at or before `index`: what is still to be read is not overwritten.
-      this.#answer(region, pageOf(region, fault), fault % pageSizeBytes)
-    }
-  }
-
-  /** The last region that begins at or before `address`, or the first. */
-  #indexAt(address: number): number {
-    let low = 0
-    let high = this.#regions.length - 1
-    while (low < high) {
-      const middle = (low + high + 1) >>> 1
-      if ((this.#regions[middle] as MappedRegion).address <= address) low = middle
-      else high = middle - 1
-    }
-    return low
-  }
-
-  #regionAt(address: number): MappedRegion {
-    const region = this.#regions[this.#indexAt(address)]
-    if (region && address >= region.address && address < region.address + region.pages * pageSizeBytes)
-      return region
-    throw new VarveError('PAGE_SERVER_PROTOCOL', `fault at ${address}, outside every region`)
-  }
-
-  #runAt(page: number): number {
-    const { starts } = this.#map
-    let low = 0
-    let high = starts.length - 1
-    while (low < high) {
-      const middle = (low + high + 1) >>> 1
-      if ((starts[middle] as number) <= page) low = middle
-      else high = middle - 1
-    }
-    return low
   }
 
   #count(index: number, by: number): void {
     this.#counters[index] = (this.#counters[index] as number) + by
   }
-}
-
-function pageOf(region: MappedRegion, address: number): number {
-  return region.firstPage + Math.floor((address - region.address) / pageSizeBytes)
 }

@@ -1,4 +1,4 @@
-import { counterNames } from '../faults/fault-loop.js'
+import { counterNames } from '../faults/fault-counters.js'
 import { FetchGate, type SharedWords } from '../faults/fetch-gate.js'
 import { calledOff, type PrefetchCounterName, prefetchCounterNames } from './prefetch-loop.js'
 import type { PrefetchPool, PrefetchThread } from './prefetch-pool.js'
