@@ -67,7 +67,7 @@ export type ErrorCode = keyof typeof errorRegistry
 export interface VarveErrorOptions {
   readonly cause?: unknown
   /** What to do about it, one sentence, if known. Shown after the message. */
-  readonly remedy?: string
+  readonly remedy?: string | undefined
   /** Machine-readable facts (paths, offsets, versions) for `--json`. */
   readonly details?: Readonly<Record<string, unknown>>
 }

@@ -1,7 +1,6 @@
 import { expect, test } from 'vitest'
-import { VarveError } from '../errors.js'
 import { pageSetFromPages } from '../memory/make-page-set.js'
-import { failureFromJson, failureToJson, orderFromJson, orderToJson } from './mapper-protocol.js'
+import { orderFromJson, orderToJson } from './mapper-protocol.js'
 
 const order = {
   vmm: { pid: 4711, startTime: 99 },
@@ -25,12 +24,4 @@ test('an order comes over as it was', () => {
 test('an order that would reach behind a layer is refused', () => {
   const short = { ...order, layers: [{ path: '/layers/a', storedPages: 6 }] }
   expect(() => orderFromJson(orderToJson(short))).toThrow('stored page 3')
-})
-
-test('a failure comes over with its code and remedy; one that is nobody’s is INJECTION_FAILED', () => {
-  const known = failureFromJson(
-    failureToJson(new VarveError('HOST_UNSUPPORTED', 'no right', { remedy: 'be root' })),
-  )
-  expect([known.code, known.message, known.remedy]).toEqual(['HOST_UNSUPPORTED', 'no right', 'be root'])
-  expect(failureFromJson(failureToJson(new TypeError('oops'))).code).toBe('INJECTION_FAILED')
 })

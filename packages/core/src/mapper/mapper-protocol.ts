@@ -1,4 +1,4 @@
-import { type ErrorCode, errorRegistry, VarveError } from '../errors.js'
+import type { FailureJson } from '../helper/failure-json.js'
 import { type ExtentMapJson, extentMapFromJson, extentMapToJson } from '../layer/extent-map-json.js'
 import type { LayerFile } from '../layer/layer-types.js'
 import { pageSetFromJson, pageSetToJson } from '../memory/page-set-json.js'
@@ -14,12 +14,6 @@ export type MapperAnswer =
   | { readonly state: 'attached' }
   | { readonly state: 'mapped'; readonly report: MapReport }
   | { readonly state: 'failed'; readonly error: FailureJson }
-
-interface FailureJson {
-  readonly code: string
-  readonly message: string
-  readonly remedy?: string
-}
 
 interface OrderJson {
   readonly vmm: ProcessIdentity
@@ -56,15 +50,4 @@ export function orderFromJson(text: string): MapOrder {
       written: pageSetFromJson(written, map.pages, `written pages of step ${step}`),
     })),
   }
-}
-
-export function failureToJson(error: unknown): FailureJson {
-  if (!(error instanceof VarveError)) return { code: 'INJECTION_FAILED', message: String(error) }
-  const { code, message, remedy } = error
-  return { code, message, ...(remedy === undefined ? {} : { remedy }) }
-}
-
-export function failureFromJson({ code, message, remedy }: FailureJson): VarveError {
-  const known = code in errorRegistry ? (code as ErrorCode) : 'INJECTION_FAILED'
-  return new VarveError(known, message, remedy === undefined ? {} : { remedy })
 }

@@ -1,19 +1,14 @@
-import type { ChildProcess } from 'node:child_process'
-import type { Socket } from 'node:net'
 import { availableParallelism } from 'node:os'
 import { fileURLToPath } from 'node:url'
 import { VarveError } from '../errors.js'
 import { describeExit } from '../firecracker/vmm-exit.js'
-import { LineCutter } from '../helper/line-cutter.js'
-import { spawnHelper } from '../helper/spawn-helper.js'
+import { failureFromJson } from '../helper/failure-json.js'
+import { LineHelper } from '../helper/line-helper.js'
 import type { MapOrder, MapReport } from './map-into-vmm.js'
-import { failureFromJson, type MapperAnswer, orderToJson } from './mapper-protocol.js'
+import { type MapperAnswer, orderToJson } from './mapper-protocol.js'
 
 /** The mapper's script. Its argument is the process with which it ends. */
 export const mapperProgram = fileURLToPath(new URL('mapper-main.js', import.meta.url))
-
-/** An answer is a report or an error. */
-const maxAnswerLength = 1024 * 1024
 
 /**
  * A mapper is a process of its own: a tracer must not be the parent of what it traces, see `Tracee`, and
@@ -21,84 +16,37 @@ const maxAnswerLength = 1024 * 1024
  * next; none outlives this process.
  */
 class Mapper {
-  readonly #child: ChildProcess
-  readonly #onEnd: (mapper: Mapper) => void
-  readonly #lines = new LineCutter(maxAnswerLength)
-  #lastWords = ''
-  #answers: MapperAnswer[] = []
-  #waiting: ((answer: MapperAnswer | Error) => void) | undefined
-  #failed: Error | undefined
+  readonly #helper: LineHelper<MapperAnswer>
 
   constructor(onEnd: (mapper: Mapper) => void) {
-    this.#onEnd = onEnd
-    // Orders may name files relative to this process's directory. The mapper ends with this process.
-    this.#child = spawnHelper(mapperProgram, [`${process.pid}`], { stdio: 'pipe', directory: process.cwd() })
-    const { stdin, stdout, stderr } = this.#child
-    this.#child.once('error', (cause) =>
-      this.#fail(new VarveError('LAUNCH_FAILED', `cannot start the mapper: ${cause.message}`, { cause })),
+    this.#helper = new LineHelper(
+      {
+        program: mapperProgram,
+        cannotStart: (cause) =>
+          new VarveError('LAUNCH_FAILED', `cannot start the mapper: ${cause.message}`, { cause }),
+        hasEnded: (code, signal, lastWords) =>
+          new VarveError(
+            'INJECTION_FAILED',
+            `the mapper ended (${describeExit({ code, signal })}), and the VM with it, if it held one${lastWords === '' ? '' : `: ${lastWords}`}`,
+          ),
+      },
+      () => onEnd(this),
     )
-    this.#child.once('exit', (code, signal) =>
-      this.#fail(
-        new VarveError(
-          'INJECTION_FAILED',
-          `the mapper ended (${describeExit({ code, signal })}), and the VM with it, if it held one${this.#lastWords === '' ? '' : `: ${this.#lastWords}`}`,
-        ),
-      ),
-    )
-    stdin?.on('error', () => {})
-    stderr?.setEncoding('utf8').on('data', (part: string) => {
-      this.#lastWords = (this.#lastWords + part).slice(-2000)
-    })
-    stdout?.setEncoding('utf8').on('data', (part: string) => this.#read(part))
-    for (const stream of [stdin, stdout, stderr]) (stream as Socket | null)?.unref()
   }
 
   get usable(): boolean {
-    return this.#failed === undefined
+    return this.#helper.usable
   }
 
   send(order: MapOrder): void {
-    this.#child.stdin?.write(`${orderToJson(order)}\n`)
+    this.#helper.send(orderToJson(order))
   }
 
   /** The next answer; `failed` as its error. */
   async next(): Promise<MapperAnswer> {
-    // Until it answers or ends, this process has something to wait for.
-    this.#child.ref()
-    try {
-      const answer = this.#answers.shift() ?? this.#failed ?? (await this.#arrival())
-      if (answer instanceof Error) throw answer
-      if (answer.state === 'failed') throw failureFromJson(answer.error)
-      return answer
-    } finally {
-      this.#child.unref()
-    }
-  }
-
-  #arrival(): Promise<MapperAnswer | Error> {
-    return new Promise((resolve) => {
-      this.#waiting = resolve
-    })
-  }
-
-  #read(part: string): void {
-    for (const line of this.#lines.cut(part)) {
-      const answer = JSON.parse(line) as MapperAnswer
-      if (this.#waiting === undefined) this.#answers.push(answer)
-      else this.#settle(answer)
-    }
-  }
-
-  #settle(answer: MapperAnswer | Error): void {
-    const waiting = this.#waiting
-    this.#waiting = undefined
-    waiting?.(answer)
-  }
-
-  #fail(error: Error): void {
-    this.#failed ??= error
-    this.#onEnd(this)
-    this.#settle(this.#failed)
+    const answer = await this.#helper.next()
+    if (answer.state === 'failed') throw failureFromJson(answer.error, 'INJECTION_FAILED')
+    return answer
   }
 }
 
