@@ -68,6 +68,8 @@ function toNextSystemCall(tracee: Tracee): void {
         `process ${tracee.identity.pid} ended (${stop.how}) before it mapped its memory`,
       )
     if (stop.kind === 'signal') tracee.go('syscall', stop.signal)
+    // Not for a mapper: it does not trace what is cloned.
+    else if (stop.kind === 'clone') tracee.go('syscall')
     else if (stop.signal === SIGTRAP) tracee.go('syscall')
     // Another process stopped it; it is not for us to continue it.
     else tracee.listen()

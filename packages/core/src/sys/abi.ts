@@ -20,7 +20,11 @@ export const SIGILL = 4
 export const SIGKILL = 9
 
 // sys/wait.h
+export const WNOHANG = 1
 export const __WALL = 0x40000000
+
+// sched.h
+export const CLONE_VM = 0x100
 
 // sys/prctl.h
 export const PR_SET_PDEATHSIG = 1
@@ -107,6 +111,7 @@ export const PTRACE_GETREGS = 12
 export const PTRACE_SETREGS = 13
 export const PTRACE_DETACH = 17
 export const PTRACE_SYSCALL = 24
+export const PTRACE_GETEVENTMSG = 0x4201
 export const PTRACE_SEIZE = 0x4206
 export const PTRACE_INTERRUPT = 0x4207
 export const PTRACE_LISTEN = 0x4208
@@ -114,9 +119,16 @@ export const PTRACE_GETSIGMASK = 0x420a
 export const PTRACE_SETSIGMASK = 0x420b
 export const PTRACE_GET_SYSCALL_INFO = 0x420e
 export const PTRACE_O_TRACESYSGOOD = 1
+export const PTRACE_O_TRACECLONE = 1 << 3
 export const PTRACE_O_EXITKILL = 1 << 20
 export const PTRACE_O_SUSPEND_SECCOMP = 1 << 21
+export const PTRACE_EVENT_CLONE = 3
 export const PTRACE_EVENT_STOP = 128
+
+// linux/kvm.h: _IOW(0xAE, 0x42, struct kvm_dirty_log), _IOW(0xAE, 0x46, struct kvm_userspace_memory_region)
+export const KVM_GET_DIRTY_LOG = 0x4010ae42
+export const KVM_SET_USER_MEMORY_REGION = 0x4020ae46
+export const KVM_MEM_LOG_DIRTY_PAGES = 1
 
 // linux/kvm.h: _IO(0xAE, n)
 export const KVM_GET_API_VERSION = 0xae00

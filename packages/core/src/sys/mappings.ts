@@ -7,6 +7,7 @@ export interface Mapping {
   readonly start: number
   readonly end: number
   readonly private: boolean
+  readonly writable: boolean
   /** Of the first byte in the file. */
   readonly offsetBytes: number
   readonly device: { readonly major: number; readonly minor: number }
@@ -34,7 +35,7 @@ export function mappingsOf(pid: number): Mapping[] {
 }
 
 const line =
-  /^([0-9a-f]+)-([0-9a-f]+) [-r][-w][-x]([-ps]) ([0-9a-f]+) ([0-9a-f]+):([0-9a-f]+) (\d+)(?: +(.*))?$/
+  /^([0-9a-f]+)-([0-9a-f]+) [-r]([-w])[-x]([-ps]) ([0-9a-f]+) ([0-9a-f]+):([0-9a-f]+) (\d+)(?: +(.*))?$/
 
 function parse(text: string): Mapping {
   const parts = line.exec(text)
@@ -43,11 +44,12 @@ function parse(text: string): Mapping {
   return {
     start: hex(1),
     end: hex(2),
-    private: parts[3] === 'p',
-    offsetBytes: hex(4),
-    device: { major: hex(5), minor: hex(6) },
-    inode: parts[7] as string,
-    path: parts[8] ?? '',
+    private: parts[4] === 'p',
+    writable: parts[3] === 'w',
+    offsetBytes: hex(5),
+    device: { major: hex(6), minor: hex(7) },
+    inode: parts[8] as string,
+    path: parts[9] ?? '',
   }
 }
 

@@ -15,7 +15,7 @@ import {
 } from '../abi.js'
 import { errnoName } from '../libc.js'
 import { findUnmapSelf } from '../unmap-self.js'
-import { register, type Stop, type Tracee } from './ptrace.js'
+import { register, type Stop, Tracee } from './ptrace.js'
 import { entryBytes, type SyscallTable } from './syscall-table.js'
 
 // System calls of x86_64 (asm/unistd_64.h).
@@ -24,11 +24,14 @@ export const systemCall = {
   mmap: 9,
   mprotect: 10,
   munmap: 11,
+  ioctl: 16,
   madvise: 28,
   recvmsg: 47,
   socketpair: 53,
   clone: 56,
+  wait4: 61,
   futex: 202,
+  close_range: 436,
 } as const
 
 /**
@@ -38,6 +41,7 @@ export const systemCall = {
 const roundEntries = 8192
 /** Next to the table, for arguments in memory. */
 const notesBytes = pageBytes
+const scratchBytes = pageBytes + notesBytes + roundEntries * entryBytes
 
 /**
  * All signals that can be held back, but for those that an instruction raises: the
@@ -115,7 +119,8 @@ export class Injection {
   readonly #savedMask: bigint
   /** Address of a `syscall` instruction. */
   readonly #instruction: bigint
-  #scratch = 0
+  #mapped: number | undefined
+  #cloned: number | undefined
 
   private constructor(tracee: Tracee) {
     this.#tracee = tracee
@@ -143,7 +148,12 @@ export class Injection {
     if (cs !== 0x33n || code !== '0f05')
       throw unknownState(`code segment 0x${cs?.toString(16)}, bytes ${code} where a system call should be`)
     this.#tracee.setSignalMask(this.#savedMask | heldSignals)
-    this.#scratch = this.#mapCode(pageBytes + notesBytes + roundEntries * entryBytes, loopCode)
+  }
+
+  /** Mapped when it is first needed: single calls need none. */
+  get #scratch(): number {
+    this.#mapped ??= this.#mapCode(scratchBytes, loopCode)
+    return this.#mapped
   }
 
   /**
@@ -162,6 +172,18 @@ export class Injection {
     this.write(memory, instructions)
     this.call('mprotect', systemCall.mprotect, [memory, pageBytes, PROT_READ | PROT_EXEC])
     return memory
+  }
+
+  /** Memory of the process, readable and writable, for results of calls. `munmap` gives it back. */
+  mapMemory(bytes: number): number {
+    return this.call('mmap', systemCall.mmap, [
+      0,
+      bytes,
+      PROT_READ | PROT_WRITE,
+      MAP_PRIVATE | MAP_ANONYMOUS,
+      -1,
+      0,
+    ])
   }
 
   /** Memory of the process where arguments can be put, 4 KiB of it. */
@@ -201,8 +223,20 @@ export class Injection {
       throw new VarveError(
         'INJECTION_FAILED',
         `${name} in process ${this.#tracee.identity.pid} failed with ${errnoName(-result)}`,
+        { details: { call: name, errno: errnoName(-result) } },
       )
     return result
+  }
+
+  /**
+   * Has the process clone itself, without a signal at the end of the new one (clone(2)). Only if it is traced
+   * with `clones`. The new process stands still, and its memory can be worked on by an `Injection` of its own.
+   */
+  clone(flags: number): Tracee {
+    this.#cloned = undefined
+    this.call('clone', systemCall.clone, [flags])
+    if (this.#cloned === undefined) throw unknownState('a clone that is not traced')
+    return Tracee.ofClone(this.#cloned)
   }
 
   /** Makes all calls of a table in its order, whatever they return: the results are in the table then. */
@@ -292,6 +326,11 @@ export class Injection {
       if (stop.kind === 'signal' && stop.signal === SIGTRAP) return
       if (stop.kind === 'ended')
         throw new VarveError('MACHINE_EXITED', `process ${this.#tracee.identity.pid} ended (${stop.how})`)
+      if (stop.kind === 'clone') {
+        this.#cloned = stop.pid
+        this.#tracee.go(how)
+        continue
+      }
       if (stop.kind !== 'event') throw unknownState(`stop by ${JSON.stringify(stop)}`)
       // It was stopped (SIGSTOP cannot be held back): it goes on, and the stop takes effect after the detach.
       this.#tracee.go(how)
@@ -301,10 +340,7 @@ export class Injection {
   /** Gives the scratch memory back and the registers and signals as they were; the thread still stands. */
   end(): void {
     try {
-      this.call('munmap', systemCall.munmap, [
-        this.#scratch,
-        pageBytes + notesBytes + roundEntries * entryBytes,
-      ])
+      if (this.#mapped !== undefined) this.call('munmap', systemCall.munmap, [this.#mapped, scratchBytes])
       this.#tracee.setRegisters(this.#saved)
       this.#tracee.setSignalMask(this.#savedMask)
       const now = this.#tracee.registers()

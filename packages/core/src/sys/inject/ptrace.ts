@@ -5,14 +5,17 @@ import {
   __WALL,
   PTRACE_CONT,
   PTRACE_DETACH,
+  PTRACE_EVENT_CLONE,
   PTRACE_EVENT_STOP,
   PTRACE_GET_SYSCALL_INFO,
+  PTRACE_GETEVENTMSG,
   PTRACE_GETREGS,
   PTRACE_GETSIGMASK,
   PTRACE_INTERRUPT,
   PTRACE_LISTEN,
   PTRACE_O_EXITKILL,
   PTRACE_O_SUSPEND_SECCOMP,
+  PTRACE_O_TRACECLONE,
   PTRACE_O_TRACESYSGOOD,
   PTRACE_SEIZE,
   PTRACE_SETREGS,
@@ -22,7 +25,7 @@ import {
   SIGTRAP,
 } from '../abi.js'
 import { declare, errno, errnoNumber, syscallError } from '../libc.js'
-import { isAlive, type ProcessIdentity } from '../proc.js'
+import { isAlive, type ProcessIdentity, processIdentity } from '../proc.js'
 
 const syscallStop = SIGTRAP | 0x80
 
@@ -68,6 +71,8 @@ export type Stop =
   | { readonly kind: 'signal'; readonly signal: number }
   /** It was interrupted by `interrupt`, or, with another signal than SIGTRAP, stopped as by SIGSTOP. */
   | { readonly kind: 'event'; readonly signal: number }
+  /** It has made a process or thread, which is traced too (`Tracee.ofClone`). */
+  | { readonly kind: 'clone'; readonly pid: number }
   | { readonly kind: 'ended'; readonly how: string }
 
 type SyscallInfo =
@@ -92,9 +97,10 @@ export class Tracee {
 
   /**
    * Begins to trace; the process runs on. Its seccomp filters, if it has any, are suspended until the detach.
-   * Errors: HOST_UNSUPPORTED (no right to, or not x86_64), NOT_FOUND (it has ended).
+   * With `clones`, what it clones is traced too, in the same way. Errors: HOST_UNSUPPORTED (no right to, or
+   * not x86_64), NOT_FOUND (it has ended).
    */
-  static seize(identity: ProcessIdentity): Tracee {
+  static seize(identity: ProcessIdentity, { clones = false } = {}): Tracee {
     if (process.arch !== 'x64')
       throw new VarveError(
         'HOST_UNSUPPORTED',
@@ -105,7 +111,11 @@ export class Tracee {
       )
     if (!isAlive(identity)) throw notFound('process', `there is no process ${identity.pid}`)
     const filtered = hasSeccompFilters(identity.pid)
-    const options = PTRACE_O_TRACESYSGOOD | PTRACE_O_EXITKILL | (filtered ? PTRACE_O_SUSPEND_SECCOMP : 0)
+    const options =
+      PTRACE_O_TRACESYSGOOD |
+      PTRACE_O_EXITKILL |
+      (filtered ? PTRACE_O_SUSPEND_SECCOMP : 0) |
+      (clones ? PTRACE_O_TRACECLONE : 0)
     if (ptrace(PTRACE_SEIZE, identity.pid, 0, options) !== 0) throw seizeError(identity, filtered, errno())
     const tracee = new Tracee(identity)
     // Compared after seizing: from here on the pid cannot be reused unnoticed.
@@ -113,6 +123,19 @@ export class Tracee {
     tracee.interrupt()
     if (tracee.wait().kind !== 'ended') tracee.detach()
     throw notFound('process', `process ${identity.pid} is another one now`)
+  }
+
+  /**
+   * The new process of a `clone` stop, which stands before its first instruction. It has the options of the
+   * one that made it.
+   */
+  static ofClone(pid: number): Tracee {
+    const identity = processIdentity(pid)
+    if (identity === undefined) throw notFound('process', `there is no process ${pid}`)
+    const tracee = new Tracee(identity)
+    const stop = tracee.wait()
+    if (stop.kind === 'event') return tracee
+    throw new VarveError('INJECTION_FAILED', `the new process ${pid} stopped by ${JSON.stringify(stop)}`)
   }
 
   #request(name: string, request: number, data = 0): void {
@@ -150,8 +173,16 @@ export class Tracee {
       return { kind: 'ended', how: signal === 0 ? `status ${(status >> 8) & 0xff}` : `signal ${signal}` }
     }
     const signal = (status >> 8) & 0xff
-    if (status >> 16 === PTRACE_EVENT_STOP) return { kind: 'event', signal }
+    const event = status >> 16
+    if (event === PTRACE_EVENT_STOP) return { kind: 'event', signal }
+    if (event === PTRACE_EVENT_CLONE) return { kind: 'clone', pid: this.#eventMessage() }
     return signal === syscallStop ? { kind: 'syscall' } : { kind: 'signal', signal }
+  }
+
+  #eventMessage(): number {
+    const message = new BigUint64Array(1)
+    this.#requestData('GETEVENTMSG', PTRACE_GETEVENTMSG, 0, message)
+    return Number(message[0])
   }
 
   /** Runs on: `syscall` to the next entry or exit of a system call, `step` for one instruction. */
@@ -204,6 +235,13 @@ export class Tracee {
 
   setSignalMask(mask: bigint): void {
     this.#requestData('SETSIGMASK', PTRACE_SETSIGMASK, 8, BigUint64Array.of(mask))
+  }
+
+  /** Ends the process, and waits until it has ended. */
+  kill(): void {
+    // Its pid is not given to another one before this process has waited for it.
+    process.kill(this.#pid, 'SIGKILL')
+    while (this.wait().kind !== 'ended');
   }
 
   /** Ends the tracing of a thread that stands still, which runs on. */
