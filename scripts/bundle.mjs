@@ -17,6 +17,7 @@ const source = (name) => join(core, 'src', `${name}.ts`)
  */
 const programs = [
   'mapper/mapper-main',
+  'freezer/freezer-main',
   'machine/log-keeper-main',
   'page-server/process/page-server-main',
   'page-server/process/guard-main',

@@ -5,15 +5,16 @@
 
 export { throwIfAborted } from './abort-error.js'
 export { cacheDirectory } from './cache-directory.js'
-export {
-  type CapturedSnapshot,
-  captureSnapshot,
-  type SealSnapshotOptions,
-  type TakenSnapshot,
-  type TakeOptions,
-  takeSnapshot,
-} from './capture/capture-snapshot.js'
+export type {
+  CapturedSnapshot,
+  CaptureMode,
+  CaptureWay,
+  SealSnapshotOptions,
+  TakenSnapshot,
+  TakeOptions,
+} from './capture/capture-types.js'
 export type { LostLineage, ParentOptions } from './capture/choose-parent.js'
+export { captureSnapshot, takeSnapshot } from './capture/take-snapshot.js'
 export type {
   BlobContent,
   BlobSource,

@@ -21,7 +21,21 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   store: ['.', 'sys', 'memory', 'layer', 'content', 'working-set'],
   'page-server': ['.', 'sys', 'memory', 'helper', 'layer', 'working-set', 'firecracker', 'machine'],
   mapper: ['.', 'sys', 'memory', 'helper', 'layer', 'firecracker'],
-  capture: ['.', 'sys', 'memory', 'layer', 'content', 'working-set', 'store', 'firecracker', 'machine'],
+  freezer: ['.', 'sys', 'memory', 'helper', 'layer', 'firecracker'],
+  capture: [
+    ...[
+      '.',
+      'sys',
+      'memory',
+      'layer',
+      'content',
+      'working-set',
+      'store',
+      'firecracker',
+      'machine',
+      'freezer',
+    ],
+  ],
   restore: [
     ...['.', 'sys', 'memory', 'layer', 'content', 'working-set', 'store', 'firecracker', 'host', 'machine'],
     ...['page-server', 'mapper'],

@@ -1,6 +1,7 @@
 import { isVarveError, VarveError } from '../errors.js'
 import type { ImageId } from '../layer/layer-types.js'
-import type { PausedMachine } from '../machine/machine-states.js'
+import { countsFrom, countsFromBoot } from '../machine/log-origin.js'
+import type { MachineHandle } from '../machine/machine-handle.js'
 import type { SnapshotStore } from '../store/snapshot-store.js'
 
 /** What a snapshot builds on, as the caller asks for it. */
@@ -26,9 +27,11 @@ export interface LostLineage {
   /**
    * `unknown`: Firecracker wrote a snapshot that was never sealed in a store (a capture that failed or was
    * abandoned, `takeDiff`, the `diff` recorder), or the machine was loaded from files. `untracked`: the
-   * machine has no log of written pages. `not-in-store`: the last snapshot is not in this store.
+   * machine has no log of written pages. `not-in-store`: the last snapshot is not in this store. `owed`: a live
+   * capture has read the log and was not sealed, and this one is not live, so that it has only a part of what
+   * was written since the last snapshot.
    */
-  readonly reason: 'unknown' | 'untracked' | 'not-in-store'
+  readonly reason: 'unknown' | 'untracked' | 'not-in-store' | 'owed'
   /** The last snapshot, if it is known. */
   readonly snapshot: ImageId | null
   /** The same in a sentence, for people. */
@@ -42,10 +45,17 @@ export interface ChosenParent {
   readonly lost: LostLineage | null
 }
 
+type Machine = Pick<
+  MachineHandle,
+  'id' | 'snapshotId' | 'owed' | 'snapshotsTaken' | 'bootedHere' | 'dirtyTracking'
+>
+
+/** `live`: the memory is taken by Varve, which knows the pages owed, and needs no log to tell private pages. */
 export async function chooseParent(
-  machine: PausedMachine,
+  machine: Machine,
   store: SnapshotStore,
   { parent = 'last', base = false }: ParentOptions,
+  live: boolean,
 ): Promise<ChosenParent> {
   if (base !== false) {
     if (parent !== 'last')
@@ -53,20 +63,23 @@ export async function chooseParent(
     return { parent: undefined, base: base === true ? 'auto' : base, lost: null }
   }
   if (parent !== 'last') return { parent: (await store.resolve(parent)).id, base: 'auto', lost: null }
-  const last = machine.snapshotId
+  const last = countsFrom(machine)
   const lost = (reason: LostLineage['reason'], why: string): ChosenParent => ({
     parent: undefined,
     base: 'auto',
     lost: { reason, snapshot: last, message: `${why}: the new snapshot of ${machine.id} is a base` },
   })
+  if (machine.owed !== null && !live)
+    return lost('owed', 'a live capture took the log of written pages and was not sealed')
   if (last === null) {
-    if (machine.bootedHere && machine.snapshotsTaken === 0)
+    if (countsFromBoot(machine) || (machine.bootedHere && machine.snapshotsTaken === 0))
       return { parent: undefined, base: 'auto', lost: null }
     return machine.snapshotsTaken > 0
       ? lost('unknown', 'the last snapshot that Firecracker wrote is in no store')
       : lost('unknown', 'the machine was loaded from files')
   }
-  if (!machine.dirtyTracking) return lost('untracked', 'the machine has no log of written pages')
+  if (!machine.dirtyTracking && (!live || machine.bootedHere))
+    return lost('untracked', 'the machine has no log of written pages')
   try {
     return { parent: (await store.resolve(last)).id, base: 'auto', lost: null }
   } catch (error) {

@@ -58,6 +58,7 @@ export async function launchMachine(options: LaunchMachineOptions = {}): Promise
     diskDirectory: null,
     leases: noLeases,
     snapshotId: null,
+    owed: null,
     snapshotsTaken: 0,
     ranSince: false,
     origin: { kind: 'boot', from: '' },

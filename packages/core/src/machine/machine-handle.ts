@@ -1,5 +1,5 @@
 import { join, resolve } from 'node:path'
-import { VarveError } from '../errors.js'
+import type { VarveError } from '../errors.js'
 import type { ApiClient, CallOptions } from '../firecracker/api-client.js'
 import type { InstanceInfo } from '../firecracker/api-types.js'
 import type { FirecrackerVersion } from '../firecracker/version.js'
@@ -12,7 +12,9 @@ import type { Holder } from '../sys/holder.js'
 import type { ProcessIdentity } from '../sys/proc.js'
 import { type AttachedDisk, disksOf } from './disks.js'
 import type { LiveVm, MachineState } from './live-vm.js'
-import { type SnapshotOptions, type WrittenSnapshot, writeSnapshot } from './write-snapshot.js'
+import type { MachineRecord } from './machine-record.js'
+import { type StandingMachine, type Stood, standStill } from './stand-still.js'
+import type { SnapshotOptions, WrittenSnapshot } from './write-snapshot.js'
 
 /**
  * What a machine offers in every state. Handles of one machine share one VM: after a step that changes
@@ -71,6 +73,10 @@ export abstract class MachineHandle implements AsyncDisposable {
   get snapshotId(): string | null {
     return this.vm.currentRecord.snapshotId
   }
+  /** See `MachineRecord.owed`. */
+  get owed(): MachineRecord['owed'] {
+    return this.vm.currentRecord.owed
+  }
   /** How many snapshots Firecracker has written of this VM. */
   get snapshotsTaken(): number {
     return this.vm.currentRecord.snapshotsTaken
@@ -115,28 +121,21 @@ export abstract class MachineHandle implements AsyncDisposable {
    * goes on. So it is legal on any handle, also an older one. MACHINE_STATE if there is no guest yet. A next
    * Diff counts from this one.
    */
-  takeDiff(options: Omit<SnapshotOptions, 'type'>): Promise<WrittenSnapshot> {
-    const { signal } = options
-    const call = { signal }
-    const run = async () => {
-      // Firecracker is asked: another process may have paused the machine.
-      const { state } = await this.vm.api.instanceInfo(call)
-      if (state === 'Not started')
-        throw new VarveError('MACHINE_STATE', `takeDiff: ${this.id} has no guest yet`, {
-          remedy: 'boot or load first',
-        })
-      if (state === 'Paused') return writeSnapshot(this.vm, { ...options, type: 'Diff' })
-      await this.vm.api.pause(call)
-      try {
-        return await writeSnapshot(this.vm, { ...options, type: 'Diff' })
-      } finally {
-        this.vm.updateRecord({ ranSince: true })
-        // Without the signal: the guest must not stand still because the caller does
-        // not wait for the Diff any more.
-        await this.vm.api.resume()
-      }
-    }
-    return this.vm.stepAside('takeDiff', run, signal)
+  async takeDiff(options: Omit<SnapshotOptions, 'type'>): Promise<WrittenSnapshot> {
+    const diff = { ...options, type: 'Diff' } as const
+    return (await this.standStill('takeDiff', (still) => still.write(diff), options)).value
+  }
+
+  /**
+   * Does something while the guest stands still: a running one is paused for it, and goes on. Legal on any
+   * handle, also an older one. MACHINE_STATE if there is no guest yet.
+   */
+  standStill<T>(
+    name: string,
+    run: (still: StandingMachine) => Promise<T>,
+    options: CallOptions = {},
+  ): Promise<Stood<T>> {
+    return this.vm.stepAside(name, () => standStill(this.vm, name, run, options), options.signal)
   }
 
   /**
@@ -148,7 +147,9 @@ export abstract class MachineHandle implements AsyncDisposable {
    */
   countFromSnapshot(id: string, taken: number, lease: string | null = null): void {
     this.vm.updateLeases(lease, ({ snapshotsTaken, leases }) =>
-      snapshotsTaken === taken ? { snapshotId: id, leases: { ...leases, log: lease } } : { leases },
+      snapshotsTaken === taken
+        ? { snapshotId: id, owed: null, leases: { ...leases, log: lease } }
+        : { leases },
     )
   }
 

@@ -44,6 +44,12 @@ export interface MachineRecord {
    * not known, and then no Diff can be a child of anything.
    */
   readonly snapshotId: string | null
+  /**
+   * Set if pages that the guest has written are in no log any more, but in the file `owed-pages` of the machine's
+   * directory: a live capture has read KVM's log, and its snapshot is not in a store (yet). They belong to the
+   * next Diff, which counts from this snapshot (null: from the boot). `snapshotId` is null meanwhile.
+   */
+  readonly owed: { readonly from: string | null } | null
   /** Snapshots that Firecracker has written of this VM. */
   readonly snapshotsTaken: number
   /** Whether the guest may have run since the last snapshot or load. */
@@ -153,6 +159,7 @@ const withDefaults = (value: MachineRecord): MachineRecord => ({
   pidNamespace: value.pidNamespace ?? null,
   diskDirectory: value.diskDirectory ?? null,
   leases: { memory: value.leases?.memory ?? null, log: value.leases?.log ?? null },
+  owed: value.owed ?? null,
   labels: value.labels ?? {},
 })
 
@@ -172,6 +179,7 @@ function isRecord(value: MachineRecord): boolean {
     lease(value.leases?.log ?? null) &&
     text(value.boot ?? null) &&
     text(value.pidNamespace ?? null) &&
+    text(value.owed?.from ?? null) &&
     labelsProblem(value.labels ?? {}) === undefined &&
     (value.jail?.cgroups ?? []).every(folder) &&
     identity(value.process) &&

@@ -51,6 +51,7 @@ async function pausedOn(version: string, config: object): Promise<PausedMachine>
     jail: null,
     diskDirectory: null,
     snapshotId: null,
+    owed: null,
     snapshotsTaken: 0,
     ranSince: false,
     origin: { kind: 'boot', from: '' },

@@ -66,6 +66,7 @@ function recordOf(id: string, change: Partial<MachineRecord> = {}): MachineRecor
     diskDirectory: null,
     leases: { memory: null, log: null },
     snapshotId: null,
+    owed: null,
     snapshotsTaken: 0,
     ranSince: false,
     origin: { kind: 'boot', from: '' },

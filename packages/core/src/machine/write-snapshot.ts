@@ -49,13 +49,8 @@ export async function writeSnapshot(vm: LiveVm, options: SnapshotOptions): Promi
       throw new VarveError('ALREADY_EXISTS', `snapshot file ${path} exists`, {
         remedy: 'use a fresh directory',
       })
-  const { snapshotsTaken, ranSince, snapshotId } = vm.currentRecord
-  if (options.ifTaken !== undefined && options.ifTaken !== snapshotsTaken)
-    throw new VarveError(
-      'IMAGE_MISMATCH',
-      `${snapshotsTaken} snapshots of ${vm.record.id} have been taken, not ${options.ifTaken}: another process also took snapshots of this machine`,
-      { remedy: 'find the snapshot that was taken last, and take this one on top of it' },
-    )
+  const { snapshotsTaken, ranSince, snapshotId, owed } = vm.currentRecord
+  assertTaken(vm, options.ifTaken)
   const state = vm.process.files.output(statePath)
   const memory = vm.process.files.output(memoryPath)
   // The log of written pages will count from this snapshot, which has no identity yet; if the guest has not
@@ -65,6 +60,7 @@ export async function writeSnapshot(vm: LiveVm, options: SnapshotOptions): Promi
     snapshotsTaken: snapshotsTaken + 1,
     ranSince: false,
     snapshotId: ranSince ? null : snapshotId,
+    owed: ranSince ? null : owed,
   })
   try {
     await vm.api.createSnapshot(
@@ -74,7 +70,7 @@ export async function writeSnapshot(vm: LiveVm, options: SnapshotOptions): Promi
     await state.commit()
     await memory.commit()
   } catch (error) {
-    if (logWasKept(error)) vm.updateRecord({ snapshotsTaken, ranSince, snapshotId })
+    if (logWasKept(error)) vm.updateRecord({ snapshotsTaken, ranSince, snapshotId, owed })
     state.discard()
     memory.discard()
     // Also what was committed already.
@@ -86,11 +82,22 @@ export async function writeSnapshot(vm: LiveVm, options: SnapshotOptions): Promi
   return { statePath, memoryPath, taken: snapshotsTaken + 1 }
 }
 
+/** IMAGE_MISMATCH if another process has taken a snapshot since `taken`. */
+export function assertTaken(vm: LiveVm, taken: number | undefined): void {
+  const { snapshotsTaken } = vm.currentRecord
+  if (taken === undefined || taken === snapshotsTaken) return
+  throw new VarveError(
+    'IMAGE_MISMATCH',
+    `${snapshotsTaken} snapshots of ${vm.record.id} have been taken, not ${taken}: another process also took snapshots of this machine`,
+    { remedy: 'find the snapshot that was taken last, and take this one on top of it' },
+  )
+}
+
 /**
  * Whether Firecracker surely still has every written page in its log: it said no, and not about the last
  * step, syncing the memory file, which comes after the log is cleared.
  */
-function logWasKept(error: unknown): boolean {
+export function logWasKept(error: unknown): boolean {
   if (isVarveError(error, 'API_REFUSED'))
     return !/(sync_all|flush) on the memory backing file/.test(error.message)
   return isVarveError(error, 'VERSION_UNSUPPORTED')
@@ -100,7 +107,7 @@ function logWasKept(error: unknown): boolean {
  * The errno of a failed write, from Firecracker's message: Rust ends the text of an I/O error with `(os error
  * 28)`.
  */
-function asWriteFailure(error: unknown, path: string): VarveError | undefined {
+export function asWriteFailure(error: unknown, path: string): VarveError | undefined {
   if (!isVarveError(error, 'API_REFUSED')) return undefined
   const [, number] = /\(os error (\d+)\)/.exec(error.message) ?? []
   if (number === undefined) return undefined

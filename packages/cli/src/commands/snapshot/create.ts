@@ -1,12 +1,14 @@
 import {
   assertTag,
   type CapturedSnapshot,
+  type CaptureMode,
+  captureSnapshot,
   connectMachine,
   type PausedMachine,
   type RunningMachine,
+  type SealSnapshotOptions,
   type SnapshotStore,
   type TakeOptions,
-  takeSnapshot,
   VarveError,
 } from 'varve'
 import { countPages } from 'varve/layers'
@@ -27,6 +29,8 @@ export const command: Command = {
     full: { type: 'boolean' },
     'working-set': { type: 'string' },
     'keep-paused': { type: 'boolean' },
+    live: { type: 'boolean' },
+    stop: { type: 'boolean' },
     ...labelOption,
   },
   help: `
@@ -44,11 +48,14 @@ export const command: Command = {
                  this snapshot; for machines restored with --engine file
   --label KEY=VALUE  a note about the snapshot, repeatable; varve snapshot ls filters by it
   --keep-paused  leave a running machine paused afterwards
+  --live         Varve takes the memory, so that the guest stands still for milliseconds whatever it
+                 has written; an error if that cannot be. Default: so if it can be
+  --stop         Firecracker writes the memory while the guest stands still
 
 With a parent, the snapshot stores only the pages written since (a Diff). Without one it is a base.
 If a machine that has a history needs a new base, create says why; --json has it as "lost".
-The guest stands still only while Firecracker writes and disks are copied; indexing, checksums and
-digests come after it runs again. create makes the store if it does not exist.
+The guest stands still only while state and memory are taken and disks are copied; all else comes
+after it runs again. create makes the store if it does not exist.
 
 Examples:
   varve snapshot create web --tag base
@@ -68,7 +75,8 @@ Examples:
     const machine = await connectMachine(name, { signal })
     if (machine.state === 'launched') throw new VarveError('MACHINE_STATE', `${name} has not booted`)
     const labels = labelsOption(context.values)
-    const take: TakeOptions = { store, signal, workingSet, labels, ...(await buildsOn(context, store)) }
+    const mode = modeOf(context)
+    const take: TakeOptions = { store, signal, workingSet, labels, mode, ...(await buildsOn(context, store)) }
     const entries = await store.list()
     const tags =
       tagsAsked.length > 0 || context.values['no-tag'] === true ? tagsAsked : [timeTag(name, entries)]
@@ -91,30 +99,30 @@ Examples:
   },
 }
 
-/** Pauses, takes, lets the machine go on at once, and only then seals. */
+/** Takes while the guest stands still, and seals when it runs again. */
 async function capture(
   machine: RunningMachine | PausedMachine,
   take: TakeOptions,
-  { keepPaused, seal }: { keepPaused: boolean; seal: Parameters<Taken['seal']>[0] },
+  { keepPaused, seal }: { keepPaused: boolean; seal: SealSnapshotOptions },
 ): Promise<CapturedSnapshot> {
-  const goesOn = machine.state === 'running' && !keepPaused
-  const paused =
-    machine.state === 'running' ? await machine.pause(seal?.signal ? { signal: seal.signal } : {}) : machine
-  let taken: Taken
+  const staysPaused = machine.state === 'running' && keepPaused
+  const held = staysPaused ? await machine.pause({ signal: take.signal }) : machine
   try {
-    taken = await takeSnapshot(paused, take)
+    return await captureSnapshot(held, { ...take, ...seal })
   } catch (error) {
     // Whatever became of the snapshot, a machine that ran goes on. No signal: that
     // must happen also after Ctrl-C.
-    if (goesOn) await paused.resume()
+    if (staysPaused && held.state === 'paused') await held.resume()
     throw error
   }
-  await using sealed = taken
-  if (goesOn) await paused.resume()
-  return await sealed.seal(seal)
 }
 
-type Taken = Awaited<ReturnType<typeof takeSnapshot>>
+function modeOf({ values }: CommandContext): CaptureMode {
+  if (values.live === true && values.stop === true)
+    throw new VarveError('USAGE', 'give --live or --stop, not both')
+  if (values.live === true) return 'live'
+  return values.stop === true ? 'stop' : 'auto'
+}
 
 /** An id, so that `last` is a tag like any other here. */
 async function buildsOn(
@@ -130,7 +138,7 @@ async function buildsOn(
 
 function printResult(
   context: CommandContext,
-  { entry, layer, type, lost, createMs, disksMs }: CapturedSnapshot,
+  { entry, layer, type, lost, way, standstillMs, createMs, disksMs }: CapturedSnapshot,
 ): void {
   const { id, tags, parent } = entry
   const { data, zero } = countPages(layer.index)
@@ -138,11 +146,13 @@ function printResult(
   if (context.json) {
     const kind = type === 'Full' ? 'full' : 'diff'
     const counts = { memoryPages, dataPages: data, zeroPages: zero }
-    context.printJson({ id, tags, parent, kind, ...counts, lost, createMs, disksMs })
+    context.printJson({ id, tags, parent, kind, ...counts, lost, way, standstillMs, createMs, disksMs })
     return
   }
+  const standstill =
+    standstillMs === null ? 'guest was paused' : `guest stood still ${standstillMs.toFixed(0)} ms`
   const built = parent === null ? 'a base' : `on ${shortId(parent)}`
   context.print(
-    `${tags[0] ?? shortId(id)}  ${shortId(id)}  ${built}  ${humanPages(data)} of data in ${humanPages(memoryPages)}  guest stood still ${(createMs + disksMs).toFixed(0)} ms`,
+    `${tags[0] ?? shortId(id)}  ${shortId(id)}  ${built}  ${humanPages(data)} of data in ${humanPages(memoryPages)}  ${standstill} (${way.mode}: ${way.because})`,
   )
 }

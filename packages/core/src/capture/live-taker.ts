@@ -1,0 +1,111 @@
+import { randomBytes } from 'node:crypto'
+import { rmSync } from 'node:fs'
+import { freemem, totalmem } from 'node:os'
+import { join } from 'node:path'
+import type { FullVmConfiguration } from '../firecracker/api-types.js'
+import { Freezer } from '../freezer/freezer.js'
+import type { Image } from '../layer/image-reader.js'
+import { hasFinePages } from '../layer/index-memory-file.js'
+import type { MachineHandle } from '../machine/machine-handle.js'
+import { copyWithHoles } from '../sys/copy-with-holes.js'
+import type { TakeOptions } from './capture-types.js'
+import type { MemoryTaker } from './memory-taker.js'
+
+export interface LiveRequest {
+  readonly type: 'Full' | 'Diff'
+  /** Whether a hole of the memory file is zero: there is no parent. */
+  readonly isBase: boolean
+  /** Of a machine without a log: the image that the pages are compared with. */
+  readonly parentImage: Image | null
+  readonly ifTaken: number
+  readonly statePath: string
+  readonly memoryPath: string
+  readonly vmConfig: FullVmConfiguration
+}
+
+/**
+ * Varve takes the memory. Made while the guest runs, with all that needs time. Errors of `Freezer.attach`:
+ * then nothing has changed.
+ */
+export async function liveTaker(
+  machine: MachineHandle,
+  request: LiveRequest,
+  { freeze = 'auto', mostCopiedBytes, signal }: TakeOptions,
+): Promise<MemoryTaker> {
+  const { type, isBase, ifTaken, statePath, memoryPath, vmConfig } = request
+  const logged = machine.dirtyTracking
+  const freezer = await Freezer.start()
+  // State and Diff are synced by Firecracker: that costs nothing in the runtime directory, which is in memory.
+  const name = randomBytes(6).toString('hex')
+  const { directory } = machine.paths
+  const [stateThere, diffThere] = ['state', 'diff'].map((it) => join(directory, `live-${it}-${name}`)) as [
+    string,
+    string,
+  ]
+  const forget = () => {
+    for (const path of [stateThere, diffThere]) rmSync(path, { force: true })
+  }
+  try {
+    await freezer.attach({
+      vmm: machine.identity,
+      memoryBytes: vmConfig['machine-config'].mem_size_mib * 2 ** 20,
+      logged,
+    })
+  } catch (error) {
+    await freezer[Symbol.asyncDispose]()
+    throw error
+  }
+  const hasDiff = logged && type === 'Diff'
+  return {
+    take: async (still) => {
+      let frozen: Awaited<ReturnType<Freezer['freeze']>> | undefined
+      const { taken } = await still.writeLive({
+        statePath: stateThere,
+        diffPath: hasDiff ? diffThere : null,
+        ifTaken,
+        signal,
+        takeLog: logged
+          ? async (place) => {
+              await freezer.takeLog(place)
+            }
+          : null,
+        keepDiff: async () => {
+          await freezer.keepDiff({ diffPath: diffThere })
+        },
+        freeze: async () => {
+          const pages = type === 'Full' ? 'all' : logged ? 'written' : 'private'
+          frozen = await freezer.freeze({ pages, how: freeze })
+        },
+      })
+      const { how, pages } = frozen as NonNullable<typeof frozen>
+      const because = how === 'fork' ? 'its memory was forked' : 'what was written was copied'
+      return { taken, way: { mode: 'live', because, frozen: { how, pages } } }
+    },
+    finish: async (options) => {
+      await copyWithHoles(stateThere, statePath, options)
+      await freezer.write(
+        {
+          path: memoryPath,
+          kind: isBase ? 'base' : 'diff',
+          parent: request.parentImage,
+          mostCopiedBytes: mostCopiedBytes ?? Math.max(0, freemem() - totalmem() / 8),
+        },
+        options,
+      )
+    },
+    [Symbol.asyncDispose]: async () => {
+      forget()
+      await freezer[Symbol.asyncDispose]()
+    },
+  }
+}
+
+/** Why a machine cannot be captured live at all; undefined if it is worth trying. */
+export function whyNotLive(machine: MachineHandle, vmConfig: FullVmConfiguration): string | undefined {
+  if (process.arch !== 'x64') return `a live capture needs x86_64, not ${process.arch}`
+  if ((vmConfig['memory-hotplug']?.total_size_mib ?? 0) > 0)
+    return `${machine.id} has memory for hot-plugging`
+  if (!hasFinePages(machine.paths.directory))
+    return `files in ${machine.paths.directory} cannot have holes of one page`
+  return undefined
+}

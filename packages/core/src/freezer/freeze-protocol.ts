@@ -1,0 +1,106 @@
+import type { FailureJson } from '../helper/failure-json.js'
+import { type ExtentMapJson, extentMapFromJson, extentMapToJson } from '../layer/extent-map-json.js'
+import type { Image } from '../layer/image-reader.js'
+import type { LayerFile } from '../layer/layer-types.js'
+import type { ProcessIdentity } from '../sys/proc.js'
+
+/**
+ * Owner and freezer talk in lines of JSON over its standard input and output, one order after another. To
+ * each order the freezer answers once (`write`: after any number of `progress`); `failed` in the place of an
+ * answer. Both are of one program.
+ */
+export type FreezeOrder =
+  /** Makes what can be made while the guest runs: the twin, the search for guest memory, room for the log. */
+  | AttachOrder
+  /** The guest is paused from here on. */
+  | TakeLogOrder
+  | KeepDiffOrder
+  | FreezeOrderOfMemory
+  /** The guest may run again. */
+  | WriteOrder
+
+export interface AttachOrder {
+  readonly do: 'attach'
+  readonly vmm: ProcessIdentity
+  readonly memoryBytes: number
+  /** Whether KVM logs written pages, by Firecracker's own configuration. */
+  readonly logged: boolean
+}
+
+export interface TakeLogOrder {
+  readonly do: 'take-log'
+  /** Where the pages are kept until they are in a snapshot, as docs/formats/owed-pages-v1.md. */
+  readonly owedPath: string
+  /** The snapshot that the log counts from; null: the boot. */
+  readonly from: string | null
+  /** Whether pages of an earlier log are in that file, and belong to this one. */
+  readonly owes: boolean
+}
+
+export interface KeepDiffOrder {
+  readonly do: 'keep-diff'
+  /** Firecracker's own Diff: its devices have written these pages. */
+  readonly diffPath: string
+}
+
+export interface FreezeOrderOfMemory {
+  readonly do: 'freeze'
+  /**
+   * What is taken: what was `written` (log, pages owed, Diff); what is not the memory file's own but `private`
+   * to the VMM; or `all` that is there.
+   */
+  readonly pages: 'written' | 'private' | 'all'
+  readonly how: 'auto' | 'copy' | 'fork'
+}
+
+export interface WriteOrder {
+  readonly do: 'write'
+  /** A new file. */
+  readonly path: string
+  /** `base`: zero pages become holes. `diff`: a hole is a page that is not in it. */
+  readonly kind: 'base' | 'diff'
+  /** Pages that this image has as they are now are left out; null: none. */
+  readonly parent: Image | null
+  /** If the copies that writes of the guest cost grow beyond this, the capture fails. */
+  readonly mostCopiedBytes: number
+}
+
+export interface FrozenReport {
+  readonly how: 'copy' | 'fork'
+  readonly pages: number
+  /** The child that holds the memory; null if it was copied. */
+  readonly child: ProcessIdentity | null
+}
+
+export type FreezerAnswer =
+  /** It is ready for orders. */
+  | { readonly state: 'ready' }
+  | { readonly state: 'attached'; readonly regions: number; readonly heldMs: number }
+  | { readonly state: 'logged'; readonly pages: number }
+  | { readonly state: 'kept'; readonly pages: number }
+  | ({ readonly state: 'frozen' } & FrozenReport)
+  | { readonly state: 'progress'; readonly pages: number; readonly copiedBytes: number }
+  | { readonly state: 'written'; readonly pages: number }
+  | { readonly state: 'failed'; readonly error: FailureJson }
+
+interface ImageJson {
+  readonly map: ExtentMapJson
+  readonly files: readonly LayerFile[]
+}
+
+export function orderToJson(order: FreezeOrder): string {
+  if (order.do !== 'write' || order.parent === null) return JSON.stringify(order)
+  const { map, files } = order.parent
+  return JSON.stringify({ ...order, parent: { map: extentMapToJson(map), files } satisfies ImageJson })
+}
+
+export function orderFromJson(text: string): FreezeOrder {
+  const order = JSON.parse(text) as
+    | Exclude<FreezeOrder, WriteOrder>
+    | (Omit<WriteOrder, 'parent'> & { parent: ImageJson | null })
+  if (order.do !== 'write') return order
+  if (order.parent === null) return { ...order, parent: null }
+  const { map, files } = order.parent
+  const stored = files.map(({ storedPages }) => storedPages)
+  return { ...order, parent: { map: extentMapFromJson(map, stored), files } }
+}

@@ -1,0 +1,51 @@
+import { writeSync } from 'node:fs'
+import { failureToJson } from '../helper/failure-json.js'
+import { standardInputLines } from '../helper/standard-input-lines.js'
+import { endWithParent } from '../sys/parent-death.js'
+import { type FreezeOrder, type FreezerAnswer, orderFromJson } from './freeze-protocol.js'
+import { FrozenVm } from './frozen-vm.js'
+
+/** As of a mapper: it may hold an extent map. */
+const maxOrderLength = 256 * 1024 * 1024
+
+// A process of its own, see `Mapper`: all it does is wait in waitpid and copy. Its end, however it comes, ends
+// the twin and the frozen child.
+process.on('SIGINT', () => {})
+endWithParent(Number(process.argv[2]))
+let vm: FrozenVm | undefined
+answer({ state: 'ready' })
+for (const line of standardInputLines(maxOrderLength)) {
+  try {
+    answer(await obey(orderFromJson(line)))
+  } catch (error) {
+    answer({ state: 'failed', error: failureToJson(error, 'INJECTION_FAILED') })
+  }
+}
+vm?.[Symbol.dispose]()
+
+async function obey(order: FreezeOrder): Promise<FreezerAnswer> {
+  if (order.do === 'attach') {
+    vm = FrozenVm.attach(order)
+    return { state: 'attached', regions: vm.regions, heldMs: vm.heldMs }
+  }
+  if (vm === undefined) throw new Error(`${order.do} before attach`)
+  switch (order.do) {
+    case 'take-log':
+      return { state: 'logged', pages: vm.takeLog(order) }
+    case 'keep-diff':
+      return { state: 'kept', pages: vm.keepDiff(order) }
+    case 'freeze':
+      return { state: 'frozen', ...vm.freeze(order) }
+    case 'write':
+      return {
+        state: 'written',
+        pages: await vm.write(order, (pages, copiedBytes) =>
+          answer({ state: 'progress', pages, copiedBytes }),
+        ),
+      }
+  }
+}
+
+function answer(value: FreezerAnswer): void {
+  writeSync(1, `${JSON.stringify(value)}\n`)
+}

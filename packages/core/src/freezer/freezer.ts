@@ -1,0 +1,127 @@
+import { fileURLToPath } from 'node:url'
+import { abortError } from '../abort-error.js'
+import { VarveError } from '../errors.js'
+import { describeExit } from '../firecracker/vmm-exit.js'
+import { failureFromJson } from '../helper/failure-json.js'
+import { LineHelper } from '../helper/line-helper.js'
+import {
+  type AttachOrder,
+  type FreezeOrder,
+  type FreezeOrderOfMemory,
+  type FreezerAnswer,
+  type FrozenReport,
+  type KeepDiffOrder,
+  orderToJson,
+  type TakeLogOrder,
+  type WriteOrder,
+} from './freeze-protocol.js'
+
+type Without<Order> = Omit<Order, 'do'>
+type AnswerOf<State extends FreezerAnswer['state']> = Extract<FreezerAnswer, { state: State }>
+
+const freezerProgram = fileURLToPath(new URL('freezer-main.js', import.meta.url))
+
+/**
+ * A freezer is a process of its own, as a tracer must not be the parent of what it traces. It serves one
+ * capture. Disposed of, it is killed, and what it holds frozen goes with it.
+ */
+export class Freezer implements AsyncDisposable {
+  readonly #helper = new LineHelper<FreezerAnswer>({
+    program: freezerProgram,
+    cannotStart: (cause) =>
+      new VarveError('LAUNCH_FAILED', `cannot start the freezer: ${cause.message}`, { cause }),
+    hasEnded: (code, signal, lastWords) =>
+      new VarveError(
+        'INJECTION_FAILED',
+        `the freezer ended (${describeExit({ code, signal })})${this.#attaching === undefined ? '' : ', and the VM with it, if it held it'}${lastWords === '' ? '' : `: ${lastWords}`}`,
+      ),
+  })
+  /** While it traces the VMM itself, its death would be the VMM's. */
+  #attaching: Promise<unknown> | undefined
+
+  /** Node takes some 50 ms to start: to be called before the guest is paused. */
+  static async start(): Promise<Freezer> {
+    const freezer = new Freezer()
+    await freezer.#answer('ready')
+    return freezer
+  }
+
+  /** HOST_UNSUPPORTED, INJECTION_FAILED, MACHINE_EXITED. */
+  async attach(order: Without<AttachOrder>): Promise<AnswerOf<'attached'>> {
+    const attaching = this.#ask({ do: 'attach', ...order }, 'attached')
+    this.#attaching = attaching.catch(() => {})
+    try {
+      return await attaching
+    } finally {
+      this.#attaching = undefined
+    }
+  }
+
+  /** Gives how many pages were written since the snapshot that the log counts from. */
+  async takeLog(order: Without<TakeLogOrder>): Promise<number> {
+    return (await this.#ask({ do: 'take-log', ...order }, 'logged')).pages
+  }
+
+  /** Gives how many pages were written, by the guest and by Firecracker's devices. */
+  async keepDiff(order: Without<KeepDiffOrder>): Promise<number> {
+    return (await this.#ask({ do: 'keep-diff', ...order }, 'kept')).pages
+  }
+
+  freeze(order: Without<FreezeOrderOfMemory>): Promise<FrozenReport> {
+    return this.#ask({ do: 'freeze', ...order }, 'frozen')
+  }
+
+  /** Gives how many pages the file has. */
+  async write(
+    order: Without<WriteOrder>,
+    {
+      signal,
+      onProgress,
+    }: { readonly signal?: AbortSignal | undefined; onProgress?: ((pages: number) => void) | undefined },
+  ): Promise<number> {
+    const stop = () => this.#helper.kill()
+    signal?.addEventListener('abort', stop)
+    try {
+      if (signal?.aborted === true) throw abortError(signal, 'the capture')
+      this.#helper.send(orderToJson({ do: 'write', ...order }))
+      for (;;) {
+        const answer = await this.#next()
+        if (answer.state === 'written') return answer.pages
+        if (answer.state === 'progress') onProgress?.(answer.pages)
+        else throw unexpected(answer.state, 'written')
+      }
+    } catch (error) {
+      throw signal?.aborted === true ? abortError(signal, 'the capture') : error
+    } finally {
+      signal?.removeEventListener('abort', stop)
+    }
+  }
+
+  async #ask<State extends FreezerAnswer['state']>(
+    order: FreezeOrder,
+    state: State,
+  ): Promise<AnswerOf<State>> {
+    this.#helper.send(orderToJson(order))
+    return await this.#answer(state)
+  }
+
+  async #answer<State extends FreezerAnswer['state']>(state: State): Promise<AnswerOf<State>> {
+    const answer = await this.#next()
+    if (answer.state !== state) throw unexpected(answer.state, state)
+    return answer as AnswerOf<State>
+  }
+
+  async #next(): Promise<Exclude<FreezerAnswer, { state: 'failed' }>> {
+    const answer = await this.#helper.next()
+    if (answer.state === 'failed') throw failureFromJson(answer.error, 'INJECTION_FAILED')
+    return answer
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#attaching
+    this.#helper.kill()
+  }
+}
+
+const unexpected = (state: string, expected: string): VarveError =>
+  new VarveError('INJECTION_FAILED', `the freezer answered ${state}, not ${expected}`)

@@ -1,0 +1,283 @@
+import { closeSync, openSync } from 'node:fs'
+import { VarveError } from '../errors.js'
+import { openImage } from '../layer/image-reader.js'
+import { isZeroPage } from '../layer/zero-pages.js'
+import { pageSetFromRuns } from '../memory/make-page-set.js'
+import { emptyPageSet, type PageRun, type PageSet, runsOf } from '../memory/page-set.js'
+import { union } from '../memory/page-set-algebra.js'
+import { pageSizeBytes } from '../memory/units.js'
+import { dataExtents } from '../sys/extents.js'
+import { mappingsOf } from '../sys/mappings.js'
+import { createFile, removeFile, truncate, type WritableFile, writeAt } from '../sys/mutations.js'
+import { Pagemap } from '../sys/pagemap.js'
+import { type ProcessIdentity, residentBytes } from '../sys/proc.js'
+import { DirtyLog } from './dirty-log.js'
+import { findSlots, type MemorySlot } from './find-slots.js'
+import type {
+  AttachOrder,
+  FreezeOrderOfMemory,
+  FrozenReport,
+  KeepDiffOrder,
+  TakeLogOrder,
+  WriteOrder,
+} from './freeze-protocol.js'
+import { type FrozenMemory, readMemory } from './frozen-memory.js'
+import { readOwedPages, writeOwedPages } from './owed-pages.js'
+import { Twin } from './twin.js'
+
+/** The largest copy: memory for it is made, and touched, before the guest is paused. */
+const mostCopiedPages = 4096
+/** What a copy costs for each page, and a fork for each page that the VMM has (docs/results/capture.md). */
+const copyMsOf = (pages: number) => 0.002 * pages
+const forkMsOf = (residentPages: number) => 1 + 0.00012 * residentPages
+/** Pages a read and write: 2 MiB. */
+const chunkPages = 512
+const lookEveryMs = 200
+
+type Source = (address: number, into: Uint8Array) => void
+
+/** One VMM whose memory is being captured while its guest runs on; see docs/decisions/0014. */
+export class FrozenVm implements Disposable {
+  /** How long the VMM's main thread was held, milliseconds. */
+  readonly heldMs: number
+  readonly #vmm: ProcessIdentity
+  readonly #slots: readonly MemorySlot[]
+  readonly #memoryPages: number
+  readonly #copy = Buffer.alloc(mostCopiedPages * pageSizeBytes, 1)
+  #twin: Twin | undefined
+  #log: DirtyLog | undefined
+  #owed: { readonly path: string; readonly from: string | null } | undefined
+  #written: PageSet = emptyPageSet
+  #frozen: FrozenMemory | undefined
+  #taken: PageSet = emptyPageSet
+
+  private constructor(twin: Twin, heldMs: number, { vmm, memoryBytes, logged }: AttachOrder) {
+    this.heldMs = heldMs
+    this.#vmm = vmm
+    this.#memoryPages = memoryBytes / pageSizeBytes
+    this.#twin = twin
+    this.#slots = findSlots(twin, vmm, { memoryBytes, logged })
+    if (logged) this.#log = new DirtyLog(twin, this.#slots)
+  }
+
+  static attach(order: AttachOrder): FrozenVm {
+    const start = performance.now()
+    const twin = Twin.of(order.vmm)
+    try {
+      return new FrozenVm(twin, performance.now() - start, order)
+    } catch (error) {
+      twin[Symbol.dispose]()
+      throw error
+    }
+  }
+
+  get regions(): number {
+    return this.#slots.length
+  }
+
+  /** Takes KVM's log, and keeps it in a file before anything else can fail. */
+  takeLog({ owedPath, from, owes }: TakeLogOrder): number {
+    const owed = owes ? readOwedPages(owedPath, this.#memoryPages) : undefined
+    if (owed !== undefined && owed.from !== from)
+      throw new VarveError(
+        'IMAGE_MISMATCH',
+        `the owed pages ${owedPath} count from ${owed.from}, not ${from}`,
+      )
+    if (this.#log === undefined) throw new VarveError('INVALID_ARGUMENT', 'this machine has no log')
+    const logged = this.#log.take()
+    this.#written = owed === undefined ? logged : union(owed.written, logged)
+    this.#owed = { path: owedPath, from }
+    this.#keep()
+    return this.#written.pages
+  }
+
+  #keep(): void {
+    if (this.#owed === undefined) return
+    const { path, from } = this.#owed
+    writeOwedPages(path, { from, memoryPages: this.#memoryPages, written: this.#written })
+  }
+
+  keepDiff({ diffPath }: KeepDiffOrder): number {
+    this.#written = union(this.#written, dataPagesOf(diffPath, this.#memoryPages))
+    this.#keep()
+    return this.#written.pages
+  }
+
+  freeze({ pages, how }: FreezeOrderOfMemory): FrozenReport {
+    if (pages === 'written' && this.#copyIsQuicker(how)) {
+      this.#taken = this.#written
+      this.#copyTaken()
+      this.#endTwin()
+      return { how: 'copy', pages: this.#taken.pages, child: null }
+    }
+    if (this.#twin === undefined) throw new VarveError('INVALID_ARGUMENT', 'the memory is frozen already')
+    this.#frozen = this.#twin.fork()
+    this.#endTwin()
+    this.#taken = pages === 'written' ? this.#written : this.#pagesThere(this.#frozen.identity, pages)
+    return { how: 'fork', pages: this.#taken.pages, child: this.#frozen.identity }
+  }
+
+  #copyIsQuicker(how: 'auto' | 'copy' | 'fork'): boolean {
+    const { pages } = this.#written
+    if (how === 'fork' || pages > mostCopiedPages) return false
+    return how === 'copy' || copyMsOf(pages) < forkMsOf((residentBytes(this.#vmm.pid) ?? 0) / pageSizeBytes)
+  }
+
+  #copyTaken(): void {
+    const memory = openSync(`/proc/${this.#vmm.pid}/mem`, 'r')
+    try {
+      let at = 0
+      for (const run of runsOf(this.#taken))
+        this.#forEachStretch(run, (address, bytes) => {
+          if (!readMemory(memory, address, this.#copy.subarray(at, at + bytes)))
+            throw new VarveError(
+              'MACHINE_EXITED',
+              `process ${this.#vmm.pid} ended while its memory was copied`,
+            )
+          at += bytes
+        })
+    } finally {
+      closeSync(memory)
+    }
+  }
+
+  #endTwin(): void {
+    const twin = this.#twin
+    if (twin === undefined) return
+    this.#twin = undefined
+    this.#log?.free()
+    this.#log = undefined
+    twin[Symbol.dispose]()
+  }
+
+  /** What the page tables hold of its own; with `all`, also all of what comes from files. */
+  #pagesThere({ pid }: ProcessIdentity, which: 'private' | 'all'): PageSet {
+    using pagemap = new Pagemap(pid)
+    const runs: PageRun[] = []
+    const mappings = mappingsOf(pid)
+    for (const { address, startPage, pages } of this.#slots) {
+      const end = address + pages * pageSizeBytes
+      const add = (from: number, to: number) =>
+        runs.push({ start: startPage + (from - address) / pageSizeBytes, count: (to - from) / pageSizeBytes })
+      for (const mapping of mappings) {
+        const [from, to] = [Math.max(address, mapping.start), Math.min(end, mapping.end)]
+        if (from >= to) continue
+        if (which === 'all' && mapping.inode !== '0') add(from, to)
+        else pagemap.forEachRun(from, to, (start, last, kind) => kind === 'anonymous' && add(start, last))
+      }
+    }
+    return pageSetFromRuns(runs)
+  }
+
+  /** Writes what was taken, at its places in a memory file. Gives how many pages have data. */
+  async write(
+    { path, kind, parent, mostCopiedBytes }: WriteOrder,
+    onProgress: (pages: number, copiedBytes: number) => void,
+  ): Promise<number> {
+    const frozen = this.#frozen
+    const source: Source =
+      frozen === undefined ? this.#fromCopy() : (address, into) => frozen.read(address, into)
+    const file = await createFile(path)
+    try {
+      await using _close = file
+      truncate(file, this.#memoryPages * pageSizeBytes)
+      await using image = parent === null ? undefined : await openImage(parent)
+      const buffer = Buffer.allocUnsafe(chunkPages * pageSizeBytes)
+      const before = Buffer.allocUnsafe(image === undefined ? 0 : buffer.length)
+      let [done, data, looked] = [0, 0, performance.now()]
+      for (const { start, count } of runsOf(this.#taken))
+        for (let from = start; from < start + count; from += chunkPages) {
+          const run = { start: from, count: Math.min(chunkPages, start + count - from) }
+          const bytes = buffer.subarray(0, run.count * pageSizeBytes)
+          let at = 0
+          this.#forEachStretch(run, (address, length) => {
+            source(address, bytes.subarray(at, at + length))
+            at += length
+          })
+          let leaveOut = kind === 'diff' ? nothing : isZeroPage
+          if (image !== undefined) {
+            await image.read(run.start, before.subarray(0, bytes.length))
+            leaveOut = (pages, at) =>
+              pages.compare(before, at, at + pageSizeBytes, at, at + pageSizeBytes) === 0
+          }
+          data += writeBut(leaveOut, file, run, bytes)
+          done += run.count
+          if (performance.now() - looked < lookEveryMs) continue
+          looked = performance.now()
+          const copiedBytes = frozen?.copiedBytes ?? 0
+          onProgress(done, copiedBytes)
+          if (copiedBytes > mostCopiedBytes)
+            throw new VarveError(
+              'HOST_UNSUPPORTED',
+              `the frozen memory of process ${this.#vmm.pid} takes ${copiedBytes} bytes of its own, more than ${mostCopiedBytes}`,
+              { remedy: 'capture when the guest writes less, give the host more memory, or use mode stop' },
+            )
+        }
+      return data
+    } catch (error) {
+      await removeFile(path)
+      throw error
+    } finally {
+      this.#endFrozen()
+    }
+  }
+
+  /** The copy lies in the order of the pages that were taken, and is read in that order. */
+  #fromCopy(): Source {
+    let at = 0
+    return (_, into) => {
+      this.#copy.copy(into, 0, at, at + into.length)
+      at += into.length
+    }
+  }
+
+  #forEachStretch({ start, count }: PageRun, visit: (address: number, bytes: number) => void): void {
+    for (const { address, startPage, pages } of this.#slots) {
+      const from = Math.max(start, startPage)
+      const to = Math.min(start + count, startPage + pages)
+      if (from < to) visit(address + (from - startPage) * pageSizeBytes, (to - from) * pageSizeBytes)
+    }
+  }
+
+  #endFrozen(): void {
+    this.#frozen?.[Symbol.dispose]()
+    this.#frozen = undefined
+  }
+
+  [Symbol.dispose](): void {
+    this.#endTwin()
+    this.#endFrozen()
+  }
+}
+
+function dataPagesOf(path: string, pages: number): PageSet {
+  const fd = openSync(path, 'r')
+  try {
+    const extents = [...dataExtents(fd, pages * pageSizeBytes)]
+    return pageSetFromRuns(
+      extents.map(({ startBytes, endBytes }) => ({
+        start: startBytes / pageSizeBytes,
+        count: (endBytes - startBytes) / pageSizeBytes,
+      })),
+    )
+  } finally {
+    closeSync(fd)
+  }
+}
+
+type Test = (pages: Buffer, offset: number) => boolean
+const nothing: Test = () => false
+
+/** All but the pages for which `leaveOut` holds; gives how many. */
+function writeBut(leaveOut: Test, file: WritableFile, { start, count }: PageRun, bytes: Buffer): number {
+  let written = 0
+  for (let page = 0; page < count; ) {
+    const out = leaveOut(bytes, page * pageSizeBytes)
+    const from = page++
+    while (page < count && leaveOut(bytes, page * pageSizeBytes) === out) page++
+    if (out) continue
+    writeAt(file, bytes.subarray(from * pageSizeBytes, page * pageSizeBytes), (start + from) * pageSizeBytes)
+    written += page - from
+  }
+  return written
+}

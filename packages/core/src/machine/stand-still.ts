@@ -1,0 +1,51 @@
+import { VarveError } from '../errors.js'
+import type { CallOptions } from '../firecracker/api-client.js'
+import type { LiveVm } from './live-vm.js'
+import { type LiveSnapshotOptions, type WrittenLive, writeLive } from './write-live.js'
+import { type SnapshotOptions, type WrittenSnapshot, writeSnapshot } from './write-snapshot.js'
+
+/** What can be done with a machine while its guest stands still; of no use afterwards. */
+export interface StandingMachine {
+  /** Has Firecracker write a snapshot, memory and all. */
+  write(options: SnapshotOptions): Promise<WrittenSnapshot>
+  /** Has Firecracker write the state, while others take the memory. */
+  writeLive(options: LiveSnapshotOptions): Promise<WrittenLive>
+}
+
+export interface Stood<T> {
+  readonly value: T
+  /** From the request to pause to the end of the request to resume, milliseconds; null if it was paused before. */
+  readonly standstillMs: number | null
+}
+
+/** To be called within a step of the VM. */
+export async function standStill<T>(
+  vm: LiveVm,
+  name: string,
+  run: (still: StandingMachine) => Promise<T>,
+  { signal }: CallOptions,
+): Promise<Stood<T>> {
+  const call = { signal }
+  const still: StandingMachine = {
+    write: (options) => writeSnapshot(vm, options),
+    writeLive: (options) => writeLive(vm, options),
+  }
+  // Firecracker is asked: another process may have paused the machine.
+  const { state } = await vm.api.instanceInfo(call)
+  if (state === 'Not started')
+    throw new VarveError('MACHINE_STATE', `${name}: ${vm.record.id} has no guest yet`, {
+      remedy: 'boot or load first',
+    })
+  if (state === 'Paused') return { value: await run(still), standstillMs: null }
+  const start = performance.now()
+  await vm.api.pause(call)
+  let value: T
+  try {
+    value = await run(still)
+  } finally {
+    vm.updateRecord({ ranSince: true })
+    // Without the signal: the guest must not stand still because the caller does not wait any more.
+    await vm.api.resume()
+  }
+  return { value, standstillMs: performance.now() - start }
+}

@@ -1,0 +1,122 @@
+import { chmodSync, rmSync } from 'node:fs'
+import { join } from 'node:path'
+import { isVarveError, VarveError } from '../errors.js'
+import type { CallOptions } from '../firecracker/api-client.js'
+import type { LiveVm } from './live-vm.js'
+import { countsFrom, countsFromBoot } from './log-origin.js'
+import type { MachineRecord } from './machine-record.js'
+import { assertTaken, asWriteFailure, logWasKept } from './write-snapshot.js'
+
+/** Which pages the next Diff of the machine consists of, besides those of its log. */
+export interface OwedPagesPlace {
+  readonly owedPath: string
+  /** The snapshot that the log counts from; null: the boot, or not known. */
+  readonly from: string | null
+  /** Whether there are such pages in that file. */
+  readonly owes: boolean
+}
+
+export interface LiveSnapshotOptions extends CallOptions {
+  /** Where Firecracker writes the state file. Must not exist. */
+  readonly statePath: string
+  /**
+   * Where Firecracker writes its own Diff, of pages that its devices have written. Must not exist. Null: it
+   * writes no memory at all, because the machine has no log, or all of its memory is taken.
+   */
+  readonly diffPath: string | null
+  /** As in `SnapshotOptions`. */
+  readonly ifTaken: number
+  /** Called first: takes KVM's log, and keeps it with the pages owed. Null: nothing is logged. */
+  readonly takeLog: ((place: OwedPagesPlace) => Promise<void>) | null
+  /** Called when the Diff is written: keeps its pages with those owed. */
+  keepDiff(): Promise<void>
+  /** Called last: takes the memory. */
+  freeze(): Promise<void>
+}
+
+export interface WrittenLive {
+  /** As in `WrittenSnapshot`. */
+  readonly taken: number
+}
+
+/**
+ * The state first, then the memory: Firecracker writes into guest memory (vsock) when it writes a state. The
+ * record says at each moment what the next snapshot can build on, should this one never be sealed.
+ */
+export async function writeLive(vm: LiveVm, options: LiveSnapshotOptions): Promise<WrittenLive> {
+  const { statePath, diffPath, takeLog, signal } = options
+  assertTaken(vm, options.ifTaken)
+  const record = vm.currentRecord
+  const { snapshotsTaken, snapshotId, owed } = record
+  const from = countsFrom(record)
+  const isKnown = from !== null || countsFromBoot({ ...record, bootedHere: record.origin.kind === 'boot' })
+  const taken = snapshotsTaken + 1
+  // What the next snapshot builds on, if this one is never sealed. Without a log, the pages that differ count
+  // from where they did.
+  const keeps: Partial<MachineRecord> =
+    takeLog === null ? { snapshotId, owed } : { snapshotId: null, owed: isKnown ? { from } : null }
+  vm.updateRecord({ snapshotsTaken: taken, ranSince: false, snapshotId: null, owed: null })
+  await takeLog?.({ owedPath: join(vm.process.paths.directory, 'owed-pages'), from, owes: owed !== null })
+  const state = vm.process.files.output(statePath)
+  // Of pages that Firecracker's devices have written, Firecracker knows until it has written a Diff.
+  let devicesKnown = true
+  try {
+    if (diffPath === null) await writeStateOnly(vm, state.vmmPath, signal)
+    else {
+      devicesKnown = false
+      await writeDiff(vm, state.vmmPath, diffPath, signal)
+      await options.keepDiff()
+      devicesKnown = true
+    }
+    vm.updateRecord(keeps)
+    await state.commit()
+    chmodSync(statePath, 0o600)
+    await options.freeze()
+    return { taken }
+  } catch (error) {
+    state.discard()
+    rmSync(statePath, { force: true })
+    if (devicesKnown || logWasKept(error)) vm.updateRecord(keeps)
+    throw asWriteFailure(error, statePath) ?? error
+  }
+}
+
+async function writeDiff(
+  vm: LiveVm,
+  vmmStatePath: string,
+  diffPath: string,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  const memory = vm.process.files.output(diffPath)
+  try {
+    await vm.api.createSnapshot(
+      { snapshot_path: vmmStatePath, mem_file_path: memory.vmmPath, snapshot_type: 'Diff' },
+      { signal },
+    )
+    await memory.commit()
+  } catch (error) {
+    memory.discard()
+    rmSync(diffPath, { force: true })
+    throw error
+  }
+}
+
+/** In no directory: it cannot be opened, on the host or in a jail. */
+const nowhere = '/dev/null/varve'
+
+/**
+ * Firecracker writes the state, syncs it, and only then opens the memory file. So where that cannot be opened,
+ * the state is complete, and the memory untouched (docs/notes/state-without-memory.md).
+ */
+async function writeStateOnly(vm: LiveVm, path: string, signal: AbortSignal | undefined): Promise<void> {
+  try {
+    await vm.api.createSnapshot(
+      { snapshot_path: path, mem_file_path: nowhere, snapshot_type: 'Full' },
+      { signal },
+    )
+  } catch (error) {
+    if (isVarveError(error, 'API_REFUSED') && /open on the memory backing file/.test(error.message)) return
+    throw error
+  }
+  throw new VarveError('INJECTION_FAILED', `Firecracker wrote memory to ${nowhere}, which cannot be`)
+}
