@@ -70,12 +70,11 @@ function claimFolder({ paused, root }: TakenOver): string {
  * Calls `act` as soon as Firecracker has written a snapshot, to replace a file that Varve has already
  * checked.
  */
-function onceWritten(paused: PausedMachine, act: () => void): void {
-  const snapshot = paused.snapshot.bind(paused)
-  paused.snapshot = async (options) => {
-    const written = await snapshot(options)
+function onceWritten({ api }: PausedMachine, act: () => void): void {
+  const { createSnapshot } = api
+  api.createSnapshot = async (body, options) => {
+    await createSnapshot(body, options)
     act()
-    return written
   }
 }
 

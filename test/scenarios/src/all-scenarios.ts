@@ -10,6 +10,8 @@ import { jailedScenario } from './jailed.js'
 import { killedRestoreScenarios } from './killed-restore.js'
 import { layeredMemoryScenario } from './layered-memory.js'
 import { layeredRestoreScenarios } from './layered-restore.js'
+import { livePointInTimeScenario } from './live-point-in-time.js'
+import { liveSameBytesScenario } from './live-same-bytes.js'
 import { mappedEngineScenarios } from './mapped-engine.js'
 import { mappedPrefaultScenario } from './mapped-prefault.js'
 import { mapperDeathScenario } from './mapper-death.js'
@@ -35,6 +37,8 @@ export const scenarios: readonly Scenario[] = [
   zeroingChildScenario,
   ...generationsScenarios,
   ...furtherDiffScenarios,
+  liveSameBytesScenario,
+  livePointInTimeScenario,
   workingSetScenario,
   groundTruthScenario,
   layeredMemoryScenario,

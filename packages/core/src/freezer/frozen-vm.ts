@@ -36,7 +36,7 @@ const lookEveryMs = 200
 
 type Source = (address: number, into: Uint8Array) => void
 
-/** One VMM whose memory is being captured while its guest runs on; see docs/decisions/0014. */
+/** One VMM whose memory is being captured while its guest runs on; see docs/decisions/0015. */
 export class FrozenVm implements Disposable {
   /** How long the VMM's main thread was held, milliseconds. */
   readonly heldMs: number

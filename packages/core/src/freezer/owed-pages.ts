@@ -6,7 +6,7 @@ import { type PageSet, pageSetLimit } from '../memory/page-set.js'
 
 const magic = 'varveowd'
 const version = 1
-const headerBytes = 48
+const headerBytes = 44
 
 /** docs/formats/owed-pages-v1.md */
 export interface OwedPages {
