@@ -11,6 +11,7 @@ const docs = fileURLToPath(new URL('..', import.meta.url))
 /** The order in which a reader should meet them; other pages of the folder follow by name. */
 const guides = [
   'layers',
+  'live',
   'working-sets',
   'engines',
   'doctor',

@@ -14,7 +14,7 @@ const second: Written = { pattern: { start: 1025, count: 1000, stride: 2 }, seed
 const third: Written = { pattern: { start: 8000, count: 50 }, seed: 3 }
 
 /** `VARVE_FREEZER_KILLS`: more, over the same moments. */
-const kills = Number(process.env.VARVE_FREEZER_KILLS ?? 30)
+const kills = Number(process.env.VARVE_FREEZER_KILLS ?? 20)
 
 let round = 0
 beforeEach(() => {
