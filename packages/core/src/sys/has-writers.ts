@@ -6,9 +6,9 @@ import { declare, errno, errnoNumber } from './libc.js'
 const fcntl = declare<[number, number, number]>('int fcntl(int fd, int command, long argument)')
 
 /**
- * Whether a process has a file open for writing, or mapped so: the kernel then refuses a read lease (fcntl(2),
- * F_SETLEASE). `fd` must be open for reading only, and the file must be this user's. `unknown` if the file
- * system has no leases.
+ * Whether a process has a file open for writing, or mapped so: the kernel then refuses a read lease
+ * (fcntl(2), F_SETLEASE). `fd` must be open for reading only, and the file must be this user's. `unknown` if
+ * the file system has no leases.
  */
 export function hasWriters(fd: number): boolean | 'unknown' {
   // If the file is opened for writing while the lease is held, the kernel sends a signal: not SIGIO, which
