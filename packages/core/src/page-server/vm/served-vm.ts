@@ -1,5 +1,4 @@
 import { appendFileSync, closeSync } from 'node:fs'
-import type { Server, Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { VarveError } from '../../errors.js'
 import { releaseMachine } from '../../machine/held-machine.js'
@@ -7,7 +6,7 @@ import { endMemoryLease } from '../../machine/machine-leases.js'
 import { dropName } from '../../sys/drop-name.js'
 import { openPidfd } from '../../sys/pidfd.js'
 import { Poller } from '../../sys/poll.js'
-import { isEnding, userfaultfdsOf } from '../../sys/proc.js'
+import { isEnding } from '../../sys/proc.js'
 import { counterNames } from '../faults/fault-counters.js'
 import type { FaultAnswer, FaultOrder } from '../faults/fault-orders.js'
 import type { FaultThread } from '../faults/fault-thread.js'
@@ -20,16 +19,13 @@ import type { LineServer } from '../protocol/line-server.js'
 import { pageServerFiles } from '../protocol/page-server-files.js'
 import { writeGraduated } from '../protocol/served-graduation.js'
 import { readRemovedPages, writeVmState } from '../protocol/vm-state.js'
-import { listenForHandshake } from './handshake-socket.js'
+import { HandshakeArrival } from './handshake-arrival.js'
 import type { LayerMappings, MappedLayers } from './layer-mappings.js'
-import { type Handshake, receiveHandshake } from './receive-handshake.js'
+import type { Handshake } from './receive-handshake.js'
 import { sharedMap } from './shared-map.js'
 import { VmGraduation } from './vm-graduation.js'
 import { type OrderForVm, VmRecording } from './vm-recording.js'
 import { waitMs } from './wait-ms.js'
-
-/** From the order to serve a VM to its load: a restore sends both within some 10 ms, on a busy host later. */
-const loadBeginsMs = 1000
 
 /** What the VMs of one server have in common. */
 export interface ServerParts {
@@ -61,12 +57,10 @@ export class ServedVm {
   readonly #counters = new Float64Array(new SharedArrayBuffer(counterNames.length * 8))
   readonly #prefetch: Prefetch | undefined
   #control: LineServer | undefined
-  #listener: Server | undefined
-  #connection: Socket | undefined
   #handshake: Handshake | undefined
   readonly #recording: VmRecording
   readonly #graduation: VmGraduation
-  readonly #madeAt = performance.now()
+  readonly #arrival: HandshakeArrival
   #opened = Promise.resolve()
   #ending = false
   #endsWith: () => void = () => {}
@@ -81,6 +75,10 @@ export class ServedVm {
     })
     const { layers, map, randomAccess, workingSetPath, vmm } = this.config
     this.#graduation = new VmGraduation(this.config.graduate)
+    this.#arrival = new HandshakeArrival(this.config, {
+      serve: (handshake) => this.#serve(handshake, false),
+      fail: (error) => this.fail(error),
+    })
     this.#recording = new VmRecording({
       config: this.config,
       handshake: () => this.#handshake,
@@ -119,7 +117,7 @@ export class ServedVm {
   async #open(): Promise<void> {
     await this.#place()
     await this.#openControl()
-    await this.#listen()
+    await this.#arrival.listen()
   }
 
   /**
@@ -152,23 +150,6 @@ export class ServedVm {
       graduation: (wait) => this.#graduation.answer(wait),
       stop: () => this.fail('its owner had the page server stop'),
     })
-  }
-
-  async #listen(): Promise<void> {
-    this.#listener = await listenForHandshake(this.config, (socket) => {
-      if (this.#connection !== undefined || this.#ending) return false
-      this.#connection = socket
-      this.#attach(socket).catch((error: unknown) => this.fail(error))
-      return true
-    })
-    if (this.#ending) this.#listener.close()
-  }
-
-  async #attach(socket: Socket): Promise<void> {
-    const { vmm, map } = this.config
-    const handshake = await receiveHandshake(socket, vmm, map.pages)
-    if (this.#ending) return closeSync(handshake.userfaultfd)
-    await this.#serve(handshake, false)
   }
 
   async #serve(handshake: Handshake, takeOver: boolean): Promise<void> {
@@ -273,12 +254,7 @@ export class ServedVm {
    * noted.
    */
   isBeingTakenOn(): boolean {
-    if (this.#handshake !== undefined || this.#ending) return false
-    return (
-      this.#connection !== undefined ||
-      performance.now() - this.#madeAt < loadBeginsMs ||
-      userfaultfdsOf(this.config.vmm.pid).length > 0
-    )
+    return this.#handshake === undefined && !this.#ending && this.#arrival.isExpected()
   }
 
   get recording(): boolean {
@@ -295,7 +271,7 @@ export class ServedVm {
     if (!this.#ending) {
       this.#ending = true
       this.#control?.close()
-      this.#listener?.close()
+      this.#arrival.stop()
       dropName(this.config.socketPath)
       void this.#letGo().then(this.#endsWith)
     }
@@ -308,7 +284,7 @@ export class ServedVm {
       this.#handshake === undefined ? undefined : this.#order({ kind: 'drop' }),
       this.#parts.faults.place(this.number, null),
     ])
-    this.#connection?.destroy()
+    this.#arrival.disconnect()
     if (this.#handshake !== undefined) closeSync(this.#handshake.userfaultfd)
     closeSync(this.pidfd)
     this.#layers.release()
