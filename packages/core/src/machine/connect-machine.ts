@@ -7,6 +7,7 @@ import { killProcess } from '../sys/pidfd.js'
 import { runtimeDirectory } from '../usable-runtime.js'
 import { forgetDeathNote } from './death-note.js'
 import { assertNamedHere, endAndRemove } from './end-machine.js'
+import { killJailed } from './jailed-processes.js'
 import { LaunchedMachine } from './launched-machine.js'
 import { LiveVm, type MachineState } from './live-vm.js'
 import { vmmLives } from './machine-life.js'
@@ -61,6 +62,8 @@ export async function stopMachine(id: string, options: FindOptions = {}): Promis
         'TIMEOUT',
         `process ${record.process.pid} of ${id} did not end within ${endTimeoutMs} ms of SIGKILL`,
       )
+    // A process that the VMM started in its jail may have inherited the lock by which the VMM lives.
+    if (record.jail !== null) killJailed(record.jail.root)
     await sleep(2)
   }
   endAndRemove(directory, record)

@@ -12,7 +12,7 @@ import type { ProcessIdentity } from '../sys/proc.js'
 import { keepDeathNote } from './death-note.js'
 import { lockMachineDirectory } from './directory-lock.js'
 import { waitForRelease } from './held-machine.js'
-import { jailedProcesses } from './jailed-processes.js'
+import { killJailed } from './jailed-processes.js'
 import { anythingLives, ownerLives, vmmHasEnded, vmmLives } from './machine-life.js'
 import { isSameMachine, leasePaths, lookUpRecord, type MachineRecord } from './machine-record.js'
 import { unrecordedVmms } from './unrecorded-vmm.js'
@@ -174,7 +174,11 @@ function endProcesses(directory: string, record: MachineRecord): void {
   if (isRecorded(record)) {
     killProcess(record.process, 'SIGKILL')
     const deadline = performance.now() + endTimeoutMs
-    while (vmmLives(directory, record) && performance.now() < deadline) sleepInThread(1)
+    while (vmmLives(directory, record) && performance.now() < deadline) {
+      // A process that the VMM started may have inherited its lock.
+      if (record.jail !== null) killJailed(record.jail.root)
+      sleepInThread(1)
+    }
   } else for (const vmm of unrecordedVmms(directory)) killProcess(vmm, 'SIGKILL')
 }
 
@@ -188,9 +192,7 @@ function removeJailOf({ jail }: MachineRecord): void {
   if (jail === null) return
   const deadline = performance.now() + endTimeoutMs
   for (;;) {
-    const left = jailedProcesses(jail.root)
-    for (const process of left) killProcess(process, 'SIGKILL')
-    if (left.length === 0 || performance.now() > deadline) break
+    if (killJailed(jail.root) === 0 || performance.now() > deadline) break
     sleepInThread(1)
   }
   removeJail(jail.root)

@@ -1,17 +1,25 @@
 import { readdirSync, statSync } from 'node:fs'
+import { killProcess } from '../sys/pidfd.js'
 import { fileIdentity, type ProcessIdentity, processIdentity } from '../sys/proc.js'
 
 /**
  * Every process whose root directory is the root of a jail: its VMM, also one that no record names, and
  * processes that the VMM started after it was taken over. None of them has another way out of the jail.
  */
-export function jailedProcesses(jailRoot: string): ProcessIdentity[] {
+function jailedProcesses(jailRoot: string): ProcessIdentity[] {
   const root = identityOf(jailRoot)
   if (root === undefined) return []
   return readdirSync('/proc')
     .filter((name) => /^\d+$/.test(name) && identityOf(`/proc/${name}/root`) === root)
     .map((name) => processIdentity(Number(name)))
     .filter((it) => it !== undefined)
+}
+
+/** SIGKILLs them; gives how many there were. Repeat it until there are none: they may start others meanwhile. */
+export function killJailed(jailRoot: string): number {
+  const found = jailedProcesses(jailRoot)
+  for (const process of found) killProcess(process, 'SIGKILL')
+  return found.length
 }
 
 /** Undefined if there is no such directory, or its process has ended or is another user's. */
