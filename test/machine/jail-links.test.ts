@@ -157,9 +157,11 @@ describe('a jailed VMM that was taken over', () => {
     await using vm = await takenOver('keeps')
     const { createSnapshot } = vm.paused.api
     let kept = -1
+    let memory = -1
     vm.paused.api.createSnapshot = async (body, options) => {
       await createSnapshot(body, options)
       kept = openSync(join(vm.root, body.snapshot_path), 'r+')
+      memory = statSync(join(vm.root, body.mem_file_path)).ino
     }
     const files = { statePath: world.path('kept.state'), memoryPath: world.path('kept.memory') }
     await vm.paused.snapshot({ type: 'Full', ...files })
@@ -167,6 +169,8 @@ describe('a jailed VMM that was taken over', () => {
     writeSync(kept, 'changed after the check')
     closeSync(kept)
     expect(readFileSync(files.statePath).equals(before)).toBe(true)
+    // The memory file, which is not open any more, was not copied.
+    expect(statSync(files.memoryPath).ino).toBe(memory)
     for (const path of Object.values(files))
       expect(statSync(path)).toMatchObject({ uid: process.getuid?.(), nlink: 1 })
   })
