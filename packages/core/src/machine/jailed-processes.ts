@@ -15,7 +15,10 @@ function jailedProcesses(jailRoot: string): ProcessIdentity[] {
     .filter((it) => it !== undefined)
 }
 
-/** SIGKILLs them; gives how many there were. Repeat it until there are none: they may start others meanwhile. */
+/**
+ * SIGKILLs all of them, and returns how many there were. Repeat the call until there are none: they may start
+ * others meanwhile.
+ */
 export function killJailed(jailRoot: string): number {
   const found = jailedProcesses(jailRoot)
   for (const process of found) killProcess(process, 'SIGKILL')
