@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { judge, riseOf } from './flat.mjs'
+import { judge, riseOf } from '../../packages/bench/src/soak/flat.mjs'
 
 const samples = (values: (done: number) => number) =>
   Array.from({ length: 20 }, (_, index) => ({ done: (index + 1) * 100, leases: values(index) }))

@@ -3,9 +3,9 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { VarveError } from 'varve'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
-import { Context } from './context.mjs'
-import { lawful } from './lawful.mjs'
-import { Ledger } from './ledger.mjs'
+import { Context } from '../../packages/bench/src/stress/context.mjs'
+import { lawful } from '../../packages/bench/src/stress/lawful.mjs'
+import { Ledger } from '../../packages/bench/src/stress/ledger.mjs'
 
 let directory: string
 let ledger: Ledger

@@ -3,7 +3,7 @@ import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { expect, test } from 'vitest'
 
-const script = fileURLToPath(new URL('../../scripts/kill-points.mjs', import.meta.url))
+const script = fileURLToPath(new URL('../../packages/bench/src/kill-points/kill-points.mjs', import.meta.url))
 /**
  * Each third change, whose kinds come in fours; the script without `--every` takes each
  * (docs/results/kill-points.md).

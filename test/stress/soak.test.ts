@@ -3,7 +3,7 @@ import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { expect, test } from 'vitest'
 
-const script = fileURLToPath(new URL('../../scripts/soak.mjs', import.meta.url))
+const script = fileURLToPath(new URL('../../packages/bench/src/soak/soak.mjs', import.meta.url))
 
 interface Phase {
   readonly phase: string

@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url'
 import { openLocalStore } from 'varve'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 
-const script = fileURLToPath(new URL('../../scripts/stress.mjs', import.meta.url))
+const script = fileURLToPath(new URL('../../packages/bench/src/stress/stress.mjs', import.meta.url))
 
 /** Of the long test. With a few seconds only, an action may not have had its turn. */
 const seconds = Number(process.env.VARVE_STRESS_SECONDS ?? 60)

@@ -2,7 +2,7 @@
 // Prints what it did as JSON. Exit status 1 if anything that should hold did not.
 import { setTimeout as sleep } from 'node:timers/promises'
 import { openLocalStore } from 'varve'
-import { capture, isImage } from '../../scripts/kill-points/world.mjs'
+import { capture, isImage } from '../../packages/bench/src/kill-points/world.mjs'
 
 const [role, location, scratch, seconds] = process.argv.slice(2)
 const until = performance.now() + Number(seconds) * 1000

@@ -1,6 +1,6 @@
 // Processes that boot, restore, capture, squash, tag, remove, collect, export, record, stop and kill each
 // other at random, on one store and one runtime directory, with a model of what must be there:
-//   node scripts/stress.mjs [--seconds N] [--processes P] [--seed S] [--only A,B]
+//   node packages/bench/src/stress/stress.mjs [--seconds N] [--processes P] [--seed S] [--only A,B]
 //     [--without A,B] [--keep] [--json]
 // Exit status 1 if anything failed; the logs are kept then. docs/guides/testing.md tells more.
 import { cpSync, mkdtempSync, rmSync } from 'node:fs'
@@ -8,13 +8,13 @@ import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { findFirecracker, openLocalStore } from 'varve'
 import { killProcess } from 'varve/testing'
-import { actions } from './stress/actions.mjs'
-import { Crew } from './stress/crew.mjs'
-import { Ledger } from './stress/ledger.mjs'
-import { Random } from './stress/random.mjs'
-import { showResult } from './stress/report.mjs'
-import { makeRun, runEnvironment } from './stress/run.mjs'
-import { endEverything, settle } from './stress/settle.mjs'
+import { actions } from './actions.mjs'
+import { Crew } from './crew.mjs'
+import { Ledger } from './ledger.mjs'
+import { Random } from './random.mjs'
+import { showResult } from './report.mjs'
+import { makeRun, runEnvironment } from './run.mjs'
+import { endEverything, settle } from './settle.mjs'
 
 const { values } = parseArgs({
   options: {

@@ -1,11 +1,12 @@
-// Writes test/golden/working-sets again from the built packages: node scripts/make-golden-working-sets.mjs
+// Writes test/golden/working-sets again from the built packages:
+//   node packages/bench/src/golden/golden-working-sets.mjs
 // To be run only when a new version of the format comes: files of an old version must stay readable for ever.
 import { mkdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { pageSetFromPages, pageSetFromRuns, writeWorkingSet } from 'varve/working-sets'
 
-const directory = fileURLToPath(new URL('../test/golden/working-sets/', import.meta.url))
+const directory = fileURLToPath(new URL('../../../../test/golden/working-sets/', import.meta.url))
 const image = '0102030405060708090a0b0c0d0e0f10'
 
 const runs = (...list) => pageSetFromRuns(list.map(([start, count]) => ({ start, count })))

@@ -30,7 +30,7 @@ function shorter(results) {
 
 /** docs/results/soak.md and soak.jsonl. */
 export function writeSoak(rows, results, problems) {
-  const at = (name) => new URL(`../../docs/results/${name}`, import.meta.url)
+  const at = (name) => new URL(`../../../../docs/results/${name}`, import.meta.url)
   writeFileSync(at('soak.jsonl'), rows.map((row) => `${JSON.stringify(row)}\n`).join(''))
   const tables = results.map(
     ({ phase, count, seconds, samples, gauges }) => `## ${count} ${titles[phase]}

@@ -1,16 +1,16 @@
 // A long life, squeezed: restores and stops by one process, restores by one page server, and a week of
 // captures, while memory, descriptors, threads and directory entries are watched:
-//   node --expose-gc scripts/soak.mjs [--restores N] [--served N] [--captures N]
+//   node --expose-gc packages/bench/src/soak/soak.mjs [--restores N] [--served N] [--captures N]
 //     [--samples N] [--write] [--json]
 // Exit status 1 if the second half of any of them is not flat. --write puts rows and table into docs/results.
 import { mkdtempSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { findFirecracker, openLocalStore } from 'varve'
-import { judge } from './soak/flat.mjs'
-import { gauge } from './soak/gauge.mjs'
-import { captures, makeSnapshot, restores, served } from './soak/phases.mjs'
-import { showSoak, wholeRun, writeSoak } from './soak/report.mjs'
+import { judge } from './flat.mjs'
+import { gauge } from './gauge.mjs'
+import { captures, makeSnapshot, restores, served } from './phases.mjs'
+import { showSoak, wholeRun, writeSoak } from './report.mjs'
 
 const { values } = parseArgs({
   options: {

@@ -1,4 +1,5 @@
-// Writes test/golden/layers again from the built packages: node scripts/make-golden-layers.mjs
+// Writes test/golden/layers again from the built packages:
+//   node packages/bench/src/golden/golden-layers.mjs
 // To be run only when a new version of the format comes: files of an old version must stay readable for ever.
 import { ftruncateSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -7,7 +8,7 @@ import { composeExtentMap, flatIndex, zeroPage } from 'varve/layers'
 import { appendFooter, ChunkChecksums, createFile, extentMapToBytes, writeAt } from 'varve/testing'
 import { pageSetFromPages } from 'varve/working-sets'
 
-const directory = fileURLToPath(new URL('../test/golden/layers/', import.meta.url))
+const directory = fileURLToPath(new URL('../../../../test/golden/layers/', import.meta.url))
 const base = '0102030405060708090a0b0c0d0e0f10'
 const child = '1112131415161718191a1b1c1d1e1f20'
 

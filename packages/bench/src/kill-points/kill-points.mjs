@@ -1,7 +1,7 @@
 // Kills a process at every change on disk that it makes to a store, and looks at what is left each time:
-//   node scripts/kill-points.mjs [--json] [--write] [--every N] [OPERATION…]      (after npm run build)
-// --every N takes each Nth change only; --write puts the table into docs/results/kill-points.md. Exit
-// status 1 if anything was lost.
+//   node packages/bench/src/kill-points/kill-points.mjs [--json] [--write] [--every N] [OPERATION…]
+// after npm run build. --every N takes each Nth change only; --write puts the table into
+// docs/results/kill-points.md. Exit status 1 if anything was lost.
 import { execFile } from 'node:child_process'
 import { cpSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -9,7 +9,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs, promisify } from 'node:util'
 import { openLocalStore } from 'varve'
-import { isImage, makeTemplate, possible, promised } from './kill-points/world.mjs'
+import { isImage, makeTemplate, possible, promised } from './world.mjs'
 
 const operations = [
   'create',
@@ -24,7 +24,7 @@ const operations = [
   'export',
   'import',
 ]
-const operate = fileURLToPath(new URL('kill-points/operate.mjs', import.meta.url))
+const operate = fileURLToPath(new URL('operate.mjs', import.meta.url))
 const run = promisify(execFile)
 
 const { values, positionals } = parseArgs({
@@ -85,7 +85,7 @@ for (const operation of positionals.length > 0 ? positionals : operations) {
 const total = rows.reduce((sum, { points }) => sum + points, 0)
 if (values.json) console.log(JSON.stringify({ total, rows, problems }))
 else console.log(`${total} kill points, ${problems.length} problems`, problems.slice(0, 20).join('\n'))
-if (values.write) writeFileSync(new URL('../docs/results/kill-points.md', import.meta.url), page())
+if (values.write) writeFileSync(new URL('../../../../docs/results/kill-points.md', import.meta.url), page())
 process.exitCode = problems.length === 0 ? 0 : 1
 
 /** The store after a kill: it opens, nothing is wrong or lost, and gc leaves nothing that fsck could name. */
@@ -189,7 +189,7 @@ function page() {
       .join(', ')} | ${undone} | ${done} |`
   return `# Kill points
 
-\`node scripts/kill-points.mjs --write\` kills a process with SIGKILL before each change that it makes on disk (every one goes
+\`node packages/bench/src/kill-points/kill-points.mjs --write\` kills a process with SIGKILL before each change that it makes on disk (every one goes
 through \`sys/mutations.ts\`), once each, on a store with a chain of three snapshots, and looks at what is left. Each time: the store
 opens, \`fsck\` finds no error, the three snapshots are byte-identical, what was interrupted is there whole or not at all, \`gc\`
 removes the rest, and \`fsck\` finds nothing more. From the changes in their order: no file gets a lasting name before it was

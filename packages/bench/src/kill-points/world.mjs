@@ -20,7 +20,7 @@ import { compareImages, sealLayer } from 'varve/layers'
 const pageBytes = 4096
 export const pages = 64
 const state = fileURLToPath(
-  new URL('../../test/golden/firecracker/1.12.1/two-regions/state', import.meta.url),
+  new URL('../../../../test/golden/firecracker/1.12.1/two-regions/state', import.meta.url),
 )
 
 /** undefined a hole, 0 zero data, else a byte to fill the page with. */
