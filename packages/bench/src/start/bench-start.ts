@@ -1,44 +1,67 @@
-// How long the command, the SDK and the helper processes take to start, against an empty Node (`node -e 0`).
-// `npm run bench:start [-- --rounds N] [--before CHECKOUT] [--node FILE]...`; build the checkout first. All
-// cases of all sides take turns within a round. Raw rows go to standard output as JSON lines, the first one
-// describes the run; a table of medians goes to standard error.
+// `npm run bench:start`: how long the command, the SDK and the helper processes take to start, against an
+// empty Node (`node -e 0`). All cases of all sides take turns within a round.
+//   --rounds N     default 21
+//   --before DIR   another checkout, to compare with; build it first
+//   --node FILE    another Node; may come several times. Default: the one that runs this
+//   --write        tables and raw rows into docs/results
+//   --out DIR      into DIR        --rows FILE   raw rows only
+// Tables of medians go to standard error.
 import { cpus, release } from 'node:os'
 import { parseArgs } from 'node:util'
 import { inCheckout } from '../common/checkout.js'
 import { turned } from '../common/numbers.js'
+import { resultOptions, say, writeResults } from '../common/results.js'
+import { openScratch } from '../common/scratch.js'
 import { casesOf, nodeVersion } from './cases.js'
-import { type StartRow, summary } from './summary.js'
+import { prepareFirstPages } from './first-pages.js'
+import { type StartRow, startPage, summary } from './summary.js'
 
 export async function benchStart(argv: readonly string[]): Promise<void> {
-  const { values } = parseArgs({
+  const { values: options } = parseArgs({
     args: [...argv],
     options: {
       rounds: { type: 'string', default: '21' },
       before: { type: 'string' },
       node: { type: 'string', multiple: true, default: [process.execPath] },
+      ...resultOptions,
     },
   })
-  const rounds = Number(values.rounds)
-  const sides = { now: inCheckout('.'), before: values.before }
-  const cases = values.node.flatMap((node) =>
-    Object.entries(sides).flatMap(([side, root]) => (root === undefined ? [] : casesOf(node, side, root))),
+  const rounds = Number(options.rounds)
+  using scratch = openScratch()
+  const firstPages = prepareFirstPages(scratch)
+  const sides = { now: inCheckout('.'), before: options.before }
+  const cases = options.node.flatMap((node) =>
+    Object.entries(sides).flatMap(([side, root]) =>
+      root === undefined ? [] : casesOf(node, { side, root, firstPages }),
+    ),
   )
-  const print = (row: object) => void process.stdout.write(`${JSON.stringify(row)}\n`)
-  print({
+  const rows: StartRow[] = []
+  // The first round fills the page cache and compile caches, and is not in the rows.
+  for (let round = 0; round <= rounds; round++) {
+    if (round > 0) say(`round ${round} of ${rounds}`)
+    for (const { node, side, name, measure } of turned(cases, round)) {
+      const times = await measure()
+      if (round > 0) rows.push({ round, node, side, case: name, ...times })
+    }
+  }
+  const tables = summary(rows)
+  process.stderr.write(`${tables}\n`)
+  const environment = {
     benchmark: 'start-up',
     rounds,
     cpu: cpus()[0]?.model,
     cpus: cpus().length,
     kernel: release(),
-    nodes: values.node.map(nodeVersion),
-  })
-  const rows: StartRow[] = []
-  // The first round fills the page cache and compile caches, and is not in the rows.
-  for (let round = 0; round <= rounds; round++)
-    for (const { node, side, name, measure } of turned(cases, round)) {
-      const times = await measure()
-      if (round > 0) rows.push({ round, node, side, case: name, ...times })
-    }
-  for (const row of rows) print(row)
-  process.stderr.write(`${summary(rows)}\n`)
+    nodes: options.node.map(nodeVersion),
+  }
+  const where = `${environment.cpu}, ${environment.cpus} CPUs, Linux ${environment.kernel}, ${rounds} rounds. Raw rows: [start-up.jsonl](start-up.jsonl).`
+  writeResults(
+    {
+      name: 'start-up',
+      rows: [environment, ...rows],
+      parts: { tables: `${where}\n\n${tables}` },
+      newPage: startPage,
+    },
+    options,
+  )
 }

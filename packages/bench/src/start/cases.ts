@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { hundredths } from '../common/numbers.js'
+import { type FirstPages, untilFirstPages } from './first-pages.js'
 import { untilExit, withHelper } from './processes.js'
 import { emptyNode, type StartTimes } from './summary.js'
 
@@ -22,8 +23,15 @@ export function nodeVersion(node: string): string {
   return known
 }
 
+export interface StartSide {
+  readonly side: string
+  /** The checkout. */
+  readonly root: string
+  readonly firstPages: FirstPages | undefined
+}
+
 /** The cases of one checkout under one Node. An empty Node is one of them: both sides are in each round. */
-export function casesOf(node: string, side: string, root: string): StartCase[] {
+export function casesOf(node: string, { side, root, firstPages }: StartSide): StartCase[] {
   const script = (name: string) => helperScript(root, name)
   const command = commandScript(root)
   const one = (name: string, measure: () => Promise<StartTimes>) => ({
@@ -59,6 +67,13 @@ export function casesOf(node: string, side: string, root: string): StartCase[] {
       ),
     ),
     one('page server ready', () => inRuntime((runtime) => withHelper(node, server(runtime), timeOf))),
+    ...(firstPages === undefined
+      ? []
+      : [
+          one('page server, first pages of a VM', () =>
+            inRuntime((runtime) => untilFirstPages(node, server(runtime), runtime, firstPages)),
+          ),
+        ]),
     one('guard ready', () =>
       inRuntime((runtime) =>
         withHelper(node, server(runtime), ({ pid }) => withHelper(node, guard(runtime, pid), timeOf)),

@@ -42,6 +42,9 @@ function tableOf(node: string, rows: readonly StartRow[]): string {
   ].join('\n')
 }
 
+export const startPage = ({ tables = '' }: Readonly<Record<string, string>>): string =>
+  `# Start-up: the command, the SDK, the helpers\n\n${tables}\n`
+
 interface Spread {
   readonly median: number
   readonly least: number
