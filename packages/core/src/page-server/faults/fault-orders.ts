@@ -58,14 +58,21 @@ export interface FaultAnswer {
   readonly error?: string
 }
 
+export interface FaultThreadStarted {
+  /** Its thread id. */
+  readonly thread: number
+  /** Raise this event after posting an order: the thread sleeps in poll. */
+  readonly orderEvent: number
+}
+
 /**
  * What the thread says: an answer to the oldest order; that it gave up one VM; that one has ended; that one
  * VM needs it no more, or cannot be brought so far and is served on.
  */
 export type FaultMessage =
   | FaultAnswer
-  /** The first: its thread id. */
-  | { readonly thread: number }
+  /** The first. */
+  | FaultThreadStarted
   | { readonly failed: number; readonly reason: string }
   | { readonly ended: number }
   | { readonly graduated: number; readonly copiedPages: number }

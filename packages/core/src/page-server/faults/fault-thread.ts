@@ -2,8 +2,8 @@ import { once } from 'node:events'
 import { Worker } from 'node:worker_threads'
 import { VarveError } from '../../errors.js'
 import { placeThread, threadCpus } from '../../sys/affinity.js'
-import { createEvent, raiseEvent } from '../../sys/eventfd.js'
-import type { FaultAnswer, FaultMessage, FaultOrder } from './fault-orders.js'
+import { raiseEvent } from '../../sys/eventfd.js'
+import type { FaultAnswer, FaultMessage, FaultOrder, FaultThreadStarted } from './fault-orders.js'
 import type { FaultWorkerData } from './fault-worker.js'
 
 interface FaultThreadEvents {
@@ -22,27 +22,26 @@ interface FaultThreadEvents {
 /** The thread that answers the faults of all VMs, as the main thread sees it. */
 export class FaultThread {
   readonly #worker: Worker
-  readonly #orderEvent = createEvent()
-  readonly #ready: Promise<number>
+  readonly #started: Promise<FaultThreadStarted>
   /** Where each VM that asked for it wants its faults answered. */
   readonly #places = new Map<number, number>()
-  readonly #anywhere = threadCpus(0)
-  /** How many CPUs the thread may use; it looks there. */
+  readonly #anywhere: readonly number[]
+  /** How many CPUs the thread may use; it looks there. Until that is known, 0: the thread does not spin. */
   readonly #cpus = new Int32Array(new SharedArrayBuffer(4))
   /** Who waits for an answer, in the order of the orders. */
   readonly #waiting: ((answer: FaultAnswer) => void)[] = []
 
   constructor(events: FaultThreadEvents) {
     const { onFailure } = events
-    this.#cpus[0] = this.#anywhere.length
+    // Before any call into libc: koffi, which takes as long to load as the thread to start, is loaded meanwhile.
     this.#worker = new Worker(new URL('./fault-worker.js', import.meta.url), {
-      workerData: { orderEvent: this.#orderEvent, cpus: this.#cpus } satisfies FaultWorkerData,
+      workerData: { cpus: this.#cpus } satisfies FaultWorkerData,
     })
     this.#worker.once('error', onFailure)
     this.#worker.once('exit', () =>
       onFailure(new VarveError('PAGE_SERVER_PROTOCOL', 'the fault thread ended')),
     )
-    this.#ready = once(this.#worker, 'message').then(([first]) => {
+    this.#started = once(this.#worker, 'message').then(([first]) => {
       this.#worker.on('message', (message: FaultMessage) => {
         if ('failed' in message) events.onVmFailure(message.failed, message.reason)
         else if ('ended' in message) events.onVmEnd(message.ended)
@@ -50,21 +49,23 @@ export class FaultThread {
         else if ('stranded' in message) events.onStranded(message.stranded, message.reason)
         else this.#waiting.shift()?.(message as FaultAnswer)
       })
-      return (first as { readonly thread: number }).thread
+      return first as FaultThreadStarted
     })
+    this.#anywhere = threadCpus(0)
+    Atomics.store(this.#cpus, 0, this.#anywhere.length)
   }
 
   async ready(): Promise<void> {
-    await this.#ready
+    await this.#started
   }
 
   async order(order: FaultOrder): Promise<FaultAnswer> {
-    await this.#ready
+    const { orderEvent } = await this.#started
     return new Promise((resolve) => {
       this.#waiting.push(resolve)
       this.#worker.postMessage(order)
       // The thread sleeps in poll, not in Node's event loop.
-      raiseEvent(this.#orderEvent)
+      raiseEvent(orderEvent)
     })
   }
 
@@ -76,7 +77,7 @@ export class FaultThread {
     if (cpu === null) {
       if (!this.#places.delete(vm)) return
     } else this.#places.set(vm, cpu)
-    const thread = await this.#ready
+    const { thread } = await this.#started
     try {
       const cpus = this.#places.size === 0 ? this.#anywhere : [...new Set(this.#places.values())]
       placeThread(thread, cpus)

@@ -2,7 +2,7 @@ import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_thread
 import { VarveError } from '../../errors.js'
 import { pageSizeBytes } from '../../memory/units.js'
 import { threadId } from '../../sys/affinity.js'
-import { clearEvent } from '../../sys/eventfd.js'
+import { clearEvent, createEvent } from '../../sys/eventfd.js'
 import { mapAnonymous } from '../../sys/memory-map.js'
 import { Poller } from '../../sys/poll.js'
 import { runnableThreads } from '../../sys/runnable.js'
@@ -16,8 +16,6 @@ import { Graduation } from './graduation.js'
 import { Spin } from './spin.js'
 
 export interface FaultWorkerData {
-  /** Polls readable when orders were posted. */
-  readonly orderEvent: number
   /** How many CPUs the thread may use: one word of shared memory. */
   readonly cpus: Int32Array
 }
@@ -48,7 +46,9 @@ interface FaultedVm {
   over: boolean
 }
 
-const { orderEvent, cpus } = workerData as FaultWorkerData
+const { cpus } = workerData as FaultWorkerData
+/** Polls readable when orders were posted. */
+const orderEvent = createEvent()
 const port = parentPort
 if (port === null) throw new Error('fault-worker.js is a worker thread')
 const say = (message: FaultMessage) => port.postMessage(message)
@@ -66,7 +66,7 @@ let next = 0
 let again = false
 let turns = 0
 const spin = new Spin(cpus, runnableThreads, () => performance.now())
-say({ thread: threadId() })
+say({ thread: threadId(), orderEvent })
 while (!stopped) {
   const ready = waitForDemand()
   // A userfaultfd may be new to the poller, and is never read before it was polled.
