@@ -21,7 +21,7 @@ test(
         // If Linux guests run natively too: this is the way most people's machines go.
         lab: 'nested',
         rounds: 1,
-        only: { function: ['hello'], cache: ['cold', 'warm'], restore: ['warm VM', 'mapped, set beside'] },
+        only: { function: ['hello'], cache: ['cold', 'warm'], restore: ['warm VM', 'mapped, set alongside'] },
         onMessage: (message) => seen.push(message.kind === 'say' ? message.text : message.cell),
       })
       const rows = await readRows(rowsPath)
@@ -30,9 +30,9 @@ test(
       const { accelerator, kvm } = header.environment
       expect(kvm).toMatch(accelerator === 'tcg' ? /^emulated by QEMU \(SVM\)$/ : /^nested \((VMX|SVM)\)$/)
       expect(cells.map(({ cell }) => `${cell.cache}, ${cell.restore}`).sort()).toEqual([
-        'cold, mapped, set beside',
+        'cold, mapped, set alongside',
         'cold, vanilla',
-        'warm, mapped, set beside',
+        'warm, mapped, set alongside',
         'warm, vanilla',
         'warm, warm VM',
       ])
@@ -51,7 +51,7 @@ test(
       expect(sets).toHaveLength(1)
       expect(seen).toContain('hello: recording its working set')
       expect(seen.some((text) => text.startsWith('hello · warm · '))).toBe(true)
-      expect(writeReport(rows, directory).summary).toContain('mapped, set beside')
+      expect(writeReport(rows, directory).summary).toContain('mapped, set alongside')
     } finally {
       rmSync(directory, { recursive: true, force: true })
     }

@@ -9,7 +9,7 @@ export const experiment = defineExperiment({
     function: ['hello'],
     cache: ['cold', 'warm'],
     clones: [1, 2, 4, 8, 16, 32, 64],
-    restore: ['vanilla', 'file, set beside', 'paged, set beside', 'mapped, set beside'],
+    restore: ['vanilla', 'file, set alongside', 'paged, set alongside', 'mapped, set alongside'],
   },
   // A page server for each clone: more of them than this are a test of the host's memory.
   where: ({ clones, restore }) => clones <= 16 || !restore.startsWith('paged'),

@@ -16,7 +16,7 @@ export const experiment = defineExperiment({
   question: 'Does a restore cost more when its image lies in many layers?',
   guest: 'linux',
   factors: {
-    restore: ['vanilla', 'file', 'paged', 'mapped', 'mapped, set beside'],
+    restore: ['vanilla', 'file', 'paged', 'mapped', 'mapped, set alongside'],
     depth: [1, 2, 4, 8, 16, 32],
   },
   compare: { factor: 'depth', baseline: { depth: 1 } },

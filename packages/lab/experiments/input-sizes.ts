@@ -21,7 +21,7 @@ export const experiment = defineExperiment({
     function: ['json', 'compression', 'image'],
     /** Times the size of input A, on which the set was recorded. */
     scale: [0.25, 0.5, 1, 2, 4, 8],
-    restore: ['vanilla', 'file, set beside', 'mapped, set beside'],
+    restore: ['vanilla', 'file, set alongside', 'mapped, set alongside'],
   },
   compare: { factor: 'restore', baseline: { restore: 'vanilla' } },
   rounds: { native: 20, nested: 1 },

@@ -15,7 +15,7 @@ export const experiment = defineExperiment({
     function: ['json', 'html', 'compression', 'aes'],
     // The set is always of input A; B is as large and has other content.
     input: ['a', 'b'],
-    restore: ['vanilla', 'file, set beside', 'paged, set beside', 'mapped, set beside'],
+    restore: ['vanilla', 'file, set alongside', 'paged, set alongside', 'mapped, set alongside'],
   },
   compare: { factor: 'restore', baseline: { restore: 'vanilla' } },
   rounds: { native: 20, nested: 2 },

@@ -106,7 +106,7 @@ const vanillaUffd: Contender['start'] = async ({ flat, load }, { launch, handler
 export const handlerInC = 'vanilla Uffd, handler in C'
 
 const before = { set: true, prefetch: 'before' } as const
-const beside = { set: true, prefetch: 'concurrent' } as const
+const alongside = { set: true, prefetch: 'concurrent' } as const
 
 const all: Readonly<Record<string, Contender>> = {
   vanilla: { engine: null, start: vanilla },
@@ -117,19 +117,19 @@ const all: Readonly<Record<string, Contender>> = {
   file: byEngine('file'),
   'file, launched ahead': byEngine('file', { ahead: true }),
   'file, set before': byEngine('file', before),
-  'file, set beside': byEngine('file', beside),
+  'file, set alongside': byEngine('file', alongside),
   paged: byEngine('paged'),
   'paged, set before': byEngine('paged', before),
-  'paged, set beside': byEngine('paged', beside),
+  'paged, set alongside': byEngine('paged', alongside),
   'paged, on one CPU': byEngine('paged', { faultCpu: cpus().length - 1 }),
   mapped: byEngine('mapped'),
   'mapped, launched ahead': byEngine('mapped', { ahead: true }),
   'mapped, set before': byEngine('mapped', before),
-  'mapped, set beside': byEngine('mapped', beside),
+  'mapped, set alongside': byEngine('mapped', alongside),
   // The same from layers in which the set's pages come first, in its order.
   'paged, packed, set before': byEngine('paged', { ...before, packed: true }),
   'mapped, packed, set before': byEngine('mapped', { ...before, packed: true }),
-  'mapped, packed, set beside': byEngine('mapped', { ...beside, packed: true }),
+  'mapped, packed, set alongside': byEngine('mapped', { ...alongside, packed: true }),
 }
 
 export const isPacked = (name: string): boolean => name.includes(', packed,')

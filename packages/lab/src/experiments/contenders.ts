@@ -20,13 +20,13 @@ export type EngineSetting = Pick<RestoreOptions, 'engine' | 'prefetch' | 'trackD
 export const engineSettings = {
   file: { engine: 'file' },
   'file, set before': { engine: 'file', set: true, prefetch: 'before' },
-  'file, set beside': { engine: 'file', set: true, prefetch: 'concurrent' },
+  'file, set alongside': { engine: 'file', set: true, prefetch: 'concurrent' },
   paged: { engine: 'paged' },
   'paged, set before': { engine: 'paged', set: true, prefetch: 'before' },
-  'paged, set beside': { engine: 'paged', set: true, prefetch: 'concurrent' },
+  'paged, set alongside': { engine: 'paged', set: true, prefetch: 'concurrent' },
   mapped: { engine: 'mapped' },
   'mapped, set before': { engine: 'mapped', set: true, prefetch: 'before' },
-  'mapped, set beside': { engine: 'mapped', set: true, prefetch: 'concurrent' },
+  'mapped, set alongside': { engine: 'mapped', set: true, prefetch: 'concurrent' },
   auto: { engine: 'auto', set: true },
 } as const satisfies Readonly<Record<string, EngineSetting>>
 export type EngineSettingName = keyof typeof engineSettings
