@@ -10,7 +10,7 @@ const root = fileURLToPath(new URL('../..', import.meta.url))
 test('the pictures of README are what their script draws from the rows in docs/results', () => {
   const directory = mkdtempSync(join(tmpdir(), 'varve-pictures-'))
   onTestFinished(() => rmSync(directory, { recursive: true }))
-  execFileSync(process.execPath, [join(root, 'packages/bench/src/readme-pictures/readme-pictures.mjs'), directory])
+  execFileSync(process.execPath, [join(root, 'packages/bench/bin/bench.js'), 'readme-pictures', directory])
   const drawn = readdirSync(directory).sort()
   expect(drawn).toEqual(readdirSync(join(root, 'docs/pictures')).sort())
   for (const name of drawn)

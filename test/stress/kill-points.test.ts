@@ -3,9 +3,9 @@ import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { expect, test } from 'vitest'
 
-const script = fileURLToPath(new URL('../../packages/bench/src/kill-points/kill-points.mjs', import.meta.url))
+const program = fileURLToPath(new URL('../../packages/bench/bin/bench.js', import.meta.url))
 /**
- * Each third change, whose kinds come in fours; the script without `--every` takes each
+ * Each third change, whose kinds come in fours; the program without `--every` takes each
  * (docs/results/kill-points.md).
  */
 const every = '3'
@@ -28,7 +28,7 @@ test('killed at changes it makes on disk, a process leaves a store that has lost
   // It fails with exit status 1 and the list of problems on its standard output.
   const { stdout } = await promisify(execFile)(
     process.execPath,
-    [script, '--json', '--every', every, ...operations],
+    [program, 'kill-points', '--json', '--every', every, ...operations],
     {
       maxBuffer: 64 * 1024 * 1024,
     },

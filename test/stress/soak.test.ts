@@ -3,7 +3,7 @@ import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { expect, test } from 'vitest'
 
-const script = fileURLToPath(new URL('../../packages/bench/src/soak/soak.mjs', import.meta.url))
+const program = fileURLToPath(new URL('../../packages/bench/bin/bench.js', import.meta.url))
 
 interface Phase {
   readonly phase: string
@@ -15,7 +15,8 @@ test('restores, a page server and captures leave memory, descriptors, threads an
   // The same that docs/results/soak.md tells of, shorter. It fails with exit status 1, and says what rises.
   const { stdout } = await promisify(execFile)(process.execPath, [
     '--expose-gc',
-    script,
+    program,
+    'soak',
     ...['--json', '--samples', '10', '--restores', '100', '--served', '60', '--captures', '144'],
   ]).catch((error: { stdout?: string }) => {
     if (!error.stdout) throw error

@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url'
 import { openLocalStore } from 'varve'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 
-const script = fileURLToPath(new URL('../../packages/bench/src/stress/stress.mjs', import.meta.url))
+const program = fileURLToPath(new URL('../../packages/bench/bin/bench.js', import.meta.url))
 
 /** Of the long test. With a few seconds only, an action may not have had its turn. */
 const seconds = Number(process.env.VARVE_STRESS_SECONDS ?? 60)
@@ -24,7 +24,7 @@ interface Stress {
 }
 
 function stress(...args: string[]): Stress {
-  const child = spawn(process.execPath, [script, '--json', ...args], {
+  const child = spawn(process.execPath, [program, 'stress', '--json', ...args], {
     env: { ...process.env, TMPDIR: directory },
     stdio: ['ignore', 'pipe', 'inherit'],
   })

@@ -1,8 +1,8 @@
 // One of several processes at work on one store: node store-worker.mjs ROLE STORE SCRATCH SECONDS
 // Prints what it did as JSON. Exit status 1 if anything that should hold did not.
 import { setTimeout as sleep } from 'node:timers/promises'
+import { capture, isImage } from '@varve/bench/testing'
 import { openLocalStore } from 'varve'
-import { capture, isImage } from '../../packages/bench/src/kill-points/world.mjs'
 
 const [role, location, scratch, seconds] = process.argv.slice(2)
 const until = performance.now() + Number(seconds) * 1000

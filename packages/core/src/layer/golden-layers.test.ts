@@ -14,7 +14,7 @@ import { appendFooter, readLayer, verifyLayer } from './layer-file.js'
 import { dataPages, storedRuns, zeroPages } from './layer-index.js'
 import type { Layer } from './layer-types.js'
 
-/** Written by packages/bench/src/golden/golden-layers.mjs; page p of each is filled with p + 1. */
+/** Written by `node scripts/bench.mjs golden-layers`; page p of each is filled with p + 1. */
 const golden = (name: string) =>
   fileURLToPath(new URL(`../../../../test/golden/layers/${name}`, import.meta.url))
 const base = '0102030405060708090a0b0c0d0e0f10'

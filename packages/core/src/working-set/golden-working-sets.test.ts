@@ -10,7 +10,7 @@ import type { WorkingSet } from './working-set.js'
 import { workingSetFromBytes } from './working-set-bytes.js'
 import { readWorkingSet, writeWorkingSet } from './working-set-file.js'
 
-/** Written by packages/bench/src/golden/golden-working-sets.mjs. */
+/** Written by `node scripts/bench.mjs golden-working-sets`. */
 const golden = (name: string) =>
   fileURLToPath(new URL(`../../../../test/golden/working-sets/${name}.working-set`, import.meta.url))
 
