@@ -6,10 +6,25 @@ import { type ErrorCode, VarveError } from '../errors.js'
 let loaded: typeof Koffi | undefined
 let libc: ReturnType<typeof Koffi.load> | undefined
 
-/** Loaded by the first call: some 12 ms that a program without system calls does not pay. */
+/** Loaded by the first call: some 5 ms that a program without system calls does not pay. */
 export function koffi(): typeof Koffi {
-  loaded ??= createRequire(import.meta.url)('koffi') as typeof Koffi
+  loaded ??= loadKoffi()
   return loaded
+}
+
+/**
+ * The package of koffi that has the native part has all that is used here. koffi's own module takes as long
+ * again to find it and to wrap deprecated functions (docs/notes/start-up.md). It is the way if there is no
+ * such package: koffi was compiled on this host.
+ */
+function loadKoffi(): typeof Koffi {
+  const require = createRequire(import.meta.url)
+  try {
+    return createRequire(require.resolve('koffi'))(`@koromix/koffi-linux-${process.arch}`)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'MODULE_NOT_FOUND') throw error
+    return require('koffi')
+  }
 }
 
 /** The C library that this Node runs on (glibc or musl); its symbols are already in the process. */
