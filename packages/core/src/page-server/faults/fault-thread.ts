@@ -25,17 +25,19 @@ export class FaultThread {
   readonly #started: Promise<FaultThreadStarted>
   /** Where each VM that asked for it wants its faults answered. */
   readonly #places = new Map<number, number>()
-  readonly #anywhere: readonly number[]
-  /** How many CPUs the thread may use; it looks there. Until that is known, 0: the thread does not spin. */
+  #anywhere: readonly number[] | undefined
+  /** How many CPUs the thread may use; it looks there, and notes at its start how many it has. */
   readonly #cpus = new Int32Array(new SharedArrayBuffer(4))
   /** Who waits for an answer, in the order of the orders. */
   readonly #waiting: ((answer: FaultAnswer) => void)[] = []
 
   constructor(events: FaultThreadEvents) {
     const { onFailure } = events
-    // Before any call into libc: koffi, which takes as long to load as the thread to start, is loaded meanwhile.
+    // No call into libc here: the first one loads koffi, which then happens while the thread starts.
     this.#worker = new Worker(new URL('./fault-worker.js', import.meta.url), {
       workerData: { cpus: this.#cpus } satisfies FaultWorkerData,
+      // It prints nothing there; to connect it takes more than a millisecond of the server's start.
+      stdout: true,
     })
     this.#worker.once('error', onFailure)
     this.#worker.once('exit', () =>
@@ -51,8 +53,6 @@ export class FaultThread {
       })
       return first as FaultThreadStarted
     })
-    this.#anywhere = threadCpus(0)
-    Atomics.store(this.#cpus, 0, this.#anywhere.length)
   }
 
   async ready(): Promise<void> {
@@ -79,6 +79,8 @@ export class FaultThread {
     } else this.#places.set(vm, cpu)
     const { thread } = await this.#started
     try {
+      // Those of the main thread, which is placed nowhere.
+      this.#anywhere ??= threadCpus(0)
       const cpus = this.#places.size === 0 ? this.#anywhere : [...new Set(this.#places.values())]
       placeThread(thread, cpus)
       Atomics.store(this.#cpus, 0, cpus.length)

@@ -1,7 +1,7 @@
 import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads'
 import { VarveError } from '../../errors.js'
 import { pageSizeBytes } from '../../memory/units.js'
-import { threadId } from '../../sys/affinity.js'
+import { threadCpus, threadId } from '../../sys/affinity.js'
 import { clearEvent, createEvent } from '../../sys/eventfd.js'
 import { mapAnonymous } from '../../sys/memory-map.js'
 import { Poller } from '../../sys/poll.js'
@@ -47,6 +47,7 @@ interface FaultedVm {
 }
 
 const { cpus } = workerData as FaultWorkerData
+Atomics.store(cpus, 0, threadCpus(0).length)
 /** Polls readable when orders were posted. */
 const orderEvent = createEvent()
 const port = parentPort

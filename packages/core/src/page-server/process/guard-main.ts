@@ -1,3 +1,4 @@
+import { sayWord } from '../../helper/say-word.js'
 import { openPidfd } from '../../sys/pidfd.js'
 import { Poller } from '../../sys/poll.js'
 import { pageServerRoot } from '../protocol/page-server-files.js'
@@ -22,7 +23,7 @@ process.on('SIGINT', () => {})
 const { server, ...order } = JSON.parse(process.argv[2] ?? '') as GuardOrder
 const { deaths } = pageServerRoot(order.runtime)
 const serverFd = openPidfd(server)
-process.stdout.write('watching\n')
+sayWord('watching')
 // A process with nothing else to do: it may sleep in poll, and no event loop stands in its way.
 const poller = serverFd === undefined ? undefined : new Poller([serverFd])
 const isDead = (waitMs: number) => poller === undefined || poller.wait(waitMs) > 0

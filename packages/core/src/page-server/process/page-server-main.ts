@@ -1,3 +1,4 @@
+import { sayWord } from '../../helper/say-word.js'
 import { findServedVms } from '../vm/find-served-vms.js'
 import { anotherServes, lockServer, lockServerAfter } from './lock-server.js'
 import type { PageServerOrder } from './orders.js'
@@ -11,13 +12,13 @@ holdOwnProgram()
 if (after === undefined && !lockServer(order.runtime)) await giveWay()
 if (after !== undefined) {
   await server.ready()
-  process.stdout.write('standing by\n')
+  sayWord('standing by')
   if (!(await lockServerAfter(order.runtime, after))) await giveWay()
 }
 // None, if no server was here before; some, if a server left, or was killed together with its guard.
 const found = findServedVms(order.runtime, after === undefined ? {} : { before: after })
 await server.open({ found })
-process.stdout.write('ready\n')
+sayWord('ready')
 
 async function giveWay(): Promise<never> {
   process.stderr.write('another process serves this directory\n')

@@ -88,10 +88,10 @@ export class PageServerProcess {
 
   /**
    * Begins to serve: first the VMs of a server that died, then orders. This process
-   * holds the lock (`lockServer`).
+   * holds the lock (`lockServer`). Orders are taken while the fault thread still starts: a VM is loaded and
+   * faults only after that, and until the thread is there its faults wait in the kernel.
    */
   async open({ found, before }: { found: readonly FoundVm[]; before?: ProcessIdentity }): Promise<void> {
-    await this.ready()
     await Promise.all(found.map((vm) => this.#takeOver(vm)))
     this.#orderSocket = await startLineServer(
       this.#root.control,
