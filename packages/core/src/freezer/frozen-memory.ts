@@ -1,7 +1,8 @@
 import { closeSync, openSync, readSync, writeFileSync } from 'node:fs'
 import { VarveError } from '../errors.js'
-import { Injection, systemCall } from '../sys/inject/injection.js'
+import { Injection } from '../sys/inject/injection.js'
 import type { Tracee } from '../sys/inject/ptrace.js'
+import { systemCall } from '../sys/inject/system-call.js'
 import { memoryUse, type ProcessIdentity } from '../sys/proc.js'
 
 /**

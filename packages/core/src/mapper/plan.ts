@@ -15,8 +15,8 @@ import {
   MAP_NORESERVE,
   MAP_PRIVATE,
 } from '../sys/abi.js'
-import { systemCall } from '../sys/inject/injection.js'
 import { SyscallTable } from '../sys/inject/syscall-table.js'
+import { systemCall } from '../sys/inject/system-call.js'
 import { forEachStretch } from './region-collector.js'
 
 const PROT_READ_WRITE = 3

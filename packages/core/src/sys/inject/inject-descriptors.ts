@@ -3,7 +3,8 @@ import { VarveError } from '../../errors.js'
 import { AF_UNIX, MSG_CMSG_CLOEXEC, SOCK_CLOEXEC, SOCK_STREAM } from '../abi.js'
 import { maxPassedDescriptors, sendMessage } from '../fd-passing.js'
 import { duplicateDescriptor } from '../pidfd.js'
-import { type Injection, systemCall } from './injection.js'
+import type { Injection } from './injection.js'
+import { systemCall } from './system-call.js'
 
 // Places in the notes of an injection (4 KiB): struct msghdr (56 bytes), struct iovec (16), a byte for the
 // payload, the control message (a header of 16 and the descriptors), the two sockets.

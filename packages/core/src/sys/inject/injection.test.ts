@@ -18,9 +18,10 @@ import { errnoNumber } from '../libc.js'
 import { killProcess, openPidfd } from '../pidfd.js'
 import { isAlive, type ProcessIdentity, processIdentity } from '../proc.js'
 import { giveDescriptors } from './inject-descriptors.js'
-import { Injection, systemCall } from './injection.js'
+import { Injection } from './injection.js'
 import { register, Tracee } from './ptrace.js'
 import { SyscallTable } from './syscall-table.js'
+import { systemCall } from './system-call.js'
 
 const getpid = 39
 const pageBytes = 4096
