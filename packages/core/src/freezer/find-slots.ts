@@ -1,4 +1,5 @@
 import { VarveError } from '../errors.js'
+import type { MappedRegion } from '../memory/mapped-region.js'
 import { pageSizeBytes } from '../memory/units.js'
 import { KVM_MEM_LOG_DIRTY_PAGES, KVM_SET_USER_MEMORY_REGION } from '../sys/abi.js'
 import { mappingsOf } from '../sys/mappings.js'
@@ -7,14 +8,9 @@ import { addressGuesses } from './address-guesses.js'
 import { type LayoutRegion, possibleLayouts } from './memory-layouts.js'
 import type { Twin } from './twin.js'
 
-/** A slot of KVM: where a stretch of the memory file lies in the VMM. */
-export interface MemorySlot {
+/** A slot of KVM, whose memory the VMM has mapped. */
+export interface MemorySlot extends MappedRegion {
   readonly slot: number
-  /** In the VMM, bytes. */
-  readonly address: number
-  /** Of the memory file. */
-  readonly startPage: number
-  readonly pages: number
 }
 
 interface GuestMemory {
@@ -38,13 +34,13 @@ export function findSlots(
   for (const layout of possibleLayouts(memoryBytes)) {
     const sizes = layout.map(({ sizeBytes }) => sizeBytes)
     const found: MemorySlot[] = []
-    let startPage = 0
+    let firstPage = 0
     for (const [slot, region] of layout.entries()) {
       const address = confirmed(twin, slot, region, logged, addressGuesses(mappings, sizes, slot))
       if (address === undefined) break
       const pages = region.sizeBytes / pageSizeBytes
-      found.push({ slot, address, startPage, pages })
-      startPage += pages
+      found.push({ slot, address, firstPage, pages })
+      firstPage += pages
     }
     if (found.length === layout.length) return found
   }

@@ -155,10 +155,10 @@ export class FrozenVm implements Disposable {
     using pagemap = new Pagemap(pid)
     const runs: PageRun[] = []
     const mappings = mappingsOf(pid)
-    for (const { address, startPage, pages } of this.#slots) {
+    for (const { address, firstPage, pages } of this.#slots) {
       const end = address + pages * pageSizeBytes
       const add = (from: number, to: number) =>
-        runs.push({ start: startPage + (from - address) / pageSizeBytes, count: (to - from) / pageSizeBytes })
+        runs.push({ start: firstPage + (from - address) / pageSizeBytes, count: (to - from) / pageSizeBytes })
       for (const mapping of mappings) {
         const [from, to] = [Math.max(address, mapping.start), Math.min(end, mapping.end)]
         if (from >= to) continue
@@ -232,10 +232,10 @@ export class FrozenVm implements Disposable {
   }
 
   #forEachStretch({ start, count }: PageRun, visit: (address: number, bytes: number) => void): void {
-    for (const { address, startPage, pages } of this.#slots) {
-      const from = Math.max(start, startPage)
-      const to = Math.min(start + count, startPage + pages)
-      if (from < to) visit(address + (from - startPage) * pageSizeBytes, (to - from) * pageSizeBytes)
+    for (const { address, firstPage, pages } of this.#slots) {
+      const from = Math.max(start, firstPage)
+      const to = Math.min(start + count, firstPage + pages)
+      if (from < to) visit(address + (from - firstPage) * pageSizeBytes, (to - from) * pageSizeBytes)
     }
   }
 
