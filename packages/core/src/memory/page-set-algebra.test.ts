@@ -4,7 +4,16 @@ import { isVarveError } from '../errors.js'
 import { atLeast } from './at-least.js'
 import { pageRange, pageSetFromBytes, pageSetFromPages } from './make-page-set.js'
 import { emptyPageSet, equals, type PageSet, pageSetLimit } from './page-set.js'
-import { clip, complement, intersect, mergeGaps, minus, union, unionAll } from './page-set-algebra.js'
+import {
+  clip,
+  complement,
+  intersect,
+  mergeGaps,
+  minus,
+  pagesInBoth,
+  union,
+  unionAll,
+} from './page-set-algebra.js'
 
 /** One byte a page, which is the model: each operation on sets must be that operation page by page. */
 type Model = Uint8Array
@@ -53,6 +62,7 @@ describe.each(models)('algebra of $name', ({ model, numRuns }) => {
         const [left, right] = [pageSetFromBytes(a), pageSetFromBytes(b)]
         const pages = Math.max(a.length, b.length)
         expect(union(left, right)).toEqual(toSet(pages, (page) => a[page] === 1 || b[page] === 1))
+        expect(pagesInBoth(left, right)).toBe(intersect(left, right).pages)
         expect(intersect(left, right)).toEqual(toSet(pages, (page) => a[page] === 1 && b[page] === 1))
         expect(minus(left, right)).toEqual(toSet(pages, (page) => a[page] === 1 && b[page] !== 1))
       }),

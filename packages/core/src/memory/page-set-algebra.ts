@@ -73,6 +73,18 @@ export function intersect(a: PageSet, b: PageSet): PageSet {
   return out.finish()
 }
 
+/** How many pages both sets have: `intersect(a, b).pages`, without making that set. */
+export function pagesInBoth(a: PageSet, b: PageSet): number {
+  let pages = 0
+  for (let i = 0, j = 0; i < a.starts.length && j < b.starts.length; ) {
+    const [aEnd, bEnd] = [endOfRun(a, i), endOfRun(b, j)]
+    pages += Math.max(0, Math.min(aEnd, bEnd) - Math.max(a.starts[i] as number, b.starts[j] as number))
+    if (aEnd <= bEnd) i++
+    else j++
+  }
+  return pages
+}
+
 /** The pages of `a` that are not in `b`. */
 export function minus(a: PageSet, b: PageSet): PageSet {
   if (a.pages === 0 || b.pages === 0) return a

@@ -1,9 +1,9 @@
 import { pagesFrom, zeroSource } from '../layer/extent-map.js'
 import type { ImageId } from '../layer/layer-types.js'
 import type { MapReport } from '../mapper/map-into-vmm.js'
-import { classify, countClasses, type PageClass } from '../memory/classes.js'
-import { emptyPageSet } from '../memory/page-set.js'
-import { union } from '../memory/page-set-algebra.js'
+import type { PageClass } from '../memory/classes.js'
+import { emptyPageSet, type PageSet } from '../memory/page-set.js'
+import { pagesInBoth } from '../memory/page-set-algebra.js'
 import type { OpenSnapshot } from '../store/snapshot-types.js'
 import { presentPages, type WorkingSet } from '../working-set/working-set.js'
 import type { VmmOfRestore } from './choose-vmm.js'
@@ -96,9 +96,26 @@ export function pagesOfImage(
       layers[layer] = (layers[layer] as number) + (map.counts[run] as number)
   })
   const flatFile = map.pages - zero.pages - layers.reduce((sum, pages) => sum + pages, 0)
+  return {
+    byClass: pagesByClass(map.pages, zero, workingSet),
+    byOrigin: { zero: zero.pages, flatFile, layers },
+  }
+}
+
+/** What `classify` would count, without making the sets: a restore waits for it. */
+function pagesByClass(
+  pages: number,
+  zero: PageSet,
+  workingSet: WorkingSet | null,
+): Readonly<Record<PageClass, number>> {
   const { readOnly, written } = workingSet ?? { readOnly: emptyPageSet, written: emptyPageSet }
-  const classes = classify({ present: union(readOnly, written), written, zero, pages: map.pages })
-  return { byClass: countClasses(classes), byOrigin: { zero: zero.pages, flatFile, layers } }
+  const untouchedZero = zero.pages - pagesInBoth(zero, readOnly) - pagesInBoth(zero, written)
+  return {
+    zero: untouchedZero,
+    cold: pages - untouchedZero - readOnly.pages - written.pages,
+    'read-only': readOnly.pages,
+    written: written.pages,
+  }
 }
 
 /** The one file that has the whole image, if the VM's memory comes from one; it can be the base layer. */

@@ -7,7 +7,13 @@ import type { WorkingSet } from '../../working-set/working-set.js'
 import type { PreparedMemory } from '../engine.js'
 import type { EngineName } from '../engine-names.js'
 import type { PrefetchReport } from '../prefetch.js'
-import { broughtPages, type RestoreNote, writeBroughtPages, writeRestoreNote } from './restore-note.js'
+import {
+  broughtPages,
+  pagesWithData,
+  type RestoreNote,
+  writeBroughtPages,
+  writeRestoreNote,
+} from './restore-note.js'
 
 /** Writes down of a restore, step by step, what `restoreUsage` needs. */
 interface RestoreNoting {
@@ -34,13 +40,13 @@ export function noteRestore(
 ): RestoreNoting {
   const { pid, directory } = vmm
   const before = { faults: pageFaults(pid) ?? { minor: 0, major: 0 }, readBytes: diskReadBytes(pid) }
-  const brought = workingSet && broughtPages(snapshot.map, files, workingSet)
   // A page server's VM has no page tables that would tell what was touched, and the server itself counts.
   const counted = pageServer !== undefined
+  const brought = counted || workingSet === null ? null : broughtPages(snapshot.map, files, workingSet)
   let note: RestoreNote | undefined
   return {
     loading() {
-      if (brought !== null && !counted) writeBroughtPages(directory, brought)
+      if (brought !== null) writeBroughtPages(directory, brought)
     },
     loaded(mapping) {
       note = {
@@ -51,8 +57,8 @@ export function noteRestore(
         memoryPages: snapshot.map.pages,
         loadedAtMs: Date.now(),
         before,
-        prefetched: brought && {
-          pages: brought.reduce((sum, { readOnly, written }) => sum + readOnly.pages + written.pages, 0),
+        prefetched: workingSet && {
+          pages: pagesWithData(snapshot.map, workingSet),
           prefaulted: {
             readOnlyPages: mapping?.prefault.readOnlyPages ?? 0,
             writtenPages: mapping?.prefault.writtenPages ?? 0,

@@ -5,7 +5,7 @@ import { type ExtentMap, pagesFrom, zeroSource } from '../../layer/extent-map.js
 import type { ImageId } from '../../layer/layer-types.js'
 import { pagesByLayer } from '../../layer/pages-by-layer.js'
 import { type PageSet, pageSetLimit } from '../../memory/page-set.js'
-import { minus } from '../../memory/page-set-algebra.js'
+import { minus, pagesInBoth } from '../../memory/page-set-algebra.js'
 import { pageSetFromJson, pageSetToJson } from '../../memory/page-set-json.js'
 import { notFound } from '../../not-found.js'
 import type { PageFaults } from '../../sys/proc.js'
@@ -75,6 +75,13 @@ export function broughtPages(image: ExtentMap, from: MemoryFiles, workingSet: Wo
       written: written[file] as PageSet,
     }))
     .filter((file) => file.readOnly.pages + file.written.pages > 0)
+}
+
+/** How many pages of a working set hold data in the image. */
+export function pagesWithData(image: ExtentMap, { readOnly, written }: WorkingSet): number {
+  const zero = pagesFrom(image, zeroSource)
+  const sets = [readOnly, written]
+  return sets.reduce((sum, set) => sum + set.pages - pagesInBoth(set, zero), 0)
 }
 
 export function writeBroughtPages(directory: string, brought: readonly BroughtPages[]): void {
