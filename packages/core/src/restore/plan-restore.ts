@@ -48,7 +48,7 @@ export async function planRestore(
       : { engine, reason: null, worthPrefetching: true })
   const toPrefetch =
     workingSet !== null && (taken.worthPrefetching || options.prefetch !== undefined)
-      ? { workingSet, budgetMs: budgetOf(options) }
+      ? { workingSet, path: fitted?.path ?? null, budgetMs: budgetOf(options) }
       : null
   return { chosen: taken, fitted, toPrefetch }
 }

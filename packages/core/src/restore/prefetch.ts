@@ -9,6 +9,8 @@ export type PrefetchMode = (typeof prefetchModes)[number]
 export interface PrefetchWish {
   /** Of the image that is restored. */
   readonly workingSet: WorkingSet
+  /** A file that holds it, if the store has one. */
+  readonly path: string | null
   /**
    * How long the guest waits for it at most: 0 in mode `concurrent`, Infinity in
    * mode `before` without a budget.

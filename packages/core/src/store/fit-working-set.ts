@@ -9,6 +9,8 @@ export interface FittedWorkingSet {
   readonly workingSet: WorkingSet
   /** Pages of the set that this image has other content for; 0 if the set is of this image. */
   readonly droppedPages: number
+  /** The snapshot's own file of this very set, there as long as the snapshot is open; null if there is none. */
+  readonly path: string | null
 }
 
 /** What `fitWorkingSet` needs of a store. */
@@ -27,17 +29,20 @@ export async function fitWorkingSet(
   { signal }: WorkOptions = {},
 ): Promise<FittedWorkingSet> {
   const { entry, map } = snapshot
-  const workingSet =
-    typeof setOrName === 'string' ? await readNamed(store, snapshot, setOrName, signal) : setOrName
+  const { workingSet, path } =
+    typeof setOrName === 'string'
+      ? await readNamed(store, snapshot, setOrName, signal)
+      : { workingSet: setOrName, path: null }
   if (workingSet.image === entry.id || !(await descends(store, snapshot, workingSet.image))) {
     assertWorkingSetOf(workingSet, entry.id, map.pages)
-    return { workingSet, droppedPages: 0 }
+    return { workingSet, droppedPages: 0, path }
   }
   await using ancestor = await store.open(workingSet.image, { signal })
   const translated = translateWorkingSet(workingSet, placesOf(ancestor), placesOf(snapshot))
   return {
     workingSet: translated.workingSet,
     droppedPages: translated.droppedReadOnlyPages + translated.droppedWrittenPages,
+    path: null,
   }
 }
 
@@ -46,10 +51,10 @@ async function readNamed(
   { entry, workingSetFiles }: OpenSnapshot,
   name: string,
   signal: AbortSignal | undefined,
-): Promise<WorkingSet> {
-  if (name.includes(':')) return store.readWorkingSet(name, { signal })
+): Promise<Pick<FittedWorkingSet, 'workingSet' | 'path'>> {
+  if (name.includes(':')) return { workingSet: await store.readWorkingSet(name, { signal }), path: null }
   const file = workingSetFiles.find((it) => it.name === name)
-  if (file !== undefined) return readWorkingSet(file.path, { signal })
+  if (file !== undefined) return { workingSet: await readWorkingSet(file.path, { signal }), path: file.path }
   throw noSuchWorkingSet(
     entry.id,
     name,

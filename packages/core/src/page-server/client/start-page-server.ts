@@ -3,8 +3,9 @@ import { resolve } from 'node:path'
 import { VarveError } from '../../errors.js'
 import { assertSocketPath } from '../../firecracker/vmm-files.js'
 import type { ProcessIdentity } from '../../sys/proc.js'
+import { readSmallFile } from '../../sys/small-file.js'
 import type { WorkingSet } from '../../working-set/working-set.js'
-import { workingSetToBytes } from '../../working-set/working-set-bytes.js'
+import { maxWorkingSetBytes, workingSetToBytes } from '../../working-set/working-set-bytes.js'
 import { askPageServer, isGone } from '../protocol/ask-page-server.js'
 import { type PageServerConfig, pageServerConfigToJson } from '../protocol/config.js'
 import type { ServingProcesses } from '../protocol/control.js'
@@ -29,9 +30,9 @@ interface StartPageServerOptions
   readonly runtime: string
   /**
    * Its pages are installed from the handshake on, alongside those that the guest asks
-   * for. It must be of this image.
+   * for. It must be of this image. A path: of a file that holds it, and may go once this resolves.
    */
-  readonly workingSet?: WorkingSet | undefined
+  readonly workingSet?: WorkingSet | string | undefined
   /**
    * Bring all of memory alongside the guest, and then leave the VM. Nothing can be
    * recorded of such a VM. Default false.
@@ -57,8 +58,7 @@ export async function startPageServer(options: StartPageServerOptions): Promise<
   makeOwnDirectory(files.own)
   // Nothing reads either file before the order, and both go with the machine: to
   // sync them would only take time.
-  if (workingSet !== undefined)
-    writeFileSync(files.workingSet, workingSetToBytes(workingSet), { mode: 0o600 })
+  if (workingSet !== undefined) writeFileSync(files.workingSet, bytesOf(workingSet), { mode: 0o600 })
   const config: PageServerConfig = {
     ...rest,
     directory,
@@ -92,6 +92,11 @@ export async function orderService(
     }
   }
 }
+
+const bytesOf = (workingSet: WorkingSet | string): Buffer =>
+  typeof workingSet === 'string'
+    ? readSmallFile(workingSet, maxWorkingSetBytes)
+    : workingSetToBytes(workingSet)
 
 function makeOwnDirectory(path: string): void {
   try {

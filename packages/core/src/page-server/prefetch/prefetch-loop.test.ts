@@ -57,7 +57,10 @@ class Ops implements PrefetchOps {
   }
 }
 
-function setUp(plan: readonly PrefetchPiece[], options: { cold?: boolean; halted?: () => boolean } = {}) {
+function setUp(
+  plan: readonly PrefetchPiece[],
+  options: { cold?: boolean; halted?: () => boolean; yields?: () => void } = {},
+) {
   const gate = {
     held: false,
     beginCopy: () => {
@@ -80,6 +83,7 @@ function setUp(plan: readonly PrefetchPiece[], options: { cold?: boolean; halted
     staging,
     counters,
     halted: options.halted ?? (() => false),
+    yields: options.yields ?? (() => {}),
     pause: () => void pauses++,
     gate,
     bring: (address, length) => {
@@ -204,4 +208,20 @@ test('halted, it installs nothing more and says so', () => {
   const { loop, ops } = setUp([piece(10, 2), piece(20, 2), piece(30, 2)], { halted: () => left-- <= 0 })
   expect(loop.run()).toBe(false)
   expect(ops.calls).toEqual(['copy 20010 layer[10] 2'])
+})
+
+test('before each piece it yields to others, and sees then that it is to end', () => {
+  let yields = 0
+  const { loop, ops } = setUp([piece(1000, 1), piece(1002, 1), piece(1004, 1)], {
+    yields: () => void ops.calls.push(`yield ${++yields}`),
+    halted: () => yields === 3,
+  })
+  expect(loop.run()).toBe(false)
+  expect(ops.calls).toEqual([
+    'yield 1',
+    'copy 5000 layer[1000] 1',
+    'yield 2',
+    'copy 5002 layer[1002] 1',
+    'yield 3',
+  ])
 })

@@ -58,6 +58,26 @@ const copyPages = 32
  */
 const maxTries = 5000
 
+export interface PrefetchLoopParts {
+  readonly ops: PrefetchOps
+  readonly regions: readonly MappedRegion[]
+  readonly plan: readonly PrefetchPiece[]
+  readonly sources: readonly PrefetchSource[]
+  /** Of `stagingPages`; what `read` fills. */
+  readonly staging: CopySource
+  readonly counters: Float64Array
+  /** Called before every installation, within the gate. */
+  readonly halted: () => boolean
+  /** Lets others run for about a millisecond. */
+  readonly pause: () => void
+  /** Shared with the fault loop. */
+  readonly gate: Pick<FetchGate, 'beginCopy' | 'endCopy'>
+  /** Reads mapped pages of a layer into memory if they are not there: no copy may wait for the disk. */
+  readonly bring: (address: number, lengthBytes: number) => void
+  /** Called before each piece: waits while others need the CPU more. */
+  readonly yields: () => void
+}
+
 /**
  * Installs the pages of a plan, whatever the fault loop does meanwhile. One
  * thread; may block in system calls.
@@ -71,26 +91,11 @@ export class PrefetchLoop {
   readonly #counters: Float64Array
   readonly #halted: () => boolean
   readonly #pause: () => void
+  readonly #yields: () => void
   readonly #gate: Pick<FetchGate, 'beginCopy' | 'endCopy'>
   readonly #bring: (address: number, lengthBytes: number) => void
 
-  constructor(parts: {
-    readonly ops: PrefetchOps
-    readonly regions: readonly MappedRegion[]
-    readonly plan: readonly PrefetchPiece[]
-    readonly sources: readonly PrefetchSource[]
-    /** Of `stagingPages`; what `read` fills. */
-    readonly staging: CopySource
-    readonly counters: Float64Array
-    /** Called before every installation, within the gate. */
-    readonly halted: () => boolean
-    /** Lets others run for about a millisecond. */
-    readonly pause: () => void
-    /** Shared with the fault loop. */
-    readonly gate: Pick<FetchGate, 'beginCopy' | 'endCopy'>
-    /** Reads mapped pages of a layer into memory if they are not there: no copy may wait for the disk. */
-    readonly bring: (address: number, lengthBytes: number) => void
-  }) {
+  constructor(parts: PrefetchLoopParts) {
     this.#ops = parts.ops
     this.#byPage = [...parts.regions].sort((a, b) => a.firstPage - b.firstPage)
     this.#plan = parts.plan
@@ -99,6 +104,7 @@ export class PrefetchLoop {
     this.#counters = parts.counters
     this.#halted = parts.halted
     this.#pause = parts.pause
+    this.#yields = parts.yields
     this.#gate = parts.gate
     this.#bring = parts.bring
     this.#counters[counter.plannedPages] = this.#plan.reduce((sum, { pages }) => sum + pages, 0)
@@ -107,6 +113,7 @@ export class PrefetchLoop {
   /** True when all of the plan was done; false when it was halted. */
   run(): boolean {
     for (let next = 0; next < this.#plan.length; ) {
+      this.#yields()
       if (this.#halted()) return false
       const first = this.#plan[next] as PrefetchPiece
       const source = this.#sources[first.source]

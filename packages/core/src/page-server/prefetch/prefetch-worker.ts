@@ -10,8 +10,15 @@ import { openDirect, readInto } from '../../sys/read-into.js'
 import { type CopySource, UserfaultOps } from '../../sys/userfaultfd.js'
 import { readWorkingSet } from '../../working-set/working-set-file.js'
 import { FetchGate, type SharedWords } from '../faults/fetch-gate.js'
-import { hasBegun, PrefetchLoop, type PrefetchSource, stagingPages } from './prefetch-loop.js'
+import {
+  hasBegun,
+  PrefetchLoop,
+  type PrefetchLoopParts,
+  type PrefetchSource,
+  stagingPages,
+} from './prefetch-loop.js'
 import { type PrefetchPiece, prefetchPlan } from './prefetch-plan.js'
+import { type RushWord, waitOutRush } from './rush.js'
 
 /** One VM's working set: made ready at once, fetched when there is memory to put it into. */
 export interface PrefetchTask {
@@ -30,6 +37,8 @@ export interface PrefetchTask {
   /** Of the fault loop: pages that the guest gave back. */
   readonly faultCounters: Float64Array
   readonly removedPages: number
+  /** Sets wait while it is 1: see `Rush`. */
+  readonly rush: RushWord
 }
 
 export interface PrefetchOrder {
@@ -74,31 +83,41 @@ interface Ready {
   close(): void
 }
 
-const tasks = new Map<number, Promise<Ready>>()
+interface Waiting {
+  readonly task: PrefetchTask
+  /** In a rush nothing is made ready before the order. */
+  readonly ready: Promise<Ready> | undefined
+}
+
+const tasks = new Map<number, Waiting>()
 port.on('message', (request: PrefetchRequest) => {
   const { number } = request
   if ('task' in request) {
-    const ready = prepare(request.task)
+    const { task } = request
+    const ready = Atomics.load(task.rush, 0) === 1 ? undefined : prepare(task)
     // Told when the order comes.
-    ready.catch(() => {})
-    tasks.set(number, ready)
+    ready?.catch(() => {})
+    tasks.set(number, { task, ready })
     return
   }
-  const ready = tasks.get(number)
+  const waiting = tasks.get(number)
   tasks.delete(number)
-  if (ready !== undefined) void answer(number, ready, request.order)
+  if (waiting !== undefined) void answer(number, waiting, request.order)
 })
 
-async function answer(number: number, preparing: Promise<Ready>, order: PrefetchOrder | null): Promise<void> {
+async function answer(number: number, { task, ready }: Waiting, order: PrefetchOrder | null): Promise<void> {
   const begin = performance.now()
+  const halted = haltedBy(task)
+  const yields = () => waitOutRush(task.rush, halted)
   let [finished, failure, directLayers] = [false, null as string | null, 0]
   try {
-    const made = await preparing
-    directLayers = made.directLayers
+    if (order !== null) yields()
+    const made = order === null || halted() ? await ready : await (ready ?? prepare(task))
+    directLayers = made?.directLayers ?? 0
     try {
-      if (order !== null) finished = run(made, order)
+      if (made !== undefined && order !== null) finished = run(made, order, { halted, yields })
     } finally {
-      made.close()
+      made?.close()
     }
   } catch (error) {
     failure = (error as Error).message
@@ -151,27 +170,29 @@ function readPages(fd: number, path: string, firstPage: number, pages: number): 
     throw new VarveError('IMAGE_MISMATCH', `layer ${path} ends at byte ${firstPage * pageSizeBytes + bytes}`)
 }
 
-/** True if all was fetched. */
-function run({ task, plan, sources }: Ready, { userfaultfd, regions }: PrefetchOrder): boolean {
-  const { halt, faultCounters, removedPages, counters } = task
-  if (Atomics.compareExchange(halt, 1, 0, hasBegun) !== 0) return false
-  // What the guest gave back must not come back: its balloon ends the fetching. What is then
-  // missing comes when it is asked for.
-  const halted = () => Atomics.load(halt, 0) !== 0 || (faultCounters[removedPages] as number) > 0
-  const ops = new UserfaultOps(userfaultfd)
-  const pause = () => Atomics.wait(never, 0, 0, 1)
-  const gate = new FetchGate(task.gate)
-  const bring = populateForReading
+/** What the guest gave back must not come back: its balloon ends the fetching. */
+const haltedBy =
+  ({ halt, faultCounters, removedPages }: PrefetchTask) =>
+  () =>
+    Atomics.load(halt, 0) !== 0 || (faultCounters[removedPages] as number) > 0
+
+/** True if all was fetched. What is then missing comes when it is asked for. */
+function run(
+  { task, plan, sources }: Ready,
+  { userfaultfd, regions }: PrefetchOrder,
+  stops: Pick<PrefetchLoopParts, 'halted' | 'yields'>,
+): boolean {
+  if (Atomics.compareExchange(task.halt, 1, 0, hasBegun) !== 0) return false
   return new PrefetchLoop({
-    ops,
+    ops: new UserfaultOps(userfaultfd),
     regions,
     plan,
     sources,
     staging,
-    counters,
-    halted,
-    pause,
-    gate,
-    bring,
+    counters: task.counters,
+    pause: () => Atomics.wait(never, 0, 0, 1),
+    gate: new FetchGate(task.gate),
+    bring: populateForReading,
+    ...stops,
   }).run()
 }

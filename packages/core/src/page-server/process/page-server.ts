@@ -6,6 +6,7 @@ import { Poller } from '../../sys/poll.js'
 import { type ProcessIdentity, processIdentity } from '../../sys/proc.js'
 import { FaultThread } from '../faults/fault-thread.js'
 import { PrefetchPool } from '../prefetch/prefetch-pool.js'
+import { Rush } from '../prefetch/rush.js'
 import { type PageServerConfig, readPageServerConfig } from '../protocol/config.js'
 import { killUnserved } from '../protocol/death.js'
 import { type LineRequest, type LineServer, startLineServer } from '../protocol/line-server.js'
@@ -77,6 +78,7 @@ export class PageServerProcess {
       }),
       mappings: new LayerMappings(),
       prefetchPool: new PrefetchPool(),
+      rush: new Rush(),
       processes: () => ({ server: self, guard: this.#guards.guard }),
     }
   }
@@ -133,6 +135,7 @@ export class PageServerProcess {
         if (!Number.isSafeInteger(pid) || !Number.isSafeInteger(startTime)) return { error: 'not a process' }
         return this.#leave({ pid: pid as number, startTime: startTime as number })
       case 'processes':
+        this.#parts.rush.expect()
         return this.#parts.processes()
       default:
         return { error: `no operation ${JSON.stringify(op)}` }

@@ -12,6 +12,7 @@ import type { FaultAnswer, FaultOrder } from '../faults/fault-orders.js'
 import type { FaultThread } from '../faults/fault-thread.js'
 import { Prefetch } from '../prefetch/prefetch.js'
 import type { PrefetchPool } from '../prefetch/prefetch-pool.js'
+import type { Rush } from '../prefetch/rush.js'
 import type { PageServerConfig } from '../protocol/config.js'
 import { type ServingProcesses, startControl } from '../protocol/control.js'
 import { killServedVm } from '../protocol/death.js'
@@ -32,6 +33,7 @@ export interface ServerParts {
   readonly faults: FaultThread
   readonly mappings: LayerMappings
   readonly prefetchPool: PrefetchPool
+  readonly rush: Rush
   processes(): ServingProcesses
 }
 
@@ -96,10 +98,12 @@ export class ServedVm {
       throw error
     }
     const { sources: mapped } = this.#layers
+    parts.rush.join(number)
     if (workingSetPath !== null)
       this.#prefetch = new Prefetch(parts.prefetchPool, {
         ...{ workingSetPath, layers, mapped, map },
         faultCounters: this.#counters,
+        rush: parts.rush.shared,
       })
   }
 
@@ -156,6 +160,7 @@ export class ServedVm {
     const { map, randomAccess, directory } = this.config
     const { state, removed } = pageServerFiles(directory)
     this.#handshake = handshake
+    this.#parts.rush.join(this.number)
     const record = this.#recording.takeEarly()
     this.#keepState(record)
     const known = readRemovedPages(removed, map.pages)

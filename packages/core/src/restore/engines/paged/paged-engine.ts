@@ -39,25 +39,33 @@ export const pagedEngine: Engine = {
         layers: snapshot.files.map(({ path, storedPages }) => ({ path, pages: storedPages })),
         map: snapshot.map,
         randomAccess,
-        workingSet: toPrefetch?.workingSet,
+        workingSet: toPrefetch?.path ?? toPrefetch?.workingSet,
         graduate,
         faultCpu,
         signal,
       }),
     )
+    let loaded = () => {}
+    const load = new Promise<void>((resolve) => {
+      loaded = resolve
+    })
     return {
       memory: { backend: 'Uffd', socketName },
       files: snapshot,
       pageServer,
       afterLoad: () => {
+        loaded()
         // Threads of the vCPUs are there once it is loaded.
         if (faultCpu !== undefined)
           for (const thread of threadsNamed(machine.pid, 'fc_vcpu ')) placeThread(thread, [faultCpu])
         if (graduate) endLeaseOfGraduated(machine.paths.directory)
       },
-      // The guest's memory is there only once it is being loaded.
+      // There is nothing to ask before: the guest's memory is there only once it is being loaded.
       prefetch: toPrefetch
-        ? { report: prefetched(pageServer, signal), resumeAfter: toPrefetch.budgetMs > 0 }
+        ? {
+            report: load.then(() => prefetched(pageServer, signal)),
+            resumeAfter: toPrefetch.budgetMs > 0,
+          }
         : undefined,
     }
   },
