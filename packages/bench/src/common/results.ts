@@ -22,6 +22,8 @@ export interface ResultOptions {
 export interface Results {
   /** Of the files: NAME.md and NAME.jsonl. */
   readonly name: string
+  /** The page, if it is of another name. */
+  readonly page?: string
   readonly rows: readonly object[]
   /** Generated parts of the page, by their names. */
   readonly parts?: Readonly<Record<string, string>>
@@ -36,7 +38,7 @@ export function writeResults(results: Results, { write = false, out, rows }: Res
   if (rows !== undefined) writeFileSync(rows, lines)
   if (directory === undefined) return
   mkdirSync(directory, { recursive: true })
-  const page = join(directory, `${results.name}.md`)
+  const page = join(directory, `${results.page ?? results.name}.md`)
   const { parts, newPage } = results
   if (parts !== undefined) {
     const marked = Object.fromEntries(

@@ -8,7 +8,7 @@ import type {
   RunningMachine,
 } from 'varve'
 import { engineChoices, launchMachine, restoreMachine } from 'varve'
-import { startCHandler } from '../common/c-handler.js'
+import { startCHandler } from '../common/handlers.js'
 
 /** What a restore starts from. */
 export interface Image {

@@ -1,21 +1,24 @@
 // `npm run bench:vm-faults`: what the page server costs a real VM. Page cache warm, rounds
 // interleaved, every answer checked.
 //   sparse  a micro guest reads one word in 6,144 pages, 13 apart. `vanilla`: the flat file, mapped by
-//           Firecracker; `example`: the handler in C like Firecracker's example (programs/uffd-handler.c);
-//           `paged`: a page server that runs already
-//   eight   eight restores at once by `paged`, with the set of those pages brought alongside, and without:
-//           from the call until the guest has answered once (`first`), and until it has read 1,024 of the
-//           set's pages (`all`); medians of the eight
-//   --rounds N   default 10     --what LIST   of sparse, eight
-//   --write      raw rows into docs/results        --out DIR   into DIR        --rows FILE   into FILE
+//           Firecracker; `example in C`: the handler like Firecracker's example (programs/uffd-handler.c);
+//           `example`: a handler of yours, with --example; `paged`: a page server that runs already
+//   dense   the same for each of 16,384 pages
+//   eight   eight restores at once by `paged`, with the set of the sparse pages brought alongside, and
+//           without: from the call until the guest has answered once (`first`), and until it has read 1,024
+//           of the set's pages (`all`); medians of the eight
+//   --rounds N       default 10     --what LIST   of sparse, dense, eight
+//   --example PATH   a handler that is called as Firecracker's are (PATH SOCKET MEMORY-FILE)
+//   --write          into docs/results          --out DIR   into DIR        --rows FILE   raw rows into FILE
+import { resolve } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
 import { bootMicroGuest, MicroConsole, type TouchPattern } from '@varve/lab'
-import { nearestRank } from '@varve/lab/testing'
 import {
   captureSnapshot,
   findFirecracker,
   flattenSnapshot,
+  formatFirecrackerVersion,
   type LaunchedMachine,
   type LoadOptions,
   type LocalStore,
@@ -27,33 +30,33 @@ import {
 } from 'varve'
 import { loadOptionsOf } from 'varve/testing'
 import { emptyPageSet, pageSetFromPages } from 'varve/working-sets'
-import { startCHandler } from '../common/c-handler.js'
 import { compileC } from '../common/child.js'
+import { startCHandler, startExample } from '../common/handlers.js'
 import { loadNow, thisMachine } from '../common/machine.js'
 import { middle, turned } from '../common/numbers.js'
 import { resultOptions, say, writeResults } from '../common/results.js'
 import { openScratch } from '../common/scratch.js'
+import {
+  type Moments,
+  type PatternName,
+  patternNames,
+  settings,
+  type VmFaultRow,
+  type WayName,
+  wayNames,
+} from './vm-fault-rows.js'
+import { vmFaultsParts } from './vm-faults-report.js'
 
 const memoryMib = 384
 const seed = 1
-const pattern = { start: 1024, count: 6144, stride: 13 }
-/** In the set of `pattern`. */
-const firstOfSet = { ...pattern, count: 1024 }
-
-const wayNames = ['vanilla', 'example', 'paged'] as const
-const settings = ['without', 'with'] as const
-const moments = ['first', 'all'] as const
-
-type Moments = Record<(typeof moments)[number], number>
-
-/** Of a round, what was measured of it. */
-interface Row extends Partial<Record<(typeof settings)[number], Moments>> {
-  readonly round: number
-  readonly load: number
-  vanillaMs?: number
-  exampleMs?: number
-  pagedMs?: number
+const patterns: Readonly<Record<PatternName, TouchPattern>> = {
+  sparse: { start: 1024, count: 6144, stride: 13 },
+  dense: { start: 1024, count: 16_384, stride: 1 },
 }
+/** What the guest has written: the pages of both. */
+const written: TouchPattern = { start: 1024, count: 6144 * 13, stride: 1 }
+/** In the set of the sparse pages. */
+const firstOfSet = { ...patterns.sparse, count: 1024 }
 
 /** A VM that runs, and what ends it. */
 interface Way {
@@ -66,10 +69,15 @@ type Launch = { [Name in 'binary' | 'runtimeDirectory']: NonNullable<RestoreOpti
 export async function benchVmFaults(argv: readonly string[]): Promise<void> {
   const { values: options } = parseArgs({
     args: [...argv],
-    options: { rounds: { type: 'string' }, what: { type: 'string' }, ...resultOptions },
+    options: {
+      rounds: { type: 'string' },
+      what: { type: 'string' },
+      example: { type: 'string' },
+      ...resultOptions,
+    },
   })
   const rounds = Number(options.rounds ?? 10)
-  const whats = (options.what ?? 'sparse,eight').split(',')
+  const whats = (options.what ?? 'sparse,dense,eight').split(',')
   using scratch = openScratch()
   const launch: Launch = { binary: await findFirecracker(), runtimeDirectory: scratch.path('run') }
   const handler = scratch.path('uffd-handler')
@@ -93,17 +101,25 @@ export async function benchVmFaults(argv: readonly string[]): Promise<void> {
       },
     }
   }
-  const ways = {
+  const { example } = options
+  const ways: Readonly<Partial<Record<WayName, () => Promise<Way>>>> = {
     vanilla: () => load(async () => ({ memory: { backend: 'File', path: flat } })),
-    example: () => load((launched) => startCHandler(handler, launched, flat)),
+    'example in C': () => load((launched) => startCHandler(handler, launched, flat)),
+    ...(example && { example: () => load((launched) => startExample(resolve(example), launched, flat)) }),
     paged: () => restore(store, launch, {}),
   }
-  const rows: Row[] = []
+  const rows: VmFaultRow[] = []
   for (let round = 0; round <= rounds; round++) {
     say(`round ${round} of ${rounds}`)
-    const row: Row = { round, load: loadNow() }
-    if (whats.includes('sparse'))
-      for (const name of turned(wayNames, round)) row[`${name}Ms`] = await passOf(ways[name])
+    const row: VmFaultRow = { round, load: loadNow() }
+    for (const pattern of patternNames.filter((name) => whats.includes(name))) {
+      const times: Partial<Record<WayName, number>> = {}
+      for (const name of turned(wayNames, round)) {
+        const way = ways[name]
+        if (way !== undefined) times[name] = await passOf(way, patterns[pattern])
+      }
+      row[pattern] = times
+    }
     if (whats.includes('eight'))
       for (const set of turned(settings, round))
         row[set] = await eight(() =>
@@ -113,13 +129,14 @@ export async function benchVmFaults(argv: readonly string[]): Promise<void> {
     if (round > 0) rows.push(row)
     else await sleep(5000)
   }
-  process.stdout.write(report(rows))
+  const parts = vmFaultsParts(rows, formatFirecrackerVersion(launch.binary.version))
+  process.stdout.write(`${parts['vm machine']}\n\n${parts['vm table']}\n`)
   const environment = {
     ...thisMachine(),
     firecracker: launch.binary.version,
     rounds,
   }
-  writeResults({ name: 'vm-faults', rows: [environment, ...rows] }, options)
+  writeResults({ name: 'vm-faults', page: 'faults', rows: [environment, ...rows], parts }, options)
 }
 
 interface Loading {
@@ -128,18 +145,17 @@ interface Loading {
 }
 
 async function makeSnapshot(store: LocalStore, launch: Launch): Promise<void> {
+  const { start, count, stride = 1 } = patterns.sparse
   await using booted = await bootMicroGuest({ memoryMib, ...launch })
   const { machine, console: guest } = booted
-  await guest.write({ ...pattern, count: pattern.count * pattern.stride, stride: 1 }, seed)
+  await guest.write(written, seed)
   const { entry } = await captureSnapshot(await machine.pause(), { store, tags: ['base'] })
   await store.saveWorkingSet('base', 'set', {
     image: entry.id,
     pages: memoryMib * 256,
     recordedAtMs: 0,
     windowMs: 0,
-    readOnly: pageSetFromPages(
-      Array.from({ length: pattern.count }, (_, index) => pattern.start + index * pattern.stride),
-    ),
+    readOnly: pageSetFromPages(Array.from({ length: count }, (_, index) => start + index * stride)),
     written: emptyPageSet,
     groups: [],
     notes: {},
@@ -154,13 +170,13 @@ async function restore(store: LocalStore, launch: Launch, wish: SetWish): Promis
 }
 
 /** How long the guest takes to read the pages, from the command to its answer, in ms. */
-async function passOf(way: () => Promise<Way>): Promise<number> {
+async function passOf(way: () => Promise<Way>, pages: TouchPattern): Promise<number> {
   const { machine, end } = await way()
   const guest = MicroConsole.attach(machine.paths)
   try {
     await guest.ping()
     const begin = performance.now()
-    await readRight(guest, pattern)
+    await readRight(guest, pages)
     return performance.now() - begin
   } finally {
     await guest[Symbol.asyncDispose]()
@@ -192,30 +208,4 @@ async function eight(way: () => Promise<Way>): Promise<Moments> {
   } finally {
     await Promise.all(ends.map((end) => end()))
   }
-}
-
-/** A line for each figure that the rows have. */
-function report(rows: readonly Row[]): string {
-  const line = (name: string, of: (row: Row) => number | undefined) => {
-    const values = rows.flatMap((row) => of(row) ?? [])
-    if (values.length === 0) return []
-    const [low, half, high] = [0.25, 0.5, 0.75].map((share) => nearestRank(values, share).toFixed(2))
-    return [`| ${name} | ${half} | ${low} to ${high} |`]
-  }
-  const beyond = ({ vanillaMs, exampleMs, pagedMs }: Row) =>
-    vanillaMs === undefined || exampleMs === undefined || pagedMs === undefined
-      ? undefined
-      : (exampleMs - vanillaMs) / (pagedMs - vanillaMs)
-  const ratio = (moment: keyof Moments) => (row: Row) =>
-    row.with === undefined || row.without === undefined ? undefined : row.with[moment] / row.without[moment]
-  const lines = [
-    ...wayNames.flatMap((name) => line(`${name}, ms`, (row) => row[`${name}Ms`])),
-    ...line('beyond vanilla, `example` over `paged`', beyond),
-    ...moments.flatMap((moment) => [
-      ...settings.flatMap((set) => line(`${moment}, ${set} set, ms`, (row) => row[set]?.[moment])),
-      ...line(`${moment}, with over without`, ratio(moment)),
-    ]),
-  ]
-  const load = middle(rows.map((row) => row.load)).toFixed(1)
-  return `load ${load}\n\n| what | median | quartiles |\n|---|---:|---:|\n${lines.join('\n')}\n`
 }
