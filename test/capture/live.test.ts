@@ -1,7 +1,14 @@
 import { readdirSync, readFileSync, readlinkSync, rmSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { MicroVm, type Written } from '@varve/lab/testing'
-import { captureSnapshot, isVarveError, type PausedMachine, type RunningMachine, takeSnapshot } from 'varve'
+import {
+  captureSnapshot,
+  frozenMemory,
+  isVarveError,
+  type PausedMachine,
+  type RunningMachine,
+  takeSnapshot,
+} from 'varve'
 import { compareImages } from 'varve/layers'
 import { beforeEach, describe, expect, test } from 'vitest'
 import { microWorldOfFile } from '../support/micro-world.js'
@@ -165,8 +172,13 @@ describe('a live capture', () => {
     const [frozen, ...more] = frozenOf(vm.machine)
     expect(more).toEqual([])
     expect(readdirSync(`/proc/${frozen?.pid}/fd`)).toEqual([])
+    expect(frozenMemory(vm.machine)).toEqual([{ pid: frozen?.pid, copiedBytes: expect.any(Number) }])
+    await vm.fill(first)
+    // 2,000 pages of 4 KiB were copied for the guest.
+    expect(frozenMemory(vm.machine)[0]?.copiedBytes).toBeGreaterThanOrEqual(2000 * 4096)
     process.kill(frozen?.pid as number, 'SIGKILL')
     await expect(taken.seal()).rejects.toMatchObject({ code: 'HOST_UNSUPPORTED' })
+    expect(frozenMemory(vm.machine)).toEqual([])
     const paused = await vm.pause()
     const next = await captureSnapshot(paused, { store, mode: 'live', tags: [`killed-${round}`] })
     expect(next.lost).toBeNull()

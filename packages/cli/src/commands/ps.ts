@@ -1,5 +1,5 @@
 import { basename, join } from 'node:path'
-import { connectMachine, listMachines, logUse, reapMachines, residentBytes } from 'varve'
+import { connectMachine, frozenMemory, listMachines, logUse, reapMachines, residentBytes } from 'varve'
 import { labelOption, labelsOption, positionals } from '../arguments.js'
 import type { Command } from '../command.js'
 import { age, humanBytes, printable, shortId, table } from '../text.js'
@@ -17,7 +17,8 @@ Lists the machines of this runtime directory ($VARVE_RUNTIME_DIR). ps removes ma
 has ended, and ends those whose owner has ended without detaching them; it says which and why, and
 --json has them as "ended". STATE is what Firecracker reports; "busy" means that it did not answer
 within ${askTimeoutMs} ms. SNAPSHOT is the parent of the machine's next snapshot: the last one taken of it,
-or the one that it was restored from. --json also prints how many bytes each guest wrote to its
+or the one that it was restored from. FROZEN is what the memory costs that a live capture holds until
+its snapshot is in the store: copies of pages that the guest has written since. --json also prints how many bytes each guest wrote to its
 console, and how many of them, from the beginning, were dropped.
 
 Examples:
@@ -34,12 +35,13 @@ Examples:
           state: await stateOf(record.id),
           pid: record.process?.pid ?? null,
           residentBytes: record.process ? residentBytes(record.process.pid) : null,
+          frozen: frozenMemory(record),
           createdAt: record.createdAt,
           firecracker: record.firecrackerVersion,
           dirtyTracking: record.dirtyTracking,
           origin: record.origin,
           labels: record.labels,
-          snapshot: record.snapshotId,
+          snapshot: record.snapshotId ?? record.owed?.from ?? null,
           vsock: record.vsockPath,
           // All bytes that the guest wrote, and how many of the first were dropped.
           console: logUse(join(directory, 'console.log')),
@@ -54,6 +56,9 @@ Examples:
       it.state,
       String(it.pid),
       it.residentBytes === null ? '-' : humanBytes(it.residentBytes),
+      it.frozen.length === 0
+        ? '-'
+        : humanBytes(it.frozen.reduce((sum, { copiedBytes }) => sum + copiedBytes, 0)),
       age(it.createdAt),
       it.firecracker,
       it.snapshot === null ? '-' : shortId(it.snapshot),
@@ -61,7 +66,10 @@ Examples:
       it.origin.kind === 'boot' ? `boot ${printable(basename(it.origin.from))}` : 'restore',
     ])
     context.print(
-      table([['NAME', 'STATE', 'PID', 'RESIDENT', 'AGE', 'VERSION', 'SNAPSHOT', 'ORIGIN'], ...cells]),
+      table([
+        ['NAME', 'STATE', 'PID', 'RESIDENT', 'FROZEN', 'AGE', 'VERSION', 'SNAPSHOT', 'ORIGIN'],
+        ...cells,
+      ]),
     )
   },
 }

@@ -75,6 +75,7 @@ export async function liveTaker(
         freeze: async () => {
           const pages = type === 'Full' ? 'all' : logged ? 'written' : 'private'
           frozen = await freezer.freeze({ pages, how: freeze })
+          return frozen.child
         },
       })
       const { how, pages } = frozen as NonNullable<typeof frozen>

@@ -59,6 +59,7 @@ export async function launchMachine(options: LaunchMachineOptions = {}): Promise
     leases: noLeases,
     snapshotId: null,
     owed: null,
+    frozen: [],
     snapshotsTaken: 0,
     ranSince: false,
     origin: { kind: 'boot', from: '' },

@@ -77,6 +77,10 @@ export abstract class MachineHandle implements AsyncDisposable {
   get owed(): MachineRecord['owed'] {
     return this.vm.currentRecord.owed
   }
+  /** See `MachineRecord.frozen`; for `frozenMemory`. */
+  get frozen(): MachineRecord['frozen'] {
+    return this.vm.currentRecord.frozen
+  }
   /** How many snapshots Firecracker has written of this VM. */
   get snapshotsTaken(): number {
     return this.vm.currentRecord.snapshotsTaken

@@ -50,6 +50,8 @@ export interface MachineRecord {
    * next Diff, which counts from this snapshot (null: from the boot). `snapshotId` is null meanwhile.
    */
   readonly owed: { readonly from: string | null } | null
+  /** Children of live captures that hold memory of this VM; some of them may have ended. */
+  readonly frozen: readonly ProcessIdentity[]
   /** Snapshots that Firecracker has written of this VM. */
   readonly snapshotsTaken: number
   /** Whether the guest may have run since the last snapshot or load. */
@@ -160,6 +162,7 @@ const withDefaults = (value: MachineRecord): MachineRecord => ({
   diskDirectory: value.diskDirectory ?? null,
   leases: { memory: value.leases?.memory ?? null, log: value.leases?.log ?? null },
   owed: value.owed ?? null,
+  frozen: value.frozen ?? [],
   labels: value.labels ?? {},
 })
 
@@ -180,6 +183,8 @@ function isRecord(value: MachineRecord): boolean {
     text(value.boot ?? null) &&
     text(value.pidNamespace ?? null) &&
     text(value.owed?.from ?? null) &&
+    Array.isArray(value.frozen ?? []) &&
+    (value.frozen ?? []).every((it) => identity(it)) &&
     labelsProblem(value.labels ?? {}) === undefined &&
     (value.jail?.cgroups ?? []).every(folder) &&
     identity(value.process) &&

@@ -52,6 +52,7 @@ async function pausedOn(version: string, config: object): Promise<PausedMachine>
     diskDirectory: null,
     snapshotId: null,
     owed: null,
+    frozen: [],
     snapshotsTaken: 0,
     ranSince: false,
     origin: { kind: 'boot', from: '' },

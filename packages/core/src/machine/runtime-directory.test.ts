@@ -67,6 +67,7 @@ function recordOf(id: string, change: Partial<MachineRecord> = {}): MachineRecor
     leases: { memory: null, log: null },
     snapshotId: null,
     owed: null,
+    frozen: [],
     snapshotsTaken: 0,
     ranSince: false,
     origin: { kind: 'boot', from: '' },

@@ -2,6 +2,7 @@ import { chmodSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { isVarveError, VarveError } from '../errors.js'
 import type { CallOptions } from '../firecracker/api-client.js'
+import { isAlive, type ProcessIdentity } from '../sys/proc.js'
 import type { LiveVm } from './live-vm.js'
 import { countsFrom, countsFromBoot } from './log-origin.js'
 import type { MachineRecord } from './machine-record.js'
@@ -30,8 +31,8 @@ export interface LiveSnapshotOptions extends CallOptions {
   readonly takeLog: ((place: OwedPagesPlace) => Promise<void>) | null
   /** Called when the Diff is written: keeps its pages with those owed. */
   keepDiff(): Promise<void>
-  /** Called last: takes the memory. */
-  freeze(): Promise<void>
+  /** Called last: takes the memory. Gives the child that holds it; null if it was copied. */
+  freeze(): Promise<ProcessIdentity | null>
 }
 
 export interface WrittenLive {
@@ -71,7 +72,8 @@ export async function writeLive(vm: LiveVm, options: LiveSnapshotOptions): Promi
     vm.updateRecord(keeps)
     await state.commit()
     chmodSync(statePath, 0o600)
-    await options.freeze()
+    const child = await options.freeze()
+    if (child !== null) vm.updateRecord(({ frozen }) => ({ frozen: [...frozen.filter(isAlive), child] }))
     return { taken }
   } catch (error) {
     state.discard()
