@@ -15,7 +15,7 @@ export function abortError(signal: AbortSignal | undefined, work: string): Varve
   )
 }
 
-/** Throws `abortError` if the signal is aborted. */
+/** Throws the error of an aborted signal: TIMEOUT or INTERRUPTED. `work` is what it ended, as a noun. */
 export function throwIfAborted(signal: AbortSignal | undefined, work: string): void {
   if (signal?.aborted === true) throw abortError(signal, work)
 }

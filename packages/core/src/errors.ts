@@ -62,9 +62,12 @@ export const errorRegistry = {
   INTERRUPTED: { exit: 130, summary: 'Ctrl-C, SIGTERM or an abort signal ended the work.' },
 } as const satisfies Record<string, { exit: number; summary: string }>
 
+/** A stable name of what went wrong; docs/errors.md lists them all. */
 export type ErrorCode = keyof typeof errorRegistry
 
+/** What a `VarveError` has besides code and message. */
 export interface VarveErrorOptions {
+  /** The error that this one comes from. */
   readonly cause?: unknown
   /** What to do about it, one sentence, if known. Shown after the message. */
   readonly remedy?: string | undefined
@@ -74,8 +77,11 @@ export interface VarveErrorOptions {
 
 /** The one error class. `message` names the thing and its value; `remedy` says what to do. */
 export class VarveError extends Error {
+  /** What went wrong, for programs. */
   readonly code: ErrorCode
+  /** What to do about it, one sentence; undefined if that is not known. */
   readonly remedy: string | undefined
+  /** Facts about it, for programs (paths, offsets, versions); {} if there are none. */
   readonly details: Readonly<Record<string, unknown>>
 
   constructor(code: ErrorCode, message: string, options: VarveErrorOptions = {}) {
@@ -91,6 +97,7 @@ export class VarveError extends Error {
     return errorRegistry[this.code].exit
   }
 
+  /** Code, message, remedy and details, as `--json` prints them. */
   toJSON(): Record<string, unknown> {
     return {
       code: this.code,
@@ -101,6 +108,7 @@ export class VarveError extends Error {
   }
 }
 
+/** Whether an error is one of Varve's; with `code`, whether it has that code. `error` may be any value. */
 export function isVarveError(error: unknown, code?: ErrorCode): error is VarveError {
   return error instanceof VarveError && (code === undefined || error.code === code)
 }

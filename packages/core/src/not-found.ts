@@ -17,18 +17,31 @@ export const notFoundKinds = [
   'experiment',
   'lab function',
 ] as const
+/** One of `notFoundKinds`. */
 export type NotFoundKind = (typeof notFoundKinds)[number]
 
-/** The only maker of NOT_FOUND errors, so that each says in `details.kind` what was not found. */
+/**
+ * The only maker of NOT_FOUND errors, so that each says in `details.kind` what was not found. `kind` and
+ * `message` name the thing.
+ */
 export function notFound(kind: NotFoundKind, message: string, options: VarveErrorOptions = {}): VarveError {
   return new VarveError('NOT_FOUND', message, { ...options, details: { kind, ...options.details } })
 }
 
-/** For a path that could not be opened or read: NOT_FOUND if there is nothing, else PATH_INVALID. */
+/**
+ * For a path that could not be opened or read: NOT_FOUND if there is nothing, else PATH_INVALID. `cause` is
+ * the error of the system call, `message` says what could not be done.
+ */
 export function pathError(
   cause: unknown,
   message: string,
-  { kind = 'file', ...options }: VarveErrorOptions & { readonly kind?: NotFoundKind } = {},
+  {
+    kind = 'file',
+    ...options
+  }: VarveErrorOptions & {
+    /** What was to be at the path. Default `file`. */
+    readonly kind?: NotFoundKind
+  } = {},
 ): VarveError {
   const { code } = cause as NodeJS.ErrnoException
   return code === 'ENOENT'

@@ -4,18 +4,27 @@ import type { SnapshotStore } from '../store/snapshot-store.js'
 import type { SnapshotEntry } from '../store/snapshot-types.js'
 import type { LostLineage, ParentOptions } from './choose-parent.js'
 
+/** Who takes the memory of a snapshot; `TakeOptions.mode` explains them. */
 export type CaptureMode = 'auto' | 'live' | 'stop'
 
 /** How the memory of a snapshot was taken. */
 export interface CaptureWay {
+  /** Whether Varve took it while the guest ran on, or Firecracker while the guest stood still. */
   readonly mode: 'live' | 'stop'
   /** Why, in a sentence, for people. */
   readonly because: string
   /** Of a live capture: how the memory was frozen, and how many pages of it were taken. */
-  readonly frozen: { readonly how: 'copy' | 'fork'; readonly pages: number } | null
+  readonly frozen: {
+    /** A copy of the pages, or a fork of the VMM. */
+    readonly how: 'copy' | 'fork'
+    /** Pages taken. */
+    readonly pages: number
+  } | null
 }
 
+/** Options of `takeSnapshot`. */
 export interface TakeOptions extends ParentOptions {
+  /** The store that the snapshot goes into. */
   readonly store: SnapshotStore
   /**
    * Keeps what the machine has touched since it was restored as a working set of this name. For machines on a
@@ -43,26 +52,32 @@ export interface TakeOptions extends ParentOptions {
    * available, less an eighth of its memory.
    */
   readonly mostCopiedBytes?: number | undefined
+  /** Aborts the work: INTERRUPTED, or TIMEOUT if it is a signal of `AbortSignal.timeout`. */
   readonly signal?: AbortSignal | undefined
 }
 
+/** Options of `TakenSnapshot.seal`. */
 export interface SealSnapshotOptions {
   /**
    * Names to give it; a name that another snapshot has moves here. Default: those that `takeSnapshot` was
    * given.
    */
   readonly tags?: readonly string[] | undefined
+  /** Aborts the work: INTERRUPTED, or TIMEOUT if it is a signal of `AbortSignal.timeout`. */
   readonly signal?: AbortSignal | undefined
+  /** Called with sentences for people. */
   readonly onProgress?: ((message: string) => void) | undefined
 }
 
 /** What Firecracker has written and Varve has not indexed yet. The guest may run on. */
 export interface TakenSnapshot extends AsyncDisposable {
+  /** Full: every page. Diff: the pages written since the parent. */
   readonly type: 'Full' | 'Diff'
   /**
    * Why this is a new base although the machine has a history; null if it is not, or a base was asked for.
    */
   readonly lost: LostLineage | null
+  /** How the memory was taken, and why so. */
   readonly way: CaptureWay
   /**
    * How long the guest stood still, from the request to pause to the end of the request to resume, milliseconds;
@@ -81,6 +96,7 @@ export interface TakenSnapshot extends AsyncDisposable {
   seal(options?: SealSnapshotOptions): Promise<CapturedSnapshot>
 }
 
+/** A snapshot that is in the store, and how it came there. */
 export interface CapturedSnapshot {
   /**
    * Leased to the VM until its next snapshot; if it has no tag, also to this process, until that ends, tags,
@@ -89,11 +105,16 @@ export interface CapturedSnapshot {
   readonly entry: SnapshotEntry
   /** The layer as it was sealed; its file has moved into the store since. */
   readonly layer: Layer
+  /** Full: every page. Diff: the pages written since the parent. */
   readonly type: 'Full' | 'Diff'
   /** As in `TakenSnapshot`. */
   readonly lost: LostLineage | null
+  /** As in `TakenSnapshot`. */
   readonly way: CaptureWay
+  /** As in `TakenSnapshot`, milliseconds. */
   readonly standstillMs: number | null
+  /** As in `TakenSnapshot`, milliseconds. */
   readonly createMs: number
+  /** As in `TakenSnapshot`, milliseconds. */
   readonly disksMs: number
 }

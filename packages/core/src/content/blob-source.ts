@@ -1,6 +1,8 @@
 import type { Digest } from './descriptors.js'
 
+/** Options of every call. */
 export interface SourceOptions {
+  /** Aborts the work: INTERRUPTED, or TIMEOUT if it is a signal of `AbortSignal.timeout`. */
   readonly signal?: AbortSignal | undefined
 }
 
@@ -29,19 +31,26 @@ export interface BlobSource {
   remove(digest: Digest, options?: SourceOptions): Promise<boolean>
 }
 
+/** A blob that is here. */
 export interface BlobStat {
+  /** Its length, bytes. */
   readonly sizeBytes: number
 }
 
+/** What `put` is to keep. */
 export interface BlobToPut {
+  /** The SHA-256 that the content must have. */
   readonly digest: Digest
+  /** The length that the content must have, bytes. */
   readonly sizeBytes: number
 }
 
 /** In pieces of any length. An error that it throws ends the `put`, which throws that error. */
 export type BlobContent = AsyncIterable<Uint8Array> | Iterable<Uint8Array>
 
+/** A blob that can be read until it is disposed of. */
 export interface OpenBlob extends AsyncDisposable {
+  /** Its length, bytes. */
   readonly sizeBytes: number
   /**
    * Exactly these bytes, never fewer and never zeros in place of missing ones. INVALID_ARGUMENT if the range
@@ -51,7 +60,10 @@ export interface OpenBlob extends AsyncDisposable {
   read(range: ByteRange, options?: SourceOptions): Promise<Uint8Array>
 }
 
+/** A range of bytes of a blob. */
 export interface ByteRange {
+  /** The first byte, from 0. */
   readonly offsetBytes: number
+  /** How many bytes. */
   readonly lengthBytes: number
 }

@@ -4,11 +4,15 @@ import { Fields } from './checked-json.js'
 /** `sha256:` and 64 lower-case hexadecimal digits. */
 export type Digest = `sha256:${string}`
 
+/** What names a blob: OCI's content descriptor. */
 export interface Descriptor {
+  /** What the blob is, as a media type. */
   readonly mediaType: string
+  /** The blob's SHA-256. */
   readonly digest: Digest
   /** Bytes. */
   readonly size: number
+  /** Facts about the blob, by name. Default: none. */
   readonly annotations?: Readonly<Record<string, string>>
 }
 

@@ -12,6 +12,7 @@ import {
 /** An id looks like no tag, so that a reference means one thing. */
 export const tagPattern = /^(?![0-9a-f]{32}$)[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/
 
+/** The tag itself; INVALID_ARGUMENT for what cannot be one. */
 export function assertTag(tag: string): string {
   if (!tagPattern.test(tag))
     throw new VarveError(
@@ -23,10 +24,13 @@ export function assertTag(tag: string): string {
 
 /** What a reference says of the snapshot that it means. */
 export interface ReferencedSnapshot {
+  /** The snapshot's id, 32 hex digits. */
   readonly id: string
+  /** The id of its parent; null for a base. */
   readonly parent: string | null
   /** UTC, ISO 8601 with milliseconds. */
   readonly createdAt: string
+  /** The manifest that the reference points to. */
   readonly manifest: Descriptor
 }
 

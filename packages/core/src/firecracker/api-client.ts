@@ -5,7 +5,9 @@ import type * as api from './api-types.js'
 import { assertResourceId } from './resource-id.js'
 import { type FirecrackerVersion, parseFirecrackerVersion } from './version.js'
 
+/** Options of every call. */
 export interface CallOptions {
+  /** Aborts the work: INTERRUPTED, or TIMEOUT if it is a signal of `AbortSignal.timeout`. */
   readonly signal?: AbortSignal | undefined
 }
 
@@ -16,50 +18,95 @@ export interface CallOptions {
  * broken socket is API_TRANSPORT.
  */
 export interface ApiClient extends Disposable {
+  /** The API socket. */
   readonly socketPath: string
+  /** The release that answers there. */
   readonly version: FirecrackerVersion
+  /** GET /. */
   instanceInfo(options?: CallOptions): Promise<api.InstanceInfo>
+  /** GET /vm/config. */
   vmConfig(options?: CallOptions): Promise<api.FullVmConfiguration>
+  /** GET /machine-config. */
   machineConfig(options?: CallOptions): Promise<api.MachineConfiguration>
+  /** PUT /machine-config. */
   putMachineConfig(body: api.MachineConfiguration, options?: CallOptions): Promise<void>
+  /** PATCH /machine-config. */
   patchMachineConfig(body: Partial<api.MachineConfiguration>, options?: CallOptions): Promise<void>
+  /** PUT /boot-source. */
   putBootSource(body: api.BootSource, options?: CallOptions): Promise<void>
+  /** PUT /cpu-config. */
   putCpuConfig(body: Readonly<Record<string, unknown>>, options?: CallOptions): Promise<void>
+  /** PUT /drives/{id}. */
   putDrive(body: api.Drive, options?: CallOptions): Promise<void>
+  /** PATCH /drives/{id}. */
   patchDrive(body: api.PartialDrive, options?: CallOptions): Promise<void>
+  /** DELETE /drives/{id}. */
   deleteDrive(id: string, options?: CallOptions): Promise<void>
+  /** PUT /network-interfaces/{id}. */
   putNetworkInterface(body: api.NetworkInterface, options?: CallOptions): Promise<void>
+  /** PATCH /network-interfaces/{id}. */
   patchNetworkInterface(body: api.PartialNetworkInterface, options?: CallOptions): Promise<void>
+  /** DELETE /network-interfaces/{id}. */
   deleteNetworkInterface(id: string, options?: CallOptions): Promise<void>
+  /** PUT /vsock. */
   putVsock(body: api.Vsock, options?: CallOptions): Promise<void>
+  /** PUT /mmds/config. */
   putMmdsConfig(body: api.MmdsConfig, options?: CallOptions): Promise<void>
+  /** PUT /mmds. */
   putMmds(body: object, options?: CallOptions): Promise<void>
+  /** PATCH /mmds. */
   patchMmds(body: object, options?: CallOptions): Promise<void>
+  /** GET /mmds. */
   mmds(options?: CallOptions): Promise<unknown>
+  /** PUT /balloon. */
   putBalloon(body: api.Balloon, options?: CallOptions): Promise<void>
+  /** PATCH /balloon. */
   patchBalloon(body: api.BalloonUpdate, options?: CallOptions): Promise<void>
+  /** GET /balloon. */
   balloon(options?: CallOptions): Promise<api.Balloon>
+  /** PATCH /balloon/statistics. */
   patchBalloonStatistics(body: api.BalloonStatsUpdate, options?: CallOptions): Promise<void>
+  /** GET /balloon/statistics. */
   balloonStatistics(options?: CallOptions): Promise<Readonly<Record<string, number>>>
+  /** PATCH /balloon/hinting/start. */
   startBalloonHinting(body: api.BalloonHintingStart, options?: CallOptions): Promise<void>
+  /** PATCH /balloon/hinting/stop. */
   stopBalloonHinting(options?: CallOptions): Promise<void>
+  /** GET /balloon/hinting/status. */
   balloonHintingStatus(options?: CallOptions): Promise<Readonly<Record<string, unknown>>>
+  /** PUT /entropy. */
   putEntropy(body: api.Entropy, options?: CallOptions): Promise<void>
+  /** PUT /serial. */
   putSerial(body: api.Serial, options?: CallOptions): Promise<void>
+  /** PUT /pmem/{id}. */
   putPmem(body: api.Pmem, options?: CallOptions): Promise<void>
+  /** PATCH /pmem/{id}. */
   patchPmem(body: api.PartialPmem, options?: CallOptions): Promise<void>
+  /** DELETE /pmem/{id}. */
   deletePmem(id: string, options?: CallOptions): Promise<void>
+  /** PUT /hotplug/memory. */
   putHotplugMemory(body: api.HotplugMemory, options?: CallOptions): Promise<void>
+  /** PATCH /hotplug/memory. */
   patchHotplugMemory(body: api.HotplugMemoryUpdate, options?: CallOptions): Promise<void>
+  /** GET /hotplug/memory. */
   hotplugMemory(options?: CallOptions): Promise<Readonly<Record<string, number>>>
+  /** PUT /logger. */
   putLogger(body: api.Logger, options?: CallOptions): Promise<void>
+  /** PUT /metrics. */
   putMetrics(body: api.Metrics, options?: CallOptions): Promise<void>
+  /** PUT /actions: InstanceStart. */
   startInstance(options?: CallOptions): Promise<void>
+  /** PUT /actions: SendCtrlAltDel. */
   sendCtrlAltDel(options?: CallOptions): Promise<void>
+  /** PUT /actions: FlushMetrics. */
   flushMetrics(options?: CallOptions): Promise<void>
+  /** PATCH /vm: Paused. */
   pause(options?: CallOptions): Promise<void>
+  /** PATCH /vm: Resumed. */
   resume(options?: CallOptions): Promise<void>
+  /** PUT /snapshot/create. */
   createSnapshot(body: api.SnapshotCreate, options?: CallOptions): Promise<void>
+  /** PUT /snapshot/load. */
   loadSnapshot(body: api.SnapshotLoad, options?: CallOptions): Promise<void>
 }
 

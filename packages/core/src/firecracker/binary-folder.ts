@@ -11,6 +11,7 @@ const maxEntries = 1000
 /** Each is run once to ask for its version. */
 const maxBinaries = 64
 
+/** The Firecrackers of a folder. */
 export interface BinaryFolder {
   /** Real paths, without links; each appears once. */
   readonly paths: readonly string[]

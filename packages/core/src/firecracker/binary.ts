@@ -16,27 +16,38 @@ import {
   parseFirecrackerVersion,
 } from './version.js'
 
+/** How a Firecracker was found; `describeOrigin` says it in words. */
 export type BinaryOrigin = NamedOrigin | 'PATH' | 'cache' | ReleaseOrigin
 
+/** A Firecracker that can be run. */
 export interface FirecrackerBinary {
+  /** Absolute path of the program. */
   readonly path: string
+  /** What its `--version` says. */
   readonly version: FirecrackerVersion
+  /** How it was found. */
   readonly origin: BinaryOrigin
   /** Jailer of the same origin, if there is one. */
   readonly jailerPath?: string
 }
 
+/** Options of `findFirecracker`. */
 export interface FindBinaryOptions extends BinaryPlaces {
+  /** The environment. Default: that of this process. */
   readonly env?: NodeJS.ProcessEnv | undefined
   /** Fetch the pinned release when nothing is found (default true). */
   readonly download?: boolean
+  /** Called with sentences for people, before a download. */
   readonly onProgress?: ((message: string) => void) | undefined
+  /** Aborts the work: INTERRUPTED, or TIMEOUT if it is a signal of `AbortSignal.timeout`. */
   readonly signal?: AbortSignal | undefined
 }
 
 /** A binary, and why it was chosen. */
 export interface ChosenFirecracker {
+  /** The binary that was chosen. */
   readonly binary: FirecrackerBinary
+  /** Why, as a clause for people. */
   readonly reason: string
 }
 
@@ -258,6 +269,7 @@ function withJailer(binary: Omit<FirecrackerBinary, 'jailerPath'>): FirecrackerB
   return isExecutable(jailerPath) ? { ...binary, jailerPath } : binary
 }
 
+/** Version, path and origin of a binary, as text for people. */
 export function describeOrigin(binary: FirecrackerBinary): string {
   return `Firecracker ${formatFirecrackerVersion(binary.version)} at ${binary.path} (${binary.origin})`
 }

@@ -8,13 +8,19 @@ import type { FirecrackerBinary } from './binary.js'
 export interface JailerOptions {
   /** Jailer binary; default: the one in Firecracker's folder. */
   readonly path?: string
+  /** Numeric user that Firecracker runs as. */
   readonly uid: number
+  /** Numeric group that Firecracker runs as. */
   readonly gid: number
   /** Default /srv/jailer; the jail is `<chrootBaseDir>/<binary name>/<id>/root`. */
   readonly chrootBaseDir?: string
+  /** Path of the network namespace to join. */
   readonly netns?: string
+  /** The version of cgroups to use. Default: the jailer's own. */
   readonly cgroupVersion?: 1 | 2
+  /** Cgroup files to write, as `FILE=VALUE`. */
   readonly cgroups?: readonly string[]
+  /** Limits (`fsize=BYTES`, `no-file=COUNT`). */
   readonly resourceLimits?: readonly string[]
 }
 

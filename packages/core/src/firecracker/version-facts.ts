@@ -22,6 +22,7 @@ export interface RestoreFacts {
 
 /** A defect or property of certain releases, for any snapshot. */
 export interface VersionFact {
+  /** Its name in reports. */
   readonly id: string
   /** A public issue, or where it was seen. */
   readonly source: string
@@ -31,14 +32,19 @@ export interface VersionFact {
   readonly mended: Availability | null
   /** The first release that has it; null for all. */
   readonly since: string | null
+  /** The only architecture that has it; all if it is not set. */
   readonly arch?: 'x86_64'
   /** The first host kernel that it needs. */
   readonly hostKernelSince?: string
+  /** The guest has it only with this. */
   readonly needs?: 'vsock' | 'diff of several slots'
+  /** What happens, as a sentence for people. */
   readonly says: string
+  /** What to do about it. */
   readonly remedy: string
 }
 
+/** Defects and properties of releases that Varve knows; docs/guides/doctor.md lists them. */
 export const versionFacts: readonly VersionFact[] = [
   {
     id: 'vmgenid',

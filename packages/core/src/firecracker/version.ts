@@ -2,8 +2,11 @@ import { VarveError } from '../errors.js'
 
 /** A Firecracker release, e.g. 1.12.1. Pre-release suffixes are dropped: 1.17.0-dev counts as 1.17.0. */
 export interface FirecrackerVersion {
+  /** The first number. */
   readonly major: number
+  /** The second number. */
   readonly minor: number
+  /** The third number. */
   readonly patch: number
 }
 
@@ -15,6 +18,7 @@ export function parseFirecrackerVersion(text: string): FirecrackerVersion {
   return { major: Number(match[1]), minor: Number(match[2]), patch: Number(match[3]) }
 }
 
+/** The version as text, e.g. "1.12.1". */
 export function formatFirecrackerVersion(version: FirecrackerVersion): string {
   return `${version.major}.${version.minor}.${version.patch}`
 }

@@ -49,7 +49,7 @@ export interface VmmFiles {
   /**
    * Makes a regular host file (or block device, unless copied or in a jail) be there under
    * `local(name)`. Errors: NOT_FOUND, PATH_INVALID (the file cannot be shared with a jail),
-   * ALREADY_EXISTS (the name), those of copyWithHoles.
+   * ALREADY_EXISTS (the name), those of copyWithHoles. `hostPath` is that file.
    */
   place(name: string, hostPath: string, how: Placement, options?: FileOptions): Promise<void>
   /**

@@ -3,13 +3,17 @@ import { assertSocketPath } from './vmm-files.js'
 
 /** Files of one VM, by their fixed names in its directory. */
 export interface VmmPaths {
+  /** The machine's own directory (0700). */
   readonly directory: string
+  /** Unix socket of Firecracker's API. */
   readonly apiSocket: string
   /** FIFO that is the guest's serial input. Firecracker reads its stdin only from a FIFO or a terminal. */
   readonly consoleInput: string
   /** Everything the guest wrote to its serial port. */
   readonly consoleOutput: string
+  /** What Firecracker writes to its standard error. */
   readonly standardError: string
+  /** Firecracker's log. */
   readonly log: string
 }
 

@@ -4,7 +4,9 @@ import { throwIfAborted } from '../abort-error.js'
 import { VarveError } from '../errors.js'
 import { connectSocket } from '../sys/connect-socket.js'
 
+/** Options of `connectVsock`. */
 export interface ConnectVsockOptions {
+  /** Aborts the work: INTERRUPTED, or TIMEOUT if it is a signal of `AbortSignal.timeout`. */
   readonly signal?: AbortSignal | undefined
   /** For all tries together. Default: 10 s. */
   readonly timeoutMs?: number
@@ -30,7 +32,7 @@ class Refused extends Error {}
  * (Firecracker docs/vsock.md, "Host-Initiated Connections": `CONNECT port\n`, answered by `OK host-port\n`,
  * or closed if no program listens). The caller owns the socket, which is paused and has no listeners; bytes
  * that came behind the answer are still in it. Errors: INVALID_ARGUMENT, GUEST_PROTOCOL (another answer),
- * API_TRANSPORT (refused each time), TIMEOUT.
+ * API_TRANSPORT (refused each time), TIMEOUT. `udsPath` is that socket, `port` the guest's port.
  */
 export async function connectVsock(
   udsPath: string,

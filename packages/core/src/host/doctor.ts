@@ -15,10 +15,13 @@ import { removeLeftTemporaries } from '../sys/temporaries.js'
 import { assertUsableRuntime, runtimeDirectory } from '../usable-runtime.js'
 import { recallLinuxVerdict } from './linux-verdict.js'
 
+/** The result of one check of this host. */
 export interface HostCheck {
+  /** The name of the check. */
   readonly id: string
   /** `lack`: something Varve offers will not work here; `note`: works, with a consequence worth knowing. */
   readonly status: 'ok' | 'note' | 'lack'
+  /** What was found, as a sentence for people. */
   readonly finding: string
   /** What to do about it; set for every lack. */
   readonly remedy?: string
@@ -29,7 +32,10 @@ export interface HostCheck {
  * --version` and leaves nothing behind.
  */
 export async function checkHost(
-  options: FindBinaryOptions & { readonly directory?: string } = {},
+  options: FindBinaryOptions & {
+    /** A directory whose file system is asked for reflinks. Default: the working directory. */
+    readonly directory?: string
+  } = {},
 ): Promise<HostCheck[]> {
   return [
     await checkBinary(options),

@@ -11,8 +11,11 @@ import { throwIfAborted } from './throw-if-aborted.js'
 /** 1 MiB of each image at a time; two buffers of it stay in the CPU's cache. */
 const bufferPages = 256
 
+/** Options of `compareImages`. */
 export interface CompareOptions {
+  /** Aborts the work: INTERRUPTED, or TIMEOUT if it is a signal of `AbortSignal.timeout`. */
   readonly signal?: AbortSignal | undefined
+  /** Called with the pages compared so far, and how many must be compared. */
   readonly onProgress?: ((comparedPages: number, totalPages: number) => void) | undefined
 }
 

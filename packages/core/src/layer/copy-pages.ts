@@ -15,6 +15,7 @@ import { throwIfAborted } from './throw-if-aborted.js'
 export interface CopyReport {
   /** The one method, 'mixed', or 'none' if there was no data. */
   readonly method: CopyMethod | 'mixed' | 'none'
+  /** How many data pages came by each method. */
   readonly pagesBy: Readonly<Record<CopyMethod, number>>
   /**
    * Bytes whose blocks are shared with the sources: what FICLONERANGE brought.
@@ -24,6 +25,7 @@ export interface CopyReport {
 }
 
 export interface CopyOptions {
+  /** Aborts the work: INTERRUPTED, or TIMEOUT if it is a signal of `AbortSignal.timeout`. */
   readonly signal?: AbortSignal | undefined
   /** Data pages copied so far, of all that will be copied. */
   readonly onProgress?: ((copiedPages: number, totalPages: number) => void) | undefined

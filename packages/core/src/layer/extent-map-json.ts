@@ -9,10 +9,13 @@ import { ExtentMapBuilder } from './extent-map-builder.js'
  * -1 for zero, with stored page 0.
  */
 export interface ExtentMapJson {
+  /** Pages of the image. */
   readonly pages: number
+  /** Three numbers for each run: `count, source, storedPage`. */
   readonly runs: readonly number[]
 }
 
+/** The map as JSON, for `extentMapFromJson`. */
 export function extentMapToJson(map: ExtentMap): ExtentMapJson {
   const runs = new Array<number>(map.starts.length * 3)
   for (let i = 0; i < map.starts.length; i++) {

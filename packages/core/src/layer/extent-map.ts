@@ -20,13 +20,19 @@ export const maxLayers = 1024
  * ```
  */
 export interface ExtentMap {
+  /** Pages of the image. */
   readonly pages: number
+  /** The first image page of each run. */
   readonly starts: Uint32Array
+  /** The length of each run, pages. */
   readonly counts: Uint32Array
+  /** The layer that holds each run: its index, base = 0, or -1 for zero. */
   readonly sources: Int16Array
+  /** The first page of each run in its layer's file; 0 for a zero run. */
   readonly storedStarts: Uint32Array
 }
 
+/** Where a page of an image comes from. */
 export interface PageSource {
   /** Layer index, or -1: zero. */
   readonly source: number
@@ -36,6 +42,7 @@ export interface PageSource {
   readonly count: number
 }
 
+/** Where a page comes from. `page` must be within the image (INVALID_ARGUMENT). */
 export function lookupPage(map: ExtentMap, page: number): PageSource {
   if (!Number.isInteger(page) || page < 0 || page >= map.pages)
     throw new VarveError('INVALID_ARGUMENT', `page ${page} is not within the image's ${map.pages} pages`)

@@ -4,10 +4,14 @@ import { type Image, openImageLayers } from './image-reader.js'
 import { publishFile } from './publish-file.js'
 import { throwIfAborted } from './throw-if-aborted.js'
 
+/** Options of `flatten`. */
 export interface FlattenOptions extends CopyOptions {}
 
+/** A flat memory file, and how it was made. */
 export interface FlattenResult extends CopyReport {
+  /** The new file. */
   readonly path: string
+  /** Pages of the image: the file's size divided by 4,096. */
   readonly pages: number
   /** Pages with data in the file; the rest are holes. */
   readonly dataPages: number

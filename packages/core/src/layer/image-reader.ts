@@ -8,7 +8,9 @@ import { type MemoryFile, openMemoryFile, openStoredPages, readPages } from './m
 
 /** Layers and the map that composes them; `map.sources` are places in `files`. */
 export interface Image {
+  /** Where each page of the image comes from. */
   readonly map: ExtentMap
+  /** The layers' files, base first. */
   readonly files: readonly LayerFile[]
 }
 

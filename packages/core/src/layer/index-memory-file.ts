@@ -16,9 +16,11 @@ import { isZeroPage } from './zero-pages.js'
  */
 const readChunkPages = 512
 
+/** Options of `indexMemoryFile`. */
 export interface IndexOptions {
   /** `base`: a hole is zero. `diff`: a hole is absent, the parent's page shows through. */
   readonly kind: 'base' | 'diff'
+  /** Aborts the work: INTERRUPTED, or TIMEOUT if it is a signal of `AbortSignal.timeout`. */
   readonly signal?: AbortSignal | undefined
   /** Pages looked at so far; holes are not looked at. */
   readonly onProgress?: ((scannedPages: number) => void) | undefined
@@ -29,7 +31,9 @@ export interface IndexOptions {
   readonly onData?: ((pages: Buffer) => void) | undefined
 }
 
+/** What a memory file says of each page. */
 export interface IndexedMemoryFile {
+  /** The index of a flat layer of this file. */
   readonly index: LayerIndex
   /** CRC-32 of each chunk of data pages, as a layer footer has them. */
   readonly checksums: Uint32Array

@@ -31,10 +31,13 @@ import { readAt } from './memory-file.js'
 import { turnTaker } from './take-turns.js'
 import { throwIfAborted } from './throw-if-aborted.js'
 
+/** Options of `sealLayer`. */
 export interface SealOptions {
+  /** The id of the image that the layer completes. */
   readonly image: ImageId
   /** The image that this layer's absent pages come from; null where a hole is zero: the layer is a base. */
   readonly parent: ImageId | null
+  /** Aborts the work: INTERRUPTED, or TIMEOUT if it is a signal of `AbortSignal.timeout`. */
   readonly signal?: AbortSignal | undefined
   /** Pages looked at so far. */
   readonly onProgress?: ((scannedPages: number) => void) | undefined
@@ -154,8 +157,11 @@ export async function readLayer(
   return { ...footer, path, storedPages: trailer.storedPages, sizeBytes: size }
 }
 
+/** Options of `verifyLayer`. */
 export interface VerifyOptions {
+  /** Aborts the work: INTERRUPTED, or TIMEOUT if it is a signal of `AbortSignal.timeout`. */
   readonly signal?: AbortSignal | undefined
+  /** Called with the pages verified so far, and how many must be verified. */
   readonly onProgress?: ((verifiedPages: number, totalPages: number) => void) | undefined
 }
 

@@ -130,8 +130,11 @@ export function countPages({ pages, counts, storedStarts }: LayerIndex): {
 
 /** A run of data pages: image page, page in the file, how many. */
 export interface StoredRun {
+  /** The first page in the image. */
   readonly start: number
+  /** The first page in the layer's file. */
   readonly storedPage: number
+  /** How many pages. */
   readonly count: number
 }
 

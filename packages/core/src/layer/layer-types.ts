@@ -18,13 +18,17 @@ export const zeroPage = 0xffff_ffff
 export interface LayerIndex {
   /** Pages of the image. */
   readonly pages: number
+  /** The first image page of each run, ascending. */
   readonly starts: Uint32Array
+  /** The length of each run, pages. */
   readonly counts: Uint32Array
+  /** The first page of each run in the layer's file, or `zeroPage`. */
   readonly storedStarts: Uint32Array
   /** An `ExtentMap` is no index: it marks zero pages in another way. */
   readonly sources?: never
 }
 
+/** `flat`: page p of the image lies at p × 4096. `packed`: data pages lie densely, one after the other. */
 export type LayerLayout = 'flat' | 'packed'
 
 /**
@@ -32,19 +36,25 @@ export type LayerLayout = 'flat' | 'packed'
  * of 4,096 bytes it begins with.
  */
 export interface LayerFile {
+  /** The file. */
   readonly path: string
+  /** How many pages the file begins with; the footer follows. */
   readonly storedPages: number
 }
 
 /** A layer file, its footer read and checked (docs/formats/layer-v1.md). */
 export interface Layer extends LayerFile {
+  /** How the file stores its pages. */
   readonly layout: LayerLayout
+  /** The image that this layer completes. */
   readonly image: ImageId
   /** The image that absent pages come from; null for a base, which has none. */
   readonly parent: ImageId | null
+  /** What the layer says of each page. */
   readonly index: LayerIndex
   /** CRC-32 of each chunk of 512 data pages, in file order. */
   readonly checksums: Uint32Array
+  /** Size of the file, footer and holes included. */
   readonly sizeBytes: number
 }
 

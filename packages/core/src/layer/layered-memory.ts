@@ -26,6 +26,7 @@ import {
 import { readAt } from './memory-file.js'
 
 interface WorkOptions {
+  /** Aborts the work: INTERRUPTED, or TIMEOUT if it is a signal of `AbortSignal.timeout`. */
   readonly signal?: AbortSignal | undefined
 }
 
@@ -39,7 +40,14 @@ const layeredStateName = 'state'
  * not exist; on an error it is removed.
  */
 export async function writeLayeredMemory(
-  { map, files, statePath }: Image & { readonly statePath: string },
+  {
+    map,
+    files,
+    statePath,
+  }: Image & {
+    /** The state file, which is copied into the directory. */
+    readonly statePath: string
+  },
   directory: string,
   options: WorkOptions = {},
 ): Promise<void> {

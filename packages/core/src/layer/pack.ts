@@ -3,7 +3,9 @@ import { absentMap } from './lay-out-pages.js'
 import type { Layer, LayerLayout, PackOrder } from './layer-types.js'
 import { type ComposedLayer, type ComposeOptions, writeLayer } from './write-layer.js'
 
+/** Options of `packLayer`. */
 export interface PackOptions extends Omit<ComposeOptions, 'layout'> {
+  /** The layout of the new file. */
   readonly layout: LayerLayout
   /** Packed only: sets of image pages; the data pages of the first lie first in the file. */
   readonly order?: PackOrder | undefined

@@ -10,13 +10,15 @@ import { type ComposedLayer, type ComposeOptions, writeLayer } from './write-lay
 
 /** An image and who it is. */
 export interface NamedImage extends Image {
+  /** The image's identity. */
   readonly id: ImageId
 }
 
 /**
  * Makes a layer that, stacked on another image, gives the same image as before: it holds just the pages that
  * differ. Without a new parent it is a base. Both images are compared page by page first, except where they
- * come from the same file. A new file, whole or not there; the layers are only read.
+ * come from the same file. A new file, whole or not there; the layers are only read. `newParent` is the other
+ * image, null for none; `outPath` is the new file.
  */
 export async function rebaseLayer(
   image: NamedImage,

@@ -8,7 +8,8 @@ import { type ComposedLayer, type ComposeOptions, writeLayer } from './write-lay
 /**
  * Makes one layer of several that follow each other, base-most first: with the parent of the first and the
  * image of the last. Pages that a later layer replaced are not in it. IMAGE_MISMATCH if a layer's parent is
- * not the image of the one before. A new file, whole or not there; the layers are only read.
+ * not the image of the one before. A new file, whole or not there; the layers are only read. `outPath` is the
+ * new file.
  */
 export async function squashLayers(
   layers: readonly Layer[],

@@ -14,6 +14,7 @@ import { ChunkBuilder, PageChecksums } from './page-checksums.js'
 import { publishFile } from './publish-file.js'
 import { throwIfAborted } from './throw-if-aborted.js'
 
+/** Options of `squashLayers`, `rebaseLayer` and `packLayer`. */
 export interface ComposeOptions {
   /** Default: flat for a base, which Firecracker then loads as it is; packed for a child. */
   readonly layout?: LayerLayout | undefined
@@ -22,6 +23,7 @@ export interface ComposeOptions {
    * too. Default: true. Without it, damage that is in a layer gets right checksums in the new one.
    */
   readonly verify?: boolean | undefined
+  /** Aborts the work: INTERRUPTED, or TIMEOUT if it is a signal of `AbortSignal.timeout`. */
   readonly signal?: AbortSignal | undefined
   /** Of the pages to copy and to checksum, how many are done. */
   readonly onProgress?: ((donePages: number, totalPages: number) => void) | undefined
@@ -29,6 +31,7 @@ export interface ComposeOptions {
 
 /** A layer that was made of others, and how its pages came into its file. */
 export interface ComposedLayer extends Layer {
+  /** How its data came into the file. */
   readonly copied: CopyReport
 }
 
@@ -87,6 +90,7 @@ async function settleBoth(a: Promise<void>, b: Promise<void>): Promise<void> {
 }
 
 interface SourceProgress {
+  /** Aborts the work: INTERRUPTED, or TIMEOUT if it is a signal of `AbortSignal.timeout`. */
   readonly signal: AbortSignal | undefined
   readonly onProgress: (donePages: number) => void
 }

@@ -14,9 +14,11 @@ import { vmmLives } from './machine-life.js'
 import { PausedMachine, RunningMachine } from './machine-states.js'
 import { findMachine } from './runtime-directory.js'
 
+/** Where to look for a machine. */
 export interface FindOptions {
   /** Default: `runtimeDirectory()`. */
   readonly runtimeDirectory?: string
+  /** Aborts the work: INTERRUPTED, or TIMEOUT if it is a signal of `AbortSignal.timeout`. */
   readonly signal?: AbortSignal | undefined
 }
 

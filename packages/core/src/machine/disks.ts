@@ -21,6 +21,7 @@ export interface AttachedDisk {
   readonly file: string
   /** The host file, without links; null if the file that Firecracker has open is no longer at that path. */
   readonly hostPath: string | null
+  /** Whether the guest cannot write to it. */
   readonly readOnly: boolean
   /** Device and inode of the file that Firecracker has open, to compare with the file at that path later. */
   readonly identity: string | null
@@ -32,6 +33,7 @@ export interface AttachedDisk {
 export interface DiskSource {
   /** As in the snapshot; must be a name in the VMM's working directory. */
   readonly file: string
+  /** The host file that it comes from. */
   readonly source: string
   /**
    * `copy`: a private copy, which goes with the machine. `link`: the source itself, for disks that are
@@ -215,7 +217,8 @@ export async function disksOf(
 /**
  * Copies a disk that is not written to meanwhile (its machine is paused, and the snapshot is written:
  * Firecracker then has finished its requests) into a new file (0600), as `copyWithHoles` does. Not synced.
- * Block devices are refused: what is on them cannot be copied as a file with holes.
+ * Block devices are refused: what is on them cannot be copied as a file with holes. `source` is the disk,
+ * `target` the new file.
  */
 export async function copyDisk(
   source: string,

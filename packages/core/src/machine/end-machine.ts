@@ -64,6 +64,7 @@ export function endAndRemove(
 
 /** A machine that was found dead and removed. */
 export interface ReapedMachine {
+  /** The machine's name. */
   readonly id: string
   /**
    * `vmm-ended`: its Firecracker process had ended. `owner-ended`: its owner ended without stopping or

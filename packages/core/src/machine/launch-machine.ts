@@ -19,6 +19,7 @@ import type { MachineSpec } from './machine-spec.js'
 import type { RunningMachine } from './machine-states.js'
 import { claimMachineDirectory } from './runtime-directory.js'
 
+/** Options of `launchMachine`, and of all that launches a machine. */
 export interface LaunchMachineOptions extends BinaryPlaces {
   /** 1–32 of a–z, 0–9 and '-'. Default: a random name. */
   readonly name?: string | undefined
@@ -28,7 +29,9 @@ export interface LaunchMachineOptions extends BinaryPlaces {
   readonly runtimeDirectory?: string | undefined
   /** Kept in the machine's record; `listMachines` can filter by them. Default: none. */
   readonly labels?: Labels | undefined
+  /** Start Firecracker by its jailer, in a jail. Default: without one. */
   readonly jailer?: JailerOptions | undefined
+  /** Aborts the work: INTERRUPTED, or TIMEOUT if it is a signal of `AbortSignal.timeout`. */
   readonly signal?: AbortSignal | undefined
 }
 

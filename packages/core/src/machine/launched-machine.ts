@@ -15,11 +15,13 @@ export type MemorySource =
   | {
       /** A flat memory file, mapped privately. It must stay unchanged while the VM lives. */
       readonly backend: 'File'
+      /** The host path of that file. */
       readonly path: string
     }
   | {
       /** The same, under this name in the VMM's directory (`files.local`) already. */
       readonly backend: 'File'
+      /** The name of that file. */
       readonly localName: string
     }
   | {
@@ -28,11 +30,15 @@ export type MemorySource =
        * that a jailed VMM reaches it too.
        */
       readonly backend: 'Uffd'
+      /** The name of that socket. */
       readonly socketName: string
     }
 
+/** What to load into a launched machine. */
 export interface LoadOptions extends CallOptions {
+  /** The snapshot's state file. */
   readonly statePath: string
+  /** Where the guest's memory comes from. */
   readonly memory: MemorySource
   /**
    * Disks of the snapshot that must be put under their names in the VMM's directory first; the others must be
@@ -77,6 +83,7 @@ export interface LoadOptions extends CallOptions {
 
 /** A VMM process that has booted nothing and loaded nothing yet: it can do one of the two, once. */
 export class LaunchedMachine extends MachineHandle {
+  /** The state that this handle is of. */
   readonly state = 'launched'
 
   /** Neither booting nor loading was begun. */

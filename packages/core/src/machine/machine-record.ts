@@ -10,27 +10,38 @@ import { readSmallFile } from '../sys/small-file.js'
  * identity: every process is named by pid and start time.
  */
 export interface MachineRecord {
+  /** What the file is. */
   readonly format: 'varve-machine'
+  /** The version of the format. */
   readonly version: 1
+  /** The machine's name. */
   readonly id: string
+  /** When it was launched: UTC, ISO 8601 with milliseconds. */
   readonly createdAt: string
   /**
    * The boot and the PID namespace of the pids in this record (`Holder`). Null in a record of an older
    * version, which locked nothing: then only pids and start times decide whether its processes live.
    */
   readonly boot: string | null
+  /** The PID namespace, as /proc/self/ns/pid names it. */
   readonly pidNamespace: string | null
   /** The VMM; null between the making of the directory and the start of the process. */
   readonly process: ProcessIdentity | null
   /** The process that must outlive the VM; null once the VM was detached and lives on its own. */
   readonly owner: ProcessIdentity | null
+  /** The release of its VMM, e.g. "1.12.1". */
   readonly firecrackerVersion: string
+  /** Whether written pages are logged, which Diffs need. */
   readonly dirtyTracking: boolean
   /** Host path of the vsock Unix socket, if the guest has the device. */
   readonly vsockPath: string | null
+  /** The jail of its VMM; null if it has none. */
   readonly jail: {
+    /** Host path of the jail's root. */
     readonly root: string
+    /** User that the VMM runs as. */
     readonly uid: number
+    /** Group that the VMM runs as. */
     readonly gid: number
     /** Directories of the cgroups that the jailer made. */
     readonly cgroups?: readonly string[]
@@ -49,14 +60,24 @@ export interface MachineRecord {
    * directory: a live capture has read KVM's log, and its snapshot is not in a store (yet). They belong to the
    * next Diff, which counts from this snapshot (null: from the boot). `snapshotId` is null meanwhile.
    */
-  readonly owed: { readonly from: string | null } | null
+  readonly owed: {
+    /** The id of that snapshot; null: the boot. */
+    readonly from: string | null
+  } | null
   /** Children of live captures that hold memory of this VM; some of them may have ended. */
   readonly frozen: readonly ProcessIdentity[]
   /** Snapshots that Firecracker has written of this VM. */
   readonly snapshotsTaken: number
   /** Whether the guest may have run since the last snapshot or load. */
   readonly ranSince: boolean
-  readonly origin: { readonly kind: 'boot' | 'load'; readonly from: string }
+  /** How its guest came to be. */
+  readonly origin: {
+    /** Whether the guest was booted or loaded from a snapshot. */
+    readonly kind: 'boot' | 'load'
+    /** The kernel, or the state file; empty before either. */
+    readonly from: string
+  }
+  /** What its maker noted about it. */
   readonly labels: Labels
 }
 

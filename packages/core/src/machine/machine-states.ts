@@ -4,6 +4,7 @@ import { type SnapshotOptions, type WrittenSnapshot, writeSnapshot } from './wri
 
 /** A machine whose guest runs. It can be paused; it cannot be snapshotted. */
 export class RunningMachine extends MachineHandle {
+  /** The state that this handle is of. */
   readonly state = 'running'
 
   /** Stops the vCPUs. This handle is of no use afterwards; go on with the returned one. */
@@ -16,6 +17,7 @@ export class RunningMachine extends MachineHandle {
 
 /** A machine whose vCPUs stand still. It can be snapshotted and resumed. */
 export class PausedMachine extends MachineHandle {
+  /** The state that this handle is of. */
   readonly state = 'paused'
 
   /** Starts the vCPUs again. This handle is of no use afterwards; go on with the returned one. */

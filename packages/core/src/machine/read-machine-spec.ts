@@ -8,6 +8,10 @@ import { assertMachineId } from './runtime-directory.js'
 /** A spec file is a page of JSON at most. */
 const maxSpecBytes = 1024 * 1024
 
+/**
+ * Reads a spec from a JSON file, and checks it as `machineSpec` does. NOT_FOUND, PATH_INVALID,
+ * FORMAT_INVALID, INVALID_ARGUMENT.
+ */
 export function readMachineSpec(path: string): MachineSpec {
   let value: unknown
   try {

@@ -43,14 +43,21 @@ export function claimMachineDirectory(runtime: string, record: MachineRecord): C
   return claimDirectory(runtime, directory, record)
 }
 
+/** Which machines to list. */
 export interface ListMachinesOptions {
   /** Only machines that have all of these labels. */
   readonly labels?: Labels | undefined
 }
 
+/** A machine that lives, as the runtime directory remembers it. */
 export interface RecordedMachine {
+  /** The machine's own directory. */
   readonly directory: string
-  readonly record: MachineRecord & { readonly process: ProcessIdentity }
+  /** Its record. */
+  readonly record: MachineRecord & {
+    /** The VMM, which was started. */
+    readonly process: ProcessIdentity
+  }
 }
 
 /**

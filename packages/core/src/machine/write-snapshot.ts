@@ -8,6 +8,7 @@ import { errnoName } from '../sys/libc.js'
 import { writeFailed } from '../sys/mutations.js'
 import type { LiveVm } from './live-vm.js'
 
+/** The two files of a snapshot. */
 export interface SnapshotFiles {
   /** Where Firecracker writes the state file. Must not exist. */
   readonly statePath: string
@@ -17,6 +18,7 @@ export interface SnapshotFiles {
   readonly memoryPath: string
 }
 
+/** What to write. */
 export interface SnapshotOptions extends SnapshotFiles, CallOptions {
   /** Full: every page. Diff: the pages written since the last snapshot or load; holes elsewhere. */
   readonly type: 'Full' | 'Diff'
@@ -27,6 +29,7 @@ export interface SnapshotOptions extends SnapshotFiles, CallOptions {
   readonly ifTaken?: number
 }
 
+/** A snapshot that Firecracker has written. */
 export interface WrittenSnapshot extends SnapshotFiles {
   /** `snapshotsTaken` right after this one; for `countFromSnapshot`. */
   readonly taken: number

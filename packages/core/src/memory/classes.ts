@@ -8,14 +8,18 @@ import { clip, complement, minus, union } from './page-set-algebra.js'
  */
 export type PageClass = 'zero' | 'cold' | 'read-only' | 'written'
 
+/** All classes, from the least used to the most used. */
 export const pageClasses = ['zero', 'cold', 'read-only', 'written'] as const satisfies readonly PageClass[]
 
 /** A partition of [0, pages): each page is in exactly one of the four sets. */
 export interface PageClasses {
+  /** Pages of the image. */
   readonly pages: number
+  /** The pages of each class. */
   readonly sets: Readonly<Record<PageClass, PageSet>>
 }
 
+/** What is known of the pages of an image. */
 export interface ClassifyInput {
   /** Pages touched at all. */
   readonly present: PageSet

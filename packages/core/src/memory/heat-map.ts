@@ -5,8 +5,11 @@ import type { PageSet } from './page-set.js'
 /** 1024 × 1024 cells: page number (< 2^32) times cells stays below 2^53, so the arithmetic below is exact. */
 const maxCells = 2 ** 20
 
+/** Cells of a map. */
 export interface GridSize {
+  /** Cells in a row. */
   readonly columns: number
+  /** Rows of cells. */
   readonly rows: number
 }
 
@@ -16,11 +19,13 @@ export interface GridSize {
  * pages than cells some cells are empty.
  */
 export interface HeatMap extends GridSize {
+  /** Pages of the image. */
   readonly pages: number
   /** Per class, how many of its pages lie in each cell. */
   readonly counts: Readonly<Record<PageClass, Uint32Array>>
 }
 
+/** Counts the pages of each class in each cell of a map of `size`. */
 export function heatMap(classes: PageClasses, size: GridSize): HeatMap {
   const count = (name: PageClass) => cellCounts(classes.sets[name], classes.pages, size)
   return {

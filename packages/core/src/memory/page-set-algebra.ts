@@ -15,6 +15,7 @@ export function union(a: PageSet, b: PageSet): PageSet {
   return bitmap === undefined ? mergeRuns(a, b) : unionOfBits(bitmap, [a, b])
 }
 
+/** The pages that at least one of the sets has. */
 export function unionAll(sets: readonly PageSet[]): PageSet {
   const filled = sets.filter(({ pages }) => pages > 0)
   const bitmap = bitmapFor(filled)
@@ -52,6 +53,7 @@ function mergeRuns(a: PageSet, b: PageSet): PageSet {
   return out.finish()
 }
 
+/** The pages that both sets have. */
 export function intersect(a: PageSet, b: PageSet): PageSet {
   if (a.pages === 0 || b.pages === 0) return emptyPageSet
   const bitmap = bitmapFor([a, b])

@@ -1,6 +1,8 @@
 /** `count` pages from page `start` on. */
 export interface PageRun {
+  /** The first page. */
   readonly start: number
+  /** How many pages. */
   readonly count: number
 }
 
@@ -10,7 +12,9 @@ export interface PageRun {
  * contract: no code writes to the arrays.
  */
 export interface PageSet {
+  /** The first page of each run, ascending. */
   readonly starts: Uint32Array
+  /** The length of each run, pages. */
   readonly counts: Uint32Array
   /** How many pages the runs hold together. */
   readonly pages: number
@@ -19,8 +23,10 @@ export interface PageSet {
 /** One behind the last page a set can hold: `start`, `count` and `start + count` all fit 32 bits. */
 export const pageSetLimit = 2 ** 32 - 1
 
+/** The set without a page. */
 export const emptyPageSet: PageSet = { starts: new Uint32Array(0), counts: new Uint32Array(0), pages: 0 }
 
+/** Whether the set holds `page`. */
 export function has(set: PageSet, page: number): boolean {
   const run = runAtOrBefore(set.starts, page)
   return run >= 0 && page < (set.starts[run] as number) + (set.counts[run] as number)
@@ -38,6 +44,7 @@ export function runAtOrBefore(starts: Uint32Array, page: number): number {
   return low - 1
 }
 
+/** Whether both sets hold the same pages. */
 export function equals(a: PageSet, b: PageSet): boolean {
   if (a.pages !== b.pages || a.starts.length !== b.starts.length) return false
   for (let i = 0; i < a.starts.length; i++)

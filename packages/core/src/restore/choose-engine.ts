@@ -44,7 +44,9 @@ export interface EngineFacts {
   readonly memoryBytes: number
 }
 
+/** Which engine `auto` takes, and why. */
 export interface EngineChoice {
+  /** The engine. */
   readonly engine: 'file' | 'paged' | 'mapped'
   /** A clause for the report: what decided. */
   readonly reason: string

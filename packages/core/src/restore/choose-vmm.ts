@@ -19,10 +19,13 @@ import { assertPassed } from './preflight/snapshot-check.js'
 
 /** Which Firecracker a restore takes, and why. */
 export interface VmmOfRestore {
+  /** Its release, e.g. "1.12.1". */
   readonly version: string
   /** Null for a VMM that was launched ahead. */
   readonly path: string | null
+  /** How it was found; null for a VMM that was launched ahead. */
   readonly origin: BinaryOrigin | null
+  /** Why it was taken, as a clause for people. */
   readonly reason: string
 }
 
@@ -34,6 +37,7 @@ export interface ChosenVmm {
 interface ChooseVmmOptions extends BinaryPlaces {
   readonly machine?: LaunchedMachine | undefined
   readonly binary?: FirecrackerBinary | undefined
+  /** Aborts the work: INTERRUPTED, or TIMEOUT if it is a signal of `AbortSignal.timeout`. */
   readonly signal?: AbortSignal | undefined
   readonly onProgress?: ((message: string) => void) | undefined
 }

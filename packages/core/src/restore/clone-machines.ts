@@ -11,10 +11,14 @@ import type { Restored } from './restored.js'
 /** More VMM processes than one host should be asked for at once. */
 const mostClones = 4096
 
+/** Options of `cloneMachines`. */
 export interface CloneOptions extends Omit<RestoreOptions, 'record' | 'beforeLoad' | 'machine'> {
   /** How many restores run at a time. Default 4. */
   readonly parallel?: number | undefined
-  /** What differs between clones: a tap device of its own, say. Wins over the other options. */
+  /**
+   * What differs between clones: a tap device of its own, say. Wins over the other options. `number` counts
+   * the clones from 1.
+   */
   readonly each?: (number: number) => Partial<Pick<RestoreOptions, 'name' | 'networkOverrides' | 'vsockPath'>>
 }
 
@@ -24,19 +28,26 @@ export type Clones<Machine> = readonly Restored<Machine>[] & AsyncDisposable
 /**
  * Several machines from one snapshot, each with its own disks, vsock path and console. `name` becomes
  * name-1, name-2, … All have the same engine, with `auto` too; what they can share is made once, before the
- * first. If one fails, all are stopped and its error is thrown.
+ * first. If one fails, all are stopped and its error is thrown. `ref` names the snapshot in the store;
+ * `count` is how many machines.
  */
 export function cloneMachines(
   store: SnapshotStore,
   ref: string,
   count: number,
-  options: CloneOptions & { readonly resume: false },
+  options: CloneOptions & {
+    /** As in `RestoreOptions`; it decides the type of the machines. */
+    readonly resume: false
+  },
 ): Promise<Clones<PausedMachine>>
 export function cloneMachines(
   store: SnapshotStore,
   ref: string,
   count: number,
-  options?: CloneOptions & { readonly resume?: true | undefined },
+  options?: CloneOptions & {
+    /** As in `RestoreOptions`; it decides the type of the machines. */
+    readonly resume?: true | undefined
+  },
 ): Promise<Clones<RunningMachine>>
 export function cloneMachines(
   store: SnapshotStore,

@@ -5,7 +5,9 @@ import type { WorkOptions } from '../store/snapshot-store.js'
 import type { OpenSnapshot } from '../store/snapshot-types.js'
 import { deriveFile, isIntact } from './derived-file.js'
 
+/** A flat memory file of a snapshot. */
 export interface FlattenedSnapshot {
+  /** The file, which belongs to the store: do not write to it. */
   readonly path: string
   /**
    * Made by this call, found from an earlier one, or not needed: a flat base layer is a memory file already.

@@ -3,6 +3,7 @@ import type { WorkingSet } from '../working-set/working-set.js'
 
 /** When the pages of a working set are brought: before the guest runs, or alongside it. */
 export const prefetchModes = ['before', 'concurrent'] as const
+/** One of `prefetchModes`. */
 export type PrefetchMode = (typeof prefetchModes)[number]
 
 /** What is to be brought ahead of the guest. */
@@ -22,6 +23,7 @@ export interface PrefetchWish {
 export interface PrefetchReport {
   /** Pages asked for, gaps that were read along included. */
   readonly pages: number
+  /** In how many requests they were asked for. */
   readonly requests: number
   /** From its begin to its end, milliseconds. */
   readonly ms: number

@@ -13,6 +13,7 @@ import type { Json, WorkingSet } from '../working-set/working-set.js'
 import { workingSetOf } from '../working-set/working-set-of.js'
 import { isFlatBase } from './flat-file.js'
 
+/** What to record, by which recorders, within which limits. */
 export interface RecordMachineOptions extends AnyRecordOptions {
   /**
    * Together they must tell present pages and written pages: `['pagemap']`, `['faults']`, `['mincore',
@@ -36,7 +37,9 @@ export interface MachineRecording extends AsyncDisposable {
 
 /** A target whose pages are those of a known image. */
 export interface ImageTarget extends RecordTarget {
+  /** The image that the pages belong to. */
   readonly image: ImageId
+  /** Pages of the image. */
   readonly pages: number
 }
 

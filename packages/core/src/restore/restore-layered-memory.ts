@@ -11,6 +11,7 @@ import { startMapping, warmMapper } from '../mapper/mapper.js'
 import { fileIdentity } from '../sys/proc.js'
 import { chooseVmmOfState } from './choose-vmm.js'
 
+/** Options of `restoreLayeredMemory`. */
 export interface RestoreLayeredMemoryOptions
   extends LaunchMachineOptions,
     Omit<LoadOptions, 'statePath' | 'memory'> {
@@ -20,7 +21,9 @@ export interface RestoreLayeredMemoryOptions
 
 /** Disposing of it stops its machine, unless that was detached. */
 export interface RestoredLayeredMemory extends AsyncDisposable {
+  /** The machine, running or paused. */
   readonly machine: RunningMachine | PausedMachine
+  /** What was mapped within the load. */
   readonly mapping: MapReport
 }
 
@@ -33,7 +36,15 @@ export interface RestoredLayeredMemory extends AsyncDisposable {
  * `launchMachine`, VERSION_UNSUPPORTED, LOAD_FAILED, INJECTION_FAILED, HOST_UNSUPPORTED.
  */
 export async function restoreLayeredMemory(
-  { statePath, memoryPath }: { readonly statePath: string; readonly memoryPath: string },
+  {
+    statePath,
+    memoryPath,
+  }: {
+    /** The state file. */
+    readonly statePath: string
+    /** The memory file with the footer. */
+    readonly memoryPath: string
+  },
   options: RestoreLayeredMemoryOptions = {},
 ): Promise<RestoredLayeredMemory> {
   const { resume = true } = options

@@ -28,17 +28,24 @@ import { restoreUsage } from './usage/restore-usage.js'
  * checks of `checkSnapshot` (architecture, huge pages, regions) refuse in its words. On any failure nothing
  * is left running. Errors: VERSION_UNSUPPORTED (the Firecracker does not load the snapshot), NOT_FOUND,
  * FORMAT_INVALID, IMAGE_MISMATCH, CHECKSUM_MISMATCH (the snapshot), LOAD_FAILED (Firecracker’s words),
- * MACHINE_EXITED (the VMM was ended meanwhile), and those of `launchMachine`.
+ * MACHINE_EXITED (the VMM was ended meanwhile), and those of `launchMachine`. `ref` names the snapshot: a
+ * tag, an id, or the beginning of an id.
  */
 export function restoreMachine(
   store: SnapshotStore,
   ref: string,
-  options: RestoreOptions & { readonly resume: false },
+  options: RestoreOptions & {
+    /** As in `RestoreOptions`; it decides the type of the machine. */
+    readonly resume: false
+  },
 ): Promise<Restored<PausedMachine>>
 export function restoreMachine(
   store: SnapshotStore,
   ref: string,
-  options?: RestoreOptions & { readonly resume?: true },
+  options?: RestoreOptions & {
+    /** As in `RestoreOptions`; it decides the type of the machine. */
+    readonly resume?: true
+  },
 ): Promise<Restored<RunningMachine>>
 export function restoreMachine(
   store: SnapshotStore,

@@ -10,6 +10,7 @@ import type { ImageTarget, RecordMachineOptions } from './record-machine.js'
 /** Who waits for an hour does not wait for a prefetch. */
 const mostBudgetMs = 3_600_000
 
+/** How to restore. Without any: engine `auto`, the guest runs, no working set. */
 export interface RestoreOptions
   extends LaunchMachineOptions,
     Pick<LoadOptions, 'trackDirtyPages' | 'networkOverrides' | 'vsockPath' | 'clockRealtime'> {
@@ -62,11 +63,13 @@ export interface RestoreOptions
    * Record a working set, from before the load on; ends with `recording.stop()`. `signal` counts for it too.
    */
   readonly record?: RecordMachineOptions | undefined
+  /** Called with sentences for people. */
   readonly onProgress?: ((message: string) => void) | undefined
 }
 
 /** Where a restored VM’s memory comes from: what recorders take as their target. */
 export interface RestoreSources extends ImageTarget {
+  /** The snapshot, open until the restore has ended. */
   readonly snapshot: OpenSnapshot
 }
 

@@ -17,21 +17,34 @@ import type { RestorePlan } from './plan-restore.js'
  * flattened while the VMM is launched.
  */
 export interface RestoreReport {
+  /** The Firecracker that was taken, and why. */
   readonly firecracker: VmmOfRestore
+  /** The engine that was used. */
   readonly engine: EngineName
   /** Why `auto` took this engine; null if it was named. */
   readonly reason: string | null
+  /** The id of the snapshot. */
   readonly snapshot: ImageId
+  /** Layers of the snapshot. */
   readonly layers: number
   /** Runs of the image's extent map. */
   readonly extents: number
+  /** Pages of guest memory. */
   readonly memoryPages: number
+  /** The pages of the image by class and by origin. */
   readonly pages: PagesOfImage
   /** Pages of the working set that was used, and how many of it did not fit this image; null if none was. */
-  readonly workingSet: { readonly pages: number; readonly droppedPages: number } | null
+  readonly workingSet: {
+    /** Pages that were used. */
+    readonly pages: number
+    /** How many pages did not fit. */
+    readonly droppedPages: number
+  } | null
   /** What the `mapped` engine did within the load; null with another. */
   readonly mapping: MapReport | null
+  /** How long each phase took, by its name. */
   readonly phasesMs: Readonly<Record<string, number>>
+  /** From the call to the machine. */
   readonly totalMs: number
 }
 
@@ -43,6 +56,7 @@ export interface PagesOfImage {
   readonly byOrigin: {
     /** Nothing is stored for them. */
     readonly zero: number
+    /** From the flat file. */
     readonly flatFile: number
     /** Each layer of the snapshot, its base first. */
     readonly layers: readonly number[]

@@ -9,7 +9,9 @@ import type { RestoreUsage } from './usage/restore-usage.js'
  * detached lives on.
  */
 export interface Restored<Machine> extends AsyncDisposable {
+  /** The machine, running or paused. */
   readonly machine: Machine
+  /** What the restore did. */
   readonly report: RestoreReport
   /** What came of it by now, see `restoreUsage`. */
   usage(options?: { readonly signal?: AbortSignal | undefined }): Promise<RestoreUsage>

@@ -5,7 +5,9 @@ import { noSuchWorkingSet } from './read-kept-working-set.js'
 import type { SnapshotStore, WorkOptions } from './snapshot-store.js'
 import type { OpenSnapshot } from './snapshot-types.js'
 
+/** A working set for an image, and what did not fit. */
 export interface FittedWorkingSet {
+  /** The set, of the image that was asked for. */
   readonly workingSet: WorkingSet
   /** Pages of the set that this image has other content for; 0 if the set is of this image. */
   readonly droppedPages: number

@@ -53,7 +53,12 @@ export function defaultStoreDirectory(env: NodeJS.ProcessEnv = process.env): str
  */
 export async function openLocalStore(
   directory: string,
-  { create = false }: { readonly create?: boolean } = {},
+  {
+    create = false,
+  }: {
+    /** Make the store if there is none. Default false: NOT_FOUND. */
+    readonly create?: boolean
+  } = {},
 ): Promise<LocalStore> {
   const paths = storePaths(resolve(directory))
   if (create) await createLayout(paths)

@@ -9,6 +9,7 @@ import { fitWorkingSet } from './fit-working-set.js'
 import { layersOf, relayerOthers } from './relayer-others.js'
 import type { SnapshotStore, WorkOptions } from './snapshot-store.js'
 
+/** Options of `packSnapshot`. */
 export interface PackSnapshotOptions extends WorkOptions {
   /** Default `packed`. */
   readonly layout?: LayerLayout | undefined
@@ -21,11 +22,15 @@ export interface PackSnapshotOptions extends WorkOptions {
   readonly all?: boolean | undefined
 }
 
+/** What packing has changed. */
 export interface PackedSnapshot {
+  /** The id of the snapshot. */
   readonly id: ImageId
+  /** The layout that its layers have now. */
   readonly layout: LayerLayout
   /** Layers of the snapshot, and how many of them were written anew. */
   readonly layers: number
+  /** How many of its layers were written anew. */
   readonly packed: number
   /** Data pages of the new layers. */
   readonly dataPages: number

@@ -6,53 +6,87 @@ import type { Holder } from '../sys/holder.js'
 
 /** The config of a snapshot, docs/formats/snapshot-v1.md. */
 export interface SnapshotConfig {
+  /** The snapshot's id. */
   readonly id: ImageId
+  /** The id of its parent; null for a base. */
   readonly parent: ImageId | null
   /** UTC, ISO 8601 with milliseconds. */
   readonly createdAt: string
+  /** Full: every page was written. Diff: the pages written since the parent. */
   readonly kind: 'full' | 'diff'
+  /** Pages of guest memory. */
   readonly memoryPages: number
-  readonly firecracker: { readonly version: string }
+  /** The Firecracker that took it. */
+  readonly firecracker: {
+    /** Its release, e.g. "1.12.1". */
+    readonly version: string
+  }
+  /** The host that it was taken on. */
   readonly host: {
+    /** Model name of the CPU. */
     readonly cpu: string
+    /** Release of the kernel. */
     readonly kernel: string
+    /** Architecture, e.g. "x86_64". */
     readonly arch: string
+    /** Size of the host's pages. */
     readonly pageSizeBytes: number
   }
   /** Firecracker's `GET /vm/config` at capture. */
   readonly machine: Readonly<Record<string, unknown>>
+  /** The disks that belong to the snapshot. */
   readonly disks: readonly DiskConfig[]
   /** Missing: none. */
   readonly labels?: Labels
 }
 
+/** A disk of a snapshot. */
 export interface DiskConfig {
+  /** Drive id. */
   readonly drive: string
   /** File name in the VMM's working directory (so that each clone has its own), or an absolute path. */
   readonly file: string
+  /** Whether the guest cannot write to it. */
   readonly readOnly: boolean
+  /** Size of the disk. */
   readonly sizeBytes: number
 }
 
 /** One snapshot as the index lists it. */
 export interface SnapshotEntry {
+  /** Its id. */
   readonly id: ImageId
+  /** The id of its parent; null for a base. */
   readonly parent: ImageId | null
+  /** Its names. */
   readonly tags: readonly string[]
+  /** When it was taken: UTC, ISO 8601 with milliseconds. */
   readonly createdAt: string
+  /** Its manifest. */
   readonly manifest: Descriptor
 }
 
 /** A snapshot with its manifest and config read and checked, without a look at the blobs. */
 export interface SnapshotDescription {
+  /** Its entry in the index. */
   readonly entry: SnapshotEntry
+  /** Its config. */
   readonly config: SnapshotConfig
   /** Memory layers, base first. */
   readonly layers: readonly Descriptor[]
+  /** The map of its image. */
   readonly extentMap: Descriptor
+  /** Its state file. */
   readonly state: Descriptor
+  /** Its disks. */
   readonly disks: readonly Descriptor[]
-  readonly workingSets: readonly { readonly name: string; readonly descriptor: Descriptor }[]
+  /** The working sets that it keeps. */
+  readonly workingSets: readonly {
+    /** The set's name. */
+    readonly name: string
+    /** The set's file. */
+    readonly descriptor: Descriptor
+  }[]
   /** Entries of media types that this version does not know. */
   readonly others: readonly Descriptor[]
 }
@@ -63,16 +97,29 @@ export interface SnapshotDescription {
 export interface OpenSnapshot extends AsyncDisposable, SnapshotDescription {
   /** The memory layers as files, in the order of `map`'s sources. */
   readonly files: readonly LayerFile[]
+  /** Where each page of the image comes from. */
   readonly map: ExtentMap
+  /** The state file. */
   readonly statePath: string
-  readonly diskFiles: readonly (DiskConfig & { readonly path: string })[]
-  readonly workingSetFiles: readonly { readonly name: string; readonly path: string }[]
+  /** Its disks as files. */
+  readonly diskFiles: readonly (DiskConfig & {
+    /** The blob, which must not be written to. */
+    readonly path: string
+  })[]
+  /** The working sets that it keeps, as files. */
+  readonly workingSetFiles: readonly {
+    /** The set's name. */
+    readonly name: string
+    /** The file. */
+    readonly path: string
+  }[]
   /** Where a flat memory file of this image is, or where it must be made (atomically). */
   readonly flatPath: string
   /** A staging directory on the blobs' file system, for what is derived from them. */
   stage(): Promise<Staging>
   /** Whether any process has noted this finding about the state file's bytes. Takes tens of µs. */
   isNoted(finding: string): boolean
+  /** Notes a finding about the state file's bytes for all processes; see `isNoted`. */
   note(finding: string): void
   /** Directory on the store's file system where clones keep private copies of disks. */
   readonly clonesDirectory: string
@@ -92,6 +139,7 @@ export interface KeptSnapshot extends AsyncDisposable, SnapshotDescription {}
  * by gc once its process is gone.
  */
 export interface Staging extends AsyncDisposable {
+  /** The directory (0700). */
   readonly directory: string
 }
 
@@ -100,20 +148,37 @@ export interface Staging extends AsyncDisposable {
  * synced by `commit`, then moved.
  */
 export interface SnapshotDraft {
+  /** The config of the new snapshot. */
   readonly config: SnapshotConfig
   /**
    * The sealed layer of this snapshot; its `image` is the config's id, its `parent`
    * the config's parent (or null).
    */
   readonly layerPath: string
+  /** The state file. */
   readonly statePath: string
+  /** Its disks: new files, or blobs that are in the store already. */
   readonly disks: readonly (
-    | { readonly drive: string; readonly path: string }
-    | { readonly drive: string; readonly descriptor: Descriptor }
+    | {
+        /** Drive id. */
+        readonly drive: string
+        /** The new file. */
+        readonly path: string
+      }
+    | {
+        /** Drive id. */
+        readonly drive: string
+        /** The blob. */
+        readonly descriptor: Descriptor
+      }
   )[]
+  /** More files to keep with it. Default: none. */
   readonly extras?: readonly {
+    /** What the file is, as a media type. */
     readonly mediaType: string
+    /** The new file. */
     readonly path: string
+    /** Facts about the file, by name. */
     readonly annotations?: Readonly<Record<string, string>>
   }[]
 }

@@ -9,6 +9,7 @@ import { layersOf, relayerOthers } from './relayer-others.js'
 import type { SnapshotStore, WorkOptions } from './snapshot-store.js'
 import type { OpenSnapshot } from './snapshot-types.js'
 
+/** Options of `squashSnapshot`. */
 export interface SquashSnapshotOptions extends WorkOptions {
   /** A snapshot of the lineage: its layer, and those below it, stay as they are. Default: none stays. */
   readonly above?: string | undefined
@@ -20,7 +21,9 @@ export interface SquashSnapshotOptions extends WorkOptions {
   readonly layout?: LayerLayout | undefined
 }
 
+/** What squashing has changed. */
 export interface SquashedSnapshot {
+  /** The id of the snapshot. */
   readonly id: ImageId
   /** Layers that the snapshot has now. */
   readonly layers: number
@@ -28,8 +31,11 @@ export interface SquashedSnapshot {
   readonly squashed: number
   /** The new layer, null if nothing has changed. */
   readonly layer: {
+    /** Its layout. */
     readonly layout: LayerLayout
+    /** How its data came into its file. */
     readonly copied: CopyReport
+    /** Data pages that it has. */
     readonly dataPages: number
     /** Data pages that the old layers have together. */
     readonly oldDataPages: number

@@ -15,6 +15,7 @@ const slackBytes = 2 ** 20
  */
 const stepBytes = 64 * 1024
 
+/** How much was written to a log, and how much of it is still there. */
 export interface LogUse {
   /** All bytes ever written; also the file's size. */
   readonly writtenBytes: number

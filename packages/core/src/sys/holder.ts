@@ -13,7 +13,9 @@ export interface Holder {
    * named in.
    */
   readonly boot: string
+  /** The PID namespace, see `boot`. */
   readonly pidNamespace: string
+  /** The process. */
   readonly process: ProcessIdentity
   /** The file that the process keeps locked while it lives; null if there is none. */
   readonly lock: LifeLock | null

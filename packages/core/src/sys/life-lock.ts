@@ -8,8 +8,11 @@ import { flockShared, lockDescriptor, sleepInThread } from './file-lock.js'
  * after any change of the clock, and although pids are reused.
  */
 export interface LifeLock {
+  /** The file. */
   readonly path: string
+  /** Its device number, in decimal. */
   readonly device: string
+  /** Its inode number, in decimal. */
   readonly inode: string
 }
 

@@ -4,6 +4,7 @@ import { PF_EXITING } from './abi.js'
 
 /** A process beyond doubt: pids are reused, a pid with its start time is not. */
 export interface ProcessIdentity {
+  /** The process id. */
   readonly pid: number
   /** Clock ticks since boot, field 22 of /proc/PID/stat (proc(5)). */
   readonly startTime: number
@@ -60,7 +61,9 @@ function readProc(path: string): string | undefined {
  * without and with a read from a disk.
  */
 export interface PageFaults {
+  /** All other faults. */
   readonly minor: number
+  /** Faults that had to wait for a disk. */
   readonly major: number
 }
 
@@ -92,6 +95,7 @@ export function residentBytes(pid: number): number | null {
 
 /** A process's memory in bytes, by who else has it (proc_pid_smaps(5), smaps_rollup). */
 export interface MemoryUse {
+  /** All that is in memory. */
   readonly residentBytes: number
   /** Its own share of shared pages, and all of its private ones: adds up over processes. */
   readonly proportionalBytes: number
@@ -99,6 +103,7 @@ export interface MemoryUse {
   readonly privateDirtyBytes: number
   /** Pages of files that only this process has mapped. */
   readonly privateCleanBytes: number
+  /** Pages that other processes have too. */
   readonly sharedBytes: number
 }
 

@@ -5,6 +5,7 @@ import { classify, type PageClasses } from '../memory/classes.js'
 import type { PageSet } from '../memory/page-set.js'
 import { union } from '../memory/page-set-algebra.js'
 
+/** What is known of a run. */
 export interface RunRecord {
   /** The image that the run started from. */
   readonly map: ExtentMap

@@ -27,7 +27,7 @@ export function commonOfWorkingSets(sets: readonly WorkingSet[], least: number):
   return combine(sets, `at least ${least} of ${sets.length}`, atLeast(least, sets.map(presentPages)))
 }
 
-/** The pages of the first set that no other one has. */
+/** The pages of the first set that no other one has. `others` are those sets. */
 export function minusWorkingSets(first: WorkingSet, ...others: readonly WorkingSet[]): WorkingSet {
   return combine([first, ...others], 'minus', minus(presentPages(first), unionAll(others.map(presentPages))))
 }

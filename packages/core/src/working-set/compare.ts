@@ -15,18 +15,23 @@ export function coverage(a: PageSet, b: PageSet): number {
 
 /** Two page sets in numbers of pages; the shares are from 0 to 1. */
 export interface SetComparison {
+  /** Pages of `a`. */
   readonly aPages: number
+  /** Pages of `b`. */
   readonly bPages: number
+  /** Pages in both. */
   readonly commonPages: number
   /** In `a` alone: with `a` as the hint, brought in vain. */
   readonly onlyAPages: number
   /** In `b` alone: with `a` as the hint, faulted in one by one. */
   readonly onlyBPages: number
+  /** Common pages by pages in either. */
   readonly jaccard: number
   /** The share of `b` that is in `a`. */
   readonly coverage: number
 }
 
+/** Compares two sets of pages of one image. */
 export function compareSets(a: PageSet, b: PageSet): SetComparison {
   const common = intersect(a, b).pages
   return {
@@ -44,6 +49,7 @@ export function compareSets(a: PageSet, b: PageSet): SetComparison {
 export interface GroupComparison {
   /** From 0. */
   readonly group: number
+  /** Pages of the group. */
   readonly pages: number
   /** The share of the group that `a` has in any of its groups, or in none. */
   readonly coverage: number
@@ -51,10 +57,13 @@ export interface GroupComparison {
   readonly jaccard: number
 }
 
+/** Two working sets of one image, in numbers. */
 export interface WorkingSetComparison {
   /** Read-only and written together. */
   readonly present: SetComparison
+  /** Read-only pages. */
   readonly readOnly: SetComparison
+  /** Written pages. */
   readonly written: SetComparison
   /** One for each group of `b`. */
   readonly groups: readonly GroupComparison[]
@@ -90,8 +99,11 @@ export function compareWorkingSets(a: WorkingSet, b: WorkingSet): WorkingSetComp
 
 /** One set of a series against the one before and against the first. */
 export interface DriftStep {
+  /** Pages of this set. */
   readonly pages: number
+  /** With the set before, 0 to 1. */
   readonly jaccardToPrevious: number
+  /** With the first set, 0 to 1. */
   readonly jaccardToFirst: number
 }
 

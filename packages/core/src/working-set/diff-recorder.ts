@@ -10,6 +10,7 @@ import { checkTarget, pagesOfTarget } from './record-target.js'
 import type { DiffSource, Recorder, Recording, RecordOptions, RecordTarget } from './recording.js'
 import { checkLimits, type Look, type RecordingSource, runRecording } from './run-recording.js'
 
+/** Options of `recordDiff`. */
 export interface RecordDiffOptions extends RecordOptions {
   /**
    * Where the Diff is written for as long as it is read: a file for each written page and the state. Default
@@ -45,6 +46,7 @@ export async function recordDiff(target: RecordTarget, options: RecordDiffOption
   return runRecording(new DiffRecordingSource(target, machine, { directory, signal }), options)
 }
 
+/** The recorder `diff`. */
 export const diffRecorder: Recorder<RecordDiffOptions> = { name: 'diff', start: recordDiff }
 
 class DiffRecordingSource implements RecordingSource {

@@ -15,6 +15,7 @@ import type {
 import { checkLimits, type Look, type RecordingSource, runRecording } from './run-recording.js'
 import type { WorkingSetGroup } from './working-set.js'
 
+/** Options of `recordFaults`. */
 export interface RecordFaultsOptions extends RecordOptions, GrowthOptions {
   /**
    * Record written pages too: a fault more for each page that is read first and written later. Default true.
@@ -67,6 +68,7 @@ export async function recordFaults(
   return runRecording(new FaultsSource(target, faults, { watch, writes, groupPages, fromTheFirst }), options)
 }
 
+/** The recorder `faults`. */
 export const faultsRecorder: Recorder<RecordFaultsOptions> = { name: 'faults', start: recordFaults }
 
 interface Means {

@@ -16,6 +16,7 @@ import { checkLimits, type Look, type RecordingSource, runRecording } from './ru
 const dropAttempts = 5
 const dropPauseMs = 20
 
+/** Options of `recordMincore`. */
 export interface RecordMincoreOptions extends RecordOptions, GrowthOptions {}
 
 /**
@@ -58,6 +59,7 @@ export async function recordMincore(
   return runRecording(new MincoreSource(target, opened, watch), options)
 }
 
+/** The recorder `mincore`. */
 export const mincoreRecorder: Recorder<RecordMincoreOptions> = { name: 'mincore', start: recordMincore }
 
 async function dropAndCheck(file: MemoryFile, signal: AbortSignal | undefined): Promise<void> {

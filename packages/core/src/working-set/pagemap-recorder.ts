@@ -14,6 +14,7 @@ import type { Recorder, Recording, RecordOptions, RecordTarget } from './recordi
 import { checkLimits, type Look, type RecordingSource, runRecording } from './run-recording.js'
 import type { Json } from './working-set.js'
 
+/** Options of `recordPagemap`. */
 export interface RecordPagemapOptions extends RecordOptions, GrowthOptions {
   /**
    * Have the kernel map one page per read fault while this records, if that can be set: a setting of the
@@ -73,6 +74,7 @@ function openSource(target: RecordTarget, path: string, options: RecordPagemapOp
   }
 }
 
+/** The recorder `pagemap`. */
 export const pagemapRecorder: Recorder<RecordPagemapOptions> = { name: 'pagemap', start: recordPagemap }
 
 function statOf(path: string): BigIntStats {

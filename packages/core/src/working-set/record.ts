@@ -18,6 +18,7 @@ export type AnyRecordOptions = RecordMincoreOptions &
   RecordFaultsOptions &
   RecordDiffOptions
 
+/** Every recorder, by its name. */
 export const recorders: Readonly<Record<RecorderName, Recorder<AnyRecordOptions>>> = {
   mincore: mincoreRecorder,
   pagemap: pagemapRecorder,
@@ -27,7 +28,9 @@ export const recorders: Readonly<Record<RecorderName, Recorder<AnyRecordOptions>
 
 /** Several recordings of one VM at the same time. As with one: `stop` once, dispose any number of times. */
 export interface JointRecording extends AsyncDisposable {
+  /** Each recording, in the order in which the recorders were named. */
   readonly recordings: readonly Recording[]
+  /** Looks now, by each recorder. */
   scan(): Promise<void>
   /** What each recorded, in the order in which they were named. If one fails all are ended. */
   stop(): Promise<readonly RecordedPages[]>

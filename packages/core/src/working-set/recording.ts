@@ -4,7 +4,9 @@ import type { PageSet } from '../memory/page-set.js'
 import type { ProcessIdentity } from '../sys/proc.js'
 import type { Json, WorkingSetGroup } from './working-set.js'
 
+/** The recorders; docs/guides/working-sets.md says which fits when. */
 export const recorderNames = ['mincore', 'pagemap', 'faults', 'diff'] as const
+/** One of `recorderNames`. */
 export type RecorderName = (typeof recorderNames)[number]
 
 /** What the `diff` recorder needs of a machine. Every handle of one has it. */
@@ -18,8 +20,11 @@ export interface DiffSource {
    * if `snapshotsTaken` is no longer `ifTaken`.
    */
   takeDiff(options: {
+    /** The new state file. */
     readonly statePath: string
+    /** The new memory file. */
     readonly memoryPath: string
+    /** `snapshotsTaken` as the caller knows it. */
     readonly ifTaken: number
     readonly signal?: AbortSignal | undefined
   }): Promise<unknown>
@@ -32,9 +37,11 @@ export interface FaultTrace {
    * read, µs since the period began.
    */
   readonly pages: Uint32Array
+  /** When each of them was read, µs. */
   readonly timesUs: Uint32Array
   /** There were more; what is missing here is in `touched` all the same. */
   readonly truncated: boolean
+  /** How long the period was. */
   readonly windowMs: number
   /** Every page that was not there yet and was touched within the period. */
   readonly touched: PageSet
@@ -63,6 +70,7 @@ export interface FaultSource {
    * `fromTheFirst`: no page was there yet.
    */
   record(options: {
+    /** Also record first writes. */
     readonly writes: boolean
     readonly signal?: AbortSignal | undefined
   }): Promise<{ readonly fromTheFirst: boolean }>
@@ -72,6 +80,7 @@ export interface FaultSource {
    * if nothing is recorded, or it was lost with the page server.
    */
   recorded(options?: {
+    /** What to do after the answer. Default `go-on`. */
     readonly next?: AfterRecorded
     readonly signal?: AbortSignal | undefined
   }): Promise<FaultTrace>
@@ -79,6 +88,7 @@ export interface FaultSource {
 
 /** A VM to record, and where its memory comes from. */
 export interface RecordTarget {
+  /** The VMM process. */
   readonly vmm: ProcessIdentity
   /**
    * The files that the VM's memory comes from: the layers of `map` in its order (base first), or, without a
@@ -96,6 +106,7 @@ export interface RecordTarget {
   readonly faults?: FaultSource | undefined
 }
 
+/** Limits of a recording. */
 export interface RecordOptions {
   /**
    * The recording ends itself after this long. Default 60,000; a longer one poisons the set. Infinity: never.
@@ -119,6 +130,7 @@ export type RecordingEnd = 'stop' | 'time' | 'pages' | 'vmm'
  * What a recorder learned: pages of the image, by the image's numbering. A hint, as exact as `exact` says.
  */
 export interface RecordedPages {
+  /** Who recorded it. */
   readonly recorder: RecorderName
   /** Every page that was touched; null if this recorder cannot tell. */
   readonly present: PageSet | null
@@ -139,11 +151,17 @@ export interface RecordedPages {
    * too (docs/notes/async-page-faults.md), so record with the page cache warm. `faults` judges such a page by
    * its content, and is exact only if none of them holds what the image holds.
    */
-  readonly exact: { readonly present: boolean; readonly written: boolean }
+  readonly exact: {
+    /** Whether `present` is. */
+    readonly present: boolean
+    /** Whether `written` is. */
+    readonly written: boolean
+  }
   /** When it began: milliseconds since 1970, UTC. */
   readonly recordedAtMs: number
   /** How long it took, whole milliseconds. */
   readonly windowMs: number
+  /** What ended the recording. */
   readonly endedBy: RecordingEnd
   /** How often the recorder looked. */
   readonly scans: number
@@ -159,6 +177,7 @@ export interface RecordedPages {
  * abort, is thrown by the next call.
  */
 export interface Recording extends AsyncDisposable {
+  /** Who records. */
   readonly recorder: RecorderName
   /** Scans so far. */
   readonly scans: number
@@ -179,6 +198,8 @@ export interface Recording extends AsyncDisposable {
  * released when the recording ends.
  */
 export interface Recorder<Options extends RecordOptions = RecordOptions> {
+  /** The recorder's name. */
   readonly name: RecorderName
+  /** Begins to record; see above. */
   start(target: RecordTarget, options: Options): Promise<Recording>
 }

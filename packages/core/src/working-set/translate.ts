@@ -8,7 +8,9 @@ import { assertWorkingSetOf, type WorkingSet, withWorkingSetLine } from './worki
 
 /** An image and where its pages come from. */
 export interface ImagePlaces {
+  /** The image's id. */
   readonly image: ImageId
+  /** Where each of its pages comes from. */
   readonly map: ExtentMap
   /**
    * A name for the file of each source of the map, the same for the same file in both
@@ -17,10 +19,13 @@ export interface ImagePlaces {
   readonly layers: readonly string[]
 }
 
+/** A working set for another image, and what did not fit. */
 export interface TranslatedWorkingSet {
+  /** The set for the new image. */
   readonly workingSet: WorkingSet
   /** Pages of the old set that the new image has other content for, or has it elsewhere. */
   readonly droppedReadOnlyPages: number
+  /** Written pages that were left out. */
   readonly droppedWrittenPages: number
 }
 

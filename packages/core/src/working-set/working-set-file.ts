@@ -8,7 +8,9 @@ import { maxWorkingSetBytes, workingSetFromBytes, workingSetToBytes } from './wo
 /** One write at a time: the thread is not kept longer than some milliseconds. */
 const pieceBytes = 4 * 2 ** 20
 
+/** Options of reading and writing a working-set file. */
 export interface WorkingSetFileOptions {
+  /** Aborts the work: INTERRUPTED, or TIMEOUT if it is a signal of `AbortSignal.timeout`. */
   readonly signal?: AbortSignal | undefined
 }
 

@@ -6,9 +6,11 @@ import { clip } from '../memory/page-set-algebra.js'
 import type { RecordedPages } from './recording.js'
 import { checkWorkingSet, type Json, type WorkingSet, withWorkingSetLine } from './working-set.js'
 
+/** What a working set needs besides what was recorded. */
 export interface WorkingSetOfOptions {
   /** The image that the VM was restored from, and its pages. */
   readonly image: ImageId
+  /** Pages of the image. */
   readonly pages: number
   /** Goes into the notes as it is: what the guest did, say. Names that this function uses itself win. */
   readonly notes?: Readonly<Record<string, Json>>

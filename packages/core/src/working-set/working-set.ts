@@ -7,15 +7,19 @@ import { intersect, minus, union, unionAll } from '../memory/page-set-algebra.js
 
 /** docs/formats/working-set-v1.md. */
 export const maxGroups = 4096
+/** The notes of a set, as JSON: bytes at most. */
 export const maxNotesBytes = 65_536
+/** How deep objects and arrays of the notes may nest. */
 export const maxNotesDepth = 8
 
+/** Any JSON value. */
 export type Json = null | boolean | number | string | readonly Json[] | { readonly [name: string]: Json }
 
 /** Pages that were first touched at about the same time. */
 export interface WorkingSetGroup {
   /** When the recorder saw them, milliseconds since the recording began. */
   readonly atMs: number
+  /** The pages. */
   readonly set: PageSet
 }
 
@@ -24,6 +28,7 @@ export interface WorkingSetGroup {
  * one costs time, not correctness. It belongs to one image.
  */
 export interface WorkingSet {
+  /** The image that the pages belong to. */
   readonly image: ImageId
   /** Pages of the image. */
   readonly pages: number
@@ -33,6 +38,7 @@ export interface WorkingSet {
   readonly windowMs: number
   /** Present − written. */
   readonly readOnly: PageSet
+  /** Pages that were written. */
   readonly written: PageSet
   /**
    * In the order of first touch, coarsely: disjoint, none empty, together a subset of `readOnly` and
@@ -135,7 +141,7 @@ export function assertWorkingSetName(name: string): string {
   return name
 }
 
-/** IMAGE_MISMATCH unless the working set was recorded on this image. */
+/** IMAGE_MISMATCH unless the working set was recorded on this image. `pages` is the image's size. */
 export function assertWorkingSetOf(workingSet: WorkingSet, image: ImageId, pages: number): void {
   if (workingSet.image !== image)
     throw new VarveError(

@@ -9,22 +9,34 @@ import { dataExtents } from '../../sys/extents.js'
 import { openRegular, readFully } from '../../sys/open-regular.js'
 import { type MemoryRegion, memoryFileBytes } from '../state-file/regions.js'
 
+/** What a page of a memory file is: something other than zeros, stored zeros, or not stored. */
 export type ExtentKind = 'data' | 'zero' | 'hole'
 
+/** Pages of one kind that follow each other. */
 export interface MemoryExtent {
+  /** Offset of the first byte. */
   readonly startBytes: number
+  /** Offset behind the last byte. */
   readonly endBytes: number
+  /** What all of its pages are. */
   readonly kind: ExtentKind
 }
 
+/** Bytes of a file or region, by kind. */
 export interface KindTotals {
+  /** Bytes of pages that hold something. */
   readonly dataBytes: number
+  /** Bytes of pages that are stored and all zero. */
   readonly zeroBytes: number
+  /** Bytes of pages that are not stored. */
   readonly holeBytes: number
 }
 
+/** What a memory file holds. */
 export interface MemoryFileReport extends KindTotals {
+  /** The file. */
   readonly path: string
+  /** Its size, holes included. */
   readonly sizeBytes: number
   /** What the file takes on disk. */
   readonly allocatedBytes: number
@@ -47,8 +59,11 @@ export interface MemoryFileReport extends KindTotals {
   readonly regions: readonly KindTotals[]
 }
 
+/** Options of `inspectMemoryFile`. */
 export interface InspectMemoryOptions {
+  /** Aborts the work: INTERRUPTED, or TIMEOUT if it is a signal of `AbortSignal.timeout`. */
   readonly signal?: AbortSignal | undefined
+  /** Called with the bytes looked at so far. */
   readonly onProgress?: ((scannedBytes: number) => void) | undefined
 }
 
@@ -58,7 +73,8 @@ const zeroPage = Buffer.alloc(pageSizeBytes)
 
 /**
  * Says of every page of a memory file whether it is data, stored zeros or a hole (SEEK_DATA), in one pass
- * over what is stored. The file is read, never mapped, and must not change meanwhile.
+ * over what is stored. The file is read, never mapped, and must not change meanwhile. `path` is the memory
+ * file. `regions` are those of its state file; without them all of the file counts as memory.
  */
 export async function inspectMemoryFile(
   path: string,

@@ -5,7 +5,9 @@ import { magicProbeBytes, probeMagic } from '../state-file/magic.js'
 import { readStateFile, type StateFile } from '../state-file/read-state-file.js'
 import { explainRegions } from './explain-regions.js'
 
+/** A state file, and what its regions mean. */
 export interface StateFileReport extends StateFile {
+  /** The file. */
   readonly path: string
   /** Sentences about the guest-physical layout. */
   readonly explanation: readonly string[]

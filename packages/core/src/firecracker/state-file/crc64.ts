@@ -22,7 +22,10 @@ function makeTables(): [Int32Array, Int32Array] {
   return [low, high]
 }
 
-/** CRC-64 "Jones": initial value 0, no final xor. Pass an earlier result as `seed` to go on from it. */
+/**
+ * CRC-64 "Jones": initial value 0, no final xor. Pass an earlier result as `seed` to go on from it. `bytes`
+ * is what to go over.
+ */
 export function crc64Jones(bytes: Uint8Array, seed = 0n): bigint {
   let low = Number(BigInt.asIntN(32, seed))
   let high = Number(BigInt.asIntN(32, seed >> 32n))

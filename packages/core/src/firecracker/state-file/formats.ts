@@ -1,5 +1,6 @@
 import { VarveError } from '../../errors.js'
 
+/** The processor architecture that a state file is of. */
 export type StateFileArch = 'x86_64' | 'aarch64'
 export type StateFileEncoding = 'bincode' | 'bitcode'
 
@@ -11,10 +12,13 @@ type RegionRecord = 'offset' | 'plain' | 'slots'
  * docs/formats/firecracker-state-file.md.
  */
 export interface StateFormat {
+  /** The version in the file's header, e.g. "6.0.0". */
   readonly snapshotVersion: string
   /** The Firecracker releases that write it. */
   readonly firecracker: string
+  /** How numbers and lists are written. */
   readonly encoding: StateFileEncoding
+  /** What a region record holds in addition to guest address and size. */
   readonly record: RegionRecord
   /** KVM capability modifiers stand between vm_info and the regions. */
   readonly hasCapModifiers: boolean

@@ -16,24 +16,36 @@ import { readMagic } from './magic.js'
 import { dramBytes, type MemoryRegion, memoryFileBytes, regionProblem } from './regions.js'
 import type { VmInfo } from './vm-info.js'
 
+/** What Varve reads of a state file. */
 export interface StateFile {
+  /** The architecture that the header's magic number names. */
   readonly arch: StateFileArch
+  /** How the file is written: bincode, or bitcode. */
   readonly encoding: StateFileEncoding
   /** As the file has it, e.g. "8.0.0". */
   readonly snapshotVersion: string
   /** The releases of Firecracker that write this layout, for people. */
   readonly firecracker: string
+  /** The layout of its beginning. */
   readonly format: StateFormat
+  /** What it says of the machine. */
   readonly vmInfo: VmInfo
   /** Undefined up to 5.0.0, where they do not stand before the regions. */
   readonly capModifiers: readonly string[] | undefined
+  /** Guest memory, in the order of the file. */
   readonly regions: readonly MemoryRegion[]
   /** Whether the file states each region's offset, or it is the sum of the sizes before it. */
   readonly fileOffsets: 'explicit' | 'cumulative'
   /** The bytes that hold the region list, its count included. */
-  readonly regionList: { readonly start: ByteOffset; readonly end: ByteOffset }
+  readonly regionList: {
+    /** Offset of the first byte. */
+    readonly start: ByteOffset
+    /** Offset behind the last byte. */
+    readonly end: ByteOffset
+  }
   /** The least size of the memory file. */
   readonly memoryFileBytes: number
+  /** Size of the state file. */
   readonly sizeBytes: number
   /** 16 hex digits; it was right. */
   readonly crc64: string

@@ -1,13 +1,18 @@
 import { type ByteOffset, type GuestAddress, pageSizeBytes } from '../../memory/units.js'
 import type { StateFormat } from './formats.js'
 
+/** Memory from boot on, or memory that can be plugged in. */
 export type RegionType = 'dram' | 'hotpluggable'
 
 /** A contiguous range of guest-physical memory and where the memory file holds it. */
 export interface MemoryRegion {
+  /** Its first guest-physical address, bytes. */
   readonly guestAddress: GuestAddress
+  /** Its length. */
   readonly sizeBytes: number
+  /** Where it lies in the memory file, bytes. */
   readonly fileOffset: ByteOffset
+  /** What kind of memory it is. */
   readonly type: RegionType
   /** One flag a hotplug slot; DRAM is one slot, plugged. */
   readonly plugged: readonly boolean[]

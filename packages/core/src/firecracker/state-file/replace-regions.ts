@@ -10,10 +10,13 @@ import { dramBytes, type MemoryRegion, type RegionType, regionProblem } from './
 
 /** A region to write; `MemoryRegion` is one. */
 export interface RegionSpec {
+  /** Its first guest-physical address, bytes; a multiple of 4,096. */
   readonly guestAddress: number
+  /** Its length, a multiple of 4,096. */
   readonly sizeBytes: number
   /** By default the sum of the sizes before it, which is all that versions from 5.0.0 can say. */
   readonly fileOffset?: number | undefined
+  /** Default `dram`. */
   readonly type?: RegionType | undefined
   /** By default one plugged slot. */
   readonly plugged?: readonly boolean[] | undefined
@@ -22,7 +25,8 @@ export interface RegionSpec {
 /**
  * A copy of a state file with another region list: every other byte is the same, the CRC is right. A list
  * that Firecracker would refuse is INVALID_ARGUMENT, one that the file's version cannot express
- * VERSION_UNSUPPORTED. The list that the file has gives the same file again, if Firecracker wrote it.
+ * VERSION_UNSUPPORTED. The list that the file has gives the same file again, if Firecracker wrote it. `bytes`
+ * is the state file, `regions` the new list.
  */
 export function replaceRegions(bytes: Uint8Array, regions: readonly RegionSpec[]): Uint8Array {
   const state = readStateFile(bytes)

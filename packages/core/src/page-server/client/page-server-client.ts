@@ -10,6 +10,7 @@ import { pageServerFiles } from '../protocol/page-server-files.js'
 import { recordedFromJson } from '../protocol/recorded-answer.js'
 import { type GraduatedVm, readGraduated, type ServedGraduation } from '../protocol/served-graduation.js'
 
+/** What a page server has done for one VM so far, by the name of the counter. */
 export type PageServerStats = Readonly<Record<CounterName, number>>
 
 /** What can be asked of a running page server, by its VM's owner. */
@@ -31,6 +32,7 @@ export interface PageServerClient extends FaultSource {
 
 interface WaitOptions {
   readonly wait?: boolean
+  /** Aborts the work: INTERRUPTED, or TIMEOUT if it is a signal of `AbortSignal.timeout`. */
   readonly signal?: AbortSignal | undefined
 }
 

@@ -11,6 +11,7 @@ export interface ServedPrefetch extends Readonly<Record<PrefetchCounterName, num
    * `failed`: `failure` says why. Whatever it is, a page that was not fetched comes when it is asked for.
    */
   readonly state: 'waiting' | 'running' | 'finished' | 'halted' | 'failed'
+  /** Why it failed; null if it did not. */
   readonly failure: string | null
   /** From the handshake on; null while it goes on. */
   readonly ms: number | null

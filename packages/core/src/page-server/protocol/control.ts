@@ -4,6 +4,7 @@ import { type LineServer, startLineServer } from './line-server.js'
 
 /** The processes that a VM depends on at the moment. */
 export interface ServingProcesses {
+  /** The page server. */
   readonly server: ProcessIdentity
   /** Null for the moment in which there is none. */
   readonly guard: ProcessIdentity | null

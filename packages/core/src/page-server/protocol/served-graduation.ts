@@ -11,6 +11,7 @@ export interface ServedGraduation {
    * are asked for, as before.
    */
   readonly state: 'waiting' | 'running' | 'finished' | 'failed'
+  /** Why it failed; null if it did not. */
   readonly failure: string | null
   /** Brought without having been asked for; known at the end. */
   readonly copiedPages: number

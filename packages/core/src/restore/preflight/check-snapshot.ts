@@ -32,10 +32,22 @@ import { fail, ok, type SnapshotCheck, warn } from './snapshot-check.js'
 
 /** A snapshot in a store, or files as Firecracker writes them. */
 export type SnapshotPlace =
-  | { readonly store: SnapshotStore; readonly ref: string }
-  | { readonly statePath: string; readonly memoryPath?: string | undefined }
+  | {
+      /** The store. */
+      readonly store: SnapshotStore
+      /** The snapshot in it. */
+      readonly ref: string
+    }
+  | {
+      /** The state file. */
+      readonly statePath: string
+      /** The memory file, to check its size. Default: it is not checked. */
+      readonly memoryPath?: string | undefined
+    }
 
+/** Options of `checkSnapshot`. */
 export interface CheckSnapshotOptions extends FindBinaryOptions {
+  /** The host to check against. Default: this one. */
   readonly host?: HostFacts
 }
 

@@ -9,11 +9,20 @@ import { fail, ok, type SnapshotCheck, warn } from './snapshot-check.js'
 
 /** The properties of this host; tests pass another one. */
 export interface HostFacts {
+  /** Model name of the CPU. */
   readonly cpu: string
   /** `vendor_id` and `flags` of /proc/cpuinfo; not set if it has none, as on aarch64. */
-  readonly cpuid?: { readonly vendor: string; readonly flags: ReadonlySet<string> }
+  readonly cpuid?: {
+    /** Vendor of the CPU. */
+    readonly vendor: string
+    /** Features of the CPU. */
+    readonly flags: ReadonlySet<string>
+  }
+  /** Release of the kernel, as `uname -r` says. */
   readonly kernel: string
+  /** Memory that can still be had, bytes. */
   readonly availableBytes: number
+  /** Milliseconds since 1970, UTC. */
   readonly now: number
 }
 

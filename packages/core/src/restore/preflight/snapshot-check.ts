@@ -2,12 +2,14 @@ import { type ErrorCode, VarveError } from '../../errors.js'
 
 /** The result of one check before a restore. */
 export interface SnapshotCheck {
+  /** The name of the check. */
   readonly id: string
   /**
    * `fail`: a restore here fails, or its guest cannot work. `warn`: it works, with a consequence worth
    * knowing.
    */
   readonly status: 'ok' | 'warn' | 'fail'
+  /** What was found, as a sentence for people. */
   readonly says: string
   /** What to do about it; set for every warn and fail. */
   readonly remedy?: string

@@ -10,7 +10,9 @@ import { readRestoreNote } from './restore-note.js'
 
 /** What came of a restore by now. Counts grow with time; each call looks again. */
 export interface RestoreUsage {
+  /** The engine of the restore. */
   readonly engine: EngineName
+  /** The id of the snapshot. */
   readonly snapshot: ImageId
   /** Since the load, milliseconds. */
   readonly ageMs: number
@@ -26,14 +28,21 @@ export interface RestoreUsage {
    * it. `prefetch`: ahead of the guest; null if nothing was, or while it goes on. What a page server's
    * own faults read is in neither.
    */
-  readonly readBytes: { readonly vmm: number | null; readonly prefetch: number | null }
+  readonly readBytes: {
+    /** By the VMM, bytes. */
+    readonly vmm: number | null
+    /** Ahead of the guest, bytes. */
+    readonly prefetch: number | null
+  }
   /** Null if nothing was brought ahead. */
   readonly prefetched: PrefetchedPages | null
 }
 
 /** Pages of a working set that hold data, and how many of them the guest has not touched. */
 export interface PrefetchedPages {
+  /** Pages with data that were brought. */
   readonly pages: number
+  /** How many of them were not touched. */
   readonly unused: UnusedPages
 }
 
