@@ -4,7 +4,9 @@ import { defineConfig } from 'vitest/config'
 // packages; `real` runs the built product (node_modules/varve -> packages/core/dist) against a real Firecracker,
 // one file at a time; `nested` does so in the nested lab. `npm test` runs the last one alongside the others.
 const inNestedLab = ['test/nested-lab/**/*.test.ts', 'test/linux/**/*.test.ts']
-const ofPages = ['links', 'commands', 'code-blocks', 'public-types'].map((name) => `test/docs/${name}.test.ts`)
+const ofPages = ['links', 'commands', 'code-blocks', 'public-types'].map(
+  (name) => `test/docs/${name}.test.ts`,
+)
 /** Makes packages/core/dist of the present sources: some unit tests start programs, and the command's import `varve`. */
 const bundled = ['scripts/bundle.mjs']
 const oneByOne = { fileParallelism: false, testTimeout: 120_000, hookTimeout: 300_000 }
