@@ -7,7 +7,9 @@ import { captureSnapshot, engineNames, flattenSnapshot, type RunningMachine, typ
 import type { Facts, Scenario, ScenarioContext } from './runner/scenario.js'
 
 const pageBytes = 4096
-/** Ascending: at each moment the pages up to one place have the present pass, those behind it the one before. */
+/**
+ * Ascending: at each moment the pages up to one place have the present pass, those behind it the one before.
+ */
 const pages: TouchPattern = { start: 1024, count: 12_000 }
 const rounds: readonly TakeOptions['freeze'][] = ['fork', 'copy', 'auto', 'fork', 'copy']
 

@@ -14,8 +14,8 @@ const third: Written = { pattern: { start: 2000, count: 500, stride: 5, order: 7
 type How = Pick<TakeOptions, 'mode' | 'freeze' | 'base'>
 
 /**
- * Captures a paused machine live, then has Firecracker write a Full of it: nothing ran in between, so both must
- * have the same bytes.
+ * Captures a paused machine live, then has Firecracker write a Full of it: nothing ran in between, so both
+ * must have the same bytes.
  */
 async function sameAsFull(context: ScenarioContext, vm: MicroVm, tag: string, how: How): Promise<number> {
   const paused = await vm.pause()

@@ -17,9 +17,10 @@ Lists the machines of this runtime directory ($VARVE_RUNTIME_DIR). ps removes ma
 has ended, and ends those whose owner has ended without detaching them; it says which and why, and
 --json has them as "ended". STATE is what Firecracker reports; "busy" means that it did not answer
 within ${askTimeoutMs} ms. SNAPSHOT is the parent of the machine's next snapshot: the last one taken of it,
-or the one that it was restored from. FROZEN is what the memory costs that a live capture holds until
-its snapshot is in the store: copies of pages that the guest has written since. --json also prints how many bytes each guest wrote to its
-console, and how many of them, from the beginning, were dropped.
+or the one that it was restored from. FROZEN is what the memory costs that a live capture holds
+until its snapshot is in the store: copies of pages that the guest has written since. --json also
+prints how many bytes each guest wrote to its console, and how many of them, from the beginning,
+were dropped.
 
 Examples:
   varve ps

@@ -11,9 +11,8 @@ export const command: Command = {
 Shows what restored machines have used since their load: page faults of the VMM, without (minor) and
 with (major) a wait for a disk; bytes that the VMM read from disks, and bytes that were read ahead
 for it; how many pages of its working set the guest has not touched (a range if page tables do not
-tell more); its private memory, and the memory that it shares with others; what the memory costs that
-a live capture holds. stats does not disturb
-the guest.
+tell more); its private memory, and the memory that it shares with others; what the memory costs
+that a live capture holds. stats does not disturb the guest.
 
 Examples:
   varve stats web2

@@ -37,8 +37,8 @@ export interface TakeOptions extends ParentOptions {
   readonly tags?: readonly string[] | undefined
   /**
    * Who takes the memory. `live`: Varve, so that the guest stands still for milliseconds, whatever it wrote
-   * (docs/guides/live.md); HOST_UNSUPPORTED if that cannot be. `stop`: Firecracker, while the guest stands still.
-   * `auto` (default): live if it can be, but `stop` for a machine that is paused already.
+   * (docs/guides/live.md); HOST_UNSUPPORTED if that cannot be. `stop`: Firecracker, while the guest stands
+   * still. `auto` (default): live if it can be, but `stop` for a machine that is paused already.
    */
   readonly mode?: CaptureMode | undefined
   /**
@@ -47,9 +47,9 @@ export interface TakeOptions extends ParentOptions {
    */
   readonly freeze?: 'auto' | 'copy' | 'fork' | undefined
   /**
-   * Of a live capture: how much memory the copies may take that writes of the guest cost until the snapshot is
-   * sealed, bytes. Beyond it the capture fails (HOST_UNSUPPORTED) and loses nothing. Default: what the host has
-   * available, less an eighth of its memory.
+   * Of a live capture: how much memory the copies may take that writes of the guest cost until the snapshot
+   * is sealed, bytes. Beyond it the capture fails (HOST_UNSUPPORTED) and loses nothing. Default: what the
+   * host has available, less an eighth of its memory.
    */
   readonly mostCopiedBytes?: number | undefined
   /** Aborts the work: INTERRUPTED, or TIMEOUT if it is a signal of `AbortSignal.timeout`. */
@@ -80,8 +80,8 @@ export interface TakenSnapshot extends AsyncDisposable {
   /** How the memory was taken, and why so. */
   readonly way: CaptureWay
   /**
-   * How long the guest stood still, from the request to pause to the end of the request to resume, milliseconds;
-   * null if the machine was paused before.
+   * How long the guest stood still, from the request to pause to the end of the request to resume,
+   * milliseconds; null if the machine was paused before.
    */
   readonly standstillMs: number | null
   /** How long state and memory took of it: written by Firecracker, or frozen, milliseconds. */

@@ -27,9 +27,9 @@ export interface LostLineage {
   /**
    * `unknown`: Firecracker wrote a snapshot that was never sealed in a store (a capture that failed or was
    * abandoned, `takeDiff`, the `diff` recorder), or the machine was loaded from files. `untracked`: the
-   * machine has no log of written pages. `not-in-store`: the last snapshot is not in this store. `owed`: a live
-   * capture has read the log and was not sealed, and this one is not live, so that it has only a part of what
-   * was written since the last snapshot.
+   * machine has no log of written pages. `not-in-store`: the last snapshot is not in this store. `owed`: a
+   * live capture has read the log and was not sealed, and this one is not live, so that it has only a part of
+   * what was written since the last snapshot.
    */
   readonly reason: 'unknown' | 'untracked' | 'not-in-store' | 'owed'
   /** The last snapshot, if it is known. */
@@ -50,7 +50,9 @@ type Machine = Pick<
   'id' | 'snapshotId' | 'owed' | 'snapshotsTaken' | 'bootedHere' | 'dirtyTracking'
 >
 
-/** `live`: the memory is taken by Varve, which knows the pages owed, and needs no log to tell private pages. */
+/**
+ * `live`: the memory is taken by Varve, which knows the pages owed, and needs no log to tell private pages.
+ */
 export async function chooseParent(
   machine: Machine,
   store: SnapshotStore,

@@ -35,7 +35,8 @@ export async function liveTaker(
   const { type, isBase, ifTaken, statePath, memoryPath, vmConfig } = request
   const logged = machine.dirtyTracking
   const freezer = await Freezer.start()
-  // State and Diff are synced by Firecracker: that costs nothing in the runtime directory, which is in memory.
+  // State and Diff are synced by Firecracker: that costs nothing in the runtime directory, which is in
+  // memory.
   const name = randomBytes(6).toString('hex')
   const { directory } = machine.paths
   const [stateThere, diffThere] = ['state', 'diff'].map((it) => join(directory, `live-${it}-${name}`)) as [

@@ -23,7 +23,9 @@ export class DirtyLog {
     this.#address = twin.map(this.#bytes)
   }
 
-  /** The pages that the guest has written since the log was last taken, by page of the memory file. Clears it. */
+  /**
+   * The pages that the guest has written since the log was last taken, by page of the memory file. Clears it.
+   */
   take(): PageSet {
     let at = this.#address
     const structures = this.#slots.map(({ slot, pages }) => {

@@ -46,8 +46,8 @@ export interface KeepDiffOrder {
 export interface FreezeOrderOfMemory {
   readonly do: 'freeze'
   /**
-   * What is taken: what was `written` (log, pages owed, Diff); what is not the memory file's own but `private`
-   * to the VMM; or `all` that is there.
+   * What is taken: what was `written` (log, pages owed, Diff); what is not the memory file's own but
+   * `private` to the VMM; or `all` that is there.
    */
   readonly pages: 'written' | 'private' | 'all'
   readonly how: 'auto' | 'copy' | 'fork'

@@ -8,8 +8,8 @@ import { FrozenVm } from './frozen-vm.js'
 /** As of a mapper: it may hold an extent map. */
 const maxOrderLength = 256 * 1024 * 1024
 
-// A process of its own, see `Mapper`: all it does is wait in waitpid and copy. Its end, however it comes, ends
-// the twin and the frozen child.
+// A process of its own, see `Mapper`: all it does is wait in waitpid and copy. Its end, however it comes,
+// ends the twin and the frozen child.
 process.on('SIGINT', () => {})
 endWithParent(Number(process.argv[2]))
 let vm: FrozenVm | undefined

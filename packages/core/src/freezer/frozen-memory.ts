@@ -44,7 +44,9 @@ export class FrozenMemory implements Disposable {
     })
   }
 
-  /** How many bytes only the child still has: copies that writes of the guest have cost. 0 if it has ended. */
+  /**
+   * How many bytes only the child still has: copies that writes of the guest have cost. 0 if it has ended.
+   */
   get copiedBytes(): number {
     return memoryUse(this.identity.pid)?.privateDirtyBytes ?? 0
   }

@@ -9,8 +9,8 @@ const gib = 2 ** 30
 /** From here on newer versions leave a second gap, for devices: memory there is not looked for. */
 const mostBytes = 250 * gib
 /**
- * Where memory ends below 4 GiB, for devices on x86_64. From the second on memory goes on at 4 GiB. 3,328 MiB up
- * to Firecracker 1.12, 3 GiB from 1.13 on.
+ * Where memory ends below 4 GiB, for devices on x86_64. From the second on memory goes on at 4 GiB. 3,328 MiB
+ * up to Firecracker 1.12, 3 GiB from 1.13 on.
  */
 const gapStarts = [3328 * mib, 3 * gib]
 

@@ -56,9 +56,10 @@ export interface MachineRecord {
    */
   readonly snapshotId: string | null
   /**
-   * Set if pages that the guest has written are in no log any more, but in the file `owed-pages` of the machine's
-   * directory: a live capture has read KVM's log, and its snapshot is not in a store (yet). They belong to the
-   * next Diff, which counts from this snapshot (null: from the boot). `snapshotId` is null meanwhile.
+   * Set if pages that the guest has written are in no log any more, but in the file `owed-pages` of the
+   * machine's directory: a live capture has read KVM's log, and its snapshot is not in a store (yet). They
+   * belong to the next Diff, which counts from this snapshot (null: from the boot). `snapshotId` is null
+   * meanwhile.
    */
   readonly owed: {
     /** The id of that snapshot; null: the boot. */

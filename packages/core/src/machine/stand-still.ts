@@ -14,7 +14,10 @@ export interface StandingMachine {
 
 export interface Stood<T> {
   readonly value: T
-  /** From the request to pause to the end of the request to resume, milliseconds; null if it was paused before. */
+  /**
+   * From the request to pause to the end of the request to resume, milliseconds; null if it was paused
+   * before.
+   */
   readonly standstillMs: number | null
 }
 

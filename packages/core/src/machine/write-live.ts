@@ -107,8 +107,8 @@ async function writeDiff(
 const nowhere = '/dev/null/varve'
 
 /**
- * Firecracker writes the state, syncs it, and only then opens the memory file. So where that cannot be opened,
- * the state is complete, and the memory untouched (docs/notes/state-without-memory.md).
+ * Firecracker writes the state, syncs it, and only then opens the memory file. So where that cannot be
+ * opened, the state is complete, and the memory untouched (docs/notes/state-without-memory.md).
  */
 async function writeStateOnly(vm: LiveVm, path: string, signal: AbortSignal | undefined): Promise<void> {
   try {

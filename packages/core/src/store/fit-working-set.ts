@@ -11,7 +11,9 @@ export interface FittedWorkingSet {
   readonly workingSet: WorkingSet
   /** Pages of the set that this image has other content for; 0 if the set is of this image. */
   readonly droppedPages: number
-  /** The snapshot's own file of this very set, there as long as the snapshot is open; null if there is none. */
+  /**
+   * The snapshot's own file of this very set, there as long as the snapshot is open; null if there is none.
+   */
   readonly path: string | null
 }
 

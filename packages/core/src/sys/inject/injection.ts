@@ -165,7 +165,8 @@ export class Injection {
 
   /**
    * Has the process clone itself, without a signal at the end of the new one (clone(2)). Only if it is traced
-   * with `clones`. The new process stands still, and its memory can be worked on by an `Injection` of its own.
+   * with `clones`. The new process stands still, and its memory can be worked on by an `Injection` of its
+   * own.
    */
   clone(flags: number): Tracee {
     this.#cloned = undefined
