@@ -169,6 +169,7 @@ export async function openPageServerWorld(
     workingSetPath: null,
     graduate: false,
     faultCpu: null,
+    frozen: null,
     ...change,
   }
   const runtime = asked === ownRuntime ? directory : (asked ?? sharedRuntime)
@@ -271,7 +272,7 @@ export async function words(world: PageServerWorld, imagePageNumbers: readonly n
 
 /** As `startPageServer` wants it. */
 export const optionsOf = ({ config, runtime }: PageServerWorld) => {
-  const { controlPath: _, workingSetPath: __, ...options } = config
+  const { controlPath: _, workingSetPath: __, frozen: ___, ...options } = config
   return { ...options, runtime }
 }
 

@@ -1,10 +1,11 @@
-import { existsSync } from 'node:fs'
+import { existsSync, renameSync, writeFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { VarveError } from '../../errors.js'
 import type { FaultSource } from '../../working-set/recording.js'
 import type { CounterName } from '../faults/fault-counters.js'
 import type { ServedPrefetch } from '../prefetch/prefetch.js'
 import { askPageServer, isGone, type Request } from '../protocol/ask-page-server.js'
+import { type PageServerConfig, pageServerConfigToJson, readPageServerConfig } from '../protocol/config.js'
 import type { ServingProcesses } from '../protocol/control.js'
 import { pageServerFiles } from '../protocol/page-server-files.js'
 import { recordedFromJson } from '../protocol/recorded-answer.js'
@@ -28,6 +29,23 @@ export interface PageServerClient extends FaultSource {
    * INVALID_ARGUMENT if it is not to.
    */
   graduation(options?: WaitOptions): Promise<ServedGraduation>
+}
+
+/**
+ * Has the VM in `directory` served from layers in place of frozen memory, by this server and its successors.
+ * The configuration is replaced first: whichever server comes next reads the new one.
+ */
+export async function replaceFrozen(
+  directory: string,
+  { layers, map }: Pick<PageServerConfig, 'layers' | 'map'>,
+  options: { readonly signal?: AbortSignal | undefined } = {},
+): Promise<void> {
+  const { config: path, control } = pageServerFiles(directory)
+  const config = pageServerConfigToJson({ ...readPageServerConfig(path), layers, map, frozen: null })
+  const draft = `${path}.${process.pid}`
+  writeFileSync(draft, config, { mode: 0o600 })
+  renameSync(draft, path)
+  await askSuccessor(control, { op: 'reread' }, options)
 }
 
 interface WaitOptions {

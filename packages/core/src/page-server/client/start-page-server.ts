@@ -23,7 +23,9 @@ export interface PageServer extends PageServerClient {
 }
 
 interface StartPageServerOptions
-  extends Omit<PageServerConfig, 'controlPath' | 'workingSetPath' | 'graduate' | 'faultCpu'> {
+  extends Omit<PageServerConfig, 'controlPath' | 'frozen' | 'workingSetPath' | 'graduate' | 'faultCpu'> {
+  /** What the map's source `layers.length` is. Neither `workingSet` nor `graduate` goes with it. */
+  readonly frozen?: PageServerConfig['frozen'] | undefined
   /** The VM's directory: configuration and control socket go into `page-server` below it. */
   readonly directory: string
   /** The server of this runtime directory serves the VM; if there is none, one is started. */
@@ -51,7 +53,7 @@ const maxTries = 3
  * was served before); the server's own about the configuration and the layers; those of `ensurePageServer`.
  */
 export async function startPageServer(options: StartPageServerOptions): Promise<PageServer> {
-  const { signal, workingSet, runtime, graduate = false, faultCpu = null, ...rest } = options
+  const { signal, workingSet, runtime, graduate = false, faultCpu = null, frozen = null, ...rest } = options
   // The server has a working directory of its own.
   const directory = resolve(options.directory)
   const files = pageServerFiles(directory)
@@ -64,6 +66,7 @@ export async function startPageServer(options: StartPageServerOptions): Promise<
     directory,
     socketPath: assertSocketPath(resolve(options.socketPath)),
     layers: options.layers.map(({ path, pages }) => ({ path: resolve(path), pages })),
+    frozen,
     controlPath: assertSocketPath(files.control),
     workingSetPath: workingSet === undefined ? null : files.workingSet,
     graduate,

@@ -40,8 +40,8 @@ export class FaultLoop implements UserfaultEvents {
   readonly #ops: FaultOps
   readonly #regions: readonly MappedRegion[]
   readonly #index: RegionIndex
-  readonly #map: ExtentMap
-  readonly #layers: readonly CopySource[]
+  #map: ExtentMap
+  #layers: readonly CopySource[]
   readonly #zeros: CopySource
   readonly #counters: Float64Array
   readonly #neighbours: Neighbours | undefined
@@ -108,6 +108,12 @@ export class FaultLoop implements UserfaultEvents {
   takeOver(): void {
     this.#protection.lift()
     for (const { address, pages } of this.#regions) this.#ops.wake(address, pages * pageSizeBytes)
+  }
+
+  /** The same image from other layers: between two turns, so that no fault is answered from both. */
+  replaceImage(map: ExtentMap, layers: readonly CopySource[]): void {
+    this.#map = map
+    this.#layers = layers
   }
 
   /** A fault was read and could not be answered: who waits for that page waits for ever. */

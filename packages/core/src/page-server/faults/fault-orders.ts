@@ -4,6 +4,7 @@ import type { CopySource } from '../../sys/userfaultfd.js'
 import type { AfterRecorded } from '../../working-set/recording.js'
 import type { RecordedFaults } from '../protocol/fault-record.js'
 import type { SharedWords } from './fetch-gate.js'
+import type { OpenFrozen } from './frozen-ops.js'
 
 /** What the server's main thread asks of the thread that answers faults; each gets one answer, in order. */
 export type FaultOrder =
@@ -16,6 +17,13 @@ export type FaultOrder =
    * or `stranded` comes at the end.
    */
   | { readonly kind: 'graduate'; readonly vm: number }
+  /** Take its pages from other layers of the same image; nothing is read from frozen memory any more. */
+  | {
+      readonly kind: 'replace'
+      readonly vm: number
+      readonly map: ExtentMap
+      readonly layers: readonly CopySource[]
+    }
   /** Begin a recording; refused while one is on. */
   | { readonly kind: 'record'; readonly vm: number; readonly writes: boolean }
   /** Give what was recorded, and next: go on with it, begin the next period, or end it. */
@@ -33,6 +41,8 @@ export interface FaultedVmParts {
   readonly regions: readonly MappedRegion[]
   readonly map: ExtentMap
   readonly layers: readonly CopySource[]
+  /** What the map's source `layers.length` is. */
+  readonly frozen: OpenFrozen | null
   readonly counters: Float64Array
   /** Whether neighbours are installed with a page. */
   readonly around: boolean

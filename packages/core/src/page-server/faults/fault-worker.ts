@@ -12,6 +12,7 @@ import { removalLog } from '../protocol/vm-state.js'
 import { FaultLoop } from './fault-loop.js'
 import type { FaultAnswer, FaultedVmParts, FaultMessage, FaultOrder } from './fault-orders.js'
 import { FetchGate } from './fetch-gate.js'
+import { FrozenOps } from './frozen-ops.js'
 import { Graduation } from './graduation.js'
 import { Spin } from './spin.js'
 
@@ -196,6 +197,9 @@ function obeyFor(of: FaultedVm | undefined, order: Exclude<FaultOrder, { kind: '
     case 'drop':
       keep(({ vm }) => vm !== order.vm)
       return {}
+    case 'replace':
+      of?.loop.replaceImage(order.map, order.layers)
+      return {}
     case 'record':
       if (of === undefined) return { error: 'the VM is not served any more' }
       if (of.loop.recording) return { error: 'a recording of this VM is running; end it first' }
@@ -229,10 +233,13 @@ function refused(of: FaultedVm | undefined, error: Error): FaultAnswer {
 }
 
 function faultedVm(vm: number, parts: FaultedVmParts): FaultedVm {
-  const { userfaultfd, pidfd, record, removed, takeOver, gate: shared, ...rest } = parts
+  const { userfaultfd, pidfd, record, removed, takeOver, gate: shared, frozen, ...others } = parts
+  const frozenOps = frozen === null ? undefined : new FrozenOps(userfaultfd, frozen)
+  const ops = frozenOps ?? new UserfaultOps(userfaultfd)
+  const layers = frozenOps === undefined ? others.layers : [...others.layers, frozenOps.source]
+  const rest = { ...others, layers }
   const log = removalLog(removed.path, removed.statePath)
   const pages = new RemovedPages(rest.map.pages, log, removed.known)
-  const ops = new UserfaultOps(userfaultfd)
   const gate = shared === null ? undefined : new FetchGate(shared)
   const loop = new FaultLoop({ ops, zeros, removed: pages, gate, ...rest })
   const graduation = new Graduation({ ops, loop, removed: pages, ...rest })

@@ -261,6 +261,7 @@ export class PageServerProcess {
 
   #look(): void {
     this.#sweep()
+    for (const vm of [...this.#vms.values()]) vm.look()
     if (this.#vms.size > 0) this.#guards.check()
     else if (this.#orders === 0 && this.#isOver()) this.#options.onEnd()
   }

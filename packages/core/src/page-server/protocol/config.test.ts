@@ -5,6 +5,7 @@ import fc from 'fast-check'
 import { afterAll, describe, expect, test } from 'vitest'
 import { isVarveError, VarveError } from '../../errors.js'
 import { type ExtentMapJson, extentMapFromJson } from '../../layer/extent-map-json.js'
+import type { FrozenSource } from '../../memory/frozen-source.js'
 import {
   type PageServerConfig,
   pageServerConfig,
@@ -32,6 +33,7 @@ const config: PageServerConfig = {
   workingSetPath: '/run/vm/page-server/working-set',
   graduate: true,
   faultCpu: 3,
+  frozen: null,
 }
 const json = () => JSON.parse(pageServerConfigToJson(config)) as Record<string, unknown>
 
@@ -52,8 +54,49 @@ describe('a configuration', () => {
     expect(readPageServerConfig(path)).toEqual(ownerless)
   })
 
-  test.each([1, 3, 0, '1', null, { toString: 0, valueOf: 0 }])('version %j is unsupported', (version) => {
+  test.each([1, 4, 0, '1', null, { toString: 0, valueOf: 0 }])('version %j is unsupported', (version) => {
     expect(codeOf(() => pageServerConfig({ ...json(), version }))).toBe('FORMAT_UNSUPPORTED')
+  })
+
+  describe('with frozen memory', () => {
+    const frozen: FrozenSource = {
+      process: { pid: 4712, startTime: 123_457 },
+      regions: [
+        { address: 2 ** 40, firstPage: 0, pages: 60 },
+        { address: 2 ** 30, firstPage: 60, pages: 40 },
+      ],
+    }
+    const layers = [{ path: '/layers/base', pages: 100 }]
+    const map = extentMapFromJson({ pages: 100, runs: [10, 0, 0, 50, -1, 0, 40, 1, 60] }, [100, 100])
+    const cloned = { ...config, layers, map, frozen, graduate: false, workingSetPath: null }
+    const asJson = () => JSON.parse(pageServerConfigToJson(cloned)) as Record<string, unknown>
+
+    test('survives being written and read, in a version that older servers refuse', () => {
+      expect(asJson().version).toBe(3)
+      expect(pageServerConfig(asJson())).toEqual(cloned)
+      expect(json().version).toBe(2)
+    })
+
+    const region = { address: 2 ** 40, firstPage: 0, pages: 100 }
+    test.each<[string, object]>([
+      ['none', { frozen: undefined }],
+      ['no regions', { frozen: { ...frozen, regions: [] } }],
+      ['too many regions', { frozen: { ...frozen, regions: Array(65).fill(region) } }],
+      ['init as process', { frozen: { ...frozen, process: { pid: 1, startTime: 0 } } }],
+      ['a gap', { frozen: { ...frozen, regions: [{ ...region, firstPage: 1 }] } }],
+      ['half a page', { frozen: { ...frozen, regions: [{ ...region, address: 2 ** 40 + 1 }] } }],
+      ['an address in the kernel', { frozen: { ...frozen, regions: [{ ...region, address: 2 ** 47 }] } }],
+      ['more pages than an image has', { frozen: { ...frozen, regions: [{ ...region, pages: 2 ** 32 }] } }],
+      ['fewer pages than the map leads to', { frozen: { ...frozen, regions: [{ ...region, pages: 99 }] } }],
+      ['a working set', { prefetch: '/run/vm/working-set' }],
+      ['graduation', { graduate: true }],
+    ])('%s is FORMAT_INVALID', (_name, change) => {
+      expect(codeOf(() => pageServerConfig({ ...asJson(), ...change }))).toBe('FORMAT_INVALID')
+    })
+
+    test('of version 2 a source without a layer is FORMAT_INVALID', () => {
+      expect(codeOf(() => pageServerConfig({ ...asJson(), version: 2 }))).toBe('FORMAT_INVALID')
+    })
   })
 
   test.each<[string, object]>([

@@ -2,6 +2,9 @@ import { readFileSync, statSync } from 'node:fs'
 import { VarveError } from '../../errors.js'
 import { type ExtentMap, maxLayers } from '../../layer/extent-map.js'
 import { type ExtentMapJson, extentMapFromJson, extentMapToJson } from '../../layer/extent-map-json.js'
+import { imagePagesLimit } from '../../layer/layer-index.js'
+import { type FrozenSource, frozenPagesOf } from '../../memory/frozen-source.js'
+import { pageSizeBytes } from '../../memory/units.js'
 import { maxCpus } from '../../sys/affinity.js'
 import type { ProcessIdentity } from '../../sys/proc.js'
 
@@ -15,7 +18,10 @@ export interface PageServerConfig {
   readonly socketOwner: { readonly uid: number; readonly gid: number } | null
   readonly controlPath: string
   readonly layers: readonly { readonly path: string; readonly pages: number }[]
+  /** Where the map says `layers.length`, pages come from `frozen`. */
   readonly map: ExtentMap
+  /** Memory that pages come from until there is a layer of it; null: all come from layers. */
+  readonly frozen: FrozenSource | null
   readonly randomAccess: boolean
   /** A working-set file whose pages the server installs before the guest asks for them. */
   readonly workingSetPath: string | null
@@ -28,13 +34,18 @@ export interface PageServerConfig {
 const format = 'varve-page-server'
 /** An extent map of 4 M runs (16 GiB of single pages) is about 64 MiB of JSON. */
 const maxConfigBytes = 512 * 1024 * 1024
+/** A Firecracker has two or three. */
+const maxFrozenRegions = 64
+/** Of a configuration without frozen memory, and of one with it. */
+const [layersOnly, withFrozen] = [2, 3]
 
-export function pageServerConfigToJson({ map, workingSetPath, ...config }: PageServerConfig): string {
+export function pageServerConfigToJson({ map, workingSetPath, frozen, ...config }: PageServerConfig): string {
   return JSON.stringify({
     format,
-    version: 2,
+    version: frozen === null ? layersOnly : withFrozen,
     ...config,
     map: extentMapToJson(map),
+    ...(frozen === null ? {} : { frozen }),
     prefetch: workingSetPath,
   })
 }
@@ -54,10 +65,10 @@ export function readPageServerConfig(path: string): PageServerConfig {
 export function pageServerConfig(value: unknown): PageServerConfig {
   const it = object(value, 'configuration')
   if (it.format !== format) throw invalid(`format is ${JSON.stringify(it.format)}, not "${format}"`)
-  if (it.version !== 2)
+  if (it.version !== layersOnly && it.version !== withFrozen)
     throw new VarveError(
       'FORMAT_UNSUPPORTED',
-      `page-server configuration version ${JSON.stringify(it.version)} is not 2`,
+      `page-server configuration version ${JSON.stringify(it.version)} is neither ${layersOnly} nor ${withFrozen}`,
     )
   const vmm = object(it.vmm, 'vmm')
   if (!Array.isArray(it.layers) || it.layers.length > maxLayers)
@@ -67,14 +78,14 @@ export function pageServerConfig(value: unknown): PageServerConfig {
     // None: the guest wrote nothing since the parent.
     return { path: text(layer.path, 'layer path'), pages: whole(layer.pages, 'layer pages', 0, 2 ** 32 - 1) }
   })
+  const frozen = it.version === withFrozen ? frozenSource(it.frozen) : null
   const owner = it.socketOwner === null ? null : object(it.socketOwner, 'socketOwner')
   if (typeof it.randomAccess !== 'boolean') throw invalid('randomAccess is not true or false')
   if (typeof it.graduate !== 'boolean') throw invalid('graduate is not true or false')
+  if (frozen !== null && (it.graduate || it.prefetch !== null))
+    throw invalid('frozen memory goes with neither graduate nor prefetch')
   return {
-    vmm: {
-      pid: whole(vmm.pid, 'vmm.pid', 2, 2 ** 31),
-      startTime: whole(vmm.startTime, 'vmm.startTime', 0, Number.MAX_SAFE_INTEGER),
-    },
+    vmm: processOf(vmm, 'vmm'),
     directory: text(it.directory, 'directory'),
     socketPath: text(it.socketPath, 'socketPath'),
     socketOwner: owner && {
@@ -83,16 +94,40 @@ export function pageServerConfig(value: unknown): PageServerConfig {
     },
     controlPath: text(it.controlPath, 'controlPath'),
     layers,
-    map: extentMapFromJson(
-      it.map as ExtentMapJson,
-      layers.map(({ pages }) => pages),
-    ),
+    map: extentMapFromJson(it.map as ExtentMapJson, [
+      ...layers.map(({ pages }) => pages),
+      ...(frozen === null ? [] : [frozenPagesOf(frozen)]),
+    ]),
+    frozen,
     randomAccess: it.randomAccess,
     workingSetPath: it.prefetch === null ? null : text(it.prefetch, 'prefetch'),
     graduate: it.graduate,
     faultCpu: it.faultCpu === null ? null : whole(it.faultCpu, 'faultCpu', 0, maxCpus - 1),
   }
 }
+
+function frozenSource(value: unknown): FrozenSource {
+  const it = object(value, 'frozen')
+  if (!Array.isArray(it.regions) || it.regions.length === 0 || it.regions.length > maxFrozenRegions)
+    throw invalid(`frozen.regions is not a list of 1 to ${maxFrozenRegions}`)
+  let next = 0
+  const regions = it.regions.map((entry) => {
+    const region = object(entry, 'frozen region')
+    const pages = whole(region.pages, 'frozen pages', 1, imagePagesLimit - next)
+    const firstPage = whole(region.firstPage, 'frozen firstPage', next, next)
+    next += pages
+    const last = 2 ** 47 - pages * pageSizeBytes
+    const address = whole(region.address, 'frozen address', pageSizeBytes, last)
+    if (address % pageSizeBytes !== 0) throw invalid(`frozen address ${address} is not that of a page`)
+    return { address, firstPage, pages }
+  })
+  return { process: processOf(object(it.process, 'frozen.process'), 'frozen.process'), regions }
+}
+
+const processOf = (it: Record<string, unknown>, what: string): ProcessIdentity => ({
+  pid: whole(it.pid, `${what}.pid`, 2, 2 ** 31),
+  startTime: whole(it.startTime, `${what}.startTime`, 0, Number.MAX_SAFE_INTEGER),
+})
 
 function object(value: unknown, what: string): Record<string, unknown> {
   if (typeof value !== 'object' || value === null || Array.isArray(value))

@@ -21,6 +21,8 @@ interface ControlParts {
   /** The report, at once, or when there is an end of it, or after a while. */
   prefetched(wait: boolean): Promise<object>
   graduation(wait: boolean): Promise<object>
+  /** Throws if the configuration cannot be taken; then the VM is served as before. */
+  reread(): Promise<object>
   readonly stop: () => void
 }
 
@@ -44,6 +46,8 @@ export function startControl(path: string, parts: ControlParts): Promise<LineSer
           return parts.prefetched(wait === true)
         case 'graduation':
           return parts.graduation(wait === true)
+        case 'reread':
+          return parts.reread()
         case 'processes':
           return parts.processes()
         case 'stop':

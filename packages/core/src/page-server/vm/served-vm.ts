@@ -6,14 +6,15 @@ import { endMemoryLease } from '../../machine/machine-leases.js'
 import { dropName } from '../../sys/drop-name.js'
 import { openPidfd } from '../../sys/pidfd.js'
 import { Poller } from '../../sys/poll.js'
-import { isEnding } from '../../sys/proc.js'
+import { isAlive, isEnding } from '../../sys/proc.js'
 import { counterNames } from '../faults/fault-counters.js'
 import type { FaultAnswer, FaultOrder } from '../faults/fault-orders.js'
 import type { FaultThread } from '../faults/fault-thread.js'
+import { frozenHasEnded, type OpenFrozen } from '../faults/frozen-ops.js'
 import { Prefetch } from '../prefetch/prefetch.js'
 import type { PrefetchPool } from '../prefetch/prefetch-pool.js'
 import type { Rush } from '../prefetch/rush.js'
-import type { PageServerConfig } from '../protocol/config.js'
+import { type PageServerConfig, readPageServerConfig } from '../protocol/config.js'
 import { type ServingProcesses, startControl } from '../protocol/control.js'
 import { killServedVm } from '../protocol/death.js'
 import type { LineServer } from '../protocol/line-server.js'
@@ -22,6 +23,7 @@ import { writeGraduated } from '../protocol/served-graduation.js'
 import { readRemovedPages, writeVmState } from '../protocol/vm-state.js'
 import { HandshakeArrival } from './handshake-arrival.js'
 import type { LayerMappings, MappedLayers } from './layer-mappings.js'
+import { assertReplaces, openFrozen } from './open-frozen.js'
 import type { Handshake } from './receive-handshake.js'
 import { sharedMap } from './shared-map.js'
 import { VmGraduation } from './vm-graduation.js'
@@ -49,13 +51,14 @@ export interface TakenOver {
 export class ServedVm {
   /** For the fault thread. */
   readonly number: number
-  readonly config: PageServerConfig
   /** Ends when all of it has ended: nothing is open, and no thread knows of the VM, any more. */
   readonly ended: Promise<void>
   /** Of the VMM: polls readable when that ends. */
   readonly pidfd: number
   readonly #parts: ServerParts
-  readonly #layers: MappedLayers
+  #config: PageServerConfig
+  #layers: MappedLayers
+  #frozen: OpenFrozen | null = null
   readonly #counters = new Float64Array(new SharedArrayBuffer(counterNames.length * 8))
   readonly #prefetch: Prefetch | undefined
   #control: LineServer | undefined
@@ -70,19 +73,19 @@ export class ServedVm {
   /** Errors: MACHINE_EXITED; IMAGE_MISMATCH, ENOENT (layers). */
   constructor(number: number, config: PageServerConfig, parts: ServerParts) {
     this.number = number
-    this.config = { ...config, map: sharedMap(config.map) }
+    this.#config = { ...config, map: sharedMap(config.map) }
     this.#parts = parts
     this.ended = new Promise((resolve) => {
       this.#endsWith = resolve
     })
-    const { layers, map, randomAccess, workingSetPath, vmm } = this.config
+    const { layers, map, frozen, randomAccess, workingSetPath, vmm } = this.config
     this.#graduation = new VmGraduation(this.config.graduate)
     this.#arrival = new HandshakeArrival(this.config, {
       serve: (handshake) => this.#serve(handshake, false),
       fail: (error) => this.fail(error),
     })
     this.#recording = new VmRecording({
-      config: this.config,
+      config: () => this.config,
       handshake: () => this.#handshake,
       isPrefetching: () => this.#prefetch?.going === true,
       keepState: (recording) => this.#keepState(recording),
@@ -92,9 +95,11 @@ export class ServedVm {
     if (pidfd === undefined) throw new VarveError('MACHINE_EXITED', `process ${vmm.pid} has ended`)
     this.pidfd = pidfd
     try {
+      this.#frozen = frozen && openFrozen(frozen)
       this.#layers = parts.mappings.map(layers, randomAccess)
     } catch (error) {
       closeSync(pidfd)
+      this.#closeFrozen()
       throw error
     }
     const { sources: mapped } = this.#layers
@@ -105,6 +110,10 @@ export class ServedVm {
         faultCounters: this.#counters,
         rush: parts.rush.shared,
       })
+  }
+
+  get config(): PageServerConfig {
+    return this.#config
   }
 
   /** When this resolves, Firecracker may connect. On an error, `end` it. */
@@ -152,6 +161,7 @@ export class ServedVm {
       recorded: (next) => this.#recording.recorded(next),
       prefetched: (wait) => this.#prefetched(wait),
       graduation: (wait) => this.#graduation.answer(wait),
+      reread: () => this.#reread(),
       stop: () => this.fail('its owner had the page server stop'),
     })
   }
@@ -170,6 +180,7 @@ export class ServedVm {
       pidfd: this.pidfd,
       map,
       layers: this.#layers.sources,
+      frozen: this.#frozen,
       counters: this.#counters,
       around: !randomAccess,
       removed: { path: removed, known, statePath: state },
@@ -183,6 +194,41 @@ export class ServedVm {
     if (!this.#ending && known === undefined) this.#prefetch?.start(handshake)
     else void this.#prefetch?.stop()
     if (this.config.graduate) void this.#graduate()
+  }
+
+  /**
+   * Takes the image from the layers that the configuration names by now, in place of frozen memory. May be
+   * repeated. On an error the VM is served as before.
+   */
+  async #reread(): Promise<object> {
+    const before = this.#config
+    const next = readPageServerConfig(pageServerFiles(before.directory).config)
+    if (before.frozen === null) return {}
+    assertReplaces(next, before)
+    const { map, layers: wanted, randomAccess } = next
+    const layers = this.#parts.mappings.map(wanted, randomAccess)
+    const config = { ...before, layers: wanted, map: sharedMap(map), frozen: null }
+    const replaced = this.#layers
+    // At once: a handshake that arrives meanwhile is served from the new layers.
+    this.#config = config
+    this.#layers = layers
+    if (this.#handshake !== undefined)
+      await this.#order({ kind: 'replace', map: config.map, layers: layers.sources })
+    replaced.release()
+    this.#closeFrozen()
+    return {}
+  }
+
+  #closeFrozen(): void {
+    if (this.#frozen !== null) closeSync(this.#frozen.fd)
+    this.#frozen = null
+  }
+
+  /** A VM whose frozen memory has gone lacks pages for good: it ends now, not when it asks for them. */
+  look(): void {
+    const { frozen } = this.#config
+    if (frozen !== null && (!isAlive(frozen.process) || isEnding(frozen.process)))
+      this.fail(frozenHasEnded(frozen.process.pid))
   }
 
   async #graduate(): Promise<void> {
@@ -293,6 +339,7 @@ export class ServedVm {
     if (this.#handshake !== undefined) closeSync(this.#handshake.userfaultfd)
     closeSync(this.pidfd)
     this.#layers.release()
+    this.#closeFrozen()
     releaseMachine(this.config.directory)
   }
 }

@@ -10,7 +10,7 @@ import { changedPages } from './wanted-pages.js'
 
 /** What a recording needs of the VM whose faults it records. */
 export interface RecordedVm {
-  readonly config: PageServerConfig
+  config(): PageServerConfig
   /** Undefined until the VM's memory is there. */
   handshake(): Pick<Handshake, 'regions'> | undefined
   /** Whether a working set is being fetched ahead. */
@@ -56,11 +56,15 @@ export class VmRecording {
   }
 
   async begin(writes: boolean): Promise<object> {
-    if (this.#vm.config.graduate)
+    if (this.#vm.config().graduate)
       throw new VarveError(
         'RECORDER_UNRELIABLE',
         'this VM graduates: the page server brings its pages before the guest asks for them',
       )
+    if (this.#vm.config().frozen !== null)
+      throw new VarveError('RECORDER_UNRELIABLE', 'the snapshot of this live clone is still being made', {
+        remedy: 'record once it is sealed',
+      })
     // Pages that are fetched ahead would not be seen, and would be installed without protection.
     if (this.#vm.isPrefetching())
       throw new VarveError(
@@ -85,7 +89,7 @@ export class VmRecording {
 
   /** What was recorded by now. */
   async recorded(next: AfterRecorded): Promise<object> {
-    const { layers, map, vmm } = this.#vm.config
+    const { layers, map, vmm } = this.#vm.config()
     const { recorded: found, error } =
       this.#vm.handshake() === undefined
         ? this.#nothingYet(next)
@@ -105,7 +109,7 @@ export class VmRecording {
 
   #nothingYet(next: AfterRecorded): FaultAnswer {
     if (this.#early === null) return {}
-    const recorded = new FaultRecord(this.#vm.config.map.pages, this.#early).copy()
+    const recorded = new FaultRecord(this.#vm.config().map.pages, this.#early).copy()
     if (next === 'stop') this.#early = null
     return { recorded }
   }
