@@ -13,6 +13,8 @@ const oneByOne = { fileParallelism: false, testTimeout: 120_000, hookTimeout: 30
 
 export default defineConfig({
   test: {
+    // vitest leaves one CPU to itself, which on a machine of two means one test file at a time.
+    maxWorkers: '100%',
     projects: [
       {
         test: {
@@ -30,7 +32,7 @@ export default defineConfig({
           globalSetup: bundled,
           include: ['test/**/*.test.ts'],
           exclude: [...inNestedLab, ...ofPages, 'test/scenarios/**'],
-          // After the unit tests, not beside them: some of these measure how soon something happens.
+          // After the unit tests, not alongside them: some of these measure how soon something happens.
           sequence: { groupOrder: 1 },
           ...oneByOne,
         },

@@ -43,6 +43,8 @@ export async function untilFirstPages(
 ): Promise<StartTimes> {
   const directory = join(runtime, 'vm')
   mkdirSync(directory, { mode: 0o700 })
+  // Where the server lists its VMs: its starter makes it, too.
+  mkdirSync(join(runtime, 'page-server-2', 'vms'), { mode: 0o700 })
   const socketPath = join(directory, 'uffd.sock')
   const vmm = startLines(client, [socketPath, String(pages), 'touch'])
   try {
