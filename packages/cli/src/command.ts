@@ -18,6 +18,8 @@ export interface CommandContext {
   readonly signal: AbortSignal
   print(text: string): void
   printJson(value: unknown): void
+  /** One line of JSON: for verbs that print a document again and again. */
+  printJsonLine(value: unknown): void
   say(text: string): void
   /** `text` in a colour if standard output is a terminal that shows colours. */
   paint(colour: Colour, text: string): string

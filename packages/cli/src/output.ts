@@ -10,7 +10,10 @@ const progressEveryMs = 2000
 /** A terminal's line is written over: often enough to look alive. */
 const repaintEveryMs = 250
 
-export type Output = Pick<CommandContext, 'print' | 'printJson' | 'say' | 'progress' | 'paint'> & {
+export type Output = Pick<
+  CommandContext,
+  'print' | 'printJson' | 'printJsonLine' | 'say' | 'progress' | 'paint'
+> & {
   fail(error: unknown, json: boolean): void
 }
 
@@ -44,6 +47,7 @@ export function createOutput({ stdout, stderr }: Streams, env: NodeJS.ProcessEnv
   return {
     print,
     printJson: (value) => print(JSON.stringify(value, null, 2)),
+    printJsonLine: (value) => print(JSON.stringify(value)),
     say,
     paint: painter(hasColours(stdout, env)),
     progress: async (what, work) => {

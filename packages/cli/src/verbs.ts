@@ -19,6 +19,10 @@ const snapshot: VerbGroup = {
       summary: 'take a snapshot of a machine, on top of its last one',
       load: () => import('./commands/snapshot/create.js'),
     },
+    watch: {
+      summary: 'take snapshots of a machine again and again, and keep the last ones',
+      load: () => import('./commands/snapshot/watch.js'),
+    },
     ls: { summary: 'list snapshots, also as a tree', load: () => import('./commands/snapshot/ls.js') },
     show: {
       summary: 'show one: machine, disks, layers, where its pages come from',

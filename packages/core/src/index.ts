@@ -15,6 +15,8 @@ export type {
 } from './capture/capture-types.js'
 export type { LostLineage, ParentOptions } from './capture/choose-parent.js'
 export { captureSnapshot, takeSnapshot } from './capture/take-snapshot.js'
+export { timeTag } from './capture/time-tag.js'
+export { type WatchOptions, type WatchTurn, watchMachine } from './capture/watch-machine.js'
 export type {
   BlobContent,
   BlobSource,

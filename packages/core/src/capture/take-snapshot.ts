@@ -33,7 +33,7 @@ export async function takeSnapshot(
 ): Promise<TakenSnapshot> {
   assertLabels(options.labels ?? {})
   const { mode = 'auto' } = options
-  const vmConfig = await machine.api.vmConfig({ signal: options.signal })
+  const vmConfig = await machine.vmConfig({ signal: options.signal })
   if (mode === 'stop') return takeBy(machine, vmConfig, options, undefined, 'it was asked for')
   const obstacle =
     mode === 'auto' && machine.state === 'paused'

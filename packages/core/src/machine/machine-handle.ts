@@ -1,7 +1,7 @@
 import { join, resolve } from 'node:path'
 import type { VarveError } from '../errors.js'
 import type { ApiClient, CallOptions } from '../firecracker/api-client.js'
-import type { InstanceInfo } from '../firecracker/api-types.js'
+import type { FullVmConfiguration, InstanceInfo } from '../firecracker/api-types.js'
 import type { FirecrackerVersion } from '../firecracker/version.js'
 import type { VmmExit } from '../firecracker/vmm-exit.js'
 import type { VmmFiles } from '../firecracker/vmm-files.js'
@@ -114,10 +114,14 @@ export abstract class MachineHandle implements AsyncDisposable {
     return this.vm.ask('info', () => this.vm.api.instanceInfo(options))
   }
 
+  /** Firecracker's own view of the machine (GET /vm/config). Legal on any handle; MACHINE_EXITED if it has ended. */
+  vmConfig(options: CallOptions = {}): Promise<FullVmConfiguration> {
+    return this.vm.ask('vmConfig', () => this.vm.api.vmConfig(options))
+  }
+
   /** The files behind the guest's disks, by drive id; empty before boot or load. */
   async disks(options: CallOptions = {}): Promise<AttachedDisk[]> {
-    const config = await this.vm.ask('disks', () => this.vm.api.vmConfig(options))
-    return disksOf(config, this.files, this.pid)
+    return disksOf(await this.vmConfig(options), this.files, this.pid)
   }
 
   /**

@@ -1,7 +1,6 @@
 import {
   assertTag,
   type CapturedSnapshot,
-  type CaptureMode,
   captureSnapshot,
   connectMachine,
   type PausedMachine,
@@ -9,14 +8,16 @@ import {
   type SealSnapshotOptions,
   type SnapshotStore,
   type TakeOptions,
+  timeTag,
   VarveError,
 } from 'varve'
 import { countPages } from 'varve/layers'
 import { assertWorkingSetName } from 'varve/working-sets'
 import { labelOption, labelsOption, listOption, positionals, stringOption } from '../../arguments.js'
+import { captureMode, captureModeOptions } from '../../capture-mode.js'
 import type { Command, CommandContext } from '../../command.js'
 import { openStore, storeOption } from '../../store.js'
-import { movedTags, timeTag } from '../../tags.js'
+import { movedTags } from '../../tags.js'
 import { humanPages, shortId } from '../../text.js'
 
 export const command: Command = {
@@ -29,8 +30,7 @@ export const command: Command = {
     full: { type: 'boolean' },
     'working-set': { type: 'string' },
     'keep-paused': { type: 'boolean' },
-    live: { type: 'boolean' },
-    stop: { type: 'boolean' },
+    ...captureModeOptions,
     ...labelOption,
   },
   help: `
@@ -75,7 +75,7 @@ Examples:
     const machine = await connectMachine(name, { signal })
     if (machine.state === 'launched') throw new VarveError('MACHINE_STATE', `${name} has not booted`)
     const labels = labelsOption(context.values)
-    const mode = modeOf(context)
+    const mode = captureMode(context.values)
     const take: TakeOptions = { store, signal, workingSet, labels, mode, ...(await buildsOn(context, store)) }
     const entries = await store.list()
     const tags =
@@ -115,13 +115,6 @@ async function capture(
     if (staysPaused && held.state === 'paused') await held.resume()
     throw error
   }
-}
-
-function modeOf({ values }: CommandContext): CaptureMode {
-  if (values.live === true && values.stop === true)
-    throw new VarveError('USAGE', 'give --live or --stop, not both')
-  if (values.live === true) return 'live'
-  return values.stop === true ? 'stop' : 'auto'
 }
 
 /** An id, so that `last` is a tag like any other here. */

@@ -9,6 +9,7 @@ import {
   recordMachine,
   restoreMachine,
   type SnapshotStore,
+  timeTag,
   VarveError,
 } from 'varve'
 import { presentPages, type RecorderName, recorderNames } from 'varve/working-sets'
@@ -16,7 +17,6 @@ import { integerOption, stringOption } from '../../arguments.js'
 import type { Command, CommandContext } from '../../command.js'
 import { oneOf } from '../../restore-options.js'
 import { openStore, storeOption } from '../../store.js'
-import { timeTag } from '../../tags.js'
 import { humanPages } from '../../text.js'
 
 export const command: Command = {
