@@ -108,12 +108,8 @@ function cloneOf(vmm: ProcessIdentity): Tracee {
   const pidfd = openPidfd(vmm)
   if (pidfd === undefined) throw new VarveError('MACHINE_EXITED', `process ${vmm.pid} has ended`)
   try {
-    const tracee = Tracee.seize(vmm, { clones: true })
+    const tracee = Tracee.hold(vmm)
     try {
-      tracee.interrupt()
-      const stop = tracee.wait()
-      if (stop.kind === 'ended')
-        throw new VarveError('MACHINE_EXITED', `process ${vmm.pid} ended (${stop.how})`)
       return cloneHeld(tracee)
     } catch (error) {
       if (wasRefused(error)) throw error
@@ -132,7 +128,8 @@ const wasRefused = (error: unknown): boolean =>
 
 /** The VMM stands still, and runs on when this returns, or throws what the kernel refused. */
 function cloneHeld(tracee: Tracee): Tracee {
-  const injection = Injection.begin(tracee)
+  // A guest that uses its devices has the main thread compute.
+  const injection = Injection.begin(tracee, { anywhere: true })
   try {
     const first = injection.clone(CLONE_VM)
     try {

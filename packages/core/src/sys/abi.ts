@@ -18,6 +18,7 @@ export const SIGSEGV = 11
 export const SIGBUS = 7
 export const SIGILL = 4
 export const SIGKILL = 9
+export const SIGSTOP = 19
 
 // sys/wait.h
 export const WNOHANG = 1
@@ -111,6 +112,7 @@ export const PTRACE_GETREGS = 12
 export const PTRACE_SETREGS = 13
 export const PTRACE_DETACH = 17
 export const PTRACE_SYSCALL = 24
+export const PTRACE_SETOPTIONS = 0x4200
 export const PTRACE_GETEVENTMSG = 0x4201
 export const PTRACE_SEIZE = 0x4206
 export const PTRACE_INTERRUPT = 0x4207

@@ -30,14 +30,22 @@ let sleeper: ProcessIdentity
 let traced: Tracee | undefined
 
 /** A process that is not a child of ours, as libuv waits for those. */
-async function startSleeper(): Promise<ProcessIdentity> {
-  const start = `const child = require('node:child_process').spawn('sleep', ['60'], { detached: true, stdio: 'ignore' })
+async function startDetached(command: string, args: readonly string[]): Promise<ProcessIdentity> {
+  const start = `const [command, ...args] = process.argv.slice(1)
+    const child = require('node:child_process').spawn(command, args, { detached: true, stdio: 'ignore' })
     child.once('spawn', () => { process.stdout.write(String(child.pid)); process.exit() })`
-  const parent = spawn(process.execPath, ['-e', start], { stdio: ['ignore', 'pipe', 'inherit'] })
+  const parent = spawn(process.execPath, ['-e', start, command, ...args], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  })
   let text = ''
   for await (const part of parent.stdout) text += String(part)
   const identity = processIdentity(Number(text))
   if (identity === undefined) throw new Error(`no process ${text}`)
+  return identity
+}
+
+async function startSleeper(): Promise<ProcessIdentity> {
+  const identity = await startDetached('sleep', ['60'])
   // In its sleep, and not in the dynamic linker any more.
   while (!stateOf(identity).startsWith('S')) await new Promise((resolve) => setTimeout(resolve, 2))
   return identity
@@ -52,6 +60,10 @@ function holdSleeper(): Tracee {
   expect(traced.wait()).toEqual({ kind: 'event', signal: 5 })
   return traced
 }
+
+/** Whether it stands behind a system call. */
+const isBehindCall = (injection: Injection, registers: BigUint64Array): boolean =>
+  injection.read(Number(registers[register.rip]) - 2, 2).toString('hex') === '0f05'
 
 function letGo(): void {
   traced?.detach()
@@ -248,6 +260,88 @@ describe.skipIf(process.arch !== 'x64')('a process that is made to call', () => 
     } catch (error) {
       expect(isVarveError(error)).toBe(true)
     }
+  })
+})
+
+describe.skipIf(process.arch !== 'x64')('a process that is held wherever it is', () => {
+  const busy = ['-c', 'i=0; while :; do i=$((i+1)); done']
+
+  test('is made to call while it computes, and computes on', async () => {
+    const running = await startDetached('sh', busy)
+    try {
+      let computed = 0
+      for (let round = 0; round < 50; round++) {
+        const tracee = Tracee.hold(running)
+        const registers = tracee.registers()
+        const injection = Injection.begin(tracee, { anywhere: true })
+        if (!isBehindCall(injection, registers)) computed++
+        expect(injection.call('getpid', getpid, [])).toBe(running.pid)
+        const table = new SyscallTable()
+        table.add(getpid)
+        injection.run(table)
+        expect(table.result(0)).toBe(running.pid)
+        injection.end()
+        expect(tracee.registers()).toEqual(registers)
+        tracee.detach()
+      }
+      expect(computed).toBeGreaterThan(40)
+      expect(stateOf(running)).toBe('R')
+    } finally {
+      killProcess(running, 'SIGKILL')
+    }
+  })
+
+  test('and was stopped is stopped again, also by a signal that comes meanwhile', async () => {
+    for (const early of [true, false]) {
+      if (early) {
+        killProcess(sleeper, 'SIGSTOP')
+        await expect.poll(() => stateOf(sleeper)).toBe('T')
+      }
+      const tracee = Tracee.hold(sleeper)
+      const injection = Injection.begin(tracee, { anywhere: true })
+      if (!early) killProcess(sleeper, 'SIGSTOP')
+      for (let call = 0; call < 3; call++) expect(injection.call('getpid', getpid, [])).toBe(sleeper.pid)
+      injection.end()
+      tracee.detach()
+      await expect.poll(() => stateOf(sleeper)).toBe('T')
+      killProcess(sleeper, 'SIGCONT')
+      await expect.poll(() => stateOf(sleeper)).toBe('S')
+    }
+  })
+
+  test('gets the signals that come meanwhile', async () => {
+    const running = await startDetached('sh', busy)
+    for (let round = 0; round < 200; round++) {
+      killProcess(running, 'SIGWINCH')
+      const tracee = Tracee.hold(running)
+      Injection.begin(tracee, { anywhere: true }).end()
+      tracee.detach()
+    }
+    expect(isAlive(running)).toBe(true)
+    killProcess(running, 'SIGTERM')
+    try {
+      Tracee.hold(running).detach()
+    } catch (error) {
+      // It came before the process stood still.
+      expect((error as Error).message).toMatch(/ended \(signal 15\)|there is no process/)
+    }
+    await expect.poll(() => isAlive(running)).toBe(false)
+  })
+
+  test('dies with its tracer', async () => {
+    const module = join(import.meta.dirname, '../../../dist/testing.js')
+    const hold = `const { Tracee } = await import(process.argv[1])
+      const tracee = Tracee.hold(JSON.parse(process.argv[2]))
+      process.stdout.write('held')
+      setInterval(() => {}, 1000)`
+    const tracer = spawn(
+      process.execPath,
+      ['--input-type=module', '-e', hold, module, JSON.stringify(sleeper)],
+      { stdio: ['ignore', 'pipe', 'inherit'] },
+    )
+    await new Promise((resolve) => tracer.stdout.once('data', resolve))
+    tracer.kill('SIGKILL')
+    await expect.poll(() => isAlive(sleeper)).toBe(false)
   })
 })
 

@@ -11,10 +11,12 @@ import {
   SIGBUS,
   SIGILL,
   SIGSEGV,
+  SIGSTOP,
   SIGTRAP,
 } from '../abi.js'
 import { errnoName } from '../libc.js'
 import { findUnmapSelf } from '../unmap-self.js'
+import { findSyscall, syscallInstruction } from './find-syscall.js'
 import { besideCode, cloned, loopCode, threadFlags, wordBytes } from './injected-code.js'
 import { register, type Stop, Tracee } from './ptrace.js'
 import { entryBytes, type SyscallTable } from './syscall-table.js'
@@ -53,7 +55,7 @@ export class Injection {
   readonly #saved: BigUint64Array
   readonly #savedMask: bigint
   /** Address of a `syscall` instruction. */
-  readonly #instruction: bigint
+  #instruction: bigint
   #mapped: number | undefined
   #cloned: number | undefined
 
@@ -65,10 +67,11 @@ export class Injection {
     this.#memory = openSync(`/proc/${tracee.identity.pid}/mem`, 'r+')
   }
 
-  static begin(tracee: Tracee): Injection {
+  /** `anywhere`: also in a thread that stands in code of its own (`Tracee.hold`). */
+  static begin(tracee: Tracee, { anywhere = false } = {}): Injection {
     const injection = new Injection(tracee)
     try {
-      injection.#begin()
+      injection.#begin(anywhere)
       return injection
     } catch (error) {
       closeSync(injection.#memory)
@@ -76,9 +79,13 @@ export class Injection {
     }
   }
 
-  #begin(): void {
+  #begin(anywhere: boolean): void {
     // 0x33: 64-bit user code (arch/x86/include/asm/segment.h). A 32-bit one has other numbers for everything.
     const cs = this.#saved[register.cs]
+    const isCall = (address: bigint) => this.read(Number(address), 2).equals(syscallInstruction)
+    // The thread computes: a call from elsewhere changes no more than the registers, which come back.
+    if (anywhere && cs === 0x33n && !isCall(this.#instruction))
+      this.#instruction = BigInt(findSyscall(this.#tracee.identity.pid, this.#memory) ?? this.#instruction)
     const code = this.read(Number(this.#instruction), 2).toString('hex')
     if (cs !== 0x33n || code !== '0f05')
       throw unknownState(`code segment 0x${cs?.toString(16)}, bytes ${code} where a system call should be`)
@@ -153,7 +160,10 @@ export class Injection {
     this.#tracee.setRegisters(registers)
     this.#tracee.go('step')
     this.#untilTrap('step')
-    const result = Number(BigInt.asIntN(64, this.#tracee.registers()[rax] as bigint))
+    const after = this.#tracee.registers()
+    if (after[rip] !== this.#instruction + 2n)
+      throw unknownState(`${name} stopped at 0x${after[rip]?.toString(16)}`)
+    const result = Number(BigInt.asIntN(64, after[rax] as bigint))
     if (result < 0 && result > -4096)
       throw new VarveError(
         'INJECTION_FAILED',
@@ -267,9 +277,10 @@ export class Injection {
         this.#tracee.go(how)
         continue
       }
-      if (stop.kind !== 'event') throw unknownState(`stop by ${JSON.stringify(stop)}`)
-      // It was stopped (SIGSTOP cannot be held back): it goes on, and the stop takes effect after the detach.
-      this.#tracee.go(how)
+      // SIGSTOP cannot be held back. It is taken, the thread goes on, and the stop takes effect after the detach.
+      if (stop.kind === 'signal' && stop.signal === SIGSTOP) this.#tracee.go(how, SIGSTOP)
+      else if (stop.kind === 'event') this.#tracee.go(how)
+      else throw unknownState(`stop by ${JSON.stringify(stop)}`)
     }
   }
 

@@ -18,11 +18,13 @@ import {
   PTRACE_O_TRACECLONE,
   PTRACE_O_TRACESYSGOOD,
   PTRACE_SEIZE,
+  PTRACE_SETOPTIONS,
   PTRACE_SETREGS,
   PTRACE_SETSIGMASK,
   PTRACE_SINGLESTEP,
   PTRACE_SYSCALL,
   SIGTRAP,
+  WNOHANG,
 } from '../abi.js'
 import { declare, errno, errnoNumber, syscallError } from '../libc.js'
 import { isAlive, type ProcessIdentity, processIdentity } from '../proc.js'
@@ -97,25 +99,31 @@ export class Tracee {
 
   /**
    * Begins to trace; the process runs on. Its seccomp filters, if it has any, are suspended until the detach.
-   * With `clones`, what it clones is traced too, in the same way. Errors: HOST_UNSUPPORTED (no right to, or
-   * not x86_64), NOT_FOUND (it has ended).
+   * Errors: HOST_UNSUPPORTED (no right to, or not x86_64), NOT_FOUND (it has ended).
    */
-  static seize(identity: ProcessIdentity, { clones = false } = {}): Tracee {
-    if (process.arch !== 'x64')
-      throw new VarveError(
-        'HOST_UNSUPPORTED',
-        `memory can be mapped into a VMM on x86_64 only, not ${process.arch}`,
-        {
-          remedy: 'use another engine',
-        },
-      )
-    if (!isAlive(identity)) throw notFound('process', `there is no process ${identity.pid}`)
-    const filtered = hasSeccompFilters(identity.pid)
-    const options =
-      PTRACE_O_TRACESYSGOOD |
-      PTRACE_O_EXITKILL |
-      (filtered ? PTRACE_O_SUSPEND_SECCOMP : 0) |
-      (clones ? PTRACE_O_TRACECLONE : 0)
+  static seize(identity: ProcessIdentity): Tracee {
+    const filtered = assertTraceable(identity)
+    return Tracee.#attach(identity, filtered, optionsOf(filtered, false))
+  }
+
+  /**
+   * Begins to trace, and returns when the process stands still, wherever it was. What it clones is traced too,
+   * in the same way. Signals that come before that are delivered. Until it stands still, an end of this process
+   * does it no harm. Errors: as `seize`, MACHINE_EXITED, and HOST_UNSUPPORTED if it does not stand still in
+   * time, because it waits in the kernel: this process must end then, which lets it go.
+   */
+  static hold(identity: ProcessIdentity, withinMs = 1000): Tracee {
+    const filtered = assertTraceable(identity)
+    const tracee = Tracee.#attach(identity, filtered, 0)
+    tracee.interrupt()
+    tracee.#untilStill(performance.now() + withinMs)
+    if (ptrace(PTRACE_SETOPTIONS, identity.pid, 0, optionsOf(filtered, true)) === 0) return tracee
+    const number = errno()
+    tracee.detach()
+    throw seizeError(identity, filtered, number)
+  }
+
+  static #attach(identity: ProcessIdentity, filtered: boolean, options: number): Tracee {
     if (ptrace(PTRACE_SEIZE, identity.pid, 0, options) !== 0) throw seizeError(identity, filtered, errno())
     const tracee = new Tracee(identity)
     // Compared after seizing: from here on the pid cannot be reused unnoticed.
@@ -123,6 +131,23 @@ export class Tracee {
     tracee.interrupt()
     if (tracee.wait().kind !== 'ended') tracee.detach()
     throw notFound('process', `process ${identity.pid} is another one now`)
+  }
+
+  #untilStill(deadline: number): void {
+    for (;;) {
+      const stop = this.#poll()
+      if (stop?.kind === 'event') return
+      if (stop?.kind === 'ended')
+        throw new VarveError('MACHINE_EXITED', `process ${this.#pid} ended (${stop.how})`)
+      if (stop !== undefined) this.go('on', stop.kind === 'signal' ? stop.signal : 0)
+      else if (performance.now() > deadline)
+        throw new VarveError(
+          'HOST_UNSUPPORTED',
+          `process ${this.#pid} does not stand still for a tracer: it waits in the kernel`,
+          { remedy: 'try again, or use mode stop' },
+        )
+      else Atomics.wait(nap, 0, 0, 0.1)
+    }
   }
 
   /**
@@ -162,10 +187,24 @@ export class Tracee {
   /** Waits, blocking this thread, until the traced one stands still or has ended. */
   wait(): Stop {
     for (;;) {
-      if (waitpid(this.#pid, this.#status, __WALL) === this.#pid) break
-      const number = errno()
+      const stop = this.#waitpid(__WALL)
+      if (stop !== undefined) return stop
+    }
+  }
+
+  /** As `wait`, but undefined if it runs. */
+  #poll(): Stop | undefined {
+    return this.#waitpid(__WALL | WNOHANG)
+  }
+
+  /** Undefined if there is nothing to tell. */
+  #waitpid(options: number): Stop | undefined {
+    const found = waitpid(this.#pid, this.#status, options)
+    if (found !== this.#pid) {
+      const number = found === 0 ? errnoNumber.EINTR : errno()
       if (number === errnoNumber.ECHILD) return { kind: 'ended', how: 'not traced any more' }
       if (number !== errnoNumber.EINTR) throw syscallError('waitpid', number, `process ${this.#pid}`)
+      return undefined
     }
     const status = this.#status[0] as number
     if ((status & 0xff) !== 0x7f) {
@@ -248,6 +287,25 @@ export class Tracee {
   detach(): void {
     this.#request('DETACH', PTRACE_DETACH)
   }
+}
+
+/** To sleep without an event loop. */
+const nap = new Int32Array(new SharedArrayBuffer(4))
+
+const optionsOf = (filtered: boolean, clones: boolean): number =>
+  PTRACE_O_TRACESYSGOOD |
+  PTRACE_O_EXITKILL |
+  (filtered ? PTRACE_O_SUSPEND_SECCOMP : 0) |
+  (clones ? PTRACE_O_TRACECLONE : 0)
+
+/** Gives whether it has seccomp filters. */
+function assertTraceable(identity: ProcessIdentity): boolean {
+  if (process.arch !== 'x64')
+    throw new VarveError('HOST_UNSUPPORTED', `a VMM can be traced on x86_64 only, not ${process.arch}`, {
+      remedy: 'use another engine, or mode stop',
+    })
+  if (!isAlive(identity)) throw notFound('process', `there is no process ${identity.pid}`)
+  return hasSeccompFilters(identity.pid)
 }
 
 function hasSeccompFilters(pid: number): boolean {
