@@ -1,7 +1,7 @@
 import { readdirSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { ensurePageServer, pageServerRoot, startPageServer } from 'varve/testing'
+import { pageServerRoot, startPageServer } from 'varve/testing'
 import { emptyPageSet, pageSetFromPages, type WorkingSet } from 'varve/working-sets'
 import { expect, test } from 'vitest'
 import {
@@ -51,16 +51,23 @@ function keepComing(control: string): Disposable {
 /** A VM that was attached in a rush, and that has had `pages` answered before its set was begun. */
 async function attachedInRush(world: PageServerWorld, pages: readonly number[]) {
   const { control } = pageServerRoot(world.runtime)
-  await ensurePageServer(world.runtime)
+  // Has the thread that fetches ahead running.
+  await using before = await openPageServerWorld({}, { runtime: world.runtime })
+  const served = await startPageServer({ ...optionsOf(before), workingSet })
+  await before.attach()
+  await served.prefetched({ wait: true })
   using _coming = keepComing(control)
   await sleep(10)
   const pageServer = await startPageServer({ ...optionsOf(world), workingSet })
   await world.attach()
   const found = await words(world, pages)
+  await sleep(restMs)
   const { state, copiedPages, zeroPages } = await pageServer.prefetched()
   return { pageServer, found, untouched: state === 'running' && copiedPages + zeroPages === 0 }
 }
 
+/** Several times as long as the set takes otherwise, and well within a rush. */
+const restMs = 100
 /** A busy machine may take longer than a rush lasts; so may one of a few tries. */
 const tries = 5
 
