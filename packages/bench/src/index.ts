@@ -2,6 +2,7 @@
 type Program = (argv: readonly string[]) => unknown
 
 const programs: Readonly<Record<string, () => Promise<Program>>> = {
+  capture: async () => (await import('./capture/bench-capture.js')).benchCapture,
   compose: async () => (await import('./compose/bench-compose.js')).benchCompose,
   faults: async () => (await import('./faults/bench-faults.js')).benchFaults,
   functions: async () => (await import('./figures/functions.js')).functionFigures,
