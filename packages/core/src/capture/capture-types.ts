@@ -13,12 +13,15 @@ export interface CaptureWay {
   readonly mode: 'live' | 'stop'
   /** Why, in a sentence, for people. */
   readonly because: string
-  /** Of a live capture: how the memory was frozen, and how many pages of it were taken. */
+  /** Null if it was not a live capture. */
   readonly frozen: {
     /** A copy of the pages, or a fork of the VMM. */
     readonly how: 'copy' | 'fork'
-    /** Pages taken. */
-    readonly pages: number
+    /**
+     * Pages taken. Null if they were not counted while the guest stood still, because the machine has no log of
+     * written pages, or all of its memory was taken.
+     */
+    readonly pages: number | null
   } | null
 }
 

@@ -51,6 +51,7 @@ export async function liveTaker(
       vmm: machine.identity,
       memoryBytes: vmConfig['machine-config'].mem_size_mib * 2 ** 20,
       logged,
+      directory,
     })
   } catch (error) {
     await freezer[Symbol.asyncDispose]()

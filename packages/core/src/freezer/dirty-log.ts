@@ -1,7 +1,7 @@
 import { VarveError } from '../errors.js'
 import { type PageBitmap, pageSetFromBitmap } from '../memory/page-bitmap.js'
 import type { PageSet } from '../memory/page-set.js'
-import { KVM_GET_DIRTY_LOG } from '../sys/abi.js'
+import { KVM_CHECK_EXTENSION, KVM_GET_DIRTY_LOG } from '../sys/abi.js'
 import { errnoName } from '../sys/libc.js'
 import type { MemorySlot } from './find-slots.js'
 import type { Twin } from './twin.js'
@@ -27,6 +27,15 @@ export class DirtyLog {
    * The pages that the guest has written since the log was last taken, by page of the memory file. Clears it.
    */
   take(): PageSet {
+    return this.#ask(KVM_GET_DIRTY_LOG)
+  }
+
+  /** All that `take` does, but for the question to KVM: nothing is cleared. */
+  rehearse(): void {
+    this.#ask(KVM_CHECK_EXTENSION)
+  }
+
+  #ask(request: number): PageSet {
     let at = this.#address
     const structures = this.#slots.map(({ slot, pages }) => {
       // struct kvm_dirty_log: slot, padding; the address of the bitmap.
@@ -36,7 +45,7 @@ export class DirtyLog {
       at += bitmapBytesOf(pages)
       return structure
     })
-    const results = this.#twin.ioctls(KVM_GET_DIRTY_LOG, structures)
+    const results = this.#twin.ioctls(request, structures)
     const failed = results.findIndex((result) => result !== 0)
     if (failed >= 0)
       throw new VarveError(

@@ -25,6 +25,8 @@ export interface AttachOrder {
   readonly memoryBytes: number
   /** Whether KVM logs written pages, by Firecracker's own configuration. */
   readonly logged: boolean
+  /** Of the machine: a file is written there for a moment. */
+  readonly directory: string
 }
 
 export interface TakeLogOrder {
@@ -67,7 +69,8 @@ export interface WriteOrder {
 
 export interface FrozenReport {
   readonly how: 'copy' | 'fork'
-  readonly pages: number
+  /** Null: not counted while the guest stands still. */
+  readonly pages: number | null
   /** The child that holds the memory; null if it was copied. */
   readonly child: ProcessIdentity | null
 }

@@ -16,7 +16,9 @@ let vm: FrozenVm | undefined
 answer({ state: 'ready' })
 for (const line of standardInputLines(maxOrderLength)) {
   try {
-    answer(await obey(orderFromJson(line)))
+    const order = orderFromJson(line)
+    answer(await obey(order))
+    if (order.do === 'freeze') vm?.endTwin()
   } catch (error) {
     answer({ state: 'failed', error: failureToJson(error, 'INJECTION_FAILED') })
   }

@@ -1,8 +1,9 @@
-import { closeSync, openSync } from 'node:fs'
+import { closeSync, openSync, rmSync, truncateSync } from 'node:fs'
+import { join } from 'node:path'
 import { VarveError } from '../errors.js'
 import { openImage } from '../layer/image-reader.js'
 import { isZeroPage } from '../layer/zero-pages.js'
-import { pageSetFromRuns } from '../memory/make-page-set.js'
+import { pageRange, pageSetFromRuns } from '../memory/make-page-set.js'
 import { emptyPageSet, type PageRun, type PageSet, runsOf } from '../memory/page-set.js'
 import { union } from '../memory/page-set-algebra.js'
 import { pageSizeBytes } from '../memory/units.js'
@@ -49,15 +50,38 @@ export class FrozenVm implements Disposable {
   #owed: { readonly path: string; readonly from: string | null } | undefined
   #written: PageSet = emptyPageSet
   #frozen: FrozenMemory | undefined
-  #taken: PageSet = emptyPageSet
+  /** Or what finds them, when the guest runs again. */
+  #taken: PageSet | (() => PageSet) = emptyPageSet
 
-  private constructor(twin: Twin, heldMs: number, { vmm, memoryBytes, logged }: AttachOrder) {
+  private constructor(twin: Twin, heldMs: number, { vmm, memoryBytes, logged, directory }: AttachOrder) {
     this.heldMs = heldMs
     this.#vmm = vmm
     this.#memoryPages = memoryBytes / pageSizeBytes
     this.#twin = twin
     this.#slots = findSlots(twin, vmm, { memoryBytes, logged })
     if (logged) this.#log = new DirtyLog(twin, this.#slots)
+    this.#rehearse(join(directory, `rehearsal.${process.pid}`))
+  }
+
+  /**
+   * Does once, without any effect, what is done while the guest stands still: code takes several times longer
+   * when it runs for the first time.
+   */
+  #rehearse(path: string): void {
+    try {
+      this.#log?.rehearse()
+      this.#owed = { path, from: null }
+      this.#written = pageRange(0, 1)
+      this.#keep()
+      truncateSync(path, this.#memoryPages * pageSizeBytes)
+      this.keepDiff({ do: 'keep-diff', diffPath: path })
+      this.#copyTaken(pageRange(0, 1))
+      this.#copyIsQuicker('auto')
+    } finally {
+      rmSync(path, { force: true })
+      this.#owed = undefined
+      this.#written = emptyPageSet
+    }
   }
 
   static attach(order: AttachOrder): FrozenVm {
@@ -106,15 +130,15 @@ export class FrozenVm implements Disposable {
   freeze({ pages, how }: FreezeOrderOfMemory): FrozenReport {
     if (pages === 'written' && this.#copyIsQuicker(how)) {
       this.#taken = this.#written
-      this.#copyTaken()
-      this.#endTwin()
-      return { how: 'copy', pages: this.#taken.pages, child: null }
+      this.#copyTaken(this.#written)
+      return { how: 'copy', pages: this.#written.pages, child: null }
     }
     if (this.#twin === undefined) throw new VarveError('INVALID_ARGUMENT', 'the memory is frozen already')
-    this.#frozen = this.#twin.fork()
-    this.#endTwin()
-    this.#taken = pages === 'written' ? this.#written : this.#pagesThere(this.#frozen.identity, pages)
-    return { how: 'fork', pages: this.#taken.pages, child: this.#frozen.identity }
+    const frozen = this.#twin.fork()
+    this.#frozen = frozen
+    const isKnown = pages === 'written'
+    this.#taken = isKnown ? this.#written : () => this.#pagesThere(frozen.identity, pages)
+    return { how: 'fork', pages: isKnown ? this.#written.pages : null, child: frozen.identity }
   }
 
   #copyIsQuicker(how: 'auto' | 'copy' | 'fork'): boolean {
@@ -123,11 +147,11 @@ export class FrozenVm implements Disposable {
     return how === 'copy' || copyMsOf(pages) < forkMsOf((residentBytes(this.#vmm.pid) ?? 0) / pageSizeBytes)
   }
 
-  #copyTaken(): void {
+  #copyTaken(taken: PageSet): void {
     const memory = openSync(`/proc/${this.#vmm.pid}/mem`, 'r')
     try {
       let at = 0
-      for (const run of runsOf(this.#taken))
+      for (const run of runsOf(taken))
         this.#forEachStretch(run, (address, bytes) => {
           if (!readMemory(memory, address, this.#copy.subarray(at, at + bytes)))
             throw new VarveError(
@@ -141,7 +165,8 @@ export class FrozenVm implements Disposable {
     }
   }
 
-  #endTwin(): void {
+  /** The twin is of no use once the memory is taken: to be called when the guest may run again. */
+  endTwin(): void {
     const twin = this.#twin
     if (twin === undefined) return
     this.#twin = undefined
@@ -175,6 +200,7 @@ export class FrozenVm implements Disposable {
     onProgress: (pages: number, copiedBytes: number) => void,
   ): Promise<number> {
     const frozen = this.#frozen
+    const taken = typeof this.#taken === 'function' ? this.#taken() : this.#taken
     const source: Source =
       frozen === undefined ? this.#fromCopy() : (address, into) => frozen.read(address, into)
     const file = await createFile(path)
@@ -185,7 +211,7 @@ export class FrozenVm implements Disposable {
       const buffer = Buffer.allocUnsafe(chunkPages * pageSizeBytes)
       const before = Buffer.allocUnsafe(image === undefined ? 0 : buffer.length)
       let [done, data, looked] = [0, 0, performance.now()]
-      for (const { start, count } of runsOf(this.#taken))
+      for (const { start, count } of runsOf(taken))
         for (let from = start; from < start + count; from += chunkPages) {
           const run = { start: from, count: Math.min(chunkPages, start + count - from) }
           const bytes = buffer.subarray(0, run.count * pageSizeBytes)
@@ -245,7 +271,7 @@ export class FrozenVm implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    this.#endTwin()
+    this.endTwin()
     this.#endFrozen()
   }
 }
