@@ -1,11 +1,11 @@
-// `npm run bench:capture`: how long a guest stands still for a snapshot, written by Firecracker (`stop`) or taken
-// live, in turns, of the same machine.
+// `npm run bench:capture`: how long a guest stands still for a snapshot, written by Firecracker (`stop`) or
+// taken live, in turns, of the same machine.
 //   memory   256 MiB, 2 GiB and 8 GiB of guest memory, of which only what is written is there
 //   written  MiB that the guest has written since its last snapshot, a word in each page; 0: an empty Diff
-// For each: `requester`, from the call's request to pause to the end of its request to resume; `guest`, the longest time
-// between two answers of the guest to a ping, less the median time; `sealed`, until the snapshot is in the
-// store. After a live capture the guest writes the same pages again at once: `rewrite`, how much longer that takes than
-// after `stop`, and how much memory the copies take then.
+// For each: `requester`, from the call's request to pause to the end of its request to resume; `guest`, the
+// longest time between two answers of the guest to a ping, less the median time; `sealed`, until the snapshot
+// is in the store. After a live capture the guest writes the same pages again at once: `rewrite`, how much
+// longer that takes than after `stop`, and how much memory the copies take then.
 //   --rounds N   default 6     --memory LIST   MiB     --written LIST   MiB
 //   --write      raw rows into docs/results     --out DIR   into DIR     --rows FILE   into FILE
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -103,7 +103,10 @@ async function measured(
   }
 }
 
-/** Asks the guest again and again. The returned function ends that, and gives the longest wait beyond the median. */
+/**
+ * Asks the guest again and again. The returned function ends that, and gives the longest wait beyond the
+ * median.
+ */
 function pinging(guest: MicroConsole): () => Promise<number> {
   let stop = false
   const waits: number[] = []

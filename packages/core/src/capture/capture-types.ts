@@ -18,8 +18,8 @@ export interface CaptureWay {
     /** A copy of the pages, or a fork of the VMM. */
     readonly how: 'copy' | 'fork'
     /**
-     * Pages taken. Null if they were not counted while the guest stood still, because the machine has no log of
-     * written pages, or all of its memory was taken.
+     * Pages taken. Null if they were not counted while the guest stood still, because the machine has no log
+     * of written pages, or all of its memory was taken.
      */
     readonly pages: number | null
   } | null

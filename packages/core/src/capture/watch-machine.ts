@@ -8,6 +8,7 @@ import type { CapturedSnapshot, TakeOptions } from './capture-types.js'
 import { captureSnapshot } from './take-snapshot.js'
 import { timeTag } from './time-tag.js'
 
+/** Options of `watchMachine`. */
 export interface WatchOptions
   extends Pick<TakeOptions, 'store' | 'mode' | 'freeze' | 'mostCopiedBytes' | 'labels'> {
   /** From the begin of one capture to the begin of the next, milliseconds; 100 or more. */
@@ -38,9 +39,10 @@ export interface WatchTurn {
 const watchLabel = 'watch'
 
 /**
- * Captures a machine again and again, and keeps the last snapshots. Layers that are older than all of these are
- * squashed into one, once there are as many of them as snapshots are kept, and gc runs. A watch that is begun again goes on with
- * the snapshots of the last one. It ends when `signal` is aborted, without an error, or with MACHINE_EXITED.
+ * Captures a machine again and again, and keeps the last snapshots. Layers that are older than all of these
+ * are squashed into one, once there are as many of them as snapshots are kept, and gc runs. A watch that is
+ * begun again goes on with the snapshots of the last one. It ends when `signal` is aborted, without an error,
+ * or with MACHINE_EXITED.
  *
  * @example
  * for await (const { captured, missed } of watchMachine(machine, { store, everyMs: 30_000 }))
@@ -93,7 +95,10 @@ async function oneTurn(
   }
 }
 
-/** Removes the tags of all but the last snapshots, and has the layers below these squashed when there are many. */
+/**
+ * Removes the tags of all but the last snapshots, and has the layers below these squashed when there are
+ * many.
+ */
 async function forgetOld(
   store: SnapshotStore,
   machine: string,

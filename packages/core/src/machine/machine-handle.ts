@@ -114,7 +114,10 @@ export abstract class MachineHandle implements AsyncDisposable {
     return this.vm.ask('info', () => this.vm.api.instanceInfo(options))
   }
 
-  /** Firecracker's own view of the machine (GET /vm/config). Legal on any handle; MACHINE_EXITED if it has ended. */
+  /**
+   * Firecracker's own view of the machine (GET /vm/config). Legal on any handle; MACHINE_EXITED if it has
+   * ended.
+   */
   vmConfig(options: CallOptions = {}): Promise<FullVmConfiguration> {
     return this.vm.ask('vmConfig', () => this.vm.api.vmConfig(options))
   }

@@ -5,7 +5,9 @@ export const syscallInstruction = Buffer.from('0f05', 'hex')
 /** Of one mapping. The vDSO has two pages, musl in Firecracker's code many such instructions. */
 const maxCodeBytes = 4 * 2 ** 20
 
-/** The address of a `syscall` instruction in the code of a process, by its open memory: in the vDSO, mostly. */
+/**
+ * The address of a `syscall` instruction in the code of a process, by its open memory: in the vDSO, mostly.
+ */
 export function findSyscall(pid: number, memory: number): number | undefined {
   const code = readFileSync(`/proc/${pid}/maps`, 'utf8')
     .split('\n')

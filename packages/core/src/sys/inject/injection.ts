@@ -277,7 +277,8 @@ export class Injection {
         this.#tracee.go(how)
         continue
       }
-      // SIGSTOP cannot be held back. It is taken, the thread goes on, and the stop takes effect after the detach.
+      // SIGSTOP cannot be held back. It is taken, the thread goes on, and the stop takes effect after the
+      // detach.
       if (stop.kind === 'signal' && stop.signal === SIGSTOP) this.#tracee.go(how, SIGSTOP)
       else if (stop.kind === 'event') this.#tracee.go(how)
       else throw unknownState(`stop by ${JSON.stringify(stop)}`)

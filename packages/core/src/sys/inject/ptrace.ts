@@ -107,10 +107,10 @@ export class Tracee {
   }
 
   /**
-   * Begins to trace, and returns when the process stands still, wherever it was. What it clones is traced too,
-   * in the same way. Signals that come before that are delivered. Until it stands still, an end of this process
-   * does it no harm. Errors: as `seize`, MACHINE_EXITED, and HOST_UNSUPPORTED if it does not stand still in
-   * time, because it waits in the kernel: this process must end then, which lets it go.
+   * Begins to trace, and returns when the process stands still, wherever it was. What it clones is traced
+   * too, in the same way. Signals that come before that are delivered. Until it stands still, an end of this
+   * process does it no harm. Errors: as `seize`, MACHINE_EXITED, and HOST_UNSUPPORTED if it does not stand
+   * still in time, because it waits in the kernel: this process must end then, which lets it go.
    */
   static hold(identity: ProcessIdentity, withinMs = 1000): Tracee {
     const filtered = assertTraceable(identity)
