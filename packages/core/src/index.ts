@@ -17,6 +17,11 @@ export type { LostLineage, ParentOptions } from './capture/choose-parent.js'
 export { captureSnapshot, takeSnapshot } from './capture/take-snapshot.js'
 export { timeTag } from './capture/time-tag.js'
 export { type WatchOptions, type WatchTurn, watchMachine } from './capture/watch-machine.js'
+export type { LiveCloneOptions, LiveClones } from './clone/clone-live.js'
+export { cloneMachines } from './clone/clone-machines.js'
+export type { CloneOptions } from './clone/clone-snapshot.js'
+export type { Clones, FailedClone, OnCloneFailure } from './clone/clones.js'
+export type { EachClone } from './clone/own-options.js'
 export type {
   BlobContent,
   BlobSource,
@@ -84,7 +89,6 @@ export type { ServingProcesses } from './page-server/protocol/control.js'
 export type { ServedGraduation } from './page-server/protocol/served-graduation.js'
 export type { EngineChoice } from './restore/choose-engine.js'
 export type { VmmOfRestore } from './restore/choose-vmm.js'
-export { type CloneOptions, type Clones, cloneMachines } from './restore/clone-machines.js'
 export {
   type EngineName,
   engineChoices,
@@ -106,6 +110,7 @@ export {
   type RecordMachineOptions,
   recordMachine,
 } from './restore/record-machine.js'
+export type { RestoreFrozenOptions } from './restore/restore-frozen.js'
 export {
   type RestoredLayeredMemory,
   type RestoreLayeredMemoryOptions,

@@ -40,6 +40,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
     ...['.', 'sys', 'memory', 'layer', 'content', 'working-set', 'store', 'firecracker', 'host', 'machine'],
     ...['page-server', 'mapper'],
   ],
+  clone: ['.', 'sys', 'memory', 'store', 'machine', 'page-server', 'capture', 'restore'],
 }
 
 /**

@@ -10,6 +10,7 @@ import { jailedScenario } from './jailed.js'
 import { killedRestoreScenarios } from './killed-restore.js'
 import { layeredMemoryScenario } from './layered-memory.js'
 import { layeredRestoreScenarios } from './layered-restore.js'
+import { liveClonesScenario } from './live-clones.js'
 import { livePointInTimeScenario } from './live-point-in-time.js'
 import { liveSameBytesScenario } from './live-same-bytes.js'
 import { mappedEngineScenarios } from './mapped-engine.js'
@@ -39,6 +40,7 @@ export const scenarios: readonly Scenario[] = [
   ...furtherDiffScenarios,
   liveSameBytesScenario,
   livePointInTimeScenario,
+  liveClonesScenario,
   workingSetScenario,
   groundTruthScenario,
   layeredMemoryScenario,

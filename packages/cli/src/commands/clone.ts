@@ -1,22 +1,44 @@
-import { cloneMachines, memoryUse, VarveError } from 'varve'
-import { integerOption, positionals, stringOption } from '../arguments.js'
-import type { Command } from '../command.js'
+import {
+  assertTag,
+  type Clones,
+  cloneMachines,
+  connectMachine,
+  isVarveError,
+  type LiveClones,
+  listMachines,
+  type MemoryUse,
+  memoryUse,
+  type PausedMachine,
+  type RestoreUsage,
+  type RunningMachine,
+  VarveError,
+} from 'varve'
+import { integerOption, listOption, positionals, stringOption } from '../arguments.js'
+import type { Command, CommandContext } from '../command.js'
+import { firecrackerPlaces } from '../firecracker-options.js'
 import { pageLines } from '../render-restore.js'
 import { chosenWorkingSet, restoreChoices, restoreHelp, restoreOptions } from '../restore-options.js'
 import { openStore, storeOption } from '../store.js'
-import { humanBytes, table } from '../text.js'
+import { humanBytes, shortId, table } from '../text.js'
 
 export const command: Command = {
-  usage: 'usage: varve clone REF [-n N] [--name PREFIX] [--parallel N] [options]',
+  usage: 'usage: varve clone REF|NAME [-n N] [--name PREFIX] [--parallel N] [options]',
   options: {
     ...storeOption,
     ...restoreOptions,
     count: { type: 'string', short: 'n' },
     name: { type: 'string' },
     parallel: { type: 'string' },
+    live: { type: 'boolean' },
+    tag: { type: 'string', short: 't', multiple: true },
   },
   help: `
-  REF                    the snapshot
+  REF                    a snapshot: its clones are restored from it
+  NAME                   a running or paused machine: its clones are what it is at this moment, and
+                         answer before there is a snapshot; this command ends when there is one
+  --live                 the machine, if a snapshot has the same name
+  -t, --tag TAG          with a machine: a name for the snapshot, repeatable. Default: none; it
+                         stays as long as a machine needs it
   -n, --count N          how many machines, default 2
   --name PREFIX          they are PREFIX-1, PREFIX-2, …; default random names
   --parallel N           how many restores run at a time, default 4
@@ -24,31 +46,28 @@ ${restoreHelp}
 
 Each machine has its own disks, vsock socket and console, and lives on after this command. PRIVATE
 is memory that only this machine uses. SHARED is memory that it shares with others: pages of files
-in the page cache. If one machine cannot be restored, all of them are removed.
+in the page cache. If one clone of a snapshot cannot be restored, all of them are removed; if one
+of a machine cannot, the others stay, and the command fails.
+
+Clones of a machine take none of the options of engines and working sets. It stands still for
+milliseconds, and needs what snapshot create --live needs.
 
 Examples:
   varve clone monday -n 8 --name web
-  varve clone monday -n 16 --working-set hello --json`,
+  varve clone monday -n 16 --working-set hello --json
+  varve clone web -n 4 --tag fork-1`,
   run: async (context) => {
     const [ref] = positionals(context, ['REF'])
     const { signal, values } = context
     const count = integerOption(values, 'count') ?? 2
     const parallel = integerOption(values, 'parallel')
     if (count < 1 || parallel === 0) throw new VarveError('USAGE', '-n and --parallel are at least 1')
-    const name = stringOption(values, 'name')
-    const choices = restoreChoices(context)
-    const store = await openStore(context)
-    const set = await chosenWorkingSet(store, ref, context)
-    const clones = await context.progress(`cloning ${ref}`, (onProgress) =>
-      cloneMachines(store, ref, count, {
-        ...choices,
-        ...set,
-        name,
-        parallel,
-        signal,
-        onProgress,
-      }),
-    )
+    const plan = { count, parallel, name: stringOption(values, 'name') }
+    const machine = await machineToClone(ref, context)
+    const { clones, live } =
+      machine === undefined
+        ? { clones: await clonesOfSnapshot(ref, plan, context), live: undefined }
+        : await clonesOfMachine(machine, plan, context)
     await Promise.all(clones.map(({ prefetching }) => prefetching))
     const rows = []
     for (const { machine, report, usage } of clones) {
@@ -60,24 +79,138 @@ Examples:
     }
     for (const { machine } of clones) machine.detach()
     const pages = clones[0]?.report.pages
-    if (context.json) return context.printJson({ pages, machines: rows })
-    context.print(
-      table(
-        [
-          ['NAME', 'STATE', 'PID', 'RESTORED IN', 'FAULTS', 'PRIVATE', 'SHARED'],
-          ...rows.map(({ id, state, pid, restoreMs, usage, memory }) => [
-            id,
-            state,
-            String(pid),
-            `${restoreMs.toFixed(0)} ms`,
-            String(usage.faults.minor + usage.faults.major),
-            memory === null ? '-' : humanBytes(memory.privateDirtyBytes + memory.privateCleanBytes),
-            memory === null ? '-' : humanBytes(memory.sharedBytes),
-          ]),
-        ],
-        { right: [2, 3, 4, 5, 6] },
-      ),
-    )
-    if (pages !== undefined) for (const line of pageLines(pages)) context.print(line)
+    if (context.json) context.printJson({ pages, machines: rows, ...live })
+    else {
+      context.print(renderRows(rows))
+      if (pages !== undefined) for (const line of pageLines(pages)) context.print(line)
+      if (live !== undefined)
+        context.print(`the snapshot ${shortId(live.snapshot)}; ${ref} stood still for ${standstill(live)}`)
+    }
+    const [failure] = clones.failed
+    if (failure !== undefined) throw failure.error
   },
 }
+
+interface Plan {
+  readonly count: number
+  readonly parallel: number | undefined
+  readonly name: string | undefined
+}
+
+/** The machine of that name, if it is that which is meant. */
+async function machineToClone(
+  name: string,
+  context: CommandContext,
+): Promise<RunningMachine | PausedMachine | undefined> {
+  const { signal, values } = context
+  const live = values.live === true
+  const isMachine = listMachines().some(({ record }) => record.id === name)
+  if (!isMachine && !live) return undefined
+  if (!live && (await isSnapshot(name, context)))
+    throw new VarveError('USAGE', `${name} is both a machine and a snapshot`, {
+      remedy: 'say --live for the machine, or the id of the snapshot',
+    })
+  const machine = await connectMachine(name, { signal })
+  if (machine.state !== 'launched') return machine
+  throw new VarveError('MACHINE_STATE', `${name} has no guest yet`, { remedy: 'boot or restore it first' })
+}
+
+async function isSnapshot(ref: string, context: CommandContext): Promise<boolean> {
+  try {
+    await (await openStore(context)).resolve(ref)
+    return true
+  } catch (error) {
+    if (isVarveError(error, 'NOT_FOUND')) return false
+    throw error
+  }
+}
+
+async function clonesOfSnapshot(
+  ref: string,
+  { count, ...plan }: Plan,
+  context: CommandContext,
+): Promise<Clones<RunningMachine | PausedMachine>> {
+  const { signal } = context
+  if (context.values.tag !== undefined) throw new VarveError('USAGE', '--tag is for clones of a machine')
+  const choices = restoreChoices(context)
+  const store = await openStore(context)
+  const set = await chosenWorkingSet(store, ref, context)
+  return context.progress(`cloning ${ref}`, (onProgress) =>
+    cloneMachines(store, ref, count, { ...choices, ...set, ...plan, signal, onProgress }),
+  )
+}
+
+/** What means nothing for memory that is in no snapshot yet. */
+const ofSnapshots = [
+  ...['engine', 'experimental', 'working-set', 'prefetch', 'prefetch-budget', 'graduate'],
+] as const
+
+async function clonesOfMachine(
+  machine: RunningMachine | PausedMachine,
+  { count, ...plan }: Plan,
+  context: CommandContext,
+): Promise<{ readonly clones: Clones<RunningMachine | PausedMachine>; readonly live: Live }> {
+  const { signal, values } = context
+  const wrong = ofSnapshots.find((name) => values[name] !== undefined)
+  if (wrong !== undefined)
+    throw new VarveError('USAGE', `--${wrong} is for clones of a snapshot, and ${machine.id} is a machine`)
+  const { resume, faultCpu, trackDirtyPages, labels } = restoreChoices(context)
+  const store = await openStore(context, { create: true })
+  const options = {
+    ...{ ...firecrackerPlaces(values), ...plan, resume, faultCpu, trackDirtyPages, labels },
+    ...{ store, tags: listOption(values, 'tag').map(assertTag), signal },
+  }
+  return context.progress(`cloning ${machine.id}`, async (onProgress) => {
+    const clones = await cloneMachines(machine, count, { ...options, onProgress })
+    return { clones, live: await liveOf(clones) }
+  })
+}
+
+interface Live {
+  readonly snapshot: string
+  readonly standstillMs: number | null
+  readonly failed: readonly { readonly number: number; readonly message: string }[]
+}
+
+/** Once the clones live on their own. */
+async function liveOf({
+  sealed,
+  standstillMs,
+  failed,
+}: LiveClones<RunningMachine | PausedMachine>): Promise<Live> {
+  const { entry } = await sealed
+  return {
+    snapshot: entry.id,
+    standstillMs,
+    failed: failed.map(({ number, error }) => ({ number, message: (error as Error).message })),
+  }
+}
+
+const standstill = ({ standstillMs }: Live) =>
+  standstillMs === null ? 'no time: it was paused' : `${standstillMs.toFixed(1)} ms`
+
+interface Row {
+  readonly id: string
+  readonly state: string
+  readonly pid: number
+  readonly restoreMs: number
+  readonly usage: RestoreUsage
+  readonly memory: MemoryUse | null
+}
+
+const renderRows = (rows: readonly Row[]): string =>
+  table(
+    [
+      ['NAME', 'STATE', 'PID', 'RESTORED IN', 'FAULTS', 'PRIVATE', 'SHARED'],
+      ...rows.map(({ id, state, pid, restoreMs, usage, memory }) => [
+        id,
+        state,
+        String(pid),
+        `${restoreMs.toFixed(0)} ms`,
+        String(usage.faults.minor + usage.faults.major),
+        memory === null ? '-' : humanBytes(memory.privateDirtyBytes + memory.privateCleanBytes),
+        memory === null ? '-' : humanBytes(memory.sharedBytes),
+      ]),
+    ],
+    { right: [2, 3, 4, 5, 6] },
+  )

@@ -7,6 +7,7 @@ import { Freezer } from '../freezer/freezer.js'
 import type { Image } from '../layer/image-reader.js'
 import { hasFinePages } from '../layer/index-memory-file.js'
 import type { MachineHandle } from '../machine/machine-handle.js'
+import { pageSizeBytes } from '../memory/units.js'
 import { copyWithHoles } from '../sys/copy-with-holes.js'
 import type { TakeOptions } from './capture-types.js'
 import type { MemoryTaker } from './memory-taker.js'
@@ -30,7 +31,7 @@ export interface LiveRequest {
 export async function liveTaker(
   machine: MachineHandle,
   request: LiveRequest,
-  { freeze = 'auto', mostCopiedBytes, signal }: TakeOptions,
+  { freeze = 'auto', mostCopiedBytes = Math.max(0, freemem() - totalmem() / 8), signal }: TakeOptions,
 ): Promise<MemoryTaker> {
   const { type, isBase, ifTaken, statePath, memoryPath, vmConfig } = request
   const logged = machine.dirtyTracking
@@ -84,14 +85,21 @@ export async function liveTaker(
       const because = how === 'fork' ? 'its memory was forked' : 'what was written was copied'
       return { taken, way: { mode: 'live', because, frozen: { how, pages } } }
     },
-    finish: async (options) => {
+    describe: async () => {
+      const takenPath = join(directory, `live-taken-${name}`)
+      const pages = (vmConfig['machine-config'].mem_size_mib * 2 ** 20) / pageSizeBytes
+      const { source, taken } = await freezer.describe(takenPath, pages)
+      return { statePath: stateThere, source, taken, mostCopiedBytes }
+    },
+    finish: async ({ keep = false, ...options }) => {
       await copyWithHoles(stateThere, statePath, options)
       await freezer.write(
         {
           path: memoryPath,
           kind: isBase ? 'base' : 'diff',
           parent: request.parentImage,
-          mostCopiedBytes: mostCopiedBytes ?? Math.max(0, freemem() - totalmem() / 8),
+          mostCopiedBytes,
+          keep,
         },
         options,
       )

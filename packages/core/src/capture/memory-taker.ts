@@ -1,4 +1,6 @@
 import type { StandingMachine } from '../machine/stand-still.js'
+import type { FrozenSource } from '../memory/frozen-source.js'
+import type { PageSet } from '../memory/page-set.js'
 import type { CaptureWay } from './capture-types.js'
 
 export interface TakenMemory {
@@ -7,12 +9,27 @@ export interface TakenMemory {
   readonly way: CaptureWay
 }
 
+/** Memory that stands frozen in a process, and is in no file yet. */
+export interface FrozenTaking {
+  /** The state file as it is now. */
+  readonly statePath: string
+  readonly source: FrozenSource
+  /** Which pages were taken: all others are the parent's, or zero. */
+  readonly taken: PageSet
+  /** As in `TakeOptions`, with its default. */
+  readonly mostCopiedBytes: number
+}
+
 /** One way to get a machine's state and memory into the files of a staging. */
 export interface MemoryTaker extends AsyncDisposable {
   /** While the guest stands still. */
   take(still: StandingMachine): Promise<TakenMemory>
+  /** After that, if a process holds the memory; MACHINE_STATE if none does. */
+  describe(): Promise<FrozenTaking>
   /** While the guest may run: completes the files. */
   finish(options: {
+    /** Whether the frozen memory stays until this is disposed of. */
+    readonly keep?: boolean | undefined
     readonly signal?: AbortSignal | undefined
     readonly onProgress?: ((pages: number) => void) | undefined
   }): Promise<void>

@@ -13,7 +13,7 @@ import { type ChosenParent, chooseParent } from './choose-parent.js'
 import { type LiveRequest, liveTaker, whyNotLive } from './live-taker.js'
 import type { MemoryTaker } from './memory-taker.js'
 import { bytesOfCopies, reserve, sealBytes } from './reserve-room.js'
-import { sealTaken } from './seal-taken.js'
+import { sealTaken, type TakenForClones } from './seal-taken.js'
 import { snapshotType } from './snapshot-type.js'
 import { stageDisk } from './staged-disks.js'
 import { stopTaker } from './stop-taker.js'
@@ -31,6 +31,14 @@ export async function takeSnapshot(
   machine: RunningMachine | PausedMachine,
   options: TakeOptions,
 ): Promise<TakenSnapshot> {
+  return takeForClones(machine, options)
+}
+
+/** The same, with what cloning needs besides. */
+export async function takeForClones(
+  machine: RunningMachine | PausedMachine,
+  options: TakeOptions,
+): Promise<TakenForClones> {
   assertLabels(options.labels ?? {})
   const { mode = 'auto' } = options
   const vmConfig = await machine.vmConfig({ signal: options.signal })
@@ -73,7 +81,7 @@ async function takeBy(
   options: TakeOptions,
   live: 'live' | undefined,
   because: string,
-): Promise<TakenSnapshot> {
+): Promise<TakenForClones> {
   const ifTaken = machine.snapshotsTaken
   // Leased to this process as well as to the VM, which may end before the snapshot is sealed.
   const chosen = await chooseParent(machine, options.store, options, live !== undefined)
@@ -92,7 +100,7 @@ async function takeOn(
   { parent, base, lost }: Omit<ChosenParent, 'parent'> & { readonly parent: KeptSnapshot | undefined },
   options: TakeOptions,
   way: { readonly ifTaken: number; readonly live: 'live' | undefined; readonly because: string },
-): Promise<TakenSnapshot> {
+): Promise<TakenForClones> {
   const { store, signal, tags = [] } = options
   const attached = await machine.disks()
   assertCapturable({ machine: machine.id, vmConfig, parent, tags, workingSet: options.workingSet })

@@ -2,6 +2,7 @@ import type { FailureJson } from '../helper/failure-json.js'
 import { type ExtentMapJson, extentMapFromJson, extentMapToJson } from '../layer/extent-map-json.js'
 import type { Image } from '../layer/image-reader.js'
 import type { LayerFile } from '../layer/layer-types.js'
+import type { FrozenSource } from '../memory/frozen-source.js'
 import type { ProcessIdentity } from '../sys/proc.js'
 
 /**
@@ -17,6 +18,7 @@ export type FreezeOrder =
   | KeepDiffOrder
   | FreezeOrderOfMemory
   /** The guest may run again. */
+  | DescribeOrder
   | WriteOrder
 
 export interface AttachOrder {
@@ -55,6 +57,13 @@ export interface FreezeOrderOfMemory {
   readonly how: 'auto' | 'copy' | 'fork'
 }
 
+/** Asks where the frozen memory lies, for who reads it while it is not written yet. */
+export interface DescribeOrder {
+  readonly do: 'describe'
+  /** Where to write which pages are taken, in the form of docs/formats/owed-pages-v1.md. */
+  readonly takenPath: string
+}
+
 export interface WriteOrder {
   readonly do: 'write'
   /** A new file. */
@@ -65,6 +74,8 @@ export interface WriteOrder {
   readonly parent: Image | null
   /** If the copies that writes of the guest cost grow beyond this, the capture fails. */
   readonly mostCopiedBytes: number
+  /** Whether the frozen memory stays afterwards, until the freezer ends. */
+  readonly keep: boolean
 }
 
 export interface FrozenReport {
@@ -82,6 +93,7 @@ export type FreezerAnswer =
   | { readonly state: 'logged'; readonly pages: number }
   | { readonly state: 'kept'; readonly pages: number }
   | ({ readonly state: 'frozen' } & FrozenReport)
+  | ({ readonly state: 'described' } & FrozenSource)
   | { readonly state: 'progress'; readonly pages: number; readonly copiedBytes: number }
   | { readonly state: 'written'; readonly pages: number }
   | { readonly state: 'failed'; readonly error: FailureJson }

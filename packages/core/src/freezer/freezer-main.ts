@@ -38,6 +38,8 @@ async function obey(order: FreezeOrder): Promise<FreezerAnswer> {
       return { state: 'kept', pages: vm.keepDiff(order) }
     case 'freeze':
       return { state: 'frozen', ...vm.freeze(order) }
+    case 'describe':
+      return { state: 'described', ...vm.describe(order) }
     case 'write':
       return {
         state: 'written',

@@ -1,9 +1,12 @@
+import { rmSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { abortError } from '../abort-error.js'
 import { VarveError } from '../errors.js'
 import { describeExit } from '../firecracker/vmm-exit.js'
 import { failureFromJson } from '../helper/failure-json.js'
 import { LineHelper } from '../helper/line-helper.js'
+import type { FrozenSource } from '../memory/frozen-source.js'
+import type { PageSet } from '../memory/page-set.js'
 import {
   type AttachOrder,
   type FreezeOrder,
@@ -15,6 +18,7 @@ import {
   type TakeLogOrder,
   type WriteOrder,
 } from './freeze-protocol.js'
+import { readOwedPages } from './owed-pages.js'
 
 type Without<Order> = Omit<Order, 'do'>
 type AnswerOf<State extends FreezerAnswer['state']> = Extract<FreezerAnswer, { state: State }>
@@ -69,6 +73,19 @@ export class Freezer implements AsyncDisposable {
 
   freeze(order: Without<FreezeOrderOfMemory>): Promise<FrozenReport> {
     return this.#ask({ do: 'freeze', ...order }, 'frozen')
+  }
+
+  /** Where the memory lies that a child holds, and which pages of it are taken. INVALID_ARGUMENT: none does. */
+  async describe(
+    takenPath: string,
+    memoryPages: number,
+  ): Promise<{ readonly source: FrozenSource; readonly taken: PageSet }> {
+    try {
+      const { process, regions } = await this.#ask({ do: 'describe', takenPath }, 'described')
+      return { source: { process, regions }, taken: readOwedPages(takenPath, memoryPages).written }
+    } finally {
+      rmSync(takenPath, { force: true })
+    }
   }
 
   /** Gives how many pages the file has. */

@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { VarveError } from '../errors.js'
 import { openImage } from '../layer/image-reader.js'
 import { isZeroPage } from '../layer/zero-pages.js'
+import type { FrozenSource } from '../memory/frozen-source.js'
 import { pageRange, pageSetFromRuns } from '../memory/make-page-set.js'
 import { emptyPageSet, type PageRun, type PageSet, runsOf } from '../memory/page-set.js'
 import { union } from '../memory/page-set-algebra.js'
@@ -16,6 +17,7 @@ import { DirtyLog } from './dirty-log.js'
 import { findSlots, type MemorySlot } from './find-slots.js'
 import type {
   AttachOrder,
+  DescribeOrder,
   FreezeOrderOfMemory,
   FrozenReport,
   KeepDiffOrder,
@@ -194,13 +196,28 @@ export class FrozenVm implements Disposable {
     return pageSetFromRuns(runs)
   }
 
+  /** Found out once: a child that stands still has the same page tables for ever. */
+  #pagesTaken(): PageSet {
+    if (typeof this.#taken === 'function') this.#taken = this.#taken()
+    return this.#taken
+  }
+
+  /** Where the memory lies that is frozen in a child. */
+  describe({ takenPath }: DescribeOrder): FrozenSource {
+    if (this.#frozen === undefined) throw new VarveError('INVALID_ARGUMENT', 'no child holds the memory')
+    const written = this.#pagesTaken()
+    writeOwedPages(takenPath, { from: null, memoryPages: this.#memoryPages, written })
+    const regions = this.#slots.map(({ address, firstPage, pages }) => ({ address, firstPage, pages }))
+    return { process: this.#frozen.identity, regions }
+  }
+
   /** Writes what was taken, at its places in a memory file. Gives how many pages have data. */
   async write(
-    { path, kind, parent, mostCopiedBytes }: WriteOrder,
+    { path, kind, parent, mostCopiedBytes, keep }: WriteOrder,
     onProgress: (pages: number, copiedBytes: number) => void,
   ): Promise<number> {
     const frozen = this.#frozen
-    const taken = typeof this.#taken === 'function' ? this.#taken() : this.#taken
+    const taken = this.#pagesTaken()
     const source: Source =
       frozen === undefined ? this.#fromCopy() : (address, into) => frozen.read(address, into)
     const file = await createFile(path)
@@ -244,7 +261,7 @@ export class FrozenVm implements Disposable {
       await removeFile(path)
       throw error
     } finally {
-      this.#endFrozen()
+      if (!keep) this.#endFrozen()
     }
   }
 

@@ -76,7 +76,7 @@ export interface LoadOptions extends CallOptions {
    * path of the lease, which is removed with the machine. A later snapshot adds its own lease
    * (`countFromSnapshot`).
    */
-  readonly lease?: (() => Promise<string>) | undefined
+  readonly lease?: (() => Promise<string | null>) | undefined
   /** Let the guest's clock jump to the host's. Firecracker 1.14.4, 1.15.1, 1.16.0 or newer, x86_64. */
   readonly clockRealtime?: boolean | undefined
 }
@@ -196,7 +196,7 @@ export class LaunchedMachine extends MachineHandle {
     const { signal, trackDirtyPages = true, snapshotId = null } = options
     const call = { signal }
     await this.step('load', resume ? 'running' : 'paused', options, async () => {
-      let leasing: Promise<string> | undefined
+      let leasing: Promise<string | null> | undefined
       await this.#withDisks(options, async () => {
         const body = await this.#loadBody(options, trackDirtyPages, resume)
         try {
@@ -233,9 +233,9 @@ export class LaunchedMachine extends MachineHandle {
     })
   }
 
-  async #endLease(leasing: Promise<string> | undefined): Promise<void> {
+  async #endLease(leasing: Promise<string | null> | undefined): Promise<void> {
     const path = await leasing?.catch(() => undefined)
-    if (path !== undefined) removeSmallFile(path)
+    if (path) removeSmallFile(path)
   }
 
   async #vsockOf(options: LoadOptions, call: CallOptions): Promise<string | null> {

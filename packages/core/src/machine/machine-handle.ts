@@ -165,6 +165,17 @@ export abstract class MachineHandle implements AsyncDisposable {
   }
 
   /**
+   * For Varve itself. The snapshot that the machine was loaded from is in a store by now: the VM is leased to
+   * it. What the log of written pages counts from stays as it is, if that is another one by now.
+   */
+  holdLoadedSnapshot(id: string, lease: string): void {
+    this.vm.updateLeases(lease, ({ snapshotId, owed, leases }) => {
+      const counts = snapshotId === id || owed?.from === id
+      return { leases: { memory: lease, log: counts ? lease : leases.log } }
+    })
+  }
+
+  /**
    * Kills the VMM; removes its directory, copies of disks and leases. Legal in any state,
    * also on an old handle; repeatable. MACHINE_STATE on a handle that was detached.
    */

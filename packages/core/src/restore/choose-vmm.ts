@@ -14,6 +14,7 @@ import {
 } from '../firecracker/version.js'
 import type { LaunchedMachine } from '../machine/launched-machine.js'
 import type { SnapshotStore } from '../store/snapshot-store.js'
+import type { SnapshotConfig } from '../store/snapshot-types.js'
 import { checkArch, checkHugePages, hugePagesOf } from './preflight/cheap-checks.js'
 import { assertPassed } from './preflight/snapshot-check.js'
 
@@ -55,10 +56,14 @@ export async function chooseVmm(
   options: ChooseVmmOptions,
 ): Promise<ChosenVmm & { readonly id: string }> {
   const { config, entry } = await store.describe(ref)
+  return { ...(await chooseVmmOf(config, options)), id: entry.id }
+}
+
+/** The same for a snapshot whose config is known. */
+export async function chooseVmmOf(config: SnapshotConfig, options: ChooseVmmOptions): Promise<ChosenVmm> {
   assertPassed(checkArch(config.host.arch))
   assertPassed(checkHugePages(hugePagesOf(config)))
-  const chosen = await chooseVmmFor(versionOf(config.firecracker.version), options)
-  return { ...chosen, id: entry.id }
+  return chooseVmmFor(versionOf(config.firecracker.version), options)
 }
 
 /**

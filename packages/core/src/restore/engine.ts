@@ -3,7 +3,7 @@ import type { MapReport } from '../mapper/map-into-vmm.js'
 import type { PageServerStats } from '../page-server/client/page-server-client.js'
 import type { PageServer } from '../page-server/client/start-page-server.js'
 import type { WorkOptions } from '../store/snapshot-store.js'
-import type { OpenSnapshot } from '../store/snapshot-types.js'
+import type { FrozenSnapshot, OpenSnapshot } from '../store/snapshot-types.js'
 import type { EngineName } from './engine-names.js'
 import type { MemoryFiles } from './memory-files.js'
 import type { PrefetchReport, PrefetchWish } from './prefetch.js'
@@ -20,6 +20,8 @@ export interface Engine {
   /** Makes what all restores of a snapshot share: called once before several of them. May be repeated. */
   prepareShared?(snapshot: OpenSnapshot, options: WorkOptions): Promise<void>
   prepare(snapshot: OpenSnapshot, wishes: RestoreWishes): Promise<PreparedMemory>
+  /** The same for memory that stands frozen in a process; of the engine that can. Nothing can be fetched ahead. */
+  prepareFrozen?(snapshot: FrozenSnapshot, wishes: RestoreWishes): Promise<PreparedMemory>
   /** What came of a restore by now, asked by any process. */
   usage(
     vmm: RestoredVmm,

@@ -1,10 +1,10 @@
 import type { LoadOptions } from '../machine/launched-machine.js'
-import type { OpenSnapshot, SnapshotConfig } from '../store/snapshot-types.js'
+import type { LoadableSnapshot, SnapshotConfig } from '../store/snapshot-types.js'
 
 /**
  * All that a load of a snapshot needs but its memory. Disks that the guest may write to are copied for it.
  */
-export function loadOptionsOf(snapshot: OpenSnapshot): Omit<LoadOptions, 'memory'> {
+export function loadOptionsOf(snapshot: LoadableSnapshot): Omit<LoadOptions, 'memory'> {
   const { entry, config, statePath, diskFiles, clonesDirectory } = snapshot
   return {
     statePath,

@@ -1,7 +1,7 @@
 import type { LaunchedMachine, LoadOptions } from '../machine/launched-machine.js'
 import type { PausedMachine, RunningMachine } from '../machine/machine-states.js'
 import type { MapReport } from '../mapper/map-into-vmm.js'
-import type { OpenSnapshot } from '../store/snapshot-types.js'
+import type { LoadableSnapshot } from '../store/snapshot-types.js'
 import type { PreparedMemory } from './engine.js'
 import { loadOptionsOf } from './load-options.js'
 import type { Phases } from './phases.js'
@@ -14,7 +14,7 @@ import { unawaited } from './unawaited.js'
 import { noteRestore } from './usage/note-restore.js'
 
 interface PreparedRestore {
-  readonly snapshot: OpenSnapshot
+  readonly snapshot: LoadableSnapshot
   readonly plan: RestorePlan
   readonly prepared: PreparedMemory
   readonly options: RestoreOptions
@@ -81,7 +81,7 @@ export async function loadPrepared(
 
 function loadOptions(
   launched: LaunchedMachine,
-  snapshot: OpenSnapshot,
+  snapshot: LoadableSnapshot,
   { memory, statePath = snapshot.statePath }: PreparedMemory,
   { trackDirtyPages, networkOverrides, clockRealtime, vsockPath, signal }: RestoreOptions,
 ): LoadOptions {

@@ -74,7 +74,7 @@ export async function restoreBy(
   assertAsked(options)
   const choosing = phases.time('firecracker', () => chooseVmm(store, ref, options))
   // It may fail while the snapshot is opened.
-  const launching = unawaited(launch(choosing, options, phases))
+  const launching = unawaited(launchFor(choosing, options, phases))
   const asked = chosen?.engine ?? options.engine ?? defaultEngine
   if (asked !== 'auto') engines[asked].warmUp?.()
   let recording: MachineRecording | undefined
@@ -112,7 +112,7 @@ export async function restoreBy(
   }
 }
 
-async function launch(
+export async function launchFor(
   choosing: Promise<ChosenVmm>,
   options: RestoreOptions,
   phases: Phases,

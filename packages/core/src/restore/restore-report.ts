@@ -4,7 +4,7 @@ import type { MapReport } from '../mapper/map-into-vmm.js'
 import type { PageClass } from '../memory/classes.js'
 import { emptyPageSet, type PageSet } from '../memory/page-set.js'
 import { pagesInBoth } from '../memory/page-set-algebra.js'
-import type { OpenSnapshot } from '../store/snapshot-types.js'
+import type { LoadableSnapshot } from '../store/snapshot-types.js'
 import { presentPages, type WorkingSet } from '../working-set/working-set.js'
 import type { VmmOfRestore } from './choose-vmm.js'
 import type { EngineName } from './engine-names.js'
@@ -65,7 +65,7 @@ export interface PagesOfImage {
 
 /** The report of a restore that is done. */
 export function restoreReport(
-  { entry, files, map }: OpenSnapshot,
+  { entry, files, map }: LoadableSnapshot,
   { chosen, fitted }: RestorePlan,
   { vmm, pages, mapping, phases }: RestoreOutcome,
 ): RestoreReport {
@@ -96,7 +96,7 @@ interface RestoreOutcome {
 }
 
 export function pagesOfImage(
-  { map, files }: Pick<OpenSnapshot, 'map' | 'files'>,
+  { map, files }: Pick<LoadableSnapshot, 'map' | 'files'>,
   from: MemoryFiles,
   workingSet: WorkingSet | null,
 ): PagesOfImage {
@@ -133,7 +133,7 @@ function pagesByClass(
 }
 
 /** The one file that has the whole image, if the VM's memory comes from one; it can be the base layer. */
-function flatFileOf({ files, map }: MemoryFiles, layers: OpenSnapshot['files']): string | undefined {
+function flatFileOf({ files, map }: MemoryFiles, layers: LoadableSnapshot['files']): string | undefined {
   const path = files[0]?.path
   // A map over a flat file only says which runs of zeros are left out.
   return map === undefined || !layers.some((layer) => layer.path === path) ? path : undefined

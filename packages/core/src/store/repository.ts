@@ -120,8 +120,9 @@ export class Repository {
     }
   }
 
-  stage(): Promise<Staging> {
-    return this.locked(() => makeStaging(this.paths.staging))
+  async stage(): Promise<Staging> {
+    const staging = await this.locked(() => makeStaging(this.paths.staging))
+    return { ...staging, clonesDirectory: this.paths.clones }
   }
 
   /** Changes the references in one step: reads them under the lock, and writes them if they changed. */

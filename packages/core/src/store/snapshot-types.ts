@@ -2,6 +2,7 @@ import type { Descriptor } from '../content/descriptors.js'
 import type { Labels } from '../labels.js'
 import type { ExtentMap } from '../layer/extent-map.js'
 import type { ImageId, LayerFile } from '../layer/layer-types.js'
+import type { FrozenSource } from '../memory/frozen-source.js'
 import type { Holder } from '../sys/holder.js'
 
 /** The config of a snapshot, docs/formats/snapshot-v1.md. */
@@ -91,10 +92,12 @@ export interface SnapshotDescription {
   readonly others: readonly Descriptor[]
 }
 
-/**
- * A snapshot opened for a restore: its blobs are there, verified, and leased to this process until disposed.
- */
-export interface OpenSnapshot extends AsyncDisposable, SnapshotDescription {
+/** What a machine is loaded from. */
+export interface LoadableSnapshot {
+  /** Which image it is. */
+  readonly entry: Pick<SnapshotEntry, 'id'>
+  /** What was noted when it was captured. */
+  readonly config: SnapshotConfig
   /** The memory layers as files, in the order of `map`'s sources. */
   readonly files: readonly LayerFile[]
   /** Where each page of the image comes from. */
@@ -106,6 +109,37 @@ export interface OpenSnapshot extends AsyncDisposable, SnapshotDescription {
     /** The blob, which must not be written to. */
     readonly path: string
   })[]
+  /** Whether any process has noted this finding about the state file's bytes. Takes tens of µs. */
+  isNoted(finding: string): boolean
+  /** Notes a finding about the state file's bytes for all processes; see `isNoted`. */
+  note(finding: string): void
+  /** Directory on the store's file system where clones keep private copies of disks. */
+  readonly clonesDirectory: string
+  /**
+   * Leases the opened snapshot also to another process (a VMM that outlives this one) until that process
+   * ends; leases that it has already stay. Returns the path of the lease: to end the lease earlier, remove
+   * that file. Null: nothing of it is in a store yet.
+   */
+  leaseTo(other: Holder): Promise<string | null>
+}
+
+/**
+ * The memory of a machine that stands frozen in a process, on its way to be a snapshot; as long as it is not
+ * disposed of. The last of `files` is the memory of that process.
+ */
+export interface FrozenSnapshot extends LoadableSnapshot, AsyncDisposable {
+  /** Where the pages lie that no layer has yet. */
+  readonly frozen: FrozenSource
+}
+
+/**
+ * A snapshot opened for a restore: its blobs are there, verified, and leased to this process until disposed.
+ */
+export interface OpenSnapshot extends AsyncDisposable, SnapshotDescription, LoadableSnapshot {
+  /** Which snapshot it is. */
+  readonly entry: SnapshotEntry
+  /** What was noted when it was captured. */
+  readonly config: SnapshotConfig
   /** The working sets that it keeps, as files. */
   readonly workingSetFiles: readonly {
     /** The set's name. */
@@ -117,17 +151,7 @@ export interface OpenSnapshot extends AsyncDisposable, SnapshotDescription {
   readonly flatPath: string
   /** A staging directory on the blobs' file system, for what is derived from them. */
   stage(): Promise<Staging>
-  /** Whether any process has noted this finding about the state file's bytes. Takes tens of µs. */
-  isNoted(finding: string): boolean
-  /** Notes a finding about the state file's bytes for all processes; see `isNoted`. */
-  note(finding: string): void
-  /** Directory on the store's file system where clones keep private copies of disks. */
-  readonly clonesDirectory: string
-  /**
-   * Leases the opened snapshot also to another process (a VMM that outlives this one) until that process
-   * ends; leases that it has already stay. Returns the path of the lease: to end the lease earlier, remove
-   * that file.
-   */
+  /** As of `LoadableSnapshot`; all of this one is in a store. */
   leaseTo(other: Holder): Promise<string>
 }
 
@@ -141,6 +165,8 @@ export interface KeptSnapshot extends AsyncDisposable, SnapshotDescription {}
 export interface Staging extends AsyncDisposable {
   /** The directory (0700). */
   readonly directory: string
+  /** As in `LoadableSnapshot`. */
+  readonly clonesDirectory: string
 }
 
 /**

@@ -10,7 +10,7 @@ const ownerFile = 'owner'
 /**
  * A new staging directory. To be made under the store's lock, so that gc never sees one without its owner.
  */
-export async function makeStaging(directory: string): Promise<Staging> {
+export async function makeStaging(directory: string): Promise<Omit<Staging, 'clonesDirectory'>> {
   const own = join(directory, randomBytes(8).toString('hex'))
   await makeDirectory(own)
   let owner: FileLock | undefined

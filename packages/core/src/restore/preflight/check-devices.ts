@@ -3,7 +3,7 @@ import { readIfKnown } from '../../firecracker/state-file/path-strings.js'
 import type { LaunchedMachine } from '../../machine/launched-machine.js'
 import type { MachineHandle } from '../../machine/machine-handle.js'
 import { pageSizeBytes } from '../../memory/units.js'
-import type { OpenSnapshot } from '../../store/snapshot-types.js'
+import type { LoadableSnapshot } from '../../store/snapshot-types.js'
 import { openFileIdentities } from '../../sys/proc.js'
 import { checkRegions } from './cheap-checks.js'
 import {
@@ -30,7 +30,7 @@ interface DeviceCheck {
  * machine would bind its vsock socket elsewhere on the host, and the caller did not name that path.
  */
 export function deviceCheck(
-  snapshot: OpenSnapshot,
+  snapshot: LoadableSnapshot,
   overrides: DeviceOverrides,
   inJail: boolean,
 ): DeviceCheck | undefined {
@@ -59,7 +59,10 @@ export function deviceCheck(
  * name, the state's own name was not checked. So the mark says which names were overridden, but not by which
  * values.
  */
-function findingOf(snapshot: OpenSnapshot, { vsockPath, networkOverrides = {} }: DeviceOverrides): string {
+function findingOf(
+  snapshot: LoadableSnapshot,
+  { vsockPath, networkOverrides = {} }: DeviceOverrides,
+): string {
   const { disks, vsockPath: socket, taps } = declaredDevices(snapshot, {})
   const unseen = [vsockPath !== undefined, Object.keys(networkOverrides).sort()]
   return JSON.stringify(['devices', 1, disks, socket, taps, unseen])

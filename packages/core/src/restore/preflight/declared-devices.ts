@@ -4,7 +4,7 @@ import type { FullVmConfiguration } from '../../firecracker/api-types.js'
 import { pathStrings, readIfKnown } from '../../firecracker/state-file/path-strings.js'
 import type { StateFile } from '../../firecracker/state-file/read-state-file.js'
 import type { MachineHandle } from '../../machine/machine-handle.js'
-import type { DiskConfig, OpenSnapshot } from '../../store/snapshot-types.js'
+import type { DiskConfig, LoadableSnapshot } from '../../store/snapshot-types.js'
 import { openFiles } from '../../sys/open-files.js'
 import { fileIdentity } from '../../sys/proc.js'
 
@@ -24,7 +24,7 @@ export interface DeviceOverrides {
 }
 
 export function declaredDevices(
-  { entry, config }: Pick<OpenSnapshot, 'entry' | 'config'>,
+  { entry, config }: Pick<LoadableSnapshot, 'entry' | 'config'>,
   { vsockPath, networkOverrides }: DeviceOverrides,
 ): DeclaredDevices {
   const { vsock, 'network-interfaces': interfaces } = config.machine

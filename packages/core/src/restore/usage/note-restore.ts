@@ -1,6 +1,6 @@
 import type { MapReport } from '../../mapper/map-into-vmm.js'
 import { pageSizeBytes } from '../../memory/units.js'
-import type { OpenSnapshot } from '../../store/snapshot-types.js'
+import type { LoadableSnapshot } from '../../store/snapshot-types.js'
 import { faultAroundBytes } from '../../sys/fault-around.js'
 import { diskReadBytes, pageFaults } from '../../sys/proc.js'
 import type { WorkingSet } from '../../working-set/working-set.js'
@@ -33,7 +33,7 @@ export function noteRestore(
     workingSet,
   }: {
     readonly engine: EngineName
-    readonly snapshot: OpenSnapshot
+    readonly snapshot: LoadableSnapshot
     readonly prepared: Pick<PreparedMemory, 'files' | 'pageServer'>
     readonly workingSet: WorkingSet | null
   },

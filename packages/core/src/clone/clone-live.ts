@@ -1,0 +1,161 @@
+import type { CapturedSnapshot, CaptureWay, TakeOptions } from '../capture/capture-types.js'
+import type { FrozenClonable } from '../capture/open-frozen.js'
+import type { TakenForClones } from '../capture/seal-taken.js'
+import { takeForClones } from '../capture/take-snapshot.js'
+import { VarveError } from '../errors.js'
+import type { PausedMachine, RunningMachine } from '../machine/machine-states.js'
+import { replaceFrozen } from '../page-server/client/page-server-client.js'
+import { type RestoreFrozenOptions, restoreFrozen } from '../restore/restore-frozen.js'
+import type { Restored } from '../restore/restored.js'
+import type { SnapshotEntry } from '../store/snapshot-types.js'
+import { isEnding, memoryUse } from '../sys/proc.js'
+import type { OnCloneFailure } from './clones.js'
+import { asClones, assertCounts, type Clones, type FailedClone, inOrder, makeClones } from './clones.js'
+import { type EachClone, ownOptions } from './own-options.js'
+
+/** Options of `cloneMachines` of a machine. */
+export interface LiveCloneOptions
+  extends Omit<RestoreFrozenOptions, 'name'>,
+    Pick<TakeOptions, 'store' | 'tags' | 'mostCopiedBytes'> {
+  /** The clones become NAME-1, NAME-2, … Default: random names. */
+  readonly name?: string | undefined
+  /** How many restores run at a time. Default 4. */
+  readonly parallel?: number | undefined
+  /** What differs between clones: a tap device of its own, say. Wins over the other options. */
+  readonly each?: EachClone | undefined
+  /**
+   * If one cannot be made: `keep` (default) the others, as the moment at which the machine was cloned does not
+   * come back; or `stop` all and throw.
+   */
+  readonly onFailure?: OnCloneFailure | undefined
+}
+
+/** Clones of a machine that runs on. */
+export type LiveClones<Machine> = Clones<Machine> & {
+  /** How long the machine that was cloned stood still, milliseconds; null if it was paused before. */
+  readonly standstillMs: number | null
+  /** How its memory was taken. */
+  readonly way: CaptureWay
+  /**
+   * Resolves with the snapshot that the clones came from, once it is sealed and they are served from it: from
+   * then on they need neither this process nor its memory. Until then they end with this process. A clone that
+   * could not be served from it joins `failed`. If sealing fails, all clones end, with the reason.
+   */
+  readonly sealed: Promise<CapturedSnapshot>
+}
+
+type Clone = Restored<RunningMachine | PausedMachine>
+
+export async function cloneLive(
+  machine: RunningMachine | PausedMachine,
+  count: number,
+  { store, tags = [], mostCopiedBytes, parallel, each, onFailure = 'keep', ...options }: LiveCloneOptions,
+): Promise<LiveClones<RunningMachine | PausedMachine>> {
+  assertCounts(count, parallel)
+  const { onProgress } = options
+  const limit = new CopyLimit(options.signal)
+  const { signal } = limit
+  const taken = await takeForClones(machine, {
+    ...{ store, tags, mostCopiedBytes, signal },
+    mode: 'live',
+    freeze: 'fork',
+  })
+  const { standstillMs, way } = taken
+  let frozen: FrozenClonable | undefined
+  try {
+    const open = await taken.openFrozen({ signal })
+    frozen = open
+    limit.watch(open)
+    const { made, failed } = await makeClones(count, { parallel, onFailure, onProgress }, (number) =>
+      restoreFrozen(open, ownOptions(number, { ...options, signal }, each)),
+    )
+    if (limit.exceeded !== undefined) {
+      for (const { machine: clone } of made.values()) await clone.stop()
+      throw limit.exceeded
+    }
+    // Behind the clones: nothing that they need comes later for it.
+    const sealed = sealBehind(taken, open, { made, failed, limit, store, tags, onProgress })
+    sealed.catch(() => {})
+    return asClones(inOrder(made), failed, { standstillMs, way, sealed }, () => sealed.catch(() => {}))
+  } catch (error) {
+    limit.end()
+    await frozen?.[Symbol.asyncDispose]()
+    await taken[Symbol.asyncDispose]()
+    throw limit.exceeded ?? error
+  }
+}
+
+interface Behind extends Pick<LiveCloneOptions, 'store' | 'tags' | 'onProgress'> {
+  readonly made: ReadonlyMap<number, Clone>
+  readonly failed: FailedClone[]
+  readonly limit: CopyLimit
+}
+
+async function sealBehind(
+  taken: TakenForClones,
+  frozen: FrozenClonable,
+  behind: Behind,
+): Promise<CapturedSnapshot> {
+  const { limit, tags, onProgress } = behind
+  try {
+    await using _frozen = frozen
+    const onLayers = (entry: SnapshotEntry) => serveFromLayers(entry, behind)
+    return await taken.sealBefore(onLayers, { tags, signal: limit.signal, onProgress })
+  } catch (error) {
+    throw limit.exceeded ?? error
+  } finally {
+    limit.end()
+  }
+}
+
+/** Has each clone leased to the snapshot first, then served from its layers. */
+async function serveFromLayers(entry: SnapshotEntry, { store, made, failed }: Behind): Promise<void> {
+  await using snapshot = await store.open(entry.id)
+  const layers = snapshot.files.map(({ path, storedPages }) => ({ path, pages: storedPages }))
+  for (const [number, { machine }] of made) {
+    if (isEnding(machine.identity)) continue
+    try {
+      machine.holdLoadedSnapshot(entry.id, await snapshot.leaseTo(machine.holder))
+      await replaceFrozen(machine.paths.directory, { layers, map: snapshot.map })
+    } catch (error) {
+      // One that was stopped meanwhile has not failed.
+      if (!isEnding(machine.identity)) failed.push({ number, error })
+    }
+  }
+}
+
+/** The walk through the page tables of 2 GiB takes some 20 ms. */
+const lookEveryMs = 1000
+
+/** Ends the work if copies of frozen memory take too much. */
+class CopyLimit {
+  readonly #controller = new AbortController()
+  readonly signal: AbortSignal
+  /** Why the work was ended. */
+  exceeded: VarveError | undefined
+  #timer: NodeJS.Timeout | undefined
+
+  constructor(signal: AbortSignal | undefined) {
+    const own = this.#controller.signal
+    this.signal = signal === undefined ? own : AbortSignal.any([signal, own])
+  }
+
+  watch({ frozen: { process }, mostCopiedBytes }: FrozenClonable): void {
+    this.#timer = setInterval(() => {
+      const copiedBytes = memoryUse(process.pid)?.privateDirtyBytes ?? 0
+      if (copiedBytes <= mostCopiedBytes) return
+      this.exceeded = new VarveError(
+        'HOST_UNSUPPORTED',
+        `the frozen memory of process ${process.pid} takes ${copiedBytes} bytes of its own, more than ${mostCopiedBytes}`,
+        { remedy: 'clone when the guest writes less, or give the host more memory' },
+      )
+      this.end()
+      this.#controller.abort()
+    }, lookEveryMs)
+    this.#timer.unref()
+  }
+
+  end(): void {
+    clearInterval(this.#timer)
+  }
+}

@@ -1,0 +1,22 @@
+import type { RestoreOptions } from '../restore/restore-options.js'
+
+/** What can differ between clones; they are numbered from 1. */
+export type EachClone = (
+  number: number,
+) => Partial<Pick<RestoreOptions, 'name' | 'networkOverrides' | 'vsockPath'>>
+
+/** The options of one clone. */
+export function ownOptions<Options extends Pick<RestoreOptions, 'name' | 'signal'>>(
+  number: number,
+  options: Options,
+  each: EachClone | undefined,
+): Options {
+  const { name, signal } = options
+  return {
+    ...options,
+    name: name && `${name}-${number}`,
+    // One of its own: Node warns if many listen to one.
+    signal: signal && AbortSignal.any([signal]),
+    ...each?.(number),
+  }
+}
