@@ -24,9 +24,12 @@ export class Twin implements Disposable {
   readonly #tracee: Tracee
   readonly #injection: Injection
   readonly #vm: number
+  /** How long an end of this process would have ended the VMM, milliseconds. */
+  readonly heldMs: number
 
-  private constructor(tracee: Tracee, vm: number) {
+  private constructor({ tracee, heldMs }: Cloned, vm: number) {
     this.#tracee = tracee
+    this.heldMs = heldMs
     this.#vm = vm
     this.#injection = Injection.begin(tracee)
   }
@@ -37,20 +40,25 @@ export class Twin implements Disposable {
    */
   static of(vmm: ProcessIdentity): Twin {
     const vm = vmDescriptor(vmm)
-    const tracee = cloneOf(vmm)
+    const cloned = cloneOf(vmm)
     try {
-      const twin = new Twin(tracee, vm)
+      const twin = new Twin(cloned, vm)
       twin.#closeRange(0, vm - 1)
       twin.#closeRange(vm + 1, lastDescriptor)
       return twin
     } catch (error) {
-      tracee.kill()
+      cloned.tracee.kill()
       throw error
     }
   }
 
   #closeRange(first: number, last: number): void {
     if (first <= last) this.#injection.call('close_range', systemCall.close_range, [first, last, 0])
+  }
+
+  /** Its pid is not given to another process before it is disposed of. */
+  get identity(): ProcessIdentity {
+    return this.#tracee.identity
   }
 
   /** Calls ioctl(2) on the VM with each of the structures, which are of one size; gives what it returned. */
@@ -103,16 +111,26 @@ function vmDescriptor(vmm: ProcessIdentity): number {
   throw new VarveError('HOST_UNSUPPORTED', `process ${vmm.pid} has ${found.length} VMs of KVM open, not one`)
 }
 
+interface Cloned {
+  readonly tracee: Tracee
+  readonly heldMs: number
+}
+
 /** A clone of the VMM that shares its memory, traced, and not the VMM's child. */
-function cloneOf(vmm: ProcessIdentity): Tracee {
+function cloneOf(vmm: ProcessIdentity): Cloned {
   const pidfd = openPidfd(vmm)
   if (pidfd === undefined) throw new VarveError('MACHINE_EXITED', `process ${vmm.pid} has ended`)
   try {
-    const tracee = Tracee.hold(vmm)
+    const tracee = held(vmm)
     try {
-      return cloneHeld(tracee)
+      const twin = cloneHeld(tracee)
+      tracee.detach()
+      return { tracee: twin, heldMs: tracee.endedWithTracerMs }
     } catch (error) {
-      if (wasRefused(error)) throw error
+      if (wasRefused(error)) {
+        tracee.detach()
+        throw error
+      }
       signalPidfd(pidfd, 'SIGKILL')
       // Its parent learns of its end only when the tracer has.
       while (tracee.wait().kind !== 'ended');
@@ -123,24 +141,36 @@ function cloneOf(vmm: ProcessIdentity): Tracee {
   }
 }
 
+function held(vmm: ProcessIdentity): Tracee {
+  try {
+    return Tracee.hold(vmm)
+  } catch (error) {
+    if (!isVarveError(error, 'NOT_FOUND')) throw error
+    throw new VarveError('MACHINE_EXITED', `process ${vmm.pid} has ended`, { cause: error })
+  }
+}
+
 const wasRefused = (error: unknown): boolean =>
   isVarveError(error, 'INJECTION_FAILED') && error.details?.errno !== undefined
 
 /** The VMM stands still, and runs on when this returns, or throws what the kernel refused. */
 function cloneHeld(tracee: Tracee): Tracee {
-  // A guest that uses its devices has the main thread compute.
-  const injection = Injection.begin(tracee, { anywhere: true })
+  // Each call is an injection of its own: only while it lasts would an end of this process be the VMM's.
+  const first = injected(tracee, (injection) => injection.clone(CLONE_VM))
   try {
-    const first = injection.clone(CLONE_VM)
-    try {
-      return cloneAgain(first)
-    } finally {
-      first.kill()
-      reapAll(injection)
-    }
+    return cloneAgain(first)
+  } finally {
+    first.kill()
+    injected(tracee, reapAll)
+  }
+}
+
+function injected<T>(tracee: Tracee, work: (injection: Injection) => T): T {
+  const injection = Injection.begin(tracee, { held: true })
+  try {
+    return work(injection)
   } finally {
     injection.end()
-    tracee.detach()
   }
 }
 

@@ -72,7 +72,12 @@ export function errno(): number {
 
 export const errnoNumber = constants.errno
 
-const errnoNames = new Map(Object.entries(constants.errno).map(([name, number]) => [number, name]))
+/** Of two names for one number (EAGAIN, EWOULDBLOCK) the first. */
+const errnoNames = new Map(
+  Object.entries(constants.errno)
+    .reverse()
+    .map(([name, number]) => [number, name]),
+)
 
 export function errnoName(number: number): string {
   return errnoNames.get(number) ?? `errno ${number}`

@@ -273,7 +273,7 @@ describe.skipIf(process.arch !== 'x64')('a process that is held wherever it is',
       for (let round = 0; round < 50; round++) {
         const tracee = Tracee.hold(running)
         const registers = tracee.registers()
-        const injection = Injection.begin(tracee, { anywhere: true })
+        const injection = Injection.begin(tracee, { held: true })
         if (!isBehindCall(injection, registers)) computed++
         expect(injection.call('getpid', getpid, [])).toBe(running.pid)
         const table = new SyscallTable()
@@ -298,7 +298,7 @@ describe.skipIf(process.arch !== 'x64')('a process that is held wherever it is',
         await expect.poll(() => stateOf(sleeper)).toBe('T')
       }
       const tracee = Tracee.hold(sleeper)
-      const injection = Injection.begin(tracee, { anywhere: true })
+      const injection = Injection.begin(tracee, { held: true })
       if (!early) killProcess(sleeper, 'SIGSTOP')
       for (let call = 0; call < 3; call++) expect(injection.call('getpid', getpid, [])).toBe(sleeper.pid)
       injection.end()
@@ -314,7 +314,7 @@ describe.skipIf(process.arch !== 'x64')('a process that is held wherever it is',
     for (let round = 0; round < 200; round++) {
       killProcess(running, 'SIGWINCH')
       const tracee = Tracee.hold(running)
-      Injection.begin(tracee, { anywhere: true }).end()
+      Injection.begin(tracee, { held: true }).end()
       tracee.detach()
     }
     expect(isAlive(running)).toBe(true)
@@ -328,20 +328,22 @@ describe.skipIf(process.arch !== 'x64')('a process that is held wherever it is',
     await expect.poll(() => isAlive(running)).toBe(false)
   })
 
-  test('dies with its tracer', async () => {
+  test.each([false, true])('ends with its tracer only while it is made to call: %s', async (calls) => {
     const module = join(import.meta.dirname, '../../../dist/testing.js')
-    const hold = `const { Tracee } = await import(process.argv[1])
-      const tracee = Tracee.hold(JSON.parse(process.argv[2]))
+    const hold = `const [module, sleeper, calls] = process.argv.slice(1)
+      const { Injection, Tracee } = await import(module)
+      const tracee = Tracee.hold(JSON.parse(sleeper))
+      if (calls === 'true') Injection.begin(tracee, { held: true })
       process.stdout.write('held')
       setInterval(() => {}, 1000)`
-    const tracer = spawn(
-      process.execPath,
-      ['--input-type=module', '-e', hold, module, JSON.stringify(sleeper)],
-      { stdio: ['ignore', 'pipe', 'inherit'] },
-    )
+    const args = [module, JSON.stringify(sleeper), `${calls}`]
+    const tracer = spawn(process.execPath, ['--input-type=module', '-e', hold, ...args], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    })
     await new Promise((resolve) => tracer.stdout.once('data', resolve))
     tracer.kill('SIGKILL')
-    await expect.poll(() => isAlive(sleeper)).toBe(false)
+    if (calls) await expect.poll(() => isAlive(sleeper)).toBe(false)
+    else await expect.poll(() => stateOf(sleeper)).toBe('S')
   })
 })
 

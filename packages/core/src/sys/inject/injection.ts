@@ -39,6 +39,14 @@ const heldSignals =
   ((1n << 64n) - 1n) &
   ~[SIGSEGV, SIGTRAP, SIGBUS, SIGILL].reduce((bits, it) => bits | (1n << BigInt(it - 1)), 0n)
 
+/**
+ * With these the kernel restarts a call that was interrupted: ERESTARTSYS, ERESTARTNOINTR, ERESTARTNOHAND
+ * (include/linux/errno.h). Here it does not, as `originalRax` is −1.
+ */
+const restartCodes = new Set([512, 513, 514])
+/** Each try lets what is pending happen: more than some are never needed, except in a storm of signals. */
+const mostRestarts = 1000
+
 /** The id of a thread of the process; or why there is none, as a text that follows "the process". */
 type ThreadBeside =
   | { readonly thread: number; readonly refused: null }
@@ -51,6 +59,7 @@ type ThreadBeside =
  */
 export class Injection {
   readonly #tracee: Tracee
+  readonly #held: boolean
   readonly #memory: number
   readonly #saved: BigUint64Array
   readonly #savedMask: bigint
@@ -59,19 +68,23 @@ export class Injection {
   #mapped: number | undefined
   #cloned: number | undefined
 
-  private constructor(tracee: Tracee) {
+  private constructor(tracee: Tracee, held: boolean) {
     this.#tracee = tracee
+    this.#held = held
     this.#saved = tracee.registers()
     this.#savedMask = tracee.signalMask()
     this.#instruction = (this.#saved[register.rip] as bigint) - 2n
     this.#memory = openSync(`/proc/${tracee.identity.pid}/mem`, 'r+')
   }
 
-  /** `anywhere`: also in a thread that stands in code of its own (`Tracee.hold`). */
-  static begin(tracee: Tracee, { anywhere = false } = {}): Injection {
-    const injection = new Injection(tracee)
+  /**
+   * `held`: in a thread that stands anywhere (`Tracee.hold`), also in code of its own. It ends with this
+   * process until `end`.
+   */
+  static begin(tracee: Tracee, { held = false } = {}): Injection {
+    const injection = new Injection(tracee, held)
     try {
-      injection.#begin(anywhere)
+      injection.#begin()
       return injection
     } catch (error) {
       closeSync(injection.#memory)
@@ -79,16 +92,17 @@ export class Injection {
     }
   }
 
-  #begin(anywhere: boolean): void {
+  #begin(): void {
     // 0x33: 64-bit user code (arch/x86/include/asm/segment.h). A 32-bit one has other numbers for everything.
     const cs = this.#saved[register.cs]
     const isCall = (address: bigint) => this.read(Number(address), 2).equals(syscallInstruction)
     // The thread computes: a call from elsewhere changes no more than the registers, which come back.
-    if (anywhere && cs === 0x33n && !isCall(this.#instruction))
+    if (this.#held && cs === 0x33n && !isCall(this.#instruction))
       this.#instruction = BigInt(findSyscall(this.#tracee.identity.pid, this.#memory) ?? this.#instruction)
     const code = this.read(Number(this.#instruction), 2).toString('hex')
     if (cs !== 0x33n || code !== '0f05')
       throw unknownState(`code segment 0x${cs?.toString(16)}, bytes ${code} where a system call should be`)
+    if (this.#held) this.#tracee.endsWithTracer(true)
     this.#tracee.setSignalMask(this.#savedMask | heldSignals)
   }
 
@@ -147,6 +161,20 @@ export class Injection {
 
   /** One system call, some 75 µs. A failed one is INJECTION_FAILED; `name` is for the message. */
   call(name: string, number: number, args: readonly number[]): number {
+    for (let tries = 1; ; tries++) {
+      const result = this.#callOnce(name, number, args)
+      if (result >= 0 || result <= -4096) return result
+      // clone(2) does so while a signal or a stop is pending. It has done nothing then.
+      if (restartCodes.has(-result) && tries < mostRestarts) continue
+      throw new VarveError(
+        'INJECTION_FAILED',
+        `${name} in process ${this.#tracee.identity.pid} failed with ${errnoName(-result)}`,
+        { details: { call: name, errno: errnoName(-result) } },
+      )
+    }
+  }
+
+  #callOnce(name: string, number: number, args: readonly number[]): number {
     const registers = this.#saved.slice()
     const { rax, rdi, rsi, rdx, r10, r8, r9, rip, originalRax } = register
     const set = (index: number, value: number) => {
@@ -163,14 +191,7 @@ export class Injection {
     const after = this.#tracee.registers()
     if (after[rip] !== this.#instruction + 2n)
       throw unknownState(`${name} stopped at 0x${after[rip]?.toString(16)}`)
-    const result = Number(BigInt.asIntN(64, after[rax] as bigint))
-    if (result < 0 && result > -4096)
-      throw new VarveError(
-        'INJECTION_FAILED',
-        `${name} in process ${this.#tracee.identity.pid} failed with ${errnoName(-result)}`,
-        { details: { call: name, errno: errnoName(-result) } },
-      )
-    return result
+    return Number(BigInt.asIntN(64, after[rax] as bigint))
   }
 
   /**
@@ -297,6 +318,7 @@ export class Injection {
         this.#tracee.signalMask() !== this.#savedMask
       )
         throw unknownState('registers or signals did not come back')
+      if (this.#held) this.#tracee.endsWithTracer(false)
     } finally {
       closeSync(this.#memory)
     }

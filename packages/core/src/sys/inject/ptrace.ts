@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs'
-import { VarveError } from '../../errors.js'
+import { isVarveError, VarveError } from '../../errors.js'
 import { notFound } from '../../not-found.js'
 import {
   __WALL,
@@ -91,6 +91,9 @@ export class Tracee {
   readonly identity: ProcessIdentity
   readonly #pid: number
   readonly #status = new Int32Array(1)
+  #heldOptions = 0
+  #endsSince: number | undefined
+  #endsMs = 0
 
   private constructor(identity: ProcessIdentity) {
     this.identity = identity
@@ -108,8 +111,8 @@ export class Tracee {
 
   /**
    * Begins to trace, and returns when the process stands still, wherever it was. What it clones is traced
-   * too, in the same way. Signals that come before that are delivered. Until it stands still, an end of this
-   * process does it no harm. Errors: as `seize`, MACHINE_EXITED, and HOST_UNSUPPORTED if it does not stand
+   * too, in the same way. Signals that come before that are delivered. An end of this process does it no harm
+   * until `endsWithTracer`. Errors: as `seize`, MACHINE_EXITED, and HOST_UNSUPPORTED if it does not stand
    * still in time, because it waits in the kernel: this process must end then, which lets it go.
    */
   static hold(identity: ProcessIdentity, withinMs = 1000): Tracee {
@@ -117,10 +120,27 @@ export class Tracee {
     const tracee = Tracee.#attach(identity, filtered, 0)
     tracee.interrupt()
     tracee.#untilStill(performance.now() + withinMs)
-    if (ptrace(PTRACE_SETOPTIONS, identity.pid, 0, optionsOf(filtered, true)) === 0) return tracee
-    const number = errno()
-    tracee.detach()
-    throw seizeError(identity, filtered, number)
+    tracee.#heldOptions = optionsOf(filtered, true)
+    try {
+      tracee.endsWithTracer(false)
+      return tracee
+    } catch (error) {
+      tracee.detach()
+      throw isVarveError(error, 'MACHINE_EXITED') ? error : seizeError(identity, filtered, errnoNumber.EPERM)
+    }
+  }
+
+  /** Of a held process: whether it and what it clones from now on end with this process, should that be killed. */
+  endsWithTracer(ends: boolean): void {
+    const now = performance.now()
+    if (this.#endsSince !== undefined) this.#endsMs += now - this.#endsSince
+    this.#endsSince = ends ? now : undefined
+    this.#request('SETOPTIONS', PTRACE_SETOPTIONS, this.#heldOptions & ~(ends ? 0 : PTRACE_O_EXITKILL))
+  }
+
+  /** How long an end of this process would have ended the held one, milliseconds. */
+  get endedWithTracerMs(): number {
+    return this.#endsMs
   }
 
   static #attach(identity: ProcessIdentity, filtered: boolean, options: number): Tracee {
