@@ -1,7 +1,7 @@
 // Runs inside the nested lab: a Linux guest of several vCPUs, each with a process that writes and verifies
-// memory all the time (memory-workers.py), captured while they work, and restored: by every engine, with and
-// without a working set, under recorders, and with its page server killed. Argument: JSON, see below. The
-// result says what the processes found each time.
+// memory all the time (memory-workers.py), captured while they work, by Firecracker and live, and restored: by
+// every engine, with and without a working set, under recorders, and with its page server killed. Argument:
+// JSON, see below. The result says what the processes found each time.
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { constants, setPriority } from 'node:os'
 import { join } from 'node:path'
@@ -52,15 +52,12 @@ const lap = (what, since) =>
   console.log(`${vcpus} vCPUs, ${what}: ${Math.round(performance.now() - since)} ms`)
 
 /** Marks the guest, captures it while its processes work, and has them go on. */
-async function capture(machine, tag, parent) {
+async function capture(machine, tag, options) {
   const begin = performance.now()
   const before = await ask(machine, `mark ${tag}`)
-  const paused = await machine.pause()
-  const { type, createMs } = await captureSnapshot(paused, { store, tags: [tag], parent })
-  const running = await paused.resume()
-  result.captured.push({ tag, type, createMs, before, ...(await goesOn(running)) })
+  const { type, way, standstillMs } = await captureSnapshot(machine, { store, tags: [tag], ...options })
+  result.captured.push({ tag, type, way, standstillMs, before, ...(await goesOn(machine)) })
   lap(`captured ${tag}`, begin)
-  return running
 }
 
 /** What becomes of a snapshot that is restored, told with what was asked for. */
@@ -109,7 +106,7 @@ async function endRecording(machine, recording, tag) {
   return { sets, ...(await goesOn(machine)) }
 }
 
-let machine = await bootMachine({
+const machine = await bootMachine({
   kernel: guestInLab.kernel,
   initrd: guestInLab.initrd,
   bootArgs: guestInLab.bootArgs,
@@ -129,15 +126,15 @@ try {
   await ask(machine, `start ${vcpus} ${pages}`)
   result.begun = (await goesOn(machine, zero)).now
   lap('boot and start', begin)
-  machine = await capture(machine, 'base')
-  machine = await capture(machine, 'child', 'base')
+  await capture(machine, 'base', { mode: 'stop' })
+  await capture(machine, 'child', { mode: 'live', freeze: 'fork', parent: 'base' })
 } finally {
   await machine.stop()
 }
 await restored('base', { engine: 'mapped' })
 // The grandchild is a child's clone.
 await restored('child', { engine: 'paged' }, async (clone) => {
-  await capture(clone, 'grandchild', 'child')
+  await capture(clone, 'grandchild', { mode: 'live', freeze: 'copy', parent: 'child' })
 })
 for (const engine of engines) await restored('grandchild', { engine })
 for (const [engine, recorders] of [

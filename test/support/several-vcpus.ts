@@ -34,6 +34,7 @@ interface Found {
   readonly captured: readonly (Going & {
     readonly tag: string
     readonly type: string
+    readonly way: { readonly mode: string; readonly frozen: { readonly how: string } | null }
     readonly before: Report
   })[]
   readonly restores: readonly (Going & {
@@ -76,10 +77,10 @@ export async function testSeveralVcpus(lab: NestedLab, vcpus: number): Promise<v
   expect({ exitCode, stderr }).toEqual({ exitCode: 0, stderr: '' })
   const { begun, captured, restores, fsck, machinesLeft } = result as Found
   expect(begun).toMatchObject({ vcpus, workers: { length: vcpus } })
-  expect(captured.map(({ tag, type }) => [tag, type])).toEqual([
-    ['base', 'Diff'],
-    ['child', 'Diff'],
-    ['grandchild', 'Diff'],
+  expect(captured.map(({ tag, type, way }) => [tag, type, way.mode, way.frozen?.how])).toEqual([
+    ['base', 'Diff', 'stop', undefined],
+    ['child', 'Diff', 'live', 'fork'],
+    ['grandchild', 'Diff', 'live', 'copy'],
   ])
   const whatRan = restores.map(({ tag, engine, workingSet, recorded, kill }) =>
     [

@@ -28,8 +28,8 @@ export interface LostLineage {
    * `unknown`: Firecracker wrote a snapshot that was never sealed in a store (a capture that failed or was
    * abandoned, `takeDiff`, the `diff` recorder), or the machine was loaded from files. `untracked`: the
    * machine has no log of written pages. `not-in-store`: the last snapshot is not in this store. `owed`: a
-   * live capture has read the log and was not sealed, and this one is not live, so that it has only a part of
-   * what was written since the last snapshot.
+   * live capture has read the log and was not sealed, and this one is not live, or the pages owed cannot be
+   * read, so that it would have only a part of what was written since the last snapshot.
    */
   readonly reason: 'unknown' | 'untracked' | 'not-in-store' | 'owed'
   /** The last snapshot, if it is known. */
@@ -50,15 +50,20 @@ type Machine = Pick<
   'id' | 'snapshotId' | 'owed' | 'snapshotsTaken' | 'bootedHere' | 'dirtyTracking'
 >
 
-/**
- * `live`: the memory is taken by Varve, which knows the pages owed, and needs no log to tell private pages.
- */
+interface Taking {
+  /** `live`: by Varve, which knows the pages owed, and needs no log to tell private pages. */
+  readonly takes: 'live' | 'stop'
+  /** Why the pages owed cannot be read, if so. */
+  readonly owedProblem?: string | undefined
+}
+
 export async function chooseParent(
   machine: Machine,
   store: SnapshotStore,
   { parent = 'last', base = false }: ParentOptions,
-  live: boolean,
+  { takes, owedProblem }: Taking,
 ): Promise<ChosenParent> {
+  const live = takes === 'live'
   if (base !== false) {
     if (parent !== 'last')
       throw new VarveError('INVALID_ARGUMENT', `parent ${parent} and a new base exclude each other: name one`)
@@ -71,6 +76,7 @@ export async function chooseParent(
     base: 'auto',
     lost: { reason, snapshot: last, message: `${why}: the new snapshot of ${machine.id} is a base` },
   })
+  if (owedProblem !== undefined) return lost('owed', owedProblem)
   if (machine.owed !== null && !live)
     return lost('owed', 'a live capture took the log of written pages and was not sealed')
   if (last === null) {

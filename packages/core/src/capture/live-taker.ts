@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto'
-import { rmSync } from 'node:fs'
+import { readdirSync, rmSync } from 'node:fs'
+import { type FileHandle, open } from 'node:fs/promises'
 import { freemem, totalmem } from 'node:os'
 import { join } from 'node:path'
 import type { FullVmConfiguration } from '../firecracker/api-types.js'
@@ -9,6 +10,7 @@ import { hasFinePages } from '../layer/index-memory-file.js'
 import type { MachineHandle } from '../machine/machine-handle.js'
 import { pageSizeBytes } from '../memory/units.js'
 import { copyWithHoles } from '../sys/copy-with-holes.js'
+import { isAlive, processIdentity } from '../sys/proc.js'
 import type { TakeOptions } from './capture-types.js'
 import type { MemoryTaker } from './memory-taker.js'
 
@@ -22,6 +24,28 @@ export interface LiveRequest {
   readonly statePath: string
   readonly memoryPath: string
   readonly vmConfig: FullVmConfiguration
+  /** As in `LiveSnapshotOptions`. */
+  readonly countsFrom: string | null | undefined
+  readonly owedIsLost: boolean
+}
+
+/** With the process that made it, by pid and start time. */
+const ownFile = /^live-(?:state|diff|taken)-(\d+)-(\d+)-[0-9a-f]{12}$/
+/** Of a freezer; there only while the guest stands still, which is a step of one process at a time. */
+const owedTemporary = /^owed-pages\.\d+$/
+/** Of a freezer, by its pid, before the guest is paused. */
+const rehearsal = /^rehearsal\.(\d+)(?:\.\d+)?$/
+
+/** Removes what captures left that were killed. To be called while the guest stands still. */
+function removeLeftovers(directory: string): void {
+  for (const it of readdirSync(directory)) {
+    const [, pid, startTime] = ownFile.exec(it) ?? []
+    const [, freezer] = rehearsal.exec(it) ?? []
+    const ended =
+      (pid !== undefined && !isAlive({ pid: Number(pid), startTime: Number(startTime) })) ||
+      (freezer !== undefined && processIdentity(Number(freezer)) === undefined)
+    if (ended || owedTemporary.test(it)) rmSync(join(directory, it), { force: true })
+  }
 }
 
 /**
@@ -33,12 +57,13 @@ export async function liveTaker(
   request: LiveRequest,
   { freeze = 'auto', mostCopiedBytes = Math.max(0, freemem() - totalmem() / 8), signal }: TakeOptions,
 ): Promise<MemoryTaker> {
-  const { type, isBase, ifTaken, statePath, memoryPath, vmConfig } = request
+  const { type, isBase, ifTaken, countsFrom, owedIsLost, statePath, memoryPath, vmConfig } = request
   const logged = machine.dirtyTracking
   const freezer = await Freezer.start()
   // State and Diff are synced by Firecracker: that costs nothing in the runtime directory, which is in
   // memory.
-  const name = randomBytes(6).toString('hex')
+  const self = processIdentity(process.pid)
+  const name = `${process.pid}-${self?.startTime}-${randomBytes(6).toString('hex')}`
   const { directory } = machine.paths
   const [stateThere, diffThere] = ['state', 'diff'].map((it) => join(directory, `live-${it}-${name}`)) as [
     string,
@@ -47,6 +72,7 @@ export async function liveTaker(
   const forget = () => {
     for (const path of [stateThere, diffThere]) rmSync(path, { force: true })
   }
+  let state: FileHandle | undefined
   try {
     await freezer.attach({
       vmm: machine.identity,
@@ -61,11 +87,14 @@ export async function liveTaker(
   const hasDiff = logged && type === 'Diff'
   return {
     take: async (still) => {
+      removeLeftovers(directory)
       let frozen: Awaited<ReturnType<Freezer['freeze']>> | undefined
       const { taken } = await still.writeLive({
         statePath: stateThere,
         diffPath: hasDiff ? diffThere : null,
         ifTaken,
+        countsFrom,
+        owedIsLost,
         signal,
         takeLog: logged
           ? async (place) => {
@@ -81,6 +110,9 @@ export async function liveTaker(
           return frozen.child
         },
       })
+      // The machine's directory goes with the machine, which may end before this is sealed.
+      state = await open(stateThere, 'r')
+      rmSync(diffThere, { force: true })
       const { how, pages } = frozen as NonNullable<typeof frozen>
       const because = how === 'fork' ? 'its memory was forked' : 'what was written was copied'
       return { taken, way: { mode: 'live', because, frozen: { how, pages } } }
@@ -92,7 +124,9 @@ export async function liveTaker(
       return { statePath: stateThere, source, taken, mostCopiedBytes }
     },
     finish: async ({ keep = false, ...options }) => {
-      await copyWithHoles(stateThere, statePath, options)
+      const handle = state as FileHandle
+      state = undefined
+      await copyWithHoles({ path: stateThere, open: async () => handle }, statePath, options)
       await freezer.write(
         {
           path: memoryPath,
@@ -106,6 +140,7 @@ export async function liveTaker(
     },
     [Symbol.asyncDispose]: async () => {
       forget()
+      await state?.close()
       await freezer[Symbol.asyncDispose]()
     },
   }

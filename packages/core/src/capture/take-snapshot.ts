@@ -6,7 +6,7 @@ import { assertFinePages } from '../layer/index-memory-file.js'
 import type { MachineHandle } from '../machine/machine-handle.js'
 import type { PausedMachine, RunningMachine } from '../machine/machine-states.js'
 import type { KeptSnapshot } from '../store/snapshot-types.js'
-import { isEnding, userfaultfdsOf } from '../sys/proc.js'
+import { userfaultfdsOf } from '../sys/proc.js'
 import { assertCapturable } from './assert-capturable.js'
 import type { CapturedSnapshot, SealSnapshotOptions, TakenSnapshot, TakeOptions } from './capture-types.js'
 import { type ChosenParent, chooseParent } from './choose-parent.js'
@@ -18,6 +18,7 @@ import { snapshotType } from './snapshot-type.js'
 import { stageDisk } from './staged-disks.js'
 import { stopTaker } from './stop-taker.js'
 import { whatItTouched } from './touched-pages.js'
+import { whyOwedIsLost } from './why-owed-is-lost.js'
 
 /**
  * Takes a machine's state and memory into the store's staging, and copies the disks that the guest may write
@@ -58,6 +59,13 @@ export async function takeForClones(
   throw new LiveRefused(obstacle)
 }
 
+/** A VMM that is being killed is not gone at once, but answers no more. */
+const answers = (machine: MachineHandle): Promise<boolean> =>
+  machine.info().then(
+    () => true,
+    () => false,
+  )
+
 /** Found before the guest was paused. */
 class LiveRefused extends VarveError {
   constructor(why: string, cause?: unknown) {
@@ -84,10 +92,17 @@ async function takeBy(
 ): Promise<TakenForClones> {
   const ifTaken = machine.snapshotsTaken
   // Leased to this process as well as to the VM, which may end before the snapshot is sealed.
-  const chosen = await chooseParent(machine, options.store, options, live !== undefined)
+  const owedProblem = live === undefined ? undefined : whyOwedIsLost(machine, vmConfig)
+  const takes = live === undefined ? 'stop' : 'live'
+  const chosen = await chooseParent(machine, options.store, options, { takes, owedProblem })
   const parent = chosen.parent === undefined ? undefined : await options.store.keep(chosen.parent)
   try {
-    return await takeOn(machine, vmConfig, { ...chosen, parent }, options, { ifTaken, live, because })
+    return await takeOn(machine, vmConfig, { ...chosen, parent }, options, {
+      ifTaken,
+      live,
+      because,
+      owedIsLost: owedProblem !== undefined,
+    })
   } catch (error) {
     await parent?.[Symbol.asyncDispose]()
     throw error
@@ -99,7 +114,12 @@ async function takeOn(
   vmConfig: FullVmConfiguration,
   { parent, base, lost }: Omit<ChosenParent, 'parent'> & { readonly parent: KeptSnapshot | undefined },
   options: TakeOptions,
-  way: { readonly ifTaken: number; readonly live: 'live' | undefined; readonly because: string },
+  way: {
+    readonly ifTaken: number
+    readonly live: 'live' | undefined
+    readonly because: string
+    readonly owedIsLost: boolean
+  },
 ): Promise<TakenForClones> {
   const { store, signal, tags = [] } = options
   const attached = await machine.disks()
@@ -114,7 +134,8 @@ async function takeOn(
     const [forWritable, forReadOnly] = await bytesOfCopies(staging.directory, machine.files, attached, parent)
     const forDisks = await reserve(join(staging.directory, 'reserve-disks'), forWritable)
     const forSeal = await reserve(join(staging.directory, 'reserve'), sealBytes + forReadOnly)
-    const type = snapshotType(machine, parent, base, staging.directory)
+    const takesOwed = way.live !== undefined && !way.owedIsLost
+    const type = snapshotType(machine, parent, base, staging.directory, takesOwed)
     if (type === 'Diff') assertFinePages(staging.directory)
     const { ifTaken, because } = way
     const request = { type, statePath, memoryPath, ifTaken }
@@ -128,6 +149,8 @@ async function takeOn(
               isBase: parent === undefined,
               parentImage: null,
               vmConfig,
+              countsFrom: type === 'Diff' ? (parent?.entry.id ?? null) : undefined,
+              owedIsLost: way.owedIsLost,
             },
             options,
             parent,
@@ -194,8 +217,11 @@ async function openLive(
     }
   } catch (error) {
     await image?.[Symbol.asyncDispose]()
-    const mayGoOn = isVarveError(error, 'HOST_UNSUPPORTED') || isVarveError(error, 'INJECTION_FAILED')
-    if (mayGoOn && !isEnding(machine.identity)) throw new LiveRefused(error.message, error)
+    const mayGoOn =
+      isVarveError(error, 'HOST_UNSUPPORTED') ||
+      isVarveError(error, 'INJECTION_FAILED') ||
+      isVarveError(error, 'LAUNCH_FAILED')
+    if (mayGoOn && (await answers(machine))) throw new LiveRefused(error.message, error)
     throw error
   }
 }

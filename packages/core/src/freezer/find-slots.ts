@@ -30,7 +30,8 @@ export function findSlots(
   vmm: ProcessIdentity,
   { memoryBytes, logged }: GuestMemory,
 ): MemorySlot[] {
-  const mappings = mappingsOf(vmm.pid)
+  // Those of the VMM, whose pid can be another process's by now.
+  const mappings = mappingsOf(twin.identity.pid)
   for (const layout of possibleLayouts(memoryBytes)) {
     const sizes = layout.map(({ sizeBytes }) => sizeBytes)
     const found: MemorySlot[] = []

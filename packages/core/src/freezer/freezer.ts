@@ -136,7 +136,7 @@ export class Freezer implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#attaching
-    this.#helper.kill()
+    await this.#helper.end()
   }
 }
 

@@ -3,7 +3,7 @@ import { VarveError } from '../errors.js'
 import { Injection } from '../sys/inject/injection.js'
 import type { Tracee } from '../sys/inject/ptrace.js'
 import { systemCall } from '../sys/inject/system-call.js'
-import { memoryUse, type ProcessIdentity } from '../sys/proc.js'
+import { memoryUse, type ProcessIdentity, standsStill } from '../sys/proc.js'
 
 /**
  * The memory of a VMM as it was when it was forked: a child that stands still for ever. It shares each page
@@ -38,8 +38,24 @@ export class FrozenMemory implements Disposable {
 
   /** Fills the buffer from an address of the VMM on. HOST_UNSUPPORTED if the child was killed. */
   read(address: number, into: Uint8Array): void {
-    if (readMemory(this.#memory, address, into)) return
-    throw new VarveError('HOST_UNSUPPORTED', `the frozen memory was killed (process ${this.identity.pid})`, {
+    try {
+      if (readMemory(this.#memory, address, into)) return
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EIO') throw error
+    }
+    throw this.#wasKilled()
+  }
+
+  /**
+   * To be called when all is read. Where memory runs out, the kernel takes pages from a process that it has
+   * killed before the process is gone: what is read then may be another page. HOST_UNSUPPORTED if so.
+   */
+  assertWhole(): void {
+    if (!standsStill(this.identity)) throw this.#wasKilled()
+  }
+
+  #wasKilled(): VarveError {
+    return new VarveError('HOST_UNSUPPORTED', `the frozen memory was killed (process ${this.identity.pid})`, {
       remedy: 'give the host, or the cgroup of the VM, more memory, or use mode stop',
     })
   }

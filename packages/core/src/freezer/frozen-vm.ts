@@ -41,7 +41,7 @@ type Source = (address: number, into: Uint8Array) => void
 
 /** One VMM whose memory is being captured while its guest runs on; see docs/decisions/0015. */
 export class FrozenVm implements Disposable {
-  /** How long the VMM's main thread was held, milliseconds. */
+  /** As of its `Twin`. */
   readonly heldMs: number
   readonly #vmm: ProcessIdentity
   readonly #slots: readonly MemorySlot[]
@@ -55,8 +55,8 @@ export class FrozenVm implements Disposable {
   /** Or what finds them, when the guest runs again. */
   #taken: PageSet | (() => PageSet) = emptyPageSet
 
-  private constructor(twin: Twin, heldMs: number, { vmm, memoryBytes, logged, directory }: AttachOrder) {
-    this.heldMs = heldMs
+  private constructor(twin: Twin, { vmm, memoryBytes, logged, directory }: AttachOrder) {
+    this.heldMs = twin.heldMs
     this.#vmm = vmm
     this.#memoryPages = memoryBytes / pageSizeBytes
     this.#twin = twin
@@ -77,7 +77,7 @@ export class FrozenVm implements Disposable {
       this.#keep()
       truncateSync(path, this.#memoryPages * pageSizeBytes)
       this.keepDiff({ do: 'keep-diff', diffPath: path })
-      this.#copyTaken(pageRange(0, 1))
+      this.#copyTaken(this.#freeTwin.identity, pageRange(0, 1))
       this.#copyIsQuicker('auto')
     } finally {
       rmSync(path, { force: true })
@@ -87,10 +87,9 @@ export class FrozenVm implements Disposable {
   }
 
   static attach(order: AttachOrder): FrozenVm {
-    const start = performance.now()
     const twin = Twin.of(order.vmm)
     try {
-      return new FrozenVm(twin, performance.now() - start, order)
+      return new FrozenVm(twin, order)
     } catch (error) {
       twin[Symbol.dispose]()
       throw error
@@ -132,15 +131,19 @@ export class FrozenVm implements Disposable {
   freeze({ pages, how }: FreezeOrderOfMemory): FrozenReport {
     if (pages === 'written' && this.#copyIsQuicker(how)) {
       this.#taken = this.#written
-      this.#copyTaken(this.#written)
+      this.#copyTaken(this.#freeTwin.identity, this.#written)
       return { how: 'copy', pages: this.#written.pages, child: null }
     }
-    if (this.#twin === undefined) throw new VarveError('INVALID_ARGUMENT', 'the memory is frozen already')
-    const frozen = this.#twin.fork()
+    const frozen = this.#freeTwin.fork()
     this.#frozen = frozen
     const isKnown = pages === 'written'
     this.#taken = isKnown ? this.#written : () => this.#pagesThere(frozen.identity, pages)
     return { how: 'fork', pages: isKnown ? this.#written.pages : null, child: frozen.identity }
+  }
+
+  get #freeTwin(): Twin {
+    if (this.#twin === undefined) throw new VarveError('INVALID_ARGUMENT', 'the memory is frozen already')
+    return this.#twin
   }
 
   #copyIsQuicker(how: 'auto' | 'copy' | 'fork'): boolean {
@@ -149,8 +152,9 @@ export class FrozenVm implements Disposable {
     return how === 'copy' || copyMsOf(pages) < forkMsOf((residentBytes(this.#vmm.pid) ?? 0) / pageSizeBytes)
   }
 
-  #copyTaken(taken: PageSet): void {
-    const memory = openSync(`/proc/${this.#vmm.pid}/mem`, 'r')
+  /** From the twin, which has the VMM's memory: the VMM's pid can be another process's by now. */
+  #copyTaken(twin: ProcessIdentity, taken: PageSet): void {
+    const memory = openSync(`/proc/${twin.pid}/mem`, 'r')
     try {
       let at = 0
       for (const run of runsOf(taken))
@@ -227,7 +231,7 @@ export class FrozenVm implements Disposable {
       await using image = parent === null ? undefined : await openImage(parent)
       const buffer = Buffer.allocUnsafe(chunkPages * pageSizeBytes)
       const before = Buffer.allocUnsafe(image === undefined ? 0 : buffer.length)
-      let [done, data, looked] = [0, 0, performance.now()]
+      let [done, data, looked] = [0, 0, Number.NEGATIVE_INFINITY]
       for (const { start, count } of runsOf(taken))
         for (let from = start; from < start + count; from += chunkPages) {
           const run = { start: from, count: Math.min(chunkPages, start + count - from) }
@@ -256,6 +260,7 @@ export class FrozenVm implements Disposable {
               { remedy: 'capture when the guest writes less, give the host more memory, or use mode stop' },
             )
         }
+      frozen?.assertWhole()
       return data
     } catch (error) {
       await removeFile(path)

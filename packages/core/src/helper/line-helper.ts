@@ -1,4 +1,5 @@
 import type { ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
 import type { Socket } from 'node:net'
 import type { VarveError } from '../errors.js'
 import { LineCutter } from './line-cutter.js'
@@ -68,6 +69,14 @@ export class LineHelper<Answer> {
   /** Ends it at once, whatever it does. */
   kill(): void {
     this.#child.kill('SIGKILL')
+  }
+
+  /** The same; when this resolves, it has nothing open any more. */
+  async end(): Promise<void> {
+    this.kill()
+    if (this.#failed !== undefined) return
+    this.#child.ref()
+    await once(this.#child, 'exit')
   }
 
   #arrival(): Promise<Answer | Error> {

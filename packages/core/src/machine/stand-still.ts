@@ -29,25 +29,25 @@ export async function standStill<T>(
   { signal }: CallOptions,
 ): Promise<Stood<T>> {
   const call = { signal }
-  const still: StandingMachine = {
-    write: (options) => writeSnapshot(vm, options),
-    writeLive: (options) => writeLive(vm, options),
-  }
   // Firecracker is asked: another process may have paused the machine.
   const { state } = await vm.api.instanceInfo(call)
   if (state === 'Not started')
     throw new VarveError('MACHINE_STATE', `${name}: ${vm.record.id} has no guest yet`, {
       remedy: 'boot or load first',
     })
-  if (state === 'Paused') return { value: await run(still), standstillMs: null }
+  const goesOn = state !== 'Paused'
+  const still: StandingMachine = {
+    write: (options) => writeSnapshot(vm, options, goesOn),
+    writeLive: (options) => writeLive(vm, options, goesOn),
+  }
+  if (!goesOn) return { value: await run(still), standstillMs: null }
   const start = performance.now()
-  await vm.api.pause(call)
+  // Without the signal, both: the guest must not stand still because the caller does not wait any more.
+  await vm.api.pause()
   let value: T
   try {
     value = await run(still)
   } finally {
-    vm.updateRecord({ ranSince: true })
-    // Without the signal: the guest must not stand still because the caller does not wait any more.
     await vm.api.resume()
   }
   return { value, standstillMs: performance.now() - start }

@@ -27,6 +27,13 @@ export interface LiveSnapshotOptions extends CallOptions {
   readonly diffPath: string | null
   /** As in `SnapshotOptions`. */
   readonly ifTaken: number
+  /**
+   * Of a Diff: what it counts from, as the caller chose its parent; null: the boot. If that has changed since,
+   * because another process has sealed a snapshot, it is IMAGE_MISMATCH, and nothing is written.
+   */
+  readonly countsFrom: string | null | undefined
+  /** The pages owed cannot be read: a snapshot that is not sealed leaves nothing to build on. */
+  readonly owedIsLost: boolean
   /** Called first: takes KVM's log, and keeps it with the pages owed. Null: nothing is logged. */
   readonly takeLog: ((place: OwedPagesPlace) => Promise<void>) | null
   /** Called when the Diff is written: keeps its pages with those owed. */
@@ -35,6 +42,9 @@ export interface LiveSnapshotOptions extends CallOptions {
   freeze(): Promise<ProcessIdentity | null>
 }
 
+/** docs/formats/owed-pages-v1.md */
+export const owedPagesPath = (directory: string): string => join(directory, 'owed-pages')
+
 export interface WrittenLive {
   /** As in `WrittenSnapshot`. */
   readonly taken: number
@@ -42,22 +52,36 @@ export interface WrittenLive {
 
 /**
  * The state first, then the memory: Firecracker writes into guest memory (vsock) when it writes a state. The
- * record says at each moment what the next snapshot can build on, should this one never be sealed.
+ * record says at each moment what the next snapshot can build on, should this one never be sealed. `goesOn`: as
+ * of `writeSnapshot`.
  */
-export async function writeLive(vm: LiveVm, options: LiveSnapshotOptions): Promise<WrittenLive> {
+export async function writeLive(
+  vm: LiveVm,
+  options: LiveSnapshotOptions,
+  goesOn: boolean,
+): Promise<WrittenLive> {
   const { statePath, diffPath, takeLog, signal } = options
   assertTaken(vm, options.ifTaken)
   const record = vm.currentRecord
   const { snapshotsTaken, snapshotId, owed } = record
   const from = countsFrom(record)
-  const isKnown = from !== null || countsFromBoot({ ...record, bootedHere: record.origin.kind === 'boot' })
+  if (options.countsFrom !== undefined && options.countsFrom !== from)
+    throw new VarveError(
+      'IMAGE_MISMATCH',
+      `the written pages of ${record.id} count from ${from ?? 'the boot'} now, not ${options.countsFrom ?? 'the boot'}: another process has sealed a snapshot of it`,
+      { remedy: 'take this one again' },
+    )
+  const owes = owed !== null && !options.owedIsLost
+  const isKnown =
+    !options.owedIsLost &&
+    (from !== null || countsFromBoot({ ...record, bootedHere: record.origin.kind === 'boot' }))
   const taken = snapshotsTaken + 1
   // What the next snapshot builds on, if this one is never sealed. Without a log, the pages that differ count
   // from where they did.
   const keeps: Partial<MachineRecord> =
     takeLog === null ? { snapshotId, owed } : { snapshotId: null, owed: isKnown ? { from } : null }
-  vm.updateRecord({ snapshotsTaken: taken, ranSince: false, snapshotId: null, owed: null })
-  await takeLog?.({ owedPath: join(vm.process.paths.directory, 'owed-pages'), from, owes: owed !== null })
+  vm.updateRecord({ snapshotsTaken: taken, ranSince: goesOn, snapshotId: null, owed: null })
+  await takeLog?.({ owedPath: owedPagesPath(vm.process.paths.directory), from, owes })
   const state = vm.process.files.output(statePath)
   // Of pages that Firecracker's devices have written, Firecracker knows until it has written a Diff.
   let devicesKnown = true

@@ -35,8 +35,15 @@ export interface WrittenSnapshot extends SnapshotFiles {
   readonly taken: number
 }
 
-/** Has Firecracker write a snapshot of a paused VM. To be called within one of its steps. */
-export async function writeSnapshot(vm: LiveVm, options: SnapshotOptions): Promise<WrittenSnapshot> {
+/**
+ * Has Firecracker write a snapshot of a paused VM. To be called within one of its steps. `goesOn`: the step
+ * lets the guest run again, whatever comes of this, and "may have run" is recorded at once.
+ */
+export async function writeSnapshot(
+  vm: LiveVm,
+  options: SnapshotOptions,
+  goesOn = false,
+): Promise<WrittenSnapshot> {
   const { type, statePath, memoryPath, signal } = options
   const call = { signal }
   if (type === 'Diff' && !vm.record.dirtyTracking)
@@ -61,7 +68,7 @@ export async function writeSnapshot(vm: LiveVm, options: SnapshotOptions): Promi
   // between, Firecracker writes on and clears the log all the same.
   vm.updateRecord({
     snapshotsTaken: snapshotsTaken + 1,
-    ranSince: false,
+    ranSince: goesOn,
     snapshotId: ranSince ? null : snapshotId,
     owed: ranSince ? null : owed,
   })

@@ -32,6 +32,12 @@ export function isEnding({ pid, startTime }: ProcessIdentity): boolean {
   return fields === undefined || Number(fields[19]) !== startTime || (Number(fields[6]) & PF_EXITING) !== 0
 }
 
+/** Whether a process stands still for its tracer. A SIGKILL ends that at once. */
+export const standsStill = ({ pid, startTime }: ProcessIdentity): boolean => {
+  const stat = readStat(pid)
+  return stat?.startTime === startTime && stat.state === 't'
+}
+
 function readStat(pid: number): { state: string; startTime: number } | undefined {
   const fields = statFields(pid)
   return fields && { state: fields[0] ?? '', startTime: Number(fields[19]) }
