@@ -88,7 +88,9 @@ export async function liveTaker(
   return {
     take: async (still) => {
       removeLeftovers(directory)
-      let frozen: Awaited<ReturnType<Freezer['freeze']>> | undefined
+      let how: 'copy' | 'fork' = 'fork'
+      let written: number | null = null
+      const pages = type === 'Full' ? 'all' : logged ? 'written' : 'private'
       const { taken } = await still.writeLive({
         statePath: stateThere,
         diffPath: hasDiff ? diffThere : null,
@@ -96,26 +98,22 @@ export async function liveTaker(
         countsFrom,
         owedIsLost,
         signal,
-        takeLog: logged
-          ? async (place) => {
-              await freezer.takeLog(place)
-            }
-          : null,
-        keepDiff: async () => {
-          await freezer.keepDiff({ diffPath: diffThere })
-        },
-        freeze: async () => {
-          const pages = type === 'Full' ? 'all' : logged ? 'written' : 'private'
-          frozen = await freezer.freeze({ pages, how: freeze })
+        hold: (path) => freezer.hold({ statePath: path }),
+        take: async (place) => {
+          const frozen = await freezer.take({ log: logged ? place : null, pages, how: freeze })
+          how = frozen.how
           return frozen.child
         },
+        keepDiff: async () => {
+          written = await freezer.keepDiff({ diffPath: diffThere })
+        },
+        abandon: () => freezer.kill(),
       })
       // The machine's directory goes with the machine, which may end before this is sealed.
       state = await open(stateThere, 'r')
       rmSync(diffThere, { force: true })
-      const { how, pages } = frozen as NonNullable<typeof frozen>
       const because = how === 'fork' ? 'its memory was forked' : 'what was written was copied'
-      return { taken, way: { mode: 'live', because, frozen: { how, pages } } }
+      return { taken, way: { mode: 'live', because, frozen: { how, pages: written } } }
     },
     describe: async () => {
       const takenPath = join(directory, `live-taken-${name}`)

@@ -18,6 +18,16 @@ import { dropName } from '../sys/drop-name.js'
 import { hasWriters } from '../sys/has-writers.js'
 import { descriptorPath, linkDescriptor, openHandleBeneath, openPathBeneath } from '../sys/open-beneath.js'
 
+/** A file that Firecracker writes. */
+export interface OutputFile {
+  /** Its path as Firecracker must be told it. */
+  readonly vmmPath: string
+  /** Makes it now, empty, with the owner that Firecracker needs. Gives its path on the host. */
+  make(): string
+  commit(): Promise<void>
+  discard(): void
+}
+
 interface FileOptions {
   readonly signal?: AbortSignal | undefined
 }
@@ -40,7 +50,7 @@ export interface VmmFiles {
   /** Path, as Firecracker must be told it, of an existing host file that it only reads. */
   input(hostPath: string, options?: FileOptions): Promise<string>
   /** Where Firecracker writes a new file; `commit` moves it to `hostPath`, `discard` drops it. */
-  output(hostPath: string): { readonly vmmPath: string; commit(): Promise<void>; discard(): void }
+  output(hostPath: string): OutputFile
   /**
    * A file name in Firecracker's working directory: as the host and as Firecracker name it. Relative in a
    * jail too, so that a snapshot which names it can be restored with or without one.
@@ -86,7 +96,12 @@ export function hostFiles(workingDirectory: string): VmmFiles {
     input: async (hostPath) => resolve(hostPath),
     output: (hostPath) => {
       const vmmPath = resolve(hostPath)
-      return { vmmPath, commit: async () => {}, discard: () => rmSync(vmmPath, { force: true }) }
+      return {
+        vmmPath,
+        make: () => makeEmpty(vmmPath),
+        commit: async () => {},
+        discard: () => rmSync(vmmPath, { force: true }),
+      }
     },
     local,
     place: async (name, hostPath, how, options) => {
@@ -127,6 +142,7 @@ export function jailFiles(root: string, owner: { readonly uid: number; readonly 
       const { hostPath: inside, vmmPath } = local(`out-${fresh()}`)
       return {
         vmmPath,
+        make: () => makeEmpty(inside, owner),
         commit: () => moveOut(root, vmmPath, resolve(hostPath)),
         discard: () => dropName(inside),
       }
@@ -142,6 +158,17 @@ export function jailFiles(root: string, owner: { readonly uid: number; readonly 
     },
     open: (vmmPath) => openHandleBeneath(root, relative('/', resolve('/', vmmPath))),
   }
+}
+
+/** Only where nothing has that name: no link is followed. */
+function makeEmpty(path: string, owner?: { readonly uid: number; readonly gid: number }): string {
+  const fd = openSync(path, 'wx', 0o600)
+  try {
+    if (owner !== undefined) fchownSync(fd, owner.uid, owner.gid)
+  } finally {
+    closeSync(fd)
+  }
+  return path
 }
 
 /** Not counted: another process may have given names in this jail before. */

@@ -13,10 +13,12 @@ import type { ProcessIdentity } from '../sys/proc.js'
 export type FreezeOrder =
   /** Makes what can be made while the guest runs: the twin, the search for guest memory, room for the log. */
   | AttachOrder
-  /** The guest is paused from here on. */
-  | TakeLogOrder
+  /** The guest is paused from here on: makes Firecracker wait when it opens its state file. */
+  | HoldOrder
+  /** Waits until Firecracker does, takes log and memory, and lets Firecracker go on. */
+  | TakeOrder
+  /** Firecracker has written its Diff. */
   | KeepDiffOrder
-  | FreezeOrderOfMemory
   /** The guest may run again. */
   | DescribeOrder
   | WriteOrder
@@ -31,27 +33,29 @@ export interface AttachOrder {
   readonly directory: string
 }
 
-export interface TakeLogOrder {
-  readonly do: 'take-log'
+/** Which pages the next Diff of the machine consists of, besides those of its log. */
+export interface OwedPagesPlace {
   /** Where the pages are kept until they are in a snapshot, as docs/formats/owed-pages-v1.md. */
   readonly owedPath: string
-  /** The snapshot that the log counts from; null: the boot. */
+  /** The snapshot that the log counts from; null: the boot, or not known. */
   readonly from: string | null
   /** Whether pages of an earlier log are in that file, and belong to this one. */
   readonly owes: boolean
 }
 
-export interface KeepDiffOrder {
-  readonly do: 'keep-diff'
-  /** Firecracker's own Diff: its devices have written these pages. */
-  readonly diffPath: string
+export interface HoldOrder {
+  readonly do: 'hold'
+  /** The state file, on the host: empty, and open nowhere. */
+  readonly statePath: string
 }
 
-export interface FreezeOrderOfMemory {
-  readonly do: 'freeze'
+export interface TakeOrder {
+  readonly do: 'take'
+  /** Null: the machine has no log. */
+  readonly log: OwedPagesPlace | null
   /**
-   * What is taken: what was `written` (log, pages owed, Diff); what is not the memory file's own but
-   * `private` to the VMM; or `all` that is there.
+   * What is taken: what was `written` (log, pages owed); what is not the memory file's own but `private`
+   * to the VMM; or `all` that is there.
    */
   readonly pages: 'written' | 'private' | 'all'
   readonly how: 'auto' | 'copy' | 'fork'
@@ -62,6 +66,12 @@ export interface DescribeOrder {
   readonly do: 'describe'
   /** Where to write which pages are taken, in the form of docs/formats/owed-pages-v1.md. */
   readonly takenPath: string
+}
+
+export interface KeepDiffOrder {
+  readonly do: 'keep-diff'
+  /** Firecracker's own Diff: its devices have written these pages. Stays until all is written. */
+  readonly diffPath: string
 }
 
 export interface WriteOrder {
@@ -80,8 +90,6 @@ export interface WriteOrder {
 
 export interface FrozenReport {
   readonly how: 'copy' | 'fork'
-  /** Null: not counted while the guest stands still. */
-  readonly pages: number | null
   /** The child that holds the memory; null if it was copied. */
   readonly child: ProcessIdentity | null
 }
@@ -90,7 +98,7 @@ export type FreezerAnswer =
   /** It is ready for orders. */
   | { readonly state: 'ready' }
   | { readonly state: 'attached'; readonly regions: number; readonly heldMs: number }
-  | { readonly state: 'logged'; readonly pages: number }
+  | { readonly state: 'holds' }
   | { readonly state: 'kept'; readonly pages: number }
   | ({ readonly state: 'frozen' } & FrozenReport)
   | ({ readonly state: 'described' } & FrozenSource)

@@ -18,7 +18,7 @@ for (const line of standardInputLines(maxOrderLength)) {
   try {
     const order = orderFromJson(line)
     answer(await obey(order))
-    if (order.do === 'freeze') vm?.endTwin()
+    if (order.do === 'take') vm?.endTwin()
   } catch (error) {
     answer({ state: 'failed', error: failureToJson(error, 'INJECTION_FAILED') })
   }
@@ -32,12 +32,13 @@ async function obey(order: FreezeOrder): Promise<FreezerAnswer> {
   }
   if (vm === undefined) throw new Error(`${order.do} before attach`)
   switch (order.do) {
-    case 'take-log':
-      return { state: 'logged', pages: vm.takeLog(order) }
+    case 'hold':
+      vm.hold(order)
+      return { state: 'holds' }
+    case 'take':
+      return { state: 'frozen', ...vm.take(order) }
     case 'keep-diff':
       return { state: 'kept', pages: vm.keepDiff(order) }
-    case 'freeze':
-      return { state: 'frozen', ...vm.freeze(order) }
     case 'describe':
       return { state: 'described', ...vm.describe(order) }
     case 'write':

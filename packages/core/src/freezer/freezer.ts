@@ -10,12 +10,12 @@ import type { PageSet } from '../memory/page-set.js'
 import {
   type AttachOrder,
   type FreezeOrder,
-  type FreezeOrderOfMemory,
   type FreezerAnswer,
   type FrozenReport,
+  type HoldOrder,
   type KeepDiffOrder,
   orderToJson,
-  type TakeLogOrder,
+  type TakeOrder,
   type WriteOrder,
 } from './freeze-protocol.js'
 import { readOwedPages } from './owed-pages.js'
@@ -61,9 +61,13 @@ export class Freezer implements AsyncDisposable {
     }
   }
 
-  /** Gives how many pages were written since the snapshot that the log counts from. */
-  async takeLog(order: Without<TakeLogOrder>): Promise<number> {
-    return (await this.#ask({ do: 'take-log', ...order }, 'logged')).pages
+  async hold(order: Without<HoldOrder>): Promise<void> {
+    await this.#ask({ do: 'hold', ...order }, 'holds')
+  }
+
+  /** To be called when Firecracker has been asked to write a snapshot, or just before. */
+  take(order: Without<TakeOrder>): Promise<FrozenReport> {
+    return this.#ask({ do: 'take', ...order }, 'frozen')
   }
 
   /** Gives how many pages were written, by the guest and by Firecracker's devices. */
@@ -71,8 +75,9 @@ export class Freezer implements AsyncDisposable {
     return (await this.#ask({ do: 'keep-diff', ...order }, 'kept')).pages
   }
 
-  freeze(order: Without<FreezeOrderOfMemory>): Promise<FrozenReport> {
-    return this.#ask({ do: 'freeze', ...order }, 'frozen')
+  /** Ends it at once; what it is asked fails. Not while it attaches. */
+  kill(): void {
+    this.#helper.kill()
   }
 
   /** Where the memory lies that a child holds, and which pages of it are taken. INVALID_ARGUMENT: none does. */

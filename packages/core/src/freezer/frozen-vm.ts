@@ -1,4 +1,4 @@
-import { closeSync, openSync, rmSync, truncateSync } from 'node:fs'
+import { closeSync, openSync, readSync, rmSync, truncateSync } from 'node:fs'
 import { join } from 'node:path'
 import { VarveError } from '../errors.js'
 import { openImage } from '../layer/image-reader.js'
@@ -18,14 +18,16 @@ import { findSlots, type MemorySlot } from './find-slots.js'
 import type {
   AttachOrder,
   DescribeOrder,
-  FreezeOrderOfMemory,
   FrozenReport,
+  HoldOrder,
   KeepDiffOrder,
-  TakeLogOrder,
+  OwedPagesPlace,
+  TakeOrder,
   WriteOrder,
 } from './freeze-protocol.js'
 import { type FrozenMemory, readMemory } from './frozen-memory.js'
 import { readOwedPages, writeOwedPages } from './owed-pages.js'
+import { StateLease } from './state-lease.js'
 import { Twin } from './twin.js'
 
 /** The largest copy: memory for it is made, and touched, before the guest is paused. */
@@ -48,6 +50,9 @@ export class FrozenVm implements Disposable {
   readonly #memoryPages: number
   readonly #copy = Buffer.alloc(mostCopiedPages * pageSizeBytes, 1)
   #twin: Twin | undefined
+  #lease: StateLease | undefined
+  /** Open, because it is removed before all is written. */
+  #diff: { readonly fd: number; readonly pages: PageSet } | undefined
   #log: DirtyLog | undefined
   #owed: { readonly path: string; readonly from: string | null } | undefined
   #written: PageSet = emptyPageSet
@@ -77,11 +82,14 @@ export class FrozenVm implements Disposable {
       this.#keep()
       truncateSync(path, this.#memoryPages * pageSizeBytes)
       this.keepDiff({ do: 'keep-diff', diffPath: path })
+      using lease = StateLease.take(path)
+      lease.release()
       this.#copyTaken(this.#freeTwin.identity, pageRange(0, 1))
       this.#copyIsQuicker('auto')
     } finally {
       rmSync(path, { force: true })
       this.#owed = undefined
+      this.#endDiff()
       this.#written = emptyPageSet
     }
   }
@@ -100,8 +108,31 @@ export class FrozenVm implements Disposable {
     return this.#slots.length
   }
 
+  /** HOST_UNSUPPORTED if the file can have no lease. */
+  hold({ statePath }: HoldOrder): void {
+    this.#lease = StateLease.take(statePath)
+  }
+
+  /**
+   * When Firecracker has saved its state and waits: takes log and memory, then has it go on. Whatever fails,
+   * it goes on.
+   */
+  take({ log, pages, how }: TakeOrder): FrozenReport {
+    using lease = this.#lease
+    if (lease === undefined) throw new VarveError('INVALID_ARGUMENT', 'take before hold')
+    this.#lease = undefined
+    lease.awaitOpen(this.#vmm)
+    if (log !== null) this.#takeLog(log)
+    const report = this.#freeze(pages, how)
+    if (lease.release()) return report
+    throw new VarveError(
+      'INJECTION_FAILED',
+      `process ${this.#vmm.pid} went on before its memory was taken: /proc/sys/fs/lease-break-time is too short`,
+    )
+  }
+
   /** Takes KVM's log, and keeps it in a file before anything else can fail. */
-  takeLog({ owedPath, from, owes }: TakeLogOrder): number {
+  #takeLog({ owedPath, from, owes }: OwedPagesPlace): void {
     const owed = owes ? readOwedPages(owedPath, this.#memoryPages) : undefined
     if (owed !== undefined && owed.from !== from)
       throw new VarveError(
@@ -113,32 +144,34 @@ export class FrozenVm implements Disposable {
     this.#written = owed === undefined ? logged : union(owed.written, logged)
     this.#owed = { path: owedPath, from }
     this.#keep()
-    return this.#written.pages
   }
 
   #keep(): void {
-    if (this.#owed === undefined) return
+    if (this.#owed === undefined) throw new VarveError('INVALID_ARGUMENT', 'the log was not taken')
     const { path, from } = this.#owed
     writeOwedPages(path, { from, memoryPages: this.#memoryPages, written: this.#written })
   }
 
   keepDiff({ diffPath }: KeepDiffOrder): number {
-    this.#written = union(this.#written, dataPagesOf(diffPath, this.#memoryPages))
+    const pages = dataPagesOf(diffPath, this.#memoryPages)
+    this.#written = union(this.#written, pages)
     this.#keep()
+    // A child has them, too; a copy was made before they were known.
+    if (this.#frozen === undefined) this.#diff = { fd: openSync(diffPath, 'r'), pages }
+    else this.#taken = this.#written
     return this.#written.pages
   }
 
-  freeze({ pages, how }: FreezeOrderOfMemory): FrozenReport {
+  #freeze(pages: TakeOrder['pages'], how: TakeOrder['how']): FrozenReport {
     if (pages === 'written' && this.#copyIsQuicker(how)) {
       this.#taken = this.#written
       this.#copyTaken(this.#freeTwin.identity, this.#written)
-      return { how: 'copy', pages: this.#written.pages, child: null }
+      return { how: 'copy', child: null }
     }
     const frozen = this.#freeTwin.fork()
     this.#frozen = frozen
-    const isKnown = pages === 'written'
-    this.#taken = isKnown ? this.#written : () => this.#pagesThere(frozen.identity, pages)
-    return { how: 'fork', pages: isKnown ? this.#written.pages : null, child: frozen.identity }
+    this.#taken = pages === 'written' ? this.#written : () => this.#pagesThere(frozen.identity, pages)
+    return { how: 'fork', child: frozen.identity }
   }
 
   get #freeTwin(): Twin {
@@ -260,6 +293,7 @@ export class FrozenVm implements Disposable {
               { remedy: 'capture when the guest writes less, give the host more memory, or use mode stop' },
             )
         }
+      if (this.#diff !== undefined) data += copyDiff(this.#diff, file)
       frozen?.assertWhole()
       return data
     } catch (error) {
@@ -292,7 +326,14 @@ export class FrozenVm implements Disposable {
     this.#frozen = undefined
   }
 
+  #endDiff(): void {
+    if (this.#diff !== undefined) closeSync(this.#diff.fd)
+    this.#diff = undefined
+  }
+
   [Symbol.dispose](): void {
+    this.#endDiff()
+    this.#lease?.[Symbol.dispose]()
     this.endTwin()
     this.#endFrozen()
   }
@@ -311,6 +352,22 @@ function dataPagesOf(path: string, pages: number): PageSet {
   } finally {
     closeSync(fd)
   }
+}
+
+/** What Firecracker's devices wrote, as Firecracker wrote it down. Gives how many pages. */
+function copyDiff(
+  { fd, pages }: { readonly fd: number; readonly pages: PageSet },
+  file: WritableFile,
+): number {
+  const buffer = Buffer.allocUnsafe(chunkPages * pageSizeBytes)
+  for (const { start, count } of runsOf(pages))
+    for (let from = start; from < start + count; from += chunkPages) {
+      const bytes = buffer.subarray(0, Math.min(chunkPages, start + count - from) * pageSizeBytes)
+      if (readSync(fd, bytes, 0, bytes.length, from * pageSizeBytes) !== bytes.length)
+        throw new VarveError('IMAGE_MISMATCH', 'the Diff of Firecracker has become shorter')
+      writeAt(file, bytes, from * pageSizeBytes)
+    }
+  return pages.pages
 }
 
 type Test = (pages: Buffer, offset: number) => boolean

@@ -1,5 +1,6 @@
 import { chmodSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { isVarveError, VarveError } from '../errors.js'
 import type { CallOptions } from '../firecracker/api-client.js'
 import { isAlive, type ProcessIdentity } from '../sys/proc.js'
@@ -34,12 +35,19 @@ export interface LiveSnapshotOptions extends CallOptions {
   readonly countsFrom: string | null | undefined
   /** The pages owed cannot be read: a snapshot that is not sealed leaves nothing to build on. */
   readonly owedIsLost: boolean
-  /** Called first: takes KVM's log, and keeps it with the pages owed. Null: nothing is logged. */
-  readonly takeLog: ((place: OwedPagesPlace) => Promise<void>) | null
+  /**
+   * Called first: from then on Firecracker waits where it opens this state file, until `take` has its memory.
+   */
+  hold(statePath: string): Promise<void>
+  /**
+   * Called when Firecracker is asked: takes KVM's log, keeps it with the pages owed, and takes the memory.
+   * Gives the child that holds it; null if it was copied.
+   */
+  take(place: OwedPagesPlace): Promise<ProcessIdentity | null>
   /** Called when the Diff is written: keeps its pages with those owed. */
   keepDiff(): Promise<void>
-  /** Called last: takes the memory. Gives the child that holds it; null if it was copied. */
-  freeze(): Promise<ProcessIdentity | null>
+  /** Called if Firecracker refused: ends what `take` waits for. */
+  abandon(): void
 }
 
 /** docs/formats/owed-pages-v1.md */
@@ -50,9 +58,12 @@ export interface WrittenLive {
   readonly taken: number
 }
 
+/** How long a capture that Firecracker refused may need to say whether it had taken the log. */
+const settleMs = 500
+
 /**
- * The state first, then the memory: Firecracker writes into guest memory (vsock) when it writes a state. The
- * record says at each moment what the next snapshot can build on, should this one never be sealed. `goesOn`: as
+ * Firecracker saves the state and then waits; its memory is taken; then it writes state and Diff. The record
+ * says at each moment what the next snapshot can build on, should this one never be sealed. `goesOn`: as
  * of `writeSnapshot`.
  */
 export async function writeLive(
@@ -60,7 +71,7 @@ export async function writeLive(
   options: LiveSnapshotOptions,
   goesOn: boolean,
 ): Promise<WrittenLive> {
-  const { statePath, diffPath, takeLog, signal } = options
+  const { statePath, diffPath, signal } = options
   assertTaken(vm, options.ifTaken)
   const record = vm.currentRecord
   const { snapshotsTaken, snapshotId, owed } = record
@@ -78,31 +89,50 @@ export async function writeLive(
   const taken = snapshotsTaken + 1
   // What the next snapshot builds on, if this one is never sealed. Without a log, the pages that differ count
   // from where they did.
-  const keeps: Partial<MachineRecord> =
-    takeLog === null ? { snapshotId, owed } : { snapshotId: null, owed: isKnown ? { from } : null }
-  vm.updateRecord({ snapshotsTaken: taken, ranSince: goesOn, snapshotId: null, owed: null })
-  await takeLog?.({ owedPath: owedPagesPath(vm.process.paths.directory), from, owes })
+  const keeps: Partial<MachineRecord> = vm.record.dirtyTracking
+    ? { snapshotId: null, owed: isKnown ? { from } : null }
+    : { snapshotId, owed }
   const state = vm.process.files.output(statePath)
-  // Of pages that Firecracker's devices have written, Firecracker knows until it has written a Diff.
-  let devicesKnown = true
+  // What is known of the log: `held` is all of it, but for what Firecracker's devices wrote.
+  const log: { state: 'untouched' | 'unknown' | 'held' | 'kept' } = { state: 'untouched' }
   try {
-    if (diffPath === null) await writeStateOnly(vm, state.vmmPath, signal)
-    else {
-      devicesKnown = false
-      await writeDiff(vm, state.vmmPath, diffPath, signal)
-      await options.keepDiff()
-      devicesKnown = true
+    await options.hold(state.make())
+    vm.updateRecord({ snapshotsTaken: taken, ranSince: goesOn, snapshotId: null, owed: null })
+    log.state = 'unknown'
+    const owedPath = owedPagesPath(vm.process.paths.directory)
+    const memory = options.take({ owedPath, from, owes })
+    const held = memory.then(
+      () => {
+        log.state = 'held'
+      },
+      () => {},
+    )
+    const written =
+      diffPath === null
+        ? writeStateOnly(vm, state.vmmPath, signal)
+        : writeDiff(vm, state.vmmPath, diffPath, signal)
+    try {
+      await written
+    } catch (error) {
+      await Promise.race([held, sleep(settleMs)])
+      options.abandon()
+      throw error
     }
+    await held
+    if (diffPath !== null) await options.keepDiff()
+    else await memory
+    log.state = 'kept'
     vm.updateRecord(keeps)
+    const child = await memory
+    if (child !== null) vm.updateRecord(({ frozen }) => ({ frozen: [...frozen.filter(isAlive), child] }))
     await state.commit()
     chmodSync(statePath, 0o600)
-    const child = await options.freeze()
-    if (child !== null) vm.updateRecord(({ frozen }) => ({ frozen: [...frozen.filter(isAlive), child] }))
     return { taken }
   } catch (error) {
     state.discard()
     rmSync(statePath, { force: true })
-    if (devicesKnown || logWasKept(error)) vm.updateRecord(keeps)
+    // Of pages that its devices have written, Firecracker knows until it has written a Diff.
+    if (log.state === 'kept' || (log.state === 'held' && logWasKept(error))) vm.updateRecord(keeps)
     throw asWriteFailure(error, statePath) ?? error
   }
 }

@@ -57,7 +57,9 @@ export const AT_FDCWD = -100
 export const AT_SYMLINK_FOLLOW = 0x400
 export const F_SETSIG = 10
 export const F_SETLEASE = 1024
+export const F_GETLEASE = 1025
 export const F_RDLCK = 0
+export const F_WRLCK = 1
 export const F_UNLCK = 2
 
 // fcntl.h: posix_fadvise(2)

@@ -1,0 +1,63 @@
+import { closeSync, constants, openSync } from 'node:fs'
+import { constants as system } from 'node:os'
+import { VarveError } from '../errors.js'
+import { F_GETLEASE, F_SETLEASE, F_SETSIG, F_UNLCK, F_WRLCK } from '../sys/abi.js'
+import { declare, errno, syscallError } from '../sys/libc.js'
+import { isEnding, type ProcessIdentity } from '../sys/proc.js'
+
+// Safe: integers only.
+const fcntl = declare<[number, number, number]>('int fcntl(int fd, int command, long argument)')
+
+const lookMs = 0.1
+/** Every so many looks: is the VMM still there. */
+const looksPerCheck = 500
+/** Of `lease-break-time`, 45 s by default, after which the kernel lets the VMM go on. */
+const mostMs = 30_000
+
+/**
+ * Holds Firecracker's main thread at the one moment at which its state is saved and nothing of it is written:
+ * when it opens the state file. We have a write lease on that file (fcntl(2), F_SETLEASE), so the kernel has
+ * the open wait until we give the lease back. Until then no device of the VM can write to guest memory, as
+ * they all work in that thread.
+ */
+export class StateLease implements Disposable {
+  readonly #fd: number
+  readonly #sleep = new Int32Array(new SharedArrayBuffer(4))
+
+  private constructor(fd: number) {
+    this.#fd = fd
+  }
+
+  /** HOST_UNSUPPORTED if files there cannot have leases. */
+  static take(path: string): StateLease {
+    const fd = openSync(path, constants.O_RDWR | constants.O_NOFOLLOW)
+    // Not SIGIO, which would end this process.
+    if (fcntl(fd, F_SETSIG, system.signals.SIGURG) === 0 && fcntl(fd, F_SETLEASE, F_WRLCK) === 0)
+      return new StateLease(fd)
+    const error = syscallError('fcntl F_SETLEASE', errno(), path, 'HOST_UNSUPPORTED')
+    closeSync(fd)
+    throw error
+  }
+
+  /** Waits until the VMM opens the file, and so until it waits. MACHINE_EXITED, TIMEOUT. */
+  awaitOpen(vmm: ProcessIdentity): void {
+    const until = performance.now() + mostMs
+    for (let looks = 0; fcntl(this.#fd, F_GETLEASE, 0) !== F_UNLCK; looks++) {
+      if (looks % looksPerCheck === 0 && isEnding(vmm))
+        throw new VarveError('MACHINE_EXITED', `process ${vmm.pid} ended before it wrote its state`)
+      if (performance.now() > until)
+        throw new VarveError('TIMEOUT', `process ${vmm.pid} did not write its state within ${mostMs} ms`)
+      Atomics.wait(this.#sleep, 0, 0, lookMs)
+    }
+  }
+
+  /** Lets the VMM go on. False if the kernel had done so before: then it was not held all the time. */
+  release(): boolean {
+    return fcntl(this.#fd, F_SETLEASE, F_UNLCK) === 0
+  }
+
+  [Symbol.dispose](): void {
+    // With the descriptor goes the lease.
+    closeSync(this.#fd)
+  }
+}
