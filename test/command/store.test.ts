@@ -57,7 +57,7 @@ describe('taking snapshots', () => {
     await guest.zero(zeroed)
     const two = await right('snapshot', 'create', 'web', '-t', 'two', '-t', 'latest')
     expect(two.stdout).toMatch(
-      /^two {2}[0-9a-f]{12} {2}on [0-9a-f]{12} {2}\d+ KiB of data in 32\.0 MiB {2}guest stood still \d+ ms\n$/,
+      /^two {2}[0-9a-f]{12} {2}on [0-9a-f]{12} {2}\d+ KiB of data in 32\.0 MiB {2}guest stood still \d+ ms \((live|stop): .+\)\n$/,
     )
     for (const tag of ['base', 'one', 'two']) ids[tag] = (await world.store.resolve(tag)).id
     expect((await connectMachine('web', { runtimeDirectory: world.runtimeDirectory })).state).toBe('running')
