@@ -536,7 +536,16 @@ describe('Ctrl-C', () => {
       await guest.fill(first, 7)
       await right('gc')
       const before = { blobs: blobs(), index: readFileSync(world.path('store/index.json'), 'utf8') }
-      const { child, result } = startVarve(world, 'snapshot', 'create', 'big', '--full', '--tag', 'never')
+      const { child, result } = startVarve(
+        world,
+        'snapshot',
+        'create',
+        'big',
+        '--full',
+        '--stop',
+        '--tag',
+        'never',
+      )
       const begun = () =>
         stagings().some((name) => isTime(world.path(`store/varve/staging/${name}/memory`))) ||
         child.exitCode !== null

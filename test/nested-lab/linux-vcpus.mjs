@@ -1,7 +1,7 @@
 // Runs inside the nested lab: a Linux guest of several vCPUs, each with a process that writes and verifies
-// memory all the time (memory-workers.py), captured while they work, by Firecracker and live, and restored: by
-// every engine, with and without a working set, under recorders, and with its page server killed. Argument:
-// JSON, see below. The result says what the processes found each time.
+// memory all the time (memory-workers.py), captured while they work, by Firecracker and live, and restored:
+// by every engine, with and without a working set, under recorders, and with its page server killed.
+// Argument: JSON, see below. The result says what the processes found each time.
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { constants, setPriority } from 'node:os'
 import { join } from 'node:path'

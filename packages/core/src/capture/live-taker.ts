@@ -124,7 +124,12 @@ export async function liveTaker(
     finish: async ({ keep = false, ...options }) => {
       const handle = state as FileHandle
       state = undefined
-      await copyWithHoles({ path: stateThere, open: async () => handle }, statePath, options)
+      try {
+        await copyWithHoles({ path: stateThere, open: async () => handle }, statePath, options)
+      } finally {
+        // Also if it was not opened. To close it twice does no harm.
+        await handle.close()
+      }
       await freezer.write(
         {
           path: memoryPath,

@@ -5,8 +5,8 @@ import type { MachineHandle } from '../machine/machine-handle.js'
 import type { SnapshotDescription, SnapshotEntry } from '../store/snapshot-types.js'
 
 /**
- * `directory`: where the memory file is going to be written. `takesOwed`: what the machine owes will be in the
- * snapshot, should it owe anything.
+ * `directory`: where the memory file is going to be written. `takesOwed`: what the machine owes will be in
+ * the snapshot, should it owe anything.
  */
 export function snapshotType(
   machine: MachineHandle,

@@ -24,8 +24,8 @@ export interface LiveCloneOptions
   /** What differs between clones: a tap device of its own, say. Wins over the other options. */
   readonly each?: EachClone | undefined
   /**
-   * If one cannot be made: `keep` (default) the others, as the moment at which the machine was cloned does not
-   * come back; or `stop` all and throw.
+   * If one cannot be made: `keep` (default) the others, as the moment at which the machine was cloned does
+   * not come back; or `stop` all and throw.
    */
   readonly onFailure?: OnCloneFailure | undefined
 }
@@ -38,8 +38,8 @@ export type LiveClones<Machine> = Clones<Machine> & {
   readonly way: CaptureWay
   /**
    * Resolves with the snapshot that the clones came from, once it is sealed and they are served from it: from
-   * then on they need neither this process nor its memory. Until then they end with this process. A clone that
-   * could not be served from it joins `failed`. If sealing fails, all clones end, with the reason.
+   * then on they need neither this process nor its memory. Until then they end with this process. A clone
+   * that could not be served from it joins `failed`. If sealing fails, all clones end, with the reason.
    */
   readonly sealed: Promise<CapturedSnapshot>
 }

@@ -5,9 +5,9 @@ import { type CloneOptions, cloneSnapshot } from './clone-snapshot.js'
 import type { Clones } from './clones.js'
 
 /**
- * Several machines from one snapshot, each with its own disks, vsock path and console. `name` becomes
- * name-1, name-2, … All have the same engine, with `auto` too; what they can share is made once, before the
- * first. `ref` names the snapshot in the store; `count` is how many machines. If one fails, `onFailure` decides.
+ * Several machines from one snapshot, each with its own disks, vsock path and console. `name` becomes name-1,
+ * name-2, … All have the same engine, with `auto` too; what they can share is made once, before the first.
+ * `ref` names the snapshot in the store; `count` is how many machines. If one fails, `onFailure` decides.
  */
 export function cloneMachines(
   store: SnapshotStore,
@@ -34,9 +34,10 @@ export function cloneMachines(
   options: CloneOptions,
 ): Promise<Clones<RunningMachine | PausedMachine>>
 /**
- * Several machines that are what `machine` is at this moment, running or paused. It stands still as long as for
- * a live capture, whose needs apply (docs/guides/live.md; HOST_UNSUPPORTED). The clones answer before there is
- * a snapshot; `sealed` of the result tells when they are served from one. `onFailure` is `keep` by default.
+ * Several machines that are what `machine` is at this moment, running or paused. It stands still as long as
+ * for a live capture, whose needs apply (docs/guides/live.md; HOST_UNSUPPORTED). The clones answer before
+ * there is a snapshot; `sealed` of the result tells when they are served from one. `onFailure` is `keep` by
+ * default.
  */
 export function cloneMachines(
   machine: RunningMachine | PausedMachine,

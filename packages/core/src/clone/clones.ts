@@ -12,7 +12,9 @@ export interface FailedClone {
   readonly error: unknown
 }
 
-/** What came of cloning: those that live, in their order. Disposing of them stops all that were not detached. */
+/**
+ * What came of cloning: those that live, in their order. Disposing of them stops all that were not detached.
+ */
 export type Clones<Machine> = readonly Restored<Machine>[] &
   AsyncDisposable & {
     /** Those that are not in the list; empty with `onFailure: 'stop'`. */
@@ -29,8 +31,8 @@ interface MakeOptions {
 }
 
 /**
- * Makes clones, some at a time. `stop`: if one fails, all are stopped and its error is thrown. `keep`: an error
- * is thrown only if none could be made.
+ * Makes clones, some at a time. `stop`: if one fails, all are stopped and its error is thrown. `keep`: an
+ * error is thrown only if none could be made.
  */
 export async function makeClones<Machine extends { stop(): Promise<unknown> }>(
   count: number,
@@ -75,8 +77,8 @@ export const inOrder = <Machine>(made: ReadonlyMap<number, Restored<Machine>>): 
   [...made].sort(([a], [b]) => a - b).map(([, clone]) => clone)
 
 /**
- * The properties are hidden, so that the list stays a list for comparisons and `console.log`. `last` is awaited
- * when all have been stopped.
+ * The properties are hidden, so that the list stays a list for comparisons and `console.log`. `last` is
+ * awaited when all have been stopped.
  */
 export function asClones<Machine, More extends object>(
   clones: readonly Restored<Machine>[],

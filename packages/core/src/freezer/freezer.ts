@@ -80,7 +80,9 @@ export class Freezer implements AsyncDisposable {
     this.#helper.kill()
   }
 
-  /** Where the memory lies that a child holds, and which pages of it are taken. INVALID_ARGUMENT: none does. */
+  /**
+   * Where the memory lies that a child holds, and which pages of it are taken. INVALID_ARGUMENT: none does.
+   */
   async describe(
     takenPath: string,
     memoryPages: number,

@@ -82,6 +82,8 @@ export class FrozenVm implements Disposable {
       this.#keep()
       truncateSync(path, this.#memoryPages * pageSizeBytes)
       this.keepDiff({ do: 'keep-diff', diffPath: path })
+      // A file that is open has no lease.
+      this.#endDiff()
       using lease = StateLease.take(path)
       lease.release()
       this.#copyTaken(this.#freeTwin.identity, pageRange(0, 1))
@@ -235,7 +237,13 @@ export class FrozenVm implements Disposable {
 
   /** Found out once: a child that stands still has the same page tables for ever. */
   #pagesTaken(): PageSet {
-    if (typeof this.#taken === 'function') this.#taken = this.#taken()
+    if (typeof this.#taken !== 'function') return this.#taken
+    try {
+      this.#taken = this.#taken()
+    } finally {
+      // One that was killed has no page tables.
+      this.#frozen?.assertWhole()
+    }
     return this.#taken
   }
 

@@ -29,8 +29,8 @@ export interface LiveSnapshotOptions extends CallOptions {
   /** As in `SnapshotOptions`. */
   readonly ifTaken: number
   /**
-   * Of a Diff: what it counts from, as the caller chose its parent; null: the boot. If that has changed since,
-   * because another process has sealed a snapshot, it is IMAGE_MISMATCH, and nothing is written.
+   * Of a Diff: what it counts from, as the caller chose its parent; null: the boot. If that has changed
+   * since, because another process has sealed a snapshot, it is IMAGE_MISMATCH, and nothing is written.
    */
   readonly countsFrom: string | null | undefined
   /** The pages owed cannot be read: a snapshot that is not sealed leaves nothing to build on. */

@@ -20,7 +20,10 @@ export interface Engine {
   /** Makes what all restores of a snapshot share: called once before several of them. May be repeated. */
   prepareShared?(snapshot: OpenSnapshot, options: WorkOptions): Promise<void>
   prepare(snapshot: OpenSnapshot, wishes: RestoreWishes): Promise<PreparedMemory>
-  /** The same for memory that stands frozen in a process; of the engine that can. Nothing can be fetched ahead. */
+  /**
+   * The same for memory that stands frozen in a process; of the engine that can. Nothing can be fetched
+   * ahead.
+   */
   prepareFrozen?(snapshot: FrozenSnapshot, wishes: RestoreWishes): Promise<PreparedMemory>
   /** What came of a restore by now, asked by any process. */
   usage(

@@ -130,7 +130,10 @@ export class Tracee {
     }
   }
 
-  /** Of a held process: whether it and what it clones from now on end with this process, should that be killed. */
+  /**
+   * Of a held process: whether it and what it clones from now on end with this process, should that be
+   * killed.
+   */
   endsWithTracer(ends: boolean): void {
     const now = performance.now()
     if (this.#endsSince !== undefined) this.#endsMs += now - this.#endsSince
