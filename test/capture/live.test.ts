@@ -137,6 +137,19 @@ describe('a live capture', () => {
     expect(held).toBe(1)
   })
 
+  test('of a machine whose pages have not come yet, from a page server, is right', async () => {
+    const tag = `paged-${round}`
+    {
+      await using vm = await MicroVm.boot(place(), { memoryMib })
+      await vm.fill(first)
+      await captureSnapshot(vm.machine, { store: world.store, tags: [tag] })
+    }
+    await using vm = await MicroVm.restore(place(), tag, 'paged')
+    const paused = await vm.pause()
+    await captureSnapshot(paused, { store: world.store, mode: 'live', tags: [`${tag}-again`] })
+    await isSame(paused, `${tag}-again`)
+  })
+
   test('that is dropped owes its pages to the next one, also if another one is dropped in between', async () => {
     await using vm = await MicroVm.boot(place(), { memoryMib })
     const { store } = world
