@@ -6,10 +6,11 @@ import { isVarveError } from 'varve'
 import { beforeAll, expect, test } from 'vitest'
 
 /**
- * Opening may fetch and build everything; then each scenario takes some seconds, all together three minutes.
+ * Opening may fetch and build everything; then each scenario takes some seconds, all together three minutes,
+ * and some ten more on a host without KVM, for those that need not be repeated elsewhere.
  */
 const openTimeoutMs = 600_000
-const runTimeoutMs = 480_000
+const runTimeoutMs = 1_200_000
 
 /**
  * Those that scenarios.test.ts does not show natively on this machine, or that differ with the kind of KVM.

@@ -106,4 +106,6 @@ export const liveClonesScenario: Scenario = {
   claim:
     'a guest that writes all the time is cloned as it was at one instant, and goes on: clones are served from the frozen memory, then from layers, and have the bytes of the snapshot; with one region and two, after a boot and after a restore by each engine',
   run: liveClones,
+  // Under emulation it takes minutes; Linux guests are captured live in the nested lab (linux-vcpus.mjs).
+  nativeIsEnough: true,
 }
