@@ -52,7 +52,7 @@ type Machine = Pick<
 
 interface Taking {
   /** `live`: by Varve, which knows the pages owed, and needs no log to tell private pages. */
-  readonly takes: 'live' | 'stop'
+  readonly mode: 'live' | 'stop'
   /** Why the pages owed cannot be read, if so. */
   readonly owedProblem?: string | undefined
 }
@@ -61,9 +61,9 @@ export async function chooseParent(
   machine: Machine,
   store: SnapshotStore,
   { parent = 'last', base = false }: ParentOptions,
-  { takes, owedProblem }: Taking,
+  { mode, owedProblem }: Taking,
 ): Promise<ChosenParent> {
-  const live = takes === 'live'
+  const live = mode === 'live'
   if (base !== false) {
     if (parent !== 'last')
       throw new VarveError('INVALID_ARGUMENT', `parent ${parent} and a new base exclude each other: name one`)

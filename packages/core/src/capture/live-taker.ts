@@ -4,6 +4,7 @@ import { type FileHandle, open } from 'node:fs/promises'
 import { freemem, totalmem } from 'node:os'
 import { join } from 'node:path'
 import type { FullVmConfiguration } from '../firecracker/api-types.js'
+import { memoryPagesOf } from '../firecracker/memory-pages.js'
 import { Freezer } from '../freezer/freezer.js'
 import type { Image } from '../layer/image-reader.js'
 import { hasFinePages } from '../layer/index-memory-file.js'
@@ -59,6 +60,7 @@ export async function liveTaker(
 ): Promise<MemoryTaker> {
   const { type, isBase, ifTaken, countsFrom, owedIsLost, statePath, memoryPath, vmConfig } = request
   const logged = machine.dirtyTracking
+  const memoryPages = memoryPagesOf(vmConfig)
   const freezer = await Freezer.start()
   // State and Diff are synced by Firecracker: that costs nothing in the runtime directory, which is in
   // memory.
@@ -76,7 +78,7 @@ export async function liveTaker(
   try {
     await freezer.attach({
       vmm: machine.identity,
-      memoryBytes: vmConfig['machine-config'].mem_size_mib * 2 ** 20,
+      memoryBytes: memoryPages * pageSizeBytes,
       logged,
       directory,
     })
@@ -117,8 +119,7 @@ export async function liveTaker(
     },
     describe: async () => {
       const takenPath = join(directory, `live-taken-${name}`)
-      const pages = (vmConfig['machine-config'].mem_size_mib * 2 ** 20) / pageSizeBytes
-      const { source, taken } = await freezer.describe(takenPath, pages)
+      const { source, taken } = await freezer.describe(takenPath, memoryPages)
       return { statePath: stateThere, source, taken, mostCopiedBytes }
     },
     finish: async ({ keep = false, ...options }) => {

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { cpus, machine as hardwareName, release } from 'node:os'
 import type { FullVmConfiguration } from '../firecracker/api-types.js'
+import { memoryPagesOf } from '../firecracker/memory-pages.js'
 import { formatFirecrackerVersion } from '../firecracker/version.js'
 import { withLine } from '../inspect-line.js'
 import type { AttachedDisk } from '../machine/disks.js'
@@ -134,7 +135,7 @@ export function sealTaken(it: Taken): TakenForClones {
     openFrozen: async ({ signal }) =>
       openFrozen({
         ...{ store, parent, staging, attached, frozen: await taker.describe(), signal },
-        config: configOf((vmConfig['machine-config'].mem_size_mib * 2 ** 20) / pageSizeBytes),
+        config: configOf(memoryPagesOf(vmConfig)),
       }),
     [Symbol.asyncDispose]: async () => {
       await using _parent = parent

@@ -43,7 +43,8 @@ export async function takeForClones(
   assertLabels(options.labels ?? {})
   const { mode = 'auto' } = options
   const vmConfig = await machine.vmConfig({ signal: options.signal })
-  if (mode === 'stop') return takeBy(machine, vmConfig, options, undefined, 'it was asked for')
+  const stop = (because: string) => takeBy(machine, vmConfig, options, 'stop', because)
+  if (mode === 'stop') return stop('it was asked for')
   const obstacle =
     mode === 'auto' && machine.state === 'paused'
       ? `${machine.id} was paused already, and to prepare a live capture takes time`
@@ -53,9 +54,9 @@ export async function takeForClones(
       return await takeBy(machine, vmConfig, options, 'live', '')
     } catch (error) {
       if (mode === 'live' || !isObstacle(error)) throw error
-      return takeBy(machine, vmConfig, options, undefined, error.message)
+      return stop(error.message)
     }
-  if (mode === 'auto') return takeBy(machine, vmConfig, options, undefined, obstacle)
+  if (mode === 'auto') return stop(obstacle)
   throw new LiveRefused(obstacle)
 }
 
@@ -87,19 +88,18 @@ async function takeBy(
   machine: MachineHandle,
   vmConfig: FullVmConfiguration,
   options: TakeOptions,
-  live: 'live' | undefined,
+  mode: 'live' | 'stop',
   because: string,
 ): Promise<TakenForClones> {
   const ifTaken = machine.snapshotsTaken
   // Leased to this process as well as to the VM, which may end before the snapshot is sealed.
-  const owedProblem = live === undefined ? undefined : whyOwedIsLost(machine, vmConfig)
-  const takes = live === undefined ? 'stop' : 'live'
-  const chosen = await chooseParent(machine, options.store, options, { takes, owedProblem })
+  const owedProblem = mode === 'live' ? whyOwedIsLost(machine, vmConfig) : undefined
+  const chosen = await chooseParent(machine, options.store, options, { mode, owedProblem })
   const parent = chosen.parent === undefined ? undefined : await options.store.keep(chosen.parent)
   try {
     return await takeOn(machine, vmConfig, { ...chosen, parent }, options, {
       ifTaken,
-      live,
+      mode,
       because,
       owedIsLost: owedProblem !== undefined,
     })
@@ -116,7 +116,7 @@ async function takeOn(
   options: TakeOptions,
   way: {
     readonly ifTaken: number
-    readonly live: 'live' | undefined
+    readonly mode: 'live' | 'stop'
     readonly because: string
     readonly owedIsLost: boolean
   },
@@ -134,13 +134,13 @@ async function takeOn(
     const [forWritable, forReadOnly] = await bytesOfCopies(staging.directory, machine.files, attached, parent)
     const forDisks = await reserve(join(staging.directory, 'reserve-disks'), forWritable)
     const forSeal = await reserve(join(staging.directory, 'reserve'), sealBytes + forReadOnly)
-    const takesOwed = way.live !== undefined && !way.owedIsLost
+    const takesOwed = way.mode === 'live' && !way.owedIsLost
     const type = snapshotType(machine, parent, base, staging.directory, takesOwed)
     if (type === 'Diff') assertFinePages(staging.directory)
     const { ifTaken, because } = way
     const request = { type, statePath, memoryPath, ifTaken }
     taker =
-      way.live === undefined
+      way.mode === 'stop'
         ? stopTaker({ ...request, signal }, because)
         : await openLive(
             machine,

@@ -1,8 +1,8 @@
 import { join } from 'node:path'
 import { annotations, mediaTypes } from '../content/descriptors.js'
 import type { FullVmConfiguration } from '../firecracker/api-types.js'
+import { memoryPagesOf } from '../firecracker/memory-pages.js'
 import type { MachineHandle } from '../machine/machine-handle.js'
-import { pageSizeBytes } from '../memory/units.js'
 import type { SnapshotConfig, SnapshotDraft, Staging } from '../store/snapshot-types.js'
 import type { RecordedPages } from '../working-set/recording.js'
 import { assertWorkingSetName } from '../working-set/working-set.js'
@@ -18,12 +18,11 @@ export interface Touched {
 
 export async function whatItTouched(
   machine: MachineHandle,
-  { 'machine-config': { mem_size_mib: memoryMib } }: FullVmConfiguration,
+  vmConfig: FullVmConfiguration,
   { workingSet, signal }: TakeOptions,
 ): Promise<Touched> {
   const name = assertWorkingSetName(workingSet ?? '')
-  const pages = (memoryMib * 2 ** 20) / pageSizeBytes
-  return { name, recorded: await touchedSinceLoad(machine, pages, { signal }) }
+  return { name, recorded: await touchedSinceLoad(machine, memoryPagesOf(vmConfig), { signal }) }
 }
 
 /** Pages have the same numbers in every image of a machine. */

@@ -2,13 +2,14 @@ import type { CapturedSnapshot, CaptureWay, TakeOptions } from '../capture/captu
 import type { FrozenClonable } from '../capture/open-frozen.js'
 import type { TakenForClones } from '../capture/seal-taken.js'
 import { takeForClones } from '../capture/take-snapshot.js'
-import { VarveError } from '../errors.js'
+import type { VarveError } from '../errors.js'
 import type { PausedMachine, RunningMachine } from '../machine/machine-states.js'
+import { copiedBytesOf, tooManyCopies } from '../memory/frozen-copies.js'
 import { replaceFrozen } from '../page-server/client/page-server-client.js'
 import { type RestoreFrozenOptions, restoreFrozen } from '../restore/restore-frozen.js'
 import type { Restored } from '../restore/restored.js'
 import type { SnapshotEntry } from '../store/snapshot-types.js'
-import { isEnding, memoryUse } from '../sys/proc.js'
+import { isEnding } from '../sys/proc.js'
 import type { OnCloneFailure } from './clones.js'
 import { asClones, assertCounts, type Clones, type FailedClone, inOrder, makeClones } from './clones.js'
 import { type EachClone, ownOptions } from './own-options.js'
@@ -142,13 +143,9 @@ class CopyLimit {
 
   watch({ frozen: { process }, mostCopiedBytes }: FrozenClonable): void {
     this.#timer = setInterval(() => {
-      const copiedBytes = memoryUse(process.pid)?.privateDirtyBytes ?? 0
-      if (copiedBytes <= mostCopiedBytes) return
-      this.exceeded = new VarveError(
-        'HOST_UNSUPPORTED',
-        `the frozen memory of process ${process.pid} takes ${copiedBytes} bytes of its own, more than ${mostCopiedBytes}`,
-        { remedy: 'clone when the guest writes less, or give the host more memory' },
-      )
+      const remedy = 'clone when the guest writes less, or give the host more memory'
+      this.exceeded = tooManyCopies(process, copiedBytesOf(process.pid) ?? 0, mostCopiedBytes, remedy)
+      if (this.exceeded === undefined) return
       this.end()
       this.#controller.abort()
     }, lookEveryMs)

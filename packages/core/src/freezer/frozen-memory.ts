@@ -1,9 +1,10 @@
 import { closeSync, openSync, readSync, writeFileSync } from 'node:fs'
 import { VarveError } from '../errors.js'
+import { copiedBytesOf } from '../memory/frozen-copies.js'
 import { Injection } from '../sys/inject/injection.js'
 import type { Tracee } from '../sys/inject/ptrace.js'
 import { systemCall } from '../sys/inject/system-call.js'
-import { memoryUse, type ProcessIdentity, standsStill } from '../sys/proc.js'
+import { type ProcessIdentity, standsStill } from '../sys/proc.js'
 
 /**
  * The memory of a VMM as it was when it was forked: a child that stands still for ever. It shares each page
@@ -64,7 +65,7 @@ export class FrozenMemory implements Disposable {
    * How many bytes only the child still has: copies that writes of the guest have cost. 0 if it has ended.
    */
   get copiedBytes(): number {
-    return memoryUse(this.identity.pid)?.privateDirtyBytes ?? 0
+    return copiedBytesOf(this.identity.pid) ?? 0
   }
 
   [Symbol.dispose](): void {

@@ -3,8 +3,10 @@ import { join } from 'node:path'
 import { VarveError } from '../errors.js'
 import { openImage } from '../layer/image-reader.js'
 import { isZeroPage } from '../layer/zero-pages.js'
+import { tooManyCopies } from '../memory/frozen-copies.js'
 import type { FrozenSource } from '../memory/frozen-source.js'
 import { pageRange, pageSetFromRuns } from '../memory/make-page-set.js'
+import { forEachStretch } from '../memory/mapped-region.js'
 import { emptyPageSet, type PageRun, type PageSet, runsOf } from '../memory/page-set.js'
 import { union } from '../memory/page-set-algebra.js'
 import { pageSizeBytes } from '../memory/units.js'
@@ -201,8 +203,8 @@ export class FrozenVm implements Disposable {
     const memory = openSync(`/proc/${twin.pid}/mem`, 'r')
     try {
       let at = 0
-      for (const run of runsOf(taken))
-        this.#forEachStretch(run, (address, bytes) => {
+      for (const { start, count } of runsOf(taken))
+        forEachStretch(this.#slots, start, count, (address, bytes) => {
           if (!readMemory(memory, address, this.#copy.subarray(at, at + bytes)))
             throw new VarveError(
               'MACHINE_EXITED',
@@ -281,34 +283,29 @@ export class FrozenVm implements Disposable {
       await using image = parent === null ? undefined : await openImage(parent)
       const buffer = Buffer.allocUnsafe(chunkPages * pageSizeBytes)
       const before = Buffer.allocUnsafe(image === undefined ? 0 : buffer.length)
+      const isAsBefore: Test = (pages, at) =>
+        pages.compare(before, at, at + pageSizeBytes, at, at + pageSizeBytes) === 0
+      const leaveOut = image !== undefined ? isAsBefore : kind === 'diff' ? nothing : isZeroPage
       let [done, data, looked] = [0, 0, Number.NEGATIVE_INFINITY]
       for (const { start, count } of runsOf(taken))
         for (let from = start; from < start + count; from += chunkPages) {
           const run = { start: from, count: Math.min(chunkPages, start + count - from) }
           const bytes = buffer.subarray(0, run.count * pageSizeBytes)
           let at = 0
-          this.#forEachStretch(run, (address, length) => {
+          forEachStretch(this.#slots, run.start, run.count, (address, length) => {
             source(address, bytes.subarray(at, at + length))
             at += length
           })
-          let leaveOut = kind === 'diff' ? nothing : isZeroPage
-          if (image !== undefined) {
-            await image.read(run.start, before.subarray(0, bytes.length))
-            leaveOut = (pages, at) =>
-              pages.compare(before, at, at + pageSizeBytes, at, at + pageSizeBytes) === 0
-          }
+          await image?.read(run.start, before.subarray(0, bytes.length))
           data += writeBut(leaveOut, file, run, bytes)
           done += run.count
           if (performance.now() - looked < lookEveryMs) continue
           looked = performance.now()
           const copiedBytes = frozen?.copiedBytes ?? 0
           onProgress(done, copiedBytes)
-          if (copiedBytes > mostCopiedBytes)
-            throw new VarveError(
-              'HOST_UNSUPPORTED',
-              `the frozen memory of process ${this.#vmm.pid} takes ${copiedBytes} bytes of its own, more than ${mostCopiedBytes}`,
-              { remedy: 'capture when the guest writes less, give the host more memory, or use mode stop' },
-            )
+          const remedy = 'capture when the guest writes less, give the host more memory, or use mode stop'
+          const error = tooManyCopies(this.#vmm, copiedBytes, mostCopiedBytes, remedy)
+          if (error !== undefined) throw error
         }
       if (this.#diff !== undefined) data += copyDiff(this.#diff, file)
       frozen?.assertWhole()
@@ -327,14 +324,6 @@ export class FrozenVm implements Disposable {
     return (_, into) => {
       this.#copy.copy(into, 0, at, at + into.length)
       at += into.length
-    }
-  }
-
-  #forEachStretch({ start, count }: PageRun, visit: (address: number, bytes: number) => void): void {
-    for (const { address, firstPage, pages } of this.#slots) {
-      const from = Math.max(start, firstPage)
-      const to = Math.min(start + count, firstPage + pages)
-      if (from < to) visit(address + (from - firstPage) * pageSizeBytes, (to - from) * pageSizeBytes)
     }
   }
 

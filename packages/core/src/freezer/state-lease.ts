@@ -1,12 +1,8 @@
 import { closeSync, constants, openSync } from 'node:fs'
-import { constants as system } from 'node:os'
 import { VarveError } from '../errors.js'
-import { F_GETLEASE, F_SETLEASE, F_SETSIG, F_UNLCK, F_WRLCK } from '../sys/abi.js'
-import { declare, errno, syscallError } from '../sys/libc.js'
+import { F_WRLCK } from '../sys/abi.js'
+import { endLease, leaseIsAwaited, takeLease } from '../sys/file-lease.js'
 import { isEnding, type ProcessIdentity } from '../sys/proc.js'
-
-// Safe: integers only.
-const fcntl = declare<[number, number, number]>('int fcntl(int fd, int command, long argument)')
 
 const lookMs = 0.1
 /** Every so many looks: is the VMM still there. */
@@ -31,18 +27,18 @@ export class StateLease implements Disposable {
   /** HOST_UNSUPPORTED if files there cannot have leases. */
   static take(path: string): StateLease {
     const fd = openSync(path, constants.O_RDWR | constants.O_NOFOLLOW)
-    // Not SIGIO, which would end this process.
-    if (fcntl(fd, F_SETSIG, system.signals.SIGURG) === 0 && fcntl(fd, F_SETLEASE, F_WRLCK) === 0)
-      return new StateLease(fd)
-    const error = syscallError('fcntl F_SETLEASE', errno(), path, 'HOST_UNSUPPORTED')
+    const error = takeLease(fd, F_WRLCK)
+    if (error === null) return new StateLease(fd)
     closeSync(fd)
-    throw error
+    throw new VarveError('HOST_UNSUPPORTED', `fcntl F_SETLEASE failed with ${error}: ${path}`, {
+      details: { call: 'fcntl F_SETLEASE', errno: error },
+    })
   }
 
   /** Waits until the VMM opens the file, and so until it waits. MACHINE_EXITED, TIMEOUT. */
   awaitOpen(vmm: ProcessIdentity): void {
     const until = performance.now() + mostMs
-    for (let looks = 0; fcntl(this.#fd, F_GETLEASE, 0) !== F_UNLCK; looks++) {
+    for (let looks = 0; !leaseIsAwaited(this.#fd); looks++) {
       if (looks % looksPerCheck === 0 && isEnding(vmm))
         throw new VarveError('MACHINE_EXITED', `process ${vmm.pid} ended before it wrote its state`)
       if (performance.now() > until)
@@ -53,7 +49,7 @@ export class StateLease implements Disposable {
 
   /** Lets the VMM go on. False if the kernel had done so before: then it was not held all the time. */
   release(): boolean {
-    return fcntl(this.#fd, F_SETLEASE, F_UNLCK) === 0
+    return endLease(this.#fd)
   }
 
   [Symbol.dispose](): void {

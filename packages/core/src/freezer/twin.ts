@@ -156,29 +156,20 @@ const wasRefused = (error: unknown): boolean =>
 /** The VMM stands still, and runs on when this returns, or throws what the kernel refused. */
 function cloneHeld(tracee: Tracee): Tracee {
   // Each call is an injection of its own: only while it lasts would an end of this process be the VMM's.
-  const first = injected(tracee, (injection) => injection.clone(CLONE_VM))
+  const first = injected(tracee, (injection) => injection.clone(CLONE_VM), true)
   try {
-    return cloneAgain(first)
+    // By a clone of the clone, which loses its parent: it is the VMM's child no more.
+    return injected(first, (injection) => injection.clone(CLONE_VM))
   } finally {
     first.kill()
-    injected(tracee, reapAll)
+    injected(tracee, reapAll, true)
   }
 }
 
-function injected<T>(tracee: Tracee, work: (injection: Injection) => T): T {
-  const injection = Injection.begin(tracee, { held: true })
+function injected<T>(tracee: Tracee, work: (injection: Injection) => T, held = false): T {
+  const injection = Injection.begin(tracee, { held })
   try {
     return work(injection)
-  } finally {
-    injection.end()
-  }
-}
-
-/** By a clone of the clone, which loses its parent: it is the VMM's child no more. */
-function cloneAgain(first: Tracee): Tracee {
-  const injection = Injection.begin(first)
-  try {
-    return injection.clone(CLONE_VM)
   } finally {
     injection.end()
   }

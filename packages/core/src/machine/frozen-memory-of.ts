@@ -1,4 +1,5 @@
-import { isAlive, memoryUse } from '../sys/proc.js'
+import { copiedBytesOf } from '../memory/frozen-copies.js'
+import { isAlive } from '../sys/proc.js'
 import type { MachineRecord } from './machine-record.js'
 
 /** Memory of a VM that a live capture holds until its snapshot is in a store. */
@@ -12,7 +13,7 @@ export interface HeldMemory {
 /** What live captures hold of this machine now. Walks page tables: some ms for each GiB. */
 export function frozenMemory({ frozen }: Pick<MachineRecord, 'frozen'>): readonly HeldMemory[] {
   return frozen.flatMap((child) => {
-    const use = isAlive(child) ? memoryUse(child.pid) : null
-    return use === null ? [] : [{ pid: child.pid, copiedBytes: use.privateDirtyBytes }]
+    const copiedBytes = isAlive(child) ? copiedBytesOf(child.pid) : null
+    return copiedBytes === null ? [] : [{ pid: child.pid, copiedBytes }]
   })
 }

@@ -1,15 +1,14 @@
 import { statSync } from 'node:fs'
 import { VarveError } from '../errors.js'
 import type { MappedRegion } from '../memory/mapped-region.js'
-import { SIGTRAP, SYS_ioctl } from '../sys/abi.js'
+import { KVM_SET_USER_MEMORY_REGION, KVM_SET_USER_MEMORY_REGION2, SIGTRAP, SYS_ioctl } from '../sys/abi.js'
 import type { Tracee } from '../sys/inject/ptrace.js'
 import { systemCall } from '../sys/inject/system-call.js'
 import { fileIdentity } from '../sys/proc.js'
 import { RegionCollector } from './region-collector.js'
 
-// linux/kvm.h: _IOW(0xAE, 0x46, struct kvm_userspace_memory_region), _IOW(0xAE, 0x49, struct
-// kvm_userspace_memory_region2).
-const slotRequests = [0x4020ae46n, 0x40a0ae49n]
+/** With these KVM gets guest memory. */
+const slotRequests = [KVM_SET_USER_MEMORY_REGION, KVM_SET_USER_MEMORY_REGION2].map(BigInt)
 
 interface CaughtMemory {
   readonly regions: readonly MappedRegion[]

@@ -1,5 +1,5 @@
 import { type ExtentMap, zeroSource } from '../layer/extent-map.js'
-import type { MappedRegion } from '../memory/mapped-region.js'
+import { forEachStretch, type MappedRegion } from '../memory/mapped-region.js'
 import { type PageRun, type PageSet, runsOf } from '../memory/page-set.js'
 import { clip, mergeGaps, union } from '../memory/page-set-algebra.js'
 import { pageSizeBytes } from '../memory/units.js'
@@ -17,7 +17,6 @@ import {
 } from '../sys/abi.js'
 import { SyscallTable } from '../sys/inject/syscall-table.js'
 import { systemCall } from '../sys/inject/system-call.js'
-import { forEachStretch } from './region-collector.js'
 
 const PROT_READ_WRITE = 3
 

@@ -48,18 +48,3 @@ function unexpected(what: string): VarveError {
     `the VMM maps its memory file in a way that is not known: ${what}`,
   )
 }
-
-/** Cuts a run of pages where regions end, as addresses. `regions` are by page and cover what is asked for. */
-export function forEachStretch(
-  regions: readonly MappedRegion[],
-  start: number,
-  count: number,
-  visit: (address: number, lengthBytes: number, page: number) => void,
-): void {
-  const end = start + count
-  for (const { address, firstPage, pages } of regions) {
-    const from = Math.max(start, firstPage)
-    const to = Math.min(end, firstPage + pages)
-    if (from < to) visit(address + (from - firstPage) * pageSizeBytes, (to - from) * pageSizeBytes, from)
-  }
-}

@@ -129,9 +129,11 @@ export const PTRACE_O_SUSPEND_SECCOMP = 1 << 21
 export const PTRACE_EVENT_CLONE = 3
 export const PTRACE_EVENT_STOP = 128
 
-// linux/kvm.h: _IOW(0xAE, 0x42, struct kvm_dirty_log), _IOW(0xAE, 0x46, struct kvm_userspace_memory_region)
+// linux/kvm.h: _IOW(0xAE, 0x42, struct kvm_dirty_log), _IOW(0xAE, 0x46, struct
+// kvm_userspace_memory_region), _IOW(0xAE, 0x49, struct kvm_userspace_memory_region2)
 export const KVM_GET_DIRTY_LOG = 0x4010ae42
 export const KVM_SET_USER_MEMORY_REGION = 0x4020ae46
+export const KVM_SET_USER_MEMORY_REGION2 = 0x40a0ae49
 export const KVM_MEM_LOG_DIRTY_PAGES = 1
 
 // linux/kvm.h: _IO(0xAE, n)

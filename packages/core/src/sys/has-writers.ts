@@ -1,9 +1,5 @@
-import { constants } from 'node:os'
-import { F_RDLCK, F_SETLEASE, F_SETSIG, F_UNLCK } from './abi.js'
-import { declare, errno, errnoNumber } from './libc.js'
-
-// Safe: integers only.
-const fcntl = declare<[number, number, number]>('int fcntl(int fd, int command, long argument)')
+import { F_RDLCK } from './abi.js'
+import { endLease, takeLease } from './file-lease.js'
 
 /**
  * Whether a process has a file open for writing, or mapped so: the kernel then refuses a read lease
@@ -11,10 +7,8 @@ const fcntl = declare<[number, number, number]>('int fcntl(int fd, int command, 
  * the file system has no leases.
  */
 export function hasWriters(fd: number): boolean | 'unknown' {
-  // If the file is opened for writing while the lease is held, the kernel sends a signal: not SIGIO, which
-  // would end this process.
-  if (fcntl(fd, F_SETSIG, constants.signals.SIGURG) !== 0) return 'unknown'
-  if (fcntl(fd, F_SETLEASE, F_RDLCK) !== 0) return errno() === errnoNumber.EAGAIN ? true : 'unknown'
-  fcntl(fd, F_SETLEASE, F_UNLCK)
+  const error = takeLease(fd, F_RDLCK)
+  if (error !== null) return error === 'EAGAIN' ? true : 'unknown'
+  endLease(fd)
   return false
 }

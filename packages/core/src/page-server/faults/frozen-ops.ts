@@ -1,5 +1,6 @@
 import { VarveError } from '../../errors.js'
-import type { MappedRegion } from '../../memory/mapped-region.js'
+import { frozenPagesOf } from '../../memory/frozen-source.js'
+import { forEachStretch, type MappedRegion } from '../../memory/mapped-region.js'
 import { pageSizeBytes } from '../../memory/units.js'
 import { type MemoryMapping, mapAnonymous } from '../../sys/memory-map.js'
 import { readInto } from '../../sys/read-into.js'
@@ -30,8 +31,7 @@ export class FrozenOps extends UserfaultOps {
   constructor(userfaultfd: number, frozen: OpenFrozen) {
     super(userfaultfd)
     this.#frozen = frozen
-    const pages = frozen.regions.reduce((sum, region) => sum + region.pages, 0)
-    this.source = { address: 0, lengthBytes: pages * pageSizeBytes }
+    this.source = { address: 0, lengthBytes: frozenPagesOf(frozen) * pageSizeBytes }
     staging ??= mapAnonymous(aroundPages * pageSizeBytes)
     this.#staging = staging
   }
@@ -52,12 +52,9 @@ export class FrozenOps extends UserfaultOps {
   #read(offset: number, length: number): void {
     const { fd, regions, pid } = this.#frozen
     let done = 0
-    for (const { address, firstPage, pages } of regions) {
-      const start = firstPage * pageSizeBytes
-      const from = Math.max(offset, start)
-      const bytes = Math.min(offset + length, start + pages * pageSizeBytes) - from
-      if (bytes > 0) done += readInto(fd, this.#staging, from - offset, bytes, address + from - start)
-    }
+    forEachStretch(regions, offset / pageSizeBytes, length / pageSizeBytes, (address, bytes, page) => {
+      done += readInto(fd, this.#staging, page * pageSizeBytes - offset, bytes, address)
+    })
     if (done !== length) throw frozenHasEnded(pid)
   }
 }
