@@ -2,7 +2,6 @@ import { execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { MicroConsole } from '@varve/lab'
 import { MicroVm, type Written } from '@varve/lab/testing'
@@ -21,6 +20,7 @@ import {
 import { isAlive, pageServerRoot } from 'varve/testing'
 import { expect, test } from 'vitest'
 import { failure } from '../support/failure.js'
+import { frozenOf, untilTrue } from '../support/frozen-processes.js'
 import { microWorldOfFile } from '../support/micro-world.js'
 
 const world = microWorldOfFile()
@@ -28,6 +28,8 @@ const memoryMib = 64
 const pattern: Written = { pattern: { start: 1024, count: 8000 }, seed: 1 }
 const more: Written = { pattern: { start: 1024, count: 8000 }, seed: 2 }
 const gone = 'the frozen memory that it was cloned from has gone'
+
+const lookTries = 1000
 
 const place = () => ({ ...world.launch, store: world.store })
 
@@ -45,28 +47,8 @@ async function isRight(
   expect(await console.verify(written.pattern, written.seed)).toBe(written.pattern.count)
 }
 
-/** Processes that have memory of this Firecracker: those whose command line is its own. */
-function frozenOf({ pid }: { readonly pid: number }): number[] {
-  const command = readFileSync(`/proc/${pid}/cmdline`, 'utf8')
-  return readdirSync('/proc')
-    .filter((name) => /^\d+$/.test(name) && Number(name) !== pid)
-    .map(Number)
-    .filter((other) => {
-      try {
-        return readFileSync(`/proc/${other}/cmdline`, 'utf8') === command
-      } catch {
-        return false
-      }
-    })
-}
-
 const leases = () =>
   readdirSync(join(world.directory, 'store/varve/leases')).filter((it) => it.endsWith('.json'))
-
-async function untilTrue(holds: () => boolean): Promise<void> {
-  for (let tries = 0; tries < 1000 && !holds(); tries++) await sleep(10)
-  expect(holds()).toBe(true)
-}
 
 async function endedBecause(
   { machine }: Restored<RunningMachine | PausedMachine>,
@@ -89,7 +71,7 @@ test('sixteen clones share one frozen process, and leave nothing behind', async 
     await vm.fill(more)
     const { entry, way } = await clones.sealed
     expect([clones.failed, way.frozen?.how, entry.tags]).toEqual([[], 'fork', ['sixteen']])
-    await untilTrue(() => frozenOf(vm.machine).length === 0)
+    await untilTrue(() => frozenOf(vm.machine).length === 0, lookTries)
     for (const clone of clones) await isRight(clone)
     for (const { machine } of clones) expect(machine.snapshotId).toBe(entry.id)
     // One of each clone, for memory and log alike, and one of the source.
@@ -98,7 +80,7 @@ test('sixteen clones share one frozen process, and leave nothing behind', async 
   }
   expect(listMachines(world.runtimeDirectory).map(({ record }) => record.id)).toEqual([vm.machine.id])
   expect(leases().length).toBe(before + 1)
-  await untilTrue(() => readdirSync(pageServerRoot(world.runtimeDirectory).vms).length === 0)
+  await untilTrue(() => readdirSync(pageServerRoot(world.runtimeDirectory).vms).length === 0, lookTries)
   expect(readdirSync(join(world.directory, 'store/varve/staging'))).toEqual([])
   expect(readdirSync(vm.machine.paths.directory).filter((name) => name.startsWith('live-'))).toEqual([])
 })
@@ -129,7 +111,7 @@ test('when the page server is killed before the layer is there, and after it, it
     process.kill(server?.pid as number, 'SIGKILL')
     await isRight(clone as Restored<RunningMachine>)
     await clones.sealed
-    await untilTrue(() => server !== undefined && !isAlive(server))
+    await untilTrue(() => server !== undefined && !isAlive(server), lookTries)
   }
   await isRight(third as Restored<RunningMachine>)
   expect(clones.failed).toEqual([])
@@ -142,7 +124,7 @@ test('clones whose frozen memory is killed end with the reason, and the source o
   await using clones = await cloneMachines(vm.machine, 2, {
     ...place(),
     onProgress: (message) =>
-      message === '2 of 2 ready' && process.kill(frozenOf(vm.machine)[0] as number, 'SIGKILL'),
+      message === '2 of 2 ready' && process.kill(frozenOf(vm.machine)[0]?.pid as number, 'SIGKILL'),
   })
   for (const clone of clones) await endedBecause(clone, gone)
   expect(await failure(clones.sealed)).toMatchObject({ code: 'HOST_UNSUPPORTED' })
@@ -191,7 +173,7 @@ test('beyond mostCopiedBytes the frozen memory is given up, and the clones with 
   })
   await writing
   expect(listMachines(world.runtimeDirectory).map(({ record }) => record.id)).toEqual([vm.machine.id])
-  await untilTrue(() => frozenOf(vm.machine).length === 0)
+  await untilTrue(() => frozenOf(vm.machine).length === 0, lookTries)
   await vm.verify(more)
 })
 
@@ -201,9 +183,10 @@ test('the clones of a process that is killed before the snapshot is sealed end w
   const args = [program, vm.machine.id, world.path('store'), world.runtimeDirectory, '2']
   const child = spawn(process.execPath, args, { stdio: 'inherit' })
   expect(await once(child, 'exit')).toEqual([null, 'SIGKILL'])
-  await untilTrue(() => frozenOf(vm.machine).length === 0)
-  await untilTrue(() =>
-    listMachines(world.runtimeDirectory).every(({ record }) => !record.id.startsWith('orphan')),
+  await untilTrue(() => frozenOf(vm.machine).length === 0, lookTries)
+  await untilTrue(
+    () => listMachines(world.runtimeDirectory).every(({ record }) => !record.id.startsWith('orphan')),
+    lookTries,
   )
   await vm.verify(pattern)
 })
@@ -222,7 +205,7 @@ test('each result stands by itself: one that cannot be made does not end the oth
   const frozenBefore = frozenOf(vm.machine)
   const stop = cloneMachines(vm.machine, 3, { ...place(), each, onFailure: 'stop' })
   expect(await failure(stop)).toMatchObject({ code: 'ALREADY_EXISTS' })
-  await untilTrue(() => frozenOf(vm.machine).length === frozenBefore.length)
+  await untilTrue(() => frozenOf(vm.machine).length === frozenBefore.length, lookTries)
   // Of a snapshot the same, the other way round.
   const ofSnapshot = { ...world.launch, each }
   expect(await failure(cloneMachines(world.store, 'own', 3, ofSnapshot))).toMatchObject({

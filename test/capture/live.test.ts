@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync, readlinkSync, rmSync } from 'node:fs'
+import { readdirSync, readFileSync, rmSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { MicroVm, type Written } from '@varve/lab/testing'
 import {
@@ -11,6 +11,7 @@ import {
 } from 'varve'
 import { compareImages } from 'varve/layers'
 import { beforeEach, describe, expect, test } from 'vitest'
+import { frozenOf, processes, untilTrue } from '../support/frozen-processes.js'
 import { microWorldOfFile } from '../support/micro-world.js'
 
 const world = microWorldOfFile()
@@ -22,6 +23,8 @@ const third: Written = { pattern: { start: 8000, count: 50 }, seed: 3 }
 
 /** `VARVE_FREEZER_KILLS`: more, over the same moments. */
 const kills = Number(process.env.VARVE_FREEZER_KILLS ?? 20)
+
+const lookTries = 500
 
 let round = 0
 beforeEach(() => {
@@ -39,50 +42,14 @@ async function isSame(paused: PausedMachine, ref: string): Promise<void> {
   for (const path of [statePath, memoryPath]) rmSync(path)
 }
 
-/** Processes with this process or Firecracker as their parent, or a freezer in their command line. */
-function processes(): { pid: number; parent: number; state: string; command: string }[] {
-  return readdirSync('/proc')
-    .filter((name) => /^\d+$/.test(name))
-    .flatMap((name) => {
-      try {
-        const stat = readFileSync(`/proc/${name}/stat`, 'utf8')
-        const [state = '', parent = ''] = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
-        const command = readFileSync(`/proc/${name}/cmdline`, 'utf8').replaceAll('\0', ' ')
-        return [{ pid: Number(name), parent: Number(parent), state, command }]
-      } catch {
-        return []
-      }
-    })
-}
-
 const freezers = () =>
   processes().filter(
     ({ parent, command, state }) =>
       parent === process.pid && command.includes('freezer-main') && state !== 'Z',
   )
 
-/** Those that were forked from this Firecracker: they have its program. */
-const frozenOf = ({ pid }: { readonly pid: number }) =>
-  processes().filter((it) => {
-    try {
-      return (
-        it.pid !== pid &&
-        readlinkSync(`/proc/${it.pid}/exe`) === readlinkSync(`/proc/${pid}/exe`) &&
-        it.command.includes(`--id`) &&
-        readFileSync(`/proc/${it.pid}/cmdline`, 'utf8') === readFileSync(`/proc/${pid}/cmdline`, 'utf8')
-      )
-    } catch {
-      return false
-    }
-  })
-
 const mappingsOf = (pid: number) => readFileSync(`/proc/${pid}/maps`, 'utf8').trim().split('\n').length
 const descriptorsOf = (pid: number) => readdirSync(`/proc/${pid}/fd`).length
-
-async function untilTrue(holds: () => boolean): Promise<void> {
-  for (let tries = 0; tries < 500 && !holds(); tries++) await sleep(10)
-  expect(holds()).toBe(true)
-}
 
 async function hasEnded({ machine }: MicroVm): Promise<boolean> {
   return await Promise.race([machine.exited.then(() => true), sleep(100).then(() => false)])
@@ -96,7 +63,7 @@ async function nextIsRight(vm: MicroVm, name: string): Promise<void> {
 }
 
 describe('a live capture', () => {
-  test('of a running machine lets it go on, and leaves nothing in it or beside it', async () => {
+  test('of a running machine lets it go on, and leaves nothing behind in it or of it', async () => {
     await using vm = await MicroVm.boot(place(), { memoryMib })
     await vm.fill(first)
     const machine = vm.machine as RunningMachine
@@ -114,8 +81,8 @@ describe('a live capture', () => {
       await vm.fill(second)
     }
     expect([mappingsOf(machine.pid), descriptorsOf(machine.pid)]).toEqual(before)
-    await untilTrue(() => freezers().length === 0)
-    await untilTrue(() => frozenOf(machine).length === 0)
+    await untilTrue(() => freezers().length === 0, lookTries)
+    await untilTrue(() => frozenOf(machine).length === 0, lookTries)
     expect(processes().filter(({ parent }) => parent === machine.pid)).toEqual([])
     await using restored = await MicroVm.restore(place(), 'goes-on', 'file')
     await restored.resume()
@@ -247,7 +214,7 @@ describe('a live capture', () => {
         } else if (kill % 5 === 0) await nextIsRight(vm, `${round}-${kill}`)
       }
       await nextIsRight(vm, `${round}`)
-      await untilTrue(() => frozenOf(vm.machine).length === 0)
+      await untilTrue(() => frozenOf(vm.machine).length === 0, lookTries)
     } finally {
       await vm[Symbol.asyncDispose]()
     }

@@ -4,6 +4,7 @@ import type { ImageId } from 'varve/layers'
 import { ensurePageServer, processIdentity, startPageServer } from 'varve/testing'
 import { emptyPageSet, pageRange } from 'varve/working-sets'
 import { startLines } from '../common/child.js'
+import { oneLayerMap } from '../common/one-layer-map.js'
 import type { Touched } from './fault-rows.js'
 
 /** Something that answers the faults of a client. */
@@ -56,13 +57,7 @@ export const serveWithPageServer =
       socketPath,
       socketOwner: null,
       layers: [{ path: layer, pages }],
-      map: {
-        pages,
-        starts: Uint32Array.of(0),
-        counts: Uint32Array.of(pages),
-        sources: Int16Array.of(0),
-        storedStarts: Uint32Array.of(0),
-      },
+      map: oneLayerMap(pages),
       randomAccess: single,
       workingSet: bulk ? wholeImage(pages) : undefined,
     })

@@ -4,6 +4,7 @@ import type { ProcessIdentity } from 'varve'
 import { processIdentity, startPageServer } from 'varve/testing'
 import { compileC, startLines } from '../common/child.js'
 import { hundredths } from '../common/numbers.js'
+import { oneLayerMap } from '../common/one-layer-map.js'
 import { say } from '../common/results.js'
 import type { Scratch } from '../common/scratch.js'
 import type { Touched } from '../faults/fault-rows.js'
@@ -58,13 +59,7 @@ export async function untilFirstPages(
         socketPath,
         socketOwner: null,
         layers: [{ path: layer, pages }],
-        map: {
-          pages,
-          starts: Uint32Array.of(0),
-          counts: Uint32Array.of(pages),
-          sources: Int16Array.of(0),
-          storedStarts: Uint32Array.of(0),
-        },
+        map: oneLayerMap(pages),
         randomAccess: false,
       })
       vmm.child.stdin.write('go\n')
