@@ -53,12 +53,12 @@ async function mappedPrefault(context: ScenarioContext): Promise<Facts> {
   const withSet = await idle(workingSet)
   const all = { readOnlyPages: 1100, writtenPages: 200, refusedCalls: 0, heldBecause: null }
   assert.deepEqual([withSet.prefault, withSet.failure], [{ ...all, besidePages: 0, thread: null }, null])
-  const beside = await idle(workingSet, { prefetch: 'concurrent' })
+  const concurrent = await idle(workingSet, { prefetch: 'concurrent' })
   const alongside = canHaveAlongsideThread(binary.path)
-  const thread = beside.prefault?.thread ?? null
+  const thread = concurrent.prefault?.thread ?? null
   assert.equal(thread !== null && thread > 1, alongside)
-  const besideThen = { ...all, besidePages: alongside ? 1300 : 0, thread }
-  assert.deepEqual([beside.prefault, beside.failure], [besideThen, null])
+  const alongsideThen = { ...all, besidePages: alongside ? 1300 : 0, thread }
+  assert.deepEqual([concurrent.prefault, concurrent.failure], [alongsideThen, null])
   // Whatever came within the budget, and by the thread: all, none, or some of both.
   const budgets = [60_000, 0.001, 0.5, 1, 2]
   const split = []
@@ -67,7 +67,7 @@ async function mappedPrefault(context: ScenarioContext): Promise<Facts> {
   const besidePages = split.map(({ prefault }) => prefault?.besidePages)
   assert.equal(besidePages[0], 0)
   assert.equal((besidePages[1] ?? 0) > 0, alongside, 'at once it is over')
-  for (const it of [beside, ...split]) {
+  for (const it of [concurrent, ...split]) {
     assert.ok(Math.abs(it.anonymousKib - withSet.anonymousKib) <= 64, 'by a thread it comes to the same')
     assert.ok(it.rssKib >= withSet.rssKib - 256)
   }

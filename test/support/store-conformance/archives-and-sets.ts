@@ -85,7 +85,7 @@ export function storeTransfer(current: Current): void {
     expect((await clean()).filter(({ severity }) => severity === 'error')).toEqual([])
   })
 
-  test('working sets are kept beside a snapshot by name, exported first with their pages, and fit one image only', async () => {
+  test('working sets are kept with a snapshot by name, exported first with their pages, and fit one image only', async () => {
     const { store, scratch, image, clean, chain, make } = current()
     const { base, two } = await chain()
     const workingSet: WorkingSet = {

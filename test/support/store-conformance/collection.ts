@@ -4,7 +4,7 @@ import { expect, test } from 'vitest'
 import { addSnapshot, code, draft, imageOf } from '../store-world.js'
 import { a, b, type Current, c } from './store-under-test.js'
 
-/** What stays and what goes: tags, leases, gc, staging, and whatever is aborted. */
+/** What stays and what goes: tags, leases, gc, staging, aborted work. */
 export function storeCollection(current: Current): void {
   test('a commit without a tag can be leased to this process, until that says by a tag what it wants', async () => {
     const { store, reopen, clean } = current()
@@ -58,7 +58,7 @@ export function storeCollection(current: Current): void {
     expect(await store.fsck()).toMatchObject({ blobs: 0, findings: [] })
   })
 
-  test('a child can be taken of a snapshot without a tag, as long as somebody has it leased', async () => {
+  test('a child can be taken of a snapshot without a tag, as long as it is leased', async () => {
     const { store, image } = current()
     const base = await addSnapshot(store, a)
     const lease = await store.open(base.id)
@@ -69,7 +69,7 @@ export function storeCollection(current: Current): void {
     expect((await image(child.id)).equals(imageOf([a, b]))).toBe(true)
   })
 
-  test('whatever is aborted leaves the store as it was', async () => {
+  test('aborted work leaves the store as it was', async () => {
     const { store, scratch, clean, chain } = current()
     await chain()
     const before = await store.list()

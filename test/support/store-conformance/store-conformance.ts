@@ -5,7 +5,7 @@ import { storeLayers } from './layers.js'
 import { storeNames } from './names.js'
 import { type StoreUnderTest, withQuestions } from './store-under-test.js'
 
-/** What every snapshot store must do, whatever it is made of. */
+/** What every snapshot store must do. */
 export function storeConformance(name: string, make: () => Promise<StoreUnderTest>): void {
   describe(`${name} keeps snapshots`, () => {
     let it: StoreUnderTest

@@ -97,7 +97,7 @@ interface Plan {
   readonly name: string | undefined
 }
 
-/** The machine of that name, if it is that which is meant. */
+/** The machine of that name, if the name means a machine and not a snapshot. */
 async function machineToClone(
   name: string,
   context: CommandContext,

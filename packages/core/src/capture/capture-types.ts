@@ -39,9 +39,10 @@ export interface TakeOptions extends ParentOptions {
   /** The tags for `seal`, if they are known already: an invalid one is refused before anything is written. */
   readonly tags?: readonly string[] | undefined
   /**
-   * Who takes the memory. `live`: Varve, so that the guest stands still for milliseconds, whatever it wrote
-   * (docs/guides/live.md); HOST_UNSUPPORTED if that cannot be. `stop`: Firecracker, while the guest stands
-   * still. `auto` (default): live if it can be, but `stop` for a machine that is paused already.
+   * Who takes the memory. `live`: Varve, so that the guest stands still for milliseconds, even if it has
+   * written much (docs/guides/live.md); HOST_UNSUPPORTED if that is not possible. `stop`: Firecracker, while
+   * the guest stands still. `auto` (default): live if possible, but `stop` for a machine that is paused
+   * already.
    */
   readonly mode?: CaptureMode | undefined
   /**

@@ -12,7 +12,7 @@ const entry = (id: string, ...tags: string[]): SnapshotEntry => ({
 })
 const now = new Date('2026-01-31T12:34:56.789Z')
 
-test('a snapshot that nobody named has the name of its machine and the time', () => {
+test('a snapshot without a name has the name of its machine and the time', () => {
   expect(timeTag('web', [], now)).toBe('web-20260131-123456')
   expect(assertTag(timeTag('0'.repeat(32), [], now))).toBe(`${'0'.repeat(32)}-20260131-123456`)
 })

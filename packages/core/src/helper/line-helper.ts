@@ -66,7 +66,7 @@ export class LineHelper<Answer> {
     }
   }
 
-  /** Ends it at once, whatever it does. */
+  /** Ends it at once, also in the middle of an order. */
   kill(): void {
     this.#child.kill('SIGKILL')
   }

@@ -37,7 +37,7 @@ export interface WrittenSnapshot extends SnapshotFiles {
 
 /**
  * Has Firecracker write a snapshot of a paused VM. To be called within one of its steps. `goesOn`: the step
- * lets the guest run again, whatever comes of this, and "may have run" is recorded at once.
+ * lets the guest run again, also after a failure, and "may have run" is recorded at once.
  */
 export async function writeSnapshot(
   vm: LiveVm,

@@ -10,8 +10,8 @@ const partPages = 2 ** 15
 
 /**
  * Which pages of a set are in the page cache, by their numbers in an open file; those behind its end are not.
- * Costs what the set costs, not what the file does. True only if `canSeeResidency`. Asked in another thread:
- * this one only looks at what that found.
+ * Costs what the set costs, not what the file does. True only if `canSeeResidency`. Another thread
+ * asks the kernel; this thread only reads the answers.
  */
 export async function residentBeside(residency: Residency, set: PageSet): Promise<PageSet> {
   const within = clip(set, 0, residency.pages)

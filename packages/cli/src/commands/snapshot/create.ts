@@ -48,8 +48,8 @@ export const command: Command = {
                  this snapshot; for machines restored with --engine file
   --label KEY=VALUE  a note about the snapshot, repeatable; varve snapshot ls filters by it
   --keep-paused  leave a running machine paused afterwards
-  --live         Varve takes the memory, so that the guest stands still for milliseconds whatever it
-                 has written; an error if that cannot be. Default: so if it can be
+  --live         Varve takes the memory, so that the guest stands still for milliseconds, even if it
+                 has written much; an error if that is not possible. Default: if it is possible
   --stop         Firecracker writes the memory while the guest stands still
 
 With a parent, the snapshot stores only the pages written since (a Diff). Without one it is a base.
