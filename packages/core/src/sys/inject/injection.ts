@@ -117,14 +117,7 @@ export class Injection {
    * once: hardened kernels refuse that.
    */
   #mapCode(bytes: number, instructions: Buffer): number {
-    const memory = this.call('mmap', systemCall.mmap, [
-      0,
-      bytes,
-      PROT_READ | PROT_WRITE,
-      MAP_PRIVATE | MAP_ANONYMOUS,
-      -1,
-      0,
-    ])
+    const memory = this.mapMemory(bytes)
     this.write(memory, instructions)
     this.call('mprotect', systemCall.mprotect, [memory, pageBytes, PROT_READ | PROT_EXEC])
     return memory
