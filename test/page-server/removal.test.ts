@@ -48,8 +48,12 @@ describe('memory that the guest gives back while a working set is fetched', () =
       await using world = await openPageServerWorld({}, { runtime: ownRuntime })
       const { server } = await ensurePageServer(world.runtime)
       // The main thread, one of V8's, and the one that is kept for the next VM with a working set.
-      await eventually(() => loopThreads(server.pid).length === 3)
-      const fetcher = loopThreads(server.pid).at(-1) as number
+      let threads: number[] = []
+      await eventually(() => {
+        threads = loopThreads(server.pid)
+        return threads.length === 3
+      })
+      const fetcher = threads.at(-1) as number
       const first = allPages.find((page) => {
         const { source, count } = lookupPage(world.config.map, page)
         return source >= 0 && count >= 30
