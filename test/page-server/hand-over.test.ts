@@ -69,11 +69,13 @@ describe('when the new server dies after the old one has left', () => {
     `the VMs go on: %s killed ${delays[0]} to ${delays.at(-1)} ms after it, every ${step}`,
     async (who) => {
       const order = shuffled(allPages)
+      let alone = 0
       for (let round = 0; round < rounds; round++)
         for (const delay of delays) {
           await using world = await openPageServerWorld({}, { runtime: ownRuntime })
           const pageServer = await startPageServer(optionsOf(world))
           await world.attach()
+          const { guard: firstGuard } = await pageServer.processes()
           const { successor } = pageServerRoot(world.runtime)
           const handing = handOverPageServer(world.runtime).catch((error: Error) => error)
           const next = await namedSuccessor(successor)
@@ -81,7 +83,14 @@ describe('when the new server dies after the old one has left', () => {
           await sleep(delay)
           if (who !== 'the new server') for (const guard of guardsOf(next)) kill(guard)
           kill(next.pid)
-          expect(await Promise.race([reading, sleep(20_000, 'asleep')])).toEqual(order.map(wordOfPage))
+          const found = await Promise.race([reading, sleep(20_000, 'asleep')])
+          if (found === 'asleep') {
+            // The first guard had found the new server guarded, and had left: the documented case in
+            // which the VM stands still until a server is started again.
+            expect(firstGuard !== null && isAlive(firstGuard)).toBe(false)
+            await ensurePageServer(world.runtime)
+          } else alone++
+          expect(await reading).toEqual(order.map(wordOfPage))
           await handing
           expect(world.death()).toBeUndefined()
           // And again, with a guard that was not there before.
@@ -93,6 +102,8 @@ describe('when the new server dies after the old one has left', () => {
           kill(serving.server.pid)
           expect(await words(world, order)).toEqual(order.map(wordOfPage))
         }
+      // Killed at once, a server has no guard yet that the first one could leave the VMs to.
+      expect(alone).toBeGreaterThanOrEqual(who === 'the new server' ? rounds * delays.length : rounds)
     },
     900_000,
   )
