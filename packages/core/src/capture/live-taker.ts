@@ -3,6 +3,7 @@ import { readdirSync, rmSync } from 'node:fs'
 import { type FileHandle, open } from 'node:fs/promises'
 import { freemem, totalmem } from 'node:os'
 import { join } from 'node:path'
+import { VarveError } from '../errors.js'
 import type { FullVmConfiguration } from '../firecracker/api-types.js'
 import { memoryPagesOf } from '../firecracker/memory-pages.js'
 import { Freezer } from '../freezer/freezer.js'
@@ -32,12 +33,12 @@ export interface LiveRequest {
 
 /** With the process that made it, by pid and start time. */
 const ownFile = /^live-(?:state|diff|taken)-(\d+)-(\d+)-[0-9a-f]{12}$/
-/** Of a freezer; there only while the guest stands still, which is a step of one process at a time. */
+/** Of a freezer; there only within a step of the machine, and so of one process at a time. */
 const owedTemporary = /^owed-pages\.\d+$/
 /** Of a freezer, by its pid, before the guest is paused. */
 const rehearsal = /^rehearsal\.(\d+)(?:\.\d+)?$/
 
-/** Removes what captures left that were killed. To be called while the guest stands still. */
+/** Removes what captures left that were killed. */
 function removeLeftovers(directory: string): void {
   for (const it of readdirSync(directory)) {
     const [, pid, startTime] = ownFile.exec(it) ?? []
@@ -45,8 +46,14 @@ function removeLeftovers(directory: string): void {
     const ended =
       (pid !== undefined && !isAlive({ pid: Number(pid), startTime: Number(startTime) })) ||
       (freezer !== undefined && processIdentity(Number(freezer)) === undefined)
-    if (ended || owedTemporary.test(it)) rmSync(join(directory, it), { force: true })
+    if (ended) rmSync(join(directory, it), { force: true })
   }
+}
+
+/** To be called within a step of the machine, when this process's own freezer writes none. */
+function removeOwedTemporaries(directory: string): void {
+  for (const it of readdirSync(directory))
+    if (owedTemporary.test(it)) rmSync(join(directory, it), { force: true })
 }
 
 /**
@@ -71,36 +78,39 @@ export async function liveTaker(
     string,
     string,
   ]
+  const stateFile = machine.files.output(stateThere)
   const forget = () => {
+    stateFile.discard()
     for (const path of [stateThere, diffThere]) rmSync(path, { force: true })
   }
   let state: FileHandle | undefined
   try {
+    removeLeftovers(directory)
     await freezer.attach({
       vmm: machine.identity,
       memoryBytes: memoryPages * pageSizeBytes,
       logged,
       directory,
     })
+    await freezer.hold({ statePath: stateFile.make() })
   } catch (error) {
+    forget()
     await freezer[Symbol.asyncDispose]()
-    throw error
+    throw orEnded(machine, error)
   }
   const hasDiff = logged && type === 'Diff'
   return {
     take: async (still) => {
-      removeLeftovers(directory)
       let how: 'copy' | 'fork' = 'fork'
       let written: number | null = null
       const pages = type === 'Full' ? 'all' : logged ? 'written' : 'private'
       const { taken } = await still.writeLive({
-        statePath: stateThere,
+        state: stateFile,
         diffPath: hasDiff ? diffThere : null,
         ifTaken,
         countsFrom,
         owedIsLost,
         signal,
-        hold: (path) => freezer.hold({ statePath: path }),
         take: async (place) => {
           const frozen = await freezer.take({ log: logged ? place : null, pages, how: freeze })
           how = frozen.how
@@ -111,11 +121,16 @@ export async function liveTaker(
         },
         abandon: () => freezer.kill(),
       })
-      // The machine's directory goes with the machine, which may end before this is sealed.
-      state = await open(stateThere, 'r')
-      rmSync(diffThere, { force: true })
+      still.afterwards(async () => {
+        // The machine's directory goes with the machine, which may end before this is sealed.
+        state = await open(stateThere, 'r').catch((error: unknown) => {
+          throw orEnded(machine, error)
+        })
+        rmSync(diffThere, { force: true })
+        removeOwedTemporaries(directory)
+      })
       const because = how === 'fork' ? 'its memory was forked' : 'what was written was copied'
-      return { taken, way: { mode: 'live', because, frozen: { how, pages: written } } }
+      return { taken, way: () => ({ mode: 'live', because, frozen: { how, pages: written } }) }
     },
     describe: async () => {
       const takenPath = join(directory, `live-taken-${name}`)
@@ -148,6 +163,12 @@ export async function liveTaker(
       await freezer[Symbol.asyncDispose]()
     },
   }
+}
+
+/** The directory goes with the machine. */
+function orEnded({ id }: MachineHandle, error: unknown): unknown {
+  if ((error as NodeJS.ErrnoException).code !== 'ENOENT') return error
+  return new VarveError('MACHINE_EXITED', `${id} ended, and its directory went with it`, { cause: error })
 }
 
 /** Why a machine cannot be captured live at all; undefined if it is worth trying. */

@@ -6,7 +6,8 @@ import type { CaptureWay } from './capture-types.js'
 export interface TakenMemory {
   /** `snapshotsTaken` of the machine right after. */
   readonly taken: number
-  readonly way: CaptureWay
+  /** Known when the guest runs again. */
+  way(): CaptureWay
 }
 
 /** Memory that stands frozen in a process, and is in no file yet. */

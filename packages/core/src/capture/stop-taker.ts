@@ -7,7 +7,7 @@ export function stopTaker(options: SnapshotOptions, because: string): MemoryTake
   return {
     take: async (still) => {
       const { taken } = await still.write(options)
-      return { taken, way: { mode: 'stop', because, frozen: null } }
+      return { taken, way: () => ({ mode: 'stop', because, frozen: null }) }
     },
     describe: async () => {
       throw new VarveError('MACHINE_STATE', 'Firecracker wrote the memory: it is frozen in no process')

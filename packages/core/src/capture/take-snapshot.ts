@@ -186,6 +186,7 @@ async function takeOn(
       memoryPath,
       standstillMs,
       ...value,
+      way: value.way(),
     })
   } catch (error) {
     await taker?.[Symbol.asyncDispose]()

@@ -20,6 +20,8 @@ import { descriptorPath, linkDescriptor, openHandleBeneath, openPathBeneath } fr
 
 /** A file that Firecracker writes. */
 export interface OutputFile {
+  /** Where it is on the host after `commit`. */
+  readonly hostPath: string
   /** Its path as Firecracker must be told it. */
   readonly vmmPath: string
   /** Makes it now, empty, with the owner that Firecracker needs. Gives its path on the host. */
@@ -97,6 +99,7 @@ export function hostFiles(workingDirectory: string): VmmFiles {
     output: (hostPath) => {
       const vmmPath = resolve(hostPath)
       return {
+        hostPath: vmmPath,
         vmmPath,
         make: () => makeEmpty(vmmPath),
         commit: async () => {},
@@ -141,6 +144,7 @@ export function jailFiles(root: string, owner: { readonly uid: number; readonly 
     output: (hostPath) => {
       const { hostPath: inside, vmmPath } = local(`out-${fresh()}`)
       return {
+        hostPath: resolve(hostPath),
         vmmPath,
         make: () => makeEmpty(inside, owner),
         commit: () => moveOut(root, vmmPath, resolve(hostPath)),

@@ -1,6 +1,5 @@
 import { VarveError } from '../errors.js'
-import { type PageBitmap, pageSetFromBitmap } from '../memory/page-bitmap.js'
-import type { PageSet } from '../memory/page-set.js'
+import type { PageBitmap } from '../memory/page-bitmap.js'
 import { KVM_CHECK_EXTENSION, KVM_GET_DIRTY_LOG } from '../sys/abi.js'
 import { errnoName } from '../sys/libc.js'
 import type { MemorySlot } from './find-slots.js'
@@ -26,16 +25,16 @@ export class DirtyLog {
   /**
    * The pages that the guest has written since the log was last taken, by page of the memory file. Clears it.
    */
-  take(): PageSet {
+  take(): PageBitmap {
     return this.#ask(KVM_GET_DIRTY_LOG)
   }
 
   /** All that `take` does, but for the question to KVM: nothing is cleared. */
-  rehearse(): void {
-    this.#ask(KVM_CHECK_EXTENSION)
+  rehearse(): PageBitmap {
+    return this.#ask(KVM_CHECK_EXTENSION)
   }
 
-  #ask(request: number): PageSet {
+  #ask(request: number): PageBitmap {
     let at = this.#address
     const structures = this.#slots.map(({ slot, pages }) => {
       // struct kvm_dirty_log: slot, padding; the address of the bitmap.
@@ -52,7 +51,7 @@ export class DirtyLog {
         'INJECTION_FAILED',
         `KVM_GET_DIRTY_LOG of slot ${this.#slots[failed]?.slot} failed with ${errnoName(-(results[failed] as number))}`,
       )
-    return pageSetFromBitmap(this.#bitmap())
+    return this.#bitmap()
   }
 
   /** Slots follow each other in the memory file, and all but the last have a whole number of words. */

@@ -13,7 +13,7 @@ import type { ProcessIdentity } from '../sys/proc.js'
 export type FreezeOrder =
   /** Makes what can be made while the guest runs: the twin, the search for guest memory, room for the log. */
   | AttachOrder
-  /** The guest is paused from here on: makes Firecracker wait when it opens its state file. */
+  /** Makes Firecracker wait when it opens its state file. */
   | HoldOrder
   /** Waits until Firecracker does, takes log and memory, and lets Firecracker go on. */
   | TakeOrder

@@ -7,6 +7,7 @@ import { tooManyCopies } from '../memory/frozen-copies.js'
 import type { FrozenSource } from '../memory/frozen-source.js'
 import { pageRange, pageSetFromRuns } from '../memory/make-page-set.js'
 import { forEachStretch } from '../memory/mapped-region.js'
+import { emptyBitmap, fewPagesOf, type PageBitmap, pageSetFromBitmap } from '../memory/page-bitmap.js'
 import { emptyPageSet, type PageRun, type PageSet, runsOf } from '../memory/page-set.js'
 import { union } from '../memory/page-set-algebra.js'
 import { pageSizeBytes } from '../memory/units.js'
@@ -32,8 +33,8 @@ import { readOwedPages, writeOwedPages } from './owed-pages.js'
 import { StateLease } from './state-lease.js'
 import { Twin } from './twin.js'
 
-/** The largest copy: memory for it is made, and touched, before the guest is paused. */
-const mostCopiedPages = 4096
+/** The largest copy, 20 MiB: memory for it is made, and touched, before the guest is paused. */
+const mostCopiedPages = 5120
 /** What a copy costs for each page, and a fork for each page that the VMM has (docs/results/capture.md). */
 const copyMsOf = (pages: number) => 0.002 * pages
 const forkMsOf = (residentPages: number) => 1 + 0.00012 * residentPages
@@ -57,6 +58,8 @@ export class FrozenVm implements Disposable {
   #diff: { readonly fd: number; readonly pages: PageSet } | undefined
   #log: DirtyLog | undefined
   #owed: { readonly path: string; readonly from: string | null } | undefined
+  /** KVM's log, and pages of an earlier one. */
+  #logged: { readonly bitmap: PageBitmap; readonly before: PageSet } | undefined
   #written: PageSet = emptyPageSet
   #frozen: FrozenMemory | undefined
   /** Or what finds them, when the guest runs again. */
@@ -78,10 +81,13 @@ export class FrozenVm implements Disposable {
    */
   #rehearse(path: string): void {
     try {
-      this.#log?.rehearse()
+      const bitmap = this.#log?.rehearse() ?? emptyBitmap(0, this.#memoryPages)
+      bitmap.words.fill(1, 0, 1)
+      this.#logged = { bitmap, before: emptyPageSet }
       this.#owed = { path, from: null }
-      this.#written = pageRange(0, 1)
-      this.#keep()
+      const few = this.#few()
+      if (few !== undefined) this.#copyIsQuicker('auto', few)
+      this.#keepLog()
       truncateSync(path, this.#memoryPages * pageSizeBytes)
       this.keepDiff({ do: 'keep-diff', diffPath: path })
       // A file that is open has no lease.
@@ -89,10 +95,10 @@ export class FrozenVm implements Disposable {
       using lease = StateLease.take(path)
       lease.release()
       this.#rehearseCopy()
-      this.#copyIsQuicker('auto')
     } finally {
       rmSync(path, { force: true })
       this.#owed = undefined
+      this.#logged = undefined
       this.#endDiff()
       this.#written = emptyPageSet
     }
@@ -127,8 +133,8 @@ export class FrozenVm implements Disposable {
   }
 
   /**
-   * When Firecracker has saved its state and waits: takes log and memory, then has it go on. Whatever fails,
-   * it goes on.
+   * When Firecracker has saved its state and waits: takes log and memory, has it go on, and keeps the log in
+   * a file meanwhile. Whatever fails, it goes on, and the log is kept.
    */
   take({ log, pages, how }: TakeOrder): FrozenReport {
     using lease = this.#lease
@@ -136,15 +142,22 @@ export class FrozenVm implements Disposable {
     this.#lease = undefined
     lease.awaitOpen(this.#vmm)
     if (log !== null) this.#takeLog(log)
-    const report = this.#freeze(pages, how)
-    if (lease.release()) return report
+    let report: FrozenReport
+    let wasHeld: boolean
+    try {
+      report = this.#freeze(pages, how)
+      wasHeld = lease.release()
+    } finally {
+      if (log !== null) this.#keepLog()
+    }
+    if (wasHeld) return report
     throw new VarveError(
       'INJECTION_FAILED',
       `process ${this.#vmm.pid} went on before its memory was taken: /proc/sys/fs/lease-break-time is too short`,
     )
   }
 
-  /** Takes KVM's log, and keeps it in a file before anything else can fail. */
+  /** Takes KVM's log, which from then on is nowhere but here. */
   #takeLog({ owedPath, from, owes }: OwedPagesPlace): void {
     const owed = owes ? readOwedPages(owedPath, this.#memoryPages) : undefined
     if (owed !== undefined && owed.from !== from)
@@ -153,10 +166,25 @@ export class FrozenVm implements Disposable {
         `the owed pages ${owedPath} count from ${owed.from}, not ${from}`,
       )
     if (this.#log === undefined) throw new VarveError('INVALID_ARGUMENT', 'this machine has no log')
-    const logged = this.#log.take()
-    this.#written = owed === undefined ? logged : union(owed.written, logged)
     this.#owed = { path: owedPath, from }
+    this.#logged = { bitmap: this.#log.take(), before: owed?.written ?? emptyPageSet }
+  }
+
+  #keepLog(): void {
+    if (this.#logged === undefined) return
+    const { bitmap, before } = this.#logged
+    this.#written = union(before, pageSetFromBitmap(bitmap))
     this.#keep()
+  }
+
+  /** What was written, if it is so little that it may be copied. */
+  #few(): PageSet | undefined {
+    if (this.#logged === undefined) return undefined
+    const { bitmap, before } = this.#logged
+    const few = fewPagesOf(bitmap, mostCopiedPages)
+    if (few === undefined) return undefined
+    const written = union(before, few)
+    return written.pages > mostCopiedPages ? undefined : written
   }
 
   #keep(): void {
@@ -176,14 +204,15 @@ export class FrozenVm implements Disposable {
   }
 
   #freeze(pages: TakeOrder['pages'], how: TakeOrder['how']): FrozenReport {
-    if (pages === 'written' && this.#copyIsQuicker(how)) {
-      this.#taken = this.#written
-      this.#copyTaken(this.#freeTwin.identity, this.#written)
+    const few = pages === 'written' ? this.#few() : undefined
+    if (few !== undefined && this.#copyIsQuicker(how, few)) {
+      this.#taken = few
+      this.#copyTaken(this.#freeTwin.identity, few)
       return { how: 'copy', child: null }
     }
     const frozen = this.#freeTwin.fork()
     this.#frozen = frozen
-    this.#taken = pages === 'written' ? this.#written : () => this.#pagesThere(frozen.identity, pages)
+    this.#taken = () => (pages === 'written' ? this.#written : this.#pagesThere(frozen.identity, pages))
     return { how: 'fork', child: frozen.identity }
   }
 
@@ -192,9 +221,8 @@ export class FrozenVm implements Disposable {
     return this.#twin
   }
 
-  #copyIsQuicker(how: 'auto' | 'copy' | 'fork'): boolean {
-    const { pages } = this.#written
-    if (how === 'fork' || pages > mostCopiedPages) return false
+  #copyIsQuicker(how: 'auto' | 'copy' | 'fork', { pages }: PageSet): boolean {
+    if (how === 'fork') return false
     return how === 'copy' || copyMsOf(pages) < forkMsOf((residentBytes(this.#vmm.pid) ?? 0) / pageSizeBytes)
   }
 

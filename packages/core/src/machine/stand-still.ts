@@ -10,6 +10,12 @@ export interface StandingMachine {
   write(options: SnapshotOptions): Promise<WrittenSnapshot>
   /** Has Firecracker write the state, while others take the memory. */
   writeLive(options: LiveSnapshotOptions): Promise<WrittenLive>
+  /**
+   * Called when the guest runs again (if it does), in the order of the calls, before any other step of the
+   * machine, whether or not `run` succeeded: what belongs to the snapshot, and has no need of a guest that
+   * stands still.
+   */
+  afterwards(work: () => Promise<void>): void
 }
 
 export interface Stood<T> {
@@ -36,19 +42,39 @@ export async function standStill<T>(
       remedy: 'boot or load first',
     })
   const goesOn = state !== 'Paused'
+  const works: (() => Promise<void>)[] = []
+  const afterwards = (work: () => Promise<void>) => void works.push(work)
   const still: StandingMachine = {
     write: (options) => writeSnapshot(vm, options, goesOn),
-    writeLive: (options) => writeLive(vm, options, goesOn),
+    writeLive: (options) => writeLive(vm, options, goesOn, afterwards),
+    afterwards,
   }
-  if (!goesOn) return { value: await run(still), standstillMs: null }
+  const settle = async () => {
+    for (const work of works) await work()
+  }
+  if (!goesOn) {
+    const value = await run(still).catch((error: unknown) => failAfter(settle, error))
+    await settle()
+    return { value, standstillMs: null }
+  }
   const start = performance.now()
   // Without the signal, both: the guest must not stand still because the caller does not wait any more.
   await vm.api.pause()
   let value: T
   try {
     value = await run(still)
-  } finally {
+  } catch (error) {
     await vm.api.resume()
+    return failAfter(settle, error)
   }
-  return { value, standstillMs: performance.now() - start }
+  await vm.api.resume()
+  const standstillMs = performance.now() - start
+  await settle()
+  return { value, standstillMs }
+}
+
+/** Of two failures the first is told. */
+async function failAfter(settle: () => Promise<void>, error: unknown): Promise<never> {
+  await settle().catch(() => {})
+  throw error
 }

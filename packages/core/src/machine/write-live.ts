@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { isVarveError, VarveError } from '../errors.js'
 import type { CallOptions } from '../firecracker/api-client.js'
+import type { OutputFile } from '../firecracker/vmm-files.js'
 import { isAlive, type ProcessIdentity } from '../sys/proc.js'
 import type { LiveVm } from './live-vm.js'
 import { countsFrom, countsFromBoot } from './log-origin.js'
@@ -19,8 +20,11 @@ export interface OwedPagesPlace {
 }
 
 export interface LiveSnapshotOptions extends CallOptions {
-  /** Where Firecracker writes the state file. Must not exist. */
-  readonly statePath: string
+  /**
+   * Where Firecracker writes the state file. There, and empty; Firecracker waits where it opens it, until
+   * `take` has its memory.
+   */
+  readonly state: OutputFile
   /**
    * Where Firecracker writes its own Diff, of pages that its devices have written. Must not exist. Null: it
    * writes no memory at all, because the machine has no log, or all of its memory is taken.
@@ -36,15 +40,11 @@ export interface LiveSnapshotOptions extends CallOptions {
   /** The pages owed cannot be read: a snapshot that is not sealed leaves nothing to build on. */
   readonly owedIsLost: boolean
   /**
-   * Called first: from then on Firecracker waits where it opens this state file, until `take` has its memory.
-   */
-  hold(statePath: string): Promise<void>
-  /**
    * Called when Firecracker is asked: takes KVM's log, keeps it with the pages owed, and takes the memory.
    * Gives the child that holds it; null if it was copied.
    */
   take(place: OwedPagesPlace): Promise<ProcessIdentity | null>
-  /** Called when the Diff is written: keeps its pages with those owed. */
+  /** Called when the Diff is written, and the guest may run again: keeps its pages with those owed. */
   keepDiff(): Promise<void>
   /** Called if Firecracker refused: ends what `take` waits for. */
   abandon(): void
@@ -64,14 +64,15 @@ const settleMs = 500
 /**
  * Firecracker saves the state and then waits; its memory is taken; then it writes state and Diff. The record
  * says at each moment what the next snapshot can build on, should this one never be sealed. `goesOn`: as
- * of `writeSnapshot`.
+ * of `writeSnapshot`. `afterwards`: as of `StandingMachine`.
  */
 export async function writeLive(
   vm: LiveVm,
   options: LiveSnapshotOptions,
   goesOn: boolean,
+  afterwards: (work: () => Promise<void>) => void,
 ): Promise<WrittenLive> {
-  const { statePath, diffPath, signal } = options
+  const { state, diffPath, signal } = options
   assertTaken(vm, options.ifTaken)
   const record = vm.currentRecord
   const { snapshotsTaken, snapshotId, owed } = record
@@ -92,18 +93,19 @@ export async function writeLive(
   const keeps: Partial<MachineRecord> = vm.record.dirtyTracking
     ? { snapshotId: null, owed: isKnown ? { from } : null }
     : { snapshotId, owed }
-  const state = vm.process.files.output(statePath)
-  // What is known of the log: `held` is all of it, but for what Firecracker's devices wrote.
-  const log: { state: 'untouched' | 'unknown' | 'held' | 'kept' } = { state: 'untouched' }
+  const discard = () => {
+    state.discard()
+    rmSync(state.hostPath, { force: true })
+  }
+  // Whether all of the log is kept, but for what Firecracker's devices wrote.
+  let isHeld = false
   try {
-    await options.hold(state.make())
     vm.updateRecord({ snapshotsTaken: taken, ranSince: goesOn, snapshotId: null, owed: null })
-    log.state = 'unknown'
     const owedPath = owedPagesPath(vm.process.paths.directory)
     const memory = options.take({ owedPath, from, owes })
     const held = memory.then(
       () => {
-        log.state = 'held'
+        isHeld = true
       },
       () => {},
     )
@@ -118,22 +120,27 @@ export async function writeLive(
       options.abandon()
       throw error
     }
-    await held
-    if (diffPath !== null) await options.keepDiff()
-    else await memory
-    log.state = 'kept'
-    vm.updateRecord(keeps)
     const child = await memory
-    if (child !== null) vm.updateRecord(({ frozen }) => ({ frozen: [...frozen.filter(isAlive), child] }))
-    await state.commit()
-    chmodSync(statePath, 0o600)
+    afterwards(async () => {
+      try {
+        if (diffPath !== null) await options.keepDiff()
+        vm.updateRecord(({ frozen }) => ({
+          ...keeps,
+          ...(child === null ? {} : { frozen: [...frozen.filter(isAlive), child] }),
+        }))
+        await state.commit()
+        chmodSync(state.hostPath, 0o600)
+      } catch (error) {
+        discard()
+        throw error
+      }
+    })
     return { taken }
   } catch (error) {
-    state.discard()
-    rmSync(statePath, { force: true })
+    discard()
     // Of pages that its devices have written, Firecracker knows until it has written a Diff.
-    if (log.state === 'kept' || (log.state === 'held' && logWasKept(error))) vm.updateRecord(keeps)
-    throw asWriteFailure(error, statePath) ?? error
+    if (isHeld && logWasKept(error)) vm.updateRecord(keeps)
+    throw asWriteFailure(error, state.hostPath) ?? error
   }
 }
 

@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { pageRange, pageSetFromPages, pageSetFromRuns } from './make-page-set.js'
-import { bitmapFor, countRuns, emptyBitmap, pageSetFromBitmap, setBits } from './page-bitmap.js'
+import { bitmapFor, countRuns, emptyBitmap, fewPagesOf, pageSetFromBitmap, setBits } from './page-bitmap.js'
 import { type PageRun, pageSetLimit } from './page-set.js'
 
 /** Runs that end at, just before and just behind the edges of 32-bit words, and runs of many words. */
@@ -67,5 +67,23 @@ describe('page bitmap', () => {
     expect(bitmapFor([every(2, 100), every(4, 100)])).toBeUndefined()
     expect(bitmapFor([pageRange(0, 2 ** 20)])).toBeUndefined()
     expect(bitmapFor([])).toBeUndefined()
+  })
+})
+
+describe('few pages of a bitmap', () => {
+  const withRuns = (first: number, pages: number, ...runs: [number, number][]) => {
+    const bitmap = emptyBitmap(first, pages)
+    setBits(bitmap, pageSetFromRuns(runs.map(([start, count]) => ({ start, count }))))
+    return bitmap
+  }
+
+  test('are those of all its words, also where a run goes from one stretch to the next', () => {
+    const bitmap = withRuns(64, 50_000, [64, 1], [8200, 200], [8256 + 8192 - 3, 7], [50_063, 1])
+    expect(fewPagesOf(bitmap, 209)).toEqual(pageSetFromBitmap(bitmap))
+  })
+
+  test('are none of an empty one, and undefined of one with more', () => {
+    expect(fewPagesOf(withRuns(0, 40_000), 0)?.pages).toBe(0)
+    expect(fewPagesOf(withRuns(0, 40_000, [3, 2], [39_999, 1]), 2)).toBeUndefined()
   })
 })
