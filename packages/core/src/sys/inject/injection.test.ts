@@ -12,6 +12,7 @@ import {
 } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { isVarveError } from '../../errors.js'
 import { errnoNumber } from '../libc.js'
@@ -328,22 +329,34 @@ describe.skipIf(process.arch !== 'x64')('a process that is held wherever it is',
     await expect.poll(() => isAlive(running)).toBe(false)
   })
 
-  test.each([false, true])('ends with its tracer only while it is made to call: %s', async (calls) => {
+  test.each([
+    ['before', true],
+    ['while', false],
+    ['after', true],
+  ])('ends with its tracer only while it is made to call: %s it is', async (when, lives) => {
+    // It executes instructions of its own at once, not only when a system call ends.
+    const running = await startDetached('sh', busy)
     const module = join(import.meta.dirname, '../../../dist/testing.js')
-    const hold = `const [module, sleeper, calls] = process.argv.slice(1)
+    const hold = `const [module, held, when] = process.argv.slice(1)
       const { Injection, Tracee } = await import(module)
-      const tracee = Tracee.hold(JSON.parse(sleeper))
-      if (calls === 'true') Injection.begin(tracee, { held: true })
+      const tracee = Tracee.hold(JSON.parse(held))
+      if (when !== 'before') {
+        const injection = Injection.begin(tracee, { held: true })
+        injection.call('getpid', ${getpid}, [])
+        if (when === 'after') injection.end()
+      }
       process.stdout.write('held')
       setInterval(() => {}, 1000)`
-    const args = [module, JSON.stringify(sleeper), `${calls}`]
+    const args = [module, JSON.stringify(running), when]
     const tracer = spawn(process.execPath, ['--input-type=module', '-e', hold, ...args], {
       stdio: ['ignore', 'pipe', 'inherit'],
     })
     await new Promise((resolve) => tracer.stdout.once('data', resolve))
     tracer.kill('SIGKILL')
-    if (calls) await expect.poll(() => isAlive(sleeper)).toBe(false)
-    else await expect.poll(() => stateOf(sleeper)).toBe('S')
+    await new Promise((resolve) => tracer.once('exit', resolve))
+    await sleep(50)
+    expect(isAlive(running)).toBe(lives)
+    killProcess(running, 'SIGKILL')
   })
 })
 

@@ -299,11 +299,31 @@ export class Injection {
     }
   }
 
+  /**
+   * A thread that was made to step still has the trap flag if its tracer dies, and its next instruction would
+   * end it by SIGTRAP. So it goes on without that flag, to a stop within the kernel: it executes nothing.
+   */
+  #leaveTrap(): void {
+    this.#tracee.interrupt()
+    this.#tracee.go('on')
+    for (;;) {
+      const stop = this.#tracee.wait()
+      if (stop.kind === 'event') return
+      if (stop.kind === 'ended')
+        throw new VarveError('MACHINE_EXITED', `process ${this.#tracee.identity.pid} ended (${stop.how})`)
+      // All others are held back.
+      if (stop.kind !== 'signal' || stop.signal !== SIGSTOP)
+        throw unknownState(`stop by ${JSON.stringify(stop)}`)
+      this.#tracee.go('on', SIGSTOP)
+    }
+  }
+
   /** Gives the scratch memory back and the registers and signals as they were; the thread still stands. */
   end(): void {
     try {
       if (this.#mapped !== undefined) this.call('munmap', systemCall.munmap, [this.#mapped, scratchBytes])
       this.#tracee.setRegisters(this.#saved)
+      if (this.#held) this.#leaveTrap()
       this.#tracee.setSignalMask(this.#savedMask)
       const now = this.#tracee.registers()
       if (
