@@ -7,6 +7,7 @@ import { VarveError } from '../errors.js'
 import type { FullVmConfiguration } from '../firecracker/api-types.js'
 import { memoryPagesOf } from '../firecracker/memory-pages.js'
 import { Freezer } from '../freezer/freezer.js'
+import { warmFreezer } from '../freezer/freezer-process.js'
 import type { Image } from '../layer/image-reader.js'
 import { hasFinePages } from '../layer/index-memory-file.js'
 import type { MachineHandle } from '../machine/machine-handle.js'
@@ -55,6 +56,9 @@ function removeOwedTemporaries(directory: string): void {
   for (const it of readdirSync(directory))
     if (owedTemporary.test(it)) rmSync(join(directory, it), { force: true })
 }
+
+/** Starts what the next `liveTaker` needs. */
+export const warmUpLive = warmFreezer
 
 /**
  * Varve takes the memory. Made while the guest runs, with all that needs time. Errors of `Freezer.attach`:
@@ -156,6 +160,9 @@ export async function liveTaker(
         },
         options,
       )
+    },
+    release: async () => {
+      await freezer.release()
     },
     [Symbol.asyncDispose]: async () => {
       forget()

@@ -27,6 +27,8 @@ export interface MemoryTaker extends AsyncDisposable {
   take(still: StandingMachine): Promise<TakenMemory>
   /** After that, if a process holds the memory; MACHINE_STATE if none does. */
   describe(): Promise<FrozenTaking>
+  /** Disposes of it; what its work needs may wait for the next capture. */
+  release?(): Promise<void>
   /** While the guest may run: completes the files. */
   finish(options: {
     /** Whether the frozen memory stays until this is disposed of. */

@@ -122,6 +122,7 @@ export function sealTaken(it: Taken): TakenForClones {
     const { entry, leases } = await store.commit(draft, { tags, leaseTo, signal, onProgress })
     if (counts) machine.countFromSnapshot(id, it.taken, leases[0])
     await last?.(entry)
+    if (keep) await taker.release?.()
     return withLine(
       { entry, layer, ...report },
       () =>

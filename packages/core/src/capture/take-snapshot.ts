@@ -35,10 +35,17 @@ export async function takeSnapshot(
   return takeForClones(machine, options)
 }
 
-/** The same, with what cloning needs besides. */
+interface TakeWhenReady extends TakeOptions {
+  readonly ready?: Promise<unknown> | undefined
+}
+
+/**
+ * The same, with what cloning needs besides. `ready` is awaited before the guest is paused; if it rejects,
+ * nothing has been taken.
+ */
 export async function takeForClones(
   machine: RunningMachine | PausedMachine,
-  options: TakeOptions,
+  options: TakeWhenReady,
 ): Promise<TakenForClones> {
   assertLabels(options.labels ?? {})
   const { mode = 'auto' } = options
@@ -87,7 +94,7 @@ export async function captureSnapshot(
 async function takeBy(
   machine: MachineHandle,
   vmConfig: FullVmConfiguration,
-  options: TakeOptions,
+  options: TakeWhenReady,
   mode: 'live' | 'stop',
   because: string,
 ): Promise<TakenForClones> {
@@ -113,7 +120,7 @@ async function takeOn(
   machine: MachineHandle,
   vmConfig: FullVmConfiguration,
   { parent, base, lost }: Omit<ChosenParent, 'parent'> & { readonly parent: KeptSnapshot | undefined },
-  options: TakeOptions,
+  options: TakeWhenReady,
   way: {
     readonly ifTaken: number
     readonly mode: 'live' | 'stop'
@@ -156,6 +163,7 @@ async function takeOn(
             parent,
           )
     const { take } = taker
+    await options.ready
     const { value, standstillMs } = await machine.standStill(
       'snapshot',
       async (still) => {

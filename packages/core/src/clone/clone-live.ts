@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { CapturedSnapshot, CaptureWay, TakeOptions } from '../capture/capture-types.js'
 import type { FrozenClonable } from '../capture/open-frozen.js'
 import type { TakenForClones } from '../capture/seal-taken.js'
@@ -12,6 +13,7 @@ import type { SnapshotEntry } from '../store/snapshot-types.js'
 import { isEnding } from '../sys/proc.js'
 import type { OnCloneFailure } from './clones.js'
 import { asClones, assertCounts, type Clones, type FailedClone, inOrder, makeClones } from './clones.js'
+import { LaunchesAhead } from './launches-ahead.js'
 import { type EachClone, ownOptions } from './own-options.js'
 
 /** Options of `cloneMachines` of a machine. */
@@ -24,6 +26,8 @@ export interface LiveCloneOptions
   readonly parallel?: number | undefined
   /** What differs between clones: a tap device of its own, say. Wins over the other options. */
   readonly each?: EachClone | undefined
+  /** Called as soon as a clone is made; those that are not made yet come later. */
+  readonly onClone?: ((clone: Restored<RunningMachine | PausedMachine>, number: number) => void) | undefined
   /**
    * If one cannot be made: `keep` (default) the others, as the moment at which the machine was cloned does
    * not come back; or `stop` all and throw.
@@ -35,6 +39,8 @@ export interface LiveCloneOptions
 export type LiveClones<Machine> = Clones<Machine> & {
   /** How long the machine that was cloned stood still, milliseconds; null if it was paused before. */
   readonly standstillMs: number | null
+  /** From the call until that machine ran on, milliseconds. */
+  readonly takenMs: number
   /** How its memory was taken. */
   readonly way: CaptureWay
   /**
@@ -50,26 +56,44 @@ type Clone = Restored<RunningMachine | PausedMachine>
 export async function cloneLive(
   machine: RunningMachine | PausedMachine,
   count: number,
-  { store, tags = [], mostCopiedBytes, parallel, each, onFailure = 'keep', ...options }: LiveCloneOptions,
+  {
+    store,
+    tags = [],
+    mostCopiedBytes,
+    parallel,
+    each,
+    onClone,
+    onFailure = 'keep',
+    ...options
+  }: LiveCloneOptions,
 ): Promise<LiveClones<RunningMachine | PausedMachine>> {
+  const begin = performance.now()
   assertCounts(count, parallel)
   const { onProgress } = options
   const limit = new CopyLimit(options.signal)
   const { signal } = limit
-  const taken = await takeForClones(machine, {
-    ...{ store, tags, mostCopiedBytes, signal },
-    mode: 'live',
-    freeze: 'fork',
-  })
-  const { standstillMs, way } = taken
+  const ownOf = (number: number) => ownOptions(number, { ...options, signal }, each)
+  const ahead = new LaunchesAhead(machine, { count, parallel, onFailure }, ownOf)
+  let taken: TakenForClones | undefined
   let frozen: FrozenClonable | undefined
   try {
+    taken = await takeForClones(machine, {
+      ...{ store, tags, mostCopiedBytes, signal },
+      mode: 'live',
+      freeze: 'fork',
+      ready: ahead.ready(signal),
+    })
+    const { standstillMs, way } = taken
+    const takenMs = performance.now() - begin
     const open = await taken.openFrozen({ signal })
     frozen = open
     limit.watch(open)
-    const { made, failed } = await makeClones(count, { parallel, onFailure, onProgress }, (number) =>
-      restoreFrozen(open, ownOptions(number, { ...options, signal }, each)),
-    )
+    const how = { parallel, onFailure, onProgress, firstAlone: true }
+    const { made, failed } = await makeClones(count, how, async (number) => {
+      const clone = await restoreFrozen(open, ahead.take(number), ownOf(number))
+      onClone?.(clone, number)
+      return clone
+    })
     if (limit.exceeded !== undefined) {
       for (const { machine: clone } of made.values()) await clone.stop()
       throw limit.exceeded
@@ -77,11 +101,14 @@ export async function cloneLive(
     // Behind the clones: nothing that they need comes later for it.
     const sealed = sealBehind(taken, open, { made, failed, limit, store, tags, onProgress })
     sealed.catch(() => {})
-    return asClones(inOrder(made), failed, { standstillMs, way, sealed }, () => sealed.catch(() => {}))
+    return asClones(inOrder(made), failed, { standstillMs, takenMs, way, sealed }, () =>
+      sealed.catch(() => {}),
+    )
   } catch (error) {
     limit.end()
+    await ahead[Symbol.asyncDispose]()
     await frozen?.[Symbol.asyncDispose]()
-    await taken[Symbol.asyncDispose]()
+    await taken?.[Symbol.asyncDispose]()
     throw limit.exceeded ?? error
   }
 }
@@ -92,6 +119,12 @@ interface Behind extends Pick<LiveCloneOptions, 'store' | 'tags' | 'onProgress'>
   readonly limit: CopyLimit
 }
 
+/**
+ * Sealing keeps a CPU and the disk busy. A guest that was just loaded needs some 100 ms of both until it
+ * answers (docs/results/live-clones.md).
+ */
+const firstAnswersMs = 250
+
 async function sealBehind(
   taken: TakenForClones,
   frozen: FrozenClonable,
@@ -100,6 +133,8 @@ async function sealBehind(
   const { limit, tags, onProgress } = behind
   try {
     await using _frozen = frozen
+    // If the caller aborts meanwhile, sealing says so.
+    await sleep(firstAnswersMs, undefined, { signal: limit.signal }).catch(() => {})
     const onLayers = (entry: SnapshotEntry) => serveFromLayers(entry, behind)
     return await taken.sealBefore(onLayers, { tags, signal: limit.signal, onProgress })
   } catch (error) {

@@ -3,6 +3,8 @@ import type { Restored } from '../restore/restored.js'
 
 /** More VMM processes than one host should be asked for at once. */
 const mostClones = 4096
+/** Restores at a time, unless the caller says otherwise. */
+export const defaultParallel = 4
 
 /** A clone that could not be made, or that ended because its snapshot could not. */
 export interface FailedClone {
@@ -27,6 +29,8 @@ export type OnCloneFailure = 'stop' | 'keep'
 interface MakeOptions {
   readonly parallel?: number | undefined
   readonly onFailure: OnCloneFailure
+  /** Whether the others wait until the first is made. */
+  readonly firstAlone?: boolean | undefined
   readonly onProgress?: ((message: string) => void) | undefined
 }
 
@@ -36,23 +40,25 @@ interface MakeOptions {
  */
 export async function makeClones<Machine extends { stop(): Promise<unknown> }>(
   count: number,
-  { parallel = 4, onFailure, onProgress }: MakeOptions,
+  { parallel = defaultParallel, onFailure, firstAlone = false, onProgress }: MakeOptions,
   make: (number: number) => Promise<Restored<Machine>>,
 ): Promise<{ readonly made: ReadonlyMap<number, Restored<Machine>>; readonly failed: FailedClone[] }> {
   const made = new Map<number, Restored<Machine>>()
   const failed: FailedClone[] = []
   let begun = 0
-  const work = async () => {
-    while (begun < count && (onFailure === 'keep' || failed.length === 0)) {
-      const number = ++begun
-      try {
-        made.set(number, await make(number))
-        onProgress?.(`${made.size} of ${count} ready`)
-      } catch (error) {
-        failed.push({ number, error })
-      }
+  const makeNext = async () => {
+    const number = ++begun
+    try {
+      made.set(number, await make(number))
+      onProgress?.(`${made.size} of ${count} ready`)
+    } catch (error) {
+      failed.push({ number, error })
     }
   }
+  const work = async () => {
+    while (begun < count && (onFailure === 'keep' || failed.length === 0)) await makeNext()
+  }
+  if (firstAlone) await makeNext()
   await Promise.all(Array.from({ length: Math.min(parallel, count) }, work))
   const [first] = failed
   if (first === undefined || (onFailure === 'keep' && made.size > 0)) return { made, failed }

@@ -22,6 +22,8 @@ export type FreezeOrder =
   /** The guest may run again. */
   | DescribeOrder
   | WriteOrder
+  /** Ends what is frozen: the next capture may begin. */
+  | { readonly do: 'release' }
 
 export interface AttachOrder {
   readonly do: 'attach'

@@ -30,6 +30,11 @@ async function obey(order: FreezeOrder): Promise<FreezerAnswer> {
     vm = FrozenVm.attach(order)
     return { state: 'attached', regions: vm.regions, heldMs: vm.heldMs }
   }
+  if (order.do === 'release') {
+    vm?.[Symbol.dispose]()
+    vm = undefined
+    return { state: 'ready' }
+  }
   if (vm === undefined) throw new Error(`${order.do} before attach`)
   switch (order.do) {
     case 'hold':

@@ -1,10 +1,7 @@
 import { rmSync } from 'node:fs'
-import { fileURLToPath } from 'node:url'
 import { abortError } from '../abort-error.js'
 import { VarveError } from '../errors.js'
-import { describeExit } from '../firecracker/vmm-exit.js'
 import { failureFromJson } from '../helper/failure-json.js'
-import { LineHelper } from '../helper/line-helper.js'
 import type { FrozenSource } from '../memory/frozen-source.js'
 import type { PageSet } from '../memory/page-set.js'
 import {
@@ -18,35 +15,32 @@ import {
   type TakeOrder,
   type WriteOrder,
 } from './freeze-protocol.js'
+import { type FreezerProcess, keepFreezerProcess, takeFreezerProcess } from './freezer-process.js'
 import { readOwedPages } from './owed-pages.js'
 
 type Without<Order> = Omit<Order, 'do'>
 type AnswerOf<State extends FreezerAnswer['state']> = Extract<FreezerAnswer, { state: State }>
 
-const freezerProgram = fileURLToPath(new URL('freezer-main.js', import.meta.url))
-
 /**
  * A freezer is a process of its own, as a tracer must not be the parent of what it traces. It serves one
- * capture. Disposed of, it is killed, and what it holds frozen goes with it.
+ * capture at a time. Disposed of, it holds nothing frozen any more: it is killed, or waits for the next one.
  */
 export class Freezer implements AsyncDisposable {
-  readonly #helper = new LineHelper<FreezerAnswer>({
-    program: freezerProgram,
-    cannotStart: (cause) =>
-      new VarveError('LAUNCH_FAILED', `cannot start the freezer: ${cause.message}`, { cause }),
-    hasEnded: (code, signal, lastWords) =>
-      new VarveError(
-        'INJECTION_FAILED',
-        `the freezer ended (${describeExit({ code, signal })})${this.#attaching === undefined ? '' : ', and the VM with it, if it held it'}${lastWords === '' ? '' : `: ${lastWords}`}`,
-      ),
-  })
-  /** While it traces the VMM itself, its death would be the VMM's. */
+  readonly #process: FreezerProcess
   #attaching: Promise<unknown> | undefined
+  /** Whether all that it was asked it has done. */
+  #inOrder = true
+  #disposed = false
+
+  private constructor(process: FreezerProcess) {
+    this.#process = process
+  }
 
   /** Node takes some 50 ms to start: to be called before the guest is paused. */
   static async start(): Promise<Freezer> {
-    const freezer = new Freezer()
-    await freezer.#answer('ready')
+    const freezer = new Freezer(takeFreezerProcess())
+    if (!freezer.#process.isReady) await freezer.#answer('ready')
+    freezer.#process.isReady = true
     return freezer
   }
 
@@ -54,10 +48,12 @@ export class Freezer implements AsyncDisposable {
   async attach(order: Without<AttachOrder>): Promise<AnswerOf<'attached'>> {
     const attaching = this.#ask({ do: 'attach', ...order }, 'attached')
     this.#attaching = attaching.catch(() => {})
+    this.#process.holdsVmm = true
     try {
       return await attaching
     } finally {
       this.#attaching = undefined
+      this.#process.holdsVmm = false
     }
   }
 
@@ -77,7 +73,8 @@ export class Freezer implements AsyncDisposable {
 
   /** Ends it at once; what it is asked fails. Not while it attaches. */
   kill(): void {
-    this.#helper.kill()
+    this.#inOrder = false
+    this.#process.helper.kill()
   }
 
   /**
@@ -103,11 +100,11 @@ export class Freezer implements AsyncDisposable {
       onProgress,
     }: { readonly signal?: AbortSignal | undefined; onProgress?: ((pages: number) => void) | undefined },
   ): Promise<number> {
-    const stop = () => this.#helper.kill()
+    const stop = () => this.kill()
     signal?.addEventListener('abort', stop)
     try {
       if (signal?.aborted === true) throw abortError(signal, 'the capture')
-      this.#helper.send(orderToJson({ do: 'write', ...order }))
+      this.#process.helper.send(orderToJson({ do: 'write', ...order }))
       for (;;) {
         const answer = await this.#next()
         if (answer.state === 'written') return answer.pages
@@ -125,7 +122,7 @@ export class Freezer implements AsyncDisposable {
     order: FreezeOrder,
     state: State,
   ): Promise<AnswerOf<State>> {
-    this.#helper.send(orderToJson(order))
+    this.#process.helper.send(orderToJson(order))
     return await this.#answer(state)
   }
 
@@ -136,14 +133,30 @@ export class Freezer implements AsyncDisposable {
   }
 
   async #next(): Promise<Exclude<FreezerAnswer, { state: 'failed' }>> {
-    const answer = await this.#helper.next()
-    if (answer.state === 'failed') throw failureFromJson(answer.error, 'INJECTION_FAILED')
-    return answer
+    const answer = await this.#process.helper.next()
+    if (answer.state !== 'failed') return answer
+    this.#inOrder = false
+    throw failureFromJson(answer.error, 'INJECTION_FAILED')
+  }
+
+  /** Disposes of it; but if it did all that it was asked, its process waits for the next capture. */
+  async release(): Promise<void> {
+    if (!this.#disposed && this.#inOrder)
+      try {
+        await this.#ask({ do: 'release' }, 'ready')
+        this.#disposed = true
+        keepFreezerProcess(this.#process)
+      } catch {
+        // What cannot be reused is killed.
+      }
+    await this[Symbol.asyncDispose]()
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#disposed) return
+    this.#disposed = true
     await this.#attaching
-    await this.#helper.end()
+    await this.#process.helper.end()
   }
 }
 

@@ -44,6 +44,13 @@ const lookEveryMs = 200
 
 type Source = (address: number, into: Uint8Array) => void
 
+let touched: Buffer | undefined
+/** Made once for all captures of this process, which come one after the other. */
+function copyMemory(): Buffer {
+  touched ??= Buffer.alloc(mostCopiedPages * pageSizeBytes, 1)
+  return touched
+}
+
 /** One VMM whose memory is being captured while its guest runs on; see docs/decisions/0015. */
 export class FrozenVm implements Disposable {
   /** As of its `Twin`. */
@@ -51,7 +58,7 @@ export class FrozenVm implements Disposable {
   readonly #vmm: ProcessIdentity
   readonly #slots: readonly MemorySlot[]
   readonly #memoryPages: number
-  readonly #copy = Buffer.alloc(mostCopiedPages * pageSizeBytes, 1)
+  readonly #copy = copyMemory()
   #twin: Twin | undefined
   #lease: StateLease | undefined
   /** Open, because it is removed before all is written. */

@@ -77,7 +77,8 @@ export async function chooseVmmOfState(statePath: string, options: ChooseVmmOpti
   return chooseVmmFor(versionOf(/\d+\.\d+\.\d+/.exec(format.firecracker)?.[0] ?? ''), options)
 }
 
-async function chooseVmmFor(
+/** The same for the release that takes the snapshot. */
+export async function chooseVmmFor(
   maker: FirecrackerVersion | undefined,
   { machine, binary: given, signal, onProgress, ...places }: ChooseVmmOptions,
 ): Promise<ChosenVmm> {

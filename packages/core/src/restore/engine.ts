@@ -25,6 +25,8 @@ export interface Engine {
    * ahead.
    */
   prepareFrozen?(snapshot: FrozenSnapshot, wishes: RestoreWishes): Promise<PreparedMemory>
+  /** Starts what `prepareFrozen` needs, whatever the memory; awaited before that is frozen. */
+  warmUpFrozen?(runtime: string, options: Pick<WorkOptions, 'signal'>): Promise<void>
   /** What came of a restore by now, asked by any process. */
   usage(
     vmm: RestoredVmm,

@@ -1,8 +1,10 @@
 import { VarveError } from '../errors.js'
+import type { FirecrackerVersion } from '../firecracker/version.js'
+import type { LaunchedMachine } from '../machine/launched-machine.js'
 import type { PausedMachine, RunningMachine } from '../machine/machine-states.js'
 import type { FrozenSnapshot } from '../store/snapshot-types.js'
 import { runtimeDirectory } from '../usable-runtime.js'
-import { chooseVmmOf } from './choose-vmm.js'
+import { type ChosenVmm, chooseVmmFor } from './choose-vmm.js'
 import type { Engine } from './engine.js'
 import { engines } from './engines/all-engines.js'
 import { failureOf } from './failed-restore.js'
@@ -31,6 +33,34 @@ export type RestoreFrozenOptions = Omit<
   | 'record'
 >
 
+/** A VMM that is being launched for memory that is not frozen yet. `restoreFrozen` takes it over. */
+export interface BegunRestore extends AsyncDisposable {
+  readonly choosing: Promise<ChosenVmm>
+  readonly launching: Promise<LaunchedMachine>
+  readonly phases: Phases
+}
+
+/** `release`: of the Firecracker whose machine is going to be frozen. */
+export function beginFrozen(release: FirecrackerVersion, options: RestoreFrozenOptions): BegunRestore {
+  const phases = new Phases()
+  const choosing = unawaited(phases.time('firecracker', () => chooseVmmFor(release, options)))
+  const launching = unawaited(launchFor(choosing, options, phases))
+  return {
+    choosing,
+    launching,
+    phases,
+    [Symbol.asyncDispose]: async () => void (await (await launching.catch(() => undefined))?.stop()),
+  }
+}
+
+/** What all restores of frozen memory need; to be awaited before it is frozen. */
+export async function warmUpFrozen({
+  runtimeDirectory: runtime,
+  signal,
+}: RestoreFrozenOptions): Promise<void> {
+  await engines[planFrozen().plan.chosen.engine].warmUpFrozen?.(runtime ?? runtimeDirectory(), { signal })
+}
+
 /**
  * Starts a machine from memory that stands frozen in a process; it depends on that process until the page
  * server has layers instead (`replaceFrozen`). On any failure nothing is left running. Errors: as
@@ -38,12 +68,10 @@ export type RestoreFrozenOptions = Omit<
  */
 export async function restoreFrozen(
   snapshot: FrozenSnapshot,
+  { choosing, launching, phases }: BegunRestore,
   options: RestoreFrozenOptions,
 ): Promise<Restored<RunningMachine | PausedMachine>> {
   const { faultCpu, signal, onProgress } = options
-  const phases = new Phases()
-  const choosing = phases.time('firecracker', () => chooseVmmOf(snapshot.config, options))
-  const launching = unawaited(launchFor(choosing, options, phases))
   try {
     const { vmm } = await choosing
     const { plan, prepareFrozen } = planFrozen()

@@ -18,6 +18,7 @@ export const pagedEngine: Engine = {
   name: 'paged',
   usage: usageByPageServer,
   prepare: (snapshot, wishes) => prepareServed(snapshot, null, wishes),
+  warmUpFrozen: async (runtime, options) => void (await ensurePageServer(runtime, options)),
   prepareFrozen: (snapshot, wishes) => prepareServed(snapshot, snapshot.frozen, wishes),
 }
 
