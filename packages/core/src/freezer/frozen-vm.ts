@@ -7,7 +7,13 @@ import { tooManyCopies } from '../memory/frozen-copies.js'
 import type { FrozenSource } from '../memory/frozen-source.js'
 import { pageRange, pageSetFromRuns } from '../memory/make-page-set.js'
 import { forEachStretch } from '../memory/mapped-region.js'
-import { emptyBitmap, fewPagesOf, type PageBitmap, pageSetFromBitmap } from '../memory/page-bitmap.js'
+import {
+  emptyBitmap,
+  fewPagesOf,
+  type PageBitmap,
+  pageSetFromBitmap,
+  setBits,
+} from '../memory/page-bitmap.js'
 import { emptyPageSet, type PageRun, type PageSet, runsOf } from '../memory/page-set.js'
 import { union } from '../memory/page-set-algebra.js'
 import { pageSizeBytes } from '../memory/units.js'
@@ -29,7 +35,7 @@ import type {
   WriteOrder,
 } from './freeze-protocol.js'
 import { type FrozenMemory, readMemory } from './frozen-memory.js'
-import { readOwedPages, writeOwedPages } from './owed-pages.js'
+import { readOwedPages, writeOwedBitmap, writeOwedPages } from './owed-pages.js'
 import { StateLease } from './state-lease.js'
 import { Twin } from './twin.js'
 
@@ -65,8 +71,8 @@ export class FrozenVm implements Disposable {
   #diff: { readonly fd: number; readonly pages: PageSet } | undefined
   #log: DirtyLog | undefined
   #owed: { readonly path: string; readonly from: string | null } | undefined
-  /** KVM's log, and pages of an earlier one. */
-  #logged: { readonly bitmap: PageBitmap; readonly before: PageSet } | undefined
+  /** KVM's log, with the pages of an earlier one. */
+  #logged: PageBitmap | undefined
   #written: PageSet = emptyPageSet
   #frozen: FrozenMemory | undefined
   /** Or what finds them, when the guest runs again. */
@@ -88,13 +94,12 @@ export class FrozenVm implements Disposable {
    */
   #rehearse(path: string): void {
     try {
-      const bitmap = this.#log?.rehearse() ?? emptyBitmap(0, this.#memoryPages)
-      bitmap.words.fill(1, 0, 1)
-      this.#logged = { bitmap, before: emptyPageSet }
+      this.#logged = this.#log?.rehearse() ?? emptyBitmap(0, this.#memoryPages)
+      setBits(this.#logged, pageRange(0, 1))
       this.#owed = { path, from: null }
-      const few = this.#few()
-      if (few !== undefined) this.#copyIsQuicker('auto', few)
+      for (let times = 0; times < 3; times++) this.#copyIsQuicker('auto', this.#few() ?? emptyPageSet)
       this.#keepLog()
+      this.#writtenByLog()
       truncateSync(path, this.#memoryPages * pageSizeBytes)
       this.keepDiff({ do: 'keep-diff', diffPath: path })
       // A file that is open has no lease.
@@ -174,24 +179,25 @@ export class FrozenVm implements Disposable {
       )
     if (this.#log === undefined) throw new VarveError('INVALID_ARGUMENT', 'this machine has no log')
     this.#owed = { path: owedPath, from }
-    this.#logged = { bitmap: this.#log.take(), before: owed?.written ?? emptyPageSet }
+    this.#logged = this.#log.take()
+    if (owed !== undefined) setBits(this.#logged, owed.written)
   }
 
   #keepLog(): void {
-    if (this.#logged === undefined) return
-    const { bitmap, before } = this.#logged
-    this.#written = union(before, pageSetFromBitmap(bitmap))
-    this.#keep()
+    if (this.#logged === undefined || this.#owed === undefined) return
+    const { path, from } = this.#owed
+    writeOwedBitmap(path, { from, memoryPages: this.#memoryPages }, this.#logged)
+  }
+
+  /** Worked out when the guest runs again. */
+  #writtenByLog(): void {
+    if (this.#logged !== undefined) this.#written = pageSetFromBitmap(this.#logged)
+    this.#logged = undefined
   }
 
   /** What was written, if it is so little that it may be copied. */
   #few(): PageSet | undefined {
-    if (this.#logged === undefined) return undefined
-    const { bitmap, before } = this.#logged
-    const few = fewPagesOf(bitmap, mostCopiedPages)
-    if (few === undefined) return undefined
-    const written = union(before, few)
-    return written.pages > mostCopiedPages ? undefined : written
+    return this.#logged === undefined ? undefined : fewPagesOf(this.#logged, mostCopiedPages)
   }
 
   #keep(): void {
@@ -201,6 +207,7 @@ export class FrozenVm implements Disposable {
   }
 
   keepDiff({ diffPath }: KeepDiffOrder): number {
+    this.#writtenByLog()
     const pages = dataPagesOf(diffPath, this.#memoryPages)
     this.#written = union(this.#written, pages)
     this.#keep()

@@ -20,8 +20,16 @@ export interface OwedPages {
 export function writeOwedPages(path: string, { from, memoryPages, written }: OwedPages): void {
   const bitmap = emptyBitmap(0, memoryPages)
   setBits(bitmap, written)
-  const { buffer, byteOffset, byteLength } = bitmap.words
-  const body = new Uint8Array(buffer, byteOffset, byteLength)
+  writeOwedBitmap(path, { from, memoryPages }, bitmap)
+}
+
+/** The same, of pages as bits from page 0 on; there may be words behind the last page. */
+export function writeOwedBitmap(
+  path: string,
+  { from, memoryPages }: Omit<OwedPages, 'written'>,
+  { words }: PageBitmap,
+): void {
+  const body = new Uint8Array(words.buffer, words.byteOffset, Math.ceil(memoryPages / 32) * 4)
   const header = Buffer.alloc(headerBytes)
   header.write(magic, 'latin1')
   header.writeUInt32LE(version, 8)

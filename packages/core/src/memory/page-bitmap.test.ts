@@ -78,12 +78,13 @@ describe('few pages of a bitmap', () => {
   }
 
   test('are those of all its words, also where a run goes from one stretch to the next', () => {
-    const bitmap = withRuns(64, 50_000, [64, 1], [8200, 200], [8256 + 8192 - 3, 7], [50_063, 1])
+    // A stretch has 32,768 pages.
+    const bitmap = withRuns(64, 150_000, [64, 1], [8200, 200], [64 + 32_768 - 3, 7], [150_063, 1])
     expect(fewPagesOf(bitmap, 209)).toEqual(pageSetFromBitmap(bitmap))
   })
 
   test('are none of an empty one, and undefined of one with more', () => {
-    expect(fewPagesOf(withRuns(0, 40_000), 0)?.pages).toBe(0)
-    expect(fewPagesOf(withRuns(0, 40_000, [3, 2], [39_999, 1]), 2)).toBeUndefined()
+    expect(fewPagesOf(withRuns(0, 140_000), 0)?.pages).toBe(0)
+    expect(fewPagesOf(withRuns(0, 140_000, [3, 2], [139_999, 1]), 2)).toBeUndefined()
   })
 })

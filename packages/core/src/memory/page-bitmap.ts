@@ -132,7 +132,7 @@ export function pageSetFromBitmap(bitmap: PageBitmap): PageSet {
   return { starts, counts, pages }
 }
 
-const stretchBytes = 1024
+const stretchBytes = 4096
 const zeros = Buffer.alloc(stretchBytes)
 
 /**
@@ -145,12 +145,9 @@ export function fewPagesOf({ first, words }: PageBitmap, most: number): PageSet 
   const runs: PageRun[] = []
   let pages = 0
   for (let at = 0; at < bytes.length; at += stretchBytes) {
-    const stretch = bytes.subarray(at, at + stretchBytes)
-    if (stretch.equals(zeros.subarray(0, stretch.length))) continue
-    const set = pageSetFromBitmap({
-      first: first + 8 * at,
-      words: words.subarray(at / 4, (at + stretchBytes) / 4),
-    })
+    const end = Math.min(at + stretchBytes, bytes.length)
+    if (bytes.compare(zeros, 0, end - at, at, end) === 0) continue
+    const set = pageSetFromBitmap({ first: first + 8 * at, words: words.subarray(at / 4, end / 4) })
     pages += set.pages
     if (pages > most) return undefined
     for (const run of runsOf(set)) runs.push(run)
