@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { throwIfAborted } from '../abort-error.js'
 import { VarveError } from '../errors.js'
+import { FirstAbort } from '../first-abort.js'
 import { type ApiClient, connectApi } from './api-client.js'
 import { describeExit } from './vmm-exit.js'
 import type { VmmProcess } from './vmm-process.js'
@@ -18,7 +19,8 @@ export async function firstAnswer(
   const timeout = AbortSignal.timeout(timeoutMs)
   const ended = new AbortController()
   void vmm.exited.then(() => ended.abort())
-  const stop = AbortSignal.any([timeout, ended.signal, ...(signal ? [signal] : [])])
+  using first = new FirstAbort([timeout, ended.signal, signal])
+  const stop = first.signal
   try {
     for (;;) {
       if (existsSync(apiSocket)) {

@@ -14,6 +14,12 @@ export interface VmmProcess {
   readonly exited: Promise<VmmExit>
   /** Set once the process has ended. */
   readonly exit: VmmExit | undefined
+  /**
+   * Calls back when the process has ended, until the function that it gives is called. What waits for
+   * `exited` is kept for as long as the VMM lives, and what it holds with it: this is for all that ends
+   * before.
+   */
+  onExit(called: () => void): () => void
   /** SIGKILL through a pidfd; resolves when the process is gone. Safe to repeat. */
   kill(): Promise<VmmExit>
   /** Lets this process end while the VMM goes on. */
@@ -37,6 +43,13 @@ export function vmmProcess(
   { paths, files, jailRoot }: Pick<VmmProcess, 'paths' | 'files' | 'jailRoot'>,
 ): VmmProcess {
   const { identity, exited } = watched
+  const waiting = new Set<() => void>()
+  let hasEnded = false
+  void exited.then(() => {
+    hasEnded = true
+    for (const called of waiting) called()
+    waiting.clear()
+  })
   return {
     identity,
     paths,
@@ -45,6 +58,11 @@ export function vmmProcess(
     exited,
     get exit() {
       return watched.exit
+    },
+    onExit: (called) => {
+      if (hasEnded) queueMicrotask(called)
+      else waiting.add(called)
+      return () => waiting.delete(called)
     },
     kill: () => {
       if (watched.exit === undefined) {

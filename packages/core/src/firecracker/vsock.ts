@@ -2,6 +2,7 @@ import type { Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { throwIfAborted } from '../abort-error.js'
 import { VarveError } from '../errors.js'
+import { FirstAbort } from '../first-abort.js'
 import { connectSocket } from '../sys/connect-socket.js'
 
 /** Options of `connectVsock`. */
@@ -46,7 +47,8 @@ export async function connectVsock(
     throw new VarveError('INVALID_ARGUMENT', `attempts is ${attempts}; it must be from 1 to 1000`)
   const name = `${udsPath} port ${port}`
   const timeout = AbortSignal.timeout(timeoutMs)
-  const ends = signal === undefined ? timeout : AbortSignal.any([timeout, signal])
+  using first = new FirstAbort([timeout, signal])
+  const ends = first.signal
   let last: unknown
   try {
     for (let attempt = 1; attempt <= attempts; attempt++) {

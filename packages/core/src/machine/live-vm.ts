@@ -3,6 +3,7 @@ import { VarveError } from '../errors.js'
 import type { ApiClient } from '../firecracker/api-client.js'
 import { describeExit, type VmmExit } from '../firecracker/vmm-exit.js'
 import type { VmmProcess } from '../firecracker/vmm-process.js'
+import { FirstAbort } from '../first-abort.js'
 import { onProcessEnd } from '../sys/exit-hooks.js'
 import { type FileLock, lock } from '../sys/file-lock.js'
 import type { Holder } from '../sys/holder.js'
@@ -181,9 +182,9 @@ export class LiveVm {
    * between a look at the record and the answer of Firecracker.
    */
   async #turn(name: string, signal: AbortSignal | undefined): Promise<FileLock> {
-    const stop = AbortSignal.any([this.#ended.signal, ...(signal === undefined ? [] : [signal])])
+    using stop = new FirstAbort([this.#ended.signal, signal])
     try {
-      return await lock(join(this.process.paths.directory, 'steps.lock'), { signal: stop })
+      return await lock(join(this.process.paths.directory, 'steps.lock'), { signal: stop.signal })
     } catch (error) {
       // The directory goes with the machine.
       if (signal?.aborted !== true && (this.process.exit || this.#ending || codeOf(error) === 'ENOENT'))

@@ -13,13 +13,18 @@ export async function untilExit<T>(
   exitError: (cause?: unknown) => VarveError,
 ): Promise<T> {
   const work = run()
+  let leave = () => {}
+  const exited = new Promise<'exited'>((resolve) => {
+    leave = process.onExit(() => resolve('exited'))
+  })
   const outcome = await Promise.race([
     work.then(
       (value) => ({ value }),
       (error: unknown) => ({ error }),
     ),
-    process.exited.then(() => 'exited' as const),
+    exited,
   ])
+  leave()
   if (outcome === 'exited') {
     // An answer that was already on the wire (the fault message of a failed load)
     // is worth more than "it exited".
