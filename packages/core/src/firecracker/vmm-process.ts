@@ -15,9 +15,9 @@ export interface VmmProcess {
   /** Set once the process has ended. */
   readonly exit: VmmExit | undefined
   /**
-   * Calls back when the process has ended, until the function that it gives is called. What waits for
-   * `exited` is kept for as long as the VMM lives, and what it holds with it: this is for all that ends
-   * before.
+   * Calls back when the process has ended. The function that it returns takes that back. A `then` of `exited`
+   * cannot be taken back: it stays in memory for as long as the VMM lives, with all that it refers to. So
+   * what may be over before the VMM waits here.
    */
   onExit(called: () => void): () => void
   /** SIGKILL through a pidfd; resolves when the process is gone. Safe to repeat. */

@@ -37,7 +37,7 @@ test('keeps nothing of a step that is over, however long the VMM lives', async (
   expect(results.filter((it) => it.deref() !== undefined).length).toBeLessThanOrEqual(1)
 })
 
-test('fails when the VMM ends, whatever is awaited, and at once if it had ended before', async () => {
+test('fails when the VMM ends, also if the step itself never ends, and at once if the VMM had ended before', async () => {
   const { process, end } = vmm()
   const waiting = untilExit(process, () => new Promise(() => {}), ended)
   end()

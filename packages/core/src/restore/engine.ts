@@ -25,7 +25,7 @@ export interface Engine {
    * ahead.
    */
   prepareFrozen?(snapshot: FrozenSnapshot, wishes: RestoreWishes): Promise<PreparedMemory>
-  /** Starts what `prepareFrozen` needs, whatever the memory; awaited before that is frozen. */
+  /** Starts what `prepareFrozen` needs of any memory. The caller awaits it before the memory is frozen. */
   warmUpFrozen?(runtime: string, options: Pick<WorkOptions, 'signal'>): Promise<void>
   /** What came of a restore by now, asked by any process. */
   usage(
