@@ -7,7 +7,7 @@ import { expect, onTestFinished, test } from 'vitest'
 
 // What `npm run release` refuses before it builds anything. npx.test.ts publishes and installs the packages.
 const root = fileURLToPath(new URL('../../', import.meta.url))
-const folders = ['packages/core', 'packages/lab']
+const folders = ['packages/core', 'packages/guest', 'packages/lab']
 const repository = (directory: string) => ({
   type: 'git',
   url: 'git+https://example.org/some/varve.git',
@@ -75,7 +75,7 @@ test.each([
     'a package of another folder',
     { repositoryOf: () => repository('packages/core') },
     {},
-    'packages/lab/package.json has a "repository" whose "directory" is not "packages/lab"',
+    'packages/guest/package.json has a "repository" whose "directory" is not "packages/guest"',
   ],
   [
     'a workflow of another repository',

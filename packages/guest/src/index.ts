@@ -1,0 +1,1 @@
+export { agentPort, agentProtocolVersion } from './agent/bounds.js'
