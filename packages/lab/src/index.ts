@@ -1,3 +1,4 @@
+export type { AptOptions } from '@varve/guest/testing'
 export { tellStory } from './demo/tell-story.js'
 export { bringIntoCache, dropFromCache } from './experiments/cache-state.js'
 export {
@@ -96,7 +97,6 @@ export type {
   RunningFunction,
   StartedFunction,
 } from './linux/agent-replies.js'
-export type { AptOptions } from './linux/apt-packages.js'
 export { emptyExt4Image } from './linux/ext4-image.js'
 export type { LinuxGuest } from './linux/guest-files.js'
 export { guestHere } from './linux/guest-here.js'

@@ -2,10 +2,9 @@ import { spawnSync } from 'node:child_process'
 import { accessSync, constants, mkdirSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
 import { open } from 'node:fs/promises'
 import { delimiter, join } from 'node:path'
+import { type AptOptions, runTool } from '@varve/guest/testing'
 import { VarveError } from 'varve'
 import { onProcessEnd } from 'varve/testing'
-import type { AptOptions } from './linux/apt-packages.js'
-import { runTool } from './linux/run-tool.js'
 import { aptInstall } from './system-packages.js'
 
 export interface ReflinkFileSystem extends AsyncDisposable {

@@ -1,9 +1,8 @@
 import { accessSync, constants } from 'node:fs'
 import { delimiter, join } from 'node:path'
+import { type AptOptions, isFetched, isInstallable, runTool } from '@varve/guest/testing'
 import { VarveError } from 'varve'
-import { type AptOptions, isFetched, isInstallable } from './linux/apt-packages.js'
 import { pythonKind } from './linux/python.js'
-import { runTool } from './linux/run-tool.js'
 
 /** A package that must be installed, and the command whose presence shows that it is. */
 interface SystemPackage {
@@ -13,7 +12,7 @@ interface SystemPackage {
 
 /**
  * What the nested lab needs installed on Debian and Ubuntu. The kernel, busybox and Python are not
- * among them: they are only unpacked into the cache (see linux/apt-packages.ts). xz and zstd unpack
+ * among them: they are only unpacked into the cache (`unpackedPackages` of @varve/guest). xz and zstd unpack
  * the kernels of other releases.
  */
 export const systemPackages: readonly SystemPackage[] = [

@@ -1,7 +1,7 @@
 import { lstatSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
+import { runTool } from '@varve/guest/testing'
 import { VarveError } from 'varve'
-import { runTool } from './run-tool.js'
 
 const mib = 1024 * 1024
 /**

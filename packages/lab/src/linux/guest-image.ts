@@ -1,18 +1,23 @@
 import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { type AptOptions, packageVersions } from './apt-packages.js'
-import { BuildKey, buildOnce } from './build-cache.js'
-import { busyboxBinary, installBusybox } from './busybox.js'
+import {
+  type AptOptions,
+  BuildKey,
+  buildOnce,
+  busyboxBinary,
+  initramfs,
+  installBusybox,
+  kernelModules,
+  kernelPackage,
+  packageVersions,
+  unpackVmlinux,
+} from '@varve/guest/testing'
 import { ext4Image } from './ext4-image.js'
 import { guestBootArgs, type LinuxGuest } from './guest-files.js'
 import { guestStart } from './guest-start.js'
-import { initramfs } from './initramfs.js'
-import { kernelModules } from './kernel-modules.js'
-import { kernelPackage } from './kernel-package.js'
 import { installPython, pythonPackages } from './python.js'
 import { copyLibraries, sharedLibraries } from './shared-libraries.js'
-import { unpackVmlinux } from './vmlinux.js'
 
 export interface LinuxGuestOptions extends AptOptions {
   /** Debian packages of Python modules, beyond numpy and PIL, for the root file system made here. */

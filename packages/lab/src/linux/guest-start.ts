@@ -1,6 +1,6 @@
+import { mountRootScript } from '@varve/guest/testing'
 import { VarveError } from 'varve'
 import { agentFiles } from './agent-program.js'
-import { mountRootScript } from './initramfs.js'
 
 /**
  * In the running guest: a folder in memory, as the root file system is read-only and may be the user's own.

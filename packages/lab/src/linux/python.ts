@@ -1,14 +1,14 @@
 import { cpSync, existsSync, mkdirSync, readdirSync } from 'node:fs'
 import { basename, join } from 'node:path'
-import { VarveError } from 'varve'
 import {
   type AptOptions,
+  BuildKey,
   directDependencies,
+  runTool,
   unpackedPackages,
   withMissingDependencies,
-} from './apt-packages.js'
-import { BuildKey } from './build-cache.js'
-import { runTool } from './run-tool.js'
+} from '@varve/guest/testing'
+import { VarveError } from 'varve'
 import { copyLibraries, libraryFolders, sharedLibraries } from './shared-libraries.js'
 
 /** Names without a version, so that this is the Python 3 of whatever release the host has. */

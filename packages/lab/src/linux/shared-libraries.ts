@@ -1,7 +1,7 @@
 import { copyFileSync, mkdirSync, readdirSync } from 'node:fs'
 import { dirname, join } from 'node:path'
+import { runTool } from '@varve/guest/testing'
 import { VarveError } from 'varve'
-import { runTool } from './run-tool.js'
 
 /**
  * Libraries of which a system has one of several lie in a folder of their own, and update-alternatives makes

@@ -1,6 +1,6 @@
 import { accessSync, constants, existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { labCacheDirectory } from '../linux/build-cache.js'
+import { labCacheDirectory } from '@varve/guest/testing'
 
 /** How QEMU runs the lab: by the host's KVM, or by emulation (slower by an order of magnitude). */
 export type Accelerator = 'kvm' | 'tcg'

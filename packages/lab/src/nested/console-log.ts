@@ -1,6 +1,6 @@
 import { closeSync, mkdirSync, openSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
-import { labCacheDirectory } from '../linux/build-cache.js'
+import { labCacheDirectory } from '@varve/guest/testing'
 
 /** A log is a few KB; the last few suffice to look into what went wrong. */
 const keptLogs = 20

@@ -1,16 +1,21 @@
 import { chmodSync, copyFileSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
 import { rm } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
+import {
+  type AptOptions,
+  BuildKey,
+  buildOnce,
+  busyboxBinary,
+  initramfs,
+  installBusybox,
+  kernelModules,
+  kernelPackage,
+  switchRootScript,
+} from '@varve/guest/testing'
 import { type FirecrackerBinary, findFirecracker } from 'varve'
-import type { AptOptions } from '../linux/apt-packages.js'
-import { BuildKey, buildOnce } from '../linux/build-cache.js'
-import { busyboxBinary, installBusybox } from '../linux/busybox.js'
 import { ext4Image } from '../linux/ext4-image.js'
 import { linuxGuestIn } from '../linux/guest-files.js'
 import { type LinuxGuestOptions, linuxGuest } from '../linux/guest-image.js'
-import { initramfs, switchRootScript } from '../linux/initramfs.js'
-import { kernelModules } from '../linux/kernel-modules.js'
-import { kernelPackage } from '../linux/kernel-package.js'
 import { sharedLibraries } from '../linux/shared-libraries.js'
 import { labPaths, runnerPath } from './lab-paths.js'
 

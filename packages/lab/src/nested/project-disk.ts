@@ -11,8 +11,8 @@ import {
 import { rm } from 'node:fs/promises'
 import { dirname, join, relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { BuildKey, buildOnce } from '@varve/guest/testing'
 import { VarveError } from 'varve'
-import { BuildKey, buildOnce } from '../linux/build-cache.js'
 import { ext4Image } from '../linux/ext4-image.js'
 
 /** The checkout that this file was built in. */

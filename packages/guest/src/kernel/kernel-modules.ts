@@ -2,7 +2,7 @@ import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { gunzipSync } from 'node:zlib'
 import { VarveError } from 'varve'
-import { runTool } from './run-tool.js'
+import { runTool } from '../tools/run-tool.js'
 
 export interface KernelModule {
   /** With underscores, as the kernel names it. */

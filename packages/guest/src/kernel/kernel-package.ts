@@ -1,7 +1,12 @@
 import { existsSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { VarveError } from 'varve'
-import { type AptOptions, directDependencies, isInstallable, unpackedPackages } from './apt-packages.js'
+import {
+  type AptOptions,
+  directDependencies,
+  isInstallable,
+  unpackedPackages,
+} from '../tools/apt-packages.js'
 
 /** Meta packages that name the newest kernel for VMs: Debian's and Ubuntu's. */
 const metaPackages = ['linux-image-cloud-amd64', 'linux-image-virtual'] as const

@@ -1,8 +1,8 @@
 import { copyFileSync, existsSync, mkdirSync, symlinkSync } from 'node:fs'
 import { join } from 'node:path'
 import { VarveError } from 'varve'
-import { type AptOptions, unpackedPackages } from './apt-packages.js'
-import { runTool } from './run-tool.js'
+import { type AptOptions, unpackedPackages } from '../tools/apt-packages.js'
+import { runTool } from '../tools/run-tool.js'
 
 /** The static busybox, unpacked into the cache: installing it would push out a host's own busybox. */
 export async function busyboxBinary(options: AptOptions = {}): Promise<string> {

@@ -1,5 +1,5 @@
 import { dirname } from 'node:path'
-import { type CpioEntry, cpioArchive } from './cpio.js'
+import { type CpioEntry, cpioArchive } from '../tools/cpio.js'
 import type { KernelModule } from './kernel-modules.js'
 
 export interface InitramfsOptions {

@@ -1,6 +1,6 @@
 import { gunzipSync } from 'node:zlib'
 import { VarveError } from 'varve'
-import { runTool } from './run-tool.js'
+import { runTool } from '../tools/run-tool.js'
 
 /** An unpacked distribution kernel is some 50 MB. */
 const maxKernelBytes = 256 * 1024 * 1024

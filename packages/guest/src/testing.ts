@@ -1,0 +1,21 @@
+/**
+ * `@varve/guest/testing`: what the project's own labs, tests and scripts need of the inside. No promise of
+ * stability: any release may change it.
+ */
+
+export { busyboxBinary, installBusybox } from './kernel/busybox.js'
+export { initramfs, mountRootScript, switchRootScript } from './kernel/initramfs.js'
+export { kernelModules } from './kernel/kernel-modules.js'
+export { kernelPackage } from './kernel/kernel-package.js'
+export { unpackVmlinux } from './kernel/vmlinux.js'
+export {
+  type AptOptions,
+  directDependencies,
+  isFetched,
+  isInstallable,
+  packageVersions,
+  unpackedPackages,
+  withMissingDependencies,
+} from './tools/apt-packages.js'
+export { BuildKey, buildOnce, labCacheDirectory } from './tools/build-cache.js'
+export { runTool } from './tools/run-tool.js'
