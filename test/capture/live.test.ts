@@ -182,6 +182,34 @@ describe('a live capture', () => {
     await isSame(paused, `killed-${round}`)
   })
 
+  test('whose frozen memory is killed while it is written fails, and owes its pages', async () => {
+    const many: Written = { pattern: { start: 1024, count: 20_000 }, seed: 4 }
+    await using vm = await MicroVm.boot(place(), { memoryMib: 96 })
+    const { store } = world
+    const base = await captureSnapshot(vm.machine, { store, mode: 'live' })
+    await vm.fill(many)
+    const taken = await takeSnapshot(vm.machine, { store, mode: 'live', freeze: 'fork' })
+    const [frozen] = frozenOf(vm.machine)
+    const seen: number[] = []
+    const onProgress = (message: string) => {
+      const [pages] = /^\d+(?= pages copied$)/.exec(message) ?? []
+      if (pages === undefined) return
+      if (seen.length === 0) process.kill(frozen?.pid as number, 'SIGKILL')
+      seen.push(Number(pages))
+    }
+    await expect(taken.seal({ onProgress })).rejects.toMatchObject({
+      code: 'HOST_UNSUPPORTED',
+      message: expect.stringContaining(`the frozen memory was killed (process ${frozen?.pid})`),
+    })
+    expect(seen[0]).toBeGreaterThan(0)
+    expect(Math.max(...seen)).toBeLessThan(many.pattern.count)
+    const paused = await vm.pause()
+    const next = await captureSnapshot(paused, { store, mode: 'live', tags: [`writing-${round}`] })
+    expect([next.lost, next.entry.parent]).toEqual([null, base.entry.id])
+    expect(next.way.frozen?.pages).toBeGreaterThanOrEqual(many.pattern.count)
+    await isSame(paused, `writing-${round}`)
+  })
+
   test('whose freezer is killed at any moment leaves the guest running, or ends it with the reason', async () => {
     const { store } = world
     const outcomes = new Map<string, number>()

@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { writeFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import type { ProcessIdentity } from 'varve'
@@ -124,6 +124,19 @@ describe('memory of a frozen process', () => {
     expect(it.world.death()).toMatchObject({
       reason: 'page-server-died',
       detail: expect.stringContaining(`frozen memory that it was cloned from has gone (process`),
+    })
+  })
+
+  test('that is on its way to its end is not read any more: it may have lost pages by then', async () => {
+    await using it = await openFrozenWorld()
+    await areRight(it.world, first)
+    const { pid } = it.frozen.process
+    process.kill(pid, 'SIGCONT')
+    await eventually(async () => readFileSync(`/proc/${pid}/stat`, 'utf8').includes(') S '))
+    expect(await words(it.world, second).catch(() => 'ended')).toBe('ended')
+    expect(it.world.death()).toMatchObject({
+      reason: 'page-server-died',
+      detail: expect.stringContaining('has gone'),
     })
   })
 

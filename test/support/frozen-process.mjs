@@ -1,4 +1,5 @@
-// Stands in for the frozen child of a VMM: holds the words of a layer of the page server world, and sleeps.
+// Stands in for the frozen child of a VMM: holds the words of a layer of the page server world, and stands
+// still, until it is continued.
 import { readFileSync } from 'node:fs'
 import koffi from 'koffi'
 import { mapAnonymous } from 'varve/testing'
@@ -14,3 +15,4 @@ const addresses = [bytes.subarray(half), bytes.subarray(0, half)].map((part) => 
 })
 process.stdout.write(`${JSON.stringify(addresses.reverse())}\n`)
 setInterval(() => {}, 1000)
+process.kill(process.pid, 'SIGSTOP')

@@ -1,4 +1,4 @@
-import { type BigIntStats, readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs'
+import { type BigIntStats, readdirSync, readFileSync, readlinkSync, readSync, statSync } from 'node:fs'
 import { VarveError } from '../errors.js'
 import { PF_EXITING } from './abi.js'
 
@@ -36,6 +36,23 @@ export function isEnding({ pid, startTime }: ProcessIdentity): boolean {
 export const standsStill = ({ pid, startTime }: ProcessIdentity): boolean => {
   const stat = readStat(pid)
   return stat?.startTime === startTime && stat.state === 't'
+}
+
+/** For the state, which comes early in the text. */
+const stateText = Buffer.alloc(64)
+
+/**
+ * The same of an open /proc/PID/stat, in a fifth of the time, for a process that stands still for a tracer or
+ * since a SIGSTOP. Once it has ended, the answer is no.
+ */
+export function stillStands(stat: number): boolean {
+  try {
+    const text = stateText.toString('latin1', 0, readSync(stat, stateText, 0, stateText.length, 0))
+    return /^\d+ \(.*\) [tT] /s.test(text)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ESRCH') return false
+    throw error
+  }
 }
 
 function readStat(pid: number): { state: string; startTime: number } | undefined {

@@ -3,6 +3,7 @@ import { frozenPagesOf } from '../../memory/frozen-source.js'
 import { forEachStretch, type MappedRegion } from '../../memory/mapped-region.js'
 import { pageSizeBytes } from '../../memory/units.js'
 import { type MemoryMapping, mapAnonymous } from '../../sys/memory-map.js'
+import { stillStands } from '../../sys/proc.js'
 import { readInto } from '../../sys/read-into.js'
 import { type CopySource, type InstallResult, UserfaultOps } from '../../sys/userfaultfd.js'
 import { aroundPages } from './neighbours.js'
@@ -12,6 +13,8 @@ export interface OpenFrozen {
   readonly pid: number
   /** Of /proc/PID/mem. */
   readonly fd: number
+  /** Of /proc/PID/stat. */
+  readonly stat: number
   readonly regions: readonly MappedRegion[]
 }
 
@@ -48,14 +51,18 @@ export class FrozenOps extends UserfaultOps {
     return super.copy(address, this.#staging, 0, lengthBytes, protect)
   }
 
-  /** All of it, or an error: a frozen process that has ended must never read as zeros. */
+  /**
+   * All of it, or an error: a frozen process that has ended must never read as zeros. Where memory runs out,
+   * the kernel takes pages from a process that it has killed before the process is gone, and other pages would
+   * be read in their place.
+   */
   #read(offset: number, length: number): void {
-    const { fd, regions, pid } = this.#frozen
+    const { fd, stat, regions, pid } = this.#frozen
     let done = 0
     forEachStretch(regions, offset / pageSizeBytes, length / pageSizeBytes, (address, bytes, page) => {
       done += readInto(fd, this.#staging, page * pageSizeBytes - offset, bytes, address)
     })
-    if (done !== length) throw frozenHasEnded(pid)
+    if (done !== length || !stillStands(stat)) throw frozenHasEnded(pid)
   }
 }
 

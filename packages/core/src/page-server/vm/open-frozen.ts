@@ -10,16 +10,28 @@ import type { PageServerConfig } from '../protocol/config.js'
  * rights of ptrace(2) over it.
  */
 export function openFrozen({ process: { pid, startTime }, regions }: FrozenSource): OpenFrozen {
-  const fd = openMemory(pid)
-  // Looked at after it was opened: a process with that start time is the one whose memory was opened.
-  if (isAlive({ pid, startTime })) return { pid, fd, regions }
-  closeSync(fd)
-  throw frozenHasEnded(pid)
+  const fd = openOf(pid, 'mem')
+  let stat: number | undefined
+  try {
+    stat = openOf(pid, 'stat')
+    // Looked at after both were opened: a process with that start time is the one that they are of.
+    if (!isAlive({ pid, startTime })) throw frozenHasEnded(pid)
+    return { pid, fd, stat, regions }
+  } catch (error) {
+    if (stat !== undefined) closeSync(stat)
+    closeSync(fd)
+    throw error
+  }
 }
 
-function openMemory(pid: number): number {
+export function closeFrozen({ fd, stat }: OpenFrozen): void {
+  closeSync(fd)
+  closeSync(stat)
+}
+
+function openOf(pid: number, what: 'mem' | 'stat'): number {
   try {
-    return openSync(`/proc/${pid}/mem`, 'r')
+    return openSync(`/proc/${pid}/${what}`, 'r')
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException
     if (code === 'ENOENT' || code === 'ESRCH') throw frozenHasEnded(pid)

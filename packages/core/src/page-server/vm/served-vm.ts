@@ -23,7 +23,7 @@ import { writeGraduated } from '../protocol/served-graduation.js'
 import { readRemovedPages, writeVmState } from '../protocol/vm-state.js'
 import { HandshakeArrival } from './handshake-arrival.js'
 import type { LayerMappings, MappedLayers } from './layer-mappings.js'
-import { assertReplaces, openFrozen } from './open-frozen.js'
+import { assertReplaces, closeFrozen, openFrozen } from './open-frozen.js'
 import type { Handshake } from './receive-handshake.js'
 import { sharedMap } from './shared-map.js'
 import { VmGraduation } from './vm-graduation.js'
@@ -220,7 +220,7 @@ export class ServedVm {
   }
 
   #closeFrozen(): void {
-    if (this.#frozen !== null) closeSync(this.#frozen.fd)
+    if (this.#frozen !== null) closeFrozen(this.#frozen)
     this.#frozen = null
   }
 
