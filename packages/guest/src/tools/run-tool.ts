@@ -11,6 +11,15 @@ export interface ToolOptions {
   readonly timeoutMs?: number
   /** Cap on standard output. Default: 64 MiB. */
   readonly maxOutputBytes?: number
+  /** What ends it on an abort or when time is up. Default: SIGKILL. */
+  readonly endBy?: NodeJS.Signals
+  /** The Debian package that brings the program, for the remedy if it is missing. */
+  readonly package?: string
+  /**
+   * For programs that end with 0 whatever fails, and say it on standard error: all that they say there
+   * without failing. Default: the exit status counts.
+   */
+  readonly harmlessWords?: RegExp
 }
 
 /**
@@ -19,12 +28,13 @@ export interface ToolOptions {
  */
 export function runTool(file: string, args: readonly string[], options: ToolOptions = {}): Promise<Buffer> {
   const { cwd, env, input, signal, timeoutMs = 120_000, maxOutputBytes = 64 * 1024 * 1024 } = options
+  const { package: debianPackage, harmlessWords, endBy = 'SIGKILL' } = options
   const line = [file, ...args].join(' ')
   return new Promise((resolve, reject) => {
     const child = spawn(file, [...args], {
       stdio: ['pipe', 'pipe', 'pipe'],
       timeout: timeoutMs,
-      killSignal: 'SIGKILL',
+      killSignal: endBy,
       cwd,
       env,
       signal,
@@ -44,12 +54,18 @@ export function runTool(file: string, args: readonly string[], options: ToolOpti
       reject(
         signal?.aborted
           ? abortError(signal, line)
-          : new VarveError('HOST_UNSUPPORTED', `${line} failed: ${what}`, { cause }),
+          : new VarveError('HOST_UNSUPPORTED', `${line} failed: ${what}`, { cause, remedy }),
       )
-    child.on('error', (error) => fail(error, error.message))
+    const install = debianPackage === undefined ? undefined : `apt-get install ${debianPackage}`
+    let remedy: string | undefined
+    child.on('error', (error: NodeJS.ErrnoException) => {
+      if (error.code === 'ENOENT') remedy = install
+      fail(error, error.message)
+    })
     child.on('close', (code, killedBy) => {
-      if (code === 0 && outBytes <= maxOutputBytes) return resolve(Buffer.concat(out))
       if (outBytes > maxOutputBytes) return fail(undefined, `more than ${maxOutputBytes} bytes of output`)
+      const harmless = harmlessWords === undefined || words.replace(harmlessWords, '') === ''
+      if (code === 0 && harmless) return resolve(Buffer.concat(out))
       fail(undefined, words.trim() || `exit status ${code ?? killedBy}`)
     })
     // A tool that does not read its input to the end says why by its exit status; EPIPE adds nothing.
