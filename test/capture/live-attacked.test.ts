@@ -17,9 +17,10 @@ import { fileURLToPath } from 'node:url'
 import { bootMicroGuest } from '@varve/lab'
 import { MicroVm, type Written } from '@varve/lab/testing'
 import { withTmpfs } from '@varve/scenarios'
-import { captureSnapshot, openLocalStore, type RunningMachine, type TakeOptions, takeSnapshot } from 'varve'
+import { captureSnapshot, openLocalStore, type RunningMachine, takeSnapshot } from 'varve'
 import { beforeEach, describe, expect, test } from 'vitest'
 import { failure } from '../support/failure.js'
+import { liveCapturer } from '../support/live-capturer.js'
 import { microWorldOfFile } from '../support/micro-world.js'
 
 /** What others may do to a VMM, its cgroup or its files while it is captured live. */
@@ -93,37 +94,12 @@ async function tracer(machine: RunningMachine): Promise<AsyncDisposable> {
   }
 }
 
-interface Came {
-  readonly way?: { readonly mode: string; readonly because: string }
-  readonly lost?: { readonly reason: string } | null
-  readonly id?: string
-  readonly code?: string
-  readonly message?: string
-}
-
 /** A capture of the machine by another process. */
-function capturer(
+const capturer = (
   { machine }: MicroVm,
-  options: Omit<TakeOptions, 'store'> & { tags?: string[] },
+  options: Parameters<typeof liveCapturer>[2],
   by: readonly string[] = [],
-) {
-  const order = {
-    id: machine.id,
-    runtimeDirectory: world.runtimeDirectory,
-    store: world.path('store'),
-    options,
-  }
-  const [command = '', ...args] = [...by, process.execPath, here('live-capturer.mjs'), JSON.stringify(order)]
-  const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'inherit'] })
-  const connected = once(child.stdout, 'data')
-  const came = (async (): Promise<Came | undefined> => {
-    let text = ''
-    for await (const part of child.stdout) text += String(part)
-    const [, line = ''] = text.split('\n')
-    return line === '' ? undefined : (JSON.parse(line) as Came)
-  })()
-  return { child, connected, came }
-}
+) => liveCapturer(world, machine, options, by)
 
 /** A cgroup (version 1) of a controller, with the VMM in it; undefined if there can be none. */
 function cgroup(
