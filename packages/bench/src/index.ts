@@ -15,6 +15,7 @@ const programs: Readonly<Record<string, () => Promise<Program>>> = {
   'linux-recording': async () => (await import('./figures/linux-recording.js')).linuxRecording,
   'readme-pictures': async () => (await import('./readme-pictures/readme-pictures.js')).readmePictures,
   'live-clones': async () => (await import('./live-clones/bench-live-clones.js')).benchLiveClones,
+  'live-soak': async () => (await import('./soak/live-soak.js')).liveSoak,
   record: async () => (await import('./record/bench-record.js')).benchRecord,
   restore: async () => (await import('./restore/bench-restore.js')).benchRestore,
   sets: async () => (await import('./sets/bench-sets.js')).benchSets,

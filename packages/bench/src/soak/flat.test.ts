@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { judge, riseOf } from './flat.js'
+import { compareFifths, judge, riseOf } from './flat.js'
 
 const samples = (values: (done: number) => number) =>
   Array.from({ length: 20 }, (_, index) => ({ done: (index + 1) * 100, leases: values(index) }))
@@ -16,4 +16,12 @@ test('what settles in the first half is flat; what goes on rising is not', () =>
   expect(verdict((at) => at % 2)).toMatchObject({ flat: true })
   expect(verdict((at) => at)).toMatchObject({ flat: false, rise: 9 })
   expect(verdict((at) => (at < 15 ? 0 : 4))).toMatchObject({ flat: false })
+})
+
+test('the last fifth is compared with the first', () => {
+  const fifths = (values: (done: number) => number) => compareFifths(samples(values))[0]
+  expect(fifths((at) => (at === 9 ? 50 : 3))).toMatchObject({ first: 3, last: 3, most: 50, flat: true })
+  expect(fifths((at) => at)).toMatchObject({ first: 1.5, last: 17.5, allowed: 1, flat: false })
+  expect(fifths((at) => (at < 16 ? 0 : 2))).toMatchObject({ flat: false })
+  expect(compareFifths([])).toEqual([])
 })

@@ -41,13 +41,45 @@ export function riseOf(points: readonly Point[]): number {
   return below === 0 || first === undefined || last === undefined ? 0 : (above / below) * (last[0] - first[0])
 }
 
+const hundredths = (value: number): number => Math.round(value * 100) / 100
+
+/** What a gauge was in the first fifth of the samples and in the last, and at most in all of them. */
+export interface Fifths {
+  readonly name: string
+  readonly first: number
+  readonly last: number
+  readonly most: number
+  readonly allowed: number
+  readonly flat: boolean
+}
+
+const numericGauges = (sample: Moment): string[] =>
+  Object.keys(sample).filter((name) => typeof sample[name] === 'number' && name !== 'done')
+
+/** For each gauge: whether the mean of its last fifth is above that of its first by no more than it may. */
+export function compareFifths(samples: readonly Moment[]): Fifths[] {
+  const fifth = Math.max(1, Math.floor(samples.length / 5))
+  return numericGauges(samples[0] ?? { done: 0 }).map((name) => {
+    const values = samples.map((sample) => sample[name] as number)
+    const [first, last] = [meanOf(values.slice(0, fifth)), meanOf(values.slice(-fifth))]
+    const allowed = allowedRise(name, first)
+    return {
+      name,
+      first: hundredths(first),
+      last: hundredths(last),
+      most: Math.max(...values),
+      allowed: hundredths(allowed),
+      flat: last - first <= allowed,
+    }
+  })
+}
+
 /** For each gauge: how it began, stood at half and ended, and whether its second half is flat. */
 export function judge(samples: readonly Moment[]): Verdict[] {
   const [first, middle, last] = [samples[0], samples[Math.floor(samples.length / 2)], samples.at(-1)]
   if (first === undefined || middle === undefined || last === undefined) return []
   const half = samples.slice(Math.floor(samples.length / 2))
-  const numeric = Object.keys(first).filter((name) => typeof first[name] === 'number' && name !== 'done')
-  return numeric.map((name) => {
+  return numericGauges(first).map((name) => {
     const valueIn = (moment: Moment) => moment[name] as number
     const points = half.map((it): Point => [it.done, valueIn(it)])
     const [rise, allowed] = [riseOf(points), allowedRise(name, meanOf(half.map(valueIn)))]
@@ -56,8 +88,8 @@ export function judge(samples: readonly Moment[]): Verdict[] {
       first: valueIn(first),
       half: valueIn(middle),
       last: valueIn(last),
-      rise: Math.round(rise * 100) / 100,
-      allowed: Math.round(allowed * 100) / 100,
+      rise: hundredths(rise),
+      allowed: hundredths(allowed),
       flat: rise <= allowed,
     }
   })
