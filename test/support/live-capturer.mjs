@@ -1,8 +1,9 @@
 // Captures a machine of another process. Argument: JSON. Says what came of it as a line of JSON.
 import { captureSnapshot, connectMachine, openLocalStore } from 'varve'
 
-const { id, runtimeDirectory, store, options } = JSON.parse(process.argv[2])
+const { id, runtimeDirectory, store, options, diesInsteadOf } = JSON.parse(process.argv[2])
 const machine = await connectMachine(id, { runtimeDirectory })
+if (diesInsteadOf) machine.api[diesInsteadOf] = () => process.kill(process.pid, 'SIGKILL')
 console.log('connected')
 try {
   const { way, lost, entry } = await captureSnapshot(machine, {

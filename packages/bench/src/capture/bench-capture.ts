@@ -94,6 +94,7 @@ async function measured(
   await store.gc()
   return {
     how: taken.way.frozen?.how ?? null,
+    heldMs: taken.way.frozen === null ? null : thousandths(taken.way.frozen.heldMs),
     requesterMs: thousandths(taken.standstillMs ?? Number.NaN),
     createMs: thousandths(taken.createMs),
     guestMs: thousandths(guestMs),

@@ -12,6 +12,8 @@ export interface CaptureRow {
   readonly load: number
   /** How a live capture froze the memory. */
   readonly how: 'copy' | 'fork' | null
+  /** How long an end of the process that captures live would have been the VM's end. */
+  readonly heldMs: number | null
   readonly requesterMs: number
   readonly createMs: number
   readonly guestMs: number
@@ -46,7 +48,10 @@ export function captureParts(
       return `| ${memoryMib} | ${writtenMib} | ${how} | ${both('requesterMs')} | ${ratio.toFixed(ratio < 10 ? 2 : 0)}× | ${both('guestMs')} | ${both('sealedMs')} | ${both('rewriteMs')} | ${ms(of('live', 'copiedMib'))} |`
     },
   )
+  const held = rows.flatMap(({ heldMs }) => (heldMs === null ? [] : [heldMs])).sort((a, b) => a - b)
+  const heldAt = (share: number) => (held[Math.ceil(held.length * share) - 1] as number).toFixed(1)
   return {
+    'capture held': `Of ${held.length} live captures: median ${heldAt(0.5)} ms, 90 % at most ${heldAt(0.9)} ms, all at most ${heldAt(1)} ms.`,
     'capture machine': `${rounds} rounds, Firecracker ${firecracker}. ${machineText()}. Raw rows: [live-capture.jsonl](live-capture.jsonl).`,
     'capture table': [
       '| memory, MiB | written, MiB | frozen by | requester, stop | live | stop ÷ live | guest, stop | live | sealed, stop | live | rewrite, stop | live | copies, MiB |',

@@ -22,6 +22,8 @@ export interface CaptureWay {
      * of written pages, or all of its memory was taken.
      */
     readonly pages: number | null
+    /** How long an end of the helper process would have been the VM's end, too, milliseconds in sum. */
+    readonly heldMs: number
   } | null
 }
 

@@ -88,15 +88,19 @@ export async function liveTaker(
     for (const path of [stateThere, diffThere]) rmSync(path, { force: true })
   }
   let state: FileHandle | undefined
+  let heldMs: number
   try {
     removeLeftovers(directory)
-    await freezer.attach({
+    const attached = await freezer.attach({
       vmm: machine.identity,
       memoryBytes: memoryPages * pageSizeBytes,
       logged,
       directory,
     })
-    await freezer.hold({ statePath: stateFile.make() })
+    heldMs = attached.heldMs
+    const isPaused = (await machine.info({ signal })).state === 'Paused'
+    const resumeBy = isPaused ? null : machine.paths.apiSocket
+    await freezer.hold({ statePath: stateFile.make(), resumeBy })
   } catch (error) {
     forget()
     await freezer[Symbol.asyncDispose]()
@@ -126,6 +130,7 @@ export async function liveTaker(
         abandon: () => freezer.kill(),
       })
       still.afterwards(async () => {
+        await freezer.goesOn()
         // The machine's directory goes with the machine, which may end before this is sealed.
         state = await open(stateThere, 'r').catch((error: unknown) => {
           throw orEnded(machine, error)
@@ -134,7 +139,7 @@ export async function liveTaker(
         removeOwedTemporaries(directory)
       })
       const because = how === 'fork' ? 'its memory was forked' : 'what was written was copied'
-      return { taken, way: () => ({ mode: 'live', because, frozen: { how, pages: written } }) }
+      return { taken, way: () => ({ mode: 'live', because, frozen: { how, pages: written, heldMs } }) }
     },
     describe: async () => {
       const takenPath = join(directory, `live-taken-${name}`)

@@ -19,7 +19,8 @@ export type FreezeOrder =
   | TakeOrder
   /** Firecracker has written its Diff. */
   | KeepDiffOrder
-  /** The guest may run again. */
+  /** The guest runs again. */
+  | { readonly do: 'goes-on' }
   | DescribeOrder
   | WriteOrder
   /** Ends what is frozen: the next capture may begin. */
@@ -49,6 +50,11 @@ export interface HoldOrder {
   readonly do: 'hold'
   /** The state file, on the host: empty, and open nowhere. */
   readonly statePath: string
+  /**
+   * The API socket by which to resume the guest if the owner ends from now on, until `goes-on`. Null: the
+   * guest is paused, and stays so.
+   */
+  readonly resumeBy: string | null
 }
 
 export interface TakeOrder {
@@ -101,6 +107,7 @@ export type FreezerAnswer =
   | { readonly state: 'ready' }
   | { readonly state: 'attached'; readonly regions: number; readonly heldMs: number }
   | { readonly state: 'holds' }
+  | { readonly state: 'goes-on' }
   | { readonly state: 'kept'; readonly pages: number }
   | ({ readonly state: 'frozen' } & FrozenReport)
   | ({ readonly state: 'described' } & FrozenSource)

@@ -1,29 +1,41 @@
 import { writeSync } from 'node:fs'
 import { failureToJson } from '../helper/failure-json.js'
 import { standardInputLines } from '../helper/standard-input-lines.js'
-import { endWithParent } from '../sys/parent-death.js'
+import { endWithParent, outliveParent } from '../sys/parent-death.js'
 import { type FreezeOrder, type FreezerAnswer, orderFromJson } from './freeze-protocol.js'
 import { FrozenVm } from './frozen-vm.js'
+import { resumeOrphan } from './resume-orphan.js'
 
 /** As of a mapper: it may hold an extent map. */
 const maxOrderLength = 256 * 1024 * 1024
 
 // A process of its own, see `Mapper`: all it does is wait in waitpid and copy. Its end, however it comes,
-// ends the twin and the frozen child.
+// ends the twin and the frozen child. It ends with its owner; but while the guest stands still, it has the
+// guest go on first.
 process.on('SIGINT', () => {})
-endWithParent(Number(process.argv[2]))
+const owner = Number(process.argv[2])
+endWithParent(owner)
 let vm: FrozenVm | undefined
-answer({ state: 'ready' })
-for (const line of standardInputLines(maxOrderLength)) {
-  try {
-    const order = orderFromJson(line)
-    answer(await obey(order))
-    if (order.do === 'take') vm?.endTwin()
-  } catch (error) {
-    answer({ state: 'failed', error: failureToJson(error, 'INJECTION_FAILED') })
+let resumeBy: string | null = null
+try {
+  answer({ state: 'ready' })
+  for (const line of standardInputLines(maxOrderLength)) {
+    try {
+      const order = orderFromJson(line)
+      answer(await obey(order))
+      if (order.do === 'take') vm?.endTwin()
+    } catch (error) {
+      answer({ state: 'failed', error: failureToJson(error, 'INJECTION_FAILED') })
+    }
   }
+} catch (error) {
+  // The owner has ended.
+  if ((error as NodeJS.ErrnoException).code !== 'EPIPE') throw error
+} finally {
+  vm?.[Symbol.dispose]()
+  // If that fails, the VM has ended as well, and there is no one to tell it to.
+  if (resumeBy !== null) await resumeOrphan(resumeBy).catch(() => {})
 }
-vm?.[Symbol.dispose]()
 
 async function obey(order: FreezeOrder): Promise<FreezerAnswer> {
   if (order.do === 'attach') {
@@ -33,17 +45,25 @@ async function obey(order: FreezeOrder): Promise<FreezerAnswer> {
   if (order.do === 'release') {
     vm?.[Symbol.dispose]()
     vm = undefined
+    resumeBy = null
+    endWithParent(owner)
     return { state: 'ready' }
   }
   if (vm === undefined) throw new Error(`${order.do} before attach`)
   switch (order.do) {
     case 'hold':
+      outliveParent()
+      resumeBy = order.resumeBy
       vm.hold(order)
       return { state: 'holds' }
     case 'take':
       return { state: 'frozen', ...vm.take(order) }
     case 'keep-diff':
       return { state: 'kept', pages: vm.keepDiff(order) }
+    case 'goes-on':
+      resumeBy = null
+      endWithParent(owner)
+      return { state: 'goes-on' }
     case 'describe':
       return { state: 'described', ...vm.describe(order) }
     case 'write':

@@ -92,6 +92,11 @@ export class Freezer implements AsyncDisposable {
     }
   }
 
+  /** To be called when the guest runs again. */
+  async goesOn(): Promise<void> {
+    await this.#ask({ do: 'goes-on' }, 'goes-on')
+  }
+
   /** Gives how many pages the file has. */
   async write(
     order: Without<WriteOrder>,

@@ -18,6 +18,7 @@ const mostMs = 30_000
  */
 export class StateLease implements Disposable {
   readonly #fd: number
+  readonly #owner = process.ppid
   readonly #sleep = new Int32Array(new SharedArrayBuffer(4))
 
   private constructor(fd: number) {
@@ -35,12 +36,19 @@ export class StateLease implements Disposable {
     })
   }
 
-  /** Waits until the VMM opens the file, and so until it waits. MACHINE_EXITED, TIMEOUT. */
+  /**
+   * Waits until the VMM opens the file, and so until it waits. MACHINE_EXITED, TIMEOUT, INTERRUPTED if the
+   * parent of this process has ended, who may have asked for no state.
+   */
   awaitOpen(vmm: ProcessIdentity): void {
     const until = performance.now() + mostMs
     for (let looks = 0; !leaseIsAwaited(this.#fd); looks++) {
-      if (looks % looksPerCheck === 0 && isEnding(vmm))
-        throw new VarveError('MACHINE_EXITED', `process ${vmm.pid} ended before it wrote its state`)
+      if (looks % looksPerCheck === 0) {
+        if (isEnding(vmm))
+          throw new VarveError('MACHINE_EXITED', `process ${vmm.pid} ended before it wrote its state`)
+        if (process.ppid !== this.#owner)
+          throw new VarveError('INTERRUPTED', `process ${this.#owner} ended, which captures`)
+      }
       if (performance.now() > until)
         throw new VarveError('TIMEOUT', `process ${vmm.pid} did not write its state within ${mostMs} ms`)
       Atomics.wait(this.#sleep, 0, 0, lookMs)

@@ -12,9 +12,18 @@ const prctl = declare<[number, number, number, number, number]>(
  * it) does, whatever it is doing.
  */
 export function endWithParent(pid: number): void {
-  if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) !== 0)
-    throw syscallError('prctl', errno(), 'PR_SET_PDEATHSIG', 'HOST_UNSUPPORTED')
+  setParentDeathSignal(SIGKILL)
   // It may have ended before.
   if (process.ppid !== pid)
     throw new VarveError('INTERRUPTED', `process ${pid}, which started this one, has ended`)
+}
+
+/** No longer: it finds out by the end of its standard input. */
+export function outliveParent(): void {
+  setParentDeathSignal(0)
+}
+
+function setParentDeathSignal(signal: number): void {
+  if (prctl(PR_SET_PDEATHSIG, signal, 0, 0, 0) !== 0)
+    throw syscallError('prctl', errno(), 'PR_SET_PDEATHSIG', 'HOST_UNSUPPORTED')
 }
