@@ -13,12 +13,12 @@ interface Report {
 }
 
 test('live captures of a working guest leave memory, descriptors, processes and files as they were', async () => {
-  // The same that docs/results/live-soak.md tells of, shorter. It fails with exit status 1, and says what rises.
+  // As docs/results/live-soak.md tells, but shorter. It fails with exit status 1, and says what rises.
   const { stdout } = await promisify(execFile)(process.execPath, [
     '--expose-gc',
     program,
     'live-soak',
-    ...['--json', '--captures', '50', '--restore-every', '25', '--warm-up', '25'],
+    ...['--json', '--captures', '40', '--restore-every', '20', '--warm-up', '20'],
   ]).catch((error: { stdout?: string }) => {
     if (!error.stdout) throw error
     return { stdout: error.stdout }

@@ -53,8 +53,8 @@ export class FrozenOps extends UserfaultOps {
 
   /**
    * All of it, or an error: a frozen process that has ended must never read as zeros. Where memory runs out,
-   * the kernel takes pages from a process that it has killed before the process is gone, and other pages would
-   * be read in their place.
+   * the kernel takes pages from a process that it has killed before the process is gone, and other pages
+   * would be read in their place.
    */
   #read(offset: number, length: number): void {
     const { fd, stat, regions, pid } = this.#frozen
