@@ -34,6 +34,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
       'firecracker',
       'machine',
       'freezer',
+      'page-server',
     ],
   ],
   restore: [

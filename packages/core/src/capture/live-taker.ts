@@ -21,8 +21,11 @@ export interface LiveRequest {
   readonly type: 'Full' | 'Diff'
   /** Whether a hole of the memory file is zero: there is no parent. */
   readonly isBase: boolean
-  /** Of a machine without a log: the image that the pages are compared with. */
-  readonly parentImage: Image | null
+  /**
+   * Of a base: the image of pages that have not come yet. Else, of a machine without a log: the image that
+   * pages are compared with.
+   */
+  readonly image: Image | null
   readonly ifTaken: number
   readonly statePath: string
   readonly memoryPath: string
@@ -144,7 +147,8 @@ export async function liveTaker(
     describe: async () => {
       const takenPath = join(directory, `live-taken-${name}`)
       const { source, taken } = await freezer.describe(takenPath, memoryPages)
-      return { statePath: stateThere, source, taken, mostCopiedBytes }
+      const notCome = isBase ? request.image : null
+      return { statePath: stateThere, source, taken, notCome, mostCopiedBytes }
     },
     finish: async ({ keep = false, ...options }) => {
       const handle = state as FileHandle
@@ -159,7 +163,7 @@ export async function liveTaker(
         {
           path: memoryPath,
           kind: isBase ? 'base' : 'diff',
-          parent: request.parentImage,
+          image: request.image,
           mostCopiedBytes,
           keep,
         },

@@ -1,3 +1,4 @@
+import type { Image } from '../layer/image-reader.js'
 import type { StandingMachine } from '../machine/stand-still.js'
 import type { FrozenSource } from '../memory/frozen-source.js'
 import type { PageSet } from '../memory/page-set.js'
@@ -15,8 +16,10 @@ export interface FrozenTaking {
   /** The state file as it is now. */
   readonly statePath: string
   readonly source: FrozenSource
-  /** Which pages were taken: all others are the parent's, or zero. */
+  /** Which pages were taken: all others are the parent's, or those of `notCome`, or zero. */
   readonly taken: PageSet
+  /** Of a base: the image of the pages that the machine had not got yet. */
+  readonly notCome: Image | null
   /** As in `TakeOptions`, with its default. */
   readonly mostCopiedBytes: number
 }

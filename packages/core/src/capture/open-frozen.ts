@@ -31,9 +31,9 @@ interface FrozenParts {
  */
 export async function openFrozen(parts: FrozenParts): Promise<FrozenClonable> {
   const { store, parent, staging, attached, config, signal } = parts
-  const { source, taken, statePath, mostCopiedBytes } = parts.frozen
+  const { source, taken, notCome, statePath, mostCopiedBytes } = parts.frozen
   const below = parent && (await store.open(parent.entry.id, { signal }))
-  const layers = below?.files ?? []
+  const { files: layers, map } = below ?? notCome ?? { files: [], map: zeroMap(config.memoryPages) }
   const pages = config.memoryPages
   const own = flatIndex(pages, taken, emptyPageSet)
   const noted = new Set<string>()
@@ -41,7 +41,7 @@ export async function openFrozen(parts: FrozenParts): Promise<FrozenClonable> {
     entry: { id: config.id },
     config,
     files: [...layers, { path: join('/proc', `${source.process.pid}`, 'mem'), storedPages: pages }],
-    map: stackLayer(below?.map ?? zeroMap(pages), own, layers.length),
+    map: stackLayer(map, own, layers.length),
     frozen: source,
     mostCopiedBytes,
     statePath,

@@ -2,9 +2,11 @@ import { join } from 'node:path'
 import { isVarveError, VarveError } from '../errors.js'
 import type { FullVmConfiguration } from '../firecracker/api-types.js'
 import { assertLabels } from '../labels.js'
+import type { Image } from '../layer/image-reader.js'
 import { assertFinePages } from '../layer/index-memory-file.js'
 import type { MachineHandle } from '../machine/machine-handle.js'
 import type { PausedMachine, RunningMachine } from '../machine/machine-states.js'
+import { imageNotCome } from '../page-server/client/image-not-come.js'
 import type { KeptSnapshot } from '../store/snapshot-types.js'
 import { userfaultfdsOf } from '../sys/proc.js'
 import { assertCapturable } from './assert-capturable.js'
@@ -154,7 +156,7 @@ async function takeOn(
             {
               ...request,
               isBase: parent === undefined,
-              parentImage: null,
+              image: null,
               vmConfig,
               countsFrom: type === 'Diff' ? (parent?.entry.id ?? null) : undefined,
               owedIsLost: way.owedIsLost,
@@ -210,22 +212,23 @@ async function openLive(
   options: TakeOptions,
   parent: KeptSnapshot | undefined,
 ): Promise<MemoryTaker> {
-  if (request.type === 'Full' && userfaultfdsOf(machine.pid).length > 0)
-    throw new LiveRefused(`a base of ${machine.id} needs pages that have not come yet`)
-  const needsImage = !machine.dirtyTracking && parent !== undefined
-  const image = needsImage ? await options.store.open(parent.entry.id, { signal: options.signal }) : undefined
+  const notCome = request.isBase ? imageOfBase(machine, request.vmConfig) : null
+  const needsParent = !machine.dirtyTracking && parent !== undefined
+  const opened = needsParent
+    ? await options.store.open(parent.entry.id, { signal: options.signal })
+    : undefined
   try {
-    const parentImage = image === undefined ? null : { map: image.map, files: image.files }
-    const taker = await liveTaker(machine, { ...request, parentImage }, options)
+    const image = opened === undefined ? notCome : { map: opened.map, files: opened.files }
+    const taker = await liveTaker(machine, { ...request, image }, options)
     return {
       ...taker,
       [Symbol.asyncDispose]: async () => {
         await taker[Symbol.asyncDispose]()
-        await image?.[Symbol.asyncDispose]()
+        await opened?.[Symbol.asyncDispose]()
       },
     }
   } catch (error) {
-    await image?.[Symbol.asyncDispose]()
+    await opened?.[Symbol.asyncDispose]()
     const mayGoOn =
       isVarveError(error, 'HOST_UNSUPPORTED') ||
       isVarveError(error, 'INJECTION_FAILED') ||
@@ -233,4 +236,20 @@ async function openLive(
     if (mayGoOn && (await answers(machine))) throw new LiveRefused(error.message, error)
     throw error
   }
+}
+
+/** The image of the pages that a base needs and that have not come yet; null if all have, or none come. */
+function imageOfBase(machine: MachineHandle, vmConfig: FullVmConfiguration): Image | null {
+  if (userfaultfdsOf(machine.pid).length === 0) return null
+  let image: Image | null
+  try {
+    image = imageNotCome(machine.paths.directory)
+  } catch (error) {
+    if (!isVarveError(error, 'HOST_UNSUPPORTED')) throw error
+    throw new LiveRefused(error.message, error)
+  }
+  // A page that is not there may have been given back, and is zero then.
+  if (image !== null && (vmConfig.balloon ?? null) !== null)
+    throw new LiveRefused(`${machine.id} has a balloon, and pages that have not come yet`)
+  return image
 }

@@ -1,11 +1,11 @@
 import { closeSync, openSync, readSync } from 'node:fs'
 import { VarveError } from '../errors.js'
 import { pageSetFromRuns } from '../memory/make-page-set.js'
-import { type PageSet, runsOf } from '../memory/page-set.js'
+import type { PageSet } from '../memory/page-set.js'
 import { pageSizeBytes } from '../memory/units.js'
 import { dataExtents } from '../sys/extents.js'
 import { type WritableFile, writeAt } from '../sys/mutations.js'
-import { chunkPages } from './chunk-pages.js'
+import { chunkPages, chunksOf } from './chunks.js'
 
 /** A Diff of Firecracker's own, of pages that its devices have written. */
 export interface DeviceDiff {
@@ -32,12 +32,11 @@ export function dataPagesOf(path: string, pages: number): PageSet {
 /** What Firecracker's devices wrote, as Firecracker wrote it down. Gives how many pages. */
 export function copyDiff({ fd, pages }: DeviceDiff, file: WritableFile): number {
   const buffer = Buffer.allocUnsafe(chunkPages * pageSizeBytes)
-  for (const { start, count } of runsOf(pages))
-    for (let from = start; from < start + count; from += chunkPages) {
-      const bytes = buffer.subarray(0, Math.min(chunkPages, start + count - from) * pageSizeBytes)
-      if (readSync(fd, bytes, 0, bytes.length, from * pageSizeBytes) !== bytes.length)
-        throw new VarveError('IMAGE_MISMATCH', 'the Diff of Firecracker has become shorter')
-      writeAt(file, bytes, from * pageSizeBytes)
-    }
+  for (const { start, count } of chunksOf(pages)) {
+    const bytes = buffer.subarray(0, count * pageSizeBytes)
+    if (readSync(fd, bytes, 0, bytes.length, start * pageSizeBytes) !== bytes.length)
+      throw new VarveError('IMAGE_MISMATCH', 'the Diff of Firecracker has become shorter')
+    writeAt(file, bytes, start * pageSizeBytes)
+  }
   return pages.pages
 }

@@ -88,8 +88,11 @@ export interface WriteOrder {
   readonly path: string
   /** `base`: zero pages become holes. `diff`: a hole is a page that is not in it. */
   readonly kind: 'base' | 'diff'
-  /** Pages that this image has as they are now are left out; null: none. */
-  readonly parent: Image | null
+  /**
+   * `diff`: pages that this image has as they are now are left out. `base`: pages that the VM has not got yet
+   * are those of this image. Null: none.
+   */
+  readonly image: Image | null
   /** If the copies that writes of the guest cost grow beyond this, the capture fails. */
   readonly mostCopiedBytes: number
   /** Whether the frozen memory stays afterwards, until the freezer ends. */
@@ -121,18 +124,18 @@ interface ImageJson {
 }
 
 export function orderToJson(order: FreezeOrder): string {
-  if (order.do !== 'write' || order.parent === null) return JSON.stringify(order)
-  const { map, files } = order.parent
-  return JSON.stringify({ ...order, parent: { map: extentMapToJson(map), files } satisfies ImageJson })
+  if (order.do !== 'write' || order.image === null) return JSON.stringify(order)
+  const { map, files } = order.image
+  return JSON.stringify({ ...order, image: { map: extentMapToJson(map), files } satisfies ImageJson })
 }
 
 export function orderFromJson(text: string): FreezeOrder {
   const order = JSON.parse(text) as
     | Exclude<FreezeOrder, WriteOrder>
-    | (Omit<WriteOrder, 'parent'> & { parent: ImageJson | null })
+    | (Omit<WriteOrder, 'image'> & { image: ImageJson | null })
   if (order.do !== 'write') return order
-  if (order.parent === null) return { ...order, parent: null }
-  const { map, files } = order.parent
+  if (order.image === null) return { ...order, image: null }
+  const { map, files } = order.image
   const stored = files.map(({ storedPages }) => storedPages)
-  return { ...order, parent: { map: extentMapFromJson(map, stored), files } }
+  return { ...order, image: { map: extentMapFromJson(map, stored), files } }
 }

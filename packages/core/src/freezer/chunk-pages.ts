@@ -1,2 +1,0 @@
-/** Pages a read and write: 2 MiB. */
-export const chunkPages = 512
