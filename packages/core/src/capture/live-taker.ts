@@ -10,6 +10,7 @@ import { Freezer } from '../freezer/freezer.js'
 import { warmFreezer } from '../freezer/freezer-process.js'
 import type { Image } from '../layer/image-reader.js'
 import { hasFinePages } from '../layer/index-memory-file.js'
+import { heldNotePath } from '../machine/held-note.js'
 import type { MachineHandle } from '../machine/machine-handle.js'
 import { pageSizeBytes } from '../memory/units.js'
 import { copyWithHoles } from '../sys/copy-with-holes.js'
@@ -36,7 +37,7 @@ export interface LiveRequest {
 }
 
 /** With the process that made it, by pid and start time. */
-const ownFile = /^live-(?:state|diff|taken)-(\d+)-(\d+)-[0-9a-f]{12}$/
+const ownFile = /^(?:live-(?:state|diff|taken)-|held-for-capture\.)(\d+)-(\d+)-[0-9a-f]{12}$/
 /** Of a freezer; there only within a step of the machine, and so of one process at a time. */
 const owedTemporary = /^owed-pages\.\d+$/
 /** Of a freezer, by its pid, before the guest is paused. */
@@ -99,6 +100,7 @@ export async function liveTaker(
       memoryBytes: memoryPages * pageSizeBytes,
       logged,
       directory,
+      heldNotePath: heldNotePath(directory, name),
     })
     heldMs = attached.heldMs
     const isPaused = (await machine.info({ signal })).state === 'Paused'

@@ -34,6 +34,8 @@ export interface AttachOrder {
   readonly logged: boolean
   /** Of the machine: a file is written there for a moment. */
   readonly directory: string
+  /** A new file, there while the VMM makes calls. */
+  readonly heldNotePath: string
 }
 
 /** Which pages the next Diff of the machine consists of, besides those of its log. */

@@ -28,6 +28,7 @@ import type {
   WriteOrder,
 } from './freeze-protocol.js'
 import type { FrozenMemory } from './frozen-memory.js'
+import { HeldNote } from './held-note.js'
 import { readOwedPages, writeOwedBitmap, writeOwedPages } from './owed-pages.js'
 import { type MemorySource, mostCopiedPages, PagesCopy } from './pages-copy.js'
 import { pagesThere } from './pages-there.js'
@@ -107,7 +108,8 @@ export class FrozenVm implements Disposable {
   }
 
   static attach(order: AttachOrder): FrozenVm {
-    const twin = Twin.of(order.vmm)
+    using note = new HeldNote(order.heldNotePath)
+    const twin = Twin.of(order.vmm, (isHeld) => note.set(isHeld))
     try {
       return new FrozenVm(twin, order)
     } catch (error) {

@@ -36,11 +36,12 @@ export class Twin implements Disposable {
 
   /**
    * HOST_UNSUPPORTED without the rights of ptrace(2), MACHINE_EXITED. INJECTION_FAILED with an `errno` in
-   * `details`: the kernel refused, and the VMM runs on as before; without: the VMM was killed.
+   * `details`: the kernel refused, and the VMM runs on as before; without: the VMM was killed. `note`: as of
+   * `Tracee.hold`.
    */
-  static of(vmm: ProcessIdentity): Twin {
+  static of(vmm: ProcessIdentity, note: (isHeld: boolean) => void): Twin {
     const vm = vmDescriptor(vmm)
-    const cloned = cloneOf(vmm)
+    const cloned = cloneOf(vmm, note)
     try {
       const twin = new Twin(cloned, vm)
       twin.#closeRange(0, vm - 1)
@@ -117,11 +118,11 @@ interface Cloned {
 }
 
 /** A clone of the VMM that shares its memory, traced, and not the VMM's child. */
-function cloneOf(vmm: ProcessIdentity): Cloned {
+function cloneOf(vmm: ProcessIdentity, note: (isHeld: boolean) => void): Cloned {
   const pidfd = openPidfd(vmm)
   if (pidfd === undefined) throw new VarveError('MACHINE_EXITED', `process ${vmm.pid} has ended`)
   try {
-    const tracee = held(vmm)
+    const tracee = held(vmm, note)
     try {
       const twin = cloneHeld(tracee)
       tracee.detach()
@@ -141,9 +142,9 @@ function cloneOf(vmm: ProcessIdentity): Cloned {
   }
 }
 
-function held(vmm: ProcessIdentity): Tracee {
+function held(vmm: ProcessIdentity, note: (isHeld: boolean) => void): Tracee {
   try {
-    return Tracee.hold(vmm)
+    return Tracee.hold(vmm, { note })
   } catch (error) {
     if (!isVarveError(error, 'NOT_FOUND')) throw error
     throw new VarveError('MACHINE_EXITED', `process ${vmm.pid} has ended`, { cause: error })

@@ -3,6 +3,7 @@ import { dirname, join } from 'node:path'
 import { lastLines, lastWords } from '../firecracker/last-words.js'
 import { type VmmPaths, vmmPaths } from '../firecracker/vmm-paths.js'
 import { readSmallFile } from '../sys/small-file.js'
+import { endedWhileHeld } from './held-note.js'
 import { type MachineRecord, maxRecordBytes } from './machine-record.js'
 
 /** Why a machine ended that was not stopped. */
@@ -58,7 +59,7 @@ export function lookAtDeath(paths: VmmPaths, record: MachineRecord): Death {
   if (existsSync(directory))
     return {
       killed: deathReason(directory) ?? null,
-      words: lastWords(paths),
+      words: endedWhileHeld(directory) ?? lastWords(paths),
       console: lastLines(paths.consoleOutput),
     }
   const note = readDeathNote(dirname(dirname(directory)), record.id)

@@ -92,6 +92,7 @@ export class Tracee {
   readonly #pid: number
   readonly #status = new Int32Array(1)
   #heldOptions = 0
+  #note: (ends: boolean) => void = () => {}
   #endsSince: number | undefined
   #endsMs = 0
 
@@ -112,12 +113,16 @@ export class Tracee {
   /**
    * Begins to trace, and returns when the process stands still, wherever it was. What it clones is traced
    * too, in the same way. Signals that come before that are delivered. An end of this process does it no harm
-   * until `endsWithTracer`. Errors: as `seize`, MACHINE_EXITED, and HOST_UNSUPPORTED if it does not stand
+   * until `endsWithTracer`; `note` is called before it would, and when it would no more. Errors: as `seize`, MACHINE_EXITED, and HOST_UNSUPPORTED if it does not stand
    * still in time, because it waits in the kernel: this process must end then, which lets it go.
    */
-  static hold(identity: ProcessIdentity, withinMs = 1000): Tracee {
+  static hold(
+    identity: ProcessIdentity,
+    { withinMs = 1000, note = () => {} }: { withinMs?: number; note?: (ends: boolean) => void } = {},
+  ): Tracee {
     const filtered = assertTraceable(identity)
     const tracee = Tracee.#attach(identity, filtered, 0)
+    tracee.#note = note
     tracee.interrupt()
     tracee.#untilStill(performance.now() + withinMs)
     tracee.#heldOptions = optionsOf(filtered, true)
@@ -138,7 +143,9 @@ export class Tracee {
     const now = performance.now()
     if (this.#endsSince !== undefined) this.#endsMs += now - this.#endsSince
     this.#endsSince = ends ? now : undefined
+    if (ends) this.#note(true)
     this.#request('SETOPTIONS', PTRACE_SETOPTIONS, this.#heldOptions & ~(ends ? 0 : PTRACE_O_EXITKILL))
+    if (!ends) this.#note(false)
   }
 
   /** How long an end of this process would have ended the held one, milliseconds. */
