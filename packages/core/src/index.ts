@@ -69,7 +69,18 @@ export { frozenMemory, type HeldMemory } from './machine/frozen-memory-of.js'
 export { bootMachine, type LaunchMachineOptions, launchMachine } from './machine/launch-machine.js'
 export type { LaunchedMachine, LoadOptions, MemorySource } from './machine/launched-machine.js'
 export type { MachineRecord } from './machine/machine-record.js'
-export { type DiskSpec, defaultBootArgs, type MachineSpec, type NetworkSpec } from './machine/machine-spec.js'
+export {
+  type BalloonSpec,
+  type DiskSpec,
+  defaultBootArgs,
+  type HotplugMemorySpec,
+  type MachineSpec,
+  type MmdsSpec,
+  type NetworkSpec,
+  type PmemSpec,
+  type RateLimit,
+  type TokenBucket,
+} from './machine/machine-spec.js'
 export type { PausedMachine, RunningMachine } from './machine/machine-states.js'
 export { machineSpec, readMachineSpec } from './machine/read-machine-spec.js'
 export {

@@ -101,7 +101,7 @@ export interface Entropy {
 }
 export interface Serial {
   readonly serial_out_path?: string
-  readonly rate_limiter?: RateLimiter
+  readonly rate_limiter?: TokenBucket
 }
 export interface Pmem {
   readonly id: string

@@ -1,8 +1,10 @@
 import { accessSync, constants, statSync } from 'node:fs'
 import { VarveError } from '../errors.js'
+import { requireApi } from '../firecracker/api-availability.js'
 import { assertKernelImage } from '../firecracker/kernel-image.js'
 import type { FirecrackerVersion } from '../firecracker/version.js'
 import { pathError } from '../not-found.js'
+import { deviceRequests } from './device-requests.js'
 import { drivesOf } from './disks.js'
 import type { MachineSpec } from './machine-spec.js'
 import { machineSpec } from './read-machine-spec.js'
@@ -15,15 +17,15 @@ import { machineSpec } from './read-machine-spec.js'
 export function assertBootable(spec: MachineSpec, version: FirecrackerVersion): void {
   machineSpec(spec)
   assertKernelImage(spec.kernel, version)
+  for (const { call, body } of deviceRequests(spec)) requireApi(call, body, version)
   if (spec.initrd !== undefined) assertAccess('initrd', 'initrd', spec.initrd, constants.R_OK)
   for (const { id, path, readOnly, root } of drivesOf(spec))
-    assertAccess(
-      root ? 'root disk' : `disk ${id}`,
-      root ? 'rootDisk' : 'disks',
-      path,
-      readOnly ? constants.R_OK : constants.R_OK | constants.W_OK,
-    )
+    assertAccess(root ? 'root disk' : `disk ${id}`, root ? 'rootDisk' : 'disks', path, rightsOf(readOnly))
+  for (const { id, path, readOnly } of spec.pmem ?? [])
+    assertAccess(`pmem ${id}`, 'pmem', path, rightsOf(readOnly))
 }
+
+const rightsOf = (readOnly = false): number => (readOnly ? constants.R_OK : constants.R_OK | constants.W_OK)
 
 function assertAccess(name: string, field: string, path: string, mode: number): void {
   const details = { path, field }

@@ -68,16 +68,18 @@ export function assertDiskFile(file: string): string {
   })
 }
 
-/** The drives of a spec, the root one first; two of one id are INVALID_ARGUMENT. */
-export function drivesOf(
-  spec: Pick<MachineSpec, 'rootDisk' | 'disks'>,
-): readonly (Required<DiskSpec> & { readonly root: boolean })[] {
+type Drive = DiskSpec & Required<Pick<DiskSpec, 'readOnly'>> & { readonly root: boolean }
+
+/**
+ * The drives of a spec, the root one first; two of one id, also of a pmem device, are INVALID_ARGUMENT.
+ */
+export function drivesOf(spec: Pick<MachineSpec, 'rootDisk' | 'disks' | 'pmem'>): readonly Drive[] {
   const drives = [
     ...(spec.rootDisk === undefined ? [] : [{ id: 'rootfs', readOnly: false, ...spec.rootDisk, root: true }]),
     ...(spec.disks ?? []).map((disk) => ({ readOnly: false, ...disk, root: false })),
   ]
   const seen = new Set<string>()
-  for (const { id } of drives) {
+  for (const { id } of [...drives, ...(spec.pmem ?? [])]) {
     if (seen.has(assertDriveId(id)))
       throw new VarveError('INVALID_ARGUMENT', `two drives have the id ${id}`, {
         remedy: 'the root disk is "rootfs"; give each other disk an id of its own',

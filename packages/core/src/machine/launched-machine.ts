@@ -5,6 +5,17 @@ import type { SnapshotLoad } from '../firecracker/api-types.js'
 import { isAvailable } from '../firecracker/version.js'
 import { removeSmallFile } from '../sys/mutations.js'
 import { assertBootable } from './assert-bootable.js'
+import {
+  balloon,
+  driveOptions,
+  entropy,
+  hotplugMemory,
+  machineConfiguration,
+  mmdsConfig,
+  networkInterface,
+  pmemOptions,
+  serial,
+} from './device-requests.js'
 import { type DiskSource, diskFile, drivesOf, PlacedFiles, placeDisks, privateName } from './disks.js'
 import { MachineHandle } from './machine-handle.js'
 import { defaultBootArgs, type MachineSpec, vsockFileName } from './machine-spec.js'
@@ -125,15 +136,8 @@ export class LaunchedMachine extends MachineHandle {
   ): Promise<void> {
     const { api } = this.vm
     const { files } = this
-    await api.putMachineConfig(
-      {
-        vcpu_count: spec.vcpus,
-        mem_size_mib: spec.memoryMib,
-        track_dirty_pages: trackDirtyPages,
-        ...(spec.hugePages === true ? { huge_pages: '2M' } : {}),
-      },
-      options,
-    )
+    await api.putMachineConfig(machineConfiguration(spec, trackDirtyPages), options)
+    if (typeof spec.cpuTemplate === 'object') await api.putCpuConfig(spec.cpuTemplate, options)
     await api.putBootSource(
       {
         kernel_image_path: await files.input(spec.kernel, options),
@@ -143,14 +147,20 @@ export class LaunchedMachine extends MachineHandle {
       options,
     )
     await this.#attachDisks(spec, placed, options)
-    for (const { id, tap, mac } of spec.network ?? [])
-      await api.putNetworkInterface(
-        { iface_id: id, host_dev_name: tap, ...(mac === undefined ? {} : { guest_mac: mac }) },
-        options,
-      )
+    for (const it of spec.network ?? []) await api.putNetworkInterface(networkInterface(it), options)
     if (spec.vsockCid !== undefined)
       await api.putVsock({ guest_cid: spec.vsockCid, uds_path: files.local(vsockFileName).vmmPath }, options)
-    if (spec.entropy === true) await api.putEntropy({}, options)
+    const put = async <Body>(
+      send: (body: Body, call: CallOptions) => Promise<void>,
+      body: Body | undefined,
+    ) => {
+      if (body !== undefined) await send(body, options)
+    }
+    await put(api.putMmdsConfig, mmdsConfig(spec))
+    await put(api.putBalloon, balloon(spec))
+    await put(api.putHotplugMemory, hotplugMemory(spec))
+    await put(api.putEntropy, entropy(spec))
+    await put(api.putSerial, serial(spec))
   }
 
   /**
@@ -159,19 +169,25 @@ export class LaunchedMachine extends MachineHandle {
    */
   async #attachDisks(spec: MachineSpec, placed: PlacedFiles, options: CallOptions): Promise<void> {
     const { files } = this
-    for (const { id, path, readOnly, root } of drivesOf(spec)) {
+    const { api } = this.vm
+    const place = async (id: string, path: string, readOnly: boolean): Promise<string> => {
       const file = diskFile(id)
       await files.place(file, path, readOnly ? 'read-only' : 'shared', options)
       placed.add(files.local(file).hostPath)
-      await this.vm.api.putDrive(
-        {
-          drive_id: id,
-          is_root_device: root,
-          path_on_host: files.local(file).vmmPath,
-          is_read_only: readOnly,
-        },
+      return files.local(file).vmmPath
+    }
+    for (const drive of drivesOf(spec)) {
+      const { id, path, readOnly, root } = drive
+      const path_on_host = await place(id, path, readOnly)
+      await api.putDrive(
+        { drive_id: id, is_root_device: root, path_on_host, is_read_only: readOnly, ...driveOptions(drive) },
         options,
       )
+    }
+    for (const pmem of spec.pmem ?? []) {
+      const { id, path, readOnly = false } = pmem
+      const path_on_host = await place(id, path, readOnly)
+      await api.putPmem({ id, path_on_host, ...pmemOptions(pmem) }, options)
     }
   }
 

@@ -1,3 +1,20 @@
+/** A token bucket of Firecracker: `size` tokens, refilled evenly within `refillMs`. */
+export interface TokenBucket {
+  readonly size: number
+  /** 0 and more. 0: no limit. */
+  readonly refillMs: number
+  /** Tokens that can be spent once, at the beginning, besides. Default 0. */
+  readonly burst?: number
+}
+
+/** The most that a device may transfer. Default: no limit. */
+export interface RateLimit {
+  /** In bytes. */
+  readonly bandwidth?: TokenBucket
+  /** In requests, or packets. */
+  readonly operations?: TokenBucket
+}
+
 /** A disk of a machine. */
 export interface DiskSpec {
   /** Drive id: 1–64 letters, digits, underscores. */
@@ -6,6 +23,61 @@ export interface DiskSpec {
   readonly path: string
   /** Whether the guest cannot write to it. Default false. */
   readonly readOnly?: boolean
+  /**
+   * `unsafe`, the default: the guest's flushes are acknowledged, and not carried out. `writeback`: they wait
+   * for the host's disk.
+   */
+  readonly cache?: 'unsafe' | 'writeback'
+  /** How Firecracker reads and writes the file: one request after the other (default), or by io_uring. */
+  readonly engine?: 'sync' | 'async'
+  readonly rateLimit?: RateLimit
+}
+
+/** A file that the guest has as memory (virtio-pmem). Firecracker 1.14.0 or newer. */
+export interface PmemSpec extends Pick<DiskSpec, 'id' | 'path' | 'readOnly'> {
+  /** Whether it is the guest's root. Default false. */
+  readonly root?: boolean
+  /** Firecracker 1.16.0 or newer. */
+  readonly rateLimit?: RateLimit
+}
+
+/** The device by which guest memory can be taken back. Its `targetMib` changes by `machine.api.patchBalloon`. */
+export interface BalloonSpec {
+  /** What the guest is to give back, MiB. */
+  readonly targetMib: number
+  /** Whether the guest takes memory out of the balloon before it kills a process. Default false. */
+  readonly deflateOnOom?: boolean
+  /** Seconds between the guest's reports, for `machine.api.balloonStatistics`. Default: none. */
+  readonly statisticsSeconds?: number
+  /** The guest names free pages when it is asked. Firecracker 1.14.0 or newer. */
+  readonly hinting?: boolean
+  /** The guest names free pages all the time, and they are taken back. Firecracker 1.14.0 or newer. */
+  readonly reporting?: boolean
+}
+
+/** Memory that the guest can get while it runs (virtio-mem), by `machine.api.patchHotplugMemory`. */
+export interface HotplugMemorySpec {
+  /** The most that can be plugged, MiB. */
+  readonly totalMib: number
+  /** The unit of the guest, MiB. Default: Firecracker's, 2. */
+  readonly blockMib?: number
+  /** The unit of the host, MiB. Default: Firecracker's, 128. */
+  readonly slotMib?: number
+}
+
+/**
+ * The metadata service (MMDS). What it answers is given by `machine.api.putMmds`, after a restore again:
+ * Firecracker's snapshots do not contain it.
+ */
+export interface MmdsSpec {
+  /** Ids of the interfaces by which the guest reaches it. */
+  readonly interfaces: readonly string[]
+  /** `v2` asks for a session token. Default: Firecracker's, `v1`. */
+  readonly version?: 'v1' | 'v2'
+  /** Its IPv4 address. Default: Firecracker's, 169.254.169.254. */
+  readonly address?: string
+  /** Answer as EC2's service does. Firecracker 1.13.0 or newer. */
+  readonly imdsCompatible?: boolean
 }
 
 /** A network interface of a machine. */
@@ -16,6 +88,10 @@ export interface NetworkSpec {
   readonly tap: string
   /** The guest's MAC address. Default: none is given to Firecracker. */
   readonly mac?: string
+  /** Largest packet, bytes. Firecracker 1.16.0 or newer. Default: the tap's. */
+  readonly mtu?: number
+  readonly receiveLimit?: RateLimit
+  readonly transmitLimit?: RateLimit
 }
 
 /** What to boot. Plain data: write it by hand, or read it from a JSON file with `readMachineSpec`. */
@@ -44,7 +120,26 @@ export interface MachineSpec {
   /** Network interfaces. Default: none. */
   readonly network?: readonly NetworkSpec[]
   /** Give the guest a virtio entropy device. */
-  readonly entropy?: boolean
+  readonly entropy?: boolean | { readonly rateLimit: RateLimit }
+  /** Default: none. */
+  readonly pmem?: readonly PmemSpec[]
+  /** Default: none. */
+  readonly balloon?: BalloonSpec
+  /**
+   * Default: none. Firecracker 1.14.0 or newer. Of such a machine no snapshot is taken live.
+   */
+  readonly hotplugMemory?: HotplugMemorySpec
+  /** Default: none. */
+  readonly mmds?: MmdsSpec
+  /**
+   * The CPU that the guest sees: the name of one of Firecracker's templates (`T2`, for example), or a template
+   * as `PUT /cpu-config` takes it. Default: the host's.
+   */
+  readonly cpuTemplate?: string | Readonly<Record<string, unknown>>
+  /** Whether the guest sees pairs of threads on each core. x86_64. Default false. */
+  readonly smt?: boolean
+  /** The most that the guest may write to its serial console, in bytes. Firecracker 1.16.0 or newer. */
+  readonly serialLimit?: TokenBucket
   /** Log written pages from boot on, which Diff snapshots need. Default true. */
   readonly trackDirtyPages?: boolean
   /**

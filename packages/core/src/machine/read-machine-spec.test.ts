@@ -6,6 +6,7 @@ import { expect, test } from 'vitest'
 import { VarveError } from '../errors.js'
 import { machineSpec, readMachineSpec } from './read-machine-spec.js'
 
+const bandwidth = { size: 1_048_576, refillMs: 100, burst: 4096 }
 const whole = {
   name: 'web-1',
   kernel: 'vmlinux',
@@ -14,10 +15,17 @@ const whole = {
   memoryMib: 256,
   vcpus: 2,
   rootDisk: { path: 'root.ext4', readOnly: true },
-  disks: [{ id: 'data', path: 'data.ext4' }],
+  disks: [{ id: 'data', path: 'data.ext4', cache: 'writeback', engine: 'async', rateLimit: {} }],
+  pmem: [{ id: 'ro', path: 'ro.img', readOnly: true, root: false }],
   vsockCid: 3,
-  network: [{ id: 'eth0', tap: 'tap0', mac: '06:00:00:00:00:01' }],
-  entropy: true,
+  network: [{ id: 'eth0', tap: 'tap0', mac: '06:00:00:00:00:01', mtu: 1400, receiveLimit: { bandwidth } }],
+  mmds: { interfaces: ['eth0'], version: 'v2', address: '169.254.1.1', imdsCompatible: true },
+  balloon: { targetMib: 8, deflateOnOom: true, statisticsSeconds: 1, hinting: true, reporting: true },
+  hotplugMemory: { totalMib: 1024, blockMib: 2, slotMib: 128 },
+  cpuTemplate: 'T2',
+  smt: false,
+  serialLimit: bandwidth,
+  entropy: { rateLimit: { bandwidth } },
   trackDirtyPages: false,
   hugePages: false,
 }
@@ -45,6 +53,17 @@ test.each([
   ['disks', [{ id: 'x' }]],
   ['disks', Array(33).fill({ id: 'x', path: 'y' })],
   ['cores', 2],
+  ['disks', [{ id: 'x', path: 'y', cache: 'Unsafe' }]],
+  ['disks', [{ id: 'x', path: 'y', rateLimit: { bandwidth: { size: 0, refillMs: 1 } } }]],
+  ['disks', [{ id: 'x', path: 'y', rateLimit: { bytes: bandwidth } }]],
+  ['pmem', [{ id: 'x', path: 'y', cache: 'unsafe' }]],
+  ['mmds', { interfaces: ['eth1'] }],
+  ['balloon', {}],
+  ['balloon', { targetMib: -1 }],
+  ['hotplugMemory', { totalMib: 0 }],
+  ['cpuTemplate', 2],
+  ['serialLimit', { size: 1 }],
+  ['entropy', { rateLimit: 1 }],
   ['__proto__x', 1],
 ])('%s = %j is refused by name', (field, value) => {
   expect(() => machineSpec({ ...whole, [field]: value })).toThrow(VarveError)

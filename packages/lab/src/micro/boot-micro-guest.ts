@@ -1,7 +1,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { bootMachine, type LaunchMachineOptions, type RunningMachine } from 'varve'
+import { bootMachine, type LaunchMachineOptions, type MachineSpec, type RunningMachine } from 'varve'
 import { buildMicroGuest } from './build-micro-guest.js'
 import { MicroConsole } from './micro-console.js'
 
@@ -10,6 +10,8 @@ export interface BootMicroGuestOptions extends LaunchMachineOptions {
   /** Default true. */
   readonly trackDirtyPages?: boolean
   readonly hugePages?: boolean
+  /** What else the machine has. The guest uses none of it. */
+  readonly devices?: Partial<MachineSpec>
 }
 
 /** Disposed of, its console is closed and its machine stopped. */
@@ -22,12 +24,15 @@ export interface MicroGuest extends AsyncDisposable {
 
 /** Boots a micro guest and waits for its banner. */
 export async function bootMicroGuest(options: BootMicroGuestOptions): Promise<MicroGuest> {
-  const { memoryMib, trackDirtyPages = true, hugePages = false, ...launch } = options
+  const { memoryMib, trackDirtyPages = true, hugePages = false, devices, ...launch } = options
   const directory = mkdtempSync(join(tmpdir(), 'varve-micro-'))
   try {
     const kernel = join(directory, 'micro-guest.elf')
     writeFileSync(kernel, buildMicroGuest(), { mode: 0o600 })
-    const machine = await bootMachine({ kernel, memoryMib, vcpus: 1, trackDirtyPages, hugePages }, launch)
+    const machine = await bootMachine(
+      { kernel, memoryMib, vcpus: 1, trackDirtyPages, hugePages, ...devices },
+      launch,
+    )
     let console: MicroConsole | undefined
     try {
       console = MicroConsole.attach(machine.paths)
