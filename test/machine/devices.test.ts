@@ -1,5 +1,6 @@
 import { writeFileSync } from 'node:fs'
-import { bootMicroGuest, restoreMicroGuest } from '@varve/lab/testing'
+import { bootMicroGuest } from '@varve/lab'
+import { restoreMicroGuest } from '@varve/lab/testing'
 import { captureSnapshot, type MachineSpec } from 'varve'
 import { expect, test } from 'vitest'
 import { failure } from '../support/failure.js'

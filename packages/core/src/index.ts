@@ -73,6 +73,7 @@ export {
   type BalloonSpec,
   type DiskSpec,
   defaultBootArgs,
+  type EntropySpec,
   type HotplugMemorySpec,
   type MachineSpec,
   type MmdsSpec,

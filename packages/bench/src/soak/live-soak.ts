@@ -1,6 +1,6 @@
 // `npm run soak:live`: one machine, served by a page server, is captured live again and again while
-// its guest works, as `varve snapshot watch --keep` does it. Every so many captures the snapshot is restored by
-// each engine and checked, and memory, descriptors, threads, processes and files are counted.
+// its guest works, as `varve snapshot watch --keep` does it. Every so many captures the snapshot is restored
+// by each engine and checked, and memory, descriptors, threads, processes and files are counted.
 //   --captures N       default 500     --restore-every N   default 25
 //   --warm-up N        captures before the first sample, default 100
 //   --write            table and raw rows into docs/results       --out DIR, --rows FILE

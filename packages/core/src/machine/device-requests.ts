@@ -12,7 +12,7 @@ const rateLimiter = ({ bandwidth, operations }: RateLimit): api.RateLimiter => (
   ...(operations === undefined ? {} : { ops: tokenBucket(operations) }),
 })
 
-/** `{ [field]: value made of it }`, or nothing where the spec says nothing: Firecracker has its own default. */
+/** `{ [field]: value made of it }`, or nothing where the spec says nothing: Firecracker has a default. */
 function given<Field extends string, From, To>(
   field: Field,
   from: From | undefined,

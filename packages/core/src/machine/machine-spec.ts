@@ -1,5 +1,6 @@
 /** A token bucket of Firecracker: `size` tokens, refilled evenly within `refillMs`. */
 export interface TokenBucket {
+  /** 1 and more. */
   readonly size: number
   /** 0 and more. 0: no limit. */
   readonly refillMs: number
@@ -30,6 +31,7 @@ export interface DiskSpec {
   readonly cache?: 'unsafe' | 'writeback'
   /** How Firecracker reads and writes the file: one request after the other (default), or by io_uring. */
   readonly engine?: 'sync' | 'async'
+  /** Of the guest's reads and writes. Default: no limit. */
   readonly rateLimit?: RateLimit
 }
 
@@ -41,7 +43,7 @@ export interface PmemSpec extends Pick<DiskSpec, 'id' | 'path' | 'readOnly'> {
   readonly rateLimit?: RateLimit
 }
 
-/** The device by which guest memory can be taken back. Its `targetMib` changes by `machine.api.patchBalloon`. */
+/** The device by which guest memory can be taken back; `machine.api.patchBalloon` changes its `targetMib`. */
 export interface BalloonSpec {
   /** What the guest is to give back, MiB. */
   readonly targetMib: number
@@ -63,6 +65,12 @@ export interface HotplugMemorySpec {
   readonly blockMib?: number
   /** The unit of the host, MiB. Default: Firecracker's, 128. */
   readonly slotMib?: number
+}
+
+/** A virtio entropy device. */
+export interface EntropySpec {
+  /** Of the random bytes that the guest gets. */
+  readonly rateLimit: RateLimit
 }
 
 /**
@@ -90,7 +98,9 @@ export interface NetworkSpec {
   readonly mac?: string
   /** Largest packet, bytes. Firecracker 1.16.0 or newer. Default: the tap's. */
   readonly mtu?: number
+  /** Of what the guest receives. Default: no limit. */
   readonly receiveLimit?: RateLimit
+  /** Of what the guest sends. Default: no limit. */
   readonly transmitLimit?: RateLimit
 }
 
@@ -119,8 +129,8 @@ export interface MachineSpec {
   readonly vsockCid?: number
   /** Network interfaces. Default: none. */
   readonly network?: readonly NetworkSpec[]
-  /** Give the guest a virtio entropy device. */
-  readonly entropy?: boolean | { readonly rateLimit: RateLimit }
+  /** Give the guest a virtio entropy device, with a limit or without. */
+  readonly entropy?: boolean | EntropySpec
   /** Default: none. */
   readonly pmem?: readonly PmemSpec[]
   /** Default: none. */
@@ -132,8 +142,8 @@ export interface MachineSpec {
   /** Default: none. */
   readonly mmds?: MmdsSpec
   /**
-   * The CPU that the guest sees: the name of one of Firecracker's templates (`T2`, for example), or a template
-   * as `PUT /cpu-config` takes it. Default: the host's.
+   * The CPU that the guest sees: the name of one of Firecracker's templates (`T2`, for example), or one as
+   * `PUT /cpu-config` takes it. Default: the host's.
    */
   readonly cpuTemplate?: string | Readonly<Record<string, unknown>>
   /** Whether the guest sees pairs of threads on each core. x86_64. Default false. */
