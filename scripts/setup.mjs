@@ -81,8 +81,8 @@ export async function everything({ nested }) {
   }
 }
 
-/** Programs that tests of the command's completion and man pages run, and their Debian packages. */
-const toolsOfTests = { zsh: 'zsh', fish: 'fish', groff: 'groff-base' }
+/** Programs that tests of completion, man pages and the guest's agent run, and their Debian packages. */
+const toolsOfTests = { zsh: 'zsh', fish: 'fish', groff: 'groff-base', 'musl-gcc': 'musl-tools' }
 
 /**
  * Installs what only tests need. Without root it says what to do; the tests that lack a program say so too.

@@ -1,1 +1,29 @@
+export type { Step } from './agent/agent-call.js'
+export { agentProgram, agentProgramPath } from './agent/agent-program.js'
 export { agentPort, agentProtocolVersion } from './agent/bounds.js'
+export type {
+  CommandInput,
+  CommandOptions,
+  CommandResult,
+  GuestCommand,
+  SignalName,
+} from './agent/command.js'
+export type { AgentAddress } from './agent/dial.js'
+export type { FileOptions, GuestFile, PutOptions } from './agent/files.js'
+export type { Cidr, FixedUp, FixUp, FixUpOptions } from './agent/fix-up.js'
+export type {
+  FunctionOutput,
+  InvokeOptions,
+  ListedFunction,
+  StartedGuestFunction,
+} from './agent/functions.js'
+export {
+  type AgentAnswer,
+  type GuestAgent,
+  type GuestFunctions,
+  guestAgent,
+  type ShortCallOptions,
+} from './agent/guest-agent.js'
+export type { HookName, HookResult } from './agent/hooks.js'
+export type { MemoryReport } from './agent/memory.js'
+export type { ExecOptions, ExecResult } from './agent/run-command.js'

@@ -1,0 +1,110 @@
+/* The children of put, get and memory: they may wait for a disk, and the agent must not. */
+#include "agent.h"
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static uint8_t buffer[65536];
+static char path[MAX_PATH], work[MAX_PATH + 32];
+
+static void take_path(struct call *c) {
+  struct bytes value;
+  if (!find_field(c, T_PATH, &value) || !text_of(value, path, sizeof path) || path[0] != '/')
+    child_fails("BAD_REQUEST", 0, "path is not an absolute path");
+}
+
+static bool owner_of(struct call *c, struct owner *owner) {
+  struct bytes value;
+  char user[128];
+  if (!find_field(c, T_USER, &value)) return false;
+  if (!text_of(value, user, sizeof user)) child_fails("BAD_REQUEST", 0, "user is not a name");
+  find_user(user, owner);
+  return true;
+}
+
+static void cannot(const char *what) {
+  unlink(work);
+  child_fails("FILE_FAILED", errno, what);
+}
+
+/* The connection has ended, or the time is up. */
+static void give_up(int signal) {
+  (void)signal;
+  unlink(work);
+  _exit(1);
+}
+
+/* A file in the same folder, as rename must not cross file systems. */
+static int open_work_file(void) {
+  char digits[24], *end = digits + sizeof digits - 1;
+  *end = 0;
+  char *name = strrchr(path, '/') + 1;
+  if (*name == 0 || strlen(name) > 200) child_fails("BAD_REQUEST", 0, "path does not end in a file's name");
+  memcpy(work, path, name - path);
+  strcat(strcat(strcat(strcat(work, ".varve-"), decimal(getpid(), end)), "-"), name);
+  return open(work, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0600);
+}
+
+void put_file(struct call *c) {
+  struct owner owner;
+  struct report done = {.kind = R_DONE};
+  ssize_t got;
+  take_path(c);
+  bool owned = owner_of(c, &owner);
+  signal(SIGTERM, give_up);
+  int fd = open_work_file();
+  if (fd < 0) work[0] = 0, cannot(path);
+  report_to_agent(&(struct report){.kind = R_FILE});
+  while ((got = read(0, buffer, sizeof buffer)) > 0)
+    for (ssize_t at = 0; at < got;) {
+      ssize_t n = write(fd, buffer + at, got - at);
+      if (n < 0) cannot(path);
+      at += n;
+      done.value += n;
+    }
+  if (got < 0 || fsync(fd) != 0) cannot(path);
+  // The owner first: a change of owner takes set-user-ID bits away.
+  if (owned && fchown(fd, owner.uid, owner.gid) != 0) cannot("the owner could not be set");
+  if (fchmod(fd, number_of(c, T_MODE, 0644) & 07777) != 0) cannot("the mode could not be set");
+  if (close(fd) != 0 || rename(work, path) != 0) cannot(path);
+  report_to_agent(&done);
+}
+
+/* Without O_NONBLOCK a FIFO would wait for its writer; for regular files it changes nothing. */
+void get_file(struct call *c) {
+  struct owner owner;
+  struct report done = {.kind = R_DONE};
+  struct stat status;
+  ssize_t got;
+  take_path(c);
+  if (owner_of(c, &owner)) become(&owner);
+  int fd = open(path, O_RDONLY | O_NONBLOCK);
+  if (fd < 0 || fstat(fd, &status) != 0) child_fails("FILE_FAILED", errno, path);
+  if (S_ISDIR(status.st_mode)) child_fails("FILE_FAILED", EISDIR, path);
+  report_to_agent(&(struct report){.kind = R_FILE, .value = status.st_mode & 07777, .size = status.st_size});
+  while ((got = read(fd, buffer, sizeof buffer)) > 0) {
+    write_all(1, buffer, got);
+    done.value += got;
+  }
+  if (got < 0) child_fails("FILE_FAILED", errno, path);
+  report_to_agent(&done);
+}
+
+static void copy_out(const char *name) {
+  ssize_t got;
+  int fd = open(name, O_RDONLY);
+  while (fd >= 0 && (got = read(fd, buffer, sizeof buffer)) > 0) write_all(1, buffer, got);
+  close(fd);
+}
+
+void report_memory(struct call *c) {
+  (void)c;
+  copy_out("/proc/meminfo");
+  write_all(1, "", 1);
+  copy_out("/proc/vmstat");
+  write_all(1, "", 1);
+  print_functions(1);
+}
