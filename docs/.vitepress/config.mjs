@@ -12,6 +12,7 @@ const docs = fileURLToPath(new URL('..', import.meta.url))
 const guides = [
   'layers',
   'live',
+  'guests',
   'working-sets',
   'engines',
   'doctor',

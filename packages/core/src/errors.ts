@@ -44,6 +44,11 @@ export const errorRegistry = {
     exit: 5,
     summary: 'The guest answered something its protocol does not allow, or not in time.',
   },
+  GUEST_REFUSED: { exit: 5, summary: 'The guest’s agent could not do what it was asked for.' },
+  GUEST_LOST: {
+    exit: 5,
+    summary: 'The connection to the guest’s agent ended during a call; what the call did is not known.',
+  },
   GUEST_MEMORY: { exit: 4, summary: 'Guest memory does not hold what the guest was told to write.' },
   PAGE_SERVER_DIED: {
     exit: 5,

@@ -40,8 +40,10 @@ void start_as_init(void) {
     mkdir(target, mounts[i].mode);
     bool is_run_or_tmp = i >= 5;
     // What was put into /run or /tmp before must stay.
-    if (is_run_or_tmp && stat(target, &there) == 0 && stat("/", &parent) == 0 && there.st_dev != parent.st_dev) continue;
-    if (mount(mounts[i].type, target, mounts[i].type, mounts[i].flags, mounts[i].data) != 0 && errno != EBUSY) say(target);
+    bool known = stat(target, &there) == 0 && stat("/", &parent) == 0;
+    if (is_run_or_tmp && known && there.st_dev != parent.st_dev) continue;
+    int failed = mount(mounts[i].type, target, mounts[i].type, mounts[i].flags, mounts[i].data);
+    if (failed && errno != EBUSY) say(target);
   }
   int console = open("/dev/console", O_RDWR | O_NOCTTY);
   for (int fd = 0; console >= 0 && fd < 3; fd++) dup2(console, fd);

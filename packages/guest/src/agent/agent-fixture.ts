@@ -1,0 +1,52 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { agentProgramPath } from './agent-program.js'
+import type { AgentAddress } from './dial.js'
+import { type GuestAgent, guestAgent } from './guest-agent.js'
+
+/** The real agent on a Unix socket, for tests: no VM is needed. */
+export interface NativeAgent extends AsyncDisposable {
+  readonly agent: GuestAgent
+  readonly address: AgentAddress
+  readonly directory: string
+  readonly pid: number
+  /** Resident bytes of the agent's process. */
+  residentBytes(): number
+}
+
+/** `around`: a program that runs the agent, say `unshare` with its options. */
+export async function nativeAgent(around: readonly string[] = []): Promise<NativeAgent> {
+  const directory = mkdtempSync(join(tmpdir(), 'varve-agent-'))
+  const path = join(directory, 'agent.sock')
+  const [file = '', ...args] = [...around, agentProgramPath, '--unix', path]
+  const child = spawn(file, args, { stdio: ['ignore', 'inherit', 'inherit'] })
+  for (let tries = 0; !existsSync(path); tries++) {
+    if (tries === 400 || child.exitCode !== null) throw new Error(`the agent did not start: ${file} ${args}`)
+    await sleep(10)
+  }
+  const address = { path, direct: true }
+  return {
+    agent: guestAgent(address),
+    address,
+    directory,
+    pid: child.pid as number,
+    residentBytes: () => {
+      const [, pages] = readFileSync(`/proc/${child.pid}/statm`, 'utf8').split(' ')
+      return Number(pages) * 4096
+    },
+    [Symbol.asyncDispose]: async () => {
+      await ended(child)
+      rmSync(directory, { recursive: true })
+    },
+  }
+}
+
+async function ended(child: ChildProcess): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return
+  const exit = new Promise((resolve) => child.once('exit', resolve))
+  child.kill('SIGKILL')
+  await exit
+}
