@@ -107,6 +107,7 @@ export {
   engineNames,
   experimentalEngineNames,
 } from './restore/engine-names.js'
+export type { FixUp, FixUpCall, FixUpStep } from './restore/fix-up.js'
 export { type FlattenedSnapshot, flattenSnapshot } from './restore/flat-file.js'
 export { type PrefetchMode, type PrefetchReport, prefetchModes } from './restore/prefetch.js'
 export {

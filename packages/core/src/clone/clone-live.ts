@@ -8,6 +8,7 @@ import type { PausedMachine, RunningMachine } from '../machine/machine-states.js
 import { copiedBytesOf, tooManyCopies } from '../memory/frozen-copies.js'
 import { replaceFrozen } from '../page-server/client/page-server-client.js'
 import { type RestoreFrozenOptions, restoreFrozen } from '../restore/restore-frozen.js'
+import { assertFixable } from '../restore/restore-options.js'
 import type { Restored } from '../restore/restored.js'
 import type { SnapshotEntry } from '../store/snapshot-types.js'
 import { isEnding } from '../sys/proc.js'
@@ -69,6 +70,7 @@ export async function cloneLive(
 ): Promise<LiveClones<RunningMachine | PausedMachine>> {
   const begin = performance.now()
   assertCounts(count, parallel)
+  assertFixable(options)
   const { onProgress } = options
   const limit = new CopyLimit(options.signal)
   const { signal } = limit

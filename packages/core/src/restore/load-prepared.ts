@@ -3,6 +3,7 @@ import type { PausedMachine, RunningMachine } from '../machine/machine-states.js
 import type { MapReport } from '../mapper/map-into-vmm.js'
 import type { LoadableSnapshot } from '../store/snapshot-types.js'
 import type { PreparedMemory } from './engine.js'
+import type { FixUp, FixUpStep } from './fix-up.js'
 import { loadOptionsOf } from './load-options.js'
 import type { Phases } from './phases.js'
 import type { RestorePlan } from './plan-restore.js'
@@ -26,6 +27,7 @@ interface LoadedRestore {
   readonly prefetching: Promise<PrefetchReport> | undefined
   readonly pages: PagesOfImage
   readonly mapping: MapReport | null
+  readonly fixUp: readonly FixUpStep[] | null
 }
 
 /**
@@ -76,7 +78,18 @@ export async function loadPrepared(
     resume && loaded.state === 'paused'
       ? await phases.time('resume', () => loaded.resume({ signal }))
       : loaded
-  return { machine, prefetching, pages, mapping }
+  const fixUp = options.fixUp === undefined ? null : await fixedUp(machine, options.fixUp, options, phases)
+  return { machine, prefetching, pages, mapping, fixUp }
+}
+
+async function fixedUp(
+  machine: RunningMachine | PausedMachine,
+  fixUp: FixUp,
+  { signal }: RestoreOptions,
+  phases: Phases,
+): Promise<readonly FixUpStep[] | null> {
+  if (machine.state === 'paused') return null
+  return phases.time('fixUp', () => fixUp(machine, { signal, clone: null }))
 }
 
 function loadOptions(

@@ -4,6 +4,7 @@ import type { LaunchedMachine, LoadOptions } from '../machine/launched-machine.j
 import type { OpenSnapshot } from '../store/snapshot-types.js'
 import type { WorkingSet } from '../working-set/working-set.js'
 import { type AskedEngine, experimentalEngineNames } from './engine-names.js'
+import type { FixUp } from './fix-up.js'
 import type { PrefetchMode } from './prefetch.js'
 import type { ImageTarget, RecordMachineOptions } from './record-machine.js'
 
@@ -26,6 +27,11 @@ export interface RestoreOptions
   readonly experimental?: boolean | undefined
   /** Start the guest (default), or leave it paused. */
   readonly resume?: boolean | undefined
+  /**
+   * Called when the guest runs; the restore is over when it has been fixed up. Not with `resume: false`.
+   * Default: none.
+   */
+  readonly fixUp?: FixUp | undefined
   /**
    * Which pages to bring before the guest asks for them: a working set, the name of one that is kept in the
    * snapshot, or `REF:NAME` of one in another. One of an ancestor's image is translated; what does not belong
@@ -83,7 +89,10 @@ export function assertAsked({
   machine,
   prefetch,
   prefetchBudgetMs: budget,
+  resume,
+  fixUp,
 }: RestoreOptions): void {
+  assertFixable({ resume, fixUp })
   if (budget !== undefined && !(prefetch === 'before' && budget > 0 && budget <= mostBudgetMs))
     throw new VarveError(
       'INVALID_ARGUMENT',
@@ -102,6 +111,12 @@ export function assertAsked({
         remedy: 'read docs/guides/engines.md about it, then ask for it: experimental: true (--experimental)',
       },
     )
+}
+
+/** INVALID_ARGUMENT: a guest that is left paused cannot be told anything. */
+export function assertFixable({ resume = true, fixUp }: Pick<RestoreOptions, 'resume' | 'fixUp'>): void {
+  if (fixUp !== undefined && !resume)
+    throw new VarveError('INVALID_ARGUMENT', 'fixUp with resume: false: the guest must run to be fixed up')
 }
 
 /** How long the guest waits for its working set at most. */

@@ -8,6 +8,7 @@ import type { LoadableSnapshot } from '../store/snapshot-types.js'
 import { presentPages, type WorkingSet } from '../working-set/working-set.js'
 import type { VmmOfRestore } from './choose-vmm.js'
 import type { EngineName } from './engine-names.js'
+import type { FixUpStep } from './fix-up.js'
 import type { MemoryFiles } from './memory-files.js'
 import type { Phases } from './phases.js'
 import type { RestorePlan } from './plan-restore.js'
@@ -42,6 +43,8 @@ export interface RestoreReport {
   } | null
   /** What the `mapped` engine did within the load; null with another. */
   readonly mapping: MapReport | null
+  /** What the guest was told after its restore; null if `fixUp` was not given. */
+  readonly fixUp: readonly FixUpStep[] | null
   /** How long each phase took, by its name. */
   readonly phasesMs: Readonly<Record<string, number>>
   /** From the call to the machine. */
@@ -67,7 +70,7 @@ export interface PagesOfImage {
 export function restoreReport(
   { entry, files, map }: LoadableSnapshot,
   { chosen, fitted }: RestorePlan,
-  { vmm, pages, mapping, phases }: RestoreOutcome,
+  { vmm, pages, mapping, fixUp, phases }: RestoreOutcome,
 ): RestoreReport {
   return {
     firecracker: vmm,
@@ -83,6 +86,7 @@ export function restoreReport(
       droppedPages: fitted.droppedPages,
     },
     mapping,
+    fixUp,
     phasesMs: phases.ms,
     totalMs: phases.totalMs,
   }
@@ -92,6 +96,7 @@ interface RestoreOutcome {
   readonly vmm: VmmOfRestore
   readonly pages: PagesOfImage
   readonly mapping: MapReport | null
+  readonly fixUp: readonly FixUpStep[] | null
   readonly phases: Phases
 }
 
