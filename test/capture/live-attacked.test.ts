@@ -18,8 +18,10 @@ import { bootMicroGuest } from '@varve/lab'
 import { MicroVm, type Written } from '@varve/lab/testing'
 import { withTmpfs } from '@varve/scenarios'
 import { captureSnapshot, openLocalStore, type RunningMachine, takeSnapshot } from 'varve'
+import { isAlive } from 'varve/testing'
 import { beforeEach, describe, expect, test } from 'vitest'
 import { failure } from '../support/failure.js'
+import { untilTrue } from '../support/frozen-processes.js'
 import { hasEnded, liveCapturer } from '../support/live-capturer.js'
 import { microWorldOfFile } from '../support/micro-world.js'
 
@@ -496,4 +498,28 @@ describe('a jailed machine', () => {
     }
     expect(readdirSync(machine.paths.directory).filter((name) => name.startsWith('live-'))).toEqual([])
   })
+
+  test.each(['copy', 'fork'] as const)(
+    'is sealed after it is gone, its memory taken by a %s',
+    async (freeze) => {
+      const chrootBaseDir = world.path(`jail-gone-${freeze}`)
+      mkdirSync(chrootBaseDir, { mode: 0o700 })
+      const jailer = { uid: 12_345, gid: 12_345, chrootBaseDir }
+      const guest = await bootMicroGuest({ ...world.launch, memoryMib, jailer })
+      await guest.console.fill(some.pattern, some.seed)
+      // A base may not be copied.
+      const options = { store: world.store, mode: 'live' } as const
+      await captureSnapshot(guest.machine, options)
+      await guest.console.fill(few.pattern, few.seed)
+      const tag = `jail-gone-${freeze}`
+      const taken = await takeSnapshot(guest.machine, { ...options, freeze, tags: [tag] })
+      const frozen = guest.machine.frozen.filter(isAlive)
+      expect(frozen.length).toBe(freeze === 'fork' ? 1 : 0)
+      await guest[Symbol.asyncDispose]()
+      expect(readdirSync(`${chrootBaseDir}/firecracker`)).toEqual([])
+      await taken.seal()
+      await isRestored(tag, [some, few])
+      await untilTrue(() => !frozen.some(isAlive), 100)
+    },
+  )
 })

@@ -6,7 +6,7 @@ import { connectApi } from '../firecracker/api-client.js'
 import { killProcess } from '../sys/pidfd.js'
 import { runtimeDirectory } from '../usable-runtime.js'
 import { forgetDeathNote } from './death-note.js'
-import { assertNamedHere, endAndRemove } from './end-machine.js'
+import { assertNamedHere, endAndRemove, spared } from './end-machine.js'
 import { killJailed } from './jailed-processes.js'
 import { LaunchedMachine } from './launched-machine.js'
 import { LiveVm, type MachineState } from './live-vm.js'
@@ -65,7 +65,7 @@ export async function stopMachine(id: string, options: FindOptions = {}): Promis
         `process ${record.process.pid} of ${id} did not end within ${endTimeoutMs} ms of SIGKILL`,
       )
     // A process that the VMM started in its jail may have inherited the lock by which the VMM lives.
-    if (record.jail !== null) killJailed(record.jail.root)
+    if (record.jail !== null) killJailed(record.jail.root, spared(record))
     await sleep(2)
   }
   endAndRemove(directory, record)

@@ -177,7 +177,7 @@ function endProcesses(directory: string, record: MachineRecord): void {
     const deadline = performance.now() + endTimeoutMs
     while (vmmLives(directory, record) && performance.now() < deadline) {
       // A process that the VMM started may have inherited its lock.
-      if (record.jail !== null) killJailed(record.jail.root)
+      if (record.jail !== null) killJailed(record.jail.root, spared(record))
       sleepInThread(1)
     }
   } else for (const vmm of unrecordedVmms(directory)) killProcess(vmm, 'SIGKILL')
@@ -189,11 +189,19 @@ function removeBelongings({ diskDirectory, leases }: MachineRecord): void {
   for (const path of leasePaths(leases)) removeSmallFile(path)
 }
 
-function removeJailOf({ jail }: MachineRecord): void {
+/**
+ * Children of live captures, which hold memory until that is in a store. They never run, and end with the
+ * process that captures. In a cgroup of the jail they would keep that from being removed.
+ */
+export const spared = ({ frozen, jail }: MachineRecord): MachineRecord['frozen'] =>
+  (jail?.cgroups ?? []).length === 0 ? frozen : []
+
+function removeJailOf(record: MachineRecord): void {
+  const { jail } = record
   if (jail === null) return
   const deadline = performance.now() + endTimeoutMs
   for (;;) {
-    if (killJailed(jail.root) === 0 || performance.now() > deadline) break
+    if (killJailed(jail.root, spared(record)) === 0 || performance.now() > deadline) break
     sleepInThread(1)
   }
   removeJail(jail.root)

@@ -16,11 +16,13 @@ function jailedProcesses(jailRoot: string): ProcessIdentity[] {
 }
 
 /**
- * SIGKILLs all of them, and returns how many there were. Repeat the call until there are none: they may start
- * others meanwhile.
+ * SIGKILLs all of them but `spared`, and returns how many there were. Repeat the call until there are none:
+ * they may start others meanwhile.
  */
-export function killJailed(jailRoot: string): number {
-  const found = jailedProcesses(jailRoot)
+export function killJailed(jailRoot: string, spared: readonly ProcessIdentity[] = []): number {
+  const isSpared = (it: ProcessIdentity) =>
+    spared.some(({ pid, startTime }) => it.pid === pid && it.startTime === startTime)
+  const found = jailedProcesses(jailRoot).filter((it) => !isSpared(it))
   for (const process of found) killProcess(process, 'SIGKILL')
   return found.length
 }
