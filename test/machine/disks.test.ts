@@ -152,6 +152,47 @@ describe('without a jailer', () => {
     expect(statSync(data).size).toBe(dataBytes)
   })
 
+  test('machines can be booted on private copies of one file, which go with them', async () => {
+    const copies = world.path('boot-copies')
+    mkdirSync(copies)
+    const before = readFileSync(data)
+    const change = { disks: [{ id: 'data', path: data, copy: true }] }
+    const boot = async (name: string, diskDirectory?: string) => {
+      const machine = await launch(name)
+      return machine.boot({ ...spec(), ...change }, { diskDirectory })
+    }
+    {
+      await using near = await boot('near')
+      await using far = await boot('far', copies)
+      const files = [near, far].map(({ paths }) => realpathSync(join(paths.directory, 'disk-data')))
+      expect(files[0]).toBe(join(realpathSync(near.paths.directory), 'disk-data'))
+      expect(files[1]).toMatch(new RegExp(`^${realpathSync(copies)}/varve-far-[0-9a-f]+/disk-data$`))
+      for (const file of files) {
+        expect(readFileSync(file).equals(before)).toBe(true)
+        expect(statSync(file).mode & 0o777).toBe(0o600)
+        writeFileSync(file, 'changed')
+      }
+      expect(readFileSync(data).equals(before)).toBe(true)
+    }
+    expect(readdirSync(copies)).toEqual([])
+  })
+
+  test('a boot that fails takes its copies away', async () => {
+    const copies = world.path('failed-copies')
+    mkdirSync(copies)
+    await using machine = await launch('failed')
+    const bad = {
+      ...spec(),
+      disks: [{ id: 'data', path: data, copy: true }],
+      network: [{ id: 'n', tap: 'varve-no-such-tap' }],
+    }
+    expect(await failure(machine.boot(bad, { diskDirectory: copies }))).toMatchObject({ code: 'API_REFUSED' })
+    expect(readdirSync(copies)).toEqual([])
+    expect(existsSync(join(machine.paths.directory, 'disk-data'))).toBe(false)
+    await using booted = await machine.boot(spec())
+    expect(booted.state).toBe('running')
+  })
+
   test('two clones run at once, each with a disk of its own; nothing of them stays', async () => {
     const elsewhere = world.path('copies')
     mkdirSync(elsewhere)

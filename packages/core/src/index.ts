@@ -67,7 +67,7 @@ export { type AttachedDisk, copyDisk, type DiskSource } from './machine/disks.js
 export type { ReapedMachine } from './machine/end-machine.js'
 export { frozenMemory, type HeldMemory } from './machine/frozen-memory-of.js'
 export { bootMachine, type LaunchMachineOptions, launchMachine } from './machine/launch-machine.js'
-export type { LaunchedMachine, LoadOptions, MemorySource } from './machine/launched-machine.js'
+export type { BootOptions, LaunchedMachine, LoadOptions, MemorySource } from './machine/launched-machine.js'
 export type { MachineRecord } from './machine/machine-record.js'
 export {
   type BalloonSpec,

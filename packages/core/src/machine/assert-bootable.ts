@@ -19,8 +19,13 @@ export function assertBootable(spec: MachineSpec, version: FirecrackerVersion): 
   assertKernelImage(spec.kernel, version)
   for (const { call, body } of deviceRequests(spec)) requireApi(call, body, version)
   if (spec.initrd !== undefined) assertAccess('initrd', 'initrd', spec.initrd, constants.R_OK)
-  for (const { id, path, readOnly, root } of drivesOf(spec))
-    assertAccess(root ? 'root disk' : `disk ${id}`, root ? 'rootDisk' : 'disks', path, rightsOf(readOnly))
+  for (const { id, path, readOnly, copy, root } of drivesOf(spec))
+    assertAccess(
+      root ? 'root disk' : `disk ${id}`,
+      root ? 'rootDisk' : 'disks',
+      path,
+      rightsOf(readOnly || copy),
+    )
   for (const { id, path, readOnly } of spec.pmem ?? [])
     assertAccess(`pmem ${id}`, 'pmem', path, rightsOf(readOnly))
 }

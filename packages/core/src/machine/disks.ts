@@ -68,15 +68,17 @@ export function assertDiskFile(file: string): string {
   })
 }
 
-type Drive = DiskSpec & Required<Pick<DiskSpec, 'readOnly'>> & { readonly root: boolean }
+type Drive = DiskSpec & Required<Pick<DiskSpec, 'readOnly' | 'copy'>> & { readonly root: boolean }
 
 /**
  * The drives of a spec, the root one first; two of one id, also of a pmem device, are INVALID_ARGUMENT.
  */
 export function drivesOf(spec: Pick<MachineSpec, 'rootDisk' | 'disks' | 'pmem'>): readonly Drive[] {
   const drives = [
-    ...(spec.rootDisk === undefined ? [] : [{ id: 'rootfs', readOnly: false, ...spec.rootDisk, root: true }]),
-    ...(spec.disks ?? []).map((disk) => ({ readOnly: false, ...disk, root: false })),
+    ...(spec.rootDisk === undefined
+      ? []
+      : [{ id: 'rootfs', readOnly: false, copy: false, ...spec.rootDisk, root: true }]),
+    ...(spec.disks ?? []).map((disk) => ({ readOnly: false, copy: false, ...disk, root: false })),
   ]
   const seen = new Set<string>()
   for (const { id } of [...drives, ...(spec.pmem ?? [])]) {

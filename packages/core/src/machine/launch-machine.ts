@@ -11,7 +11,7 @@ import { ownIdentity } from '../sys/holder.js'
 import { runtimeDirectory } from '../usable-runtime.js'
 import { assertBootable } from './assert-bootable.js'
 import { endAndRemove } from './end-machine.js'
-import { LaunchedMachine } from './launched-machine.js'
+import { type BootOptions, LaunchedMachine } from './launched-machine.js'
 import { LiveVm } from './live-vm.js'
 import { ofThisHost } from './machine-life.js'
 import { type MachineRecord, noLeases, writeRecord } from './machine-record.js'
@@ -114,8 +114,9 @@ const binaryFor = (options: LaunchMachineOptions): Promise<FirecrackerBinary> =>
  */
 export async function bootMachine(
   spec: MachineSpec,
-  options: LaunchMachineOptions = {},
+  options: LaunchMachineOptions & BootOptions = {},
 ): Promise<RunningMachine> {
+  const { signal, diskDirectory } = options
   const binary = options.binary ?? (await binaryFor(options))
   assertBootable(spec, binary.version)
   const launched = await launchMachine({
@@ -124,7 +125,7 @@ export async function bootMachine(
     binary,
   })
   try {
-    return await launched.boot(spec, { signal: options.signal })
+    return await launched.boot(spec, { signal, diskDirectory })
   } catch (error) {
     await launched.stop()
     throw error

@@ -45,8 +45,18 @@ export type MemorySource =
       readonly socketName: string
     }
 
+/** Of both ways to start a machine. */
+export interface BootOptions extends CallOptions {
+  /**
+   * Where private copies of disks are kept, in a directory of their own. Default: the VMM's directory, which
+   * usually is in memory; a directory on the sources' file system lets copies share blocks with them. In a
+   * jail, whose files must lie in it, this is not used.
+   */
+  readonly diskDirectory?: string | undefined
+}
+
 /** What to load into a launched machine. */
-export interface LoadOptions extends CallOptions {
+export interface LoadOptions extends BootOptions {
   /** The snapshot's state file. */
   readonly statePath: string
   /** Where the guest's memory comes from. */
@@ -56,12 +66,6 @@ export interface LoadOptions extends CallOptions {
    * there already. They go with the machine.
    */
   readonly disks?: readonly DiskSource[] | undefined
-  /**
-   * Where private copies of disks are kept, in a directory of their own. Default: the VMM's directory, which
-   * usually is in memory; a directory on the sources' file system lets copies share blocks with them. In a
-   * jail, whose files must lie in it, this is not used.
-   */
-  readonly diskDirectory?: string | undefined
   /** Log written pages, which Diff snapshots need. Not stored in snapshots. Default true. */
   readonly trackDirtyPages?: boolean | undefined
   /** Other tap devices, by interface id. Firecracker 1.12.0 or newer. */
@@ -105,7 +109,7 @@ export class LaunchedMachine extends MachineHandle {
   /**
    * Configures the VMM and starts the guest. If `assertBootable` refuses the spec, the VMM stays as it is.
    */
-  async boot(spec: MachineSpec, options: CallOptions = {}): Promise<RunningMachine> {
+  async boot(spec: MachineSpec, options: BootOptions = {}): Promise<RunningMachine> {
     const trackDirtyPages = spec.trackDirtyPages ?? true
     await this.step('boot', 'running', options, async () => {
       assertBootable(spec, this.firecrackerVersion)
@@ -132,7 +136,7 @@ export class LaunchedMachine extends MachineHandle {
     spec: MachineSpec,
     trackDirtyPages: boolean,
     placed: PlacedFiles,
-    options: CallOptions,
+    options: BootOptions,
   ): Promise<void> {
     const { api } = this.vm
     const { files } = this
@@ -167,18 +171,23 @@ export class LaunchedMachine extends MachineHandle {
    * Firecracker is told a name in its working directory, which leads to the user's file: a clone of a
    * snapshot then can have another file there.
    */
-  async #attachDisks(spec: MachineSpec, placed: PlacedFiles, options: CallOptions): Promise<void> {
+  async #attachDisks(spec: MachineSpec, placed: PlacedFiles, options: BootOptions): Promise<void> {
     const { files } = this
     const { api } = this.vm
+    const drives = drivesOf(spec)
+    const copied = drives
+      .filter(({ copy }) => copy)
+      .map(({ id, path }): DiskSource => ({ file: diskFile(id), source: path, mode: 'copy' }))
+    await this.#placeDisks(copied, placed, options)
     const place = async (id: string, path: string, readOnly: boolean): Promise<string> => {
       const file = diskFile(id)
       await files.place(file, path, readOnly ? 'read-only' : 'shared', options)
       placed.add(files.local(file).hostPath)
       return files.local(file).vmmPath
     }
-    for (const drive of drivesOf(spec)) {
-      const { id, path, readOnly, root } = drive
-      const path_on_host = await place(id, path, readOnly)
+    for (const drive of drives) {
+      const { id, path, readOnly, copy, root } = drive
+      const path_on_host = copy ? files.local(diskFile(id)).vmmPath : await place(id, path, readOnly)
       await api.putDrive(
         { drive_id: id, is_root_device: root, path_on_host, is_read_only: readOnly, ...driveOptions(drive) },
         options,
@@ -261,19 +270,26 @@ export class LaunchedMachine extends MachineHandle {
 
   /** Has the disks in place for `load`, and takes them away again if that fails. */
   async #withDisks(options: LoadOptions, load: () => Promise<void>): Promise<void> {
-    const { disks = [], diskDirectory, signal } = options
-    const apart = diskDirectory !== undefined && this.jailOwner === null && disks.length > 0
-    const copies = apart ? privateName(diskDirectory, this.id) : null
     const placed = new PlacedFiles()
-    // Recorded first, so that the process that ends this machine removes it.
-    if (copies !== null) this.vm.updateRecord({ diskDirectory: copies })
     try {
-      await placeDisks(this.files, disks, placed, { copies, holder: this.vm.holder, signal })
+      await this.#placeDisks(options.disks ?? [], placed, options)
       await load()
     } catch (error) {
       await placed.remove()
       throw error
     }
+  }
+
+  async #placeDisks(
+    disks: readonly DiskSource[],
+    placed: PlacedFiles,
+    { diskDirectory, signal }: BootOptions,
+  ): Promise<void> {
+    const apart = diskDirectory !== undefined && this.jailOwner === null && disks.length > 0
+    const copies = apart ? privateName(diskDirectory, this.id) : null
+    // Recorded first, so that the process that ends this machine removes it.
+    if (copies !== null) this.vm.updateRecord({ diskDirectory: copies })
+    await placeDisks(this.files, disks, placed, { copies, holder: this.vm.holder, signal })
   }
 
   async #loadBody(options: LoadOptions, trackDirtyPages: boolean, resume: boolean): Promise<SnapshotLoad> {

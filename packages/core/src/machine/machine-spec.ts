@@ -20,10 +20,15 @@ export interface RateLimit {
 export interface DiskSpec {
   /** Drive id: 1–64 letters, digits, underscores. */
   readonly id: string
-  /** The disk's file (or block device). It stays the one that the guest writes to. */
+  /** The disk's file (or block device). Unless `copy` is given it stays the one that the guest writes to. */
   readonly path: string
   /** Whether the guest cannot write to it. Default false. */
   readonly readOnly?: boolean
+  /**
+   * Give the machine a private copy of the file, which goes with it: shared blocks where the file system can.
+   * The file must not change meanwhile. Default false.
+   */
+  readonly copy?: boolean
   /**
    * `unsafe`, the default: the guest's flushes are acknowledged, and not carried out. `writeback`: they wait
    * for the host's disk.

@@ -136,6 +136,7 @@ const rateLimit = (name: string): Check =>
 const diskChecks = (name: string): Record<string, Check> => ({
   path: text(`${name}.path`),
   readOnly: flag(`${name}.readOnly`),
+  copy: flag(`${name}.copy`),
   cache: oneOf(`${name}.cache`, 'unsafe', 'writeback'),
   engine: oneOf(`${name}.engine`, 'sync', 'async'),
   rateLimit: rateLimit(`${name}.rateLimit`),
