@@ -36,7 +36,8 @@ enum {
 
 enum kind { OPEN = 1, ACCEPTED, DATA, END, CREDIT, SIGNAL, RESIZE, RESULT, FAIL, PING, PONG, STEP };
 
-enum verb { V_PING = 1, V_EXEC, V_PUT, V_GET, V_MEMORY, V_START, V_INVOKE, V_STOP, V_LIST, V_FIX_UP, V_HOOK };
+enum verb { V_PING = 1, V_EXEC, V_PUT, V_GET, V_MEMORY, V_START, V_INVOKE, V_STOP, V_LIST, V_FIX_UP, V_HOOK,
+            V_PAGES };
 
 enum tag {
   T_ARG = 1, T_ENV, T_CWD, T_USER, T_TTY, T_TIMEOUT, T_PATH, T_MODE, T_NAME, T_SIZE,
@@ -166,6 +167,9 @@ void get_file(struct call *c);
 void report_memory(struct call *c);
 void run_scripts(struct call *c);
 void run_hook(struct call *c);
+
+/* pages.c */
+void report_pages(struct call *c);
 
 /* functions.c, function-verbs.c */
 void open_start(struct call *c);

@@ -49,6 +49,13 @@ static void open_programs(struct call *c, void (*body)(struct call *)) {
   spawn(c, &plan, body);
 }
 
+/* What the agent's own child writes to stream 1. */
+static void open_report(struct call *c, void (*body)(struct call *)) {
+  struct plan plan = no_pipes;
+  plan.output = true;
+  spawn(c, &plan, body);
+}
+
 static void open_hook(struct call *c) {
   static const char *const hooks[] = {"run", "resume", "suspend", "terminate"};
   struct bytes value;
@@ -77,12 +84,8 @@ void open_verb(struct call *c) {
     case V_EXEC: return open_exec(c);
     case V_PUT: return open_file(c, true);
     case V_GET: return open_file(c, false);
-    case V_MEMORY: {
-      struct plan plan = no_pipes;
-      plan.output = true;
-      spawn(c, &plan, report_memory);
-      return;
-    }
+    case V_MEMORY: return open_report(c, report_memory);
+    case V_PAGES: return open_report(c, report_pages);
     case V_START: return open_start(c);
     case V_INVOKE: return open_invoke(c);
     case V_STOP: return open_stop(c);
@@ -183,7 +186,8 @@ static void take_report(struct call *c, const struct report *report) {
 /* What the child tells. A program that has been started closes the pipe (close-on-exec). */
 void take_reports(struct call *c) {
   struct report report;
-  bool runs_programs = c->verb == V_HOOK || c->verb == V_FIX_UP || c->verb == V_MEMORY;
+  bool reports = c->verb == V_MEMORY || c->verb == V_PAGES;
+  bool runs_programs = c->verb == V_HOOK || c->verb == V_FIX_UP || reports;
   if (c->phase == STARTING && runs_programs && c->status >= 0) accepted(c, NULL);
   while (c->status >= 0 && has_room(c, OUT_RESERVE)) {
     ssize_t got = read(c->status, &report, sizeof report);

@@ -61,6 +61,7 @@ export const verb = {
   list: 9,
   fixUp: 10,
   hook: 11,
+  pages: 12,
 } as const
 export type VerbName = keyof typeof verb
 

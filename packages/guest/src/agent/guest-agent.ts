@@ -24,6 +24,7 @@ import {
 } from './functions.js'
 import { type HookName, type HookResult, runHook } from './hooks.js'
 import { type MemoryReport, memoryReport } from './memory.js'
+import { type PageOwnersOptions, pageOwners } from './page-owners.js'
 import { plain } from './refusal.js'
 import { type ExecOptions, type ExecResult, runCommand } from './run-command.js'
 
@@ -76,6 +77,8 @@ export interface GuestAgent {
   ): Promise<HookResult>
   /** The guest's own view of its memory. */
   memory(options?: ShortCallOptions): Promise<MemoryReport>
+  /** Which frames the processes and files of the guest have, as text: docs/formats/page-owners.md. */
+  pageOwners(options?: PageOwnersOptions): AsyncIterable<Uint8Array>
   readonly functions: GuestFunctions
 }
 
@@ -105,6 +108,7 @@ export function guestAgent(where: { readonly vsockPath: string | null } | string
     fixUp: (what, options) => fixUpGuest(address, what, options),
     hook: (name, options) => runHook(address, name, options),
     memory: (options) => memoryReport(address, options),
+    pageOwners: (options) => pageOwners(address, options),
     functions: {
       start: (name, argv, options) => startFunction(address, name, argv, options),
       invoke: (name, input, options) => invokeFunction(address, name, input, options),
