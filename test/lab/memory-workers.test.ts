@@ -5,6 +5,7 @@ import { createInterface } from 'node:readline'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { afterEach, beforeEach, expect, test } from 'vitest'
+import { type CountedPage, faultsOfInstant } from '../support/counted-pages.js'
 
 // What the guests of several vCPUs run (test/support/several-vcpus.ts), here: it has to find what is wrong.
 
@@ -67,6 +68,29 @@ async function untilRounds(rounds: number): Promise<Answer['report']> {
   }
 }
 
+interface Mapping {
+  readonly start: number
+  readonly bytes: number
+}
+
+/** Memory that a process may write: its own, or what it shares. */
+function mappingsOf(pid: number, shared: boolean): Mapping[] {
+  return readFileSync(`/proc/${pid}/maps`, 'utf8')
+    .split('\n')
+    .flatMap((line) => {
+      const [, from, to, kind] = /^(\w+)-(\w+) rw-([ps]) /.exec(line) ?? []
+      if (from === undefined || (kind === 's') !== shared) return []
+      const start = Number.parseInt(from, 16)
+      return [{ start, bytes: Number.parseInt(to as string, 16) - start }]
+    })
+}
+
+/** Stops the processes, and waits until each has stopped. */
+function stopAll(): void {
+  for (const pid of pids) process.kill(pid, 'SIGSTOP')
+  for (const pid of pids) while (!/^State:\s+T/m.test(readFileSync(`/proc/${pid}/status`, 'utf8')));
+}
+
 /**
  * Overwrites the first 8 bytes of the page that a check of its first 16 finds, in private or in shared
  * memory.
@@ -79,11 +103,9 @@ function spoil(
 ): void {
   const memory = openSync(`/proc/${pid}/mem`, 'r+')
   try {
-    for (const line of readFileSync(`/proc/${pid}/maps`, 'utf8').split('\n')) {
-      const [, from, to, kind] = /^(\w+)-(\w+) rw-([ps]) /.exec(line) ?? []
-      if (from === undefined || (kind === 's') !== shared) continue
-      const start = Number.parseInt(from, 16)
-      const bytes = new Uint8Array(Number.parseInt(to as string, 16) - start)
+    for (const mapping of mappingsOf(pid, shared)) {
+      const { start } = mapping
+      const bytes = new Uint8Array(mapping.bytes)
       const read = readSync(memory, bytes, 0, bytes.length, start)
       for (let at = 0; at < read; at += 4096) {
         const words = new DataView(bytes.buffer, at, 16)
@@ -155,4 +177,79 @@ test('a process that has ended is told', async () => {
     if (workers[1]?.running) again--
     else expect(workers.map(({ running }) => running)).toEqual([true, false])
   }
+})
+
+const isCounted = Buffer.from('counted!').readBigUInt64LE()
+
+/** The counted pages as a process has them now, read one page after another. */
+function countedOf(pid: number): CountedPage[] {
+  const memory = openSync(`/proc/${pid}/mem`, 'r')
+  try {
+    const words = Buffer.alloc(32)
+    return mappingsOf(pid, true).flatMap(({ start, bytes }) => {
+      const found: CountedPage[] = []
+      for (let at = start; at < start + bytes; at += 4096) {
+        readSync(memory, words, 0, words.length, at)
+        if (words.readBigUInt64LE() !== isCounted) return found
+        const [worker, place, number] = [8, 16, 24].map((it) => Number(words.readBigUInt64LE(it)))
+        found.push([worker as number, place as number, number as number])
+      }
+      return found
+    })
+  } finally {
+    closeSync(memory)
+  }
+}
+
+test.each([1, 3])(
+  'the counted pages of %i processes that stand still contradict nothing; read while these run, they do',
+  async (workers) => {
+    await ask(`start ${workers} 32`)
+    await untilRounds(3)
+    for (let stop = 0; stop < 20; stop++) {
+      stopAll()
+      expect(faultsOfInstant(countedOf(pids[0] as number), workers)).toEqual([])
+      for (const pid of pids) process.kill(pid, 'SIGCONT')
+      await sleep(stop)
+    }
+    const found: string[] = []
+    for (let read = 0; read < 1000 && found.length === 0; read++)
+      found.push(...faultsOfInstant(countedOf(pids[0] as number), workers))
+    expect(found[0]).toMatch(/^worker \d: /)
+  },
+)
+
+test('a counted page of another instant is found', async () => {
+  await ask('start 2 32')
+  await untilRounds(3)
+  stopAll()
+  const right = countedOf(pids[0] as number)
+  expect(faultsOfInstant(right, 2)).toEqual([])
+  // What the other one's number was at the oldest step, no other page says.
+  for (const [index, [worker, place, number]] of right.entries())
+    for (const by of place > 32 ? [1e9] : [-1e9, 1e9]) {
+      const found = right.with(index, [worker, place, number + by])
+      expect(faultsOfInstant(found, 2), `page ${place} of worker ${worker}, by ${by}`).not.toEqual([])
+    }
+  expect(faultsOfInstant(right.slice(1), 2)).toEqual(['129 counted pages (129 different ones) of 2 workers'])
+  const [first] = right as [CountedPage]
+  expect(faultsOfInstant(right.with(1, first), 2)).toEqual([
+    '130 counted pages (129 different ones) of 2 workers',
+  ])
+})
+
+test('a number that another process had not reached is found', async () => {
+  await ask('start 2 32')
+  await untilRounds(3)
+  stopAll()
+  const before = countedOf(pids[1] as number)
+  for (const pid of pids) process.kill(pid, 'SIGCONT')
+  await untilRounds(Math.max(...(await ask('report')).workers.map(({ rounds }) => rounds)) + 3)
+  stopAll()
+  const after = countedOf(pids[1] as number)
+  // Each worker is of one instant, but not of the same one.
+  const mixed = [...after.filter(([worker]) => worker === 0), ...before.filter(([worker]) => worker === 1)]
+  const [fault, ...others] = faultsOfInstant(mixed, 2)
+  expect(fault).toMatch(/^worker 0: it saw \d+ of the next worker, whose newest is \d+$/)
+  expect(others).toEqual([])
 })

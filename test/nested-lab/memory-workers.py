@@ -2,19 +2,30 @@
 (docs/formats/agent-protocol.md).
 
 `start WORKERS PAGES` starts them, each pinned to the next vCPU. `mark NAME` keeps a name in memory, and gives
-the report, as `report` does. A round of a worker: each of its own pages holds what the last round wrote to
+the report, as `report` does. `places` gives the guest frames of the counted pages, see below. A round of a worker: each of its own pages holds what the last round wrote to
 it, and gets this round's content; of each page of the common area the first half is as it was at the start,
 and the worker's own word is of its last round, and gets this round's. So all vCPUs read and write the same
 pages at the same time.
+
+After each page a worker counts, in pages that all workers share: it writes its next number N into its ring of
+pages, then into the page of its newest number, then what the next worker's newest number is into a second
+ring. So at each instant the newest number is the ring's or one less, and no worker has seen a number of
+another that is not in the other's pages: test/support/counted-pages.ts checks that in an image.
 """
 
-import json, mmap, os, struct
+import ctypes, json, mmap, os, struct
 
 PAGE = 4096
 COMMON_PAGES = 64
 HALF = PAGE // 2
 # A worker's words: rounds, wrong pages, and the first wrong one: what it is, round, page.
 STATUS = struct.Struct("<QQQQQ")
+RING = 32
+COUNTED = int.from_bytes(b"counted!", "little")
+# Places in a worker's counted pages: its numbers, its newest number, the next worker's.
+NUMBERS, NEWEST, SEEN, COUNTED_PAGES = 0, RING, RING + 1, 2 * RING + 1
+# 8-byte words of a counted page: what it is, worker, place, number.
+NUMBER = 3
 
 state = {"mark": None, "pids": []}
 
@@ -31,7 +42,31 @@ def word(worker, round):
     return struct.pack("<II", worker + 1, round)
 
 
-def work(worker, pages, common, status):
+def counted_word(worker, place):
+    return (worker * COUNTED_PAGES + place) * PAGE // 8 + NUMBER
+
+
+def count(worker, workers, counted, verify):
+    """Each step counts one on. A word is written at once, so no instant has half of it."""
+    neighbour = counted_word((worker + 1) % workers, NEWEST)
+    seen = [0] * RING
+    number = 0
+    while True:
+        number += 1
+        slot = number % RING
+        mine = counted_word(worker, NUMBERS + slot)
+        verify(counted[mine], max(0, number - RING), 4, slot)
+        counted[mine] = number
+        counted[counted_word(worker, NEWEST)] = number
+        theirs = counted_word(worker, SEEN + slot)
+        verify(counted[theirs], seen[slot], 5, slot)
+        newest = counted[neighbour]
+        verify(max(newest, seen[slot - 1]), newest, 6, slot)
+        counted[theirs] = seen[slot] = newest
+        yield
+
+
+def work(worker, workers, pages, common, counted, status):
     own = mmap.mmap(-1, pages * PAGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     mine = HALF + 8 * worker
     round = wrong = 0
@@ -47,16 +82,19 @@ def work(worker, pages, common, status):
         own[page * PAGE : (page + 1) * PAGE] = own_page(worker, 0, page)
     for page in range(COMMON_PAGES):
         common[page * PAGE + mine : page * PAGE + mine + 8] = word(worker, 0)
+    counting = count(worker, workers, counted, verify)
     while True:
         for page in range(pages):
             begin, end = page * PAGE, (page + 1) * PAGE
             verify(own[begin:end], own_page(worker, round, page), 1, page)
             own[begin:end] = own_page(worker, round + 1, page)
+            next(counting)
         for page in range(COMMON_PAGES):
             begin = page * PAGE
             verify(common[begin : begin + HALF], common_half(page), 2, page)
             verify(common[begin + mine : begin + mine + 8], word(worker, round), 3, page)
             common[begin + mine : begin + mine + 8] = word(worker, round + 1)
+            next(counting)
         round += 1
         status[worker * STATUS.size : (worker + 1) * STATUS.size] = STATUS.pack(round, wrong, *first)
 
@@ -65,6 +103,12 @@ def start(workers, pages):
     common = mmap.mmap(-1, COMMON_PAGES * PAGE)
     for page in range(COMMON_PAGES):
         common[page * PAGE : page * PAGE + HALF] = common_half(page)
+    counted = memoryview(mmap.mmap(-1, workers * COUNTED_PAGES * PAGE)).cast("Q")
+    state["counted"] = counted
+    for worker in range(workers):
+        for place in range(COUNTED_PAGES):
+            at = counted_word(worker, place) - NUMBER
+            counted[at : at + NUMBER] = memoryview(struct.pack("<QQQ", COUNTED, worker, place)).cast("Q")
     state["status"] = mmap.mmap(-1, PAGE)
     for worker in range(workers):
         pid = os.fork()
@@ -74,10 +118,20 @@ def start(workers, pages):
                 # The agent comes first, whatever the scheduler charged it for a jump of the clock:
                 # docs/notes/clock-jumps.md.
                 os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
-                work(worker, pages, common, state["status"])
+                work(worker, workers, pages, common, counted, state["status"])
             finally:
                 os._exit(1)
         state["pids"].append(pid)
+
+
+def places():
+    """By pagemap (proc_pid_pagemap(5)): 8 bytes a page, of which 55 bits are the frame."""
+    counted = state["counted"]
+    address = ctypes.addressof(ctypes.c_char.from_buffer(counted))
+    with open("/proc/self/pagemap", "rb") as pagemap:
+        pagemap.seek(address // PAGE * 8)
+        words = memoryview(pagemap.read(counted.nbytes // PAGE * 8)).cast("Q")
+    return [word & (2**55 - 1) for word in words]
 
 
 def running(pid):
@@ -101,4 +155,6 @@ def handle(data):
         start(*map(int, words))
     elif op == "mark":
         [state["mark"]] = words
+    elif op == "places":
+        return json.dumps(places())
     return json.dumps(report())

@@ -1,6 +1,7 @@
 import { fileURLToPath } from 'node:url'
 import type { NestedLab } from '@varve/lab'
 import { expect } from 'vitest'
+import { type CountedPage, faultsOfInstant } from './counted-pages.js'
 
 /**
  * Pages of each process, apart from those that all of them share: enough that a Diff is full of them.
@@ -36,6 +37,7 @@ interface Found {
     readonly type: string
     readonly way: { readonly mode: string; readonly frozen: { readonly how: string } | null }
     readonly before: Report
+    readonly counted: readonly CountedPage[]
   })[]
   readonly restores: readonly (Going & {
     readonly tag: string
@@ -70,7 +72,7 @@ export async function testSeveralVcpus(lab: NestedLab, vcpus: number): Promise<v
   const { exitCode, stderr, result } = await lab.run({
     script: here('linux-vcpus.mjs'),
     args: [JSON.stringify({ vcpus, pages, engines })],
-    files: { 'memory-workers.py': here('memory-workers.py') },
+    files: Object.fromEntries(['memory-workers.py', 'counted-in-image.mjs'].map((it) => [it, here(it)])),
     timeoutMs: severalVcpusTimeoutMs,
     onOutput: (text) => process.stderr.write(`  nested: ${text}`),
   })
@@ -100,7 +102,10 @@ export async function testSeveralVcpus(lab: NestedLab, vcpus: number): Promise<v
     ...engines.map((engine) => ['grandchild', engine, 'work']),
     ['grandchild', 'paged', 'killed'],
   ])
-  for (const { tag, ...going } of captured) expectGoing(going, tag)
+  for (const { tag, counted, ...going } of captured) {
+    expectGoing(going, tag)
+    expect(faultsOfInstant(counted, vcpus), tag).toEqual([])
+  }
   for (const { tag, engine, chosen, workingSet, prefetched, recorded, kill, ...going } of restores) {
     if (engine !== 'auto') expect(chosen).toBe(engine)
     expectGoing(going, tag)
