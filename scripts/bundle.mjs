@@ -105,6 +105,7 @@ const groups = [
   ['boot', 'ps', 'stats', 'pause', 'resume', 'stop'],
   ['completion', 'lab/ls', 'lab/report'],
   ['inspect'],
+  ['exec', 'put', 'get', 'logs'],
   ['restore', 'clone', 'snapshot/create', 'doctor', 'bench', 'lab/run', 'ws/record'],
 ]
 

@@ -36,5 +36,6 @@ export interface Command {
   readonly options: OptionTable
   /** Shown by `varve help VERB`: one line an option, then examples. */
   readonly help: string
-  readonly run: (context: CommandContext) => Promise<void>
+  /** Gives the exit status, if it can be another than 0 when all went well. */
+  readonly run: (context: CommandContext) => Promise<void> | Promise<number>
 }

@@ -78,8 +78,7 @@ async function dispatch(
     output.print(help(name, entry, command))
     return 0
   }
-  await command.run({ values, positionals, json, signal, ...output })
-  return 0
+  return (await command.run({ values, positionals, json, signal, ...output })) ?? 0
 }
 
 const helpAsked: Parsed = { values: { help: true }, positionals: [] }

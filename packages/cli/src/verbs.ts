@@ -111,6 +111,10 @@ export const tasks: readonly Task[] = [
         summary: 'show what restored machines have used: faults, reads, memory',
         load: () => import('./commands/stats.js'),
       },
+      exec: { summary: 'run a command in a guest', load: () => import('./commands/exec.js') },
+      put: { summary: 'write a file into a guest', load: () => import('./commands/put.js') },
+      get: { summary: 'read a file out of a guest', load: () => import('./commands/get.js') },
+      logs: { summary: 'show the console of a guest', load: () => import('./commands/logs.js') },
       pause: { summary: 'stop the vCPUs of machines', load: () => import('./commands/pause.js') },
       resume: { summary: 'start the vCPUs of paused machines', load: () => import('./commands/resume.js') },
       stop: {

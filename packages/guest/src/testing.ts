@@ -3,6 +3,7 @@
  * stability: any release may change it.
  */
 
+export { type NativeAgent, nativeAgent } from './agent/agent-fixture.js'
 export { busyboxBinary, installBusybox } from './kernel/busybox.js'
 export { initramfs, mountRootScript, switchRootScript } from './kernel/initramfs.js'
 export { kernelModules } from './kernel/kernel-modules.js'

@@ -1,8 +1,8 @@
 import { closeSync, openSync, rmSync, writeSync } from 'node:fs'
 
 /**
- * A file that says whether this process has the VMM make calls, so that whoever finds both ended can tell why:
- * `1` or `0`, and the pid of this process. Read by machine/held-note.ts.
+ * A file that says whether this process has the VMM make calls, so that it can be told why both ended: `1` or
+ * `0`, and the pid of this process. Read by machine/held-note.ts.
  */
 export class HeldNote implements Disposable {
   readonly #path: string

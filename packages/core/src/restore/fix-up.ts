@@ -16,8 +16,8 @@ export interface FixUpCall extends CallOptions {
 }
 
 /**
- * Tells a guest that has just been restored, and runs, what is not as it was when it was captured: the time, a
- * name and an address of its own, new entropy. If it rejects, the restore fails. `fixUpGuest` of
+ * Tells a guest that has just been restored, and runs, what is not as it was when it was captured: the time,
+ * a name and an address of its own, new entropy. If it rejects, the restore fails. `newIdentity` of
  * `@varve/guest` makes one for guests with its agent.
  */
 export type FixUp = (machine: RunningMachine, call: FixUpCall) => Promise<readonly FixUpStep[]>

@@ -113,8 +113,9 @@ export class Tracee {
   /**
    * Begins to trace, and returns when the process stands still, wherever it was. What it clones is traced
    * too, in the same way. Signals that come before that are delivered. An end of this process does it no harm
-   * until `endsWithTracer`; `note` is called before it would, and when it would no more. Errors: as `seize`, MACHINE_EXITED, and HOST_UNSUPPORTED if it does not stand
-   * still in time, because it waits in the kernel: this process must end then, which lets it go.
+   * until `endsWithTracer`; `note` is called before it would, and when it would no more. Errors: as `seize`,
+   * MACHINE_EXITED, and HOST_UNSUPPORTED if it does not stand still in time, because it waits in the kernel:
+   * this process must end then, which lets it go.
    */
   static hold(
     identity: ProcessIdentity,
