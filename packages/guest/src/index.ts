@@ -26,6 +26,7 @@ export {
 } from './agent/guest-agent.js'
 export type { HookName, HookResult } from './agent/hooks.js'
 export type { MemoryReport } from './agent/memory.js'
+export { type FixUpOfEach, newIdentity } from './agent/new-identity.js'
 export type { PageOwnersOptions } from './agent/page-owners.js'
 export type { ExecOptions, ExecResult } from './agent/run-command.js'
 export { type ExplainOptions, explainPages } from './explain/explain-pages.js'

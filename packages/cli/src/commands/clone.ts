@@ -3,6 +3,7 @@ import {
   type Clones,
   cloneMachines,
   connectMachine,
+  type FixUp,
   isVarveError,
   type LiveClones,
   listMachines,
@@ -16,6 +17,7 @@ import {
 import { integerOption, listOption, positionals, stringOption } from '../arguments.js'
 import type { Command, CommandContext } from '../command.js'
 import { firecrackerPlaces } from '../firecracker-options.js'
+import { chosenFixUp, fixUpHelp, fixUpOptions } from '../fix-up-options.js'
 import { pageLines } from '../render-restore.js'
 import { chosenWorkingSet, restoreChoices, restoreHelp, restoreOptions } from '../restore-options.js'
 import { openStore, storeOption } from '../store.js'
@@ -26,6 +28,7 @@ export const command: Command = {
   options: {
     ...storeOption,
     ...restoreOptions,
+    ...fixUpOptions,
     count: { type: 'string', short: 'n' },
     name: { type: 'string' },
     parallel: { type: 'string' },
@@ -43,6 +46,7 @@ export const command: Command = {
   --name PREFIX          they are PREFIX-1, PREFIX-2, …; default random names
   --parallel N           how many restores run at a time, default 4
 ${restoreHelp}
+${fixUpHelp}
 
 Each machine has its own disks, vsock socket and console, and lives on after this command. PRIVATE
 is memory that only this machine uses. SHARED is memory that it shares with others: pages of files
@@ -62,7 +66,7 @@ Examples:
     const count = integerOption(values, 'count') ?? 2
     const parallel = integerOption(values, 'parallel')
     if (count < 1 || parallel === 0) throw new VarveError('USAGE', '-n and --parallel are at least 1')
-    const plan = { count, parallel, name: stringOption(values, 'name') }
+    const plan = { count, parallel, name: stringOption(values, 'name'), ...(await chosenFixUp(values)) }
     const machine = await machineToClone(ref, context)
     const { clones, live } =
       machine === undefined
@@ -74,7 +78,12 @@ Examples:
       const { id, pid, state, vsockPath: vsock } = machine
       rows.push({
         ...{ id, pid, state, vsock, restoreMs: report.totalMs, engine: report.engine },
-        ...{ phasesMs: report.phasesMs, usage: await usage({ signal }), memory: memoryUse(pid) },
+        ...{
+          phasesMs: report.phasesMs,
+          fixUp: report.fixUp,
+          usage: await usage({ signal }),
+          memory: memoryUse(pid),
+        },
       })
     }
     for (const { machine } of clones) machine.detach()
@@ -95,6 +104,7 @@ interface Plan {
   readonly count: number
   readonly parallel: number | undefined
   readonly name: string | undefined
+  readonly fixUp?: FixUp
 }
 
 /** The machine of that name, if the name means a machine and not a snapshot. */

@@ -1,6 +1,7 @@
 import { restoreMachine } from 'varve'
 import { positionals, stringOption } from '../arguments.js'
 import type { Command } from '../command.js'
+import { chosenFixUp, fixUpHelp, fixUpOptions } from '../fix-up-options.js'
 import { pageLines, usageLines } from '../render-restore.js'
 import { restoreLayered } from '../restore-layered.js'
 import { chosenWorkingSet, restoreChoices, restoreHelp, restoreOptions } from '../restore-options.js'
@@ -13,11 +14,13 @@ export const command: Command = {
     ...storeOption,
     name: { type: 'string' },
     ...restoreOptions,
+    ...fixUpOptions,
   },
   help: `
   REF                    the snapshot, or with --engine layered a directory: varve flatten --layered
   --name NAME            1-32 of a-z, 0-9, '-'; default a random one
 ${restoreHelp}
+${fixUpHelp}
   --engine layered       DIR/state and DIR/memory, no store: a memory file whose footer lists
                          ranges of files next to it, which are mapped as with --engine mapped
 
@@ -35,12 +38,14 @@ Examples:
     const { signal, values } = context
     const name = stringOption(values, 'name')
     const choices = restoreChoices(context)
+    const fixUp = await chosenFixUp(values)
     const store = await openStore(context)
     const set = await chosenWorkingSet(store, ref, context)
     const { machine, report, prefetching, usage } = await context.progress(`restoring ${ref}`, (update) =>
       restoreMachine(store, ref, {
         ...choices,
         ...set,
+        ...fixUp,
         name,
         signal,
         onProgress: update,
@@ -62,6 +67,8 @@ Examples:
       `firecracker  ${firecracker.version}${firecracker.origin === null ? '' : ` (${firecracker.origin})`}: ${firecracker.reason}`,
     )
     if (report.reason !== null) context.print(`engine  ${report.engine}: ${report.reason}`)
+    if (report.fixUp !== null)
+      context.print(`fix-up  ${report.fixUp.map((it) => `${it.name} ${it.ms.toFixed(1)} ms`).join(', ')}`)
     if (report.workingSet !== null)
       context.print(
         `working set  ${humanPages(report.workingSet.pages)}${report.workingSet.droppedPages > 0 ? `, ${humanPages(report.workingSet.droppedPages)} of it others here` : ''}${prefetched === null ? '' : `  ${count(prefetched.requests, 'request')} for ${humanPages(prefetched.pages)} in ${prefetched.ms.toFixed(1)} ms`}`,
