@@ -1,5 +1,6 @@
-// Reads the counted pages of memory-workers.py in a snapshot: what they hold at that instant, before a restored
-// guest goes on. Gives [worker, place, number] of each; test/support/counted-pages.ts judges them.
+// Reads the counted pages of memory-workers.py in a snapshot: what they hold at that instant, before a
+// restored guest goes on. Gives [worker, place, number] of each; test/support/counted-pages.ts judges
+// them.
 import { open } from 'node:fs/promises'
 import { lookupPage } from 'varve/layers'
 
