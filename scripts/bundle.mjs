@@ -104,6 +104,7 @@ const directImports = {
 const groups = [
   ['boot', 'ps', 'stats', 'pause', 'resume', 'stop'],
   ['completion', 'lab/ls', 'lab/report'],
+  ['guest/build', 'guest/ls', 'guest/show', 'guest/rm'],
   ['inspect'],
   ['exec', 'put', 'get', 'logs'],
   ['restore', 'clone', 'snapshot/create', 'doctor', 'bench', 'lab/run', 'ws/record'],

@@ -92,6 +92,19 @@ const lab: VerbGroup = {
   },
 }
 
+const guest: VerbGroup = {
+  summary: 'Linux guests made of images: root disk, kernel, agent',
+  verbs: {
+    build: { summary: 'make a guest of an image', load: () => import('./commands/guest/build.js') },
+    ls: { summary: 'list guests', load: () => import('./commands/guest/ls.js') },
+    show: {
+      summary: 'show one: image, files, how to run it',
+      load: () => import('./commands/guest/show.js'),
+    },
+    rm: { summary: 'remove guests and what only they need', load: () => import('./commands/guest/rm.js') },
+  },
+}
+
 /** A part of `varve help`: what one wants to do, and the verbs for it. */
 export interface Task {
   readonly title: string
@@ -102,6 +115,7 @@ export const tasks: readonly Task[] = [
   {
     title: 'Machines',
     verbs: {
+      guest,
       boot: {
         summary: 'boot a guest that lives on after this command',
         load: () => import('./commands/boot.js'),

@@ -11,6 +11,7 @@ export const notFoundKinds = [
   'store',
   'blob',
   'machine',
+  'guest',
   'process',
   'file',
   'directory',

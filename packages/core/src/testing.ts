@@ -4,7 +4,7 @@
  */
 
 export { abortError } from './abort-error.js'
-export { Fields, parseJson } from './content/checked-json.js'
+export { Fields, parseJson, readJsonFile } from './content/checked-json.js'
 export { descriptorFromJson, digestOf, hexOf, isDigest } from './content/descriptors.js'
 export { hashBytes, hashFile } from './content/hash-file.js'
 export { MemoryBlobs } from './content/memory-blobs.js'
@@ -37,7 +37,9 @@ export { loadOptionsOf } from './restore/load-options.js'
 export { leaseToSelf } from './store/leases.js'
 export { manifestToJson, type SnapshotManifest } from './store/manifest.js'
 export { indexToJson } from './store/reference-index.js'
+export { deadStagings, makeStaging } from './store/staging.js'
 export { storePaths } from './store/store-paths.js'
+export { replaceFile } from './store/write-whole.js'
 export { UFFD_FEATURE_EVENT_REMOVE } from './sys/abi.js'
 export { threadCpus } from './sys/affinity.js'
 export { onProcessEnd } from './sys/exit-hooks.js'
@@ -49,16 +51,28 @@ export {
   holdFaultAround,
 } from './sys/fault-around.js'
 export { sendMessage } from './sys/fd-passing.js'
-export { lockDescriptor, tryLock } from './sys/file-lock.js'
+export { type FileLock, lock, lockDescriptor, tryLock } from './sys/file-lock.js'
 export { Injection } from './sys/inject/injection.js'
 export { Tracee } from './sys/inject/ptrace.js'
 export { discardPages, mapAnonymous } from './sys/memory-map.js'
 export { canSeeResidency, residentPages } from './sys/mincore.js'
-export { createFile, type Mutation, observeMutations, refuse, writeAt } from './sys/mutations.js'
+export {
+  createFile,
+  type Mutation,
+  makeDirectory,
+  observeMutations,
+  refuse,
+  removeFile,
+  renameFile,
+  syncDirectory,
+  writeAt,
+} from './sys/mutations.js'
 export { openRegular } from './sys/open-regular.js'
+export { assertOwnDirectory } from './sys/own-directory.js'
 export { killProcess } from './sys/pidfd.js'
 export { fileIdentity, isAlive, openDescriptors, processIdentity } from './sys/proc.js'
 export { probeReflink } from './sys/reflink.js'
+export { removeTree } from './sys/remove-tree.js'
 export { readSmallFile } from './sys/small-file.js'
 export { spawnProcess } from './sys/spawn.js'
 export { createUserfaultfd, registerMissing } from './sys/userfaultfd.js'

@@ -4,6 +4,8 @@
  */
 
 export { type NativeAgent, nativeAgent } from './agent/agent-fixture.js'
+export { type MadeImage, type MadeLayer, writeMadeLayout } from './image/made-images/made-layout.js'
+export { type MadeEntry, madeTar } from './image/made-images/made-tar.js'
 export { busyboxBinary, installBusybox } from './kernel/busybox.js'
 export { initramfs, mountRootScript, switchRootScript } from './kernel/initramfs.js'
 export { kernelModules } from './kernel/kernel-modules.js'

@@ -1,4 +1,4 @@
-import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test, vi } from 'vitest'
@@ -63,6 +63,24 @@ test('machines', async () => {
   expect((await names('stop', 'web', 'w')).sort()).toEqual(['web', 'web2'])
   expect(await names('ws', 'record', '--machine', 'd')).toEqual(['db'])
   expect((await names('snapshot', 'create', '')).sort()).toEqual(['db', 'web', 'web2'])
+})
+
+test('guests', async () => {
+  vi.stubEnv('VARVE_GUESTS', join(directory, 'guests'))
+  expect(await names('guest', 'show', '')).toEqual([])
+  const part = { digest: `sha256:${'1'.repeat(64)}`, sizeBytes: 1 }
+  const manifest = {
+    ...{ format: 'varve-guest', version: 1, createdAt: '2026-01-01T00:00:00.000Z', bootArgs: 'quiet' },
+    source: { reference: 'x', digest: part.digest },
+    rootDisk: { ...part, dataBytes: 0, inodes: 1 },
+    kernel: { ...part, release: null },
+    initrd: part,
+    config: { env: [], entrypoint: [], cmd: [], workingDir: '/', user: '' },
+  }
+  writeFileSync(join(directory, 'guests/names/py.json'), JSON.stringify(manifest))
+  expect(await names('guest', 'show', '')).toEqual(['py'])
+  expect(await names('guest', 'rm', 'py', 'p')).toEqual(['py'])
+  expect(await names('guest', 'build', '--kernel', '')).toEqual([':file'])
 })
 
 test('a store that is not there, and words that mean nothing, have no candidates', async () => {

@@ -102,6 +102,10 @@ async function namesOfKind(kind: ValueKind, place: string | undefined): Promise<
     const { loadLab } = await import('../lab.js')
     return (await loadLab()).shippedExperiments()
   }
+  if (kind === 'guest') {
+    const { loadGuest } = await import('../guest.js')
+    return (await (await loadGuest()).listGuests()).map(({ name }) => name)
+  }
   const { defaultStoreDirectory, openLocalStore } = await import('varve')
   const store = await openLocalStore(place ?? defaultStoreDirectory())
   const entries = await store.list()

@@ -1,5 +1,5 @@
 /** What a word of a command line names. */
-export type ValueKind = 'file' | 'directory' | 'machine' | 'snapshot' | 'tag' | 'set' | 'experiment'
+export type ValueKind = 'file' | 'directory' | 'machine' | 'guest' | 'snapshot' | 'tag' | 'set' | 'experiment'
 /** A choice is in small letters, and stands for itself: `flat|packed`. */
 export type Value = ValueKind | { readonly word: string }
 
@@ -35,9 +35,14 @@ export function argumentValues(verb: string, usage: readonly string[], place: nu
   return [...new Set(values)]
 }
 
+function named(verb: string): ValueKind {
+  if (verb === 'lab run') return 'experiment'
+  return verb.startsWith('guest ') ? 'guest' : 'machine'
+}
+
 function ofArgument(verb: string, placeholder: string): readonly Value[] {
   return placeholder.split('|').flatMap((one): readonly Value[] => {
-    if (one === 'NAME') return [verb === 'lab run' ? 'experiment' : 'machine']
+    if (one === 'NAME') return [named(verb)]
     // Two of a kind that are compared.
     if (one === 'A' || one === 'B') return verb.startsWith('ws ') ? ['set', 'file'] : ['snapshot']
     return valuesOf(one)

@@ -1,4 +1,5 @@
 import { execFile } from 'node:child_process'
+import { writeFileSync } from 'node:fs'
 import { promisify } from 'node:util'
 import { VarveError } from 'varve'
 import type { ContentSpool } from '../image/content-spool.js'
@@ -68,6 +69,8 @@ export async function writeExt4(
     })
   // For what is written later as many as mke2fs makes: one in 16 KiB.
   const inodeCount = inodes + spareInodes + Math.floor((sizeBytes - neededBytes) / 16_384)
+  // Before mke2fs makes it for everyone to read.
+  writeFileSync(target, '', { flag: 'wx', mode: 0o600 })
   const extended = `root_owner=0:0,lazy_itable_init=1,hash_seed=${imageIds.hashSeed}`
   await e2fsTool(
     'mke2fs',

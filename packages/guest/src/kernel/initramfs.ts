@@ -7,8 +7,12 @@ export interface InitramfsOptions {
   readonly busybox: Buffer
   /** In the order of insertion. A KVM module that does not fit the machine is passed over. */
   readonly modules: readonly KernelModule[]
-  /** More files, of text; their folders are made. */
-  readonly files?: readonly { readonly path: string; readonly content: string }[]
+  /** More files; their folders are made. */
+  readonly files?: readonly {
+    readonly path: string
+    readonly content: string | Uint8Array
+    readonly executable?: boolean
+  }[]
   /** Shell commands that end in `exec switch_root`; /proc, /sys and /dev are mounted. */
   readonly script: string
 }
@@ -38,7 +42,14 @@ ${script}
     { path: 'bin/busybox', kind: 'file', content: busybox, executable: true },
     { path: 'init', kind: 'file', content: Buffer.from(init), executable: true },
     ...modules.map(({ name, content }): CpioEntry => ({ path: `modules/${name}.ko`, kind: 'file', content })),
-    ...files.map(({ path, content }): CpioEntry => ({ path, kind: 'file', content: Buffer.from(content) })),
+    ...files.map(
+      ({ path, content, executable = false }): CpioEntry => ({
+        path,
+        kind: 'file',
+        content: Buffer.from(content as string),
+        executable,
+      }),
+    ),
   ]
   return cpioArchive(entries)
 }
@@ -54,16 +65,32 @@ function insertion(name: string): string {
 
 /**
  * Waits up to ten seconds for a disk that the kernel finds in its own time,
- * then mounts it read-only on /root.
+ * then mounts it on /root.
  */
-export const mountRootScript = `tries=0
+const mountRoot = (options: 'ro' | 'rw') => `tries=0
 until [ -b /dev/vda ]; do
   tries=$((tries + 1))
   [ $tries -gt 1000 ] && echo 'no /dev/vda' && break
   /bin/busybox usleep 10000
 done
-/bin/busybox mount -t ext4 -o ro /dev/vda /root`
+/bin/busybox mount -t ext4 -o ${options} /dev/vda /root`
+
+/** For a disk that machines share. */
+export const mountRootScript = mountRoot('ro')
 
 /** Goes to the root file system's own init. */
 export const switchRootScript = `${mountRootScript}
 exec /bin/busybox switch_root /root /sbin/init`
+
+/**
+ * In the running guest. In memory: no image, whatever is in it, needs to have room or a folder for the
+ * agent.
+ */
+const agentPath = '/run/varve/agent'
+
+/** Goes to the agent as process 1, which the first stage has as /varve/agent. */
+export const startAgentScript = `${mountRoot('rw')}
+/bin/busybox mount -t tmpfs -o mode=755 tmpfs /root/run
+/bin/busybox mkdir /root/run/varve
+/bin/busybox cp /varve/agent /root${agentPath}
+exec /bin/busybox switch_root /root ${agentPath} --init`

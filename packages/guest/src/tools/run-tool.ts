@@ -33,12 +33,13 @@ export function runTool(file: string, args: readonly string[], options: ToolOpti
   return new Promise((resolve, reject) => {
     const child = spawn(file, [...args], {
       stdio: ['pipe', 'pipe', 'pipe'],
-      timeout: timeoutMs,
       killSignal: endBy,
       cwd,
       env,
       signal,
     })
+    // Not by spawn's own timeout, which keeps this process alive if the program is missing.
+    const timer = setTimeout(() => child.kill(endBy), timeoutMs)
     const out: Buffer[] = []
     let outBytes = 0
     let words = ''
@@ -50,12 +51,14 @@ export function runTool(file: string, args: readonly string[], options: ToolOpti
     child.stderr.on('data', (chunk: Buffer) => {
       words = (words + chunk.toString('utf8')).slice(-2000)
     })
-    const fail = (cause: unknown, what: string) =>
+    const fail = (cause: unknown, what: string) => {
+      clearTimeout(timer)
       reject(
         signal?.aborted
           ? abortError(signal, line)
           : new VarveError('HOST_UNSUPPORTED', `${line} failed: ${what}`, { cause, remedy }),
       )
+    }
     const install = debianPackage === undefined ? undefined : `apt-get install ${debianPackage}`
     let remedy: string | undefined
     child.on('error', (error: NodeJS.ErrnoException) => {
@@ -63,6 +66,7 @@ export function runTool(file: string, args: readonly string[], options: ToolOpti
       fail(error, error.message)
     })
     child.on('close', (code, killedBy) => {
+      clearTimeout(timer)
       if (outBytes > maxOutputBytes) return fail(undefined, `more than ${maxOutputBytes} bytes of output`)
       const harmless = harmlessWords === undefined || words.replace(harmlessWords, '') === ''
       if (code === 0 && harmless) return resolve(Buffer.concat(out))

@@ -1,0 +1,22 @@
+import { VarveError } from 'varve'
+import type { Command } from '../../command.js'
+import { loadGuest } from '../../guest.js'
+
+export const command: Command = {
+  usage: 'usage: varve guest rm NAME...',
+  options: {},
+  help: `
+Removes guests, and at once the files that no other guest needs. Machines that were booted from them
+and snapshots of these go on: each has a root disk of its own.
+
+Example:
+  varve guest rm py`,
+  run: async (context) => {
+    const names = context.positionals
+    if (names.length === 0)
+      throw new VarveError('USAGE', 'expected at least one NAME', { remedy: 'varve guest ls lists them' })
+    const { removeGuests } = await loadGuest()
+    await removeGuests(names, { signal: context.signal })
+    if (context.json) context.printJson({ removed: names })
+  },
+}
