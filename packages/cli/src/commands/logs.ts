@@ -26,7 +26,7 @@ Examples:
     const machine = await connectMachine(name, { signal })
     const path = machine.paths.consoleOutput
     await using file = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW).catch((cause: Error) => {
-      throw new VarveError('NOT_FOUND', `${name} has no console: ${cause.message}`, { cause })
+      throw new VarveError('PATH_INVALID', `${name} has no console: ${cause.message}`, { cause })
     })
     const { size } = await file.stat()
     let at = Math.max(0, size - (integerOption(values, 'bytes') ?? 65_536))

@@ -44,7 +44,7 @@ Examples:
 
 async function regular(file: string): Promise<number> {
   const found = await stat(file).catch((cause: NodeJS.ErrnoException) => {
-    throw new VarveError('NOT_FOUND', `cannot read ${file}: ${cause.message}`, { cause })
+    throw new VarveError('PATH_INVALID', `cannot read ${file}: ${cause.message}`, { cause })
   })
   if (!found.isFile()) throw new VarveError('PATH_INVALID', `${file} is not a regular file`)
   return found.mode

@@ -2,6 +2,7 @@ import { closeSync, constants, openSync } from 'node:fs'
 import { VarveError } from '../errors.js'
 import { F_WRLCK } from '../sys/abi.js'
 import { endLease, leaseIsAwaited, takeLease } from '../sys/file-lease.js'
+import { assertParent } from '../sys/parent-death.js'
 import { isEnding, type ProcessIdentity } from '../sys/proc.js'
 
 const lookMs = 0.1
@@ -46,8 +47,7 @@ export class StateLease implements Disposable {
       if (looks % looksPerCheck === 0) {
         if (isEnding(vmm))
           throw new VarveError('MACHINE_EXITED', `process ${vmm.pid} ended before it wrote its state`)
-        if (process.ppid !== this.#owner)
-          throw new VarveError('INTERRUPTED', `process ${this.#owner} ended, which captures`)
+        assertParent(this.#owner)
       }
       if (performance.now() > until)
         throw new VarveError('TIMEOUT', `process ${vmm.pid} did not write its state within ${mostMs} ms`)

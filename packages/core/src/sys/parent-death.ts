@@ -14,6 +14,11 @@ const prctl = declare<[number, number, number, number, number]>(
 export function endWithParent(pid: number): void {
   setParentDeathSignal(SIGKILL)
   // It may have ended before.
+  assertParent(pid)
+}
+
+/** INTERRUPTED if it has ended. */
+export function assertParent(pid: number): void {
   if (process.ppid !== pid)
     throw new VarveError('INTERRUPTED', `process ${pid}, which started this one, has ended`)
 }
