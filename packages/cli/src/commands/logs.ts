@@ -1,6 +1,6 @@
 import { constants, type FileHandle, open } from 'node:fs/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { connectMachine, VarveError } from 'varve'
+import { connectMachine, pathError } from 'varve'
 import { integerOption, positionals } from '../arguments.js'
 import type { Command } from '../command.js'
 import { printable } from '../text.js'
@@ -26,7 +26,7 @@ Examples:
     const machine = await connectMachine(name, { signal })
     const path = machine.paths.consoleOutput
     await using file = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW).catch((cause: Error) => {
-      throw new VarveError('PATH_INVALID', `${name} has no console: ${cause.message}`, { cause })
+      throw pathError(cause, `${name} has no console: ${cause.message}`)
     })
     const { size } = await file.stat()
     let at = Math.max(0, size - (integerOption(values, 'bytes') ?? 65_536))

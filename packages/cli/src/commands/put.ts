@@ -1,7 +1,7 @@
 import { createReadStream } from 'node:fs'
 import { stat } from 'node:fs/promises'
 import { basename } from 'node:path'
-import { VarveError } from 'varve'
+import { pathError, VarveError } from 'varve'
 import { positionals, stringOption } from '../arguments.js'
 import type { Command } from '../command.js'
 import { agentIn } from '../guest.js'
@@ -44,7 +44,7 @@ Examples:
 
 async function regular(file: string): Promise<number> {
   const found = await stat(file).catch((cause: NodeJS.ErrnoException) => {
-    throw new VarveError('PATH_INVALID', `cannot read ${file}: ${cause.message}`, { cause })
+    throw pathError(cause, `cannot read ${file}: ${cause.message}`, { details: { path: file } })
   })
   if (!found.isFile()) throw new VarveError('PATH_INVALID', `${file} is not a regular file`)
   return found.mode
