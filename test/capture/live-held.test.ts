@@ -3,9 +3,10 @@ import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { MicroVm } from '@varve/lab/testing'
-import { connectMachine } from 'varve'
+import { captureSnapshot, connectMachine, type RunningMachine } from 'varve'
 import { expect, test } from 'vitest'
 import { failure } from '../support/failure.js'
+import { processes } from '../support/frozen-processes.js'
 import { liveCapturer } from '../support/live-capturer.js'
 import { microWorldOfFile } from '../support/micro-world.js'
 
@@ -21,6 +22,9 @@ const lookMs = 5000
 
 const tracerOf = (pid: number): number =>
   Number(/^TracerPid:\t(\d+)$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1])
+
+const helpers = () =>
+  processes().filter(({ parent, command }) => parent === process.pid && command.includes('freezer-main'))
 
 /** Whether the helper has noted that it makes the VMM call. */
 function isHeld({ directory }: MicroVm['machine']['paths']): boolean {
@@ -70,6 +74,42 @@ test('the VM ends, its owner says why, and so does the note that it leaves', asy
     code: 'NOT_FOUND',
     message: expect.stringContaining(why),
   })
+})
+
+/** Memory that is no file's, in pages; `Rss` of it. */
+function anonymousPages({ machine }: MicroVm): { mapped: number; resident: number } {
+  const smaps = readFileSync(`/proc/${machine.pid}/smaps`, 'utf8')
+  const found = [...smaps.matchAll(/^[0-9a-f-]+ \S+ 0+ 00:00 0 *\nSize: +(\d+) kB[\s\S]*?^Rss: +(\d+) kB$/gm)]
+  const sum = (part: 1 | 2) => found.reduce((pages, it) => pages + Number(it[part]) / 4, 0)
+  return { mapped: sum(1), resident: sum(2) }
+}
+
+test('a helper that is killed later leaves seven pages in the VMM, of a small guest', async () => {
+  await using vm = await MicroVm.boot(place(), { memoryMib })
+  const machine = vm.machine as RunningMachine
+  const options = { store: world.store, mode: 'live' } as const
+  await captureSnapshot(machine, options)
+  const before = anonymousPages(vm)
+  const { api } = machine
+  const { createSnapshot } = api
+  const kills = 4
+  for (let kill = 0; kill < kills; kill++) {
+    // All is prepared, and Firecracker is not asked yet.
+    api.createSnapshot = async (...asked) => {
+      for (const { pid } of helpers()) process.kill(pid, 'SIGKILL')
+      await createSnapshot(...asked)
+    }
+    expect(await failure(captureSnapshot(machine, options))).toMatchObject({ code: 'INJECTION_FAILED' })
+    expect((await machine.info()).state).toBe('Running')
+  }
+  api.createSnapshot = createSnapshot
+  expect((await captureSnapshot(machine, options)).way.mode).toBe('live')
+  const after = anonymousPages(vm)
+  // Firecracker maps some of its own.
+  const most = kills * 7 + 6
+  expect(after.mapped - before.mapped).toBeGreaterThanOrEqual(kills * 7)
+  expect(after.mapped - before.mapped).toBeLessThanOrEqual(most)
+  expect(after.resident - before.resident).toBeLessThanOrEqual(most)
 })
 
 test('a VM that ends for another reason is not said to have been held', async () => {

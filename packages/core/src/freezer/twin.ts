@@ -12,6 +12,8 @@ import { FrozenMemory } from './frozen-memory.js'
 const lastDescriptor = 2 ** 32 - 1
 /** Notes of an injection hold a page. */
 const notesBytes = 4096
+/** Of 16 bytes each. What lies in the VMM's memory stays there if this process is killed: 24 KiB. */
+const structuresAtOnce = 256
 
 /**
  * A process that shares the memory of a VMM and has its VM open, and nothing else of it. What must be done
@@ -31,7 +33,7 @@ export class Twin implements Disposable {
     this.#tracee = tracee
     this.heldMs = heldMs
     this.#vm = vm
-    this.#injection = Injection.begin(tracee)
+    this.#injection = Injection.begin(tracee, { entries: structuresAtOnce })
   }
 
   /**

@@ -29,7 +29,7 @@ import { systemCall } from './system-call.js'
 const roundEntries = 8192
 /** Next to the table, for arguments in memory. */
 const notesBytes = pageBytes
-const scratchBytes = pageBytes + notesBytes + roundEntries * entryBytes
+const scratchBytesOf = (entries: number) => pageBytes + notesBytes + entries * entryBytes
 
 /**
  * All signals that can be held back, but for those that an instruction raises: the
@@ -47,6 +47,16 @@ const restartCodes = new Set([512, 513, 514])
 /** Each try lets what is pending happen: more than some are never needed, except in a storm of signals. */
 const mostRestarts = 1000
 
+interface InjectionOptions {
+  /**
+   * In a thread that stands anywhere (`Tracee.hold`), also in code of its own. It ends with this process until
+   * `end`.
+   */
+  readonly held?: boolean
+  /** Of a table, in one round. */
+  readonly entries?: number
+}
+
 /** The id of a thread of the process; or why there is none, as a text that follows "the process". */
 type ThreadBeside =
   | { readonly thread: number; readonly refused: null }
@@ -60,6 +70,7 @@ type ThreadBeside =
 export class Injection {
   readonly #tracee: Tracee
   readonly #held: boolean
+  readonly #roundEntries: number
   readonly #memory: number
   readonly #saved: BigUint64Array
   readonly #savedMask: bigint
@@ -68,21 +79,18 @@ export class Injection {
   #mapped: number | undefined
   #cloned: number | undefined
 
-  private constructor(tracee: Tracee, held: boolean) {
+  private constructor(tracee: Tracee, { held = false, entries = roundEntries }: InjectionOptions) {
     this.#tracee = tracee
     this.#held = held
+    this.#roundEntries = entries
     this.#saved = tracee.registers()
     this.#savedMask = tracee.signalMask()
     this.#instruction = (this.#saved[register.rip] as bigint) - 2n
     this.#memory = openSync(`/proc/${tracee.identity.pid}/mem`, 'r+')
   }
 
-  /**
-   * `held`: in a thread that stands anywhere (`Tracee.hold`), also in code of its own. It ends with this
-   * process until `end`.
-   */
-  static begin(tracee: Tracee, { held = false } = {}): Injection {
-    const injection = new Injection(tracee, held)
+  static begin(tracee: Tracee, options: InjectionOptions = {}): Injection {
+    const injection = new Injection(tracee, options)
     try {
       injection.#begin()
       return injection
@@ -108,7 +116,7 @@ export class Injection {
 
   /** Mapped when it is first needed: single calls need none. */
   get #scratch(): number {
-    this.#mapped ??= this.#mapCode(scratchBytes, loopCode)
+    this.#mapped ??= this.#mapCode(scratchBytesOf(this.#roundEntries), loopCode)
     return this.#mapped
   }
 
@@ -203,8 +211,8 @@ export class Injection {
   run(table: SyscallTable): void {
     const { rbx, rbp, rip, originalRax } = register
     const start = this.notes + notesBytes
-    for (let from = 0; from < table.length; from += roundEntries) {
-      const entries = table.bytes(from, Math.min(table.length, from + roundEntries))
+    for (let from = 0; from < table.length; from += this.#roundEntries) {
+      const entries = table.bytes(from, Math.min(table.length, from + this.#roundEntries))
       this.write(start, entries)
       const registers = this.#saved.slice()
       registers[rbx] = BigInt(start)
@@ -321,7 +329,8 @@ export class Injection {
   /** Gives the scratch memory back and the registers and signals as they were; the thread still stands. */
   end(): void {
     try {
-      if (this.#mapped !== undefined) this.call('munmap', systemCall.munmap, [this.#mapped, scratchBytes])
+      if (this.#mapped !== undefined)
+        this.call('munmap', systemCall.munmap, [this.#mapped, scratchBytesOf(this.#roundEntries)])
       this.#tracee.setRegisters(this.#saved)
       if (this.#held) this.#leaveTrap()
       this.#tracee.setSignalMask(this.#savedMask)
