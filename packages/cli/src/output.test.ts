@@ -30,6 +30,12 @@ test('results go to stdout, talk to stderr', () => {
 })
 
 describe('failures', () => {
+  test('what a message quotes cannot take over the terminal; its lines stay lines', () => {
+    const remedy = 'use \u009b2Jthis'
+    output.fail(new VarveError('FORMAT_INVALID', 'bad \x1b]0;owned\x07\nname', { remedy }), false)
+    expect(stderr).toBe('varve: bad \\u{1b}]0;owned\\u{7}\nname [FORMAT_INVALID]\n  try: use \\u{9b}2Jthis\n')
+  })
+
   const error = new VarveError('NOT_FOUND', 'no snapshot "x"', {
     remedy: 'varve snapshot ls',
     details: { ref: 'x' },

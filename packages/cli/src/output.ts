@@ -2,7 +2,7 @@ import { styleText } from 'node:util'
 import { VarveError } from 'varve'
 import type { Colour, CommandContext } from './command.js'
 import { Pace } from './pace.js'
-import { cut } from './text.js'
+import { cut, printableLines } from './text.js'
 
 /** Work shorter than this needs no talk. */
 const progressAfterMs = 1000
@@ -86,8 +86,8 @@ export function createOutput({ stdout, stderr }: Streams, env: NodeJS.ProcessEnv
         )
       if (!(error instanceof VarveError))
         return say(`varve: ${error instanceof Error ? error.stack : String(error)}`)
-      say(`${paintTalk('red', 'varve:')} ${error.message} [${error.code}]`)
-      if (error.remedy !== undefined) say(`  try: ${error.remedy}`)
+      say(`${paintTalk('red', 'varve:')} ${printableLines(error.message)} [${error.code}]`)
+      if (error.remedy !== undefined) say(`  try: ${printableLines(error.remedy)}`)
     },
   }
 }

@@ -43,6 +43,9 @@ export const cut = (text: string, width: number): string =>
 export const printable = (text: string): string =>
   text.replace(/[\p{C}\u2028\u2029]/gu, (it) => `\\u{${it.codePointAt(0)?.toString(16)}}`)
 
+/** The same of text whose lines stay lines: messages can quote what a guest, an image or a tool says. */
+export const printableLines = (text: string): string => text.split('\n').map(printable).join('\n')
+
 /** Columns two spaces apart, left-aligned but for those in `right` (by number). */
 export function table(
   rows: readonly (readonly string[])[],

@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { connectMachine, pathError } from 'varve'
 import { integerOption, positionals } from '../arguments.js'
 import type { Command } from '../command.js'
-import { printable } from '../text.js'
+import { printableLines } from '../text.js'
 
 const everyMs = 200
 
@@ -33,7 +33,7 @@ Examples:
     const text = async () => {
       const bytes = await readFrom(file, at)
       at += bytes.length
-      return bytes.toString().replace(/\r/g, '').split('\n').map(printable).join('\n')
+      return printableLines(bytes.toString().replace(/\r/g, ''))
     }
     if (context.json) return context.printJson({ id: machine.id, console: await text() })
     process.stdout.write(await text())
