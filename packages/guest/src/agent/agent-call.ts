@@ -1,13 +1,13 @@
 import type { Socket } from 'node:net'
 import { VarveError } from 'varve'
 import { abortError, FirstAbort } from 'varve/testing'
-import { frameKind, maxSteps, silenceMs, tag, type VerbName } from './bounds.js'
+import { frameKind, maxSteps, silenceMs, tag, type VerbName, windowBytes } from './bounds.js'
 import { deferred } from './deferred.js'
 import { type AgentAddress, dialAgent } from './dial.js'
 import { AnswerFields, broken, type Field, numberIn } from './fields.js'
 import { encodeFrame, FrameReader } from './frames.js'
 import { ReceivedStream } from './received-stream.js'
-import { refusal } from './refusal.js'
+import { plain, refusal } from './refusal.js'
 import { encodeRequest } from './request.js'
 import { SentStream } from './sent-stream.js'
 
@@ -104,9 +104,13 @@ export class AgentCall implements Disposable {
     this.accepted.catch(() => {})
     this.result.catch(() => {})
     this.input = new SentStream(
-      (data) => this.#frame(frameKind.data, 0, data),
+      (data) => {
+        this.#frame(frameKind.data, 0, data)
+        return socket.writableLength < windowBytes
+      },
       () => this.#frame(frameKind.end, 0, nothing),
     )
+    socket.on('drain', () => this.input.drained())
     const received = (stream: number) =>
       new ReceivedStream(
         (bytes) => this.#frame(frameKind.credit, stream, u32(bytes)),
@@ -217,7 +221,7 @@ export class AgentCall implements Disposable {
     if (this.steps.length === maxSteps) throw broken(`more than ${maxSteps} steps`)
     const value = fields.all(tag.step)[0]
     if (value === undefined) throw broken('a STEP without a step')
-    const name = value.toString('utf8', 8, 8 + 128)
+    const name = plain(value.toString('utf8', 8, 8 + 128))
     this.steps.push({ name, ms: numberIn(value) / 1000 })
   }
 

@@ -4,6 +4,7 @@ import { functionName, maxFunctionBytes, tag } from './bounds.js'
 import { type CommandOptions, commandFields, timeoutField } from './command.js'
 import type { AgentAddress } from './dial.js'
 import { broken, type Field, numberIn } from './fields.js'
+import { plain } from './refusal.js'
 import { collect } from './run-command.js'
 
 /** What a call of a function takes. */
@@ -101,7 +102,7 @@ export async function invokeFunction(
   ])
   const status = result.required(tag.status, 'status')
   if (status !== 0)
-    throw new VarveError('GUEST_REFUSED', `${what}: ${words.toString('utf8', 0, 2048)}`, {
+    throw new VarveError('GUEST_REFUSED', `${what}: ${plain(words.toString('utf8', 0, 2048), 2048)}`, {
       details: { agentCode: 'FUNCTION_FAILED', status },
     })
   return {

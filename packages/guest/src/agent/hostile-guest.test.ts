@@ -9,6 +9,7 @@ import { frameKind, maxDataBytes, tag, windowBytes } from './bounds.js'
 import { encodeFields, type Field } from './fields.js'
 import { encodeFrame, FrameReader, preamble } from './frames.js'
 import { type GuestAgent, guestAgent } from './guest-agent.js'
+import { collect } from './run-command.js'
 
 /** What a guest that breaks the protocol can do to the host: make its own calls fail. */
 let directory: string
@@ -182,6 +183,41 @@ describe('a guest that breaks the protocol', () => {
     })
   })
 
+  test('names of steps reach a terminal without control characters', async () => {
+    const step = Buffer.concat([Buffer.alloc(8), Buffer.from('\u001b[31mred\u009b')])
+    await guest((socket) =>
+      socket.write(Buffer.concat([fields(frameKind.step, [tag.step, step]), fields(frameKind.result)])),
+    )
+    expect((await agent.hook('run')).steps).toEqual([{ name: '[31mred', ms: 0 }])
+  })
+
+  test('what a function says of its failure has no control characters', async () => {
+    const result = fields(frameKind.result, [tag.status, 1], [tag.handler, 0], [tag.elapsed, 0])
+    await guest((socket) =>
+      socket.write(Buffer.concat([fields(frameKind.accepted), data(Buffer.from('\u001b[2Jno'), 2), result])),
+    )
+    await expect(agent.functions.invoke('f')).rejects.toMatchObject({ message: 'invoke of f: [2Jno' })
+  })
+
+  test('credit without reading lets no content pile up', async () => {
+    await guest((socket) => {
+      socket.pause().write(accepted)
+      const credit = encodeFrame(frameKind.credit, 0, Buffer.from([0, 0, 1, 0]))
+      const give = () => {
+        if (!socket.destroyed) socket.write(credit, () => setTimeout(give, 1))
+      }
+      give()
+    })
+    let taken = 0
+    const content = async function* () {
+      for (; taken < 100; taken++) yield Buffer.alloc(2 ** 20)
+    }
+    const put = agent.put('/f', content(), { signal: AbortSignal.timeout(1_500) })
+    // What the guest has not used of its credit is at most 1 MiB; more breaks the protocol.
+    await expect(put).rejects.toMatchObject({ code: 'GUEST_PROTOCOL' })
+    expect(taken).toBeLessThan(4)
+  })
+
   test('more output than is wanted ends the call', async () => {
     await guest((socket) => {
       socket.write(accepted)
@@ -272,4 +308,16 @@ test('a reader that waits keeps no more than a window, however small the pieces 
     if (got >= 40_000) break
   }
   expect(got).toBe(40_000)
+})
+
+test('output that comes byte by byte costs no more than it has', async () => {
+  const before = process.memoryUsage().arrayBuffers
+  let atEnd = 0
+  async function* single() {
+    for (let n = 0; n < 60_000; n++) yield Buffer.from(new ArrayBuffer(4096), 0, 1)
+    atEnd = process.memoryUsage().arrayBuffers
+  }
+  expect(await collect(single(), 2 ** 24, 'a test')).toHaveLength(60_000)
+  // Kept chunks would be 240 MB.
+  expect(atEnd - before).toBeLessThan(200_000_000)
 })

@@ -47,14 +47,22 @@ async function sendInput(
   await stdin.end()
 }
 
-/** Errors: GUEST_PROTOCOL if there is more than `most`. */
+/**
+ * Errors: GUEST_PROTOCOL if there is more than `most`. Chunks are copied together: each may be a byte of a
+ * larger buffer, which must not be kept for it.
+ */
 export async function collect(stream: AsyncIterable<Buffer>, most: number, what: string): Promise<Buffer> {
-  const chunks: Buffer[] = []
-  let bytes = 0
+  let bytes = Buffer.alloc(0)
+  let length = 0
   for await (const chunk of stream) {
-    bytes += chunk.length
-    if (bytes > most) throw new VarveError('GUEST_PROTOCOL', `${what} has more than ${most} bytes`)
-    chunks.push(chunk)
+    if (length + chunk.length > most)
+      throw new VarveError('GUEST_PROTOCOL', `${what} has more than ${most} bytes`)
+    if (length + chunk.length > bytes.length) {
+      const larger = Buffer.alloc(Math.min(most, Math.max(2 * bytes.length, length + chunk.length)))
+      bytes.copy(larger, 0, 0, length)
+      bytes = larger
+    }
+    length += chunk.copy(bytes, length)
   }
-  return Buffer.concat(chunks)
+  return bytes.subarray(0, length)
 }

@@ -3,15 +3,17 @@ import { broken } from './fields.js'
 
 /** The stream to the guest: standard input, the content of a file, the input of a function. */
 export class SentStream {
-  readonly #send: (data: Uint8Array) => void
+  readonly #send: (data: Uint8Array) => boolean
   readonly #sendEnd: () => void
   #credit = 0
+  #hasRoom = true
   #closed: 'by us' | 'by the guest' | undefined
   #failure: unknown
   readonly #waiting = new Set<() => void>()
   #last: Promise<void> = Promise.resolve()
 
-  constructor(send: (data: Uint8Array) => void, sendEnd: () => void) {
+  /** `send` says whether the connection has room for more; if not, `drained` is called once it has. */
+  constructor(send: (data: Uint8Array) => boolean, sendEnd: () => void) {
     this.#send = send
     this.#sendEnd = sendEnd
   }
@@ -44,13 +46,14 @@ export class SentStream {
     for (let at = 0; at < bytes.length; ) {
       if (this.#failure !== undefined) throw this.#failure
       if (this.#closed !== undefined) return
-      const count = Math.min(bytes.length - at, this.#credit, maxDataBytes)
+      // Credit alone is no bound: a guest may give it without reading what comes.
+      const count = this.#hasRoom ? Math.min(bytes.length - at, this.#credit, maxDataBytes) : 0
       if (count === 0) {
         await new Promise<void>((resolve) => this.#waiting.add(resolve))
         continue
       }
       this.#credit -= count
-      this.#send(bytes.subarray(at, at + count))
+      this.#hasRoom = this.#send(bytes.subarray(at, at + count))
       at += count
     }
   }
@@ -58,6 +61,11 @@ export class SentStream {
   addCredit(bytes: number): void {
     if (bytes > maxCredit - this.#credit) throw broken('more credit than the protocol allows')
     this.#credit += bytes
+    this.#wake()
+  }
+
+  drained(): void {
+    this.#hasRoom = true
     this.#wake()
   }
 
