@@ -157,6 +157,13 @@ describe('looking at sets', () => {
     expect(writtenRuns).toEqual(expect.arrayContaining([{ start: 2000, count: 1 }]))
   })
 
+  test('explain needs a guest with an agent, and ends the clone that it asked', async () => {
+    await refused(2, 'USAGE', 'ws', 'explain')
+    await refused(6, 'NOT_FOUND', 'ws', 'explain', 'base:none')
+    expect(await refused(2, 'INVALID_ARGUMENT', 'ws', 'explain', 'base:one')).toContain('vsock')
+    expect((await json('ps')).machines).toHaveLength(1)
+  })
+
   test('compare', async () => {
     expect(await text('ws', 'compare', 'base:one', 'base:two')).toMatch(/^touched +\d+ +\d+ /m)
     expect(await text('ws', 'compare', 'base:one', 'base:two', 'base:one')).toMatch(/^base:one .*1\.000/m)

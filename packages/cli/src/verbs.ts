@@ -59,6 +59,10 @@ const ws: VerbGroup = {
       summary: 'show one: classes, layers, a map of the memory, also as pictures',
       load: () => import('./commands/ws/show.js'),
     },
+    explain: {
+      summary: 'say who in the guest has the pages: processes, files, the kernel',
+      load: () => import('./commands/ws/explain.js'),
+    },
     union: { summary: 'pages that any of several sets has', load: () => import('./commands/ws/union.js') },
     intersect: {
       summary: 'pages that all of several sets have',

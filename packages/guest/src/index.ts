@@ -34,6 +34,11 @@ export type { CatalogueOptions, KeptGuest } from './catalogue/guest-catalogue.js
 export type { GuestFilePart, GuestManifest, GuestRootDisk } from './catalogue/guest-manifest.js'
 export { defaultGuestsDirectory } from './catalogue/guest-paths.js'
 export { type ExplainOptions, explainPages } from './explain/explain-pages.js'
+export {
+  type ExplainSnapshotOptions,
+  explainMachine,
+  explainWorkingSet,
+} from './explain/explain-snapshot.js'
 export { type Explanation, type OwnedPages, type OwnerPart, ownerParts } from './explain/explanation.js'
 export { flameSvg } from './explain/flame-svg.js'
 export type { GuestProcess } from './explain/owner-report.js'

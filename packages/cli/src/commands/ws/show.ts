@@ -1,5 +1,3 @@
-import { writeFile } from 'node:fs/promises'
-import { VarveError } from 'varve'
 import { pagesFrom, zeroSource } from 'varve/layers'
 import { classify, emptyPageSet, presentPages, runsOf } from 'varve/working-sets'
 import { positionals, stringOption } from '../../arguments.js'
@@ -8,6 +6,7 @@ import { loadPictures, type Pictures } from '../../lab.js'
 import { classesPerLayer, renderWorkingSet, textMap } from '../../render-working-set.js'
 import { openStore, storeOption } from '../../store.js'
 import { loadWorkingSet, openImageOf, placeHelp } from '../../working-set-place.js'
+import { writeNew } from '../../write-new.js'
 
 export const command: Command = {
   usage: 'usage: varve ws show SET [--png FILE] [--groups-png FILE] [--runs] [--json]',
@@ -71,17 +70,4 @@ Examples:
         : {}),
     })
   },
-}
-
-async function writeNew(path: string, bytes: Buffer): Promise<void> {
-  try {
-    await writeFile(path, bytes, { flag: 'wx', mode: 0o600 })
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'EEXIST')
-      throw new VarveError('ALREADY_EXISTS', `${path} exists already`, {
-        remedy: 'name a new file',
-        cause: error,
-      })
-    throw error
-  }
 }

@@ -1,0 +1,72 @@
+import { connectMachine, VarveError } from 'varve'
+import { stringOption } from '../../arguments.js'
+import type { Command, CommandContext } from '../../command.js'
+import { firecrackerHelp, firecrackerOptions, firecrackerPlaces } from '../../firecracker-options.js'
+import { loadGuest } from '../../guest.js'
+import { renderExplanation } from '../../render-explanation.js'
+import { openStore, storeOption } from '../../store.js'
+import { loadWorkingSet, placeHelp } from '../../working-set-place.js'
+import { writeNew } from '../../write-new.js'
+
+export const command: Command = {
+  usage: `usage: varve ws explain SET [options]
+       varve ws explain [SET] --machine NAME [options]`,
+  options: {
+    ...storeOption,
+    ...firecrackerOptions,
+    machine: { type: 'string' },
+    svg: { type: 'string' },
+    'no-files': { type: 'boolean' },
+    all: { type: 'boolean' },
+  },
+  help: `
+  --machine NAME         ask this machine, as it is now, and not a clone of the snapshot. It must
+                         come from SET's snapshot. Without SET: the pages that it has touched since
+                         its restore (engine file). It runs on
+  --svg FILE             a picture too, as flame graphs draw stacks. The file must not exist
+  --no-files             do not look at all files of the guest's root: the page cache of files that
+                         no process maps then has no names
+  --all                  list all owners, not the 40 largest
+${firecrackerHelp}
+
+${placeHelp}
+Says who in the guest has the pages of a set: processes (anonymous memory, heap, stack, private
+copies), files and libraries by name with the processes that map them, the kernel (text, slab, page
+tables), free memory, and which share nothing explains. Without --machine, a clone is restored,
+asked and ended: it tells what the snapshot has, so pages that the work took from the kernel are
+free. The guest needs the agent of @varve/guest. Asking makes it touch pages.
+
+Examples:
+  varve ws explain monday:hello --svg hello.svg
+  varve ws explain monday:hello --machine web
+  varve ws explain --machine web --json`,
+  run: async (context) => {
+    const { values, signal } = context
+    const [text, ...more] = context.positionals
+    const name = stringOption(values, 'machine')
+    const svg = stringOption(values, 'svg')
+    if (more.length > 0 || (text === undefined && name === undefined))
+      throw new VarveError('USAGE', 'expected SET, or --machine NAME')
+    const { explainMachine, explainWorkingSet, flameSvg } = await loadGuest()
+    const store = await openStore(context)
+    const set = text === undefined ? undefined : await loadWorkingSet(store, text, context)
+    const options = { files: values['no-files'] !== true, signal }
+    const explanation = await context.progress(`asking ${name ?? `a clone of ${text}`}`, async () => {
+      if (name !== undefined)
+        return explainMachine(await runningMachine(name, context), store, { ...options, workingSet: set })
+      if (set === undefined) throw new VarveError('USAGE', 'expected SET')
+      return explainWorkingSet(store, set, { ...options, ...firecrackerPlaces(values) })
+    })
+    if (svg !== undefined) await writeNew(svg, flameSvg(explanation, text ?? name ?? ''))
+    if (context.json) return context.printJson(explanation)
+    context.print(renderExplanation(explanation, values.all === true))
+  },
+}
+
+async function runningMachine(name: string, { signal }: Pick<CommandContext, 'signal'>) {
+  const machine = await connectMachine(name, { signal })
+  if (machine.state === 'running') return machine
+  throw new VarveError('MACHINE_STATE', `${name} is ${machine.state}: its guest cannot answer`, {
+    remedy: `varve resume ${name}`,
+  })
+}
