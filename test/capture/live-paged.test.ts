@@ -1,4 +1,4 @@
-import { rmSync } from 'node:fs'
+import { existsSync, rmSync } from 'node:fs'
 import { MicroConsole } from '@varve/lab'
 import { MicroVm, restoreMicroGuest, type Written } from '@varve/lab/testing'
 import {
@@ -14,6 +14,7 @@ import {
 import { compareImages } from 'varve/layers'
 import { beforeEach, describe, expect, test } from 'vitest'
 import { failure } from '../support/failure.js'
+import { untilTrue } from '../support/frozen-processes.js'
 import { microWorldOfFile } from '../support/micro-world.js'
 
 /** Live bases of machines that a page server feeds, and that have not got all of their memory yet. */
@@ -112,6 +113,18 @@ describe('a machine with pages that have not come yet', () => {
     await again.verify(since)
     const untouched: Written = { ...inBase, pattern: { start: 4200, count: 1800 } }
     await again.verify(untouched)
+  })
+
+  test('or that has got all of them by now: its page server has left it', async () => {
+    await (await restored())[Symbol.asyncDispose]()
+    const engine = { engine: 'paged', graduate: true, resume: false } as const
+    await using guest = await restoreMicroGuest(place(), `source-${round}`, engine)
+    const { machine } = guest
+    const graduated = `${machine.paths.directory}/page-server/graduated.json`
+    await untilTrue(() => existsSync(graduated), 1000)
+    const tags = [`graduated-${round}`]
+    await captureSnapshot(machine, { store: world.store, mode: 'live', tags, base: true })
+    await isSame(machine, `graduated-${round}`)
   })
 
   test('and without a log of written pages', async () => {
