@@ -34,10 +34,12 @@ beforeEach(() => {
 
 const place = () => ({ ...world.launch, store: world.store })
 
-/** Restored by `paged` from a snapshot of two layers; has written some pages since. */
-async function restored(trackDirtyPages = true): Promise<MicroVm> {
-  const tag = `source-${round}`
-  {
+const made = new Set<string>()
+
+/** A snapshot, of two layers if written pages are logged. */
+async function source(trackDirtyPages = true): Promise<string> {
+  const tag = `source-${trackDirtyPages}`
+  if (!made.has(tag)) {
     await using vm = await MicroVm.boot(place(), { memoryMib, trackDirtyPages })
     await vm.fill(inBase)
     await captureSnapshot(vm.machine, { store: world.store, tags: [tag], mode: 'live' })
@@ -45,8 +47,14 @@ async function restored(trackDirtyPages = true): Promise<MicroVm> {
       await vm.fill(inDiff)
       await captureSnapshot(vm.machine, { store: world.store, tags: [tag], mode: 'live' })
     }
+    made.add(tag)
   }
-  const vm = await MicroVm.restore(place(), tag, 'paged')
+  return tag
+}
+
+/** Restored by `paged`; has written some pages since. */
+async function restored(trackDirtyPages = true): Promise<MicroVm> {
+  const vm = await MicroVm.restore(place(), await source(trackDirtyPages), 'paged')
   await vm.resume()
   await vm.fill(since)
   return vm
@@ -116,9 +124,8 @@ describe('a machine with pages that have not come yet', () => {
   })
 
   test('or that has got all of them by now: its page server has left it', async () => {
-    await (await restored())[Symbol.asyncDispose]()
     const engine = { engine: 'paged', graduate: true, resume: false } as const
-    await using guest = await restoreMicroGuest(place(), `source-${round}`, engine)
+    await using guest = await restoreMicroGuest(place(), await source(), engine)
     const { machine } = guest
     const graduated = `${machine.paths.directory}/page-server/graduated.json`
     await untilTrue(() => existsSync(graduated), 1000)

@@ -45,7 +45,7 @@ const childrenOf = ({ pid }: RunningMachine) => processes().filter(({ parent }) 
 test('is captured live, and what is left of a capture is gone with the next', async () => {
   await using guest = await bootInNamespace()
   const { machine, console } = guest
-  for (const [index, freeze] of (['fork', 'copy', 'fork', 'fork'] as const).entries()) {
+  for (const [index, freeze] of (['fork', 'copy', 'fork'] as const).entries()) {
     await console.fill(written.pattern, index)
     const tags = [`namespace-${index}`]
     const { way } = await captureSnapshot(machine, { store: world.store, mode: 'live', freeze, tags })
