@@ -49,8 +49,8 @@ const mostRestarts = 1000
 
 interface InjectionOptions {
   /**
-   * In a thread that stands anywhere (`Tracee.hold`), also in code of its own. It ends with this process until
-   * `end`.
+   * In a thread that stands anywhere (`Tracee.hold`), also in code of its own. It ends with this process
+   * until `end`.
    */
   readonly held?: boolean
   /** Of a table, in one round. */
