@@ -107,7 +107,7 @@ static uint32_t most_bytes(enum kind kind) {
 static bool take_frames(struct call *c) {
   uint32_t at = c->open_bytes;
   bool right = true;
-  while (right && c->phase < CLOSING && c->have - at >= 8 && has_room(c, OUT_RESERVE)) {
+  while (right && c->phase != FREE && c->phase < CLOSING && c->have - at >= 8 && has_room(c, OUT_RESERVE)) {
     uint8_t *frame = c->in + at;
     uint32_t length = get32(frame);
     enum kind kind = frame[4];
@@ -124,6 +124,8 @@ static bool take_frames(struct call *c) {
     } else if (c->phase == OPENING) right = false;
     else handle_frame(c, kind, frame[5], frame + 8, length), at += 8 + length;
   }
+  // What a call did may have ended another one, or this one.
+  if (c->phase == FREE) return true;
   memmove(c->in + c->open_bytes, c->in + at, c->have - at);
   c->have -= at - c->open_bytes;
   return right;

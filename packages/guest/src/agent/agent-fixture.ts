@@ -7,6 +7,9 @@ import { agentProgramPath } from './agent-program.js'
 import type { AgentAddress } from './dial.js'
 import { type GuestAgent, guestAgent } from './guest-agent.js'
 
+/** Another build of the agent, say one with sanitizers: `VARVE_TEST_AGENT=/tmp/agent npx vitest run …`. */
+const program = process.env.VARVE_TEST_AGENT ?? agentProgramPath
+
 /** The real agent on a Unix socket, for tests: no VM is needed. */
 export interface NativeAgent extends AsyncDisposable {
   readonly agent: GuestAgent
@@ -21,7 +24,7 @@ export interface NativeAgent extends AsyncDisposable {
 export async function nativeAgent(around: readonly string[] = []): Promise<NativeAgent> {
   const directory = mkdtempSync(join(tmpdir(), 'varve-agent-'))
   const path = join(directory, 'agent.sock')
-  const [file = '', ...args] = [...around, agentProgramPath, '--unix', path]
+  const [file = '', ...args] = [...around, program, '--unix', path]
   const child = spawn(file, args, { stdio: ['ignore', 'inherit', 'inherit'] })
   for (let tries = 0; !existsSync(path); tries++) {
     if (tries === 400 || child.exitCode !== null) throw new Error(`the agent did not start: ${file} ${args}`)

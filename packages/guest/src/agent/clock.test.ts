@@ -40,7 +40,8 @@ beforeEach(async () => {
         const length = bytes.readUInt32LE(0)
         const kind = bytes[4] as number
         const payload = Buffer.from(bytes.subarray(8, 8 + length))
-        setTimeout(() => answer(socket, kind, payload), delayMs)
+        travel()
+        answer(socket, kind, payload)
         bytes = bytes.subarray(8 + length)
       }
     })
@@ -53,13 +54,16 @@ afterEach(async () => {
   rmSync(directory, { recursive: true })
 })
 
+/** The way to the guest or back: the same both ways, which timers would not be. */
+const travel = () => Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, delayMs)
 const guestNow = () => wallClock()() + BigInt(Math.round(offsetMs * 1e6))
 
 function answer(socket: Socket, kind: number, payload: Buffer): void {
   if (kind === frameKind.ping) {
     const pong = Buffer.alloc(16)
     pong.writeBigInt64LE(guestNow(), 0)
-    setTimeout(() => socket.write(encodeFrame(frameKind.pong, 0, pong)), delayMs)
+    travel()
+    socket.write(encodeFrame(frameKind.pong, 0, pong))
   }
   if (kind !== frameKind.open) return
   const clock = new AnswerFields(payload.subarray(4)).all(tag.clock)[0]
