@@ -56,13 +56,17 @@ export interface FixUpOptions {
 /** The clock is right if it is not further away than this. */
 export const clockToleranceMs = 5
 const probes = 5
-const clockTries = 3
+/**
+ * On a busy host a try is late if this process has to wait for a CPU between the look at the clock and the
+ * send.
+ */
+const clockTries = 20
 const maxScriptOutputBytes = 64 * 1024
 
 /**
  * Fixes a clone up: clock, entropy, host name, machine id, addresses, routes, scripts, in this order. Comes
  * back when all is done. Errors: GUEST_REFUSED, whose message names the step that failed; TIMEOUT;
- * GUEST_LOST; GUEST_PROTOCOL if the clock is not within 5 ms of the host's after three tries.
+ * GUEST_LOST; GUEST_PROTOCOL if the clock is not within 5 ms of the host's after 20 tries.
  */
 export async function fixUpGuest(
   address: AgentAddress,
