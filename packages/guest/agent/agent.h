@@ -97,6 +97,7 @@ void open_call(struct call *c);
 void serve_call(struct call *c);
 void watch_call(struct call *c);
 void end_call(struct call *c);
+void kill_group(pid_t leader);
 void kill_work(struct call *c);
 void child_ended(pid_t pid, int wait_status);
 

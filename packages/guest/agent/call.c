@@ -37,13 +37,19 @@ static void close_one(int *fd) {
   *fd = -1;
 }
 
+/* The leader first: a child that has not made its group yet must not live to make it. */
+void kill_group(pid_t leader) {
+  kill(leader, SIGKILL);
+  kill(-leader, SIGKILL);
+}
+
 /* Ends what works for a call. A child that writes a file removes what it has written (SIGTERM). */
 void kill_work(struct call *c) {
   if (c->function != NULL) leave_function(c);
   if (c->pid > 0 && !c->exited) {
     if (c->verb == V_PUT) kill(c->pid, SIGTERM);
     else if (c->tty) kill_session(c->pid);
-    if (c->verb != V_PUT) kill(-c->pid, SIGKILL);
+    if (c->verb != V_PUT) kill_group(c->pid);
   }
   // Only now: a child that reads a file's content must not take this for its end.
   if (!c->borrowed) close_one(&c->input);
@@ -73,7 +79,7 @@ void child_ended(pid_t pid, int wait_status) {
     struct call *c = &calls[i];
     if (c->phase == FREE || c->pid != pid || c->exited) continue;
     if (c->tty) kill_session(pid);
-    kill(-pid, SIGKILL);
+    kill_group(pid);
     c->exited = true;
     c->wait_status = wait_status;
     close_input(c);
@@ -92,7 +98,7 @@ static void time_is_up(struct call *c) {
   // What the command has written so far is still sent, and RESULT says that the time was up.
   if (c->exited) return;
   if (c->tty) kill_session(c->pid);
-  kill(-c->pid, SIGKILL);
+  kill_group(c->pid);
 }
 
 /* Does all that can be done for a call now. */

@@ -2,7 +2,6 @@
  * none of them. docs/formats/guest-agent.md, "Functions". */
 #include "functions.h"
 #include <poll.h>
-#include <signal.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -19,7 +18,7 @@ struct function *find_function(struct bytes name) {
 }
 
 void kill_function(struct function *f) {
-  if (f->pid > 0) kill(-f->pid, SIGKILL);
+  if (f->pid > 0) kill_group(f->pid);
 }
 
 static void detach(struct call *c) {
@@ -224,7 +223,7 @@ bool function_ended(pid_t pid) {
   for (int i = 0; i < MAX_FUNCTIONS; i++) {
     struct function *f = &functions[i];
     if (f->state == NONE || f->pid != pid) continue;
-    kill(-pid, SIGKILL);
+    kill_group(pid);
     f->pid = 0;
     if (f->state == IDLE && f->requests >= 0) end_function(f, "", "");
     return true;

@@ -35,7 +35,7 @@ static int listen_unix(const char *path) {
 /* The driver may come later than the agent. Process 1 must never end; others are started again. */
 static int wait_for_vsock(bool for_ever) {
   struct timespec pause = {.tv_nsec = 100000000};
-  int fd = listen_vsock();
+  int fd = -1;
   for (int tries = 0; fd < 0 && (for_ever || tries < 100); tries++) {
     nanosleep(&pause, NULL);
     fd = listen_vsock();
@@ -53,8 +53,10 @@ int main(int count, char **args) {
   if (is_init) start_as_init();
   reserve_descriptors();
   chdir("/");
+  // First of all: any program of the guest may take the port, and the host would take it for the agent.
+  int listener = is_unix ? listen_unix(args[2]) : listen_vsock();
   if (is_init) start_entry();
-  int listener = is_unix ? listen_unix(args[2]) : wait_for_vsock(is_init);
+  if (listener < 0 && !is_unix) listener = wait_for_vsock(is_init);
   if (listener < 0) {
     say(is_unix ? "the Unix socket cannot be made" : "there is no vsock");
     return 1;

@@ -1,7 +1,12 @@
+import { once } from 'node:events'
 import { readdirSync, readFileSync } from 'node:fs'
+import { connect } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { type NativeAgent, nativeAgent } from './agent-fixture.js'
+import { commandFields } from './command.js'
+import { preamble } from './frames.js'
+import { encodeRequest } from './request.js'
 
 /** The client against the real agent. */
 let native: NativeAgent
@@ -157,6 +162,17 @@ describe('exec', () => {
     await expect(command.result).rejects.toMatchObject({ code: 'INTERRUPTED' })
     await gone('98763')
   })
+
+  test('a connection that ends right behind its request leaves no command', async () => {
+    const request = encodeRequest('exec', commandFields(['sleep', '98765'], {}))
+    for (let n = 0; n < 1_000; n++) {
+      const socket = connect(native.address.path)
+      socket.write(Buffer.concat([preamble(), request]))
+      await once(socket, 'data')
+      socket.destroy()
+    }
+    await gone('98765')
+  }, 60_000)
 
   test('an abort signal ends a command', async () => {
     const controller = new AbortController()
