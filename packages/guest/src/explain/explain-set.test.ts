@@ -136,4 +136,6 @@ run 0 64 10 f`
   expect(svg).toContain('&#60;b&#62;&#38; (7): 16 pages, 25.0 %')
   expect(svg).toContain('page cache: 16 pages, 25.0 %')
   expect(svg).not.toMatch(/<b>|<script/)
+  // A group that is named by its part has that name once.
+  expect(svg.match(/>unexplained: /g)).toHaveLength(2)
 })

@@ -16,7 +16,7 @@ const colours: Readonly<Record<OwnerPart, string>> = {
   file: '#4a90c2',
   kernel: '#6a9c5b',
   free: '#b9c0c7',
-  unexplained: '#555b61',
+  unexplained: '#8d949c',
 }
 
 interface Box {
@@ -66,12 +66,17 @@ function nest(
   }
   return [...groups]
     .filter(([name]) => name !== '')
-    .map(([name, all]) => ({
-      name,
-      pages: all.reduce((sum, { pages }) => sum + pages, 0),
-      colour: colours[(all[0] as OwnedPages).part],
-      inner: nest(all, levels),
-    }))
+    .map(([name, all]) => {
+      const inner = nest(all, levels)
+      const [only, ...others] = inner
+      return {
+        name,
+        pages: all.reduce((sum, { pages }) => sum + pages, 0),
+        colour: colours[(all[0] as OwnedPages).part],
+        // What has no process is a group by its part: that part again would be a row that says nothing.
+        inner: only?.name === name && others.length === 0 ? only.inner : inner,
+      }
+    })
     .sort((a, b) => b.pages - a.pages)
 }
 
