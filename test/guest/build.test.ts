@@ -11,10 +11,13 @@ import {
 } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { bootGuest, buildGuest } from '@varve/guest'
 import { type MadeEntry, madeTar, writeMadeLayout } from '@varve/guest/testing'
+import { listMachines } from 'varve'
 import { hashFile } from 'varve/testing'
 import { beforeAll, describe, expect, test } from 'vitest'
 import { startVarve, varve } from '../support/cli.js'
+import { failure } from '../support/failure.js'
 import { type MicroWorld, microWorldOfFile } from '../support/micro-world.js'
 import { serveOciLayout } from '../support/oci-registry.js'
 
@@ -195,5 +198,27 @@ describe('builds at the same time and builds that end early', () => {
     expect(work(place.guests)).toHaveLength(1)
     expect(await build(place, `oci:${layout}:app`, 'app')).toMatchObject({ status: 0 })
     expect(work(place.guests)).toEqual([])
+  })
+})
+
+describe('booting a guest', () => {
+  test('whose agent does not answer ends the machine and its disk', async () => {
+    const { guests } = withGuests()
+    await buildGuest(`oci:${layout}:app`, { name: 'mute', directory: guests, kernel: world.kernel })
+    const boot = bootGuest('mute', { directory: guests, readyMs: 1500, ...world.launch })
+    await until(() => readdirSync(join(guests, 'disks')).length > 0)
+    expect(await failure(boot)).toMatchObject({ code: 'TIMEOUT' })
+    expect(readdirSync(join(guests, 'disks'))).toEqual([])
+    expect(listMachines(world.runtimeDirectory)).toEqual([])
+  })
+
+  test('that there is not, or with files of its own and others, is refused', async () => {
+    const place = withGuests()
+    expect(await varve(place, 'boot', '--guest', 'none')).toMatchObject({
+      status: 6,
+      stderr: expect.stringContaining('varve guest ls'),
+    })
+    const both = await varve(place, 'boot', '--guest', 'none', '--kernel', world.kernel)
+    expect(both).toMatchObject({ status: 2, stderr: expect.stringContaining('exclude each other') })
   })
 })

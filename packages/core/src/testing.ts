@@ -34,6 +34,7 @@ export { type PageServerConfig, pageServerConfigToJson } from './page-server/pro
 export { pageServerFiles, pageServerRoot } from './page-server/protocol/page-server-files.js'
 export { recordedFromJson } from './page-server/protocol/recorded-answer.js'
 export { loadOptionsOf } from './restore/load-options.js'
+export { leftClones } from './store/clone-directories.js'
 export { leaseToSelf } from './store/leases.js'
 export { manifestToJson, type SnapshotManifest } from './store/manifest.js'
 export { indexToJson } from './store/reference-index.js'

@@ -29,6 +29,12 @@ export type { MemoryReport } from './agent/memory.js'
 export { type FixUpOfEach, newIdentity } from './agent/new-identity.js'
 export type { PageOwnersOptions } from './agent/page-owners.js'
 export type { ExecOptions, ExecResult } from './agent/run-command.js'
+export {
+  type BootedGuest,
+  type BootGuestOptions,
+  bootGuest,
+  type GuestMachineSpec,
+} from './boot-guest.js'
 export { type BuildGuestOptions, type BuiltGuest, buildGuest } from './build-guest.js'
 export type { CatalogueOptions, KeptGuest } from './catalogue/guest-catalogue.js'
 export type { GuestFilePart, GuestManifest, GuestRootDisk } from './catalogue/guest-manifest.js'

@@ -1,4 +1,12 @@
-import { bootMachine, type DiskSpec, type MachineSpec, machineSpec, readMachineSpec, VarveError } from 'varve'
+import {
+  bootMachine,
+  type DiskSpec,
+  type MachineSpec,
+  machineSpec,
+  type RunningMachine,
+  readMachineSpec,
+  VarveError,
+} from 'varve'
 import {
   integerOption,
   labelOption,
@@ -7,12 +15,14 @@ import {
   positionals,
   stringOption,
 } from '../arguments.js'
-import type { Command, OptionValues } from '../command.js'
+import type { Command, CommandContext, OptionValues } from '../command.js'
 import { firecrackerHelp, firecrackerOptions, firecrackerPlaces } from '../firecracker-options.js'
+import { loadGuest } from '../guest.js'
 
 export const command: Command = {
-  usage: 'usage: varve boot --kernel FILE [options] | varve boot --spec FILE [options]',
+  usage: 'usage: varve boot --guest GUEST [options] | varve boot --kernel FILE | varve boot --spec FILE',
   options: {
+    guest: { type: 'string' },
     spec: { type: 'string' },
     name: { type: 'string' },
     kernel: { type: 'string' },
@@ -30,12 +40,14 @@ export const command: Command = {
     ...firecrackerOptions,
   },
   help: `
+  --guest GUEST          a guest that varve guest build made; boot waits until its agent answers
   --spec FILE            machine spec as JSON (fields of MachineSpec); flags override it
   --name NAME            1-32 of a-z, 0-9, '-'; default a random one
   --kernel FILE          uncompressed kernel: vmlinux on x86_64, Image on aarch64
   --initrd FILE          initial RAM disk
-  --append TEXT          kernel command line (default "console=ttyS0 reboot=k panic=1")
-  --memory MIB           guest memory in MiB (default 128)
+  --append TEXT          kernel command line (default "console=ttyS0 reboot=k panic=1"); of a guest
+                         added to its own
+  --memory MIB           guest memory in MiB (default 128, of a guest 256)
   --vcpus N              1-32 (default 1)
   --root-disk FILE[:ro]  root disk
   --disk ID=FILE[:ro]    further disk, repeatable
@@ -47,26 +59,17 @@ export const command: Command = {
 ${firecrackerHelp}
 
 Examples:
+  varve boot --guest py --name web --memory 512
   varve boot --kernel vmlinux --root-disk root.ext4 --memory 256 --vsock-cid 3 --name web
   varve boot --spec web.json --json`,
   run: async (context) => {
     positionals(context, [])
-    const { values, signal } = context
-    const file = stringOption(values, 'spec')
-    const fromFile: Partial<MachineSpec> = file === undefined ? {} : readMachineSpec(file)
+    const { values } = context
     const flags = fromFlags(values)
-    const places = firecrackerPlaces(values)
-    const labels = labelsOption(values)
-    if (flags.kernel === undefined && fromFile.kernel === undefined)
-      throw new VarveError('USAGE', 'no kernel to boot was named', {
-        remedy: '--kernel FILE, or --spec FILE with a "kernel"',
-      })
-    const machine = await namingOptions(flags, () => {
-      const spec = machineSpec({ memoryMib: 128, vcpus: 1, ...fromFile, ...flags })
-      if (spec.hugePages === true)
-        context.say('hugePages: no snapshot can be taken of this machine, because no engine could restore it')
-      return context.progress('booting', () => bootMachine(spec, { ...places, labels, signal }))
-    })
+    const guest = stringOption(values, 'guest')
+    const machine = await namingOptions(flags, () =>
+      guest === undefined ? bootFiles(context, flags) : bootGuest(context, guest, flags),
+    )
     const { id, pid, paths, vsockPath } = machine
     machine.detach()
     if (context.json)
@@ -81,6 +84,35 @@ Examples:
       `${id}  pid ${pid}  console ${paths.consoleOutput}${vsockPath === null ? '' : `  vsock ${vsockPath}`}`,
     )
   },
+}
+
+function bootFiles(context: CommandContext, flags: Flags): Promise<RunningMachine> {
+  const { values, signal } = context
+  const file = stringOption(values, 'spec')
+  const fromFile: Partial<MachineSpec> = file === undefined ? {} : readMachineSpec(file)
+  const options = { ...firecrackerPlaces(values), labels: labelsOption(values), signal }
+  if (flags.kernel === undefined && fromFile.kernel === undefined)
+    throw new VarveError('USAGE', 'no kernel to boot was named', {
+      remedy: '--guest GUEST, --kernel FILE, or --spec FILE with a "kernel"',
+    })
+  const spec = machineSpec({ memoryMib: 128, vcpus: 1, ...fromFile, ...flags })
+  if (spec.hugePages === true)
+    context.say('hugePages: no snapshot can be taken of this machine, because no engine could restore it')
+  return context.progress('booting', () => bootMachine(spec, options))
+}
+
+async function bootGuest(context: CommandContext, guest: string, flags: Flags): Promise<RunningMachine> {
+  const { values, signal } = context
+  for (const option of ['spec', 'kernel', 'initrd', 'root-disk'])
+    if (values[option] !== undefined)
+      throw new VarveError('USAGE', `--${option} and --guest exclude each other: a guest has its own files`)
+  const options = { ...firecrackerPlaces(values), labels: labelsOption(values), signal }
+  const { bootArgs: append, name, ...machine } = flags
+  const { bootGuest } = await loadGuest()
+  const booted = await context.progress(`booting ${guest}`, () =>
+    bootGuest(guest, { ...options, machine, append, name }),
+  )
+  return booted.machine
 }
 
 /** The options that set a field of the spec. */
@@ -98,15 +130,12 @@ const optionOf: Readonly<Record<string, string>> = {
 }
 
 /** An error about a field says by which option it was given. */
-async function namingOptions<T>(
-  flags: Readonly<Record<string, unknown>>,
-  boot: () => Promise<T>,
-): Promise<T> {
+async function namingOptions<T>(flags: Flags, boot: () => Promise<T>): Promise<T> {
   try {
     return await boot()
   } catch (cause) {
     const field = cause instanceof VarveError ? cause.details.field : undefined
-    if (!(cause instanceof VarveError) || typeof field !== 'string' || flags[field] === undefined) throw cause
+    if (!(cause instanceof VarveError) || typeof field !== 'string' || !(field in flags)) throw cause
     const { code, message, remedy, details } = cause
     const option = optionOf[field] ?? field
     throw new VarveError(code, `${option}: ${message}`, {
@@ -117,7 +146,10 @@ async function namingOptions<T>(
   }
 }
 
-function fromFlags(values: OptionValues): Record<string, unknown> {
+/** Fields of a spec. Their values are checked with it. */
+type Flags = Partial<MachineSpec>
+
+function fromFlags(values: OptionValues): Flags {
   const rootDisk = stringOption(values, 'root-disk')
   const disks = listOption(values, 'disk').map((text): DiskSpec => {
     const [id, path] = pair('--disk', text)
@@ -141,7 +173,7 @@ function fromFlags(values: OptionValues): Record<string, unknown> {
     entropy: values.entropy,
     trackDirtyPages: values['no-dirty-tracking'] === true ? false : undefined,
   }
-  return Object.fromEntries(Object.entries(flags).filter(([, value]) => value !== undefined))
+  return Object.fromEntries(Object.entries(flags).filter(([, value]) => value !== undefined)) as Flags
 }
 
 function pair(flag: string, text: string): [string, string] {

@@ -81,6 +81,7 @@ test('guests', async () => {
   expect(await names('guest', 'show', '')).toEqual(['py'])
   expect(await names('guest', 'rm', 'py', 'p')).toEqual(['py'])
   expect(await names('guest', 'build', '--kernel', '')).toEqual([':file'])
+  expect(await names('boot', '--guest', '')).toEqual(['py'])
 })
 
 test('a store that is not there, and words that mean nothing, have no candidates', async () => {

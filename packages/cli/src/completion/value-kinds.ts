@@ -9,6 +9,7 @@ const kindsOfPlaceholder: Readonly<Record<string, readonly ValueKind[]>> = {
   REF: ['snapshot'],
   SET: ['set', 'file'],
   'REF:NAME': ['set'],
+  GUEST: ['guest'],
   TAG: ['tag'],
 }
 

@@ -69,7 +69,7 @@ describe('a guest', () => {
     await keep(catalogue, 'py', 'disk')
     expect((await open()).get('py')).toEqual({ name: 'py', ...manifest('disk') })
     expect(kept()).toEqual({ names: ['py.json'], blobs: 3, builds: 1, work: 0 })
-    for (const path of ['', 'names', 'blobs', 'blobs/sha256', 'builds', 'work'])
+    for (const path of ['', 'names', 'blobs', 'blobs/sha256', 'builds', 'work', 'disks'])
       expect(statSync(join(directory, path)).mode & 0o777).toBe(0o700)
     expect(() => catalogue.get('js')).toThrow(
       expect.objectContaining({ code: 'NOT_FOUND', details: { kind: 'guest' } }),

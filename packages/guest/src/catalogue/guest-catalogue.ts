@@ -7,6 +7,7 @@ import {
   deadStagings,
   Fields,
   type FileLock,
+  leftClones,
   lock,
   makeStaging,
   onProcessEnd,
@@ -76,6 +77,7 @@ export class GuestCatalogue {
       paths.blobs,
       paths.builds,
       paths.work,
+      paths.disks,
     ]) {
       await mkdir(path, { recursive: true, mode: 0o700 })
       assertOwnDirectory(path)
@@ -191,9 +193,10 @@ export class GuestCatalogue {
     return await work()
   }
 
-  /** Of builds whose process has ended. */
+  /** Of builds whose process has ended, and root disks of machines that have ended. */
   async #removeLeftOvers(): Promise<void> {
-    for (const directory of await deadStagings(this.paths.work)) removeTree(directory)
+    const { ended } = await leftClones(this.paths.disks)
+    for (const directory of [...(await deadStagings(this.paths.work)), ...ended]) removeTree(directory)
   }
 
   /** Builds and blobs that no guest names. */

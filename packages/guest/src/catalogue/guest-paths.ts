@@ -21,6 +21,7 @@ export function guestPaths(directory: string) {
     blobs: join(directory, 'blobs', 'sha256'),
     builds: join(directory, 'builds'),
     work: join(directory, 'work'),
+    disks: join(directory, 'disks'),
     nameFile: (name: string) => join(directory, 'names', `${assertGuestName(name)}.json`),
     blob: (digest: Digest) => join(directory, 'blobs', 'sha256', hexOf(digest)),
     build: (key: string) => join(directory, 'builds', `${key}.json`),
