@@ -44,17 +44,18 @@ static int wait_for_vsock(bool for_ever) {
 }
 
 int main(int count, char **args) {
-  bool is_init = count == 2 && strcmp(args[1], "--init") == 0;
-  bool is_unix = count == 3 && strcmp(args[1], "--unix") == 0;
-  if (count > 1 && !is_init && !is_unix) {
-    say("usage: varve-agent [--init | --unix PATH]");
+  bool is_init = count > 1 && strcmp(args[1], "--init") == 0;
+  int rest = is_init ? 2 : 1;
+  bool is_unix = count == rest + 2 && strcmp(args[rest], "--unix") == 0;
+  if (count != rest && !is_unix) {
+    say("usage: varve-agent [--init] [--unix PATH]");
     return 2;
   }
   if (is_init) start_as_init();
   reserve_descriptors();
   chdir("/");
   // First of all: any program of the guest may take the port, and the host would take it for the agent.
-  int listener = is_unix ? listen_unix(args[2]) : listen_vsock();
+  int listener = is_unix ? listen_unix(args[rest + 1]) : listen_vsock();
   if (is_init) start_entry();
   if (listener < 0 && !is_unix) listener = wait_for_vsock(is_init);
   if (listener < 0) {

@@ -16,16 +16,27 @@ export interface NativeAgent extends AsyncDisposable {
   readonly address: AgentAddress
   readonly directory: string
   readonly pid: number
+  /** Resolves when its process has ended, to its status or signal. */
+  readonly ended: Promise<number | string | null>
   /** Resident bytes of the agent's process. */
   residentBytes(): number
 }
 
-/** `around`: a program that runs the agent, say `unshare` with its options. */
-export async function nativeAgent(around: readonly string[] = []): Promise<NativeAgent> {
-  const directory = mkdtempSync(join(tmpdir(), 'varve-agent-'))
+/**
+ * `around`: a program that runs the agent, say `unshare` with its options. `flags` are the agent's,
+ * `parent` is where the folder of its socket is made.
+ */
+export async function nativeAgent(
+  around: readonly string[] = [],
+  { flags = [], parent = tmpdir() }: { readonly flags?: readonly string[]; readonly parent?: string } = {},
+): Promise<NativeAgent> {
+  const directory = mkdtempSync(join(parent, 'varve-agent-'))
   const path = join(directory, 'agent.sock')
-  const [file = '', ...args] = [...around, program, '--unix', path]
+  const [file = '', ...args] = [...around, program, ...flags, '--unix', path]
   const child = spawn(file, args, { stdio: ['ignore', 'inherit', 'inherit'] })
+  const exit = new Promise<number | string | null>((resolve) =>
+    child.once('exit', (status, signal) => resolve(status ?? signal)),
+  )
   for (let tries = 0; !existsSync(path); tries++) {
     if (tries === 400 || child.exitCode !== null) throw new Error(`the agent did not start: ${file} ${args}`)
     await sleep(10)
@@ -36,6 +47,7 @@ export async function nativeAgent(around: readonly string[] = []): Promise<Nativ
     address,
     directory,
     pid: child.pid as number,
+    ended: exit,
     residentBytes: () => {
       const [, pages] = readFileSync(`/proc/${child.pid}/statm`, 'utf8').split(' ')
       return Number(pages) * 4096
