@@ -70,8 +70,9 @@ export function debugfsScript(tree: ImageTree, spool: ContentSpool): DebugfsScri
     const bare = quoted(name)
     if (node.kind === 'directory') return add(`mkdir ${bare}`)
     if (first.has(node)) {
-      const here = links.get(folder) ?? []
-      links.set(folder, [...here, { name, node }])
+      const here = links.get(folder)
+      if (here === undefined) links.set(folder, [{ name, node }])
+      else here.push({ name, node })
       return
     }
     first.set(node, { folder, name })

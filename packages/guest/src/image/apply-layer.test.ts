@@ -6,7 +6,7 @@ import { applyLayer } from './apply-layer.js'
 import { ContentSpool } from './content-spool.js'
 import { ImageBudget } from './image-limits.js'
 import { type DirectoryNode, ImageTree } from './image-tree.js'
-import { type MadeEntry, madeTar } from './made-images/made-tar.js'
+import { type MadeEntry, madeTar, paxRecord } from './made-images/made-tar.js'
 
 let folder: string
 let spool: ContentSpool
@@ -174,5 +174,41 @@ describe('hostile layers', () => {
       pax: { 'GNU.sparse.major': '1', 'GNU.sparse.minor': '0', 'GNU.sparse.realsize': '9999999' },
     })
     await expect(merged([[sparse('a'), sparse('b')]], budget())).rejects.toThrow(/more than 10000000 bytes/)
+  })
+
+  /** A header whose records hold for all entries behind it. */
+  const global = (...records: readonly [string, string][]): MadeEntry => ({
+    name: 'g',
+    type: 'g',
+    content: Buffer.concat(records.map(([key, value]) => paxRecord(key, Buffer.from(value)))),
+  })
+
+  test('an entry counts each time it is written over: the spool keeps what it was', async () => {
+    const again = Array.from({ length: 12 }, (_, i) => file('same', `${i}`))
+    const budget = new ImageBudget({ maxBytes: 10_000_000, maxEntries: 10 })
+    await expect(merged([again], budget)).rejects.toThrow(/more than 10 entries/)
+    const gone = Array.from({ length: 12 }, () => file('.wh.x', ''))
+    const other = new ImageBudget({ maxBytes: 10_000_000, maxEntries: 10 })
+    await expect(merged([gone], other)).rejects.toThrow(/more than 10 entries/)
+  })
+
+  test('a record that holds for all entries cannot fill the memory', async () => {
+    const links = Array.from({ length: 10 }, (_, i) => symlink(`l${i}`, 'x'))
+    await expect(merged([[global(['linkpath', 'x'.repeat(900_000)]), ...links]])).rejects.toThrow(
+      'linkpath has 900000 bytes',
+    )
+    await expect(merged([[global(['linkpath', 'x'.repeat(5_000)]), ...links]])).rejects.toThrow(
+      'is a link to',
+    )
+    const files = Array.from({ length: 5_000 }, (_, i) => file(`f${i}`, ''))
+    const attribute = global(['SCHILY.xattr.user.a', 'x'.repeat(60_000)])
+    await expect(merged([[attribute, ...files]])).rejects.toThrow(/bytes of names, links and attributes/)
+    const many = global(...Array.from({ length: 300 }, (_, i) => [`k${i}`, 'v'] as [string, string]))
+    await expect(merged([[many, file('a')]])).rejects.toThrow('more than 256 global pax records')
+  })
+
+  test('more attributes than a file system keeps are refused', async () => {
+    const pax = Object.fromEntries(Array.from({ length: 300 }, (_, i) => [`SCHILY.xattr.user.a${i}`, 'v']))
+    await expect(merged([[{ ...file('a'), pax }]])).rejects.toThrow('more than 256 extended attributes')
   })
 })

@@ -1,7 +1,7 @@
 import { throwIfAborted, VarveError } from 'varve'
 import { ByteReader } from './byte-reader.js'
 import type { ContentSpool } from './content-spool.js'
-import type { ImageBudget } from './image-limits.js'
+import { type ImageBudget, maxPathBytes } from './image-limits.js'
 import type { Attributes, ImageTree } from './image-tree.js'
 import { readTar, type TarEntry } from './read-tar.js'
 import { shown } from './tar-header.js'
@@ -37,6 +37,7 @@ export async function applyLayer(bytes: AsyncIterable<Uint8Array>, options: Appl
 async function applyEntry(entry: TarEntry, { tree, spool, budget }: ApplyOptions): Promise<void> {
   const { kind, name, linkName } = entry
   const { folder, base } = splitName(name)
+  if (base.startsWith(whiteoutPrefix)) budget.spendEntry()
   if (base === opaqueName) return tree.removeOlderIn(folder)
   if (base.startsWith(aufsPrefix)) return
   if (base.startsWith(whiteoutPrefix)) {
@@ -53,7 +54,7 @@ async function applyEntry(entry: TarEntry, { tree, spool, budget }: ApplyOptions
     case 'link':
       return tree.link(name, linkName)
     case 'symlink':
-      if (linkName === '' || linkName.includes('\0'))
+      if (linkName === '' || linkName.length > maxPathBytes || linkName.includes('\0'))
         throw new VarveError('FORMAT_INVALID', `image entry ${shown(name)} is a link to ${shown(linkName)}`)
       return tree.put(name, { kind, ...attributes, mode: 0o777, target: linkName })
     case 'character':

@@ -25,6 +25,12 @@ export const maxDepth = 256
 export const maxPaxBytes = 1024 * 1024
 /** A value (XATTR_SIZE_MAX); e2fsprogs stores less: all attributes of a file in a block. */
 export const maxAttributeBytes = 64 * 1024
+/** Of one file: more than a block, which is all that ext4 gives them, has room for. */
+export const maxAttributes = 256
+/** Of records that hold for all entries behind them. Git, which writes them, writes one. */
+export const maxGlobalRecords = 256
+/** Names, targets of links and attributes stay in memory. An image of 300,000 files has some 10 MiB. */
+export const maxKeptBytes = 256 * 1024 * 1024
 /** Manifests, indexes and configurations. Registries refuse manifests above this size. */
 export const maxJsonBytes = 4 * 1024 * 1024
 
@@ -33,6 +39,7 @@ export class ImageBudget {
   readonly #limits: ImageLimits
   #bytes = 0
   #entries = 0
+  #keptBytes = 0
 
   constructor(limits: ImageLimits = defaultImageLimits) {
     this.#limits = limits
@@ -47,7 +54,17 @@ export class ImageBudget {
     })
   }
 
-  spendEntry(): void {
+  /**
+   * For each entry of an archive, whether its name is new or not: an older file of that name stays in the
+   * spool. `keptBytes`: what of the entry stays in memory.
+   */
+  spendEntry(keptBytes = 0): void {
+    this.#keptBytes += keptBytes
+    if (this.#keptBytes > maxKeptBytes)
+      throw new VarveError(
+        'FORMAT_INVALID',
+        `the image has more than ${maxKeptBytes} bytes of names, links and attributes`,
+      )
     if (++this.#entries > this.#limits.maxEntries)
       throw new VarveError('FORMAT_INVALID', `the image has more than ${this.#limits.maxEntries} entries`)
   }

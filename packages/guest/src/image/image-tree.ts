@@ -139,7 +139,7 @@ export class ImageTree {
   }
 
   #set(parent: DirectoryNode, name: ByteString, node: ImageNode): void {
-    if (!parent.entries.has(name)) this.#budget.spendEntry()
+    this.#budget.spendEntry(name.length + keptBytesOf(node))
     parent.entries.set(name, { node, layer: this.#layer })
   }
 
@@ -196,6 +196,14 @@ export class ImageTree {
     }
     return way[way.length - 1] as DirectoryNode
   }
+}
+
+/** What stays in memory of a node: its target and attributes. */
+function keptBytesOf(node: ImageNode): number {
+  const { xattrs } = node.kind === 'directory' ? node.attributes : node
+  let bytes = node.kind === 'symlink' ? node.target.length : 0
+  for (const [name, value] of xattrs) bytes += name.length + value.length
+  return bytes
 }
 
 /** Nothing is at a path. */

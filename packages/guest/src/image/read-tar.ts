@@ -1,6 +1,6 @@
 import { VarveError } from 'varve'
 import type { ByteReader } from './byte-reader.js'
-import { maxPathBytes, maxPaxBytes } from './image-limits.js'
+import { maxGlobalRecords, maxPathBytes, maxPaxBytes } from './image-limits.js'
 import { type DataExtent, readSparseMap } from './sparse-map.js'
 import {
   attributesOf,
@@ -13,6 +13,9 @@ import {
   shown,
   type TarKind,
 } from './tar-header.js'
+
+/** No name or number is as long. A global record would be read anew for each entry. */
+const maxTextBytes = 2 * maxPathBytes
 
 export interface TarEntry {
   readonly kind: TarKind
@@ -63,6 +66,7 @@ export async function* readTar(reader: ByteReader): AsyncGenerator<TarEntry> {
       const text = await small(reader, sizeBytes, maxPaxBytes, fail)
       if (type === 'x') records = paxRecords(text, fail)
       else for (const [key, value] of paxRecords(text, fail)) globals.set(key, value)
+      if (globals.size > maxGlobalRecords) throw fail(`more than ${maxGlobalRecords} global pax records`)
       continue
     }
     if (type === 'L' || type === 'K') {
@@ -111,7 +115,11 @@ interface Raw {
 
 async function entryOf(raw: Raw): Promise<{ readonly entry: TarEntry; readonly storedBytes: number }> {
   const { reader, header, records, longName, longLink, fail } = raw
-  const text = (key: string) => records.get(key)?.toString('latin1')
+  const text = (key: string) => {
+    const value = records.get(key)
+    if (value !== undefined && value.length > maxTextBytes) throw fail(`${key} has ${value.length} bytes`)
+    return value?.toString('latin1')
+  }
   const number = (key: string): number | undefined => {
     const value = text(key)
     if (value === undefined) return undefined
@@ -122,7 +130,7 @@ async function entryOf(raw: Raw): Promise<{ readonly entry: TarEntry; readonly s
   }
   const name = text('GNU.sparse.name') ?? text('path') ?? longName ?? header.name
   const kind = kindOf(header.type)
-  if (kind === undefined || text('GNU.sparse.map') !== undefined || text('GNU.sparse.offset') !== undefined)
+  if (kind === undefined || records.has('GNU.sparse.map') || records.has('GNU.sparse.offset'))
     throw unsupported(header.type, name)
   const hasContent = kind === 'file'
   // Links can carry the size of what they lead to, without its bytes.

@@ -1,5 +1,5 @@
 import type { VarveError } from 'varve'
-import { maxAttributeBytes } from './image-limits.js'
+import { maxAttributeBytes, maxAttributes } from './image-limits.js'
 
 /**
  * Headers of tar archives: ustar, pax (POSIX.1-2024, pax(1)) and GNU (GNU tar manual, "Basic Tar Format").
@@ -135,6 +135,7 @@ export function attributesOf(
     if (!/^[\x21\x23-\x7e]{1,255}$/.test(name)) throw fail(`an attribute is named ${shown(name)}`)
     bytes += name.length + value.length
     if (bytes > maxAttributeBytes) throw fail(`more than ${maxAttributeBytes} bytes of extended attributes`)
+    if (found.size === maxAttributes) throw fail(`more than ${maxAttributes} extended attributes`)
     found.set(name, Buffer.from(value))
   }
   return found

@@ -40,7 +40,7 @@ const padded = (bytes: Buffer) => [
 ]
 
 /** "LENGTH KEY=VALUE\n", where LENGTH counts itself. */
-function paxRecord(key: string, value: Buffer): Buffer {
+export function paxRecord(key: string, value: Buffer): Buffer {
   const rest = Buffer.concat([Buffer.from(` ${key}=`), value, Buffer.from('\n')])
   let length = rest.length
   length += String(length + String(length).length).length
