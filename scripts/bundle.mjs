@@ -107,7 +107,7 @@ const groups = [
   ['guest/build', 'guest/ls', 'guest/show', 'guest/rm'],
   ['inspect'],
   ['exec', 'put', 'get', 'logs'],
-  ['restore', 'clone', 'snapshot/create', 'doctor', 'bench', 'lab/run', 'ws/record'],
+  ['restore', 'run', 'clone', 'snapshot/create', 'doctor', 'bench', 'lab/run', 'ws/record'],
 ]
 
 /** Has each verb loaded with its group; verbs of no group, which work on the store, are one themselves. */

@@ -1,4 +1,3 @@
-import { once } from 'node:events'
 import { constants } from 'node:os'
 import type { Readable, Writable } from 'node:stream'
 import type { CommandOptions, CommandResult, GuestAgent } from '@varve/guest'
@@ -64,7 +63,10 @@ async function sendInput(
 }
 
 async function copy(from: AsyncIterable<Buffer>, to: Writable): Promise<void> {
-  for await (const chunk of from) if (!to.write(chunk)) await once(to, 'drain')
+  for await (const chunk of from)
+    await new Promise<void>((resolve, reject) =>
+      to.write(chunk, (error) => (error ? reject(error) : resolve())),
+    )
 }
 
 export function exitStatus({ exitCode, signal, timedOut }: CommandResult): number {

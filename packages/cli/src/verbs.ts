@@ -129,6 +129,10 @@ export const tasks: readonly Task[] = [
         summary: 'show what restored machines have used: faults, reads, memory',
         load: () => import('./commands/stats.js'),
       },
+      run: {
+        summary: 'boot or restore a guest, run a command in it, end it',
+        load: () => import('./commands/run.js'),
+      },
       exec: { summary: 'run a command in a guest', load: () => import('./commands/exec.js') },
       put: { summary: 'write a file into a guest', load: () => import('./commands/put.js') },
       get: { summary: 'read a file out of a guest', load: () => import('./commands/get.js') },
