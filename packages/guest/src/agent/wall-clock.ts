@@ -5,8 +5,7 @@ const mostLooks = 1_000_000
 
 /**
  * The host's wall clock in nanoseconds. `Date.now()` has milliseconds: this waits, one as a rule, until it
- * moves on between two looks that follow each other at once, and counts with the monotonic clock from
- * there.
+ * moves on between two looks that follow each other at once, and counts with the monotonic clock from there.
  */
 export function wallClock(): () => bigint {
   let before = process.hrtime.bigint()
