@@ -1,5 +1,5 @@
 import { brokenReport } from './broken-report.js'
-import { maxClaimedFrames, maxClaims } from './explain-limits.js'
+import { maxClaimedFrames, maxClaims, maxNameBytes } from './explain-limits.js'
 import type { OwnerPart } from './explanation.js'
 import type { GuestFrames } from './guest-frames.js'
 import type { GuestProcess, OwnerReportReader, ReportedRun } from './owner-report.js'
@@ -25,6 +25,7 @@ export class Claims implements OwnerReportReader {
   #pairs = new Float64Array(4096)
   #length = 0
   #claimedFrames = 0
+  #nameBytes = 0
   #process: (GuestProcess & { readonly asks: boolean }) | undefined
   #path = ''
 
@@ -69,6 +70,8 @@ export class Claims implements OwnerReportReader {
     const known = this.#numbers.get(key)
     if (known !== undefined) return known
     const number = this.#claims.length
+    this.#nameBytes += name.length
+    if (this.#nameBytes > maxNameBytes) throw brokenReport(`more than ${maxNameBytes} bytes of names`)
     if (number === claimNumbers) throw brokenReport(`more than ${claimNumbers} owners`)
     this.#claims.push({ part, name, process: processOf(this.#process), asks })
     this.#numbers.set(key, number)

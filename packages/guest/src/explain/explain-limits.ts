@@ -6,6 +6,8 @@ export const maxReportBytes = 512 * 1024 * 1024
 export const maxProcesses = 32_768
 /** Processes and their mappings, and files. */
 export const maxOwners = 2 ** 19
+/** Of the names of those that have pages of the set, which stay in memory. */
+export const maxNameBytes = 64 * 1024 * 1024
 /** Pairs of a page of the set and an owner: 8 bytes each while they are sorted. */
 export const maxClaims = 2 ** 25
 /** Of one run, and of the runs of all owners together: bounds the time that a report takes. */

@@ -139,3 +139,15 @@ run 0 64 10 f`
   // A group that is named by its part has that name once.
   expect(svg.match(/>unexplained: /g)).toHaveLength(2)
 })
+
+test('long names of many owners do not fill the memory', async () => {
+  async function* owners() {
+    yield Buffer.from('page-owners 1\nasker 9\n')
+    for (let n = 0; n < 4_000; n++) yield Buffer.from(`file /${n}${'x'.repeat(19_000)}\nrun 0 0 1 f\n`)
+    yield Buffer.from('end 0 4000 0\n')
+  }
+  await expect(explainSet(all, pages, frames, { ...report(''), owners: owners() })).rejects.toMatchObject({
+    code: 'GUEST_PROTOCOL',
+    message: expect.stringContaining('bytes of names'),
+  })
+}, 30_000)
