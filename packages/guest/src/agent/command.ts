@@ -114,9 +114,12 @@ export function commandFields(
         ? `a command has at most ${maxWords} arguments, and as many variables`
         : [...argv, ...variables, cwd ?? '', user ?? ''].some((it) => it.includes('\0'))
           ? 'a command has a zero byte in its words'
-          : Object.keys(env).some((it) => it === '' || it.includes('='))
-            ? 'the name of a variable is empty or has a ='
-            : undefined
+          : // To the agent an empty one is root, which an unset variable of a script must not mean.
+            user === ''
+            ? 'the user of a command is empty'
+            : Object.keys(env).some((it) => it === '' || it.includes('='))
+              ? 'the name of a variable is empty or has a ='
+              : undefined
   if (wrong !== undefined) throw new VarveError('INVALID_ARGUMENT', wrong)
   return [
     ...argv.map((it): Field => [tag.arg, it]),

@@ -106,6 +106,7 @@ describe('exec', () => {
       [['x'.repeat(70_000)], {}],
       [['true'], { env: { 'A=B': '' } }],
       [['true'], { timeoutMs: 0 }],
+      [['true'], { user: '' }],
     ]
     for (const [argv, options] of wrong)
       await expect(native.agent.exec(argv, options)).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' })
