@@ -25,7 +25,7 @@ export function openDockerArchive(files: ImageFiles, name: string | undefined): 
       name === undefined
         ? `${files.from} has ${images.length} images`
         : `${files.from} has no image named ${JSON.stringify(name)}`,
-      { remedy: `add one of its names: ${names.flat().slice(0, 20).join(', ')}` },
+      { remedy: `add one of its names: ${names.flat().slice(0, 20).join(', ').slice(0, 1000)}` },
     )
   const bytes = readSmallFile(files.pathOf(image.text('Config', /^[^\0]+$/, 'a name')), maxJsonBytes)
   const { config, diffIds } = readImageConfig(
