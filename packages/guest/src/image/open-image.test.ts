@@ -1,7 +1,8 @@
 import { spawnSync } from 'node:child_process'
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { brotliCompressSync, gzipSync } from 'node:zlib'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { defaultImageLimits, type ImageLimits } from './image-limits.js'
@@ -141,6 +142,17 @@ describe('OCI layouts', () => {
       const directory = layout({ layers: [{ tar, pack }] })
       await expect(open(`oci:${directory}`, limits)).rejects.toThrow('unpacks to more than 10000000 bytes')
     }
+  })
+
+  test('what was given up keeps no descriptor open', async () => {
+    const tar = madeTar([{ name: 'zeros', content: Buffer.alloc(50_000_000) }])
+    const directory = layout({ layers: [{ tar, pack: zstd }] })
+    const limits = { ...defaultImageLimits, maxBytes: 10_000_000 }
+    const descriptors = () => readdirSync('/proc/self/fd').length
+    const before = descriptors()
+    for (let n = 0; n < 5; n++) await expect(open(`oci:${directory}`, limits)).rejects.toThrow()
+    for (let tries = 0; descriptors() > before + 2 && tries < 100; tries++) await sleep(10)
+    expect(descriptors()).toBeLessThan(before + 3)
   })
 })
 

@@ -107,6 +107,9 @@ function byZstd(): Stage {
   const stream = Duplex.from({ writable: child.stdin, readable: child.stdout })
   stream.on('close', () => {
     if (!stream.readableEnded) child.kill('SIGKILL')
+    // A pipe with bytes that nothing reads stays open otherwise.
+    child.stdin.destroy()
+    child.stdout.destroy()
   })
   return { stream, ended }
 }
