@@ -19,6 +19,7 @@ const programs: Readonly<Record<string, () => Promise<Program>>> = {
   record: async () => (await import('./record/bench-record.js')).benchRecord,
   restore: async () => (await import('./restore/bench-restore.js')).benchRestore,
   sets: async () => (await import('./sets/bench-sets.js')).benchSets,
+  'small-sets': async () => (await import('./figures/small-sets.js')).smallSets,
   soak: async () => (await import('./soak/soak.js')).soak,
   start: async () => (await import('./start/bench-start.js')).benchStart,
   stress: async () => (await import('./stress/stress.js')).stress,

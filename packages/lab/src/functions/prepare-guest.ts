@@ -5,7 +5,7 @@ import {
   type SnapshotEntry,
   type SnapshotStore,
 } from 'varve'
-import { connectAgent } from '../linux/agent-client.js'
+import { connectAgent, type GuestAgent } from '../linux/agent-client.js'
 import type { GuestMemory } from '../linux/agent-replies.js'
 import type { LinuxGuest } from '../linux/guest-files.js'
 import type { InputName, LabFunction } from './function-types.js'
@@ -25,6 +25,8 @@ export interface PrepareGuestOptions {
   readonly vcpus?: number
   /** What each function is invoked with before the snapshot; null for not at all. Default: `a`, once. */
   readonly warm?: InputName | null
+  /** What is done with the guest last, after the functions were loaded and invoked. */
+  readonly beforeCapture?: (agent: GuestAgent) => Promise<void>
   /** Default: `findFirecracker()`. */
   readonly binary?: FirecrackerBinary | undefined
   readonly runtimeDirectory?: string | undefined
@@ -92,6 +94,7 @@ export async function prepareGuest(options: PrepareGuestOptions): Promise<Prepar
     const warmed = warm === null ? null : await invokeRight(agent, fn, warm, call)
     functions.push({ name: fn.name, startMs, warmMs: warmed?.guestMs ?? null })
   }
+  await options.beforeCapture?.(agent)
   const memory = await agent.memory(call)
   onProgress?.(`capturing ${tags.join(', ')}`)
   const { entry, createMs } = await captureSnapshot(await machine.pause(abort), { store, tags, ...abort })
