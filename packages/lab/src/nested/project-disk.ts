@@ -50,7 +50,7 @@ export async function projectDisk(
 }
 
 /**
- * Each workspace's dist, bin, guest and package.json, and in node_modules the links
+ * Each workspace's dist, agent, bin, guest and package.json, and in node_modules the links
  * to them and their dependencies.
  */
 function projectFiles(): string[] {
@@ -63,7 +63,7 @@ function projectFiles(): string[] {
       })
     const manifest = readManifest(folder)
     files.push(join(folder, 'package.json'), ...filesUnder(join(folder, 'dist'), isProduct))
-    for (const part of ['bin', 'guest'])
+    for (const part of ['agent', 'bin', 'guest'])
       if (existsSync(join(projectRoot, folder, part)))
         files.push(...filesUnder(join(folder, part), () => true))
     const link = join('node_modules', manifest.name ?? '')
