@@ -12,11 +12,13 @@ export const fixUpOptions = {
   route: { type: 'string', multiple: true },
 } as const satisfies OptionTable
 
-export const fixUpHelp = `  --fix-up               tell the guest, by the agent of @varve/guest in it: the time, new entropy,
-                         a machine id, and the machine's name as host name; the rest implies it
-  --hostname NAME        that host name instead; several clones get their numbers behind it
-  --address IF=CIDR      the address of one of its interfaces, repeatable: eth0=10.0.0.2/24
-  --route IF=CIDR[,VIA]  a route, repeatable: eth0=0.0.0.0/0,10.0.0.1`
+export const fixUpHelp = `  --fix-up               have the agent of @varve/guest in the guest set the time, new entropy, a
+                         new machine id, and the machine's name as host name; the next three
+                         imply this option
+  --hostname NAME        set this host name instead; several clones get it with their number
+                         appended
+  --address IF=CIDR      set the address of a network interface, repeatable: eth0=10.0.0.2/24
+  --route IF=CIDR[,VIA]  add a route, repeatable: eth0=0.0.0.0/0,10.0.0.1`
 
 /** USAGE for what is no address. What the agent refuses, it says itself. */
 export async function chosenFixUp(values: OptionValues): Promise<{ readonly fixUp?: FixUp }> {

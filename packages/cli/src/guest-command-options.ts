@@ -14,11 +14,12 @@ export const guestCommandOptions = {
 } as const satisfies OptionTable
 
 export const guestCommandHelp = `  -e, --env NAME=VALUE   a variable for the command, repeatable
-  -w, --cwd DIR          the folder that it starts in (default /)
-  -u, --user USER        NAME, UID, NAME:GROUP or UID:GID (default root)
-  --timeout SECONDS      kill it after so long
-  -t, --tty              run it on a terminal; default if standard input and output are one
-  -T, --no-tty           never`
+  -w, --cwd DIR          the folder that the command starts in (default: the image's, or /)
+  -u, --user USER        NAME, UID, NAME:GROUP or UID:GID (default: the image's, or root)
+  --timeout SECONDS      kill the command after this time
+  -t, --tty              run the command on a terminal; the default if standard input and output are
+                         a terminal
+  -T, --no-tty           never run it on a terminal`
 
 /** USAGE for what is not as the help shows it. */
 export function chosenCommand(values: OptionValues): Omit<CommandOptions, 'tty' | 'signal'> {

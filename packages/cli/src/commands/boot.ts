@@ -45,9 +45,9 @@ export const command: Command = {
   --name NAME            1-32 of a-z, 0-9, '-'; default a random one
   --kernel FILE          uncompressed kernel: vmlinux on x86_64, Image on aarch64
   --initrd FILE          initial RAM disk
-  --append TEXT          kernel command line (default "console=ttyS0 reboot=k panic=1"); of a guest
-                         added to its own
-  --memory MIB           guest memory in MiB (default 128, of a guest 256)
+  --append TEXT          kernel command line (default "console=ttyS0 reboot=k panic=1"); with
+                         --guest, appended to the guest's own
+  --memory MIB           guest memory in MiB (default 128; with --guest 256)
   --vcpus N              1-32 (default 1)
   --root-disk FILE[:ro]  root disk
   --disk ID=FILE[:ro]    further disk, repeatable

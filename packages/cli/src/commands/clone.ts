@@ -36,25 +36,25 @@ export const command: Command = {
     tag: { type: 'string', short: 't', multiple: true },
   },
   help: `
-  REF                    a snapshot: its clones are restored from it
-  NAME                   a running or paused machine: its clones are what it is at this moment, and
-                         answer before there is a snapshot; this command ends when there is one
-  --live                 the machine, if a snapshot has the same name
-  -t, --tag TAG          with a machine: a name for the snapshot, repeatable. Default: none; it
-                         stays as long as a machine needs it
-  -n, --count N          how many machines, default 2
-  --name PREFIX          they are PREFIX-1, PREFIX-2, …; default random names
+  REF                    a snapshot: the clones are restored from it
+  NAME                   a running or paused machine: the clones have its state of this moment, and
+                         answer before its snapshot is complete; this command ends when it is
+  --live                 clone the machine, if a snapshot has the same name
+  -t, --tag TAG          with NAME: a tag for the new snapshot, repeatable. A snapshot without a tag
+                         is kept as long as a machine needs it
+  -n, --count N          how many clones, default 2
+  --name PREFIX          the clones are named PREFIX-1, PREFIX-2, …; default random names
   --parallel N           how many restores run at a time, default 4
 ${restoreHelp}
 ${fixUpHelp}
 
-Each machine has its own disks, vsock socket and console, and lives on after this command. PRIVATE
-is memory that only this machine uses. SHARED is memory that it shares with others: pages of files
-in the page cache. If one clone of a snapshot cannot be restored, all of them are removed; if one
-of a machine cannot, the others stay, and the command fails.
+Each clone has its own disks, vsock socket and console, and keeps running after this command.
+PRIVATE is memory that only this clone uses. SHARED is memory that it shares with others: pages of
+files in the page cache. If one clone of a snapshot cannot be restored, all of them are removed. If
+one clone of a machine cannot be restored, the others stay, and the command fails.
 
-Clones of a machine take none of the options of engines and working sets. It stands still for
-milliseconds, and needs what snapshot create --live needs.
+With NAME, the options of engines and working sets are not allowed. The machine is paused for
+milliseconds, and must meet the requirements of snapshot create --live.
 
 Examples:
   varve clone monday -n 8 --name web

@@ -8,10 +8,10 @@ export const command: Command = {
   usage: 'usage: varve exec NAME [options] -- COMMAND [ARG...]',
   options: guestCommandOptions,
   help: `
-Runs a command in a guest that has the agent of @varve/guest. Standard input, output and error are
-the command's; so is the exit status: 128 and the signal's number if a signal ended it, 124 after
---timeout. If this command ends, the one in the guest is killed, with its process group. --json
-prints status and output as one document.
+Runs a command in a guest that has the agent of @varve/guest. It is connected to the command's
+standard input, output and error, and ends with its exit status: 128 plus the signal's number if a
+signal ended the command, 124 after --timeout. If varve exec itself ends, the agent kills the
+command with its process group. --json prints status and output as one document.
 
 ${guestCommandHelp}
 

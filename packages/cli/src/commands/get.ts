@@ -14,12 +14,13 @@ export const command: Command = {
   usage: 'usage: varve get NAME GUEST-PATH FILE',
   options: { user: { type: 'string', short: 'u' }, 'max-size': { type: 'string' } },
   help: `
-Reads a file out of a guest that has the agent of @varve/guest: whole, or not at all. FILE - is
-standard output; a folder keeps the file's name. A guest decides what it sends: its file gets no
-permission to be executed, and beyond --max-size the transfer ends.
+Copies a file out of a guest that has the agent of @varve/guest: the whole file, or nothing. If FILE
+is -, writes to standard output, as the bytes come; if FILE is a folder, the file keeps its name in
+it. The guest decides what it sends, so the copy is never executable, and the transfer fails if it
+exceeds --max-size.
 
-  --max-size MIB     the most that is taken (default 4096)
-  -u, --user USER    who reads it in the guest (default root)
+  --max-size MIB     the largest file to accept (default 4096)
+  -u, --user USER    the guest's user that reads the file (default root)
 
 Examples:
   varve get web /var/log/app.log .

@@ -11,10 +11,10 @@ export const command: Command = {
   usage: 'usage: varve logs NAME',
   options: { follow: { type: 'boolean', short: 'f' }, bytes: { type: 'string' } },
   help: `
-Shows what the guest wrote to its serial console. Control characters, which could take over a
-terminal, are left out.
+Shows what the guest wrote to its serial console. Control characters are left out, because they
+could control your terminal.
 
-  -f, --follow     go on until Ctrl-C, or until the machine ends
+  -f, --follow     keep showing new output until Ctrl-C, or until the machine ends
   --bytes N        only the last N bytes (default 65536)
 
 Examples:

@@ -11,11 +11,11 @@ export const command: Command = {
   usage: 'usage: varve put NAME FILE GUEST-PATH',
   options: { user: { type: 'string', short: 'u' }, mode: { type: 'string' } },
   help: `
-Writes a file into a guest that has the agent of @varve/guest: whole, or not at all. FILE - is
-standard input. A GUEST-PATH that ends with / is a folder, in which the file keeps its name.
+Writes a file into a guest that has the agent of @varve/guest: the whole file, or nothing. If FILE
+is -, reads standard input. If GUEST-PATH ends with /, it is a folder, and the file keeps its name.
 
-  --mode OCTAL       permissions (default: those of FILE, 644 of standard input)
-  -u, --user USER    its owner: NAME, UID, NAME:GROUP or UID:GID (default root)
+  --mode OCTAL       permissions (default: those of FILE; 644 for standard input)
+  -u, --user USER    the file's owner: NAME, UID, NAME:GROUP or UID:GID (default root)
 
 Examples:
   varve put web app.py /srv/

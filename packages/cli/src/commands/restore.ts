@@ -17,17 +17,20 @@ export const command: Command = {
     ...fixUpOptions,
   },
   help: `
-  REF                    the snapshot, or with --engine layered a directory: varve flatten --layered
+  REF                    the snapshot; with --engine layered, a directory that was written by
+                         varve flatten --layered
   --name NAME            1-32 of a-z, 0-9, '-'; default a random one
 ${restoreHelp}
 ${fixUpHelp}
-  --engine layered       DIR/state and DIR/memory, no store: a memory file whose footer lists
-                         ranges of files next to it, which are mapped as with --engine mapped
+  --engine layered       restore from the files state and memory of the directory REF, without a
+                         store: memory lists ranges of the files next to it, which are mapped as
+                         with --engine mapped
 
-restore prints phases with their times; pages by class (zero, cold, read-only, written; the last two
-by the working set) and by origin; faults and bytes read so far (see varve stats). The machine lives
-on after this command, and so does its page server. It has its own copy of each disk that the guest
-may write to, and a lease on the snapshot: gc does not remove what a lease needs.
+restore prints the time of each phase; the number of pages by class (zero, cold, read-only, written;
+the last two as the working set says) and by origin; and the faults and bytes read so far (see varve
+stats). The machine keeps running after this command, and so does its page server. It has its own
+copy of each disk that the guest may write to. It holds a lease on the snapshot, so that gc does not
+remove the files that it needs.
 
 Examples:
   varve restore monday --name web2

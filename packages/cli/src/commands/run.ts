@@ -23,15 +23,15 @@ export const command: Command = {
     snapshot: { type: 'boolean' },
   },
   help: `
-Boots a guest, or restores a snapshot of one, fixes it up, runs a command in it, and ends it.
-Streams and exit status are the command's, as of varve exec; what each part took comes on standard
-error.
+Boots a guest, or restores a snapshot of one; fixes it up (new identity, time and entropy); runs a
+command in it; and ends it. Streams and exit status are the command's, as with varve exec. The time
+of each part is printed on standard error.
 
   GUEST                  a guest that varve guest build made
   SNAPSHOT               a snapshot of a guest with the agent of @varve/guest
-  --guest, --snapshot    which of them, if both have the name
-  --memory MIB           of a guest (default 256)
-  --vcpus N              of a guest (default 1)
+  --guest, --snapshot    which one is meant, if a guest and a snapshot have the same name
+  --memory MIB           memory of a booted guest (default 256)
+  --vcpus N              vCPUs of a booted guest (default 1)
 ${guestCommandHelp}
 ${fixUpHelp}
 

@@ -16,15 +16,15 @@ export const command: Command = {
     entry: { type: 'boolean' },
   },
   help: `
-  --name NAME    of the guest: 1-32 of a-z, 0-9, '-'; a guest of that name is replaced
+  --name NAME    the guest's name: 1-32 of a-z, 0-9, '-'; replaces a guest of that name
   --kernel FILE  a kernel in place of Debian's: ELF or bzImage, with virtio, vsock and ext4 built in
-  --size MIB     size of the root disk (default: what the image takes, and 1024)
+  --size MIB     size of the root disk (default: 1024 MiB more than the image's files take)
   --entry        start the image's own program when the guest boots, alongside the agent
 
-Makes a Linux guest of an image: a root disk, a kernel, and a first stage that starts Varve's agent
-as init. IMAGE is oci:DIR[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE[:NAME],
-debian:SUITE[+PACKAGE...], or the name of an image in a registry. A root disk that was made of the
-same layers before is used again. Guests are kept in $VARVE_GUESTS, else in
+Makes a Linux guest from an image: a root disk, a kernel, and an initrd that starts Varve's agent as
+init. IMAGE is oci:DIR[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE[:NAME],
+debian:SUITE[+PACKAGE...], or the name of an image in a registry. A root disk that was made from
+the same layers before is used again. Guests are kept in $VARVE_GUESTS, else in
 ~/.local/share/varve/guests.
 
 Examples:

@@ -8,7 +8,7 @@ export const command: Command = {
   usage: 'usage: varve guest ls [--json]',
   options: {},
   help: `
-Lists the guests of this host. SIZE is that of the root disk, DATA what its files hold.
+Lists the guests of this host. SIZE is the size of the root disk, DATA that of the files in it.
 
 Examples:
   varve guest ls

@@ -6,8 +6,8 @@ export const command: Command = {
   usage: 'usage: varve guest rm NAME...',
   options: {},
   help: `
-Removes guests, and at once the files that no other guest needs. Machines that were booted from them
-and snapshots of these go on: each has a root disk of its own.
+Removes guests, and immediately also the files that no other guest needs. Machines that were booted
+from these guests, and snapshots of such machines, are not affected: each has its own root disk.
 
 Example:
   varve guest rm py`,

@@ -8,7 +8,7 @@ export const command: Command = {
   usage: 'usage: varve guest show NAME [--json]',
   options: {},
   help: `
-Shows one guest: its image, the files that it boots from, and what the image says about running it.
+Shows one guest: its image, the files that it boots from, and the image's settings for running it.
 
 Examples:
   varve guest show py

@@ -20,21 +20,23 @@ export const command: Command = {
     all: { type: 'boolean' },
   },
   help: `
-  --machine NAME         ask this machine, as it is now, and not a clone of the snapshot. It must
-                         come from SET's snapshot. Without SET: the pages that it has touched since
-                         its restore (engine file). It runs on
-  --svg FILE             a picture too, as flame graphs draw stacks. The file must not exist
-  --no-files             do not look at all files of the guest's root: the page cache of files that
-                         no process maps then has no names
-  --all                  list all owners, not the 40 largest
+  --machine NAME         ask this running machine in its present state, not a clone of the snapshot.
+                         It must have been restored from SET's snapshot. Without SET: explain the
+                         pages that it has touched since its restore (only with engine file). The
+                         machine keeps running
+  --svg FILE             also write a picture in the form of a flame graph. FILE must not exist
+  --no-files             do not visit the files of the guest's root file system: cached pages of a
+                         file that no process maps are then listed without its name
+  --all                  list all owners, not only the 40 largest
 ${firecrackerHelp}
 
 ${placeHelp}
-Says who in the guest has the pages of a set: processes (anonymous memory, heap, stack, private
+Shows who in the guest owns the pages of a set: processes (anonymous memory, heap, stack, private
 copies), files and libraries by name with the processes that map them, the kernel (text, slab, page
-tables), free memory, and which share nothing explains. Without --machine, a clone is restored,
-asked and ended: it tells what the snapshot has, so pages that the work took from the kernel are
-free. The guest needs the agent of @varve/guest. Asking makes it touch pages.
+tables), free memory, and the share of pages that has no known owner. Without --machine, a clone is
+restored, asked and ended. It shows the owners at the time of the snapshot: pages that the workload
+allocated later count as free. The guest needs the agent of @varve/guest, which itself touches pages
+when it answers.
 
 Examples:
   varve ws explain monday:hello --svg hello.svg
