@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { emptyExt4Image, type NestedLab, openNestedLab } from '@varve/lab'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { type LiveLinuxOptions, liveLinuxTimeoutMs, testLiveLinux } from '../support/live-linux.js'
 import { severalVcpusTimeoutMs, testSeveralVcpus } from '../support/several-vcpus.js'
 
 /** What Linux guests do over minutes of emulation, in one nested lab. */
@@ -117,6 +118,35 @@ test.each([2, 4])(
   'a Linux guest of %i vCPUs, captured while all of them work on memory: they go on after every restore, and no page is wrong',
   (vcpus) => testSeveralVcpus(lab, vcpus),
   severalVcpusTimeoutMs,
+)
+
+const short: LiveLinuxOptions = {
+  vcpus: 1,
+  rounds: ['fork', 'copy'],
+  engines: ['mapped', 'file'],
+  reflinks: true,
+}
+/** `VARVE_LIVE_LINUX=1`: more captures, more vCPUs, and disks whose blocks cannot be shared. */
+const long = [1, 2, 4].map(
+  (vcpus): LiveLinuxOptions => ({
+    vcpus,
+    rounds: ['fork', 'copy', 'fork', 'copy', 'fork', 'copy'],
+    engines: ['mapped', 'file', 'paged'],
+    reflinks: false,
+  }),
+)
+
+test.each(process.env.VARVE_LIVE_LINUX === undefined ? [short] : [short, ...long])(
+  'a Linux guest of $vcpus vCPUs that reads and writes a disk and receives by vsock is captured live, with reflinks: $reflinks: memory, disk and stream are of one instant, and go on after every restore',
+  async (options) => {
+    const folder = mkdtempSync(join(tmpdir(), 'varve-live-'))
+    try {
+      await testLiveLinux(lab, options, folder)
+    } finally {
+      rmSync(folder, { recursive: true, force: true })
+    }
+  },
+  liveLinuxTimeoutMs,
 )
 
 interface Who {

@@ -2,14 +2,14 @@
 // memory all the time (memory-workers.py), captured while they work, by Firecracker and live, and restored:
 // by every engine, with and without a working set, under recorders, and with its page server killed.
 // Argument: JSON, see below. The result says what the processes found each time.
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
-import { constants, setPriority } from 'node:os'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { connectAgent, guestInLab } from '@varve/lab'
 import { bootMachine, captureSnapshot, listMachines, openLocalStore, restoreMachine } from 'varve'
 import { isAlive } from 'varve/testing'
 import { countedInImage } from './counted-in-image.mjs'
+import { giveWay } from './give-way.mjs'
 
 // Emulated, a page server takes ten seconds to start: one for all restores here, and of the next script.
 process.env.VARVE_PAGE_SERVER_LINGER_MS = '600000'
@@ -26,16 +26,6 @@ const roundsMs = 300_000
 
 const ask = async (machine, words) =>
   JSON.parse(String((await connectAgent(machine).invoke('workers', words, callMs)).output))
-
-/**
- * The lab has one CPU, for which all vCPUs have work all the time: they give way to what serves them, as if
- * that had one of its own.
- */
-function giveWay({ pid }) {
-  for (const thread of readdirSync(`/proc/${pid}/task`))
-    if (readFileSync(`/proc/${pid}/task/${thread}/comm`, 'utf8').startsWith('fc_vcpu'))
-      setPriority(Number(thread), constants.priority.PRIORITY_LOW)
-}
 
 /** Waits until every process has gone over all of its pages twice, or one has ended or found a wrong page. */
 async function goesOn(machine, from) {

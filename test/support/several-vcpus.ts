@@ -72,7 +72,9 @@ export async function testSeveralVcpus(lab: NestedLab, vcpus: number): Promise<v
   const { exitCode, stderr, result } = await lab.run({
     script: here('linux-vcpus.mjs'),
     args: [JSON.stringify({ vcpus, pages, engines })],
-    files: Object.fromEntries(['memory-workers.py', 'counted-in-image.mjs'].map((it) => [it, here(it)])),
+    files: Object.fromEntries(
+      ['memory-workers.py', 'counted-in-image.mjs', 'give-way.mjs'].map((it) => [it, here(it)]),
+    ),
     timeoutMs: severalVcpusTimeoutMs,
     onOutput: (text) => process.stderr.write(`  nested: ${text}`),
   })
