@@ -1,7 +1,7 @@
 // Runs inside the nested lab: a Linux guest whose init is the agent of @varve/guest. It runs commands, moves
-// files, is captured while a command runs, and wakes up in clones that are told who they are. Then: which pages
-// a first call touches, and what the agent's process is resident with. The lab's agent in Python comes last,
-// for comparison.
+// files, is captured while a command runs, and wakes up in clones that are told who they are. Then: which
+// pages a first call touches, and what the agent's process is resident with. The lab's agent in Python comes
+// last, for comparison.
 import { randomBytes } from 'node:crypto'
 import { writeFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'

@@ -100,8 +100,9 @@ def work(worker, workers, pages, common, counted, status):
             next(counting)
         round += 1
         status[worker * STATUS.size : (worker + 1) * STATUS.size] = STATUS.pack(round, wrong, *first)
-        # A process of the same vCPU may have been charged for a jump of the clock (docs/notes/clock-jumps.md).
-        # It gets no turn until the others have run for as long, but while they rest.
+        # A process of the same vCPU may have been charged for a jump of the clock
+        # (docs/notes/clock-jumps.md). It gets no turn until the others have run for as long, but while they
+        # rest.
         if os.cpu_count() == 1:
             now = time.process_time()
             time.sleep(REST * (now - used))

@@ -7,8 +7,8 @@ const port = 1025
 const pageWords = 512
 const windowPages = 16
 /**
- * A snapshot resets the vsock device, also of a machine that goes on: the guest then has no such connection, and
- * this end is not told.
+ * A snapshot resets the vsock device, also of a machine that goes on: the guest then has no such connection,
+ * and this end is not told.
  */
 const stallMs = 1500
 /** A connection that is made as the device is reset may get no answer. */
