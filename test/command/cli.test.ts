@@ -177,7 +177,7 @@ describe('the command line itself', () => {
   })
 
   test.each([
-    [[], /no kernel to boot was named \[USAGE\]\n {2}try: --kernel FILE/],
+    [[], /no kernel to boot was named \[USAGE\]\n {2}try: --guest GUEST, --kernel FILE/],
     [['--kernel', 'absent.elf'], /^varve: --kernel: kernel absent\.elf cannot be read/],
     [['--kernel', 'spec.json'], /^varve: --kernel: kernel spec\.json is no kernel/],
     [['--kernel', 'micro.elf', '--memory', '0'], /^varve: --memory: memoryMib is 0; /],
