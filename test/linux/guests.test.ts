@@ -114,7 +114,7 @@ test(
   runTimeoutMs,
 )
 
-test.each([2, 4])(
+test.each([1, 2, 4])(
   'a Linux guest of %i vCPUs, captured while all of them work on memory: they go on after every restore, and no page is wrong',
   (vcpus) => testSeveralVcpus(lab, vcpus),
   severalVcpusTimeoutMs,
@@ -126,7 +126,11 @@ const short: LiveLinuxOptions = {
   engines: ['mapped', 'file'],
   reflinks: true,
 }
-/** `VARVE_LIVE_LINUX=1`: more captures, more vCPUs, and disks whose blocks cannot be shared. */
+/**
+ * `VARVE_LIVE_LINUX=1` only: with more processes than vCPUs, one that was charged for a jump of the clock stands
+ * still behind the others for minutes (docs/notes/clock-jumps.md). More captures, more vCPUs, and disks whose
+ * blocks cannot be shared come with it.
+ */
 const long = [1, 2, 4].map(
   (vcpus): LiveLinuxOptions => ({
     vcpus,
@@ -136,7 +140,7 @@ const long = [1, 2, 4].map(
   }),
 )
 
-test.each(process.env.VARVE_LIVE_LINUX === undefined ? [short] : [short, ...long])(
+test.each(process.env.VARVE_LIVE_LINUX === undefined ? [] : [short, ...long])(
   'a Linux guest of $vcpus vCPUs that reads and writes a disk and receives by vsock is captured live, with reflinks: $reflinks: memory, disk and stream are of one instant, and go on after every restore',
   async (options) => {
     const folder = mkdtempSync(join(tmpdir(), 'varve-live-'))
