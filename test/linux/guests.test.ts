@@ -127,9 +127,9 @@ const short: LiveLinuxOptions = {
   reflinks: true,
 }
 /**
- * `VARVE_LIVE_LINUX=1` only: with more processes than vCPUs, one that was charged for a jump of the clock stands
- * still behind the others for minutes (docs/notes/clock-jumps.md). More captures, more vCPUs, and disks whose
- * blocks cannot be shared come with it.
+ * `VARVE_LIVE_LINUX=1` only: with more processes than vCPUs, one that was charged for a jump of the clock
+ * stands still behind the others for minutes (docs/notes/clock-jumps.md). More captures, more vCPUs, and
+ * disks whose blocks cannot be shared come with it.
  */
 const long = [1, 2, 4].map(
   (vcpus): LiveLinuxOptions => ({

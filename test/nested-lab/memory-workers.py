@@ -21,8 +21,8 @@ HALF = PAGE // 2
 # A worker's words: rounds, wrong pages, and the first wrong one: what it is, round, page.
 STATUS = struct.Struct("<QQQQQ")
 RING = 32
-# With one vCPU, how much longer than a round a worker then sleeps, and the most, in seconds: a worker that was
-# charged for a jump of the clock seems to have used the CPU for as long.
+# With one vCPU, how much longer than a round a worker then sleeps, and the most, in seconds: a worker that
+# was charged for a jump of the clock seems to have used the CPU for as long.
 REST, MOST_REST = 3, 0.2
 COUNTED = int.from_bytes(b"counted!", "little")
 # Places in a worker's counted pages: its numbers, its newest number, the next worker's.
