@@ -2,7 +2,7 @@ import { openApiTransport } from '../firecracker/api-transport.js'
 
 /**
  * Lets a guest go on that is paused, for a process which paused it, and has ended. Firecracker finishes first
- * what that process had asked of it.
+ * what that process has asked for.
  */
 export async function resumeOrphan(socketPath: string): Promise<void> {
   using api = openApiTransport(socketPath)

@@ -1,7 +1,7 @@
 import { brokenReport } from './broken-report.js'
 import type { GuestFrames } from './guest-frames.js'
 
-/** What the guest's kernel says of a frame itself, whoever owns it. Their numbers are kept for each page. */
+/** What the guest's kernel says of a frame, not of its owners. Their numbers are kept for each page. */
 export const frameKinds = [
   'unknown',
   'zero page',

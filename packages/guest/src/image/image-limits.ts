@@ -50,7 +50,7 @@ export class ImageBudget {
     this.#bytes += bytes
     if (this.#bytes <= this.#limits.maxBytes) return
     throw new VarveError('FORMAT_INVALID', `the image unpacks to more than ${this.#limits.maxBytes} bytes`, {
-      remedy: 'if it is to be trusted, ask for a disk of more than this size (--size)',
+      remedy: 'if you trust the image, ask for a disk of more than this size (--size)',
     })
   }
 

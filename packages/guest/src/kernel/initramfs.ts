@@ -83,8 +83,7 @@ export const switchRootScript = `${mountRootScript}
 exec /bin/busybox switch_root /root /sbin/init`
 
 /**
- * In the running guest. In memory: no image, whatever is in it, needs to have room or a folder for the
- * agent.
+ * In the running guest. It is in memory, so an image needs neither room nor a folder for the agent.
  */
 const agentPath = '/run/varve/agent'
 

@@ -16,7 +16,7 @@ export interface ToolOptions {
   /** The Debian package that brings the program, for the remedy if it is missing. */
   readonly package?: string
   /**
-   * For programs that end with 0 whatever fails, and say it on standard error: all that they say there
+   * For programs that end with 0 also if they fail, and say it on standard error: all that they say there
    * without failing. Default: the exit status counts.
    */
   readonly harmlessWords?: RegExp
