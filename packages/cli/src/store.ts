@@ -1,4 +1,4 @@
-import { defaultStoreDirectory, openLocalStore, type SnapshotStore } from 'varve'
+import { defaultStoreDirectory, isVarveError, openLocalStore, type SnapshotStore } from 'varve'
 import { stringOption } from './arguments.js'
 import type { CommandContext, OptionTable } from './command.js'
 
@@ -11,4 +11,15 @@ export async function openStore(
   { create = false }: { readonly create?: boolean } = {},
 ): Promise<SnapshotStore> {
   return openLocalStore(stringOption(values, 'store') ?? defaultStoreDirectory(), { create })
+}
+
+/** Whether the store of this command line has a snapshot of that name; false if there is no store, too. */
+export async function isSnapshot(ref: string, context: CommandContext): Promise<boolean> {
+  try {
+    await (await openStore(context)).resolve(ref)
+    return true
+  } catch (error) {
+    if (isVarveError(error, 'NOT_FOUND')) return false
+    throw error
+  }
 }

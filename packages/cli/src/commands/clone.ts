@@ -4,7 +4,6 @@ import {
   cloneMachines,
   connectMachine,
   type FixUp,
-  isVarveError,
   type LiveClones,
   listMachines,
   type MemoryUse,
@@ -20,7 +19,7 @@ import { firecrackerPlaces } from '../firecracker-options.js'
 import { chosenFixUp, fixUpHelp, fixUpOptions } from '../fix-up-options.js'
 import { pageLines } from '../render-restore.js'
 import { chosenWorkingSet, restoreChoices, restoreHelp, restoreOptions } from '../restore-options.js'
-import { openStore, storeOption } from '../store.js'
+import { isSnapshot, openStore, storeOption } from '../store.js'
 import { humanBytes, shortId, table } from '../text.js'
 
 export const command: Command = {
@@ -123,16 +122,6 @@ async function machineToClone(
   const machine = await connectMachine(name, { signal })
   if (machine.state !== 'launched') return machine
   throw new VarveError('MACHINE_STATE', `${name} has no guest yet`, { remedy: 'boot or restore it first' })
-}
-
-async function isSnapshot(ref: string, context: CommandContext): Promise<boolean> {
-  try {
-    await (await openStore(context)).resolve(ref)
-    return true
-  } catch (error) {
-    if (isVarveError(error, 'NOT_FOUND')) return false
-    throw error
-  }
 }
 
 async function clonesOfSnapshot(

@@ -1,5 +1,5 @@
 import type { BootedGuest, ExecResult, GuestAgent } from '@varve/guest'
-import { isVarveError, restoreMachine, VarveError } from 'varve'
+import { restoreMachine, VarveError } from 'varve'
 import { integerOption } from '../arguments.js'
 import type { Command, CommandContext } from '../command.js'
 import { firecrackerPlaces } from '../firecracker-options.js'
@@ -8,7 +8,7 @@ import { loadGuest } from '../guest.js'
 import { chosenCommand, guestCommandHelp, guestCommandOptions, wantsTty } from '../guest-command-options.js'
 import { chosenWorkingSet, restoreChoices, restoreHelp, restoreOptions } from '../restore-options.js'
 import { runInGuest } from '../run-in-guest.js'
-import { openStore, storeOption } from '../store.js'
+import { isSnapshot, openStore, storeOption } from '../store.js'
 
 export const command: Command = {
   usage: 'usage: varve run GUEST|SNAPSHOT [options] -- COMMAND [ARG...]',
@@ -99,16 +99,6 @@ async function meansGuest(name: string, context: CommandContext): Promise<boolea
       remedy: 'say --guest or --snapshot',
     })
   return isGuest
-}
-
-async function isSnapshot(ref: string, context: CommandContext): Promise<boolean> {
-  try {
-    await (await openStore(context)).resolve(ref)
-    return true
-  } catch (error) {
-    if (isVarveError(error, 'NOT_FOUND')) return false
-    throw error
-  }
 }
 
 async function boot(name: string, context: CommandContext): Promise<Started> {

@@ -45,8 +45,7 @@ async function obey(order: FreezeOrder): Promise<FreezerAnswer> {
   if (order.do === 'release') {
     vm?.[Symbol.dispose]()
     vm = undefined
-    resumeBy = null
-    endWithParent(owner)
+    guestGoesOn()
     return { state: 'ready' }
   }
   if (vm === undefined) throw new Error(`${order.do} before attach`)
@@ -61,8 +60,7 @@ async function obey(order: FreezeOrder): Promise<FreezerAnswer> {
     case 'keep-diff':
       return { state: 'kept', pages: vm.keepDiff(order) }
     case 'goes-on':
-      resumeBy = null
-      endWithParent(owner)
+      guestGoesOn()
       return { state: 'goes-on' }
     case 'describe':
       return { state: 'described', ...vm.describe(order) }
@@ -74,6 +72,11 @@ async function obey(order: FreezeOrder): Promise<FreezerAnswer> {
         ),
       }
   }
+}
+
+function guestGoesOn(): void {
+  resumeBy = null
+  endWithParent(owner)
 }
 
 function answer(value: FreezerAnswer): void {

@@ -1,4 +1,4 @@
-import { type ChildProcess, spawn } from 'node:child_process'
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -58,6 +58,11 @@ export async function nativeAgent(
     },
   }
 }
+
+/** Whether tests that need `unshare` with these options run: where it works, and in CI, to fail there. */
+export const mustRun = ([program = '', ...options]: readonly string[]): boolean =>
+  process.env.CI !== undefined ||
+  (process.getuid?.() === 0 && spawnSync(program, [...options, 'true']).status === 0)
 
 async function ended(child: ChildProcess): Promise<void> {
   if (child.exitCode !== null || child.signalCode !== null) return

@@ -4,7 +4,7 @@ import { hostname, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { type NativeAgent, nativeAgent } from './agent-fixture.js'
+import { mustRun, type NativeAgent, nativeAgent } from './agent-fixture.js'
 
 /**
  * The real agent in namespaces of its own (host name, network, mounts), with a folder of ours as its /etc:
@@ -12,9 +12,7 @@ import { type NativeAgent, nativeAgent } from './agent-fixture.js'
  * for it.
  */
 const unshare = ['unshare', '--uts', '--net', '--mount', '--propagation', 'private']
-const possible =
-  process.env.CI !== undefined ||
-  (process.getuid?.() === 0 && spawnSync('unshare', [...unshare.slice(1), 'true']).status === 0)
+const possible = mustRun(unshare)
 let native: NativeAgent
 let etc: string
 

@@ -11,7 +11,7 @@ import {
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { type NativeAgent, nativeAgent } from './agent-fixture.js'
+import { mustRun, type NativeAgent, nativeAgent } from './agent-fixture.js'
 import { tag } from './bounds.js'
 import { encodeFields } from './fields.js'
 
@@ -22,9 +22,7 @@ import { encodeFields } from './fields.js'
 const unshare = [
   ...['unshare', '--pid', '--fork', '--kill-child', '--mount', '--propagation', 'private', '--uts', '--net'],
 ]
-const possible =
-  process.env.CI !== undefined ||
-  (process.getuid?.() === 0 && spawnSync('unshare', [...unshare.slice(1), 'true']).status === 0)
+const possible = mustRun(unshare)
 let native: NativeAgent
 let etc: string
 
