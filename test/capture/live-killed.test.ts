@@ -1,15 +1,14 @@
 import { randomInt } from 'node:crypto'
-import { rmSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { TouchPattern } from '@varve/lab'
 import { MicroVm, restoreMicroGuest, seededRandom } from '@varve/lab/testing'
 import { captureSnapshot, engineNames, squashSnapshot } from 'varve'
-import { compareImages } from 'varve/layers'
 import { isAlive } from 'varve/testing'
 import { expect, test } from 'vitest'
 import { processes } from '../support/frozen-processes.js'
 import { type Came, hasEnded, liveCapturer } from '../support/live-capturer.js'
 import { microWorldOfFile } from '../support/micro-world.js'
+import { expectSameMemory } from '../support/same-memory.js'
 
 /** Any of the processes that a live capture needs is killed, at a random moment of it. */
 
@@ -66,11 +65,7 @@ async function isRestored({ ref, seeds }: Sealed): Promise<void> {
 async function isSame(guest: Guest, ref: string): Promise<Guest> {
   const paused = await guest.machine.pause()
   await captureSnapshot(paused, { store: world.store, mode: 'live', tags: [ref] })
-  const [statePath, memoryPath] = [world.path('full.state'), world.path('full')]
-  await paused.snapshot({ type: 'Full', statePath, memoryPath })
-  await using image = await world.store.open(ref)
-  expect((await compareImages(image, memoryPath)).pages).toBe(0)
-  for (const path of [statePath, memoryPath]) rmSync(path)
+  await expectSameMemory(world, paused, ref)
   return { ...guest, machine: await paused.resume() }
 }
 

@@ -11,11 +11,11 @@ import {
   residentBytes,
   takeSnapshot,
 } from 'varve'
-import { compareImages } from 'varve/layers'
 import { beforeEach, describe, expect, test } from 'vitest'
 import { failure } from '../support/failure.js'
 import { untilTrue } from '../support/frozen-processes.js'
 import { microWorldOfFile } from '../support/micro-world.js'
+import { expectSameMemory } from '../support/same-memory.js'
 
 /** Live bases of machines that a page server feeds, and that have not got all of their memory yet. */
 
@@ -60,14 +60,7 @@ async function restored(trackDirtyPages = true): Promise<MicroVm> {
   return vm
 }
 
-/** Whether the snapshot has what the machine, which did not run since, has. Brings all of its memory. */
-async function isSame(paused: PausedMachine, ref: string): Promise<void> {
-  const [statePath, memoryPath] = [world.path(`full-${round}.state`), world.path(`full-${round}`)]
-  await paused.snapshot({ type: 'Full', statePath, memoryPath })
-  await using image = await world.store.open(ref)
-  expect((await compareImages(image, memoryPath)).pages).toBe(0)
-  for (const path of [statePath, memoryPath]) rmSync(path)
-}
+const isSame = (paused: PausedMachine, ref: string) => expectSameMemory(world, paused, ref)
 
 const resident = ({ machine }: MicroVm) => residentBytes(machine.pid) ?? Number.NaN
 

@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync, rmSync } from 'node:fs'
+import { readdirSync, readFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { MicroVm, type Written } from '@varve/lab/testing'
 import {
@@ -9,10 +9,10 @@ import {
   type RunningMachine,
   takeSnapshot,
 } from 'varve'
-import { compareImages } from 'varve/layers'
 import { beforeEach, describe, expect, test } from 'vitest'
 import { frozenOf, processes, untilTrue } from '../support/frozen-processes.js'
 import { microWorldOfFile } from '../support/micro-world.js'
+import { expectSameMemory } from '../support/same-memory.js'
 
 const world = microWorldOfFile()
 const memoryMib = 64
@@ -33,14 +33,7 @@ beforeEach(() => {
 
 const place = () => ({ ...world.launch, store: world.store })
 
-/** Whether the snapshot has what the machine, which did not run since, has. */
-async function isSame(paused: PausedMachine, ref: string): Promise<void> {
-  const [statePath, memoryPath] = [world.path(`full-${round}.state`), world.path(`full-${round}`)]
-  await paused.snapshot({ type: 'Full', statePath, memoryPath })
-  await using image = await world.store.open(ref)
-  expect((await compareImages(image, memoryPath)).pages).toBe(0)
-  for (const path of [statePath, memoryPath]) rmSync(path)
-}
+const isSame = (paused: PausedMachine, ref: string) => expectSameMemory(world, paused, ref)
 
 const freezers = () =>
   processes().filter(

@@ -1,11 +1,10 @@
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { agentProgram } from '@varve/guest'
-import { busyboxBinary, initramfs, kernelModules, kernelPackage, mountRootScript } from '@varve/guest/testing'
 import { openNestedLab } from '@varve/lab'
 import { expect, test } from 'vitest'
+import { agentInitrd } from '../support/agent-initrd.js'
 
 /** Fetching packages and building images, when nothing is cached. */
 const openTimeoutMs = 600_000
@@ -31,30 +30,11 @@ interface AgentResult {
 }
 
 /** The root disk of the lab is read-only; /etc is a folder in memory, which fix-ups change. */
-const start = `${mountRootScript}
-/bin/busybox mount -t tmpfs tmpfs /root/run
-/bin/busybox mount -t tmpfs tmpfs /root/etc
+const prepare = `/bin/busybox mount -t tmpfs tmpfs /root/etc
 echo 'root:x:0:0::/root:/bin/sh' >/root/etc/passwd
 /bin/busybox mkdir -p /root/etc/varve/hooks.d
 /bin/busybox printf '#!/bin/sh\\necho suspending\\n' >/root/etc/varve/hooks.d/suspend
-/bin/busybox chmod 755 /root/etc/varve/hooks.d/suspend
-/bin/busybox cp /varve/agent /root/run/varve-agent
-exec /bin/busybox switch_root /root /run/varve-agent --init`
-
-/** A first stage that hands over to the agent, as the init of the lab's root disk. */
-async function agentInitrd(directory: string): Promise<string> {
-  const { modulesDirectory } = await kernelPackage({})
-  const wanted = ['virtio_mmio', 'virtio_blk', 'virtio-rng', 'vmw_vsock_virtio_transport']
-  const path = join(directory, 'initramfs.cpio')
-  const archive = initramfs({
-    busybox: readFileSync(await busyboxBinary({})),
-    modules: await kernelModules(modulesDirectory, wanted, {}),
-    files: [{ path: 'varve/agent', content: await agentProgram(), executable: true }],
-    script: start,
-  })
-  writeFileSync(path, archive)
-  return path
-}
+/bin/busybox chmod 755 /root/etc/varve/hooks.d/suspend`
 
 test(
   'the agent as init of a Linux guest: commands, files, a capture with a call in flight, and clones that are told who they are',
@@ -64,7 +44,7 @@ test(
       await using lab = await openNestedLab()
       const { exitCode, stderr, stdout, result } = await lab.run({
         script: fileURLToPath(new URL('../nested-lab/linux-guest-agent.mjs', import.meta.url)),
-        files: { 'initramfs.cpio': await agentInitrd(directory) },
+        files: { 'initramfs.cpio': await agentInitrd(directory, prepare) },
         timeoutMs: runTimeoutMs,
       })
       expect({ exitCode, stderr }, stdout).toEqual({ exitCode: 0, stderr: '' })
