@@ -36,7 +36,7 @@ const common = {
   entryNames: '[name]',
   // In the same folder as the others: a module finds programs and threads in its own folder.
   chunkNames: 'chunk-[hash]',
-  external: ['koffi', '@varve/guest', '@varve/lab'],
+  external: ['koffi', '@varve/guest', '@varve/lab', '@varve/remote'],
   logLevel: 'warning',
   legalComments: 'none',
 }

@@ -26,7 +26,7 @@ dependencies()
 run(join(root, 'node_modules/.bin/tsc'), ['-b'])
 if (!isInstalled()) run('npm', ['ci', '--prefix', docs])
 rmSync(join(docs, 'api'), { recursive: true, force: true })
-const entries = ['core', 'guest', 'lab'].flatMap(sourcesOf)
+const entries = ['core', 'guest', 'remote', 'lab'].flatMap(sourcesOf)
 run(bin('typedoc'), [
   ...['--plugin', 'typedoc-plugin-markdown', '--plugin', join(docs, '.vitepress/doors.mjs')],
   ...['--tsconfig', join(docs, 'tsconfig.json'), '--name', 'API reference'],

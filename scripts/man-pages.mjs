@@ -16,7 +16,7 @@ await build({
   format: 'esm',
   platform: 'node',
   target: 'node20.19',
-  external: ['koffi', '@varve/guest', '@varve/lab'],
+  external: ['koffi', '@varve/guest', '@varve/lab', '@varve/remote'],
   alias: sourcesOfDoors(),
 })
 const { manPages } = await import(pathToFileURL(outfile).href)

@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { bin, build, root, run } from './setup.mjs'
 
 const dryRun = process.argv.includes('--dry-run')
-const packages = ['packages/core', 'packages/guest', 'packages/lab']
+const packages = ['packages/core', 'packages/guest', 'packages/remote', 'packages/lab']
 
 function refuse(message) {
   console.error(`varve: ${message}`)

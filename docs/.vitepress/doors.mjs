@@ -6,7 +6,7 @@ import { Converter, ReflectionKind } from 'typedoc'
  * source lies (core/src/layers).
  */
 export function load(app) {
-  const names = new Map(['core', 'guest', 'lab'].flatMap(doorsOf))
+  const names = new Map(['core', 'guest', 'remote', 'lab'].flatMap(doorsOf))
   app.converter.on(Converter.EVENT_CREATE_DECLARATION, (_context, reflection) => {
     if (reflection.kindOf(ReflectionKind.Module))
       reflection.name = names.get(reflection.name) ?? reflection.name

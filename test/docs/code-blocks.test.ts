@@ -20,7 +20,7 @@ const options: ts.CompilerOptions = {
   ...{ allowJs: true, checkJs: true, noImplicitAny: false },
 }
 
-const doors = ['varve', '@varve/guest', '@varve/lab'].flatMap((name) => {
+const doors = ['varve', '@varve/guest', '@varve/remote', '@varve/lab'].flatMap((name) => {
   const { exports } = JSON.parse(readFileSync(join(root, 'node_modules', name, 'package.json'), 'utf8')) as {
     exports: Record<string, { types?: string } | string>
   }

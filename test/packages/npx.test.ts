@@ -12,7 +12,7 @@ import { type NpmRegistry, npmRegistry } from '../support/npm-registry.js'
 const root = fileURLToPath(new URL('../../', import.meta.url))
 const directory = mkdtempSync(join(tmpdir(), 'varve-packed-'))
 const home = join(directory, 'project')
-const names = ['varve', '@varve/guest', '@varve/lab'] as const
+const names = ['varve', '@varve/guest', '@varve/remote', '@varve/lab'] as const
 const tarballOf = (name: string) => join(directory, `${name.replace('/', '-')}.tgz`)
 const golden = join(root, 'test/golden/working-sets/groups.working-set')
 let firecracker: string

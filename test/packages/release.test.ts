@@ -7,7 +7,7 @@ import { expect, onTestFinished, test } from 'vitest'
 
 // What `npm run release` refuses before it builds anything. npx.test.ts publishes and installs the packages.
 const root = fileURLToPath(new URL('../../', import.meta.url))
-const folders = ['packages/core', 'packages/guest', 'packages/lab']
+const folders = ['packages/core', 'packages/guest', 'packages/remote', 'packages/lab']
 const repository = (directory: string) => ({
   type: 'git',
   url: 'git+https://example.org/some/varve.git',

@@ -127,10 +127,11 @@ const doors = new Set(
   Object.values(exports).map(({ types }) => types.replace('./dist/', '').replace(/\.d\.ts$/, '.ts')),
 )
 
-/** core ← guest ← lab: the project's packages that each may import, besides `varve`. */
+/** core ← guest ← lab, and core ← remote: the project's packages that each may import, besides `varve`. */
 const knownPackages: Readonly<Record<string, readonly string[]>> = {
   core: [],
   guest: [],
+  remote: [],
   // Itself in the scripts that it sends into the nested lab.
   lab: ['@varve/guest', '@varve/lab'],
 }
@@ -240,6 +241,7 @@ function outsideFiles(): string[] {
   return [
     'packages/cli',
     'packages/guest',
+    'packages/remote',
     'packages/lab',
     'packages/bench',
     'test',
