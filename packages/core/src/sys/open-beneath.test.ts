@@ -69,6 +69,18 @@ describe('a file in a directory of another user', () => {
     for (const outcome of outcomes) expect(['inside', 'ENOENT', 'ELOOP', 'EAGAIN']).toContain(outcome)
   })
 
+  test('is opened by a path with `..` also while other files are renamed all the time', async () => {
+    const script = `const { renameSync } = require('node:fs')
+      process.chdir(process.argv[1])
+      for (;;) { renameSync('file', 'renamed'); renameSync('renamed', 'file') }`
+    const renamer = spawn(process.execPath, ['-e', script, join(directory, 'victim')], { stdio: 'ignore' })
+    const path = `${'real/../'.repeat(20)}real/file`
+    const until = Date.now() + 1500
+    while (Date.now() < until) closeSync(openBeneath(inside, path, constants.O_RDONLY))
+    renamer.kill('SIGKILL')
+    await once(renamer, 'exit')
+  })
+
   test('gets another name as the file that was looked at, whatever has its name by then', () => {
     const fd = openPathBeneath(inside, 'real/file')
     rmSync(join(inside, 'real', 'file'))

@@ -23,6 +23,12 @@ const linkat = declare<[number, string, number, string, number]>(
 )
 
 /**
+ * If the path has a `..` while something is renamed or mounted anywhere on the host, the kernel cannot tell
+ * whether the path leads out of the directory, and gives EAGAIN.
+ */
+const maxRaces = 1000
+
+/**
  * Opens a file in a directory whose content another user may change at any moment, also during this call.
  * Follows no symbolic link in any part of the path, and never leaves the directory. `path` is relative. The
  * other user must not be able to replace the directory itself. A link gives ELOOP, a path out of the
@@ -34,9 +40,13 @@ export function openBeneath(directory: string, path: string, flags: number): num
   try {
     const resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS
     const how = BigUint64Array.of(BigInt(flags | O_CLOEXEC), 0n, BigInt(resolve))
-    const fd = Number(openat2(SYS_openat2, root, path, how, how.byteLength))
-    if (fd >= 0) return fd
-    const number = errno()
+    let number = 0
+    for (let attempt = 0; attempt < maxRaces; attempt++) {
+      const fd = Number(openat2(SYS_openat2, root, path, how, how.byteLength))
+      if (fd >= 0) return fd
+      number = errno()
+      if (number !== errnoNumber.EAGAIN) break
+    }
     const error = syscallError('openat2', number, `${path} in ${directory}`, codeOf(number))
     throw number === errnoNumber.ENOSYS
       ? error
