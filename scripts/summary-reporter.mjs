@@ -1,11 +1,12 @@
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { relative } from 'node:path'
 
 /** Longer than any single test may take: twenty minutes. */
 const silenceMs = Number(process.env.VARVE_TEST_SILENCE_MS ?? 1_200_000)
 
 /**
- * Leaves how many tests passed, failed and were skipped if scripts/test.mjs looks. Errors
- * outside tests count as failures. A test that waits without letting its timers run, in waitpid for
+ * Leaves for scripts/test.mjs how many tests passed, failed and were skipped, and a line on each failure.
+ * Errors outside tests count as failures. A test that waits without letting its timers run, in waitpid for
  * example, is out of reach of its own time limit: if no test ends for twenty minutes, this says which
  * files were running and kills the workers.
  */
@@ -39,18 +40,27 @@ export default class SummaryReporter {
   }
 
   onTestRunEnd(modules, unhandledErrors) {
-    const counts = { passed: 0, failed: unhandledErrors.length, skipped: 0, pending: 0 }
+    const counts = { passed: 0, skipped: 0 }
+    const failures = unhandledErrors.map((it) => lineOn('outside of tests', [it]))
     for (const module of modules) {
-      if (module.state() === 'failed' && module.errors().length > 0) counts.failed++
-      for (const test of module.children.allTests()) counts[test.result().state]++
+      const file = relative(process.cwd(), module.moduleId)
+      if (module.state() === 'failed' && module.errors().length > 0)
+        failures.push(lineOn(file, module.errors()))
+      for (const test of module.children.allTests()) {
+        const { state, errors } = test.result()
+        if (state in counts) counts[state]++
+        else failures.push(lineOn(`${file} > ${test.fullName}`, errors))
+      }
     }
-    const { passed, failed, pending, skipped } = counts
     writeFileSync(
       process.env.VARVE_TEST_SUMMARY,
-      JSON.stringify({ passed, failed: failed + pending, skipped }),
+      JSON.stringify({ ...counts, failed: failures.length, failures }),
     )
   }
 }
+
+const lineOn = (place, errors = []) =>
+  `${place}: ${errors[0]?.message ?? 'did not end'}`.replaceAll('\n', ' ')
 
 function children() {
   return readdirSync('/proc/self/task').flatMap((thread) =>

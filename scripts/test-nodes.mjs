@@ -43,13 +43,15 @@ for (const name of ['SIGINT', 'SIGTERM'])
     stopped = true
   })
 
-const counts = { passed: 0, failed: 0, skipped: 0 }
+const counts = { passed: 0, failed: 0, skipped: 0, failures: [] }
 const found = chosen.flatMap((node) => {
   try {
     return [{ ...node, path: otherNode(node, { onProgress: say }) }]
   } catch (error) {
-    counts[process.env.CI || wanted.length > 0 ? 'failed' : 'skipped']++
-    say(`NODE ${node.version} WAS NOT TESTED: ${error.message}`)
+    const line = `NODE ${node.version} WAS NOT TESTED: ${error.message}`
+    say(line)
+    if (process.env.CI || wanted.length > 0) add(oneFailure(line))
+    else counts.skipped++
     return []
   }
 })
@@ -66,7 +68,8 @@ async function testUnder({ version, path }, { unit, scenarios }) {
   const summary = join(directory, version)
   const reporters = ['--reporter=dot', '--reporter=./scripts/summary-reporter.mjs']
   await run(path, ['node_modules/vitest/vitest.mjs', 'run', '--project=unit', ...reporters, ...unit], summary)
-  add(readJson(summary))
+  const { failures, ...rest } = readJson(summary)
+  add({ ...rest, failures: failures.map((it) => `Node ${version}: ${it}`) })
   say(`scenarios under Node ${version}`)
   const output = await run(path, ['test/scenarios/bin/run-scenarios.js', '--json', ...scenarios])
   add(outcomesIn(output))
@@ -98,14 +101,16 @@ function run(path, args, summary) {
   })
 }
 
-const oneFailure = { passed: 0, failed: 1, skipped: 0 }
+function oneFailure(line) {
+  return { passed: 0, failed: 1, skipped: 0, failures: [line] }
+}
 
 /** A run that ended before its summary counts as failed. */
 function readJson(path) {
   try {
     return JSON.parse(readFileSync(path, 'utf8'))
   } catch {
-    return oneFailure
+    return oneFailure('the unit tests ended before their summary')
   }
 }
 
@@ -114,15 +119,17 @@ function outcomesIn(output) {
   try {
     outcomes = JSON.parse(output)
   } catch {
-    say(`the scenarios ended before they printed their results: ${output.slice(-2000)}`)
-    return oneFailure
+    const line = `the scenarios ended before they printed their results: ${output.slice(-2000)}`
+    say(line)
+    return oneFailure(line)
   }
   for (const { name, ok, ms, error } of outcomes)
     say(`${ok ? 'ok    ' : 'FAILED'} ${name}  ${Math.round(ms)} ms${ok ? '' : `\n${error}`}`)
-  const passed = outcomes.filter(({ ok }) => ok).length
-  return { passed, failed: outcomes.length - passed, skipped: 0 }
+  const failures = outcomes.filter(({ ok }) => !ok).map(({ name, error }) => `scenario ${name}: ${error}`)
+  return { passed: outcomes.length - failures.length, failed: failures.length, skipped: 0, failures }
 }
 
-function add(more) {
-  for (const name of Object.keys(counts)) counts[name] += more[name]
+function add({ failures, ...more }) {
+  counts.failures.push(...failures)
+  for (const name of Object.keys(more)) counts[name] += more[name]
 }

@@ -39,6 +39,8 @@ const ended = (await Promise.all(lanes.map(inTurn))).flat()
 rmSync(directory, { recursive: true })
 
 const sum = (name) => ended.reduce((all, { counts }) => all + counts[name], 0)
+// The end of a long output is what is kept of it.
+for (const line of ended.flatMap(({ counts }) => counts.failures)) console.log(`FAILED ${line.slice(0, 500)}`)
 console.log(`${sum('passed')} passed, ${sum('failed')} failed, ${sum('skipped')} skipped`)
 process.exitCode = ended.find(({ status }) => status !== 0)?.status ?? 0
 
@@ -58,17 +60,21 @@ function run(file, args, summary) {
   return new Promise((resolve) => {
     child.once('error', (error) => {
       console.error(`varve: cannot run ${file}: ${error.message}`)
-      resolve({ status: 1, counts: { passed: 0, failed: 1, skipped: 0 } })
+      resolve({ status: 1, counts: oneFailure(`${args[0]} did not start`) })
     })
-    child.once('exit', (code) => resolve({ status: code ?? 1, counts: countsIn(summary) }))
+    child.once('exit', (code) => resolve({ status: code ?? 1, counts: countsIn(summary, args.join(' ')) }))
   })
 }
 
 /** A run that ended before its summary failed. */
-function countsIn(path) {
+function countsIn(path, command) {
   try {
     return JSON.parse(readFileSync(path, 'utf8'))
   } catch {
-    return { passed: 0, failed: 1, skipped: 0 }
+    return oneFailure(`${command} ended before its summary`)
   }
+}
+
+function oneFailure(line) {
+  return { passed: 0, failed: 1, skipped: 0, failures: [line] }
 }
