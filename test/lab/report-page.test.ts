@@ -2,6 +2,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
+import type { Explanation } from '@varve/guest'
 import { type CellRow, type ExperimentRows, engineSettingNames, type SetRow, writeReport } from '@varve/lab'
 import { pageSetFromRuns, workingSetToBytes } from 'varve/working-sets'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
@@ -77,6 +78,12 @@ function rows(): ExperimentRows {
     }
   }
   return {
+    explanations: ['hello, run 1', 'hello, run 2'].map((name) => ({
+      kind: 'explanation',
+      name,
+      about: {},
+      explanation,
+    })),
     header: {
       kind: 'experiment',
       version: 1,
@@ -92,6 +99,34 @@ function rows(): ExperimentRows {
     cells,
     sets: [set('hello, run 1', 0), set('hello, run 2', 500)],
   }
+}
+
+const python = { pid: 12, name: 'python3' }
+/** Several lines of a telephone. */
+const longName = `/usr/lib/python3.11/${'a-folder-of-a-long-name/'.repeat(8)}module.so`
+const explanation: Explanation = {
+  pages: 12_000,
+  writtenPages: 9000,
+  unexplainedPages: 900,
+  skipped: 0,
+  hasFrameFlags: true,
+  owners: [
+    { part: 'anonymous', name: '', processes: [python], pages: 5000, writtenPages: 5000 },
+    { part: 'heap', name: '', processes: [python], pages: 2500, writtenPages: 2500 },
+    {
+      part: 'file',
+      name: '/usr/bin/python3.11',
+      processes: [python, { pid: 13, name: 'python3' }],
+      pages: 1500,
+      writtenPages: 0,
+    },
+    { part: 'kernel', name: 'slab', processes: [], pages: 1200, writtenPages: 1000 },
+    { part: 'unexplained', name: '', processes: [], pages: 900, writtenPages: 500 },
+    { part: 'free', name: '', processes: [], pages: 600, writtenPages: 0 },
+    { part: 'private copy', name: longName, processes: [python], pages: 150, writtenPages: 0 },
+    { part: 'stack', name: '', processes: [python], pages: 100, writtenPages: 0 },
+    { part: 'shared memory', name: '/dev/shm/it', processes: [python], pages: 50, writtenPages: 0 },
+  ],
 }
 
 interface Looks {
@@ -171,11 +206,94 @@ describe.each([
         'What lost, and why',
         'What was touched',
         'How alike the sets are',
+        'Who has the pages',
       ]),
     )
     // Two sets, by class and by time.
     expect(found.pictures).toEqual([512, 512, 512, 512])
   })
+})
+
+interface FocusedBox {
+  readonly text: string
+  readonly share: number
+  readonly told: string
+  readonly left: number
+  readonly width: number
+  readonly ink: string
+  readonly behind: string
+}
+
+/** Goes from box to box of the first picture, as the tabulator key does. */
+const boxes = `(() => {
+  // A colour that is mixed is told in another form: a canvas turns it into numbers of red, green and blue.
+  const canvas = document.createElement('canvas').getContext('2d', { willReadFrequently: true })
+  const rgb = (colour) => {
+    canvas.fillStyle = colour
+    canvas.fillRect(0, 0, 1, 1)
+    return 'rgb(' + [...canvas.getImageData(0, 0, 1, 1).data].slice(0, 3).join() + ')'
+  }
+  const picture = document.querySelector('.flame')
+  return [...picture.querySelectorAll('[tabindex="0"]')].map((box) => {
+    box.focus()
+    const told = getComputedStyle(box, '::after')
+    const { color, backgroundColor } = getComputedStyle(box)
+    return {
+      text: box.textContent,
+      share: box.getBoundingClientRect().width / picture.getBoundingClientRect().width,
+      told: told.content,
+      left: picture.getBoundingClientRect().left + parseFloat(told.left),
+      width: parseFloat(told.width),
+      ink: rgb(color),
+      behind: rgb(backgroundColor),
+    }
+  })
+})()`
+
+test.each([
+  { width: 1200, dark: false },
+  { width: 1200, dark: true },
+  { width: 360, dark: false },
+  { width: 360, dark: true },
+])('each box of a picture of owners can be read, $width wide, dark: $dark', async ({ width, dark }) => {
+  await page.show(pathToFileURL(report).href, { width, dark })
+  const found = await page.evaluate<readonly FocusedBox[]>(boxes)
+  const text = (name: string, pages: number) =>
+    `${name}: ${pages.toLocaleString('en-US')} pages, ${((100 * pages) / 12_000).toFixed(1)} %`
+  expect(found.map((it) => it.text)).toEqual([
+    text('hello, run 1', 12_000),
+    text('python3 (12)', 7800),
+    text('anonymous', 5000),
+    text('heap', 2500),
+    text('private copy', 150),
+    text(longName, 150),
+    text('stack', 100),
+    text('several processes', 1500),
+    text('file', 1500),
+    text('/usr/bin/python3.11', 1500),
+    text('kernel', 1200),
+    text('slab', 1200),
+    text('unexplained', 900),
+    text('free', 600),
+  ])
+  for (const { text: own, share, told, left, width: room, ink, behind } of found) {
+    const percent = Number(/([\d.]+) %$/.exec(own)?.[1])
+    expect(share).toBeCloseTo(percent / 100, 2)
+    // In full, within the screen.
+    expect(told).toBe(JSON.stringify(own))
+    expect(left).toBeGreaterThanOrEqual(0)
+    expect(left + room).toBeLessThanOrEqual(width)
+    expect(room).toBeGreaterThan(0.8 * Math.min(width, 1000))
+    expect(contrast(ink, behind)).toBeGreaterThan(4.5)
+  }
+  // A colour for each kind.
+  expect(new Set(found.map(({ behind }) => behind)).size).toBe(9)
+  const { scrollWidth } = await page.evaluate<Looks>(looks)
+  expect(scrollWidth).toBeLessThanOrEqual(width)
+  // The table by kind fits without scrolling.
+  const hidden =
+    "(({ scrollWidth, clientWidth }) => scrollWidth - clientWidth)(document.querySelector('.kinds .scroll'))"
+  expect(await page.evaluate<number>(hidden)).toBe(0)
 })
 
 test('lines of the distributions are where their numbers are', async () => {

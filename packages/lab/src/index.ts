@@ -20,6 +20,7 @@ export {
   type Measured,
   type PreparedExperiment,
 } from './experiments/experiment.js'
+export type { ExplanationRow } from './experiments/explanation-row.js'
 export {
   type FoundExperiment,
   findExperiment,

@@ -1,3 +1,4 @@
+import type { Explanation } from '@varve/guest'
 import type { FirecrackerBinary } from 'varve'
 import type { PageSet, WorkingSet } from 'varve/working-sets'
 
@@ -32,6 +33,11 @@ export interface ExperimentLab<F extends Factors = Factors> {
    * Keeps a recorded set with the rows, for pictures and overlaps. One name, one set: a second is not kept.
    */
   keepSet(name: string, about: Readonly<Record<string, FactorValue>>, set: WorkingSet, zero: PageSet): void
+  /**
+   * Keeps who in the guest has the pages of the set of that name (`explainMachine`, `explainWorkingSet`), for a
+   * table and a picture. Of more than 256 owners the smallest are added up.
+   */
+  keepExplanation(name: string, about: Readonly<Record<string, FactorValue>>, explanation: Explanation): void
 }
 
 /**

@@ -1,5 +1,6 @@
 import { VarveError } from 'varve'
 import type { FactorValue } from './experiment.js'
+import { checkedExplanation, type ExplanationRow } from './explanation-row.js'
 import { planLimits } from './plan.js'
 import type { CellRow, ExperimentRows, HeaderRow, SetRow } from './rows.js'
 
@@ -25,6 +26,7 @@ export function parseRows(bytes: Buffer, name: string): ParsedRows {
   let header: HeaderRow | undefined
   const cells: CellRow[] = []
   const sets: SetRow[] = []
+  const explanations: ExplanationRow[] = []
   let at = 0
   for (let number = 1; ; number++) {
     const end = bytes.indexOf(0x0a, at)
@@ -41,11 +43,15 @@ export function parseRows(bytes: Buffer, name: string): ParsedRows {
     else if (value.kind === 'set') {
       if (sets.length >= rowsLimits.sets) throw line.invalid(`there are more than ${rowsLimits.sets} sets`)
       sets.push(line.set(value))
+    } else if (value.kind === 'explanation') {
+      if (explanations.length >= rowsLimits.sets)
+        throw line.invalid(`there are more than ${rowsLimits.sets} explanations`)
+      explanations.push(line.explanation(value))
     }
   }
   if (header === undefined)
     throw new VarveError('FORMAT_INVALID', `${name} has no whole line: it is not a file of experiment rows`)
-  return { header, cells, sets, wholeBytes: at }
+  return { header, cells, sets, explanations, wholeBytes: at }
 }
 
 type Members = Readonly<Record<string, unknown>>
@@ -151,15 +157,28 @@ class LineReader {
         throw this.invalid('zero is not a list of ascending, separate runs of pages')
       end = start + count
     }
-    const name = this.#text(value.name, 'name')
-    if (name.length > 128) throw this.invalid('name has more than 128 characters')
     return {
       kind: 'set',
-      name,
+      name: this.#setName(value.name),
       about: this.#values(value.about, 'about'),
       workingSet,
       zero: zero as [number, number][],
     }
+  }
+
+  explanation({ name, about, explanation }: Members): ExplanationRow {
+    return {
+      kind: 'explanation',
+      name: this.#setName(name),
+      about: this.#values(about, 'about'),
+      explanation: checkedExplanation(explanation, (detail) => this.invalid(detail)),
+    }
+  }
+
+  #setName(value: unknown): string {
+    const name = this.#text(value, 'name')
+    if (name.length > 128) throw this.invalid('name has more than 128 characters')
+    return name
   }
 
   #members(value: unknown, what: string): Members {

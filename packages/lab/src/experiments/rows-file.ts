@@ -31,6 +31,7 @@ export class RowsFile implements AsyncDisposable {
   /** Null in a file that is still empty. */
   #header: HeaderRow | null
   readonly #sets: Set<string>
+  readonly #explanations: Set<string>
   /** `doneKey` of every cell that is finished. */
   readonly done: Set<string>
 
@@ -39,6 +40,7 @@ export class RowsFile implements AsyncDisposable {
     this.#handle = handle
     this.#header = rows?.header ?? null
     this.#sets = new Set(rows?.sets.map(({ name }) => name))
+    this.#explanations = new Set(rows?.explanations.map(({ name }) => name))
     this.done = new Set(rows?.cells.map(doneKey))
   }
 
@@ -99,11 +101,12 @@ export class RowsFile implements AsyncDisposable {
       )
   }
 
-  /** A cell that is there, or a set of a name that is there, is not written again. */
+  /** A cell that is there, or a set or explanation of a name that is there, is not written again. */
   async add(row: Exclude<Row, HeaderRow>): Promise<void> {
-    if (row.kind === 'set') {
-      if (this.#sets.has(row.name) || this.#sets.size >= rowsLimits.sets) return
-      this.#sets.add(row.name)
+    if (row.kind !== 'cell') {
+      const names = row.kind === 'set' ? this.#sets : this.#explanations
+      if (names.has(row.name) || names.size >= rowsLimits.sets) return
+      names.add(row.name)
     } else {
       if (this.done.has(doneKey(row))) return
       this.done.add(doneKey(row))

@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import fc from 'fast-check'
 import { isVarveError } from 'varve'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { type ExplanationRow, explanationRow } from './explanation-row.js'
 import { parseRows } from './parse-rows.js'
 import type { CellRow, HeaderRow, SetRow } from './rows.js'
 import { doneKey, RowsFile, readRows } from './rows-file.js'
@@ -31,16 +32,46 @@ const cell = (round: number, engine: string, setMib: number): CellRow => ({
   phasesMs: { load: 1 },
 })
 const set: SetRow = { kind: 'set', name: 'a', about: { setMib: 8 }, workingSet: 'AAAA', zero: [[1, 2]] }
+const explanation: ExplanationRow = {
+  kind: 'explanation',
+  name: 'a',
+  about: { setMib: 8 },
+  explanation: {
+    pages: 30,
+    writtenPages: 12,
+    unexplainedPages: 10,
+    owners: [
+      {
+        part: 'heap',
+        name: '',
+        processes: [{ pid: 7, name: 'python3' }],
+        pages: 20,
+        writtenPages: 12,
+      },
+      { part: 'unexplained', name: '', processes: [], pages: 10, writtenPages: 0 },
+    ],
+    skipped: 0,
+    hasFrameFlags: true,
+  },
+}
+const but = (change: object) => ({ ...explanation, explanation: { ...explanation.explanation, ...change } })
 const lines = (...rows: readonly object[]) => rows.map((row) => `${JSON.stringify(row)}\n`).join('')
 const parse = (text: string) => parseRows(Buffer.from(text), 'rows')
 
 describe('a file of rows', () => {
   test('gives back what was written, and ignores kinds and members that it does not know', () => {
-    const text = lines(header, { ...cell(1, 'file', 8), colour: 'red' }, { kind: 'weather', rain: 1 }, set)
+    const text = lines(
+      header,
+      { ...cell(1, 'file', 8), colour: 'red' },
+      { kind: 'weather', rain: 1 },
+      set,
+      explanation,
+    )
     expect(parse(text)).toEqual({
       header,
       cells: [cell(1, 'file', 8)],
       sets: [set],
+      explanations: [explanation],
       wholeBytes: Buffer.byteLength(text),
     })
   })
@@ -84,6 +115,12 @@ describe('a file of rows', () => {
       }),
       'ascending, separate runs',
     ],
+    [lines(header, { ...explanation, explanation: [] }), 'line 2: explanation is not an object'],
+    [lines(header, but({ pages: 31 })), 'explanation.pages is not 30, to which its owners add up'],
+    [lines(header, but({ owners: [{ part: 'magic' }] })), 'the part of an owner is none'],
+    [lines(header, but({ owners: 'all' })), 'explanation.owners is not a list of at most 4096'],
+    [lines(header, but({ hasFrameFlags: 1 })), 'hasFrameFlags is not'],
+    [lines(header, { ...explanation, name: 'x'.repeat(129) }), 'more than 128 characters'],
     [`${lines(header)}\n`, 'line 2: it is not JSON'],
   ])('%j is refused', (text, message) => {
     expect(() => parse(text)).toThrow(message)
@@ -97,7 +134,7 @@ describe('a file of rows', () => {
   })
 
   test('that anything may have happened to gives rows or a VarveError, and nothing else', () => {
-    const good = Buffer.from(lines(header, cell(1, 'file', 8), set))
+    const good = Buffer.from(lines(header, cell(1, 'file', 8), set, explanation))
     fc.assert(
       fc.property(
         fc.array(fc.tuple(fc.nat(good.length - 1), fc.nat(255)), { maxLength: 4 }),
@@ -114,6 +151,25 @@ describe('a file of rows', () => {
       ),
     )
   })
+})
+
+test('of more owners than a report shows the smallest are added up by their part', () => {
+  const owners = Array.from({ length: 1000 }, (_, n) => ({
+    part: n % 2 === 0 ? ('file' as const) : ('heap' as const),
+    name: n % 2 === 0 ? `/lib/${n}` : '',
+    processes: Array.from({ length: 1000 }, (_, pid) => ({ pid, name: 'sh' })),
+    pages: 1000 - n,
+    writtenPages: 1,
+  }))
+  const pages = owners.reduce((sum, it) => sum + it.pages, 0)
+  const all = { pages, writtenPages: 1000, unexplainedPages: 0, owners, skipped: 0, hasFrameFlags: true }
+  const row = explanationRow('many', {}, all)
+  const { explanation: kept } = parse(lines(header, row)).explanations[0] as ExplanationRow
+  expect(kept).toEqual(row.explanation)
+  expect(kept.owners).toHaveLength(256 + 2)
+  expect(kept.owners[0]).toMatchObject({ part: 'file', name: '(smaller ones)', writtenPages: 372 })
+  expect(kept.owners.at(-1)).toMatchObject({ name: '', pages: 1000 - 255 })
+  expect(kept.owners.at(-1)?.processes).toHaveLength(64)
 })
 
 describe('writing rows', () => {
@@ -155,12 +211,15 @@ describe('writing rows', () => {
     expect((await readRows(path)).cells).toHaveLength(1)
   })
 
-  test('keeps one set of a name', async () => {
+  test('keeps one set and one explanation of a name', async () => {
     await using file = await RowsFile.open(path)
     await file.begin(header)
     await file.add(set)
     await file.add({ ...set, workingSet: 'BBBB' })
-    expect((await readRows(path)).sets).toEqual([set])
+    await file.add(explanation)
+    await file.add({ ...explanation, about: {} })
+    const { sets, explanations } = await readRows(path)
+    expect({ sets, explanations }).toEqual({ sets: [set], explanations: [explanation] })
   })
 
   test.each([

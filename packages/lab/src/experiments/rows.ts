@@ -1,5 +1,6 @@
 import { type PageSet, runsOf, type WorkingSet, workingSetToBytes } from 'varve/working-sets'
 import type { FactorValue } from './experiment.js'
+import type { ExplanationRow } from './explanation-row.js'
 
 /** The lines of a rows file: docs/formats/experiment-rows-v1.md. */
 export interface HeaderRow {
@@ -57,11 +58,12 @@ export const setRow = (
   zero: [...runsOf(zero)].map(({ start, count }) => [start, count] as const),
 })
 
-export type Row = HeaderRow | CellRow | SetRow
+export type Row = HeaderRow | CellRow | SetRow | ExplanationRow
 
 /** Everything of one file. */
 export interface ExperimentRows {
   readonly header: HeaderRow
   readonly cells: readonly CellRow[]
   readonly sets: readonly SetRow[]
+  readonly explanations: readonly ExplanationRow[]
 }

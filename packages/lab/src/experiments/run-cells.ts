@@ -6,6 +6,7 @@ import { findFirecracker, listMachines, throwIfAborted, VarveError } from 'varve
 import { onProcessEnd } from 'varve/testing'
 import { describeEnvironment, type LabKind } from './environment.js'
 import type { Cell, Experiment, ExperimentLab, FactorValue, PreparedExperiment } from './experiment.js'
+import { explanationRow } from './explanation-row.js'
 import { planOf, type Selection } from './plan.js'
 import { type CellRow, type HeaderRow, type Row, setRow } from './rows.js'
 import { doneKey } from './rows-file.js'
@@ -60,7 +61,7 @@ export async function runCells(experiment: Experiment, options: RunCellsOptions)
   const directory = mkdtempSync(join(parent, 'varve-experiment-'))
   const remove = () => rmSync(directory, { recursive: true, force: true })
   const takeBack = onProcessEnd(remove)
-  // Rows in their order, though `say` and `keepSet` do not wait.
+  // Rows in their order, though `say`, `keepSet` and `keepExplanation` do not wait.
   let sending = Promise.resolve()
   const send = (message: RunMessage) => {
     sending = sending.then(() => emit(message))
@@ -80,6 +81,7 @@ export async function runCells(experiment: Experiment, options: RunCellsOptions)
       signal,
       say: (text) => send({ kind: 'say', text }),
       keepSet: (name, about, set, zero) => send(setRow(name, about, set, zero)),
+      keepExplanation: (name, about, explanation) => send(explanationRow(name, about, explanation)),
     }
     send({ kind: 'say', text: 'preparing' })
     await using prepared = await experiment.prepare(lab)

@@ -5,6 +5,7 @@ import { nativeLinuxBoots } from '../linux/native-linux.js'
 import type { Experiment } from './experiment.js'
 import type { FoundExperiment } from './find-experiment.js'
 import type { Selection } from './plan.js'
+import type { Row } from './rows.js'
 import { RowsFile } from './rows-file.js'
 import { type RunMessage, runCells } from './run-cells.js'
 import { runInNestedLab } from './run-nested.js'
@@ -18,7 +19,7 @@ export interface RunExperimentOptions {
   /** Default: where the experiment's guest runs. */
   readonly lab?: 'native' | 'nested'
   readonly signal?: AbortSignal | undefined
-  readonly onMessage?: (message: Exclude<RunMessage, { kind: 'experiment' | 'cell' | 'set' }>) => void
+  readonly onMessage?: (message: Exclude<RunMessage, Row>) => void
 }
 
 /**
@@ -45,8 +46,8 @@ export async function runExperiment(
     signal,
     emit: async (message: RunMessage) => {
       if (message.kind === 'experiment') await rows.begin(message)
-      else if (message.kind === 'cell' || message.kind === 'set') await rows.add(message)
-      else onMessage(message)
+      else if (message.kind === 'say' || message.kind === 'progress') onMessage(message)
+      else await rows.add(message)
     },
   }
   if (lab === 'native') await runCells(experiment, { ...common, lab: { kind: 'native' } })

@@ -2,6 +2,7 @@ import type { ExperimentRows } from '../experiments/rows.js'
 import { leastRounds } from '../statistics/paired-ratio.js'
 import { findingsOf, lostBeyond, type PlaceFindings } from './findings.js'
 import { definitionList, escapeHtml, factList } from './html.js'
+import { ownersSection } from './owner-sections.js'
 import { page } from './page.js'
 import { places } from './place-sections.js'
 import { overlapSection, pictures } from './set-sections.js'
@@ -21,6 +22,7 @@ export function renderReport(rows: ExperimentRows): string {
     whatLost(findings),
     pictures(sets),
     overlapSection(sets),
+    ownersSection(rows.explanations),
     howToRead(summary),
     environment(rows),
   ])

@@ -1,3 +1,4 @@
+import type { Explanation } from '@varve/guest'
 import { describe, expect, test } from 'vitest'
 import type { CellRow, ExperimentRows, HeaderRow } from '../experiments/rows.js'
 import { rowsToCsv } from './csv.js'
@@ -63,8 +64,9 @@ const few: ExperimentRows = {
   header,
   cells: cellsOf((median) => six(median).slice(0, 3).map(Math.round)),
   sets: [],
+  explanations: [],
 }
-const rows: ExperimentRows = { header, cells, sets: [] }
+const rows: ExperimentRows = { header, cells, sets: [], explanations: [] }
 
 const emulated: ExperimentRows = {
   ...rows,
@@ -222,7 +224,50 @@ describe('findings', () => {
   })
 })
 
+/** Two processes of one name, which share a file and have memory of their own. */
+const explanationOf = (name: string): Explanation => {
+  const [a, b] = [
+    { pid: 7, name },
+    { pid: 9, name },
+  ]
+  return {
+    pages: 1000,
+    writtenPages: 300,
+    unexplainedPages: 20,
+    skipped: 0,
+    hasFrameFlags: true,
+    owners: [
+      { part: 'file', name: `/usr/lib/${name}`, processes: [a, b], pages: 600, writtenPages: 0 },
+      { part: 'anonymous', name: '', processes: [a], pages: 300, writtenPages: 280 },
+      { part: 'kernel', name: 'slab', processes: [], pages: 77, writtenPages: 20 },
+      { part: 'unexplained', name: '', processes: [], pages: 20, writtenPages: 0 },
+      { part: 'stack', name: '', processes: [b], pages: 2, writtenPages: 0 },
+      { part: 'stack', name: '', processes: [a], pages: 1, writtenPages: 0 },
+    ],
+  }
+}
+
 describe('a report', () => {
+  test('of explained sets says who has their pages, and draws it', () => {
+    const explained = (name: string) =>
+      ({ kind: 'explanation', name, about: {}, explanation: explanationOf('python3') }) as const
+    const report = renderReport({ ...rows, explanations: [explained('hello'), explained('json')] })
+    expect(report).toContain('<h2>Who has the pages</h2>')
+    expect(report).toContain('1,000 pages, 3.9 MiB, 30.0 % of them written, 2.0 % unexplained')
+    expect(report).toMatch(/anonymous<\/th><td>30\.0 %<\/td><td>300<\/td><td>280</)
+    expect(report).toContain(
+      'file: /usr/lib/python3</th><td>60.0 %</td><td>600</td><td>0</td><td>python3 (7), python3 (9)<',
+    )
+    // As wide as its share of the box above it.
+    expect(report).toContain(
+      'style="width:30.100%"><span tabindex="0" title="python3 (7): 301 pages, 30.1 %"',
+    )
+    expect(report).toContain('style="width:99.668%"><span tabindex="0" title="anonymous: 300 pages, 30.0 %"')
+    // What is too narrow to be seen is not a box of its own.
+    expect(report).not.toContain('title="python3 (9)')
+    expect(renderReport(rows)).not.toContain('Who has the pages')
+  })
+
   test('warns that nested times are not speeds, and a native one does not', () => {
     expect(renderReport(emulated)).toContain('its times are not speeds')
     expect(renderReport(rows)).not.toContain('not speeds')
@@ -272,18 +317,19 @@ describe('a report', () => {
         phasesMs: { [evil]: 2 },
       })),
       sets: [],
+      explanations: [{ kind: 'explanation', name: evil, about: {}, explanation: explanationOf(evil) }],
     })
     expect(report).not.toMatch(/<(img src=http|script)/)
-    // No element names a place elsewhere.
-    expect(report).not.toMatch(/<[^>]*https?:/)
+    // No element names a place elsewhere, but in a text.
+    expect(report.replace(/ (title|aria-label)="[^"]*"/g, '')).not.toMatch(/<[^>]*https?:/)
     expect(report).toContain('&#60;script&#62;')
     expect(report).toContain("default-src 'none'")
   })
 
   test('of an experiment without a finished cell says so', () => {
-    const report = renderReport({ header, cells: [], sets: [] })
+    const report = renderReport({ header, cells: [], sets: [], explanations: [] })
     expect(report).toContain('No cell is finished yet')
-    expect(textSummary({ header, cells: [], sets: [] })).toBe('')
+    expect(textSummary({ header, cells: [], sets: [], explanations: [] })).toBe('')
   })
 })
 

@@ -29,11 +29,15 @@ figure.chart{margin:.8rem 0;padding:.9rem;background:var(--panel);border-radius:
 figcaption{margin-top:.5rem;display:flex;flex-wrap:wrap;gap:.15rem 1rem}.key{white-space:nowrap}td .ratio{margin-right:.2rem}.key svg{width:1.8rem;height:.4rem;margin-right:.35rem;vertical-align:middle}.key i{display:inline-block;width:.8rem;height:.8rem;margin-right:.35rem;border-radius:.15rem;vertical-align:-.05rem}
 .bar{display:grid;grid-template-columns:10.5rem 1fr 9rem;gap:.6rem;align-items:center;margin:.25rem 0;font-size:.85rem}.bar b{font-weight:400;text-align:right}.bar span{font-variant-numeric:tabular-nums;color:var(--soft)}
 .track{display:flex;height:1rem;background:var(--paper);border-radius:.2rem;overflow:hidden}.track i{display:block;height:100%;min-width:1px}
-${Array.from({ length: 10 }, (_, n) => `.f${n}{background:var(--c${n})}`).join('')}
+${Array.from({ length: 10 }, (_, n) => `.f${n}{background:var(--c${n})}.o${n}{--of:var(--c${n})}`).join('')}
 details{border-top:1px solid var(--line);padding:.5rem 0}details>summary{cursor:pointer;font-weight:600;padding:.3rem 0}details>summary .soft{font-weight:400;display:block;margin-left:1.1rem}
 .pictures{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,19rem),1fr));gap:1.2rem;margin:.8rem 0 1.6rem}.pictures figure{margin:0}.pictures img{width:100%;height:auto;image-rendering:pixelated;display:block;border-radius:.25rem;background:#fff}
 .swatch{display:inline-block;width:.8rem;height:.8rem;border-radius:.15rem;margin-right:.35rem;vertical-align:-.05rem}
 .matrix td,.matrix thead th{text-align:center;min-width:3.2rem}.matrix table{min-width:0}.matrix th{max-width:11rem;overflow:hidden;text-overflow:ellipsis}
+.flame{position:relative;margin:.9rem 0 2.2rem;font-size:.75rem;line-height:1.25rem}.flame ul{display:flex;margin:0;padding:0;list-style:none}.flame li{flex:none;min-width:0}
+.flame span{display:block;height:1.25rem;text-indent:.25rem;overflow:hidden;white-space:nowrap;text-overflow:ellipsis;background:color-mix(in srgb,var(--of,var(--line)) 35%,var(--paper));border:solid var(--paper);border-width:0 1px 1px 0}
+.flame span:focus{outline:2px solid var(--ink);outline-offset:-2px}.flame span:focus::after{content:attr(title);position:absolute;z-index:1;top:100%;left:0;right:0;text-indent:0;padding:.15rem .35rem;background:var(--panel);border:1px solid var(--line);border-radius:.2rem;white-space:normal;overflow-wrap:anywhere}
+.kinds thead th{min-width:0}.owners td:last-child{text-align:left}tbody th:first-child{overflow-wrap:anywhere}@media(min-width:40.01rem){.owners tbody th:first-child{min-width:16rem;max-width:28rem;white-space:normal}}
 ul.findings{padding-left:1.2rem;margin:.3rem 0}ul.findings li{margin:.25rem 0}
 dl{display:grid;grid-template-columns:max-content 1fr;gap:.15rem 1rem;font-size:.9rem}dt{color:var(--soft)}dd{margin:0;overflow-wrap:anywhere}code{font-size:.9em}
 @media(max-width:40rem){.bar{grid-template-columns:1fr auto;gap:0 .6rem}.bar b{text-align:left}.bar .track{grid-column:1/3;grid-row:2}.plot{grid-template-rows:11rem 1.6rem}h1{font-size:1.4rem}tbody th:first-child{min-width:8rem;max-width:9.5rem;white-space:normal}}

@@ -1,5 +1,5 @@
 import { join } from 'node:path'
-import type { RunMessage } from '@varve/lab'
+import type { Row, RunMessage } from '@varve/lab'
 import { VarveError } from 'varve'
 import { integerOption, listOption, positionals, stringOption } from '../../arguments.js'
 import type { Command } from '../../command.js'
@@ -99,7 +99,7 @@ function selection(texts: readonly string[]): Record<string, string[]> {
 
 function progress(say: (text: string) => void, name: string) {
   let saidAt = Number.NEGATIVE_INFINITY
-  return (message: Exclude<RunMessage, { kind: 'experiment' | 'cell' | 'set' }>) => {
+  return (message: Exclude<RunMessage, Row>) => {
     if (message.kind === 'say') return say(`${name}: ${message.text}`)
     const now = performance.now()
     if (now - saidAt < progressEveryMs) return
