@@ -36,11 +36,12 @@ export async function explainPages(
   const ask = { timeoutMs, signal }
   const resources = await unlessMissing(agent.readFile('/proc/iomem', { ...ask, maxBytes: maxResourceBytes }))
   await using frameFlags = await unlessMissing(agent.get('/proc/kpageflags', ask))
-  return await explainSet(set, set.pages, guestFrames(regions), {
+  const report = {
     owners: agent.pageOwners({ ...ask, filesBelow: files ? '/' : undefined }),
     frameFlags: frameFlags?.content,
     resources,
-  })
+  }
+  return await explainSet(set, set.pages, guestFrames(regions), report, { signal })
 }
 
 /** A guest's kernel may be built without these. */

@@ -140,6 +140,65 @@ run 0 64 10 f`
   expect(svg.match(/>unexplained: /g)).toHaveLength(2)
 })
 
+/** `processes` of a guest, of which each has the first pages, as many as `pagesOf` says. */
+async function* claiming(processes: number, pagesOf: (process: number) => number) {
+  yield Buffer.from('page-owners 1\nasker 40000\n')
+  for (let pid = 1; pid <= processes; pid++)
+    yield Buffer.from(`process ${pid} a\nmap 0 1 rw-p 0 0:0 0 \nrun 0 0 ${pagesOf(pid).toString(16)} a\n`)
+  yield Buffer.from(`end ${processes} 0 0\n`)
+}
+const large = { readOnly: pageRange(0, 2048), written: emptyPageSet }
+const explainLarge = (owners: AsyncIterable<Uint8Array>, signal?: AbortSignal) => {
+  const image = [
+    { guestAddress: guestAddress(0), sizeBytes: 2048 * 4096, fileOffset: byteOffset(0) },
+  ] as const
+  return explainSet(large, 2048, guestFrames(image), { ...report(''), owners }, { signal })
+}
+
+test('pages that differ in their owners, and share many, are told apart', async () => {
+  const { owners } = await explainLarge(claiming(300, (pid) => 2048 - pid))
+  // Pages of all processes, and one page each of 299, 298, ….
+  const sizes = owners.map((it) => [it.processes.length, it.pages] as const).sort(([a], [b]) => b - a)
+  const others = Array.from({ length: 300 }, (_, n) => [299 - n, 1])
+  expect(sizes).toEqual([[300, 1748], ...others])
+})
+
+test.each([
+  ['30,000 processes that have 1,024 pages each', 30_000, () => 1024, '16777216 owners of pages'],
+  ['2,048 pages that all differ in their owners', 8_192, (pid: number) => pid % 2048, 'pages that differ'],
+])(
+  '%s are refused',
+  async (_, processes, pagesOf, words) => {
+    await expect(explainLarge(claiming(processes, pagesOf))).rejects.toMatchObject({
+      code: 'GUEST_PROTOCOL',
+      message: expect.stringContaining(words),
+    })
+  },
+  30_000,
+)
+
+test.each(['while the report is read', 'while its pages are grouped'])(
+  'a signal ends a long explanation %s',
+  async (when) => {
+    const controller = new AbortController()
+    let abortedAt = 0
+    const abortSoon = () =>
+      setTimeout(() => {
+        abortedAt = performance.now()
+        controller.abort()
+      }, 1)
+    // 15 million owners of pages: seconds.
+    async function* owners() {
+      if (when.includes('read')) abortSoon()
+      yield* claiming(15_000, (pid) => 1024 - (pid % 2))
+      if (when.includes('grouped')) abortSoon()
+    }
+    await expect(explainLarge(owners(), controller.signal)).rejects.toMatchObject({ code: 'INTERRUPTED' })
+    expect(performance.now() - abortedAt).toBeLessThan(1_000)
+  },
+  30_000,
+)
+
 test('long names of many owners do not fill the memory', async () => {
   async function* owners() {
     yield Buffer.from('page-owners 1\nasker 9\n')

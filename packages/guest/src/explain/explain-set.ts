@@ -5,6 +5,7 @@ import { type FrameKind, frameKinds, readFrameFlags } from './frame-kinds.js'
 import type { GuestFrames } from './guest-frames.js'
 import { readKernelRanges } from './kernel-ranges.js'
 import { type GuestProcess, readOwnerReport } from './owner-report.js'
+import { Pace } from './pace.js'
 
 /** What a guest says of its pages. */
 export interface GuestReport {
@@ -30,7 +31,9 @@ export async function explainSet(
   imagePages: number,
   frames: GuestFrames,
   report: GuestReport,
+  { signal }: { readonly signal?: AbortSignal | undefined } = {},
 ): Promise<Explanation> {
+  const pace = new Pace(signal)
   const wanted = new Uint8Array(imagePages)
   for (const part of [set.readOnly, set.written])
     for (const { start, count } of runsOf(part)) wanted.fill(1, start, start + count)
@@ -38,20 +41,19 @@ export async function explainSet(
   for (const { start, count } of runsOf(set.written)) written.fill(1, start, start + count)
 
   const kinds = new Uint8Array(imagePages)
-  if (report.frameFlags !== undefined) await readFrameFlags(report.frameFlags, frames, wanted, kinds)
+  if (report.frameFlags !== undefined) await readFrameFlags(report.frameFlags, frames, wanted, kinds, pace)
   const claims = new Claims(frames, wanted)
-  const { skipped } = await readOwnerReport(report.owners, claims)
+  const { skipped } = await readOwnerReport(report.owners, claims, pace)
   const ranges = readKernelRanges(report.resources ?? new Uint8Array(0))
 
   const tally = new Tally(written)
-  claims.forEachPage((page, all, key) => {
+  await claims.forEachPage((page, group) => {
     const kind = frameKinds[kinds[page] as number] as FrameKind
-    const others = all.filter(({ asks }) => !asks)
     // All processes map the one page of zeros; it is the kernel's.
-    if (kind === 'zero page' || others.length === 0) return
+    if (kind === 'zero page' || group.every(({ asks }) => asks)) return
     wanted[page] = 0
-    tally.add(page, key, () => ownerOf(others))
-  })
+    tally.add(page, group, () => ownerOf(group.filter(({ asks }) => !asks)))
+  }, pace)
   for (const { name, frame, count } of ranges)
     frames.forEachPart(frame, count, (page, _, pages) => {
       for (let it = page; it < page + pages; it++) {
@@ -63,6 +65,7 @@ export async function explainSet(
       }
     })
   for (let page = 0; page < imagePages; page++) {
+    if (pace.isDue(10)) await pace.rest()
     if (wanted[page] !== 1) continue
     const kind = frameKinds[kinds[page] as number] as FrameKind
     tally.add(page, `kind ${kind}`, () => ownersOfKinds[kind])
@@ -103,17 +106,17 @@ function ownerOf(claims: readonly Claim[]): Pick<OwnedPages, 'part' | 'name' | '
 const nameOf = ({ part, name, processes }: Pick<OwnedPages, 'part' | 'name' | 'processes'>): string =>
   `${part} ${name} ${processes.map(({ pid }) => pid).join()}`
 
-/** Counts pages by owner. Pages whose claims are equal have one key, so that their owner is made once. */
+/** Counts pages by owner. Pages whose owners are equal have one key, so that their owner is made once. */
 class Tally {
   readonly #written: Uint8Array
-  readonly #byKey = new Map<string, Owner>()
+  readonly #byKey = new Map<unknown, Owner>()
   readonly #owners = new Map<string, Owner>()
 
   constructor(written: Uint8Array) {
     this.#written = written
   }
 
-  add(page: number, key: string, owner: () => Pick<OwnedPages, 'part' | 'name' | 'processes'>): void {
+  add(page: number, key: unknown, owner: () => Pick<OwnedPages, 'part' | 'name' | 'processes'>): void {
     let it = this.#byKey.get(key)
     if (it === undefined) {
       const made = owner()
@@ -130,9 +133,9 @@ class Tally {
   }
 
   finish(): Pick<Explanation, 'pages' | 'writtenPages' | 'unexplainedPages' | 'owners'> {
-    const owners = [...this.#owners.values()].sort(
-      (a, b) => b.pages - a.pages || (nameOf(a) < nameOf(b) ? -1 : 1),
-    )
+    const owners = [...this.#owners]
+      .sort(([a, { pages }], [b, { pages: others }]) => others - pages || (a < b ? -1 : 1))
+      .map(([, owner]) => owner)
     const sum = (of: (owner: Owner) => number) => owners.reduce((all, owner) => all + of(owner), 0)
     return {
       pages: sum(({ pages }) => pages),

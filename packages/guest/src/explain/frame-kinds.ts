@@ -1,5 +1,6 @@
 import { brokenReport } from './broken-report.js'
 import type { GuestFrames } from './guest-frames.js'
+import { Pace } from './pace.js'
 
 /** What the guest's kernel says of a frame, not of its owners. Their numbers are kept for each page. */
 export const frameKinds = [
@@ -61,6 +62,7 @@ export async function readFrameFlags(
   frames: GuestFrames,
   wanted: Uint8Array,
   kinds: Uint8Array,
+  pace = new Pace(),
 ): Promise<void> {
   let frame = 0
   let rest: Uint8Array = new Uint8Array(0)
@@ -75,6 +77,7 @@ export async function readFrameFlags(
     rest = bytes.subarray(8 * whole)
     frame += whole
     if (frame >= frames.end) return
+    if (pace.isDue(10 * whole + 100)) await pace.rest()
   }
   if (rest.length > 0) throw brokenReport('flags of a frame that are not 8 bytes')
 }

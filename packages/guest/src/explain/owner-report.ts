@@ -1,5 +1,6 @@
 import { brokenReport } from './broken-report.js'
 import { maxLineBytes, maxOwners, maxProcesses, maxReportBytes } from './explain-limits.js'
+import { Pace } from './pace.js'
 
 /** A process of the guest. */
 export interface GuestProcess {
@@ -35,6 +36,8 @@ export interface OwnerReportEnd {
 }
 
 const head = 'page-owners 1'
+/** About what a line takes, in those of a page. */
+const stepsOfLine = 100
 const mapForm =
   /^map [0-9a-f]{1,16} [0-9a-f]{1,16} [-rwxps]{4} [0-9a-f]{1,16} [0-9a-f]{1,8}:[0-9a-f]{1,8} \d{1,20} (.*)$/
 const runForm = /^run [0-9a-f]{1,13} ([0-9a-f]{1,13}) ([0-9a-f]{1,8}) ([fa])$/
@@ -46,6 +49,7 @@ const runForm = /^run [0-9a-f]{1,13} ([0-9a-f]{1,13}) ([0-9a-f]{1,8}) ([fa])$/
 export async function readOwnerReport(
   chunks: AsyncIterable<Uint8Array>,
   reader: OwnerReportReader,
+  pace = new Pace(),
 ): Promise<OwnerReportEnd> {
   const lines = new ReportLines(reader)
   let [rest, bytes] = ['', 0]
@@ -57,7 +61,7 @@ export async function readOwnerReport(
     )
     rest = all.pop() ?? ''
     if (rest.length > maxLineBytes) throw brokenReport(`a line of more than ${maxLineBytes} bytes`)
-    for (const line of all) lines.take(line)
+    for (const line of all) if (pace.isDue(lines.take(line))) await pace.rest()
   }
   if (rest !== '') throw brokenReport('a last line without an end')
   return lines.finish()
@@ -70,6 +74,8 @@ class ReportLines {
   #processes = 0
   #owners = 0
   #end: OwnerReportEnd | undefined
+  /** Of the run that the line has. */
+  #frames = 0
   /** What a run belongs to. */
   #context: 'nothing' | 'process' | 'mapping' | 'file' = 'nothing'
 
@@ -77,17 +83,20 @@ class ReportLines {
     this.#reader = reader
   }
 
-  take(line: string): void {
+  /** Gives how many steps the line took. */
+  take(line: string): number {
     if (line.length > maxLineBytes) throw brokenReport(`a line of more than ${maxLineBytes} bytes`)
     if (this.#end !== undefined) throw brokenReport('lines behind its end')
     if (!this.#begun) {
       if (line !== head) throw brokenReport(`${shown(line)} in the place of "${head}"`)
       this.#begun = true
-      return
+      return stepsOfLine
     }
     const word = line.slice(0, line.indexOf(' '))
     const take = this.#takes[word]
+    this.#frames = 0
     if (take === undefined || !take(line)) throw brokenReport(`the line ${shown(line)}`)
+    return stepsOfLine + this.#frames
   }
 
   /** By the first word; false for a line of another form, or in another place. */
@@ -96,9 +105,10 @@ class ReportLines {
       const [, frame, count, kind] = runForm.exec(line) ?? []
       if (frame === undefined || count === undefined) return false
       if (this.#context !== 'mapping' && this.#context !== 'file') return false
+      this.#frames = Number.parseInt(count, 16)
       this.#reader.run({
         frame: Number.parseInt(frame, 16),
-        count: Number.parseInt(count, 16),
+        count: this.#frames,
         ofFile: kind === 'f',
       })
       return true
