@@ -159,6 +159,7 @@ struct owner { uid_t uid; gid_t gid; char name[64], home[256], shell[256]; };
 void run_command(struct call *c);
 void find_user(const char *user, struct owner *owner);
 void become(const struct owner *owner);
+void act_as(const struct owner *owner);
 void kill_session(pid_t session);
 void for_each_process(void (*visit)(pid_t pid, void *context), void *context);
 

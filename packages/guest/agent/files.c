@@ -8,7 +8,9 @@
 #include <unistd.h>
 
 static uint8_t buffer[65536];
-static char path[MAX_PATH], work[MAX_PATH + 32];
+static char path[MAX_PATH], work[32 + 200];
+/* Of `path`; -1 while there is no work file in it. */
+static int folder = -1;
 
 static void take_path(struct call *c) {
   struct bytes value;
@@ -26,26 +28,35 @@ static bool owner_of(struct call *c, struct owner *owner) {
 }
 
 static void cannot(const char *what) {
-  unlink(work);
-  child_fails("FILE_FAILED", errno, what);
+  int error = errno;
+  if (folder >= 0) unlinkat(folder, work, 0);
+  child_fails("FILE_FAILED", error, what);
 }
 
 /* The connection has ended, or the time is up. */
 static void give_up(int signal) {
   (void)signal;
-  unlink(work);
+  if (folder >= 0) unlinkat(folder, work, 0);
   _exit(1);
 }
 
-/* A file in the same folder, as rename must not cross file systems. */
-static int open_work_file(void) {
-  char digits[24], *end = digits + sizeof digits - 1;
+/* A file in the same folder, as rename must not cross file systems. The folder is looked up once: a user who
+ * can replace it by a link afterwards moves neither the work file nor the rename elsewhere. */
+static int open_work_file(const char *name) {
+  char digits[24], *end = digits + sizeof digits - 1, first = *name;
   *end = 0;
-  char *name = strrchr(path, '/') + 1;
-  if (*name == 0 || strlen(name) > 200) child_fails("BAD_REQUEST", 0, "path does not end in a file's name");
-  memcpy(work, path, name - path);
-  strcat(strcat(strcat(strcat(work, ".varve-"), decimal(getpid(), end)), "-"), name);
-  return open(work, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0600);
+  if (first == 0 || strlen(name) > 200) child_fails("BAD_REQUEST", 0, "path does not end in a file's name");
+  strcat(strcat(strcat(strcpy(work, ".varve-"), decimal(getpid(), end)), "-"), name);
+  // `name` is the end of `path`, whose beginning is the folder's.
+  path[name - path] = 0;
+  int parent = open(path, O_PATH | O_DIRECTORY);
+  path[name - path] = first;
+  if (parent < 0) return -1;
+  // Before the file is there, so that a signal right behind its making removes it.
+  folder = parent;
+  int fd = openat(parent, work, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0600);
+  if (fd < 0) folder = -1;
+  return fd;
 }
 
 void put_file(struct call *c) {
@@ -54,9 +65,11 @@ void put_file(struct call *c) {
   ssize_t got;
   take_path(c);
   bool owned = owner_of(c, &owner);
+  if (owned) act_as(&owner);
+  const char *name = strrchr(path, '/') + 1;
   signal(SIGTERM, give_up);
-  int fd = open_work_file();
-  if (fd < 0) work[0] = 0, cannot(path);
+  int fd = open_work_file(name);
+  if (fd < 0) cannot(path);
   report_to_agent(&(struct report){.kind = R_FILE});
   while ((got = read(0, buffer, sizeof buffer)) > 0)
     for (ssize_t at = 0; at < got;) {
@@ -66,10 +79,11 @@ void put_file(struct call *c) {
       done.value += n;
     }
   if (got < 0 || fsync(fd) != 0) cannot(path);
-  // The owner first: a change of owner takes set-user-ID bits away.
+  // The group of a folder with a set-group-ID bit is not the user's. A change of owner takes such bits of the
+  // file away, so the mode comes after it.
   if (owned && fchown(fd, owner.uid, owner.gid) != 0) cannot("the owner could not be set");
   if (fchmod(fd, number_of(c, T_MODE, 0644) & 07777) != 0) cannot("the mode could not be set");
-  if (close(fd) != 0 || rename(work, path) != 0) cannot(path);
+  if (close(fd) != 0 || renameat(folder, work, folder, name) != 0) cannot(path);
   report_to_agent(&done);
 }
 
@@ -80,8 +94,8 @@ void get_file(struct call *c) {
   struct stat status;
   ssize_t got;
   take_path(c);
-  if (owner_of(c, &owner)) become(&owner);
-  int fd = open(path, O_RDONLY | O_NONBLOCK);
+  if (owner_of(c, &owner)) act_as(&owner);
+  int fd = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY);
   if (fd < 0 || fstat(fd, &status) != 0) child_fails("FILE_FAILED", errno, path);
   if (S_ISDIR(status.st_mode)) child_fails("FILE_FAILED", EISDIR, path);
   report_to_agent(&(struct report){.kind = R_FILE, .value = status.st_mode & 07777, .size = status.st_size});

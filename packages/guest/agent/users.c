@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 enum { MAX_LINE = 4096, MAX_GROUPS = 256 };
@@ -100,6 +101,10 @@ void find_user(const char *user, struct owner *owner) {
   else if (!search_group(group, &owner->gid)) child_fails("NO_USER", 0, user);
 }
 
+static void cannot_take_rights(void) {
+  child_fails("SPAWN_FAILED", errno, "the rights of the user could not be taken");
+}
+
 static bool is_member(char *members, const char *name) {
   size_t length = strlen(name);
   for (char *at = members; at != NULL && *at != 0; at = strchr(at, ',') ? strchr(at, ',') + 1 : NULL)
@@ -107,8 +112,7 @@ static bool is_member(char *members, const char *name) {
   return false;
 }
 
-/* Gives the child the rights of a user: own group, the groups that list the user, then the user. */
-void become(const struct owner *owner) {
+static void take_groups(const struct owner *owner) {
   static struct lines lines;
   static gid_t groups[MAX_GROUPS];
   char *line, *part[4];
@@ -120,6 +124,22 @@ void become(const struct owner *owner) {
     if (cut(line, part, 4) == 4 && number_in(part[2], &number) && is_member(part[3], owner->name))
       groups[count++] = number;
   close(lines.fd);
-  if (setgroups(count, groups) != 0 || setgid(owner->gid) != 0 || setuid(owner->uid) != 0)
-    child_fails("SPAWN_FAILED", errno, "the rights of the user could not be taken");
+  if (setgroups(count, groups) != 0) cannot_take_rights();
+}
+
+/* Gives the child the rights of a user for ever: own group, the groups that list the user, then the user. Until
+ * it runs the program, it has a copy of the agent's memory, which no other process of the user may read. */
+void become(const struct owner *owner) {
+  take_groups(owner);
+  if (prctl(PR_SET_DUMPABLE, 0) != 0 || setgid(owner->gid) != 0 || setuid(owner->uid) != 0) cannot_take_rights();
+}
+
+/* The same for the agent's own work with files. The real user stays root, so that processes of the user can
+ * neither stop nor kill the child. Linux takes the capabilities away with the effective user. */
+void act_as(const struct owner *owner) {
+  // Root stays root without a call: it may have no right to setgroups in a container.
+  if (owner->uid == geteuid() && owner->gid == getegid()) return;
+  take_groups(owner);
+  if (prctl(PR_SET_DUMPABLE, 0) != 0 || setegid(owner->gid) != 0 || seteuid(owner->uid) != 0)
+    cannot_take_rights();
 }

@@ -15,7 +15,8 @@ Writes a file into a guest that has the agent of @varve/guest: the whole file, o
 is -, reads standard input. If GUEST-PATH ends with /, it is a folder, and the file keeps its name.
 
   --mode OCTAL       permissions (default: those of FILE; 644 for standard input)
-  -u, --user USER    the file's owner: NAME, UID, NAME:GROUP or UID:GID (default root)
+  -u, --user USER    the guest's user that writes and owns the file: NAME, UID, NAME:GROUP or
+                     UID:GID (default root)
 
 Examples:
   varve put web app.py /srv/

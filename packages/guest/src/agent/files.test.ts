@@ -1,7 +1,21 @@
-import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import {
+  chmodSync,
+  chownSync,
+  existsSync,
+  lchownSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { afterAll, beforeAll, expect, test } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { type NativeAgent, nativeAgent } from './agent-fixture.js'
 
 let native: NativeAgent
@@ -27,10 +41,75 @@ test('a file that is put has its content, size and mode', async () => {
   expect(await native.agent.put(at('empty'), '')).toBe(0)
 })
 
-test.runIf(process.getuid?.() === 0)('a file that is put has the owner that is asked for', async () => {
-  await native.agent.put(at('owned'), 'x', { user: '1234:4321', mode: 0o4755 })
-  expect(statSync(at('owned'))).toMatchObject({ uid: 1234, gid: 4321 })
-  expect(statSync(at('owned')).mode & 0o7777).toBe(0o4755)
+describe.runIf(process.getuid?.() === 0)('put and get as a user', () => {
+  const user = '1234:4321'
+  /** A folder of the user, and one of root, which the user may read. */
+  let [home, roots] = ['', '']
+  beforeAll(() => {
+    // Users of the guest reach this, and perhaps not the folder of the agent's socket.
+    const shared = mkdtempSync('/var/tmp/varve-users-')
+    chmodSync(shared, 0o755)
+    home = join(shared, 'home')
+    roots = join(shared, 'roots')
+    for (const folder of [home, roots]) mkdirSync(folder, { mode: 0o755 })
+    chownSync(home, 1234, 4321)
+  })
+  afterAll(() => rmSync(join(home, '..'), { recursive: true }))
+
+  test('the file has the owner that is asked for', async () => {
+    await native.agent.put(join(home, 'owned'), 'x', { user, mode: 0o4755 })
+    expect(statSync(join(home, 'owned'))).toMatchObject({ uid: 1234, gid: 4321 })
+    expect(statSync(join(home, 'owned')).mode & 0o7777).toBe(0o4755)
+    mkdirSync(join(home, 'shared'))
+    chownSync(join(home, 'shared'), 0, 99)
+    chmodSync(join(home, 'shared'), 0o2777)
+    await native.agent.put(join(home, 'shared/owned'), 'x', { user })
+    expect(statSync(join(home, 'shared/owned'))).toMatchObject({ uid: 1234, gid: 4321 })
+  })
+
+  test('a link of the user leads only where the user may write', async () => {
+    symlinkSync(roots, join(home, 'link'))
+    lchownSync(join(home, 'link'), 1234, 4321)
+    await expect(native.agent.put(join(home, 'link/file'), 'x', { user })).rejects.toMatchObject({
+      details: { agentCode: 'FILE_FAILED', errno: 13 },
+    })
+    expect(readdirSync(roots)).toEqual([])
+    expect(await native.agent.put(join(home, 'link/file'), 'x')).toBe(1)
+    writeFileSync(join(roots, 'secret'), 'x', { mode: 0o600 })
+    await expect(native.agent.readFile(join(home, 'link/secret'), { user })).rejects.toMatchObject({
+      details: { errno: 13 },
+    })
+  })
+
+  test('a folder that becomes a link during the transfer keeps its file', async () => {
+    const [folder, moved, other] = [join(home, 'folder'), join(home, 'moved'), join(home, 'other')]
+    for (const it of [folder, other]) mkdirSync(it)
+    async function* halves() {
+      yield Buffer.from('first ')
+      while (!readdirSync(folder).some((name) => name.startsWith('.varve-'))) await sleep(10)
+      renameSync(folder, moved)
+      symlinkSync(other, folder)
+      yield Buffer.from('second')
+    }
+    expect(await native.agent.put(join(folder, 'file'), halves())).toBe(12)
+    expect([readdirSync(moved), readdirSync(other)]).toEqual([['file'], []])
+  })
+
+  test('the user cannot signal the process that writes', async () => {
+    async function* halves() {
+      yield Buffer.from('first ')
+      const isWork = (name: string) => name.startsWith('.varve-')
+      while (!readdirSync(home).some(isWork)) await sleep(10)
+      const [, pid = ''] = /^\.varve-(\d+)-/.exec(readdirSync(home).find(isWork) ?? '') ?? []
+      const { exitCode, stderr } = await native.agent.exec(['kill', '-STOP', pid], { user })
+      expect({ exitCode, stderr: stderr.toString() }).toEqual({
+        exitCode: 1,
+        stderr: expect.stringContaining('not permitted'),
+      })
+      yield Buffer.from('second')
+    }
+    expect(await native.agent.put(join(home, 'signalled'), halves(), { user })).toBe(12)
+  })
 })
 
 test('until the end has come, the old file stays; what is given up leaves nothing', async () => {

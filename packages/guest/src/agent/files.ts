@@ -8,7 +8,7 @@ import { collect } from './run-command.js'
 
 /** What a transfer of a file takes. */
 export interface FileOptions {
-  /** Of the new file (`put`: its owner) or of the reader (`get`): as `exec` takes it. Default: root. */
+  /** Whose rights the transfer has, and who owns the file that is put: as `exec` takes it. Default: root. */
   readonly user?: string
   /** The guest gives up after this long. Default: no limit. */
   readonly timeoutMs?: number
