@@ -75,6 +75,7 @@ struct call {
   int input, output[3], status; /* output[1] and output[2]: where streams 1 and 2 come from */
   pid_t pid;
   int wait_status;
+  uint32_t left[3];            /* of streams 1 and 2: what was in their pipes when the child had ended */
   uint64_t number;             /* calls in the order in which they were opened */
   uint64_t done_bytes, to_send;
   int64_t started_us, deadline_ms, clock_was_ns;
@@ -136,6 +137,7 @@ void put64(uint8_t *at, uint64_t value);
 void take_input(struct call *c, uint8_t *data, uint32_t length);
 void input_end(struct call *c);
 void close_input(struct call *c);
+void measure_outputs(struct call *c);
 void give_credit(struct call *c);
 void pump_input(struct call *c);
 void pump_outputs(struct call *c);

@@ -82,6 +82,7 @@ void child_ended(pid_t pid, int wait_status) {
     kill_group(pid);
     c->exited = true;
     c->wait_status = wait_status;
+    measure_outputs(c);
     close_input(c);
     return;
   }
@@ -93,10 +94,11 @@ static void time_is_up(struct call *c) {
   c->deadline_ms = 0;
   if (c->phase == PREAMBLE || c->phase >= CLOSING) return end_call(c);
   if (c->phase == OPENING) return fail(c, "BAD_REQUEST", 0, "no request came within 10 s");
+  // A command that had ended by itself was not ended by its time limit: only its output is still to be sent.
+  if (c->verb == V_EXEC && c->exited) return;
   c->timed_out = true;
   if (c->verb != V_EXEC) return fail(c, "TIMED_OUT", 0, "the call took longer than its timeout");
   // What the command has written so far is still sent, and RESULT says that the time was up.
-  if (c->exited) return;
   if (c->tty) kill_session(c->pid);
   kill_group(c->pid);
 }

@@ -1,7 +1,11 @@
 /* Streams: bytes between frames and the pipes of a call, each as far as its receiver has given credit. */
 #include "agent.h"
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
+
+/* A line discipline keeps 4 KiB, and the buffer behind it 64 KiB (drivers/tty/tty_buffer.c). */
+enum { MOST_OF_TERMINAL = 128 << 10 };
 
 /* DATA of stream 0. The caller has checked it against the credit. */
 void take_input(struct call *c, uint8_t *data, uint32_t length) {
@@ -28,7 +32,7 @@ void input_end(struct call *c) {
   static uint8_t end_of_transmission = 4;
   if (c->input_ended) return;
   c->input_ended = true;
-  if (c->tty && c->input >= 0 && INPUT_BYTES - (c->input_end - c->input_start) > 0) {
+  if (c->tty && c->input >= 0) {
     c->input_credit++;
     take_input(c, &end_of_transmission, 1);
   }
@@ -41,14 +45,16 @@ static void reader_gone(struct call *c) {
   c->input_refused = true;
 }
 
-/* Credit is as much as the ring has room for; small amounts are saved up. */
+/* Credit is as much as the ring has room for; small amounts are saved up. A terminal's ring keeps a byte for
+ * Ctrl-D. */
 void give_credit(struct call *c) {
   if (c->input < 0 || c->input_ended || c->phase != RUNNING || !has_room(c, OUT_RESERVE)) return;
-  uint32_t used = c->input_end - c->input_start + c->input_credit;
+  uint32_t most = INPUT_BYTES - c->tty, held = c->input_end - c->input_start;
+  uint32_t more = most - held - c->input_credit;
   uint8_t bytes[4];
-  if (INPUT_BYTES - used < INPUT_BYTES / 2) return;
-  put32(bytes, INPUT_BYTES - used);
-  c->input_credit = INPUT_BYTES - (c->input_end - c->input_start);
+  if (more < INPUT_BYTES / 2) return;
+  put32(bytes, more);
+  c->input_credit += more;
   queue_plain(c, CREDIT, 0, bytes, 4);
 }
 
@@ -66,29 +72,44 @@ void pump_input(struct call *c) {
   if (c->input_ended && !c->tty && !c->borrowed) close_input(c);
 }
 
+/* The child has ended. A process that left its group can keep the pipes open, and full, so only what is in them
+ * now is still sent. The kernel does not say how much a terminal has. */
+void measure_outputs(struct call *c) {
+  for (int stream = 1; stream <= 2; stream++) {
+    int bytes = MOST_OF_TERMINAL;
+    if (c->output[stream] >= 0 && !c->tty && ioctl(c->output[stream], FIONREAD, &bytes) != 0) bytes = 0;
+    c->left[stream] = bytes;
+  }
+}
+
+static void end_output(struct call *c, int stream) {
+  close(c->output[stream]);
+  c->output[stream] = -1;
+  queue_plain(c, END, stream, NULL, 0);
+}
+
 static void pump_output(struct call *c, int stream) {
   int *fd = &c->output[stream];
-  // A few frames at a time: other calls must have their turn. What has ended holds little, and is sent whole.
-  for (int turn = 0; *fd >= 0 && (turn < 8 || c->exited); turn++) {
+  // A few frames at a time: other calls must have their turn.
+  for (int turn = 0; *fd >= 0 && turn < 8; turn++) {
     uint32_t room = data_room(c);
+    if (c->exited && room > c->left[stream]) room = c->left[stream];
     if (room > c->credit[stream]) room = c->credit[stream];
-    if (room == 0) return;
+    if (room == 0) break;
     ssize_t n = read(*fd, data_place(c), room);
     if (n > 0) {
       queue_data(c, stream, n);
       c->credit[stream] -= n;
+      if (c->exited) c->left[stream] -= n;
       flush(c);
       if (c->phase != RUNNING) return;
       continue;
     }
     if (n < 0 && errno == EINTR) continue;
-    // A process that left the group may keep a pipe open: once the command has ended, what is there now is
-    // all.
     if (n < 0 && errno == EAGAIN && !c->exited) return;
-    close(*fd);
-    *fd = -1;
-    queue_plain(c, END, stream, NULL, 0);
+    return end_output(c, stream);
   }
+  if (*fd >= 0 && c->exited && c->left[stream] == 0) end_output(c, stream);
 }
 
 void pump_outputs(struct call *c) {

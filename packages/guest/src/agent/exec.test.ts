@@ -4,8 +4,9 @@ import { connect } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { type NativeAgent, nativeAgent } from './agent-fixture.js'
+import { frameKind } from './bounds.js'
 import { commandFields } from './command.js'
-import { preamble } from './frames.js'
+import { encodeFrame, FrameReader, preamble, preambleBytes } from './frames.js'
 import { encodeRequest } from './request.js'
 
 /** The client against the real agent. */
@@ -157,6 +158,34 @@ describe('exec', () => {
     expect(performance.now() - start).toBeLessThan(2500)
   })
 
+  test('nor does one that fills the pipe again while a slow reader takes less than what is in it', async () => {
+    const script = 'setsid timeout 20 dd if=/dev/zero bs=64k 2>/dev/null & sleep 0.3'
+    const socket = connect(native.address.path)
+    socket.write(Buffer.concat([preamble(), encodeRequest('exec', commandFields(['sh', '-c', script], {}))]))
+    const credit = Buffer.alloc(4)
+    credit.writeUInt32LE(16_384)
+    const reader = new FrameReader()
+    let greeted = 0
+    const start = performance.now()
+    for await (const chunk of socket as AsyncIterable<Buffer>) {
+      const kinds: number[] = []
+      reader.push(chunk.subarray(Math.max(0, preambleBytes - greeted)), (kind) => kinds.push(kind))
+      greeted += chunk.length
+      if (kinds.includes(frameKind.result)) break
+      await sleep(5)
+      socket.write(encodeFrame(frameKind.credit, 1, credit))
+    }
+    expect(performance.now() - start).toBeLessThan(10_000)
+  }, 30_000)
+
+  test('a time limit that passes while the output of an ended command is read did not end it', async () => {
+    // More than the host’s window, and less than that and a pipe.
+    await using command = await native.agent.start(['head', '-c', '300000', '/dev/zero'], { timeoutMs: 500 })
+    await sleep(1_000)
+    expect(await textOf(command.stdout)).toHaveLength(300_000)
+    expect(await command.result).toMatchObject({ exitCode: 0, timedOut: false })
+  })
+
   test('giving a command up kills it', async () => {
     const command = await native.agent.start(['sh', '-c', 'sleep 98763 & sleep 98763'])
     await command[Symbol.asyncDispose]()
@@ -292,6 +321,15 @@ describe('exec on a terminal', () => {
     await second.stdin.end()
     expect(await textOf(second.stdout)).toBe('line\r\nline\r\n')
     expect((await second.result).exitCode).toBe(0)
+  })
+
+  test('the end of the input is Ctrl-D behind as much input as the agent keeps, too', async () => {
+    await using command = await native.agent.start(['cat'], { tty: { rows: 24, columns: 80 } })
+    const text = textOf(command.stdout)
+    await command.stdin.write(`${'x'.repeat(63)}\n`.repeat(512))
+    await command.stdin.end()
+    expect(await text).toHaveLength(2 * 512 * 65)
+    expect((await command.result).exitCode).toBe(0)
   })
 
   test('a shell’s background jobs, which have groups of their own, end with it', async () => {
