@@ -52,15 +52,20 @@ static void collect(struct bytes rest, bool is_request) {
   if (end != NULL) *end = 0;
 }
 
-/* What the guest's image says of its programs: env, cwd and user where the request says nothing. */
+/* What the guest's image says of its programs: env, cwd and user where the request says nothing. If it cannot
+ * be read, the image's user is not known, and a program that should not be root's must not become root's. */
 static void collect_defaults_of_image(void) {
   static uint8_t image[MAX_IMAGE_BYTES + 1];
   int fd = open("/etc/varve/image", O_RDONLY | O_CLOEXEC);
-  if (fd < 0) return;
-  ssize_t got = read(fd, image, MAX_IMAGE_BYTES);
-  close(fd);
+  if (fd < 0 && (errno == ENOENT || errno == ENOTDIR)) return;
+  ssize_t got = fd < 0 ? -1 : read(fd, image, sizeof image);
+  int error = got < 0 ? errno : EINVAL;
   unsigned first = env_count;
-  if (got <= 0 || !fields_are_whole((struct bytes){image, got})) return;
+  if (got < 0 || got > MAX_IMAGE_BYTES || !fields_are_whole((struct bytes){image, got})) {
+    if (user == NULL) child_fails("SPAWN_FAILED", error, "/etc/varve/image is damaged, and the call names no user");
+    return;
+  }
+  close(fd);
   collect((struct bytes){image, got}, false);
   // Of a variable that the request sets too, the request's counts.
   unsigned all = env_count;
@@ -75,7 +80,7 @@ void run_command(struct call *c) {
   static struct owner owner;
   collect(request_fields(c), true);
   collect_defaults_of_image();
-  find_user(user != NULL && *user != 0 ? user : "0", &owner);
+  find_user(user != NULL ? user : "0", &owner);
   add_default((char *)default_path);
   add_default(joined("HOME=", owner.home));
   add_default(joined("USER=", owner.name));

@@ -11,19 +11,22 @@ enum { MAX_LINE = 4096, MAX_GROUPS = 256 };
 
 struct lines { int fd; char text[MAX_LINE]; unsigned have, at; };
 
-/* The next line without its end; NULL at the end of the file. Longer lines come in pieces, which fit
- * nothing. */
+/* The next line without its end; NULL at the end of the file. Leaves out lines that are longer, to their end:
+ * a piece of one is not an entry. */
 static char *next_line(struct lines *l) {
+  bool is_piece = false;
   for (;;) {
     char *line = l->text + l->at, *end = memchr(line, '\n', l->have - l->at);
     if (end != NULL) {
       *end = 0;
       l->at = end + 1 - l->text;
-      return line;
+      if (!is_piece) return line;
+      is_piece = false;
+      continue;
     }
     memmove(l->text, line, l->have -= l->at);
     l->at = 0;
-    if (l->have == MAX_LINE) l->have = 0;
+    if (l->have == MAX_LINE) l->have = 0, is_piece = true;
     ssize_t got = read(l->fd, l->text + l->have, MAX_LINE - l->have);
     if (got <= 0) return NULL;
     l->have += got;
@@ -89,7 +92,8 @@ static bool search_group(const char *wanted, gid_t *gid) {
 void find_user(const char *user, struct owner *owner) {
   char text[128];
   uint32_t number = 0;
-  copy(text, user, sizeof text);
+  if (*user == 0 || strlen(user) >= sizeof text) child_fails("NO_USER", 0, "user is empty, or too long for a name");
+  strcpy(text, user);
   char *group = strchr(text, ':');
   if (group != NULL) *group++ = 0;
   bool is_number = number_in(text, &number);

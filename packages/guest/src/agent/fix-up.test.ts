@@ -38,6 +38,36 @@ const script = (path: string, text: string, mode = 0o755) => {
 }
 const names = (steps: readonly { readonly name: string }[]) => steps.map(({ name }) => name)
 
+describe.runIf(possible)('users and defaults of the guest', () => {
+  test('if what the image says is damaged, a command needs a user, and is not root’s', async () => {
+    const image = join(etc, 'varve/image')
+    for (const damaged of [Buffer.from([4, 0, 9]), Buffer.alloc(70_000)]) {
+      writeFileSync(image, damaged)
+      await expect(native.agent.exec(['id', '-u'])).rejects.toMatchObject({
+        details: { agentCode: 'SPAWN_FAILED', errno: 22 },
+      })
+      expect((await native.agent.exec(['id', '-u'], { user: 'root' })).stdout.toString()).toBe('0\n')
+    }
+    rmSync(image)
+    expect(await inGuest('id', '-u')).toBe('0\n')
+  })
+
+  test('a piece of a line that is too long is no entry', async () => {
+    const group = readFileSync('/etc/group', 'latin1')
+    writeFileSync(join(etc, 'group'), `${'x'.repeat(4096)}evil:x:42:daemon\n${group}good:x:43:daemon\n`)
+    const groups = await native.agent.exec(['id', '-G'], { user: 'daemon' })
+    expect(groups.stdout.toString()).toBe('1 43\n')
+    writeFileSync(join(etc, 'group'), group)
+  })
+
+  test('a user who is nobody, or has too long a name, is refused', async () => {
+    for (const user of [':root', 'root:', `0:${'0'.repeat(126)}7`])
+      await expect(native.agent.exec(['true'], { user })).rejects.toMatchObject({
+        details: { agentCode: 'NO_USER' },
+      })
+  })
+})
+
 describe.runIf(possible)('fix-up', () => {
   test('does all that it is asked for, in order, and says how long each took', async () => {
     const machineId = 'c0ffee00'.repeat(4)
