@@ -3,6 +3,7 @@
 #include "functions.h"
 #include <poll.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 enum { DRAIN_BYTES = 16384 };
@@ -94,15 +95,23 @@ static bool begin_reply(struct function *f) {
   return ftruncate(f->log, 0) == 0;
 }
 
+static bool is_empty(int pipe) {
+  int bytes = 0;
+  return ioctl(pipe, FIONREAD, &bytes) == 0 && bytes == 0;
+}
+
+/* What is left in a pipe of the call before would be taken for a part of this one. */
 static void begin_call(struct function *f, struct call *c) {
   uint8_t prefix[4];
   if (f->requests < 0) {
     detach(c);
     return fail_with_log(f, c, "FUNCTION_ENDED", "its process has ended: ");
   }
-  begin_reply(f);
   f->state = BUSY;
   f->call = c;
+  if (!is_empty(f->requests) || !is_empty(f->replies))
+    return end_function(f, "FUNCTION_ENDED", "it has answered before it had read all, or twice: ");
+  begin_reply(f);
   f->calls++;
   c->phase = RUNNING;
   c->borrowed = true;
@@ -126,7 +135,7 @@ static void next_call(struct function *f) {
 
 static void reply_is_whole(struct function *f) {
   struct call *c = f->call;
-  bool loading = f->state == LOADING;
+  bool loading = f->state == LOADING, unread = c != NULL && c->to_send > 0;
   f->state = IDLE;
   f->call = NULL;
   f->deadline_ms = 0;
@@ -145,6 +154,8 @@ static void reply_is_whole(struct function *f) {
   end_frame(c);
   c->phase = CLOSING;
   flush(c);
+  // It would take the next call for the rest of this one's input.
+  if (unread) end_function(f, "", "");
 }
 
 /* One piece of the reply; false if nothing more can be done now. */

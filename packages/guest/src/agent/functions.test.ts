@@ -30,7 +30,8 @@ const reply = (status, data, length = data.length) => {
 }
 if (process.argv[2] === 'broken') { reply(1, Buffer.from('no such module')); process.exit(1) }
 if (process.argv[2] === 'dead') { console.error('dying words'); process.exit(3) }
-if (process.argv[2] === 'mute') setInterval(() => {}, 1000)
+if (process.argv[2] === 'early') { reply(0, Buffer.alloc(0)); take(4); reply(0, Buffer.from('soon')) }
+if (process.argv[2] === 'mute' || process.argv[2] === 'early') setInterval(() => {}, 1000)
 else {
   reply(0, Buffer.alloc(0))
   for (let calls = 1; ; calls++) {
@@ -41,6 +42,7 @@ else {
     if (word === 'fail') reply(1, Buffer.from('it went wrong'))
     else if (word === 'long') reply(0, Buffer.alloc(10), 0xffffffff)
     else if (word === 'mirror') reply(0, input)
+    else if (word === 'twice') { reply(0, Buffer.from('1')); reply(0, Buffer.from('2')) }
     else reply(0, Buffer.from(String(calls)))
   }
 }
@@ -174,6 +176,20 @@ describe('functions', () => {
     call[Symbol.dispose]()
     await sleep(100)
     await expect(invoke('half')).rejects.toMatchObject({ details: { agentCode: 'FUNCTION_ENDED' } })
+  })
+
+  test('what is left in the pipes of a call is never taken for a part of the next', async () => {
+    const next = (name: string) =>
+      expect(invoke(name, 'next')).rejects.toMatchObject({ details: { agentCode: 'FUNCTION_ENDED' } })
+    for (const bytes of [10, 1_000_000]) {
+      await start('early', 'early')
+      expect((await invoke('early', Buffer.alloc(bytes))).output.toString()).toBe('soon')
+      await next('early')
+    }
+    await start('twice')
+    expect((await invoke('twice', 'twice')).output.toString()).toBe('1')
+    await sleep(100)
+    await next('twice')
   })
 
   test('a function that is started again replaces the first, and fails calls of it', async () => {
