@@ -49,8 +49,8 @@ static int set_hostname(struct bytes value) {
 static int write_line(const char *path, const char *line) {
   int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0444);
   if (fd < 0) return errno;
-  ssize_t length = strlen(line);
-  int error = write(fd, line, length) == length ? 0 : errno;
+  ssize_t length = strlen(line), written = write(fd, line, length);
+  int error = written == length ? 0 : written < 0 ? errno : ENOSPC;
   close(fd);
   return error;
 }

@@ -53,7 +53,7 @@ void queue_data(struct call *c, int stream, uint32_t bytes) {
 static uint32_t frame_start;
 
 /* A frame of fields: begin_frame, add_…, end_frame, with nothing queued in between. Callers have checked that
- * the reserve is free; it is larger than any such frame, but for a list of functions, which asks for more. */
+ * the reserve is free; it is larger than any such frame. */
 void begin_frame(struct call *c, enum kind kind) {
   reserve(c, OUT_RESERVE);
   frame_start = c->out_end;
@@ -148,6 +148,7 @@ static void handle_frames(struct call *c) {
  * call. */
 void receive(struct call *c) {
   handle_frames(c);
+  if (c->phase == FREE) return;
   for (int turn = 0; turn < 4; turn++) {
     if (c->phase < CLOSING && !has_room(c, OUT_RESERVE)) return;
     uint32_t room = 8 + MAX_OPEN_BYTES + 8 + MAX_DATA_BYTES - c->have;

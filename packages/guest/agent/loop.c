@@ -9,6 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
+enum { MAX_REAPED = 256 };       /* a turn */
 enum { MAX_WATCHED = 2 + MAX_CALLS * 6 + MAX_FUNCTIONS };
 
 static struct pollfd watched[MAX_WATCHED];
@@ -36,23 +37,24 @@ static int until_next_deadline(void) {
   return left < 0 ? 0 : left > 3600000 ? 3600000 : left;
 }
 
-/* The leader of a group is looked at before it is reaped: until then its number cannot be given anew. */
-static void reap(void) {
+/* The leader of a group is looked at before it is reaped: until then its number cannot be given anew. False if
+ * there may be more: a program of the guest whose orphans end without end must not keep process 1. */
+static bool reap(void) {
   siginfo_t info;
-  for (;;) {
+  for (int count = 0; count < MAX_REAPED; count++) {
     info.si_pid = 0;
-    if (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) != 0 || info.si_pid == 0) return;
+    if (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) != 0 || info.si_pid == 0) return true;
     int status = info.si_code == CLD_EXITED ? info.si_status << 8 : info.si_status;
     child_ended(info.si_pid, status);
     waitpid(info.si_pid, NULL, WNOHANG);
   }
+  return false;
 }
 
 static void take_signals(int signals) {
   struct signalfd_siginfo info;
   while (read(signals, &info, sizeof info) == sizeof info)
     if (info.ssi_signo != SIGCHLD && getpid() == 1) shut_down();
-  reap();
 }
 
 /* The host is CID 2. Programs of the guest, and other guests, are turned away. */
@@ -97,7 +99,7 @@ void run_agent(int listener, bool only_host) {
   sigprocmask(SIG_BLOCK, &set, NULL);
   signal(SIGPIPE, SIG_IGN);
   int signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-  for (;;) {
+  for (bool all_reaped = true;;) {
     count = 0;
     watch(signals, POLLIN);
     watch(has_slot() ? listener : -1, POLLIN);
@@ -107,8 +109,10 @@ void run_agent(int listener, bool only_host) {
     }
     first_of[MAX_CALLS] = count;
     watch_functions();
-    poll(watched, count, until_next_deadline());
-    if (watched[0].revents != 0) take_signals(signals);
+    poll(watched, count, all_reaped ? until_next_deadline() : 0);
+    bool signalled = watched[0].revents != 0;
+    if (signalled) take_signals(signals);
+    if (signalled || !all_reaped) all_reaped = reap();
     serve_functions();
     for (int i = 0; i < MAX_CALLS; i++)
       if (calls[i].phase != FREE && is_due(&calls[i], first_of[i], first_of[i + 1])) serve_call(&calls[i]);

@@ -50,6 +50,7 @@ static int others(int fd, uint32_t index, struct ifaddrmsg *found, uint32_t *add
       struct nlmsghdr *header = (struct nlmsghdr *)(answer + at);
       struct ifaddrmsg *it = (struct ifaddrmsg *)(header + 1);
       if (header->type != RTM_NEWADDR || header->length < sizeof *header) return count;
+      if (header->length > (uint32_t)got - at) return count;
       // 127.0.0.1 has the scope of the host, and stays.
       for (uint32_t part = at + sizeof *header + sizeof *it; part + 8 <= at + header->length;) {
         struct rtattr *attribute = (struct rtattr *)(answer + part);

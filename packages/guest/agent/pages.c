@@ -187,9 +187,9 @@ static void add_window(int fd, uint64_t first, uint32_t pages, bool *named) {
   munmap(at, pages * PAGE);
 }
 
-static void add_file(void) {
+static void add_file(int folder, const char *entry) {
   bool named = false;
-  int fd = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOATIME | O_CLOEXEC);
+  int fd = openat(folder, entry, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_NOATIME | O_CLOEXEC);
   off_t size = fd < 0 ? 0 : lseek(fd, 0, SEEK_END);
   if (size / PAGE > MAX_LOOK) skipped++, size = 0;
   for (off_t page = 0; page * PAGE < size; page += WINDOW) {
@@ -201,24 +201,30 @@ static void add_file(void) {
   if (fd >= 0) close(fd);
 }
 
-/* All files below `path`, which has `length` characters, on the file system of the root. Follows no link. */
-static void walk(uint32_t length, int depth, mode_t wanted) {
+static int open_folder(int parent, const char *entry, int flags) {
+  return openat(parent, entry, O_RDONLY | O_DIRECTORY | O_CLOEXEC | flags);
+}
+
+/* All files below the open `folder`, on the file system of the root. `path` is its name, for the report, and has
+ * `length` characters. Follows no link: a user who replaces a folder by a link leads the walk nowhere, such as
+ * to a device that does something when it is opened. */
+static void walk(int folder, uint32_t length, int depth, mode_t wanted) {
   static uint32_t seen;
   struct stat status;
   struct dirent *entry;
-  DIR *directory = opendir(path);
+  DIR *directory = folder < 0 ? NULL : fdopendir(folder);
   while (directory != NULL && (entry = readdir(directory)) != NULL) {
     uint32_t added = strlen(entry->d_name);
     if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0) continue;
     bool fits = length + added + 2 <= sizeof path;
     path[length] = '/';
     if (fits) strcpy(path + length + 1, entry->d_name);
-    if (!fits || lstat(path, &status) != 0) continue;
+    if (!fits || fstatat(folder, entry->d_name, &status, AT_SYMLINK_NOFOLLOW) != 0) continue;
     bool below = S_ISDIR(status.st_mode) && status.st_dev == root_device && wanted == S_IFREG;
     bool is_wanted = (status.st_mode & S_IFMT) == wanted;
     if ((below && depth == MAX_DEPTH) || (is_wanted && seen == MAX_FILES)) skipped++;
-    else if (below) walk(length + 1 + added, depth + 1, wanted);
-    else if (is_wanted) seen++, add_file();
+    else if (below) walk(open_folder(folder, entry->d_name, O_NOFOLLOW), length + 1 + added, depth + 1, wanted);
+    else if (is_wanted) seen++, add_file(folder, entry->d_name);
   }
   if (directory != NULL) closedir(directory);
 }
@@ -240,10 +246,11 @@ void report_pages(struct call *c) {
   if (walks && text_of(value, path, sizeof path)) {
     sigaction(SIGBUS, &replace, NULL);
     root_device = root.st_dev;
-    walk(strcmp(path, "/") == 0 ? 0 : strlen(path), 0, S_IFREG);
+    int below = open_folder(AT_FDCWD, path, 0);
+    walk(below, strcmp(path, "/") == 0 ? 0 : strlen(path), 0, S_IFREG);
     // The caches of disks themselves: what a file system reads besides the content of files.
     strcpy(path, "/dev");
-    walk(4, 0, S_IFBLK);
+    walk(open_folder(AT_FDCWD, path, 0), 4, 0, S_IFBLK);
   }
   word("end "), number(processes), word(" "), number(files), word(" "), number(skipped), word("\n");
   send_out();

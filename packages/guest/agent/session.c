@@ -45,8 +45,15 @@ static pid_t session_of(pid_t pid) {
   return -1;
 }
 
+/* By a descriptor, which is opened first: between the look and the signal, the number may become another's. */
 static void kill_if_in_session(pid_t pid, void *session) {
-  if (session_of(pid) == *(pid_t *)session) kill(pid, SIGKILL);
+  int process = syscall(SYS_pidfd_open, pid, 0);
+  bool is_old_kernel = process < 0 && errno == ENOSYS;
+  if (session_of(pid) == *(pid_t *)session) {
+    if (is_old_kernel) kill(pid, SIGKILL);
+    else syscall(SYS_pidfd_send_signal, process, SIGKILL, NULL, 0);
+  }
+  if (process >= 0) close(process);
 }
 
 /* A shell on a terminal gives each job a group of its own; they have the session in common. */

@@ -191,6 +191,7 @@ void take_reports(struct call *c) {
   if (c->phase == STARTING && runs_programs && c->status >= 0) accepted(c, NULL);
   while (c->status >= 0 && has_room(c, OUT_RESERVE)) {
     ssize_t got = read(c->status, &report, sizeof report);
+    report.code[sizeof report.code - 1] = report.text[sizeof report.text - 1] = 0;
     if (got == sizeof report) take_report(c, &report);
     else if (got < 0 && errno == EINTR) continue;
     else if (got < 0 && errno == EAGAIN) return;

@@ -1,6 +1,16 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { closeSync, openSync, readFileSync, readSync, realpathSync, writeFileSync } from 'node:fs'
+import {
+  closeSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  readSync,
+  realpathSync,
+  renameSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { join } from 'node:path'
 import { pageSizeBytes } from 'varve'
 import { byteOffset, guestAddress } from 'varve/state-files'
@@ -135,6 +145,47 @@ test.runIf(seesFrames)(
       { part: 'file', name: cached.replace('\n', '\\012'), processes: [], pages: 64 },
     ])
   },
+)
+
+test.runIf(seesFrames)(
+  'a folder that becomes a link while it is walked leads nowhere else',
+  async () => {
+    const [tree, other] = [join(native.directory, 'tree'), join(native.directory, 'other')]
+    for (const [folder, pages] of [
+      [join(tree, 'folder'), 1],
+      [other, 2],
+    ] as const) {
+      mkdirSync(folder, { recursive: true })
+      // More names than the host lets the agent send before it reads them.
+      for (let n = 0; n < 2_000; n++)
+        writeFileSync(join(folder, `${n}${'x'.repeat(200)}`), Buffer.alloc(pages * pageSizeBytes, 7))
+    }
+    let [files, most, swapped] = [0, 0, false]
+    let found = 0
+    await readOwnerReport(swapping(native.agent.pageOwners({ filesBelow: tree })), {
+      process: () => {},
+      mapping: () => {},
+      file: () => {
+        files++
+        found = 0
+      },
+      run: ({ count }) => {
+        found += count
+        if (files > 0) most = Math.max(most, found)
+      },
+    })
+    async function* swapping(chunks: AsyncIterable<Uint8Array>) {
+      for await (const chunk of chunks) {
+        yield chunk
+        if (files === 0 || swapped) continue
+        swapped = true
+        renameSync(join(tree, 'folder'), join(tree, 'moved'))
+        symlinkSync(other, join(tree, 'folder'))
+      }
+    }
+    expect({ swapped, files, most }).toEqual({ swapped: true, files: 2_000, most: 1 })
+  },
+  60_000,
 )
 
 test('a folder that is not there is refused', async () => {
