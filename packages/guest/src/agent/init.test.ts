@@ -1,13 +1,19 @@
-import { spawnSync } from 'node:child_process'
+import { execFileSync, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
 import {
+  closeSync,
   copyFileSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
+  openSync,
   readFileSync,
+  renameSync,
   rmSync,
   writeFileSync,
+  writeSync,
 } from 'node:fs'
+import { connect } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
@@ -25,6 +31,7 @@ const unshare = [
 const possible = mustRun(unshare)
 let native: NativeAgent
 let etc: string
+let startedEarly: boolean | undefined
 
 beforeAll(async () => {
   if (!possible) return
@@ -38,9 +45,21 @@ beforeAll(async () => {
     [tag.env, 'GREETING=hello'],
     [tag.cwd, '/usr'],
   ])
-  writeFileSync(join(etc, 'varve/image'), image)
+  // A FIFO holds the agent up where it reads which program the image has, until this side opens it, too.
+  const place = join(etc, 'varve/image')
+  execFileSync('mkfifo', [place])
   const around = [...unshare, 'sh', '-c', 'mount --bind "$0" /etc && exec "$@"', etc]
   native = await nativeAgent(around, { flags: ['--init'], parent: '/var/tmp' })
+  const early = connect(native.address.path)
+  await once(early, 'connect')
+  early.destroy()
+  await sleep(200)
+  startedEarly = existsSync(join(etc, 'entry'))
+  const fifo = openSync(place, 'w')
+  writeFileSync(`${place}.new`, image)
+  renameSync(`${place}.new`, place)
+  writeSync(fifo, image)
+  closeSync(fifo)
 })
 afterAll(async () => {
   if (!possible) return
@@ -66,6 +85,11 @@ describe.runIf(possible)('the agent as init', () => {
       expect(mounts).toContain(it)
     expect(await sh('ls -d /proc/[0-9]* | wc -l')).not.toBe('0\n')
     expect(await sh('ip -o link show lo')).toContain('UP')
+  })
+
+  test('listens before it starts any program', () => {
+    // The fixture has connected while the agent had not read yet which program that is.
+    expect(startedEarly).toBe(false)
   })
 
   test('has started the image’s program, as the image says', async () => {
