@@ -19,6 +19,9 @@ export { type LinuxVerdict, recallLinuxVerdict, rememberLinuxVerdict } from './h
 export { ChunkChecksums } from './layer/chunk-checksums.js'
 export { extentMapToBytes } from './layer/extent-map-bytes.js'
 export { appendFooter, sealPacked } from './layer/layer-file.js'
+export { readAt } from './layer/memory-file.js'
+export { publishFile } from './layer/publish-file.js'
+export { throwIfAborted } from './layer/throw-if-aborted.js'
 export { changeRecord } from './machine/machine-record.js'
 export { claimMachineDirectory } from './machine/runtime-directory.js'
 export type { MapOrder } from './mapper/map-into-vmm.js'
@@ -44,6 +47,7 @@ export { replaceFile } from './store/write-whole.js'
 export { UFFD_FEATURE_EVENT_REMOVE } from './sys/abi.js'
 export { threadCpus } from './sys/affinity.js'
 export { onProcessEnd } from './sys/exit-hooks.js'
+export { dataExtents } from './sys/extents.js'
 export { adviseRandom, dropPageCache } from './sys/fadvise.js'
 export {
   type FaultAroundObstacle,
@@ -66,6 +70,8 @@ export {
   removeFile,
   renameFile,
   syncDirectory,
+  truncate,
+  type WritableFile,
   writeAt,
 } from './sys/mutations.js'
 export { openRegular } from './sys/open-regular.js'
