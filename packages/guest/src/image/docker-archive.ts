@@ -4,6 +4,7 @@ import { readImageConfig, strings } from './image-config.js'
 import type { ImageFiles } from './image-files.js'
 import { maxJsonBytes, maxLayers } from './image-limits.js'
 import type { OpenedImage } from './opened-image.js'
+import { someNames } from './some-names.js'
 
 /**
  * Opens an image of a docker archive: `manifest.json` is a list of images, each with the names of its
@@ -25,7 +26,7 @@ export function openDockerArchive(files: ImageFiles, name: string | undefined): 
       name === undefined
         ? `${files.from} has ${images.length} images`
         : `${files.from} has no image named ${JSON.stringify(name)}`,
-      { remedy: `add one of its names: ${names.flat().slice(0, 20).join(', ').slice(0, 1000)}` },
+      { remedy: `add one of its names: ${someNames(names.flat())}` },
     )
   const bytes = readSmallFile(files.pathOf(image.text('Config', /^[^\0]+$/, 'a name')), maxJsonBytes)
   const { config, diffIds } = readImageConfig(

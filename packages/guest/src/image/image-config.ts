@@ -33,7 +33,7 @@ export function readImageConfig(document: Fields, from: string): ReadConfig {
   if (typeof architecture === 'string' && architecture !== '' && architecture !== host)
     throw new VarveError(
       'HOST_UNSUPPORTED',
-      `the image ${from} is for ${architecture}, this host is ${host}`,
+      `the image ${from} is for ${architecture.slice(0, 100)}, this host is ${host}`,
       {
         remedy: `use an image for linux/${host}`,
       },

@@ -4,6 +4,7 @@ import { hostArchitecture, readImageConfig } from './image-config.js'
 import { blobName, descriptorIn, type ImageFiles, readBlobJson, readImageJson } from './image-files.js'
 import { maxLayers } from './image-limits.js'
 import type { OpenedImage } from './opened-image.js'
+import { someNames } from './some-names.js'
 
 const tagAnnotation = 'org.opencontainers.image.ref.name'
 const indexTypes = [
@@ -83,13 +84,13 @@ function byTag(files: ImageFiles, all: readonly Listed[], tag: string | undefine
   // An index without tags can list one image's platforms.
   if (first !== undefined && found.every(({ platform }) => platform !== undefined))
     return byPlatform(files, found)
-  const named = tags.filter((it) => it !== undefined).slice(0, 20)
+  const named = tags.filter((it) => it !== undefined)
   throw new VarveError(
     'INVALID_ARGUMENT',
     tag === undefined
       ? `${files.from} has ${all.length} images`
       : `${files.from} has ${first === undefined ? 'no image' : 'several images'} with the tag ${JSON.stringify(tag)}`,
-    { remedy: named.length > 0 ? `add one of its tags: ${named.join(', ')}` : 'use a layout with one image' },
+    { remedy: named.length > 0 ? `add one of its tags: ${someNames(named)}` : 'use a layout with one image' },
   )
 }
 
@@ -100,6 +101,6 @@ function byPlatform(files: ImageFiles, all: readonly Listed[]): Listed {
   const [only, ...more] = all
   if (only !== undefined && more.length === 0 && only.platform === undefined) return only
   throw new VarveError('HOST_UNSUPPORTED', `${files.from} has no image for ${wanted}`, {
-    remedy: `it has ${[...new Set(all.map((it) => it.platform ?? 'unnamed platforms'))].slice(0, 20).join(', ')}`,
+    remedy: `it has ${someNames([...new Set(all.map((it) => it.platform ?? 'unnamed platforms'))])}`,
   })
 }

@@ -185,6 +185,15 @@ describe('docker archives', () => {
     })
   })
 
+  test('names in a remedy are cut', async () => {
+    const file = save((image) =>
+      Object.assign(image, { RepoTags: ['a', 'b'].map((it) => it.repeat(100_000)) }),
+    )
+    const error = await open(`docker-archive:${file}:other`).catch((it) => it)
+    expect(error.remedy).toMatch(/a{900}/)
+    expect(error.remedy.length).toBeLessThan(1_100)
+  })
+
   test('names lead to nothing outside the archive', async () => {
     for (const Config of ['/etc/hostname', '../../../etc/hostname', '']) {
       const file = save((image) => Object.assign(image, { Config }))
@@ -192,6 +201,20 @@ describe('docker archives', () => {
         code: expect.stringMatching(/^(NOT_FOUND|PATH_INVALID|FORMAT_INVALID)$/),
       })
     }
+  })
+})
+
+describe('errors that quote an image', () => {
+  const long = (n: number) => `${n}${'x'.repeat(60_000)}`
+  test.each([
+    ['tags', () => `oci:${layout(...[1, 2].map((n) => ({ layers: [layer('a')], tag: long(n) })))}`],
+    ['architectures', () => `oci:${layout({ layers: [layer('a')], architecture: long(1) })}`],
+    ['platforms', () => `oci:${layout({ layers: [layer('a')], architecture: long(1), nested: true })}`],
+  ])('%s are cut', async (_, made) => {
+    const error = await open(made()).catch((it) => it)
+    expect(`${error.message} ${error.remedy}`).toMatch(/x{60}/)
+    expect(error.remedy.length).toBeLessThan(1_100)
+    expect(error.message.length).toBeLessThan(1_000)
   })
 })
 
