@@ -10,10 +10,11 @@ enum { IN_BYTES = 8 + MAX_OPEN_BYTES + 8 + MAX_DATA_BYTES, PAGE = 4096 };
 #define PAGES(bytes) (((bytes) + PAGE) / PAGE * PAGE)
 
 struct call calls[MAX_CALLS];
-/* Each buffer begins a page of its own, and has a byte to spare for a zero. */
-static uint8_t in[MAX_CALLS][PAGES(IN_BYTES)] __attribute__((aligned(PAGE)));
-static uint8_t rings[MAX_CALLS][PAGES(INPUT_BYTES)] __attribute__((aligned(PAGE)));
-static uint8_t out[MAX_CALLS][PAGES(OUT_BYTES)] __attribute__((aligned(PAGE)));
+/* Each buffer begins a page of its own, and has a byte to spare for a zero. Those of one call lie together, and
+ * behind all other variables (`common`): so the program, these and the first calls are within 2 MiB, and need one
+ * page of page tables, in the agent and in each child that it forks. */
+struct { uint8_t in[PAGES(IN_BYTES)], ring[PAGES(INPUT_BYTES)], out[PAGES(OUT_BYTES)]; } buffers[MAX_CALLS]
+  __attribute__((common, aligned(PAGE)));
 
 /* The lowest free slot, so that few slots are ever touched. */
 struct call *take_call(int socket) {
@@ -28,7 +29,7 @@ struct call *take_call(int socket) {
   c->number = ++number;
   c->input = c->output[1] = c->output[2] = c->status = -1;
   c->deadline_ms = now_ms() + OPEN_LIMIT_MS;
-  c->in = in[i], c->ring = rings[i], c->out = out[i];
+  c->in = buffers[i].in, c->ring = buffers[i].ring, c->out = buffers[i].out;
   return c;
 }
 
