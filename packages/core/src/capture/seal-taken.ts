@@ -82,6 +82,7 @@ export function sealTaken(it: Taken): TakenForClones {
     firecracker,
     host,
     machine: { ...vmConfig },
+    ...(machine.guestAgent === null ? {} : { guestAgent: machine.guestAgent }),
     disks: attached.map(({ drive, file, readOnly, sizeBytes }) => ({ drive, file, readOnly, sizeBytes })),
     labels: it.options.labels ?? {},
   })

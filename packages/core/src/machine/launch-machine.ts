@@ -57,6 +57,7 @@ export async function launchMachine(options: LaunchMachineOptions = {}): Promise
     firecrackerVersion: formatFirecrackerVersion(binary.version),
     dirtyTracking: false,
     vsockPath: null,
+    guestAgent: null,
     jail: null,
     diskDirectory: null,
     leases: noLeases,
@@ -65,6 +66,7 @@ export async function launchMachine(options: LaunchMachineOptions = {}): Promise
     frozen: [],
     snapshotsTaken: 0,
     ranSince: false,
+    pausedSinceLoad: false,
     origin: { kind: 'boot', from: '' },
     labels,
   }

@@ -3,6 +3,7 @@ import { apiAvailability } from '../firecracker/api-availability.js'
 import type { CallOptions } from '../firecracker/api-client.js'
 import type { SnapshotLoad } from '../firecracker/api-types.js'
 import { isAvailable } from '../firecracker/version.js'
+import type { GuestAgentPlace } from '../guest-agent-place.js'
 import { removeSmallFile } from '../sys/mutations.js'
 import { assertBootable } from './assert-bootable.js'
 import {
@@ -81,6 +82,8 @@ export interface LoadOptions extends BootOptions {
    * Firecracker is asked for it after the load, which takes a millisecond.
    */
   readonly savedVsockPath?: string | null | undefined
+  /** Where the guest of the snapshot has an agent. Default: it has none. */
+  readonly guestAgent?: GuestAgentPlace | undefined
   /**
    * Which snapshot this is: what the log of written pages counts from, see
    * `MachineRecord.snapshotId`. Default: not known.
@@ -125,6 +128,7 @@ export class LaunchedMachine extends MachineHandle {
       this.vm.updateRecord({
         dirtyTracking: trackDirtyPages,
         vsockPath: spec.vsockCid === undefined ? null : this.files.local(vsockFileName).hostPath,
+        guestAgent: spec.guestAgent ?? null,
         ranSince: true,
         origin: { kind: 'boot', from: spec.kernel },
       })
@@ -218,7 +222,7 @@ export class LaunchedMachine extends MachineHandle {
   }
 
   async #load(options: LoadOptions, resume: boolean): Promise<void> {
-    const { signal, trackDirtyPages = true, snapshotId = null } = options
+    const { signal, trackDirtyPages = true, snapshotId = null, guestAgent = null } = options
     const call = { signal }
     await this.step('load', resume ? 'running' : 'paused', options, async () => {
       let leasing: Promise<string | null> | undefined
@@ -248,6 +252,8 @@ export class LaunchedMachine extends MachineHandle {
       this.vm.updateLeases(lease, () => ({
         dirtyTracking: trackDirtyPages,
         vsockPath,
+        guestAgent,
+        pausedSinceLoad: !resume,
         snapshotId,
         leases: { memory: lease, log: lease },
         // The load itself writes (VMGenID, device state), so memory is not quite the

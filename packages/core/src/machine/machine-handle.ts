@@ -6,6 +6,7 @@ import type { FirecrackerVersion } from '../firecracker/version.js'
 import type { VmmExit } from '../firecracker/vmm-exit.js'
 import type { VmmFiles } from '../firecracker/vmm-files.js'
 import type { VmmPaths } from '../firecracker/vmm-paths.js'
+import type { GuestAgentPlace } from '../guest-agent-place.js'
 import { inspectCustom } from '../inspect-line.js'
 import type { Labels } from '../labels.js'
 import type { Holder } from '../sys/holder.js'
@@ -64,6 +65,21 @@ export abstract class MachineHandle implements AsyncDisposable {
   /** Unix socket for `connectVsock`, or null if the guest has no vsock device. */
   get vsockPath(): string | null {
     return this.vm.record.vsockPath
+  }
+  /** Where the guest has the agent of `@varve/guest`; null if it is not known to have one. */
+  get guestAgent(): GuestAgentPlace | null {
+    return this.vm.record.guestAgent
+  }
+  /**
+   * Loaded from a snapshot, and paused since: no program of the guest can know yet that it is in another
+   * machine.
+   */
+  get pausedSinceLoad(): boolean {
+    return this.vm.currentRecord.pausedSinceLoad
+  }
+  /** Whether it outlives this process, so that no handle of this process can take a step any more. */
+  get detached(): boolean {
+    return this.vm.detached
   }
   /** Whether written pages are logged, so that a Diff can be taken. */
   get dirtyTracking(): boolean {

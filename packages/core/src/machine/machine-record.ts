@@ -1,5 +1,6 @@
 import { renameSync, writeFileSync } from 'node:fs'
 import { dirname, isAbsolute, join } from 'node:path'
+import { type GuestAgentPlace, isGuestAgentPlace } from '../guest-agent-place.js'
 import { type Labels, labelsProblem } from '../labels.js'
 import { withShortLock } from '../sys/file-lock.js'
 import type { ProcessIdentity } from '../sys/proc.js'
@@ -35,6 +36,8 @@ export interface MachineRecord {
   readonly dirtyTracking: boolean
   /** Host path of the vsock Unix socket, if the guest has the device. */
   readonly vsockPath: string | null
+  /** Where the guest has an agent, if it has one. */
+  readonly guestAgent: GuestAgentPlace | null
   /** The jail of its VMM; null if it has none. */
   readonly jail: {
     /** Host path of the jail's root. */
@@ -71,6 +74,8 @@ export interface MachineRecord {
   readonly snapshotsTaken: number
   /** Whether the guest may have run since the last snapshot or load. */
   readonly ranSince: boolean
+  /** Loaded from a snapshot, and paused since: the guest has not run under this name. */
+  readonly pausedSinceLoad: boolean
   /** How its guest came to be. */
   readonly origin: {
     /** Whether the guest was booted or loaded from a snapshot. */
@@ -185,6 +190,8 @@ const withDefaults = (value: MachineRecord): MachineRecord => ({
   leases: { memory: value.leases?.memory ?? null, log: value.leases?.log ?? null },
   owed: value.owed ?? null,
   frozen: value.frozen ?? [],
+  guestAgent: value.guestAgent ?? null,
+  pausedSinceLoad: value.pausedSinceLoad ?? false,
   labels: value.labels ?? {},
 })
 
@@ -207,6 +214,7 @@ function isRecord(value: MachineRecord): boolean {
     text(value.owed?.from ?? null) &&
     Array.isArray(value.frozen ?? []) &&
     (value.frozen ?? []).every((it) => identity(it)) &&
+    ((value.guestAgent ?? null) === null || isGuestAgentPlace(value.guestAgent)) &&
     labelsProblem(value.labels ?? {}) === undefined &&
     (value.jail?.cgroups ?? []).every(folder) &&
     identity(value.process) &&

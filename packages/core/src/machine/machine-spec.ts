@@ -1,3 +1,5 @@
+import type { GuestAgentPlace } from '../guest-agent-place.js'
+
 /** A token bucket of Firecracker: `size` tokens, refilled evenly within `refillMs`. */
 export interface TokenBucket {
   /** 1 and more. */
@@ -132,6 +134,12 @@ export interface MachineSpec {
    * told to Firecracker by a relative path, so that clones of one snapshot do not collide.
    */
   readonly vsockCid?: number
+  /**
+   * That the guest has the agent of `@varve/guest`; needs `vsockCid`. The machine and its snapshots keep it.
+   * The command and `@varve/guest` then tell a clone who it is, and run the guest's hooks; this package talks
+   * to no agent. `bootGuest` sets it. Default: it has none.
+   */
+  readonly guestAgent?: GuestAgentPlace
   /** Network interfaces. Default: none. */
   readonly network?: readonly NetworkSpec[]
   /** Give the guest a virtio entropy device, with a limit or without. */

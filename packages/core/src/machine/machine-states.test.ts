@@ -48,6 +48,7 @@ async function pausedOn(version: string, config: object): Promise<PausedMachine>
     firecrackerVersion: version,
     dirtyTracking: true,
     vsockPath: null,
+    guestAgent: null,
     jail: null,
     diskDirectory: null,
     snapshotId: null,
@@ -55,6 +56,7 @@ async function pausedOn(version: string, config: object): Promise<PausedMachine>
     frozen: [],
     snapshotsTaken: 0,
     ranSince: false,
+    pausedSinceLoad: false,
     origin: { kind: 'boot', from: '' },
     labels: {},
   } as const

@@ -24,7 +24,7 @@ export class PausedMachine extends MachineHandle {
   resume(options: CallOptions = {}): Promise<RunningMachine> {
     return this.step('resume', 'running', options, () => {
       // Recorded first: after a crash in between, "may have run" is the safe belief.
-      this.vm.updateRecord({ ranSince: true })
+      this.vm.updateRecord({ ranSince: true, pausedSinceLoad: false })
       return this.vm.api.resume(options)
     }).then(() => new RunningMachine(this.vm))
   }

@@ -18,6 +18,7 @@ const whole = {
   disks: [{ id: 'data', path: 'data.ext4', cache: 'writeback', engine: 'async', rateLimit: {} }],
   pmem: [{ id: 'ro', path: 'ro.img', readOnly: true, root: false }],
   vsockCid: 3,
+  guestAgent: { port: 1024 },
   network: [{ id: 'eth0', tap: 'tap0', mac: '06:00:00:00:00:01', mtu: 1400, receiveLimit: { bandwidth } }],
   mmds: { interfaces: ['eth0'], version: 'v2', address: '169.254.1.1', imdsCompatible: true },
   balloon: { targetMib: 8, deflateOnOom: true, statisticsSeconds: 1, hinting: true, reporting: true },
@@ -39,6 +40,11 @@ test('every field passes, and what is left out stays out', () => {
   })
 })
 
+test('a guest without vsock has no agent that could be reached', () => {
+  const { vsockCid: _, ...without } = whole
+  expect(() => machineSpec(without)).toThrow(/guestAgent.*vsockCid/)
+})
+
 test.each([
   ['kernel', ''],
   ['kernel', 'a\0b'],
@@ -47,6 +53,8 @@ test.each([
   ['vcpus', 33],
   ['vcpus', '1'],
   ['vsockCid', 2],
+  ['guestAgent', { port: 0 }],
+  ['guestAgent', true],
   ['name', '../x'],
   ['entropy', 1],
   ['rootDisk', {}],

@@ -1,5 +1,6 @@
 import { readFileSync, statSync } from 'node:fs'
 import { VarveError } from '../errors.js'
+import { maxVsockPort } from '../guest-agent-place.js'
 import { pathError } from '../not-found.js'
 import { assertDriveId, drivesOf } from './disks.js'
 import type { MachineSpec } from './machine-spec.js'
@@ -33,8 +34,10 @@ export function readMachineSpec(path: string): MachineSpec {
  */
 export function machineSpec(value: unknown): MachineSpec {
   const spec = fields('spec', value, specChecks, ['kernel', 'memoryMib', 'vcpus'])
-  const { network = [], mmds } = spec as unknown as MachineSpec
+  const { network = [], mmds, guestAgent, vsockCid } = spec as unknown as MachineSpec
   drivesOf(spec as Pick<MachineSpec, 'rootDisk' | 'disks' | 'pmem'>)
+  if (guestAgent !== undefined && vsockCid === undefined)
+    throw invalid('guestAgent', guestAgent, 'absent without vsockCid: the agent is reached by vsock')
   for (const id of mmds?.interfaces ?? [])
     if (!network.some((it) => it.id === id))
       throw invalid('mmds.interfaces', id, 'the id of one of the network interfaces')
@@ -178,6 +181,7 @@ const specChecks: Record<string, Check> = {
     ),
   ),
   vsockCid: integer('vsockCid', 3, 2 ** 32 - 2),
+  guestAgent: object('guestAgent', (of) => ({ port: integer(`${of}.port`, 1, maxVsockPort) }), ['port']),
   network: list(
     'network',
     object(

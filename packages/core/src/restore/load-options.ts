@@ -10,6 +10,7 @@ export function loadOptionsOf(snapshot: LoadableSnapshot): Omit<LoadOptions, 'me
     statePath,
     snapshotId: entry.id,
     savedVsockPath: vsockPathOf(config),
+    guestAgent: config.guestAgent,
     disks: diskFiles.map(({ file, path, readOnly }) => ({
       file,
       source: path,

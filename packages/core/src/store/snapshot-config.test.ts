@@ -24,6 +24,15 @@ test('labels are read back', () => {
   expect(read({ ...config, labels })).toEqual({ ...config, labels })
 })
 
+test('where the agent of the guest listens is read back, and must be a port', () => {
+  const guestAgent = { port: 1024 }
+  expect(read({ ...config, guestAgent })).toEqual({ ...config, guestAgent, labels: {} })
+  for (const wrong of [{}, { port: 0 }, { port: 2 ** 32 - 1 }, { port: '1024' }, 1024, null])
+    expect(() => read({ ...config, guestAgent: wrong as never })).toThrow(
+      expect.objectContaining({ code: 'FORMAT_INVALID' }),
+    )
+})
+
 test.each([
   ['a key with a line end', { 'a\nb': 'x' }],
   ['a value with an escape', { a: '\u001b[2J' }],

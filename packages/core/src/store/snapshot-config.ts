@@ -1,6 +1,7 @@
 import { Fields, parseJson } from '../content/checked-json.js'
 import { idPattern, timePattern } from '../content/descriptors.js'
 import { VarveError } from '../errors.js'
+import { maxVsockPort } from '../guest-agent-place.js'
 import { type Labels, labelsProblem } from '../labels.js'
 import { imagePagesLimit } from '../layer/layer-index.js'
 import type { DiskConfig, SnapshotConfig } from './snapshot-types.js'
@@ -44,9 +45,15 @@ export function snapshotConfigFromJson(bytes: Buffer, path: string): SnapshotCon
       pageSizeBytes: host.whole('pageSizeBytes', 1, 2 ** 30),
     },
     machine: fields.record('machine'),
+    ...guestAgentFrom(fields),
     labels: labelsFrom(fields),
     disks: fields.list('disks', maxDisks).map((disk) => diskFromJson(path, disk)),
   }
+}
+
+function guestAgentFrom(fields: Fields): Pick<SnapshotConfig, 'guestAgent'> {
+  if (fields.raw('guestAgent') === undefined) return {}
+  return { guestAgent: { port: fields.object('guestAgent').whole('port', 1, maxVsockPort) } }
 }
 
 function labelsFrom(fields: Fields): Labels {

@@ -1,4 +1,5 @@
 import type { Descriptor } from '../content/descriptors.js'
+import type { GuestAgentPlace } from '../guest-agent-place.js'
 import type { Labels } from '../labels.js'
 import type { ExtentMap } from '../layer/extent-map.js'
 import type { ImageId, LayerFile } from '../layer/layer-types.js'
@@ -37,6 +38,8 @@ export interface SnapshotConfig {
   readonly machine: Readonly<Record<string, unknown>>
   /** The disks that belong to the snapshot. */
   readonly disks: readonly DiskConfig[]
+  /** Where the guest has the agent of `@varve/guest`. Missing: it is not known to have one. */
+  readonly guestAgent?: GuestAgentPlace
   /** Missing: none. */
   readonly labels?: Labels
 }
