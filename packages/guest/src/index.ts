@@ -19,6 +19,7 @@ export type {
 } from './agent/functions.js'
 export {
   type AgentAnswer,
+  type AgentMachine,
   type GuestAgent,
   type GuestFunctions,
   guestAgent,
@@ -26,11 +27,9 @@ export {
 } from './agent/guest-agent.js'
 export type { HookName, HookResult } from './agent/hooks.js'
 export type { MemoryReport } from './agent/memory.js'
-export { type FixUpOfEach, newIdentity } from './agent/new-identity.js'
 export type { PageOwnersOptions } from './agent/page-owners.js'
 export type { ExecOptions, ExecResult } from './agent/run-command.js'
 export {
-  type BootedGuest,
   type BootGuestOptions,
   bootGuest,
   type GuestMachineSpec,
@@ -50,3 +49,28 @@ export { flameSvg } from './explain/flame-svg.js'
 export type { GuestProcess } from './explain/owner-report.js'
 export { listGuests, type OpenedGuest, openGuest, removeGuests } from './guests.js'
 export type { ImageConfig } from './image/image-config.js'
+export {
+  type CapturedGuest,
+  captureGuest,
+} from './lifecycle/capture-guest.js'
+export {
+  type CloneGuestsOptions,
+  cloneGuests,
+  type GuestClones,
+  type LiveCloneGuestsOptions,
+  type LiveGuestClones,
+} from './lifecycle/clone-guests.js'
+export { type GreetGuestOptions, greetGuest } from './lifecycle/greet-guest.js'
+export type { Guest, RestoredGuest } from './lifecycle/guest.js'
+export { type HookOptions, type HookOutcome, runLifecycleHook } from './lifecycle/lifecycle-hook.js'
+export { type FixUpOfEach, newIdentity, sameIdentity } from './lifecycle/new-identity.js'
+export {
+  pauseGuest,
+  type ResumedGuest,
+  type ResumeGuestOptions,
+  resumeGuest,
+  type TurnedGuest,
+} from './lifecycle/pause-guest.js'
+export { type RestoreGuestOptions, restoreGuest } from './lifecycle/restore-guest.js'
+export { stopGuest } from './lifecycle/stop-guest.js'
+export { whileSuspended } from './lifecycle/while-suspended.js'

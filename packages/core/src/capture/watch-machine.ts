@@ -15,6 +15,8 @@ export interface WatchOptions
   readonly everyMs: number
   /** How many snapshots of this watch stay, 1 or more. Default 20. */
   readonly keep?: number | undefined
+  /** Takes one of its snapshots. Default: `captureSnapshot`; `@varve/guest` has one that runs hooks. */
+  readonly capture?: typeof captureSnapshot | undefined
   /** Ends the watch. A capture that is on its way is dropped. */
   readonly signal?: AbortSignal | undefined
 }
@@ -78,14 +80,19 @@ async function oneTurn(
   machine: RunningMachine | PausedMachine,
   keep: number,
   signal: AbortSignal | undefined,
-  { store, labels = {}, ...how }: Omit<WatchOptions, 'everyMs' | 'keep' | 'signal'>,
+  {
+    store,
+    labels = {},
+    capture = captureSnapshot,
+    ...how
+  }: Omit<WatchOptions, 'everyMs' | 'keep' | 'signal'>,
 ): Promise<Pick<WatchTurn, 'captured' | 'error' | 'removed'>> {
   let captured: CapturedSnapshot | null = null
   let removed: readonly SnapshotEntry[] = []
   try {
     const own = { ...labels, [watchLabel]: machine.id }
     const tags = [timeTag(machine.id, await store.list())]
-    captured = await captureSnapshot(machine, { store, ...how, labels: own, tags, signal })
+    captured = await capture(machine, { store, ...how, labels: own, tags, signal })
     removed = await forgetOld(store, machine.id, keep, signal)
     return { captured, error: null, removed }
   } catch (error) {

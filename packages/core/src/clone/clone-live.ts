@@ -27,6 +27,8 @@ export interface LiveCloneOptions
   readonly parallel?: number | undefined
   /** What differs between clones: a tap device of its own, say. Wins over the other options. */
   readonly each?: EachClone | undefined
+  /** Called as soon as the machine that is cloned runs on, before a clone is loaded. */
+  readonly onTaken?: (() => void) | undefined
   /** Called as soon as a clone is made; those that are not made yet come later. */
   readonly onClone?: ((clone: Restored<RunningMachine | PausedMachine>, number: number) => void) | undefined
   /**
@@ -63,6 +65,7 @@ export async function cloneLive(
     mostCopiedBytes,
     parallel,
     each,
+    onTaken,
     onClone,
     onFailure = 'keep',
     ...options
@@ -87,6 +90,7 @@ export async function cloneLive(
     })
     const { standstillMs, way } = taken
     const takenMs = performance.now() - begin
+    onTaken?.()
     const open = await taken.openFrozen({ signal })
     frozen = open
     limit.watch(open)

@@ -1,4 +1,4 @@
-import { VarveError } from 'varve'
+import { type GuestAgentPlace, VarveError } from 'varve'
 import { AgentCall } from './agent-call.js'
 import { tag } from './bounds.js'
 import { type CommandOptions, type GuestCommand, startCommand } from './command.js'
@@ -73,7 +73,11 @@ export interface GuestAgent {
   /** Runs a hook: the guest's own programs in /etc/varve/hooks.d. */
   hook(
     name: HookName,
-    options?: { readonly timeoutMs?: number; readonly signal?: AbortSignal },
+    options?: {
+      readonly timeoutMs?: number
+      readonly connectMs?: number
+      readonly signal?: AbortSignal | undefined
+    },
   ): Promise<HookResult>
   /** The guest's own view of its memory. */
   memory(options?: ShortCallOptions): Promise<MemoryReport>
@@ -92,11 +96,17 @@ export interface GuestFunctions {
   list(options?: InvokeOptions): Promise<ListedFunction[]>
 }
 
+/** Of a machine, what leads to its guest's agent; without `guestAgent` it listens on port 1024. */
+export interface AgentMachine {
+  readonly vsockPath: string | null
+  readonly guestAgent?: GuestAgentPlace | null
+}
+
 /**
  * The agent behind a machine's vsock device. `where` is a machine, the path of its vsock socket, or an
  * address. Connects when something is asked. Errors: INVALID_ARGUMENT if the machine has no vsock device.
  */
-export function guestAgent(where: { readonly vsockPath: string | null } | string | AgentAddress): GuestAgent {
+export function guestAgent(where: AgentMachine | string | AgentAddress): GuestAgent {
   const address = addressOf(where)
   return {
     ping: (options) => ping(address, options),
@@ -118,10 +128,10 @@ export function guestAgent(where: { readonly vsockPath: string | null } | string
   }
 }
 
-function addressOf(where: { readonly vsockPath: string | null } | string | AgentAddress): AgentAddress {
+function addressOf(where: AgentMachine | string | AgentAddress): AgentAddress {
   if (typeof where === 'string') return { path: where }
   if ('path' in where) return where
-  if (where.vsockPath !== null) return { path: where.vsockPath }
+  if (where.vsockPath !== null) return { path: where.vsockPath, ...where.guestAgent }
   throw new VarveError('INVALID_ARGUMENT', 'the machine has no vsock device', {
     remedy: 'boot it with vsockCid',
   })

@@ -14,6 +14,7 @@ export interface HookResult {
   readonly stderr: Buffer
 }
 
+export const defaultHookMs = 10_000
 const maxOutputBytes = 64 * 1024
 const graceMs = 5_000
 
@@ -24,9 +25,14 @@ const graceMs = 5_000
 export async function runHook(
   address: AgentAddress,
   name: HookName,
-  options: { readonly timeoutMs?: number; readonly signal?: AbortSignal | undefined } = {},
+  options: {
+    readonly timeoutMs?: number
+    /** For connecting alone. Default: 30 s. */
+    readonly connectMs?: number
+    readonly signal?: AbortSignal | undefined
+  } = {},
 ): Promise<HookResult> {
-  const { timeoutMs = 10_000, signal } = options
+  const { timeoutMs = defaultHookMs, connectMs, signal } = options
   if (!(timeoutMs >= 1_000 && timeoutMs <= 60_000))
     throw new VarveError(
       'INVALID_ARGUMENT',
@@ -37,6 +43,7 @@ export async function runHook(
     what: `hook ${name}`,
     signal,
     timeoutMs: timeoutMs + graceMs,
+    connectMs,
     streams: [1, 2],
   })
   const [stdout, stderr] = await Promise.all([

@@ -2,7 +2,7 @@ import { execFileSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import type { RunningMachine } from 'varve'
 import { expect, test } from 'vitest'
-import { nativeAgent } from './agent-fixture.js'
+import { nativeAgent } from '../agent/agent-fixture.js'
 import { newIdentity } from './new-identity.js'
 
 // In a namespace of its own, so that it renames no host. What else a fix-up does is in fix-up.test.ts.

@@ -1,0 +1,61 @@
+import type { FixUpStep, PausedMachine, RunningMachine } from 'varve'
+import type { FixUp } from '../agent/fix-up.js'
+import { type HookOptions, type HookOutcome, runLifecycleHook } from './lifecycle-hook.js'
+import { type FixUpOfEach, newIdentity, sameIdentity } from './new-identity.js'
+
+/** A guest that was paused or resumed. */
+export interface TurnedGuest<Machine> {
+  /** The handle to go on with. */
+  readonly machine: Machine
+  readonly hooks: readonly HookOutcome[]
+}
+
+/** Runs the guest's hook `suspend` and pauses its machine, whatever comes of the hook. */
+export async function pauseGuest(
+  machine: RunningMachine,
+  options: HookOptions = {},
+): Promise<TurnedGuest<PausedMachine>> {
+  const hooks = await runLifecycleHook(machine, 'suspend', options)
+  try {
+    return { machine: await machine.pause({ signal: options.signal }), hooks }
+  } catch (error) {
+    await runLifecycleHook(machine, 'resume', { hookMs: options.hookMs }).catch(() => {})
+    throw error
+  }
+}
+
+export interface ResumeGuestOptions extends HookOptions {
+  /** Of a guest that has not run since it was restored: as in `restoreGuest`. Default: `new`. */
+  readonly identity?: 'new' | 'same' | undefined
+  /** Of such a guest: what it is told besides. */
+  readonly fixUp?: FixUp | FixUpOfEach | undefined
+}
+
+/** A guest that runs again. */
+export interface ResumedGuest extends TurnedGuest<RunningMachine> {
+  /** What a guest was told that had not run since it was restored; null for others. */
+  readonly told: readonly FixUpStep[] | null
+}
+
+/**
+ * Resumes a machine and runs its guest's hook `resume`. A guest with the agent that was restored paused is
+ * fixed up first, as `restoreGuest` does; if that fails, the machine ends and the error is thrown.
+ */
+export async function resumeGuest(
+  machine: PausedMachine,
+  { identity = 'new', fixUp, ...options }: ResumeGuestOptions = {},
+): Promise<ResumedGuest> {
+  const { signal, hookMs } = options
+  const isNew = machine.guestAgent !== null && machine.pausedSinceLoad
+  const running = await machine.resume({ signal })
+  if (!isNew)
+    return { machine: running, hooks: await runLifecycleHook(running, 'resume', options), told: null }
+  try {
+    const tell = identity === 'new' ? newIdentity : sameIdentity
+    const told = await tell(fixUp, { hookMs })(running, { clone: null, signal })
+    return { machine: running, hooks: [], told }
+  } catch (error) {
+    await running.stop()
+    throw error
+  }
+}
