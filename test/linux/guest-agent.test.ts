@@ -24,6 +24,7 @@ interface AgentResult {
     readonly fixedAt: number
     readonly file: boolean
   }[]
+  readonly told: unknown
   readonly agent: { readonly rssKib: number; readonly usedByPingKib: number }
   readonly python: { readonly rssKib: number }
   readonly machinesLeft: number
@@ -33,8 +34,10 @@ interface AgentResult {
 const prepare = `/bin/busybox mount -t tmpfs tmpfs /root/etc
 echo 'root:x:0:0::/root:/bin/sh' >/root/etc/passwd
 /bin/busybox mkdir -p /root/etc/varve/hooks.d
-/bin/busybox printf '#!/bin/sh\\necho suspending\\n' >/root/etc/varve/hooks.d/suspend
-/bin/busybox chmod 755 /root/etc/varve/hooks.d/suspend`
+for it in run resume suspend terminate; do
+  /bin/busybox printf '#!/bin/sh\\necho %s >>/run/hooks\\n' $it >/root/etc/varve/hooks.d/$it
+  /bin/busybox chmod 755 /root/etc/varve/hooks.d/$it
+done`
 
 test(
   'the agent as init of a Linux guest: commands, files, a capture with a call in flight, and clones that are told who they are',
@@ -48,7 +51,7 @@ test(
         timeoutMs: runTimeoutMs,
       })
       expect({ exitCode, stderr }, stdout).toEqual({ exitCode: 0, stderr: '' })
-      const { ping, work, source, clones, agent, python, machinesLeft } = result as AgentResult
+      const { ping, work, source, clones, told, agent, python, machinesLeft } = result as AgentResult
       expect(ping).toMatchObject({ agent: '1', pid: 1 })
       expect(work).toMatchObject({
         uname: 'Linux',
@@ -80,6 +83,13 @@ test(
       expect(clones[1]?.clock.beforeMs).toBeLessThan(-20 * 365 * 86_400_000)
       expect(new Set(clones.map(({ machineId }) => machineId)).size).toBe(2)
       expect(new Set(clones.map(({ random }) => random)).size).toBe(2)
+      expect(told).toEqual({
+        steps: ['clock', 'entropy', 'hostname', 'machine-id', 'run'],
+        hostname: 'told',
+        // The first by hand, before the capture.
+        hooks: ['suspend', 'run', 'suspend', 'resume', 'suspend', 'resume'],
+        last: [['terminate', 1, null]],
+      })
       expect(agent.rssKib).toBeLessThanOrEqual(300)
       expect(agent.usedByPingKib).toBeLessThanOrEqual(60 * 4)
       expect(python.rssKib).toBeGreaterThan(agent.rssKib)

@@ -6,7 +6,7 @@ import { randomBytes } from 'node:crypto'
 import { writeFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { guestAgent } from '@varve/guest'
+import { captureGuest, guestAgent, pauseGuest, restoreGuest, resumeGuest, stopGuest } from '@varve/guest'
 import { connectAgent, guestInLab } from '@varve/lab'
 import { bootMachine, captureSnapshot, listMachines, openLocalStore, restoreMachine } from 'varve'
 
@@ -27,6 +27,7 @@ const boot = ({ kernel, initrd, rootDisk, bootArgs }) =>
     vcpus: 1,
     memoryMib,
     vsockCid: 3,
+    guestAgent: { port: 1024 },
     trackDirtyPages: true,
     rootDisk: { path: rootDisk, readOnly: true },
   })
@@ -118,6 +119,24 @@ for (const hostname of ['clone-a', 'clone-b']) {
   await clone.stop()
   lap(`fixed ${hostname} up`)
 }
+
+// A copy that is told without being asked for, and the turns of its life, each with a hook of the guest.
+const hookMs = 60_000
+const guestOfItsOwn = await restoreGuest(store, 'base', { engine: 'file', name: 'told', hookMs })
+const { machine: paused } = await pauseGuest(guestOfItsOwn.machine, { hookMs })
+const { machine: resumed } = await resumeGuest(paused, { hookMs })
+await captureGuest(resumed, { store, tags: ['told'], hookMs })
+result.told = {
+  steps: guestOfItsOwn.told.map(({ name }) => name),
+  hostname: await text(guestOfItsOwn, 'hostname'),
+  hooks: (await text(guestOfItsOwn, 'cat', '/run/hooks')).split('\n'),
+  last: (await stopGuest(resumed, { hookMs })).hooks.map(({ hook, programs, error }) => [
+    hook,
+    programs.length,
+    error,
+  ]),
+}
+lap('told')
 
 /** Pages of the whole guest that were touched until some time after a restore, in which `work` was done. */
 async function touchedBy(work, tag = 'base') {

@@ -136,6 +136,32 @@ writeFileSync(process.argv[1], buildMicroGuest())`
     expect(stderr).toContain('try: npm install @varve/lab')
   })
 
+  test('a guest whose agent no installed package can talk to is restored, with a note', async () => {
+    await varve(
+      'boot',
+      '--kernel',
+      'micro.elf',
+      '--memory',
+      '32',
+      '--vsock-cid',
+      '3',
+      '--guest-agent',
+      '--name',
+      'g',
+    )
+    await varve('snapshot', 'create', 'g', '--tag', 'agent')
+    const restore = (...more: string[]) =>
+      run('npx', ['--no-install', 'varve', 'restore', 'agent', ...more, '--json'], home)
+    const { status, stdout, stderr } = await restore()
+    expect({ status, ...JSON.parse(stdout) }).toMatchObject({ status: 0, state: 'running', fixUp: null })
+    expect(stderr).toContain(
+      'the guest is not told that it is a copy: the package @varve/guest is not installed; npm install @varve/guest',
+    )
+    expect(await restore('--no-fix-up')).toMatchObject({ status: 0, stderr: '' })
+    expect((await restore('--fix-up')).status).toBe(3)
+    await varve('stop', '--all')
+  })
+
   test('shows a working set; a picture of it needs @varve/lab', async () => {
     expect(await varve('ws', 'show', golden)).toContain('pages')
     const { status, stderr } = await run(

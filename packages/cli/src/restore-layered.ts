@@ -9,7 +9,16 @@ import { count } from './text.js'
 export async function restoreLayered(context: CommandContext, directory: string): Promise<void> {
   const { signal, values } = context
   const name = stringOption(values, 'name')
-  for (const option of ['working-set', 'prefetch', 'store'])
+  for (const option of [
+    'working-set',
+    'prefetch',
+    'store',
+    'fix-up',
+    'same-identity',
+    'hostname',
+    'address',
+    'route',
+  ])
     if (values[option] !== undefined)
       throw new VarveError('USAGE', `--${option} is for snapshots in a store, not for --engine layered`)
   const files = { statePath: join(directory, 'state'), memoryPath: join(directory, 'memory') }

@@ -18,6 +18,7 @@ import {
 import type { Command, CommandContext, OptionValues } from '../command.js'
 import { firecrackerHelp, firecrackerOptions, firecrackerPlaces } from '../firecracker-options.js'
 import { loadGuest } from '../guest.js'
+import { hookHelp, hookMsOf, hookOptions, hooksOf } from '../hook-options.js'
 
 export const command: Command = {
   usage: 'usage: varve boot --guest GUEST [options] | varve boot --kernel FILE | varve boot --spec FILE',
@@ -33,10 +34,12 @@ export const command: Command = {
     'root-disk': { type: 'string' },
     disk: { type: 'string', multiple: true },
     'vsock-cid': { type: 'string' },
+    'guest-agent': { type: 'boolean' },
     tap: { type: 'string', multiple: true },
     entropy: { type: 'boolean' },
     'no-dirty-tracking': { type: 'boolean' },
     ...labelOption,
+    ...hookOptions,
     ...firecrackerOptions,
   },
   help: `
@@ -52,11 +55,16 @@ export const command: Command = {
   --root-disk FILE[:ro]  root disk
   --disk ID=FILE[:ro]    further disk, repeatable
   --vsock-cid N          give the guest a vsock device; its socket is printed
+  --guest-agent          the guest's disk has the agent of @varve/guest, on port 1024; needs
+                         --vsock-cid. boot waits until it answers; snapshots of the machine say it
   --tap ID=TAP           network interface on an existing tap device, repeatable
   --entropy              virtio entropy device
   --label KEY=VALUE      a note about the machine, repeatable; varve ps filters by it
   --no-dirty-tracking    no log of written pages; Diff snapshots then need Firecracker 1.13
+${hookHelp}
 ${firecrackerHelp}
+
+A guest with the agent runs its hook run before boot ends. If the hook fails, so does boot.
 
 Examples:
   varve boot --guest py --name web --memory 512
@@ -98,7 +106,12 @@ function bootFiles(context: CommandContext, flags: Flags): Promise<RunningMachin
   const spec = machineSpec({ memoryMib: 128, vcpus: 1, ...fromFile, ...flags })
   if (spec.hugePages === true)
     context.say('hugePages: no snapshot can be taken of this machine, because no engine could restore it')
-  return context.progress('booting', () => bootMachine(spec, options))
+  return context.progress('booting', async () => {
+    const machine = await bootMachine(spec, options)
+    const asked = await hooksOf(machine, context)
+    if (asked === undefined) return machine
+    return (await asked.guests.greetGuest(machine, { hookMs: asked.hookMs, signal })).machine
+  })
 }
 
 async function bootGuest(context: CommandContext, guest: string, flags: Flags): Promise<RunningMachine> {
@@ -110,10 +123,13 @@ async function bootGuest(context: CommandContext, guest: string, flags: Flags): 
   const { bootArgs: append, name, ...machine } = flags
   const { bootGuest } = await loadGuest()
   const booted = await context.progress(`booting ${guest}`, () =>
-    bootGuest(guest, { ...options, machine, append, name }),
+    bootGuest(guest, { ...options, machine, append, name, hookMs: hookMsOf(values) }),
   )
   return booted.machine
 }
+
+/** The port of an agent that was started without another, as `agentPort` of `@varve/guest`. */
+const agentPort = 1024
 
 /** The options that set a field of the spec. */
 const optionOf: Readonly<Record<string, string>> = {
@@ -127,6 +143,7 @@ const optionOf: Readonly<Record<string, string>> = {
   disks: '--disk',
   vsockCid: '--vsock-cid',
   network: '--tap',
+  guestAgent: '--guest-agent',
 }
 
 /** An error about a field says by which option it was given. */
@@ -167,6 +184,7 @@ function fromFlags(values: OptionValues): Flags {
     memoryMib: integerOption(values, 'memory'),
     vcpus: integerOption(values, 'vcpus'),
     vsockCid: integerOption(values, 'vsock-cid'),
+    guestAgent: values['guest-agent'] === true ? { port: agentPort } : undefined,
     rootDisk: rootDisk === undefined ? undefined : disk(rootDisk),
     disks: disks.length === 0 ? undefined : disks,
     network: network.length === 0 ? undefined : network,

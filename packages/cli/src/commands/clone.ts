@@ -3,7 +3,6 @@ import {
   type Clones,
   cloneMachines,
   connectMachine,
-  type FixUp,
   type LiveClones,
   listMachines,
   type MemoryUse,
@@ -17,6 +16,7 @@ import { integerOption, listOption, positionals, stringOption } from '../argumen
 import type { Command, CommandContext } from '../command.js'
 import { firecrackerPlaces } from '../firecracker-options.js'
 import { chosenFixUp, fixUpHelp, fixUpOptions } from '../fix-up-options.js'
+import { hooksOf, type ReportedHook, reportHooks } from '../hook-options.js'
 import { pageLines } from '../render-restore.js'
 import { chosenWorkingSet, restoreChoices, restoreHelp, restoreOptions } from '../restore-options.js'
 import { isSnapshot, openStore, storeOption } from '../store.js'
@@ -52,6 +52,9 @@ PRIVATE is memory that only this clone uses. SHARED is memory that it shares wit
 files in the page cache. If one clone of a snapshot cannot be restored, all of them are removed. If
 one clone of a machine cannot be restored, the others stay, and the command fails.
 
+Each clone of a guest with the agent gets an identity of its own. A running guest that is cloned
+runs its hook suspend before, and resume when it runs on.
+
 With NAME, the options of engines and working sets are not allowed. The machine is paused for
 milliseconds, and must meet the requirements of snapshot create --live.
 
@@ -65,7 +68,7 @@ Examples:
     const count = integerOption(values, 'count') ?? 2
     const parallel = integerOption(values, 'parallel')
     if (count < 1 || parallel === 0) throw new VarveError('USAGE', '-n and --parallel are at least 1')
-    const plan = { count, parallel, name: stringOption(values, 'name'), ...(await chosenFixUp(values)) }
+    const plan = { count, parallel, name: stringOption(values, 'name') }
     const machine = await machineToClone(ref, context)
     const { clones, live } =
       machine === undefined
@@ -103,7 +106,6 @@ interface Plan {
   readonly count: number
   readonly parallel: number | undefined
   readonly name: string | undefined
-  readonly fixUp?: FixUp
 }
 
 /** The machine of that name, if the name means a machine and not a snapshot. */
@@ -133,9 +135,10 @@ async function clonesOfSnapshot(
   if (context.values.tag !== undefined) throw new VarveError('USAGE', '--tag is for clones of a machine')
   const choices = restoreChoices(context)
   const store = await openStore(context)
+  const fixUp = await chosenFixUp(context, (await store.describe(ref)).config.guestAgent)
   const set = await chosenWorkingSet(store, ref, context)
   return context.progress(`cloning ${ref}`, (onProgress) =>
-    cloneMachines(store, ref, count, { ...choices, ...set, ...plan, signal, onProgress }),
+    cloneMachines(store, ref, count, { ...choices, ...set, ...plan, ...fixUp, signal, onProgress }),
   )
 }
 
@@ -154,14 +157,20 @@ async function clonesOfMachine(
   if (wrong !== undefined)
     throw new VarveError('USAGE', `--${wrong} is for clones of a snapshot, and ${machine.id} is a machine`)
   const { resume, faultCpu, trackDirtyPages, labels } = restoreChoices(context)
+  const fixUp = await chosenFixUp(context, machine.guestAgent)
+  const asked = await hooksOf(machine, context)
   const store = await openStore(context, { create: true })
   const options = {
-    ...{ ...firecrackerPlaces(values), ...plan, resume, faultCpu, trackDirtyPages, labels },
+    ...{ ...firecrackerPlaces(values), ...plan, ...fixUp, resume, faultCpu, trackDirtyPages, labels },
     ...{ store, tags: listOption(values, 'tag').map(assertTag), signal },
   }
   return context.progress(`cloning ${machine.id}`, async (onProgress) => {
-    const clones = await cloneMachines(machine, count, { ...options, onProgress })
-    return { clones, live: await liveOf(clones) }
+    const clone = (onTaken?: () => void) => cloneMachines(machine, count, { ...options, onTaken, onProgress })
+    const { value: clones, hooks } =
+      asked === undefined
+        ? { value: await clone(), hooks: [] }
+        : await asked.guests.whileSuspended(machine, { hookMs: asked.hookMs, signal }, clone)
+    return { clones, live: { ...(await liveOf(clones)), hooks: reportHooks(machine.id, hooks, context) } }
   })
 }
 
@@ -169,6 +178,7 @@ interface Live {
   readonly snapshot: string
   readonly standstillMs: number | null
   readonly failed: readonly { readonly number: number; readonly message: string }[]
+  readonly hooks: readonly ReportedHook[]
 }
 
 /** Once the clones live on their own. */
@@ -176,7 +186,7 @@ async function liveOf({
   sealed,
   standstillMs,
   failed,
-}: LiveClones<RunningMachine | PausedMachine>): Promise<Live> {
+}: LiveClones<RunningMachine | PausedMachine>): Promise<Omit<Live, 'hooks'>> {
   const { entry } = await sealed
   return {
     snapshot: entry.id,

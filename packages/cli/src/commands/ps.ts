@@ -44,6 +44,7 @@ Examples:
           labels: record.labels,
           snapshot: record.snapshotId ?? record.owed?.from ?? null,
           vsock: record.vsockPath,
+          guestAgent: record.guestAgent,
           // All bytes that the guest wrote, and how many of the first were dropped.
           console: logUse(join(directory, 'console.log')),
           directory,

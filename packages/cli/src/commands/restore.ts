@@ -1,7 +1,13 @@
 import { restoreMachine } from 'varve'
 import { positionals, stringOption } from '../arguments.js'
 import type { Command } from '../command.js'
-import { chosenFixUp, fixUpHelp, fixUpOptions } from '../fix-up-options.js'
+import {
+  chosenFixUp,
+  fixUpHelp,
+  fixUpOptions,
+  sameIdentityHelp,
+  sameIdentityOption,
+} from '../fix-up-options.js'
 import { pageLines, usageLines } from '../render-restore.js'
 import { restoreLayered } from '../restore-layered.js'
 import { chosenWorkingSet, restoreChoices, restoreHelp, restoreOptions } from '../restore-options.js'
@@ -15,6 +21,7 @@ export const command: Command = {
     name: { type: 'string' },
     ...restoreOptions,
     ...fixUpOptions,
+    ...sameIdentityOption,
   },
   help: `
   REF                    the snapshot; with --engine layered, a directory that was written by
@@ -22,6 +29,7 @@ export const command: Command = {
   --name NAME            1-32 of a-z, 0-9, '-'; default a random one
 ${restoreHelp}
 ${fixUpHelp}
+${sameIdentityHelp}
   --engine layered       restore from the files state and memory of the directory REF, without a
                          store: memory lists ranges of the files next to it, which are mapped as
                          with --engine mapped
@@ -32,6 +40,10 @@ stats). The machine keeps running after this command, and so does its page serve
 copy of each disk that the guest may write to. It holds a lease on the snapshot, so that gc does not
 remove the files that it needs.
 
+A guest with the agent gets an identity of its own, also under the name of the machine that was
+captured: other machines of its snapshot may run, on this host or another. If it is left paused, it
+gets it from varve resume.
+
 Examples:
   varve restore monday --name web2
   varve restore 9f86d081 --engine paged --json`,
@@ -41,8 +53,8 @@ Examples:
     const { signal, values } = context
     const name = stringOption(values, 'name')
     const choices = restoreChoices(context)
-    const fixUp = await chosenFixUp(values)
     const store = await openStore(context)
+    const fixUp = await chosenFixUp(context, (await store.describe(ref)).config.guestAgent)
     const set = await chosenWorkingSet(store, ref, context)
     const { machine, report, prefetching, usage } = await context.progress(`restoring ${ref}`, (update) =>
       restoreMachine(store, ref, {

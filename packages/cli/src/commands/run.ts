@@ -1,11 +1,12 @@
-import type { BootedGuest, ExecResult, GuestAgent } from '@varve/guest'
-import { restoreMachine, VarveError } from 'varve'
+import type { ExecResult, Guest, GuestAgent } from '@varve/guest'
+import { type PausedMachine, type RunningMachine, restoreMachine, VarveError } from 'varve'
 import { integerOption } from '../arguments.js'
 import type { Command, CommandContext } from '../command.js'
 import { firecrackerPlaces } from '../firecracker-options.js'
 import { chosenFixUp, fixUpHelp, fixUpOptions } from '../fix-up-options.js'
 import { loadGuest } from '../guest.js'
 import { chosenCommand, guestCommandHelp, guestCommandOptions, wantsTty } from '../guest-command-options.js'
+import { hookMsOf, hooksOf, reportHooks } from '../hook-options.js'
 import { chosenWorkingSet, restoreChoices, restoreHelp, restoreOptions } from '../restore-options.js'
 import { runInGuest } from '../run-in-guest.js'
 import { isSnapshot, openStore, storeOption } from '../store.js'
@@ -23,9 +24,9 @@ export const command: Command = {
     snapshot: { type: 'boolean' },
   },
   help: `
-Boots a guest, or restores a snapshot of one; fixes it up (new identity, time and entropy); runs a
-command in it; and ends it. Streams and exit status are the command's, as with varve exec. The time
-of each part is printed on standard error.
+Boots a guest, or restores a snapshot of one; fixes it up (new identity, time and entropy); runs its
+hook run, a command, and its hook terminate; and ends it. Streams and exit status are the command's,
+as with varve exec. The time of each part is printed on standard error.
 
   GUEST                  a guest that varve guest build made
   SNAPSHOT               a snapshot of a guest with the agent of @varve/guest
@@ -69,7 +70,7 @@ Examples:
         else status = await runInGuest(started.agent, argv, process, { ...options, tty: wantsTty(values) })
       })
     } finally {
-      await timed('end', async () => started[Symbol.asyncDispose]())
+      await timed('end', () => started.end())
     }
     const totalMs = Math.round(performance.now() - begin)
     if (result !== undefined) {
@@ -84,8 +85,9 @@ Examples:
   },
 }
 
-interface Started extends AsyncDisposable {
+interface Started {
   readonly agent: GuestAgent
+  end(): Promise<void>
 }
 
 /** Guests and snapshots have names of their own. */
@@ -108,29 +110,41 @@ async function boot(name: string, context: CommandContext): Promise<Started> {
     ...sized('memoryMib', integerOption(values, 'memory')),
     ...sized('vcpus', integerOption(values, 'vcpus')),
   }
-  const guest: BootedGuest = await context.progress(`booting ${name}`, () =>
-    bootGuest(name, { ...firecrackerPlaces(values), machine, signal }),
+  const guest: Guest = await context.progress(`booting ${name}`, () =>
+    bootGuest(name, { ...firecrackerPlaces(values), machine, hookMs: hookMsOf(values), signal }),
   )
-  return { agent: guest, [Symbol.asyncDispose]: () => guest[Symbol.asyncDispose]() }
+  return { agent: guest, end: () => endedBy(guest.machine, context) }
 }
 
 const sized = (field: string, value: number | undefined) => (value === undefined ? {} : { [field]: value })
 
 async function restore(ref: string, context: CommandContext): Promise<Started> {
   const { values, signal } = context
-  const { guestAgent, newIdentity } = await loadGuest()
+  const { guestAgent } = await loadGuest()
   const store = await openStore(context)
   const set = await chosenWorkingSet(store, ref, context)
+  // Without the agent no command could be run.
+  const asked = values['no-fix-up'] === true ? values : { ...values, 'fix-up': true }
   const options = {
     ...restoreChoices(context),
     ...set,
-    fixUp: newIdentity(),
-    ...(await chosenFixUp(values)),
+    ...(await chosenFixUp({ ...context, values: asked }, null)),
     signal,
   }
   const restored = await context.progress(`restoring ${ref}`, () => restoreMachine(store, ref, options))
   return {
     agent: guestAgent(restored.machine),
-    [Symbol.asyncDispose]: () => restored[Symbol.asyncDispose](),
+    end: async () => {
+      await using _restored = restored
+      await endedBy(restored.machine, context)
+    },
   }
+}
+
+async function endedBy(machine: RunningMachine | PausedMachine, context: CommandContext): Promise<void> {
+  const asked = await hooksOf(machine, context)
+  // No signal: after Ctrl-C the machine ends, too.
+  if (asked === undefined) await machine.stop()
+  else
+    reportHooks(machine.id, (await asked.guests.stopGuest(machine, { hookMs: asked.hookMs })).hooks, context)
 }

@@ -1,3 +1,4 @@
+import type { HookOutcome } from '@varve/guest'
 import {
   assertTag,
   type CapturedSnapshot,
@@ -16,6 +17,7 @@ import { assertWorkingSetName } from 'varve/working-sets'
 import { labelOption, labelsOption, listOption, positionals, stringOption } from '../../arguments.js'
 import { captureMode, captureModeOptions } from '../../capture-mode.js'
 import type { Command, CommandContext } from '../../command.js'
+import { hookHelp, hookOptions, hooksOf, type ReportedHook, reportHooks } from '../../hook-options.js'
 import { openStore, storeOption } from '../../store.js'
 import { movedTags } from '../../tags.js'
 import { humanPages, shortId } from '../../text.js'
@@ -32,6 +34,7 @@ export const command: Command = {
     'keep-paused': { type: 'boolean' },
     ...captureModeOptions,
     ...labelOption,
+    ...hookOptions,
   },
   help: `
   NAME           a running or paused machine
@@ -51,11 +54,14 @@ export const command: Command = {
   --live         Varve takes the memory, so that the guest stands still for milliseconds, even if it
                  has written much; an error if that is not possible. Default: if it is possible
   --stop         Firecracker writes the memory while the guest stands still
+${hookHelp}
 
 With a parent, the snapshot stores only the pages written since (a Diff). Without one it is a base.
 If a machine that has a history needs a new base, create says why; --json has it as "lost".
 The guest stands still only while state and memory are taken and disks are copied; all else comes
 after it runs again. create makes the store if it does not exist.
+A running guest with the agent of @varve/guest runs its hook suspend before, and resume when it runs
+again. A hook that fails is reported, and the snapshot is taken.
 
 Examples:
   varve snapshot create web --tag base
@@ -77,6 +83,7 @@ Examples:
     const labels = labelsOption(context.values)
     const mode = captureMode(context.values)
     const take: TakeOptions = { store, signal, workingSet, labels, mode, ...(await buildsOn(context, store)) }
+    const asked = await hooksOf(machine, context)
     const entries = await store.list()
     const tags =
       tagsAsked.length > 0 || context.values['no-tag'] === true ? tagsAsked : [timeTag(name, entries)]
@@ -86,16 +93,18 @@ Examples:
         { ...take, tags },
         {
           keepPaused: context.values['keep-paused'] === true,
+          asked,
           seal: { tags, signal, onProgress: update },
         },
       ),
     )
+    const hooks = reportHooks(name, captured.hooks, context)
     if (captured.lost !== null) context.say(captured.lost.message)
     for (const { tag, from, last } of movedTags(entries, tags))
       context.say(
         `${tag} named ${shortId(from)} before${last ? ', which has no tag now: gc removes it unless a machine needs it' : ''}`,
       )
-    printResult(context, captured)
+    printResult(context, captured, hooks)
   },
 }
 
@@ -103,16 +112,34 @@ Examples:
 async function capture(
   machine: RunningMachine | PausedMachine,
   take: TakeOptions,
-  { keepPaused, seal }: { keepPaused: boolean; seal: SealSnapshotOptions },
-): Promise<CapturedSnapshot> {
-  const staysPaused = machine.state === 'running' && keepPaused
-  const held = staysPaused ? await machine.pause({ signal: take.signal }) : machine
+  {
+    keepPaused,
+    asked,
+    seal,
+  }: {
+    readonly keepPaused: boolean
+    readonly asked: Awaited<ReturnType<typeof hooksOf>>
+    readonly seal: SealSnapshotOptions
+  },
+): Promise<CapturedSnapshot & { readonly hooks: readonly HookOutcome[] }> {
+  const { signal } = take
+  const hook = { hookMs: asked?.hookMs, signal }
+  if (machine.state === 'paused' || !keepPaused) {
+    const options = { ...take, ...seal }
+    if (asked !== undefined) return asked.guests.captureGuest(machine, { ...options, ...hook })
+    return Object.assign(await captureSnapshot(machine, options), { hooks: [] })
+  }
+  const { machine: held, hooks } =
+    asked === undefined
+      ? { machine: await machine.pause({ signal }), hooks: [] }
+      : await asked.guests.pauseGuest(machine, hook)
   try {
-    return await captureSnapshot(held, { ...take, ...seal })
+    return Object.assign(await captureSnapshot(held, { ...take, ...seal }), { hooks })
   } catch (error) {
     // Whatever became of the snapshot, a machine that ran goes on. No signal: that
     // must happen also after Ctrl-C.
-    if (staysPaused && held.state === 'paused') await held.resume()
+    if (asked === undefined) await held.resume()
+    else await asked.guests.resumeGuest(held, { hookMs: asked.hookMs })
     throw error
   }
 }
@@ -132,6 +159,7 @@ async function buildsOn(
 function printResult(
   context: CommandContext,
   { entry, layer, type, lost, way, standstillMs, createMs, disksMs }: CapturedSnapshot,
+  hooks: readonly ReportedHook[],
 ): void {
   const { id, tags, parent } = entry
   const { data, zero } = countPages(layer.index)
@@ -139,7 +167,19 @@ function printResult(
   if (context.json) {
     const kind = type === 'Full' ? 'full' : 'diff'
     const counts = { memoryPages, dataPages: data, zeroPages: zero }
-    context.printJson({ id, tags, parent, kind, ...counts, lost, way, standstillMs, createMs, disksMs })
+    context.printJson({
+      id,
+      tags,
+      parent,
+      kind,
+      ...counts,
+      lost,
+      way,
+      standstillMs,
+      createMs,
+      disksMs,
+      hooks,
+    })
     return
   }
   const standstill =
