@@ -15,6 +15,8 @@ const { right, json, refused } = commandsIn(() => world)
 const agents: ScriptedAgent[] = []
 const declared = ['--memory', '32', '--vsock-cid', '3', '--guest-agent', '--no-hooks']
 
+const own = (name: string) => `fix-up clock entropy hostname=${name} machineId scripts`
+
 async function agentOf(name: string): Promise<ScriptedAgent> {
   const socket = join(world.runtimeDirectory, 'machines', name, 'vsock.sock')
   while (!existsSync(socket)) await sleep(2)
@@ -38,7 +40,13 @@ afterAll(async () => {
   await varve(world, 'stop', '--all', '--no-hooks')
 })
 
-const own = (name: string) => `fix-up clock entropy hostname=${name} machineId scripts`
+test('a machine of a root disk with the agent is booted when its agent has answered', async () => {
+  const booting = json('boot', '--kernel', 'micro.elf', '--name', 'disk', ...declared.slice(0, -1))
+  const agent = await agentOf('disk')
+  await booting
+  await right('stop', 'disk')
+  expect(agent.told).toEqual(['ping', 'hook run', 'hook terminate'])
+})
 
 test('a machine and its snapshots keep that the guest has the agent', async () => {
   expect((await json('snapshot', 'show', 'warm')).guestAgent).toEqual({ port: 1024 })
@@ -78,16 +86,22 @@ test('pause, resume, capture and stop run the hooks of a guest, and report them'
   ])
   await right('snapshot', 'create', 'web', '--tag', 'held', '--keep-paused')
   await right('resume', 'web', '--no-hooks')
-  const cloned = await json('clone', 'web', '--live', '-n', '1', '--name', 'copy', '--no-fix-up')
+  const watched = await json('snapshot', 'watch', 'web', '--every', '1s', '--count', '1')
+  expect(watched.hooks).toMatchObject([{ hook: 'suspend' }, { hook: 'resume' }])
+  const copied = agentOf('copy-1')
+  const cloned = await json('clone', 'web', '--live', '-n', '1', '--name', 'copy')
   expect(cloned.hooks).toMatchObject([{ hook: 'suspend' }, { hook: 'resume' }])
+  const copy = await copied
+  expect(copy.told).toEqual([own('copy-1'), 'hook run'])
+  await copy[Symbol.asyncDispose]()
   agent.hooks.terminate = 'fails'
   const stopped = await right('stop', 'web', 'copy-1', '--json', '--hook-timeout', '1')
   expect(stopped.json().hooks[0]).toMatchObject({ hook: 'terminate', error: { code: 'GUEST_REFUSED' } })
   expect(stopped.stderr).toContain('web: its hook terminate failed')
-  // No agent answers in the copy: it is stopped all the same, after some seconds.
+  // The agent of the copy answers no more: it is stopped all the same, after some seconds.
   expect(stopped.json().hooks[1]).toMatchObject({ machine: 'copy-1', error: { code: 'TIMEOUT' } })
   const turns = ['hook suspend', 'hook resume']
-  expect(agent.told).toEqual([...turns, ...turns, 'hook suspend', ...turns, 'hook terminate'])
+  expect(agent.told).toEqual([...turns, ...turns, 'hook suspend', ...turns, ...turns, 'hook terminate'])
 })
 
 test('a guest that was restored paused is told when it is first resumed', async () => {

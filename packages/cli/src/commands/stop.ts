@@ -1,4 +1,4 @@
-import { connectMachine, listMachines, stopMachine, VarveError } from 'varve'
+import { connectMachine, listMachines, type MachineRecord, stopMachine, VarveError } from 'varve'
 import { someNames } from '../arguments.js'
 import type { Command, CommandContext } from '../command.js'
 import { hookHelp, hookOptions, hooksOf, type ReportedHook, reportHooks } from '../hook-options.js'
@@ -23,30 +23,30 @@ Examples:
     const { signal, values } = context
     if (values.all === true && context.positionals.length > 0)
       throw new VarveError('USAGE', 'give names or --all, not both')
-    const names = values.all === true ? listMachines().map(({ record }) => record.id) : someNames(context)
-    const hooks = (await Promise.all(names.map((name) => terminate(name, context)))).flat()
+    const records = listMachines().map(({ record }) => record)
+    const names = values.all === true ? records.map(({ id }) => id) : someNames(context)
+    const named = names.flatMap((name) => records.filter(({ id }) => id === name))
+    const hooks = (await Promise.all(named.map((record) => terminate(record, context)))).flat()
     for (const name of names) await stopMachine(name, { signal })
     if (context.json) context.printJson({ stopped: names, hooks })
   },
 }
 
-/** Has the guest run its hook; a machine that does not answer is stopped all the same. */
-async function terminate(name: string, context: CommandContext): Promise<readonly ReportedHook[]> {
-  const { signal } = context
-  const record = listMachines().find((it) => it.record.id === name)?.record
-  const asked = record && (await hooksOf(record, context))
-  if (asked === undefined) return []
-  const machine = await connectMachine(name, { signal: AbortSignal.any([signal, connectLimit()]) }).catch(
-    () => undefined,
-  )
-  if (machine?.state !== 'running') return []
-  const { runLifecycleHook } = asked.guests
-  return reportHooks(
-    name,
-    await runLifecycleHook(machine, 'terminate', { hookMs: asked.hookMs, signal }),
-    context,
-  )
-}
+/** A VMM that hangs never answers. */
+const connectMs = 5_000
 
-/** A VMM that hangs answers never. */
-const connectLimit = () => AbortSignal.timeout(1000)
+/** Has the guest run its hook; a machine that does not answer is stopped all the same. */
+async function terminate(record: MachineRecord, context: CommandContext): Promise<readonly ReportedHook[]> {
+  const { signal, say } = context
+  const { id } = record
+  const asked = await hooksOf(record, context)
+  if (asked === undefined) return []
+  const { runLifecycleHook } = asked.guests
+  const limit = AbortSignal.any([signal, AbortSignal.timeout(connectMs)])
+  const machine = await connectMachine(id, { signal: limit }).catch((error: Error) =>
+    say(`${id} is stopped without its hook terminate: ${error.message}`),
+  )
+  if (!machine || machine.state === 'launched') return []
+  const hooks = await runLifecycleHook(machine, 'terminate', { hookMs: asked.hookMs, signal })
+  return reportHooks(id, hooks, context)
+}
