@@ -2,7 +2,6 @@
 #include "functions.h"
 #include <fcntl.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 static bool name_of(struct call *c, struct bytes *name) {
@@ -28,36 +27,35 @@ static void stop(struct function *f) {
   give_back(f);
 }
 
-/* Its descriptors 3 and 4 are pipes; its output goes to a log in memory. */
+/* Its descriptors 3 and 4 are pipes, and so is its output, of which the agent keeps the end. */
 void open_start(struct call *c) {
   struct bytes name, value;
-  int requests[2] = {-1, -1}, replies[2] = {-1, -1};
+  int requests[2] = {-1, -1}, replies[2] = {-1, -1}, log[2] = {-1, -1};
   if (!name_of(c, &name)) return;
   if (!find_field(c, T_ARG, &value) || value.length == 0)
     return fail(c, "BAD_REQUEST", 0, "start needs a program");
   struct function *f = find_function(name);
   if (f != NULL) stop(f);
   if ((f = free_slot()) == NULL) return fail(c, "FAILED", ENOSPC, "there are 64 functions");
-  int log = memfd_create("log", MFD_CLOEXEC);
-  bool made = log >= 0 && pipe2(requests, O_CLOEXEC) == 0 && pipe2(replies, O_CLOEXEC) == 0;
+  bool made = pipe2(requests, O_CLOEXEC) == 0 && pipe2(replies, O_CLOEXEC) == 0 && pipe2(log, O_CLOEXEC) == 0;
   int error = errno;
   if (made) {
-    fcntl(log, F_SETFL, O_APPEND);
+    fcntl(log[0], F_SETFL, O_NONBLOCK);
     fcntl(requests[1], F_SETFL, O_NONBLOCK);
     fcntl(replies[0], F_SETFL, O_NONBLOCK);
-    *f = (struct function){.state = LOADING, .requests = requests[1], .replies = replies[0], .log = log, .call = c};
+    *f = (struct function){.state = LOADING, .requests = requests[1], .replies = replies[0], .log = log[0], .call = c};
     memcpy(f->name, name.at, name.length);
     c->function = f;
-    struct plan plan = {.requests = requests[0], .replies = replies[1], .log = log};
+    struct plan plan = {.requests = requests[0], .replies = replies[1], .log = log[1]};
     // The process belongs to the function, not to the call.
     if (spawn(c, &plan, run_command)) f->pid = c->pid, c->pid = 0;
   } else {
-    close(log);
     fail(c, "FAILED", error, "the pipes of a function");
   }
   close(requests[0]);
   close(replies[1]);
-  if (!made) close(requests[1]), close(replies[0]);
+  close(log[1]);
+  if (!made) close(requests[1]), close(replies[0]), close(log[0]);
 }
 
 void open_invoke(struct call *c) {

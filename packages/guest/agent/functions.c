@@ -9,6 +9,7 @@
 enum { DRAIN_BYTES = 16384 };
 
 struct function functions[MAX_FUNCTIONS];
+static uint8_t dropped[DRAIN_BYTES];
 
 struct function *find_function(struct bytes name) {
   for (int i = 0; i < MAX_FUNCTIONS; i++)
@@ -41,14 +42,34 @@ void give_back(struct function *f) {
   memset(f, 0, sizeof *f);
 }
 
+/* Keeps the end: a function that writes without end must not fill the guest's memory. */
+static void keep(struct function *f, const uint8_t *bytes, uint32_t length) {
+  if (length > MAX_MESSAGE) bytes += length - MAX_MESSAGE, length = MAX_MESSAGE;
+  uint32_t over = f->said_bytes + length > MAX_MESSAGE ? f->said_bytes + length - MAX_MESSAGE : 0;
+  memmove(f->said, f->said + over, f->said_bytes -= over);
+  memcpy(f->said + f->said_bytes, bytes, length);
+  f->said_bytes += length;
+}
+
+/* A pipe's worth at most, so that other work has its turn. */
+static void take_log(struct function *f) {
+  for (int turn = 0; f->log >= 0 && turn < 8; turn++) {
+    ssize_t got = read(f->log, dropped, sizeof dropped);
+    if (got < 0 && (errno == EAGAIN || errno == EINTR)) return;
+    if (got > 0) keep(f, dropped, got);
+    else close(f->log), f->log = -1;
+  }
+}
+
 /* The end of what it wrote to its log, behind `what`. */
 static void fail_with_log(struct function *f, struct call *c, const char *code, const char *what) {
   static char message[MAX_MESSAGE + 1];
   size_t used = strlen(what);
+  take_log(f);
+  uint32_t room = MAX_MESSAGE - used, length = f->said_bytes < room ? f->said_bytes : room;
   memcpy(message, what, used);
-  off_t size = lseek(f->log, 0, SEEK_END), room = MAX_MESSAGE - used;
-  ssize_t got = pread(f->log, message + used, room, size > room ? size - room : 0);
-  message[used + (got > 0 ? got : 0)] = 0;
+  memcpy(message + used, f->said + f->said_bytes - length, length);
+  message[used + length] = 0;
   fail(c, code, 0, message);
 }
 
@@ -90,9 +111,9 @@ void leave_function(struct call *c) {
     end_function(f, "", "");
 }
 
-static bool begin_reply(struct function *f) {
-  f->have = f->left = 0;
-  return ftruncate(f->log, 0) == 0;
+static void begin_reply(struct function *f) {
+  take_log(f);
+  f->have = f->left = f->said_bytes = 0;
 }
 
 static bool is_empty(int pipe) {
@@ -161,7 +182,6 @@ static void reply_is_whole(struct function *f) {
 /* One piece of the reply; false if nothing more can be done now. */
 static bool take_reply(struct function *f) {
   struct call *c = f->call;
-  static uint8_t dropped[DRAIN_BYTES];
   ssize_t got;
   if (f->have < REPLY_HEAD) {
     got = read(f->replies, f->head + f->have, REPLY_HEAD - f->have);
@@ -180,7 +200,7 @@ static bool take_reply(struct function *f) {
     got = read(f->replies, passes ? data_place(c) : dropped, room);
     if (got > 0) {
       f->left -= got;
-      if (to_log) write_all(f->log, dropped, got);
+      if (to_log) keep(f, dropped, got);
       if (passes) {
         queue_data(c, stream, got);
         c->credit[stream] -= got;
@@ -204,6 +224,7 @@ void serve_functions(void) {
   for (int i = 0; i < MAX_FUNCTIONS; i++) {
     struct function *f = &functions[i];
     if (f->state == NONE) continue;
+    take_log(f);
     if (f->state == DROPPING && f->deadline_ms != 0 && now_ms() >= f->deadline_ms) end_function(f, "", "");
     for (int turn = 0; turn < 8 && is_waiting(f) && take_reply(f); turn++);
     if (f->state == IDLE) next_call(f);
@@ -214,6 +235,7 @@ void watch_functions(void) {
   for (int i = 0; i < MAX_FUNCTIONS; i++) {
     struct function *f = &functions[i];
     struct call *c = f->call;
+    if (f->state != NONE && f->log >= 0) watch(f->log, POLLIN);
     if (!is_waiting(f)) continue;
     bool head = f->have < REPLY_HEAD || c == NULL || f->state == LOADING;
     if (head || (data_room(c) > 0 && c->credit[f->head[0] == 0 ? 1 : 2] > 0)) watch(f->replies, POLLIN);

@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 enum { MAX_REAPED = 256 };       /* a turn */
-enum { MAX_WATCHED = 2 + MAX_CALLS * 6 + MAX_FUNCTIONS };
+enum { MAX_WATCHED = 2 + MAX_CALLS * 6 + MAX_FUNCTIONS * 2 };
 
 static struct pollfd watched[MAX_WATCHED];
 static unsigned count;

@@ -1,4 +1,4 @@
-import { writeFileSync } from 'node:fs'
+import { readdirSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
@@ -38,10 +38,12 @@ else {
     const input = take(take(4).readUInt32LE())
     const [word, rest = ''] = input.toString('latin1', 0, 100).split(' ')
     if (word === 'exit') { console.error('last words'); process.exit(Number(rest)) }
+    if (word === 'dying') { fs.writeSync(2, 'x'.repeat(1_000_000) + 'end'); process.exit(1) }
     if (word === 'sleep') Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, Number(rest))
     if (word === 'fail') reply(1, Buffer.from('it went wrong'))
     else if (word === 'long') reply(0, Buffer.alloc(10), 0xffffffff)
     else if (word === 'mirror') reply(0, input)
+    else if (word === 'chatty') { for (let n = 0; n < 500; n++) fs.writeSync(2, 'x'.repeat(100_000)); reply(0, input) }
     else if (word === 'twice') { reply(0, Buffer.from('1')); reply(0, Buffer.from('2')) }
     else reply(0, Buffer.from(String(calls)))
   }
@@ -147,6 +149,19 @@ describe('functions', () => {
     await expect(invoke('mortal')).rejects.toMatchObject({ details: { agentCode: 'FUNCTION_ENDED' } })
     await start('mortal')
     expect((await invoke('mortal')).output.toString()).toBe('1')
+  })
+
+  test('a function that writes without end is heard, and what it wrote is not kept', async () => {
+    await start('chatty')
+    await invoke('chatty', 'chatty')
+    const descriptors = readdirSync(`/proc/${native.pid}/fd`)
+    const kept = descriptors.map((fd) => statSync(`/proc/${native.pid}/fd/${fd}`).size)
+    expect(kept.reduce((sum, it) => sum + it, 0)).toBeLessThan(1_000_000)
+    expect(native.residentBytes()).toBeLessThan(1024 * 1024)
+    await expect(invoke('chatty', 'exit 3')).rejects.toThrow(/: last words\n?$/)
+    await native.agent.functions.stop('chatty')
+    await start('chatty')
+    await expect(invoke('chatty', 'dying')).rejects.toThrow(/x{900}end$/)
   })
 
   test('an answer that claims 4 GiB ends the function', async () => {
