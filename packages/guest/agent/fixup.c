@@ -47,7 +47,8 @@ static int set_hostname(struct bytes value) {
 }
 
 static int write_line(const char *path, const char *line) {
-  int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0444);
+  // Without O_NONBLOCK a FIFO in the image would stop the agent until it has a reader.
+  int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_NONBLOCK | O_NOCTTY | O_CLOEXEC, 0444);
   if (fd < 0) return errno;
   ssize_t length = strlen(line), written = write(fd, line, length);
   int error = written == length ? 0 : written < 0 ? errno : ENOSPC;

@@ -69,6 +69,18 @@ describe.runIf(possible)('users and defaults of the guest', () => {
 })
 
 describe.runIf(possible)('fix-up', () => {
+  test('a FIFO in the place of a file stops nothing', async () => {
+    const place = join(etc, 'machine-id')
+    const text = readFileSync(place)
+    rmSync(place)
+    expect(spawnSync('mkfifo', [place]).status).toBe(0)
+    await expect(native.agent.fixUp({ clock: false, machineId: true })).rejects.toMatchObject({
+      details: { agentCode: 'STEP_FAILED', errno: 6 },
+    })
+    rmSync(place)
+    writeFileSync(place, text)
+  })
+
   test('does all that it is asked for, in order, and says how long each took', async () => {
     const machineId = 'c0ffee00'.repeat(4)
     script('fixup.d/20-second', 'echo second; echo error >&2')
