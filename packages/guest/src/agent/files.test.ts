@@ -95,7 +95,7 @@ describe.runIf(process.getuid?.() === 0)('put and get as a user', () => {
     expect([readdirSync(moved), readdirSync(other)]).toEqual([['file'], []])
   })
 
-  test('the user cannot signal the process that writes', async () => {
+  test('the user can neither signal the process that writes nor look into it', async () => {
     async function* halves() {
       yield Buffer.from('first ')
       const isWork = (name: string) => name.startsWith('.varve-')
@@ -106,6 +106,8 @@ describe.runIf(process.getuid?.() === 0)('put and get as a user', () => {
         exitCode: 1,
         stderr: expect.stringContaining('not permitted'),
       })
+      const look = await native.agent.exec(['cat', `/proc/${pid}/environ`], { user })
+      expect(look.stderr.toString()).toContain('Permission denied')
       yield Buffer.from('second')
     }
     expect(await native.agent.put(join(home, 'signalled'), halves(), { user })).toBe(12)
