@@ -6,6 +6,7 @@
 export { type NativeAgent, nativeAgent } from './agent/agent-fixture.js'
 export { type ScriptedAgent, type ScriptedHook, scriptedAgent } from './agent/scripted-agent.js'
 export { type OwnerBox, ownerBoxText, ownerTree } from './explain/owner-tree.js'
+export { writeEmptyDisk, writeFolderDisk } from './disk/folder-disk.js'
 export { type MadeImage, type MadeLayer, writeMadeLayout } from './image/made-images/made-layout.js'
 export { type MadeEntry, madeTar } from './image/made-images/made-tar.js'
 export { busyboxBinary, installBusybox } from './kernel/busybox.js'

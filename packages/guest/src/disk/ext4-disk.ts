@@ -10,8 +10,7 @@ import { debugfsScript } from './debugfs-script.js'
 const mib = 1024 * 1024
 const blockBytes = 4096
 const inodeBytes = 256
-/** What a guest may write before its disk is full, unless a size is given. These blocks are holes. */
-const roomBytes = 1024 * mib
+const defaultRoomBytes = 1024 * mib
 
 /** Those that an ext4 has of its own, and some. */
 const spareInodes = 128
@@ -30,8 +29,10 @@ const features =
   'none,sparse_super,large_file,huge_file,filetype,dir_index,dir_nlink,ext_attr,extra_isize,extent,flex_bg,64bit,metadata_csum,resize_inode'
 
 export interface Ext4Options {
-  /** Of the disk. Default: what the files take, and 1 GiB. */
+  /** Of the disk. Default: what the files take, and `roomBytes`. */
   readonly sizeBytes?: number | undefined
+  /** What a guest may write before its disk is full: blocks that are holes. Default: 1 GiB. */
+  readonly roomBytes?: number | undefined
   readonly signal?: AbortSignal | undefined
 }
 
@@ -56,7 +57,7 @@ export async function writeExt4(
   target: string,
   options: Ext4Options = {},
 ): Promise<Ext4Disk> {
-  const { signal } = options
+  const { signal, roomBytes = defaultRoomBytes } = options
   const script = debugfsScript(tree, spool)
   const { inodes, dataBytes, blocks } = script
   // Extent trees, bitmaps, descriptors and the growth of directories stay within a sixteenth of it.
