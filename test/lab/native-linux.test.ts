@@ -1,11 +1,5 @@
-import {
-  connectAgent,
-  guestHere,
-  invokeFunction,
-  labFunction,
-  nativeLinuxBoots,
-  prepareGuest,
-} from '@varve/lab'
+import { guestAgent } from '@varve/guest'
+import { guestHere, invokeFunction, labFunction, nativeLinuxBoots, prepareGuest } from '@varve/lab'
 import { checkHost, restoreMachine } from 'varve'
 import { recallLinuxVerdict } from 'varve/testing'
 import { beforeAll, expect, test } from 'vitest'
@@ -48,5 +42,5 @@ test('where it boots, it answers natively; where it does not, the nested lab is 
   const { machine } = await restoreMachine(store, entry.id, launch)
   await using clone = machine
   for (const fn of functions)
-    expect(await invokeFunction(connectAgent(clone), fn, 'b')).toMatchObject({ fault: null })
+    expect(await invokeFunction(guestAgent(clone), fn, 'b')).toMatchObject({ fault: null })
 })

@@ -1,5 +1,5 @@
 """Processes that use the guest's devices and verify what came, all the time, as a function of the guest's agent
-(docs/formats/agent-protocol.md).
+(docs/formats/guest-agent.md).
 
 `start` starts them, `report` says how far they are, `places` gives the guest frames of their counters (pages
 like those of memory-workers.py: what it is, 0, which, number).

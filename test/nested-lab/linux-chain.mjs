@@ -6,7 +6,8 @@ import { copyFileSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSyn
 import { open } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { guestAgent, guestInLab } from '@varve/lab'
+import { guestAgent } from '@varve/guest'
+import { guestInLab, installFunction } from '@varve/lab'
 import { captureSnapshot, launchMachine, listMachines, openLocalStore, restoreMachine } from 'varve'
 import { countPages, indexMemoryFile } from 'varve/layers'
 
@@ -17,7 +18,6 @@ mkdirSync(scratch, { mode: 0o700 })
 const dataDisk = join(scratch, 'data.ext4')
 copyFileSync('data.ext4', dataDisk)
 const store = await openLocalStore(join(scratch, 'store'), { create: true })
-const text = ({ output }) => output.toString('utf8')
 // Refusals are part of what is asserted outside.
 const refusal = (promise) =>
   promise.then(
@@ -25,24 +25,30 @@ const refusal = (promise) =>
     ({ code, message }) => ({ code, message }),
   )
 
-// The mount, its dirty pages and a tmpfs live in guest memory; the files live half there, half on the disk.
-const functions = {
-  'mount-data': '#!/bin/sh\nmkdir -p /run/data && mount -t ext4 /dev/vdb /run/data\n',
-  // NAME CONTENT: a file on the disk (not synced: what is not on the disk yet is in
-  // memory), and the same in tmpfs.
-  keep: '#!/bin/sh\nread -r name content\necho "$content" >/run/data/$name\necho "$content" >/run/$name.memory\n',
-  drop: '#!/bin/sh\nread -r name\nrm /run/data/$name /run/$name.memory\n',
-  synced: '#!/bin/sh\nsync\n',
-  failing: '#!/bin/sh\necho it broke >&2\nexit 7\n',
-  cat: '#!/bin/sh\nexec cat\n',
-  state:
-    '#!/bin/sh\ncd /run/data && for f in [a-z]*.txt; do echo "$f $(cat $f)"; done\ncd /run && for f in *.memory; do echo "$f $(cat $f)"; done\n',
+/** Emulated, a restored guest first waits for each of its pages. */
+const slow = { timeoutMs: 60_000 }
+const sh = async (agent, script, ...words) => {
+  const { exitCode, stdout, stderr } = await agent.exec(['sh', '-c', script, 'sh', ...words], slow)
+  if (exitCode !== 0) throw new Error(`${script} ended with ${exitCode}: ${stderr}`)
+  return String(stdout)
 }
+// The mount, its dirty pages and a tmpfs live in guest memory; the files live half there, half on the disk.
+const mountData = (agent) => sh(agent, 'mkdir -p /run/data && mount -t ext4 /dev/vdb /run/data')
+/** A file on the disk (not synced: what is not on the disk yet is in memory), and the same in tmpfs. */
+const keep = (agent, name, content) =>
+  sh(agent, 'echo "$2" >/run/data/$1 && echo "$2" >/run/$1.memory', name, content)
+const drop = (agent, name) => sh(agent, 'rm /run/data/$1 /run/$1.memory', name)
+const synced = (agent) => sh(agent, 'sync')
+const stateOf = (agent) =>
+  sh(
+    agent,
+    'cd /run/data && for f in [a-z]*.txt; do echo "$f $(cat $f)"; done; cd /run && for f in *.memory; do echo "$f $(cat $f)"; done',
+  )
 
 const [heldPages, leftPages, freshPages, balloonMib] = [256, 1536, 256, 64]
 
 const pages = async (agent, op, name, count) =>
-  Number(text(await agent.invoke('pages', `${op} ${name} ${count}`, { timeoutMs: 60_000 })))
+  Number((await agent.functions.invoke('pages', `${op} ${name} ${count}`, slow)).output)
 const heldRight = (agent) => pages(agent, 'right', 'held', heldPages)
 
 const result = { captured: [], states: {}, expected: {} }
@@ -60,16 +66,12 @@ const machine = await launched.boot({
   entropy: true,
 })
 try {
-  const agent = guestAgent(machine.vsockPath)
+  const agent = guestAgent(machine)
   await agent.ping({ timeoutMs: 90_000 })
-  for (const [name, program] of Object.entries(functions)) await agent.put(name, program)
-  await agent.putFile('pages', 'pages.py', readFileSync('page-keeper.py'))
-  await agent.start('pages', { runtime: 'python', file: 'pages.py' })
-  result.failing = await refusal(agent.invoke('failing'))
-  result.missing = await refusal(agent.invoke('nobody'))
-  const blob = randomBytes(200_000)
-  result.blobIntact = blob.equals((await agent.invoke('cat', blob)).output)
-  await agent.invoke('mount-data')
+  const source = readFileSync('page-keeper.py', 'utf8')
+  await installFunction(agent, { name: 'pages', runtime: 'python', source })
+  result.missing = await refusal(agent.functions.invoke('nobody'))
+  await mountData(agent)
   let running = machine
   const capture = async (tag, parent) => {
     const paused = await running.pause()
@@ -86,17 +88,17 @@ try {
       disksMs,
     })
     running = await paused.resume()
-    result.expected[tag] = text(await agent.invoke('state'))
+    result.expected[tag] = await stateOf(agent)
     return layer
   }
-  await agent.invoke('keep', 'first.txt one\n')
-  await agent.invoke('synced')
+  await keep(agent, 'first.txt', 'one')
+  await synced(agent)
   await capture('base')
-  await agent.invoke('keep', 'second.txt two\n')
+  await keep(agent, 'second.txt', 'two')
   await capture('one', 'base')
-  await agent.invoke('keep', 'first.txt changed\n')
-  await agent.invoke('drop', 'second.txt\n')
-  await agent.invoke('keep', 'third.txt three\n')
+  await keep(agent, 'first.txt', 'changed')
+  await drop(agent, 'second.txt')
+  await keep(agent, 'third.txt', 'three')
   await pages(agent, 'hold', 'held', heldPages)
   await pages(agent, 'leave', 'left', leftPages)
   await capture('two', 'one')
@@ -146,7 +148,7 @@ async function memTotalBecomes(agent, fits) {
 /** The guest gives memory back, is captured, and takes the memory again. */
 async function balloon(clone, pageServer) {
   const begin = performance.now()
-  const agent = guestAgent(clone.vsockPath)
+  const agent = guestAgent(clone)
   const total = (await agent.memory()).meminfoKib.MemTotal
   const before = await pageServer.stats()
   await clone.api.patchBalloon({ amount_mib: balloonMib })
@@ -198,16 +200,16 @@ for (const [tag, engine] of [
 ]) {
   const { machine: clone, pageServer } = await restoreMachine(store, tag, { engine })
   try {
-    const agent = guestAgent(clone.vsockPath)
-    const state = text(await agent.invoke('state', '', { timeoutMs: 60_000 }))
+    const agent = guestAgent(clone)
+    const state = await stateOf(agent)
     // Written to the clone's own disk, and seen by no other VM.
-    await agent.invoke('keep', `clone.txt ${tag}-${engine}\n`)
-    await agent.invoke('synced')
+    await keep(agent, 'clone.txt', `${tag}-${engine}`)
+    await synced(agent)
     restores.push({
       tag,
       engine,
       state,
-      own: text(await agent.invoke('state')).includes(`clone.txt ${tag}-${engine}`),
+      own: (await stateOf(agent)).includes(`clone.txt ${tag}-${engine}`),
     })
     if (pageServer !== undefined) await balloon(clone, pageServer)
   } finally {
@@ -217,15 +219,15 @@ for (const [tag, engine] of [
 // Two at once from one snapshot, of the guest whose balloon was full.
 const clones = await Promise.all(['a', 'b'].map(() => restoreMachine(store, 'inflated', { engine: 'file' })))
 try {
-  const agents = clones.map(({ machine: clone }) => guestAgent(clone.vsockPath))
+  const agents = clones.map(({ machine: clone }) => guestAgent(clone))
   for (const [i, agent] of agents.entries()) {
-    await agent.invoke('keep', `mine.txt clone-${i}\n`, { timeoutMs: 60_000 })
-    await agent.invoke('synced')
+    await keep(agent, 'mine.txt', `clone-${i}`)
+    await synced(agent)
   }
   result.clones = []
   for (const agent of agents)
     result.clones.push({
-      mine: /mine\.txt (\S+)/.exec(text(await agent.invoke('state')))?.[1],
+      mine: /mine\.txt (\S+)/.exec(await stateOf(agent))?.[1],
       held: await heldRight(agent),
       fresh: await pages(agent, 'fresh', 'clone', freshPages),
     })

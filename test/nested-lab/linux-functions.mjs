@@ -1,9 +1,10 @@
 // Runs inside the nested lab: a Linux guest with some of the lab's functions, each loaded and invoked once,
 // captured into a store; then, for some of them and each input, a restore and one invocation, watched by
 // `pagemap`; and a clone that is told who it is and answers for all of them. Argument: JSON, see below.
-import { existsSync, writeFileSync } from 'node:fs'
-import { join, resolve } from 'node:path'
-import { connectAgent, guestHere, invokeFunction, labFunction, prepareGuest } from '@varve/lab'
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { guestAgent } from '@varve/guest'
+import { guestHere, invokeFunction, labFunction, prepareGuest } from '@varve/lab'
 import { listMachines, openLocalStore, restoreMachine } from 'varve'
 
 const { names, measured, memoryMib, inputs, engine } = JSON.parse(process.argv[2])
@@ -12,9 +13,6 @@ const callTimeoutMs = 120_000
 
 const store = await openLocalStore(join(process.env.TMPDIR, 'functions'), { create: true })
 const functions = names.map(labFunction)
-// One that starts another agent command, if it was sent along.
-const initrd = resolve('initramfs.cpio')
-const guest = { ...(await guestHere()), ...(existsSync(initrd) ? { initrd } : {}) }
 const {
   functions: started,
   memory,
@@ -24,7 +22,7 @@ const {
   store,
   tags: [tag],
   functions,
-  guest,
+  guest: await guestHere(),
   memoryMib,
   onProgress: console.log,
 })
@@ -40,14 +38,14 @@ for (const fn of measured.map(labFunction))
     const record = { recorders: ['pagemap'], pollMs: 200, notes: { function: fn.name } }
     const { machine, recording } = await restoreMachine(store, tag, { engine, record })
     try {
-      const agent = connectAgent(machine)
-      const { fault, guestMs, handlerMs, firstAnswerMs, totalMs } = await invokeFunction(agent, fn, input, {
+      const agent = guestAgent(machine)
+      const { fault, guestMs, handlerMs } = await invokeFunction(agent, fn, input, {
         timeoutMs: callTimeoutMs,
       })
       const [{ present, written }] = (await recording.stop()).recorded
       const again = await invokeFunction(agent, fn, input, { timeoutMs: callTimeoutMs })
       const pages = { present: present.pages, written: written.pages }
-      const times = { guestMs, handlerMs, againMs: again.guestMs, firstAnswerMs, totalMs }
+      const times = { guestMs, handlerMs, againMs: again.guestMs }
       rows.push({ function: fn.name, input, engine, fault: fault ?? again.fault, ...pages, ...times })
       console.log(`${fn.name}, ${input}: ${present.pages} pages, ${guestMs.toFixed(0)} ms`)
     } finally {
@@ -55,26 +53,18 @@ for (const fn of measured.map(labFunction))
     }
   }
 
-/** It is told who it is, and that it is later. */
+/** It is told who it is. */
 async function clone(hostname) {
   const { machine } = await restoreMachine(store, tag, { engine })
   try {
-    const agent = connectAgent(machine)
-    const clockMs = Date.parse('2031-02-03T04:05:06Z')
-    const fixed = await agent.fixUp(
-      { clockMs, hostname, entropy: Buffer.from(hostname) },
-      { timeoutMs: 60_000 },
-    )
-    await agent.put(
-      'who',
-      '#!/bin/sh\nhostname\ndate -u +%Y-%m-%dT%H:%M\n[ ! -e /run/mine ] || cat /run/mine\n',
-    )
-    const { output } = await agent.invoke('who')
+    const agent = guestAgent(machine)
+    const call = { timeoutMs: callTimeoutMs }
+    await agent.fixUp({ hostname }, call)
+    const { stdout } = await agent.exec(['hostname'], call)
     const faults = []
-    for (const fn of functions)
-      faults.push((await invokeFunction(agent, fn, 'b', { timeoutMs: callTimeoutMs })).fault)
-    const running = (await agent.list()).map(({ name, running: isUp }) => ({ name, running: isUp }))
-    return { fixed, says: output.toString('utf8'), faults, running }
+    for (const fn of functions) faults.push((await invokeFunction(agent, fn, 'b', call)).fault)
+    const running = (await agent.functions.list()).map(({ name, running: isUp }) => ({ name, running: isUp }))
+    return { says: stdout.toString('utf8'), faults, running }
   } finally {
     await machine.stop()
   }

@@ -6,7 +6,8 @@ import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { open } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { connectAgent, guestInLab } from '@varve/lab'
+import { guestAgent } from '@varve/guest'
+import { guestInLab, installFunction } from '@varve/lab'
 import { bootMachine, captureSnapshot, listMachines, openLocalStore, restoreMachine } from 'varve'
 import { countedInImage } from './counted-in-image.mjs'
 import { giveWay } from './give-way.mjs'
@@ -39,7 +40,7 @@ const lap = (what, since) =>
   console.log(`live, ${vcpus} vCPUs, ${what}: ${Math.round(performance.now() - since)} ms`)
 
 const ask = async (machine, name, words) =>
-  JSON.parse(String((await connectAgent(machine).invoke(name, words, callMs)).output))
+  JSON.parse(String((await guestAgent(machine).functions.invoke(name, words, callMs)).output))
 const askBoth = async (machine) => ({
   workers: (await ask(machine, 'workers', 'report')).workers,
   traffic: await ask(machine, 'traffic', 'report'),
@@ -151,14 +152,14 @@ giveWay(machine)
 const stream = new StreamToGuest(machine)
 try {
   const begin = performance.now()
-  const agent = connectAgent(machine)
+  const agent = guestAgent(machine)
   await agent.ping({ timeoutMs: 180_000 })
   for (const [name, file] of [
     ['workers', 'memory-workers.py'],
     ['traffic', 'device-traffic.py'],
   ]) {
-    await agent.putFile(name, file, readFileSync(file))
-    await agent.start(name, { runtime: 'python', file }, callMs)
+    const source = readFileSync(file, 'utf8')
+    await installFunction(agent, { name, runtime: 'python', source }, callMs)
   }
   await ask(machine, 'workers', `start ${workers} ${pages}`)
   await ask(machine, 'traffic', 'start')

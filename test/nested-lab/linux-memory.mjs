@@ -2,7 +2,8 @@
 // one of them invoked once more, watched, which gives a working set and a child snapshot. All of it comes out
 // as one archive. Argument: JSON.
 import { join } from 'node:path'
-import { connectAgent, guestHere, invokeFunction, labFunction, prepareGuest } from '@varve/lab'
+import { guestAgent } from '@varve/guest'
+import { guestHere, invokeFunction, labFunction, prepareGuest } from '@varve/lab'
 import { captureSnapshot, openLocalStore, restoreMachine } from 'varve'
 
 const { names, memoryMib } = JSON.parse(process.argv[2])
@@ -20,7 +21,7 @@ const { machine, recording } = await restoreMachine(store, 'base', {
   engine: 'file',
   record: { recorders: ['pagemap'], pollMs: 200 },
 })
-const { fault } = await invokeFunction(connectAgent(machine), functions[0], 'b', { timeoutMs: 300_000 })
+const { fault } = await invokeFunction(guestAgent(machine), functions[0], 'b', { timeoutMs: 300_000 })
 if (fault !== null) throw new Error(fault)
 const { workingSet } = await recording.stop()
 await captureSnapshot(machine, { store, tags: ['child'] })

@@ -2,7 +2,7 @@
 // write after a restore, and asks who has these pages: the machine itself, and by `varve ws explain` a clone.
 import { execFile } from 'node:child_process'
 import { readFileSync, writeFileSync } from 'node:fs'
-import { join, resolve } from 'node:path'
+import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { explainMachine, guestAgent } from '@varve/guest'
 import { guestInLab } from '@varve/lab'
@@ -14,10 +14,10 @@ const slow = { timeoutMs: 120_000 }
 const began = performance.now()
 const lap = (what) => console.log(`${what} after ${Math.round(performance.now() - began)} ms`)
 
-const { kernel, rootDisk, bootArgs } = guestInLab
+const { kernel, initrd, rootDisk, bootArgs } = guestInLab
 const machine = await bootMachine({
   kernel,
-  initrd: resolve('initramfs.cpio'),
+  initrd,
   rootDisk: { path: rootDisk, readOnly: true },
   bootArgs,
   vcpus: 1,

@@ -4,7 +4,8 @@
 // sets again and restores with them.
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { guestAgent, guestInLab } from '@varve/lab'
+import { guestAgent } from '@varve/guest'
+import { guestInLab } from '@varve/lab'
 import { bootMachine, captureSnapshot, listMachines, openLocalStore, restoreMachine } from 'varve'
 import { compareSets, readWorkingSet, workingSetOf } from 'varve/working-sets'
 
@@ -57,8 +58,8 @@ const nameOf = (name, recorders, run) => `${name}.${recorders.join('-')}.${run}`
 
 async function invoke(machine, name) {
   const { input, output } = functions[name]
-  const answer = await guestAgent(machine.vsockPath).invoke(name, input, { timeoutMs: 60_000 })
-  return answer.output.toString('utf8') === output
+  const { stdout } = await guestAgent(machine).exec([`/run/${name}`], { input, timeoutMs: 60_000 })
+  return stdout.toString('utf8') === output
 }
 
 async function takeBase(store) {
@@ -72,11 +73,11 @@ async function takeBase(store) {
     vsockCid: 3,
   })
   try {
-    const agent = guestAgent(machine.vsockPath)
+    const agent = guestAgent(machine)
     await agent.ping({ timeoutMs: 90_000 })
     const right = []
     for (const [name, { program }] of Object.entries(functions)) {
-      await agent.put(name, program)
+      await agent.put(`/run/${name}`, program, { mode: 0o755 })
       right.push(await invoke(machine, name))
     }
     await captureSnapshot(await machine.pause(), { store, tags: ['base'] })

@@ -5,7 +5,8 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { connectAgent, guestInLab } from '@varve/lab'
+import { guestAgent } from '@varve/guest'
+import { guestInLab, installFunction } from '@varve/lab'
 import { bootMachine, captureSnapshot, listMachines, openLocalStore, restoreMachine } from 'varve'
 import { isAlive } from 'varve/testing'
 import { countedInImage } from './counted-in-image.mjs'
@@ -25,7 +26,7 @@ const callMs = { timeoutMs: 300_000 }
 const roundsMs = 300_000
 
 const ask = async (machine, words) =>
-  JSON.parse(String((await connectAgent(machine).invoke('workers', words, callMs)).output))
+  JSON.parse(String((await guestAgent(machine).functions.invoke('workers', words, callMs)).output))
 
 /** Waits until every process has gone over all of its pages twice, or one has ended or found a wrong page. */
 async function goesOn(machine, from) {
@@ -111,10 +112,10 @@ const machine = await bootMachine({
 giveWay(machine)
 try {
   const begin = performance.now()
-  const agent = connectAgent(machine)
+  const agent = guestAgent(machine)
   await agent.ping({ timeoutMs: 180_000 })
-  await agent.putFile('workers', 'workers.py', readFileSync('memory-workers.py'))
-  await agent.start('workers', { runtime: 'python', file: 'workers.py' }, callMs)
+  const source = readFileSync('memory-workers.py', 'utf8')
+  await installFunction(agent, { name: 'workers', runtime: 'python', source }, callMs)
   const zero = { workers: Array(vcpus).fill({ rounds: 0 }) }
   await ask(machine, `start ${vcpus} ${pages}`)
   result.begun = (await goesOn(machine, zero)).now

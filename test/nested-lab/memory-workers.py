@@ -1,5 +1,5 @@
 """Processes that write and verify memory all the time, as a function of the guest's agent
-(docs/formats/agent-protocol.md).
+(docs/formats/guest-agent.md).
 
 `start WORKERS PAGES` starts them, each pinned to the next vCPU. `mark NAME` keeps a name in memory, and gives
 the report, as `report` does. `places` gives the guest frames of the counted pages, see below. A round of a worker: each of its own pages holds what the last round wrote to

@@ -2,7 +2,8 @@
 // capture. For each way and function: a restore and one invocation, watched by `pagemap`. Argument: JSON.
 import { rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { connectAgent, guestHere, invokeFunction, labFunction, prepareGuest } from '@varve/lab'
+import { guestAgent } from '@varve/guest'
+import { guestHere, invokeFunction, labFunction, prepareGuest } from '@varve/lab'
 import { openLocalStore, restoreMachine } from 'varve'
 import { pagesFrom, zeroSource } from 'varve/layers'
 
@@ -11,14 +12,11 @@ const timeoutMs = 120_000
 const functions = names.map(labFunction)
 const guest = await guestHere()
 
-const script = async (agent, name, body) => {
-  await agent.put(name, `#!/bin/sh\n${body}\n`)
-  await agent.invoke(name, '', { timeoutMs })
-}
+const script = (agent, body) => agent.exec(['sh', '-c', body], { timeoutMs })
 const ways = {
   'as it is': {},
   'caches dropped': {
-    beforeCapture: (agent) => script(agent, 'drop', 'sync; echo 3 >/proc/sys/vm/drop_caches'),
+    beforeCapture: (agent) => script(agent, 'sync; echo 3 >/proc/sys/vm/drop_caches'),
   },
   init_on_free: { bootArgs: ' init_on_free=1' },
   'never invoked': { warm: null },
@@ -48,7 +46,7 @@ for (const [way, { bootArgs = '', ...options }] of Object.entries(ways)) {
     const record = { recorders: ['pagemap'], pollMs: 200 }
     const { machine, recording } = await restoreMachine(store, 'base', { engine: 'file', record })
     try {
-      const { fault } = await invokeFunction(connectAgent(machine), fn, input, { timeoutMs })
+      const { fault } = await invokeFunction(guestAgent(machine), fn, input, { timeoutMs })
       const [{ present, written }] = (await recording.stop()).recorded
       const row = { way, function: fn.name, touched: present.pages, written: written.pages, fault }
       result.push({ kind: 'invoked', ...row })

@@ -4,13 +4,15 @@
  */
 
 export { type NativeAgent, nativeAgent } from './agent/agent-fixture.js'
+export { functionName, maxFunctionBytes } from './agent/bounds.js'
 export { type ScriptedAgent, type ScriptedHook, scriptedAgent } from './agent/scripted-agent.js'
-export { type OwnerBox, ownerBoxText, ownerTree } from './explain/owner-tree.js'
 export { writeEmptyDisk, writeFolderDisk } from './disk/folder-disk.js'
+export { type OwnerBox, ownerBoxText, ownerTree } from './explain/owner-tree.js'
 export { type MadeImage, type MadeLayer, writeMadeLayout } from './image/made-images/made-layout.js'
 export { type MadeEntry, madeTar } from './image/made-images/made-tar.js'
+export { guestBootArgs, guestModules } from './kernel/boot-files.js'
 export { busyboxBinary, installBusybox } from './kernel/busybox.js'
-export { initramfs, mountRootScript, switchRootScript } from './kernel/initramfs.js'
+export { initramfs, startAgentScript, switchRootScript } from './kernel/initramfs.js'
 export { kernelModules } from './kernel/kernel-modules.js'
 export { kernelPackage } from './kernel/kernel-package.js'
 export { unpackVmlinux } from './kernel/vmlinux.js'

@@ -1,5 +1,5 @@
+import { guestAgent } from '@varve/guest'
 import {
-  connectAgent,
   defineExperiment,
   functionInput,
   labFunction,
@@ -33,7 +33,7 @@ export const experiment = defineExperiment({
       lab.say(`layer ${depth}`)
       const { machine } = await restoreMachine(store, tag, { binary, runtimeDirectory, signal })
       await using running = machine
-      await connectAgent(running).invoke(fn.name, input, { timeoutMs: 120_000, signal })
+      await guestAgent(running).functions.invoke(fn.name, input, { timeoutMs: 120_000, signal })
       const parent = tag
       tag = `depth-${depth}`
       await captureSnapshot(await running.pause(), { store, tags: [tag], parent, signal })

@@ -73,6 +73,7 @@ export {
 export {
   type CheckedInvocation,
   functionInput,
+  type InstallOptions,
   installFunction,
   invokeFunction,
   invokeRight,
@@ -83,24 +84,8 @@ export {
   type PrepareGuestOptions,
   prepareGuest,
 } from './functions/prepare-guest.js'
-export {
-  type AgentCallOptions,
-  connectAgent,
-  type FixUp,
-  type GuestAgent,
-  guestAgent,
-  type Invocation,
-} from './linux/agent-client.js'
-export type {
-  AgentHello,
-  FixedUp,
-  GuestMemory,
-  RunningFunction,
-  StartedFunction,
-} from './linux/agent-replies.js'
-export { emptyExt4Image } from './linux/ext4-image.js'
 export type { LinuxGuest } from './linux/guest-files.js'
-export { guestHere } from './linux/guest-here.js'
+export { guestHere, guestInLab } from './linux/guest-here.js'
 export { type LinuxGuestOptions, linuxGuest } from './linux/guest-image.js'
 export { nativeLinuxBoots } from './linux/native-linux.js'
 export { type BootMicroGuestOptions, bootMicroGuest, type MicroGuest } from './micro/boot-micro-guest.js'
@@ -132,7 +117,7 @@ export {
 export type { Accelerator } from './nested/accelerator.js'
 export type { LabRunResult } from './nested/job.js'
 export type { LabRunOptions, NestedLab } from './nested/lab.js'
-export { guestInLab, labPaths } from './nested/lab-paths.js'
+export { labPaths } from './nested/lab-paths.js'
 export { type NestedLabOptions, openNestedLab } from './nested/open-lab.js'
 export { openReflinkFileSystem, type ReflinkFileSystem, type ReflinkOptions } from './reflink-file-system.js'
 export { rowsPathOf, type WrittenReport, writeReport } from './report/write-report.js'

@@ -175,6 +175,25 @@ describe('functions', () => {
     await expect(invoke('slow')).rejects.toMatchObject({ details: { agentCode: 'FUNCTION_ENDED' } })
   })
 
+  test('a call whose input is not read ends in time as well', async () => {
+    const loaded = 'printf "\\\\0%012d" 0 | tr 0 "\\\\0" >&4; exec sleep 1000'
+    await native.agent.functions.start('deaf', ['sh', '-c', loaded])
+    const call = invoke('deaf', Buffer.alloc(1024 * 1024), { timeoutMs: 300 })
+    await expect(call).rejects.toMatchObject({ code: 'TIMEOUT' })
+  })
+
+  test('a function that is at work keeps no other waiting', async () => {
+    await start('slow')
+    await start('quick')
+    let slowIsDone = false
+    const slow = invoke('slow', 'sleep 1000').then(() => {
+      slowIsDone = true
+    })
+    expect((await invoke('quick')).output.toString()).toBe('1')
+    expect(slowIsDone).toBe(false)
+    await slow
+  })
+
   test('a call that is given up after its input was sent leaves the function running', async () => {
     await start('left')
     const given = invoke('left', 'sleep 500', { signal: AbortSignal.timeout(200) })

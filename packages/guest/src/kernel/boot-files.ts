@@ -15,7 +15,7 @@ import { unpackVmlinux } from './vmlinux.js'
  * Of Debian's kernel, which has ext4 built in. Firecracker's devices are found by ACPI from version 1.8 on.
  * Those whose name ends in `?` are not in every kernel.
  */
-const guestModules = [
+export const guestModules = [
   'virtio_mmio',
   'virtio_blk',
   'virtio_net',

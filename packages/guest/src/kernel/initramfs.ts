@@ -64,8 +64,8 @@ function insertion(name: string): string {
 }
 
 /**
- * Waits up to ten seconds for a disk that the kernel finds in its own time,
- * then mounts it on /root.
+ * Waits up to ten seconds for a disk that the kernel finds in its own time, then mounts it on /root. A disk
+ * that is read-only, say because machines share it, is mounted `ro` whatever the options.
  */
 const mountRoot = (options: 'ro' | 'rw') => `tries=0
 until [ -b /dev/vda ]; do
@@ -73,13 +73,12 @@ until [ -b /dev/vda ]; do
   [ $tries -gt 1000 ] && echo 'no /dev/vda' && break
   /bin/busybox usleep 10000
 done
-/bin/busybox mount -t ext4 -o ${options} /dev/vda /root`
-
-/** For a disk that machines share. */
-export const mountRootScript = mountRoot('ro')
+mode=${options}
+/bin/busybox grep -q 1 /sys/block/vda/ro && mode=ro
+/bin/busybox mount -t ext4 -o $mode /dev/vda /root`
 
 /** Goes to the root file system's own init. */
-export const switchRootScript = `${mountRootScript}
+export const switchRootScript = `${mountRoot('ro')}
 exec /bin/busybox switch_root /root /sbin/init`
 
 /**

@@ -1,3 +1,4 @@
+import { type GuestAgent, guestAgent } from '@varve/guest'
 import {
   bootMachine,
   flattenSnapshot,
@@ -13,7 +14,6 @@ import type { RecordedPages, RecorderName, WorkingSet } from 'varve/working-sets
 import type { FunctionInput, LabFunction } from '../functions/function-types.js'
 import { installFunction } from '../functions/invoke-function.js'
 import { prepareGuest } from '../functions/prepare-guest.js'
-import { connectAgent, type GuestAgent } from '../linux/agent-client.js'
 import { guestHere } from '../linux/guest-here.js'
 import { restoreVanilla } from './contenders.js'
 import type { ExperimentLab, FactorValue, Measured } from './experiment.js'
@@ -104,9 +104,10 @@ export function functionWork(
   const call = { timeoutMs: callTimeoutMs, signal }
   return {
     watched: snapshot.statePath,
-    attach: (machine) => ({ agent: connectAgent(machine), [Symbol.asyncDispose]: async () => {} }),
+    attach: (machine) => ({ agent: guestAgent(machine), [Symbol.asyncDispose]: async () => {} }),
     first: ({ agent }) => agent.ping(call),
-    work: async ({ agent }) => fn.fault(input, (await agent.invoke(fn.name, input, call)).output) === null,
+    work: async ({ agent }) =>
+      fn.fault(input, (await agent.functions.invoke(fn.name, input, call)).output) === null,
   }
 }
 

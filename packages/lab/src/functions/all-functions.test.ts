@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
+import { functionName, maxFunctionBytes } from '@varve/guest/testing'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { functionName, maxAgentBytes } from '../linux/agent-bounds.js'
 import { labFunction, labFunctions } from './all-functions.js'
 import { type InputName, inputNames } from './function-types.js'
 import { functionInput } from './invoke-function.js'
@@ -50,7 +50,7 @@ describe.each(labFunctions)('$name', (fn) => {
     expect(b.size).toBe(a.size)
     expect(a4).toEqual({ size: 4 * a.size, seed: a.seed })
     expect(input('b').equals(input('a'))).toBe(false)
-    for (const name of inputNames) expect(input(name).length).toBeLessThan(maxAgentBytes)
+    for (const name of inputNames) expect(input(name).length).toBeLessThan(maxFunctionBytes)
   })
 
   test('whatever a guest answers is judged, and only the right answer passes', () => {

@@ -1,5 +1,5 @@
-/** How a function runs: kept in a process of an interpreter, or as an executable of its own for each call. */
-export type FunctionRuntime = 'python' | 'node' | 'program'
+/** The interpreter that loads a function once and keeps it in its process. */
+export type FunctionRuntime = 'python' | 'node'
 
 /** A and B are of one size and differ in content; `a4` is like A and four times as large. */
 export type InputName = 'a' | 'b' | 'a4'
@@ -18,14 +18,14 @@ export interface FunctionInput {
  * invoke-function.ts). One of your own is an object of this type; docs/guides/nested-lab.md shows one.
  */
 export interface LabFunction {
-  /** As the agent has it: `functionName` in linux/agent-bounds.ts. */
+  /** 1–32 of a–z, 0–9 and '-', not '-' first: as the agent has it. */
   readonly name: string
   /** One sentence for lists and reports. */
   readonly about: string
   readonly runtime: FunctionRuntime
   /**
-   * What runs: a module with `handle(input)` for `python` and `node`, the text
-   * of an executable for `program`.
+   * A module that defines `handle(input)`, or for `node` exports it, and then may be asynchronous. It gets
+   * the input's bytes and gives bytes or a string.
    */
   readonly source: string
   /**

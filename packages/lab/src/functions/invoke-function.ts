@@ -1,26 +1,52 @@
+import type {
+  CommandOptions,
+  FunctionOutput,
+  GuestAgent,
+  InvokeOptions,
+  StartedGuestFunction,
+} from '@varve/guest'
 import { VarveError } from 'varve'
-import type { AgentCallOptions, GuestAgent, Invocation } from '../linux/agent-client.js'
-import type { StartedFunction } from '../linux/agent-replies.js'
+import { guestFile } from '../guest-file.js'
 import type { FunctionRuntime, InputName, LabFunction } from './function-types.js'
 
-const sourceFile: Readonly<Record<FunctionRuntime, string>> = {
-  python: 'function.py',
-  node: 'function.mjs',
-  program: 'function',
+/** What keeps a function of each runtime in a process; it is put into the guest with the function. */
+const runners = {
+  python: { program: 'python3', file: 'python.py', suffix: 'py' },
+  node: { program: 'node', file: 'node.mjs', suffix: 'mjs' },
+} as const satisfies Readonly<Record<FunctionRuntime, unknown>>
+
+/** Where functions are put: every guest with our agent has it, in memory. */
+const defaultFolder = '/run'
+
+/** What installing a function takes. */
+export interface InstallOptions extends Pick<CommandOptions, 'env' | 'timeoutMs' | 'signal' | 'connectMs'> {
+  /** A folder of the guest for the function's files. Default: `/run`. */
+  readonly folder?: string
 }
 
-/** Puts a function into a guest and starts it. Errors: those of the agent. */
+/**
+ * Puts a function into a guest and starts it: `python3` or `node` of the guest loads it, and stays. One of
+ * that name is replaced. Errors: those of the agent; GUEST_REFUSED has what the function said when it was
+ * loaded.
+ */
 export async function installFunction(
   agent: GuestAgent,
-  { name, runtime, source }: LabFunction,
-  options: AgentCallOptions = {},
-): Promise<StartedFunction> {
-  const file = sourceFile[runtime]
-  await agent.putFile(name, file, source, { ...options, executable: runtime === 'program' })
-  return await agent.start(name, { runtime, file }, options)
+  { name, runtime, source }: Pick<LabFunction, 'name' | 'runtime' | 'source'>,
+  options: InstallOptions = {},
+): Promise<StartedGuestFunction> {
+  const { folder = defaultFolder, ...start } = options
+  const { signal, connectMs } = start
+  const { program, file, suffix } = runners[runtime]
+  const runner = `${folder}/varve-runner-${file}`
+  const path = `${folder}/varve-function-${name}.${suffix}`
+  const limit = { signal, ...(connectMs === undefined ? {} : { connectMs }) }
+  await agent.put(runner, guestFile(`runners/${file}`), limit)
+  await agent.put(path, source, limit)
+  return await agent.functions.start(name, [program, runner, path], start)
 }
 
-export interface CheckedInvocation extends Invocation {
+/** What came of an invocation, and whether it was right. */
+export interface CheckedInvocation extends FunctionOutput {
   /** What is wrong with the output, or null. */
   readonly fault: string | null
 }
@@ -36,15 +62,15 @@ export function functionInput(fn: LabFunction, name: InputName): Buffer {
   return input
 }
 
-/** Invokes a function with one of its inputs and checks the output, after the clock has stopped. */
+/** Invokes a function with one of its inputs and checks the output. */
 export async function invokeFunction(
   agent: GuestAgent,
   fn: LabFunction,
   input: InputName,
-  options: AgentCallOptions = {},
+  options: InvokeOptions = {},
 ): Promise<CheckedInvocation> {
   const bytes = functionInput(fn, input)
-  const invocation = await agent.invoke(fn.name, bytes, options)
+  const invocation = await agent.functions.invoke(fn.name, bytes, options)
   return { ...invocation, fault: fn.fault(bytes, invocation.output) }
 }
 
@@ -53,8 +79,8 @@ export async function invokeRight(
   agent: GuestAgent,
   fn: LabFunction,
   input: InputName,
-  options: AgentCallOptions = {},
-): Promise<Invocation> {
+  options: InvokeOptions = {},
+): Promise<FunctionOutput> {
   const { fault, ...invocation } = await invokeFunction(agent, fn, input, options)
   if (fault === null) return invocation
   throw new VarveError('GUEST_PROTOCOL', `${fn.name} answered wrong on input ${input}: ${fault}`, {

@@ -1,3 +1,4 @@
+import { agentPort, type GuestAgent, guestAgent, type MemoryReport } from '@varve/guest'
 import {
   bootMachine,
   captureSnapshot,
@@ -5,8 +6,6 @@ import {
   type SnapshotEntry,
   type SnapshotStore,
 } from 'varve'
-import { connectAgent, type GuestAgent } from '../linux/agent-client.js'
-import type { GuestMemory } from '../linux/agent-replies.js'
 import type { LinuxGuest } from '../linux/guest-files.js'
 import type { InputName, LabFunction } from './function-types.js'
 import { installFunction, invokeRight } from './invoke-function.js'
@@ -46,7 +45,7 @@ export interface PreparedGuest {
   readonly entry: SnapshotEntry
   readonly functions: readonly PreparedFunction[]
   /** The guest's own view, right before the snapshot. */
-  readonly memory: GuestMemory
+  readonly memory: MemoryReport
   /** From Firecracker's start to the agent's first answer. */
   readonly bootMs: number
   /** How long the guest stood still for the snapshot. */
@@ -60,7 +59,7 @@ const callTimeoutMs = 120_000
 /**
  * Boots a guest, has the functions loaded and each invoked once, and captures it into the store. Wherever a
  * Linux guest runs: here or, by a script, in the nested lab. Errors: those of booting and capturing,
- * GUEST_PROTOCOL (a function does not load, or answers wrong).
+ * GUEST_REFUSED (a function does not load, or fails), GUEST_PROTOCOL (it answers wrong).
  */
 export async function prepareGuest(options: PrepareGuestOptions): Promise<PreparedGuest> {
   const { store, tags, guest, warm = 'a', binary, runtimeDirectory, signal, onProgress } = options
@@ -76,6 +75,7 @@ export async function prepareGuest(options: PrepareGuestOptions): Promise<Prepar
       memoryMib: options.memoryMib ?? 256,
       vcpus: options.vcpus ?? 1,
       vsockCid: 3,
+      guestAgent: { port: agentPort },
     },
     {
       ...abort,
@@ -83,7 +83,7 @@ export async function prepareGuest(options: PrepareGuestOptions): Promise<Prepar
       runtimeDirectory,
     },
   )
-  const agent = connectAgent(machine)
+  const agent = guestAgent(machine)
   await agent.ping({ timeoutMs: bootTimeoutMs, ...abort })
   const bootMs = performance.now() - begin
   const call = { timeoutMs: callTimeoutMs, ...abort }

@@ -1,4 +1,5 @@
 import { join } from 'node:path'
+import { guestBootArgs } from '@varve/guest/testing'
 
 /** The files that make a Linux guest for Firecracker. */
 export interface LinuxGuest {
@@ -10,19 +11,15 @@ export interface LinuxGuest {
   readonly bootArgs: string
 }
 
-/**
- * `quiet` and no mitigations because an emulated guest spends seconds on both; `i8042.*` because probing a
- * keyboard and mouse that Firecracker does not have waits for time-outs.
- */
-export const guestBootArgs =
-  'console=ttyS0 reboot=k panic=1 quiet mitigations=off random.trust_cpu=on i8042.noaux i8042.nomux i8042.dumbkbd'
+/** No mitigations because an emulated guest spends seconds on them. */
+export const labBootArgs = `${guestBootArgs} mitigations=off`
 
 /** Where the files lie in the nested lab. */
 export function linuxGuestIn(directory: string): LinuxGuest {
   return {
     kernel: join(directory, 'vmlinux'),
-    initrd: join(directory, 'initramfs.cpio'),
+    initrd: join(directory, 'initrd'),
     rootDisk: join(directory, 'rootfs.ext4'),
-    bootArgs: guestBootArgs,
+    bootArgs: labBootArgs,
   }
 }

@@ -1,21 +1,24 @@
+import { createHash } from 'node:crypto'
 import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
+import { agentProgram } from '@varve/guest'
 import {
   type AptOptions,
   BuildKey,
   buildOnce,
   busyboxBinary,
+  guestModules,
   initramfs,
   installBusybox,
   kernelModules,
   kernelPackage,
   packageVersions,
+  startAgentScript,
   unpackVmlinux,
+  writeFolderDisk,
 } from '@varve/guest/testing'
-import { ext4Image } from './ext4-image.js'
-import { guestBootArgs, type LinuxGuest } from './guest-files.js'
-import { guestStart } from './guest-start.js'
+import { type LinuxGuest, labBootArgs } from './guest-files.js'
 import { installPython, pythonPackages } from './python.js'
 import { copyLibraries, sharedLibraries } from './shared-libraries.js'
 
@@ -23,90 +26,80 @@ export interface LinuxGuestOptions extends AptOptions {
   /** Debian packages of Python modules, beyond numpy and PIL, for the root file system made here. */
   readonly packages?: readonly string[]
   /**
-   * An ext4 image of your own in its place, with the folders dev, proc, run, sys
-   * and tmp; it is mounted read-only.
+   * An ext4 image of your own in its place, with the folders dev, proc, run, sys and tmp; it is mounted
+   * read-only. The lab's functions need `python3` (3.9 or later) or `node` in it.
    */
   readonly rootfs?: string
-  /**
-   * What is started in it, again whenever it ends, and speaks docs/formats/agent-protocol.md on vsock.
-   * Default: our agent, by `python3`, which a root file system of your own then has to have, 3.9 or later.
-   */
-  readonly agentCommand?: readonly string[]
 }
 
-/**
- * virtio-mmio devices are found by ACPI from Firecracker 1.8 on; kernels that
- * build them in have less to insert.
- */
-const guestModules = [
-  'virtio_mmio',
-  'virtio_blk',
-  'virtio-rng',
-  'virtio_balloon',
-  'vmw_vsock_virtio_transport',
-] as const
-
 /** Changes of what is built below, other than of its inputs, count this up. */
-const guestImageVersion = 4
+const guestImageVersion = 5
 
 /**
- * Builds (or finds in the cache) the guest: Debian's kernel for VMs, a root file
- * system, and an agent on vsock.
+ * Builds (or finds in the cache) the guest: Debian's kernel for VMs, a first stage with the agent, and a root
+ * file system.
  */
 export async function linuxGuest(options: LinuxGuestOptions = {}): Promise<LinuxGuest> {
-  const busybox = await busyboxBinary(options)
-  const boot = await bootFiles(busybox, options)
+  const boot = await bootFiles(options)
   return {
     kernel: join(boot, 'vmlinux'),
-    initrd: join(boot, 'initramfs.cpio'),
-    rootDisk: options.rootfs ?? join(await rootFileSystem(busybox, options), 'rootfs.ext4'),
-    bootArgs: guestBootArgs,
+    initrd: join(boot, 'initrd'),
+    rootDisk: options.rootfs ?? join(await rootFileSystem(options), 'rootfs.ext4'),
+    bootArgs: labBootArgs,
   }
 }
 
-/**
- * The kernel, and a first stage that brings the agent along: so another agent
- * needs no other root file system.
- */
-async function bootFiles(busybox: string, options: LinuxGuestOptions): Promise<string> {
-  const { signal, onProgress, agentCommand } = options
-  const abort = { signal }
+async function bootFiles(options: LinuxGuestOptions): Promise<string> {
+  const { signal, onProgress } = options
   const kernel = await kernelPackage(options)
-  const { files, script } = guestStart(agentCommand)
-  const key = new BuildKey()
-    .text(`boot ${guestImageVersion} ${kernel.release} ${script}`)
-    .text(guestModules.join())
-  for (const { path, content } of files) key.text(`${path} ${content}`)
-  for (const file of [kernel.vmlinuz, busybox]) await key.file('input', file)
+  const initrd = initramfs({
+    busybox: readFileSync(await busyboxBinary(options)),
+    modules: await kernelModules(kernel.modulesDirectory, guestModules, { signal }),
+    files: [{ path: 'varve/agent', content: await agentProgram(), executable: true }],
+    script: startAgentScript,
+  })
+  const digest = createHash('sha256').update(initrd).digest('hex')
+  const key = await new BuildKey().text(`boot ${digest}`).file('kernel', kernel.vmlinuz)
   return buildOnce('boot', key.value, async (directory) => {
     onProgress?.(`unpacking the Linux guest’s kernel ${kernel.release}`)
-    writeFileSync(join(directory, 'vmlinux'), await unpackVmlinux(readFileSync(kernel.vmlinuz), abort))
-    const modules = await kernelModules(kernel.modulesDirectory, guestModules, abort)
-    writeFileSync(
-      join(directory, 'initramfs.cpio'),
-      initramfs({ busybox: readFileSync(busybox), modules, files, script }),
-    )
+    writeFileSync(join(directory, 'vmlinux'), await unpackVmlinux(readFileSync(kernel.vmlinuz), { signal }))
+    writeFileSync(join(directory, 'initrd'), initrd)
   })
 }
 
+/**
+ * What `exec` looks up, and what fix-ups change: on a root that is read-only, the agent covers
+ * /etc/machine-id by a file in memory, and anything may be mounted over /etc/varve.
+ */
+const etc = {
+  passwd: 'root:x:0:0:root:/root:/bin/sh\n',
+  group: 'root:x:0:\n',
+  'machine-id': '',
+} as const
+
 /** busybox, Python with its modules, and the Node that runs this: nothing that starts by itself. */
-async function rootFileSystem(busybox: string, options: LinuxGuestOptions): Promise<string> {
+async function rootFileSystem(options: LinuxGuestOptions): Promise<string> {
   const { signal, onProgress } = options
   const abort = { signal }
+  const busybox = await busyboxBinary(options)
   const python = await pythonPackages(options.packages, options)
   const node = process.execPath
-  const key = new BuildKey().text(`root ${guestImageVersion}`).text(packageVersions(python))
+  const key = new BuildKey()
+    .text(`root ${guestImageVersion}`)
+    .text(JSON.stringify(etc))
+    .text(packageVersions(python))
   for (const file of [busybox, node]) await key.file('input', file)
   return buildOnce('guest', key.value, async (directory) => {
     onProgress?.('building the Linux guest’s root file system')
     const root = join(directory, 'root')
-    for (const name of ['bin', 'dev', 'etc', 'proc', 'run', 'sys', 'tmp', 'usr/bin'])
+    for (const name of ['bin', 'dev', 'etc/varve', 'proc', 'root', 'run', 'sys', 'tmp', 'usr/bin'])
       mkdirSync(join(root, name), { recursive: true })
+    for (const [name, content] of Object.entries(etc)) writeFileSync(join(root, 'etc', name), content)
     await installBusybox(busybox, root, abort)
     await installPython(python, root, abort)
     copyFileSync(node, join(root, 'usr/bin/node'))
     copyLibraries(await sharedLibraries([node], abort), root)
-    await ext4Image(root, join(directory, 'rootfs.ext4'), abort)
+    await writeFolderDisk(root, join(directory, 'rootfs.ext4'), { ...abort, roomBytes: 0 })
     await rm(root, { recursive: true })
   })
 }

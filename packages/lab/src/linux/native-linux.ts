@@ -1,6 +1,6 @@
+import { guestAgent } from '@varve/guest'
 import { bootMachine, type FirecrackerBinary, VarveError } from 'varve'
 import { hardwareVirtualisation, recallLinuxVerdict, rememberLinuxVerdict } from 'varve/testing'
-import { guestAgent } from './agent-client.js'
 import { linuxGuest } from './guest-image.js'
 
 /**
@@ -41,12 +41,12 @@ export async function nativeLinuxBoots(options: NativeLinuxOptions): Promise<boo
       },
       { binary, ...abort },
     )
-    await guestAgent(machine.vsockPath ?? '').ping({ timeoutMs, ...abort })
+    await guestAgent(machine).ping({ timeoutMs, ...abort })
   } catch (error) {
     // No answer, or a VMM that gave up on the guest, is the verdict; an abort or a missing file is not.
     if (
       !(error instanceof VarveError) ||
-      !['TIMEOUT', 'MACHINE_EXITED', 'GUEST_PROTOCOL'].includes(error.code)
+      !['TIMEOUT', 'MACHINE_EXITED', 'GUEST_LOST', 'GUEST_PROTOCOL'].includes(error.code)
     )
       throw error
     linuxBoots = false

@@ -11,9 +11,9 @@ import {
   kernelModules,
   kernelPackage,
   switchRootScript,
+  writeFolderDisk,
 } from '@varve/guest/testing'
 import { type FirecrackerBinary, findFirecracker } from 'varve'
-import { ext4Image } from '../linux/ext4-image.js'
 import { linuxGuestIn } from '../linux/guest-files.js'
 import { type LinuxGuestOptions, linuxGuest } from '../linux/guest-image.js'
 import { sharedLibraries } from '../linux/shared-libraries.js'
@@ -35,7 +35,7 @@ export interface HostImageOptions extends AptOptions {
   /** Default: `findFirecracker()`. */
   readonly firecracker?: FirecrackerBinary
   /** What guests inside find: `guestInLab`. */
-  readonly guest?: Pick<LinuxGuestOptions, 'packages' | 'rootfs' | 'agentCommand'>
+  readonly guest?: Pick<LinuxGuestOptions, 'packages' | 'rootfs'>
 }
 
 /** One of the two KVMs fits. tun is for guests with a network. */
@@ -50,7 +50,7 @@ const hostModules = [
 ] as const
 
 /** Changes of what is built below, other than of its inputs, count this up. */
-const hostImageVersion = 1
+const hostImageVersion = 2
 
 /** Builds (or finds in the cache) the lab's host system. */
 export async function hostImage(options: HostImageOptions = {}): Promise<HostImage> {
@@ -107,7 +107,7 @@ export async function hostImage(options: HostImageOptions = {}): Promise<HostIma
     chmodSync(join(root, 'etc/rc'), 0o755)
     writeFileSync(join(root, 'etc/inittab'), inittab)
     writeFileSync(join(root, 'etc/passwd'), 'root:x:0:0:root:/scratch:/bin/sh\n')
-    await ext4Image(root, join(work, 'root.ext4'), abort)
+    await writeFolderDisk(root, join(work, 'root.ext4'), { ...abort, roomBytes: 0 })
     await rm(root, { recursive: true })
     writeFileSync(
       join(work, 'initramfs.cpio'),

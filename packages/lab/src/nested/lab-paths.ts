@@ -1,5 +1,4 @@
 import { join } from 'node:path'
-import { type LinuxGuest, linuxGuestIn } from '../linux/guest-files.js'
 
 // The runner loads this file and has to start fast under emulation: import nothing that imports `varve`.
 
@@ -29,6 +28,3 @@ export const labEnvironment = {
   XDG_CACHE_HOME: join(labPaths.scratch, 'cache'),
   XDG_RUNTIME_DIR: '/run',
 } as const
-
-/** The Linux guest's files by their paths inside the lab, for scripts that run there. */
-export const guestInLab: LinuxGuest = linuxGuestIn(labPaths.guest)

@@ -1,9 +1,9 @@
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { writeEmptyDisk } from '@varve/guest/testing'
 import { isVarveError, VarveError } from 'varve'
 import { onProcessEnd } from 'varve/testing'
-import { emptyExt4Image } from '../linux/ext4-image.js'
 import { ensureSystemPackages } from '../system-packages.js'
 import { type Accelerator, claimsNesting, rememberNestingFailed } from './accelerator.js'
 import { newConsoleLog } from './console-log.js'
@@ -84,7 +84,7 @@ async function bootLab(
   const forget = onProcessEnd(discard)
   try {
     const scratchDisk = join(directory, 'scratch.ext4')
-    await emptyExt4Image(scratchDisk, scratchMib, signal)
+    await writeEmptyDisk(scratchDisk, { sizeBytes: scratchMib * 2 ** 20, signal })
     qemu = await startQemu({
       image,
       projectDisk: project,

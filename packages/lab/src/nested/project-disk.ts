@@ -11,9 +11,8 @@ import {
 import { rm } from 'node:fs/promises'
 import { dirname, join, relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { BuildKey, buildOnce } from '@varve/guest/testing'
+import { BuildKey, buildOnce, writeFolderDisk } from '@varve/guest/testing'
 import { VarveError } from 'varve'
-import { ext4Image } from '../linux/ext4-image.js'
 
 /** The checkout that this file was built in. */
 const projectRoot = fileURLToPath(new URL('../../../../', import.meta.url))
@@ -33,7 +32,7 @@ export async function projectDisk(
   options: { readonly signal?: AbortSignal | undefined } = {},
 ): Promise<string> {
   const files = projectFiles()
-  const key = new BuildKey().text('project 1')
+  const key = new BuildKey().text('project 2')
   for (const name of files) await key.file(name, join(projectRoot, name))
   const directory = await buildOnce('project', key.value, async (work) => {
     const root = join(work, 'root')
@@ -43,7 +42,7 @@ export async function projectDisk(
       if (lstatSync(source).isSymbolicLink()) symlinkSync(readlinkSync(source), join(root, name))
       else copyFileSync(source, join(root, name))
     }
-    await ext4Image(root, join(work, 'project.ext4'), options)
+    await writeFolderDisk(root, join(work, 'project.ext4'), { ...options, roomBytes: 0 })
     await rm(root, { recursive: true })
   })
   return join(directory, 'project.ext4')

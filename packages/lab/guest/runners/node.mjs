@@ -1,12 +1,13 @@
-// As runner.py, which has the protocol with the agent.
+// As python.py: keeps a function in a process. Argument: the function's file, which exports handle(input).
 import { readSync, writeSync } from 'node:fs'
 
-const [path, source, sink, longest] = process.argv.slice(2).map((it, i) => (i === 0 ? it : Number(it)))
+const [requests, replies] = [3, 4]
+const [path] = process.argv.slice(2)
 
 function take(count) {
   const data = Buffer.alloc(count)
   for (let at = 0; at < count; ) {
-    const got = readSync(source, data, at, count - at, null)
+    const got = readSync(requests, data, at, count - at, null)
     if (got === 0) process.exit(0)
     at += got
   }
@@ -19,7 +20,7 @@ function reply(status, micros, data) {
   head.writeBigUInt64LE(BigInt(micros), 1)
   head.writeUInt32LE(data.length, 9)
   const whole = Buffer.concat([head, data])
-  for (let at = 0; at < whole.length; ) at += writeSync(sink, whole, at)
+  for (let at = 0; at < whole.length; ) at += writeSync(replies, whole, at)
 }
 
 const words = (error) => Buffer.from(String(error?.stack ?? error).slice(0, 2000))
@@ -45,9 +46,5 @@ for (;;) {
     output = words(error)
   }
   const micros = (process.hrtime.bigint() - begin) / 1000n
-  if (output.length > longest) {
-    status = 2
-    output = Buffer.alloc(0)
-  }
   reply(status, micros, output)
 }

@@ -1,24 +1,16 @@
-# What keeps a function in a process (docs/formats/agent-protocol.md, "Runtimes"). Arguments: the function's
-# file, the descriptor to read requests from, the one to answer on, and the most bytes of an output. Between
-# agent and runner:
-#
-#     request  u32 LE length, input
-#     reply    u8 status (0 output, 1 the error in words, 2 too long), u64 LE microseconds in `handle`,
-#              u32 LE length, bytes
-#
-# The first reply, before any request, says that the function is loaded. Standard output and error go to the
-# function's log.
+# Keeps a function in a process, as docs/formats/guest-agent.md says under "Functions": reads requests from
+# descriptor 3, answers on 4. Argument: the function's file, which defines handle(input).
 import os, struct, sys, time, traceback
 
-path, source, sink, longest = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
+REQUESTS, REPLIES = 3, 4
+path = sys.argv[1]
 sys.argv = [path]
-sys.path.insert(0, os.path.dirname(path))
 
 
 def take(count):
     chunks = []
     while count > 0:
-        chunk = os.read(source, min(count, 1 << 20))
+        chunk = os.read(REQUESTS, min(count, 1 << 20))
         if not chunk:
             os._exit(0)
         chunks.append(chunk)
@@ -29,7 +21,7 @@ def take(count):
 def reply(status, micros, data):
     view = memoryview(struct.pack("<BQI", status, micros, len(data)) + data)
     while view:
-        view = view[os.write(sink, view) :]
+        view = view[os.write(REPLIES, view) :]
 
 
 def words():
@@ -58,7 +50,5 @@ while True:
         status, output = 1, words()
     micros = (time.monotonic_ns() - begin) // 1000
     sys.stdout.flush()
-    if len(output) > longest:
-        status, output = 2, b""
     reply(status, micros, output)
     del data, output
