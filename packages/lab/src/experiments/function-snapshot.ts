@@ -13,7 +13,7 @@ import { pagesFrom, zeroSource } from 'varve/layers'
 import type { RecordedPages, RecorderName, WorkingSet } from 'varve/working-sets'
 import type { FunctionInput, LabFunction } from '../functions/function-types.js'
 import { installFunction } from '../functions/invoke-function.js'
-import { prepareGuest } from '../functions/prepare-guest.js'
+import { diskFor, prepareGuest } from '../functions/prepare-guest.js'
 import { guestHere } from '../linux/guest-here.js'
 import { restoreVanilla } from './contenders.js'
 import type { ExperimentLab, FactorValue, Measured } from './experiment.js'
@@ -129,8 +129,9 @@ export function measureColdBoot(of: FunctionSnapshot, input: FunctionInput, lab:
   return measureVms({
     ...work,
     start: async (): Promise<StartedVm> => {
-      const { kernel, initrd, bootArgs, rootDisk } = await guestHere({ signal: lab.signal })
-      const disk = { path: rootDisk, readOnly: true }
+      const guest = await guestHere({ signal: lab.signal })
+      const { kernel, initrd, bootArgs } = guest
+      const disk = { path: diskFor(guest, [fn]), readOnly: true }
       const spec = { kernel, initrd, bootArgs, rootDisk: disk, memoryMib, vcpus: 1, vsockCid: 3 }
       return { machine: await bootMachine(spec, launchOf(lab)) }
     },

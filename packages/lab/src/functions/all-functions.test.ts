@@ -5,6 +5,7 @@ import { describe, expect, test } from 'vitest'
 import { labFunction, labFunctions } from './all-functions.js'
 import { type InputName, inputNames } from './function-types.js'
 import { functionInput } from './invoke-function.js'
+import { diskFor } from './prepare-guest.js'
 
 /**
  * First bytes of the SHA-256 of inputs A, B and 4×A: they are the same in each run of an
@@ -35,6 +36,14 @@ test('names are the agent’s, and nobody’s twice', () => {
 test('a function is found by its name; another name lists those that there are', () => {
   expect(labFunction('matmul').name).toBe('matmul')
   expect(() => labFunction('matmull')).toThrow('no lab function "matmull"')
+})
+
+test('functions that need no more than Python run on the smaller disk', () => {
+  const guest = { kernel: 'k', initrd: 'i', bootArgs: '', rootDisk: 'small', functionsDisk: 'large' }
+  const large = labFunctions.filter((fn) => diskFor(guest, [fn]) === 'large').map(({ name }) => name)
+  expect(large).toEqual(['image', 'matmul', 'node-render'])
+  expect(diskFor(guest, [labFunction('hello'), labFunction('json')])).toBe('small')
+  expect(diskFor(guest, [labFunction('hello'), labFunction('image')])).toBe('large')
 })
 
 describe.each(labFunctions)('$name', (fn) => {

@@ -56,6 +56,12 @@ export interface PreparedGuest {
 const bootTimeoutMs = 120_000
 const callTimeoutMs = 120_000
 
+/** The smallest root disk that has all that these functions need. */
+export function diskFor(guest: LinuxGuest, functions: readonly LabFunction[]): string {
+  const isPlain = functions.every(({ runtime, packages }) => runtime === 'python' && packages.length === 0)
+  return isPlain ? guest.rootDisk : guest.functionsDisk
+}
+
 /**
  * Boots a guest, has the functions loaded and each invoked once, and captures it into the store. Wherever a
  * Linux guest runs: here or, by a script, in the nested lab. Errors: those of booting and capturing,
@@ -71,7 +77,7 @@ export async function prepareGuest(options: PrepareGuestOptions): Promise<Prepar
       kernel: guest.kernel,
       initrd: guest.initrd,
       bootArgs: guest.bootArgs,
-      rootDisk: { path: guest.rootDisk, readOnly: true },
+      rootDisk: { path: diskFor(guest, options.functions), readOnly: true },
       memoryMib: options.memoryMib ?? 256,
       vcpus: options.vcpus ?? 1,
       vsockCid: 3,

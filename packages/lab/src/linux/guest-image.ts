@@ -23,28 +23,31 @@ import { installPython, pythonPackages } from './python.js'
 import { copyLibraries, sharedLibraries } from './shared-libraries.js'
 
 export interface LinuxGuestOptions extends AptOptions {
-  /** Debian packages of Python modules, beyond numpy and PIL, for the root file system made here. */
+  /** Debian packages of Python modules, beyond numpy and PIL, for `functionsDisk`. */
   readonly packages?: readonly string[]
   /**
-   * An ext4 image of your own in its place, with the folders dev, proc, run, sys and tmp; it is mounted
+   * An ext4 image of your own in place of both, with the folders dev, proc, run, sys and tmp; it is mounted
    * read-only. The lab's functions need `python3` (3.9 or later) or `node` in it.
    */
   readonly rootfs?: string
 }
 
 /** Changes of what is built below, other than of its inputs, count this up. */
-const guestImageVersion = 5
+const guestImageVersion = 6
 
 /**
- * Builds (or finds in the cache) the guest: Debian's kernel for VMs, a first stage with the agent, and a root
- * file system.
+ * Builds (or finds in the cache) the guest: Debian's kernel for VMs, a first stage with the agent, and two
+ * root file systems.
  */
 export async function linuxGuest(options: LinuxGuestOptions = {}): Promise<LinuxGuest> {
   const boot = await bootFiles(options)
+  const disk = async (of: RootKind) =>
+    options.rootfs ?? join(await rootFileSystem(of, options), 'rootfs.ext4')
   return {
     kernel: join(boot, 'vmlinux'),
     initrd: join(boot, 'initrd'),
-    rootDisk: options.rootfs ?? join(await rootFileSystem(options), 'rootfs.ext4'),
+    rootDisk: await disk('plain'),
+    functionsDisk: await disk('functions'),
     bootArgs: labBootArgs,
   }
 }
@@ -77,28 +80,36 @@ const etc = {
   'machine-id': '',
 } as const
 
-/** busybox, Python with its modules, and the Node that runs this: nothing that starts by itself. */
-async function rootFileSystem(options: LinuxGuestOptions): Promise<string> {
+type RootKind = 'plain' | 'functions'
+
+/**
+ * busybox and Python; for functions also Python's modules, and the Node that runs this. Nothing starts by
+ * itself.
+ */
+async function rootFileSystem(kind: RootKind, options: LinuxGuestOptions): Promise<string> {
   const { signal, onProgress } = options
   const abort = { signal }
   const busybox = await busyboxBinary(options)
   const python = await pythonPackages(options.packages, options)
-  const node = process.execPath
+  const node = kind === 'functions' ? process.execPath : undefined
   const key = new BuildKey()
-    .text(`root ${guestImageVersion}`)
+    .text(`root ${guestImageVersion} ${kind}`)
     .text(JSON.stringify(etc))
     .text(packageVersions(python))
-  for (const file of [busybox, node]) await key.file('input', file)
-  return buildOnce('guest', key.value, async (directory) => {
-    onProgress?.('building the Linux guest’s root file system')
+  await key.file('input', busybox)
+  if (node !== undefined) await key.file('input', node)
+  return buildOnce(`guest-${kind}`, key.value, async (directory) => {
+    onProgress?.(`building the Linux guest’s root file system (${kind})`)
     const root = join(directory, 'root')
     for (const name of ['bin', 'dev', 'etc/varve', 'proc', 'root', 'run', 'sys', 'tmp', 'usr/bin'])
       mkdirSync(join(root, name), { recursive: true })
     for (const [name, content] of Object.entries(etc)) writeFileSync(join(root, 'etc', name), content)
     await installBusybox(busybox, root, abort)
-    await installPython(python, root, abort)
-    copyFileSync(node, join(root, 'usr/bin/node'))
-    copyLibraries(await sharedLibraries([node], abort), root)
+    await installPython(python, root, { ...abort, modules: kind === 'functions' })
+    if (node !== undefined) {
+      copyFileSync(node, join(root, 'usr/bin/node'))
+      copyLibraries(await sharedLibraries([node], abort), root)
+    }
     await writeFolderDisk(root, join(directory, 'rootfs.ext4'), { ...abort, roomBytes: 0 })
     await rm(root, { recursive: true })
   })

@@ -22,7 +22,9 @@ export const pythonKind = (packages: readonly string[] = wanted) =>
 const ownPackage = /^(?:lib)?python3(?:$|[.-])/
 
 /** All that Python has of its own; whatever else lies in unpacked packages is documentation or a library. */
-const ownPaths = [/^usr\/bin\/python3[.\d]*$/, /^usr\/lib\/python3[.\d]*$/, /^etc\/python3[.\d]*$/] as const
+const ownPaths = [/^usr\/bin\/python3[.\d]*$/, /^usr\/lib\/python3\.\d+$/, /^etc\/python3[.\d]*$/] as const
+/** Where Debian's packages of modules are. */
+const modulesPath = /^usr\/lib\/python3$/
 
 /**
  * Left out: Python's tests, a megabyte of help texts, and modules for windows, terminals and databases, whose
@@ -52,19 +54,21 @@ async function pythonPackageNames(packages: readonly string[], options: AptOptio
 }
 
 /**
- * Copies Python from a folder of unpacked packages into the file system in `root`, with the libraries
- * that it and its modules need, and compiles its modules: the guest's root is read-only, so each
- * start of Python would do that again. Compiled files are bound to no time (`unchecked-hash`), so
- * equal packages give equal files.
+ * Copies Python from a folder of unpacked packages into the file system in `root`: its standard library, with
+ * `modules` also the other modules that are there, and the libraries that these need. It compiles them: the
+ * guest's root is read-only, so each start of Python would do that again. Compiled files are bound to no time
+ * (`unchecked-hash`), so equal packages give equal files.
  */
 export async function installPython(
   unpacked: string,
   root: string,
-  options: { readonly signal?: AbortSignal | undefined } = {},
+  options: { readonly modules: boolean; readonly signal?: AbortSignal | undefined },
 ): Promise<void> {
+  const { modules: hasModules, ...abort } = options
+  const wantedPaths = hasModules ? [...ownPaths, modulesPath] : ownPaths
   const paths = ['usr/bin', 'usr/lib', 'etc']
     .flatMap((folder) => entriesOf(unpacked, folder))
-    .filter((path) => ownPaths.some((own) => own.test(path)))
+    .filter((path) => wantedPaths.some((own) => own.test(path)))
   for (const path of paths) {
     mkdirSync(join(root, path, '..'), { recursive: true })
     cpSync(join(unpacked, path), join(root, path), {
@@ -84,8 +88,8 @@ export async function installPython(
       .filter((name) => /\.so(?:\.\d+)*$/.test(name))
       .map((name) => join(folder, name)),
   )
-  copyLibraries(await sharedLibraries([python, ...binaries], { unpacked, ...options }), root)
-  await compile(python, modules, root, options)
+  copyLibraries(await sharedLibraries([python, ...binaries], { unpacked, ...abort }), root)
+  await compile(python, modules, root, abort)
 }
 
 const entriesOf = (unpacked: string, folder: string): string[] =>

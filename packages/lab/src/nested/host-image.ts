@@ -70,7 +70,7 @@ export async function hostImage(options: HostImageOptions = {}): Promise<HostIma
     ...(firecracker.jailerPath === undefined
       ? []
       : [{ source: firecracker.jailerPath, target: labPaths.jailer }]),
-    ...(['kernel', 'initrd', 'rootDisk'] as const).map((it) => ({
+    ...(['kernel', 'initrd', 'rootDisk', 'functionsDisk'] as const).map((it) => ({
       source: guest[it],
       target: guestInside[it],
     })),
