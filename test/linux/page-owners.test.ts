@@ -11,6 +11,9 @@ interface OwnersResult {
   readonly now: Explanation
   readonly touched: Explanation
   readonly captured: Explanation
+  /** As the command prints it. */
+  readonly ofMachine: string
+  readonly stillAnswers: string
   readonly svg: string
   readonly askedMs: number
   readonly machinesLeft: number
@@ -33,7 +36,7 @@ test(
     })
     console.log(stdout)
     expect({ exitCode, stderr }, stdout).toEqual({ exitCode: 0, stderr: '' })
-    const { now, touched, captured, svg, machinesLeft } = result as OwnersResult
+    const { now, touched, captured, ofMachine, stillAnswers, svg, machinesLeft } = result as OwnersResult
     for (const explanation of [now, touched, captured]) {
       const { owners, pages, unexplainedPages, hasFrameFlags } = explanation
       expect(hasFrameFlags).toBe(true)
@@ -55,6 +58,16 @@ test(
       console.log(`${unexplainedPages} of ${pages} pages unexplained`)
       expect(unexplainedPages / pages).toBeLessThan(0.1)
     }
+    const lines = ofMachine.split('\n')
+    expect(lines[0]).toMatch(new RegExp(`^${now.pages} pages, .* written; \\d+\\.\\d % unexplained$`))
+    for (const [name, written] of Object.entries(known)) {
+      const line = lines.find((it) => it.includes(`/run/${name} `)) ?? ''
+      // Share, pages, size, written, kind, name, processes.
+      expect(line).toMatch(
+        new RegExp(`^ *[\\d.]+ % +\\d+ +[\\d.]+ \\w+ +${written} +file +/run/${name} +${name} \\(\\d+\\)$`),
+      )
+    }
+    expect(stillAnswers).toBe('yes\n')
     expect(svg).toContain('keeper-a (')
     expect(machinesLeft).toBe(0)
   },

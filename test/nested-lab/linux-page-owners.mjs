@@ -53,20 +53,31 @@ const began2 = performance.now()
 const now = await explainMachine(clone, store, { workingSet, timeoutMs: 300_000 })
 const askedMs = performance.now() - began2
 const touched = await explainMachine(clone, store, { timeoutMs: 300_000 })
-await clone.stop()
 lap('explained the machine')
 
 const command = '/varve/packages/core/bin/varve.js'
 const explain = async (...args) => {
-  const words = [command, 'ws', 'explain', 'base:work', '--store', directory, ...args]
+  const words = [command, 'ws', 'explain', ...args, '--store', directory]
   return (await promisify(execFile)(process.execPath, words, { maxBuffer: 2 ** 26 })).stdout
 }
-const captured = JSON.parse(await explain('--json', '--svg', 'owners.svg'))
+const ofMachine = await explain('--machine', clone.id, 'base:work', '--no-files')
+const stillAnswers = (await sh(its, 'echo yes')).stdout.toString()
+await clone.stop()
+lap('explained the machine by the command')
+const captured = JSON.parse(await explain('base:work', '--json', '--svg', 'owners.svg'))
 const svg = readFileSync('owners.svg', 'utf8')
-console.log(await explain('--no-files'))
 lap('explained a clone')
 
 writeFileSync(
   process.env.VARVE_LAB_RESULT,
-  JSON.stringify({ now, touched, captured, svg, askedMs, machinesLeft: listMachines().length }),
+  JSON.stringify({
+    now,
+    touched,
+    captured,
+    ofMachine,
+    stillAnswers,
+    svg,
+    askedMs,
+    machinesLeft: listMachines().length,
+  }),
 )
