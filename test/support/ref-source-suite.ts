@@ -1,4 +1,5 @@
 import { type BlobSource, type Descriptor, type RefSource, referencedSnapshot, referenceTo } from 'varve'
+import { manifestToJson, mediaTypes } from 'varve/testing'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { blobOf, collected, type TestPlace } from './blob-source-suite.js'
 
@@ -9,17 +10,37 @@ export interface PlaceOfSnapshots {
 
 /** The target of a reference to snapshot number `number`, whose manifest is in the place. */
 async function targetIn({ blobs }: PlaceOfSnapshots, number: number): Promise<Descriptor> {
-  const bytes = Buffer.from(`manifest ${number}`)
-  const { digest, sizeBytes } = blobOf(bytes)
-  await blobs.put({ digest, sizeBytes }, [bytes])
-  return targetOf(number, { digest, size: sizeBytes })
+  const put = async (bytes: Buffer) => {
+    const { digest, sizeBytes } = blobOf(bytes)
+    await blobs.put({ digest, sizeBytes }, [bytes])
+    return { digest, size: sizeBytes }
+  }
+  const config = await put(Buffer.from(JSON.stringify({ parent: parentOf(number) })))
+  const other = await put(Buffer.from(`a blob of snapshot ${number}`))
+  // A registry takes as a manifest only what is one, and whose blobs are there.
+  const manifest = manifestToJson({
+    id: idOf(number),
+    createdAt,
+    config: { mediaType: mediaTypes.config, ...config },
+    layers: [{ mediaType: mediaTypes.layer, ...other }],
+    extentMap: { mediaType: mediaTypes.extentMap, ...other },
+    state: { mediaType: mediaTypes.state, ...other },
+    disks: [],
+    workingSets: [],
+    others: [],
+  })
+  return targetOf(number, await put(manifest))
 }
+
+const createdAt = '2026-01-02T03:04:05.678Z'
+const idOf = (number: number) => `${number}`.padStart(32, 'a')
+const parentOf = (number: number) => (number === 0 ? null : 'b'.repeat(32))
 
 function targetOf(number: number, { digest, size }: Pick<Descriptor, 'digest' | 'size'>): Descriptor {
   return referenceTo({
-    id: `${number}`.padStart(32, 'a'),
-    parent: number === 0 ? null : 'b'.repeat(32),
-    createdAt: '2026-01-02T03:04:05.678Z',
+    id: idOf(number),
+    parent: parentOf(number),
+    createdAt,
     manifest: { mediaType: 'application/vnd.oci.image.manifest.v1+json', digest, size },
   })
 }

@@ -55,6 +55,11 @@ export const errorRegistry = {
     summary: 'No process could bring the VM’s pages any more; the VM was killed.',
   },
   PAGE_SERVER_PROTOCOL: { exit: 5, summary: 'A page-server peer broke the handshake or control protocol.' },
+  PLACE_REFUSED: { exit: 5, summary: 'A registry or a bucket refused a request, or broke its protocol.' },
+  PLACE_UNREACHABLE: {
+    exit: 5,
+    summary: 'A registry or a bucket did not answer, or failed, for as long as was waited.',
+  },
   COMMAND_FAILED: { exit: 5, summary: 'A command that Varve was told to run failed.' },
   INJECTION_FAILED: {
     exit: 5,

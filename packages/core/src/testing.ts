@@ -4,11 +4,24 @@
  */
 
 export { abortError } from './abort-error.js'
+export { checkedContent } from './content/checked-content.js'
 export { Fields, parseJson, readJsonFile } from './content/checked-json.js'
-export { descriptorFromJson, digestOf, hexOf, isDigest } from './content/descriptors.js'
+export { assertRange } from './content/checked-range.js'
+export {
+  annotations,
+  descriptorFromJson,
+  digestOf,
+  hexOf,
+  idPattern,
+  isDigest,
+  maxSmallBytes,
+  mediaTypes,
+  timePattern,
+} from './content/descriptors.js'
 export { hashBytes, hashFile } from './content/hash-file.js'
 export { MemoryBlobs } from './content/memory-blobs.js'
 export { MemoryRefs } from './content/memory-refs.js'
+export { tagPattern } from './content/references.js'
 export { isExecutable } from './firecracker/is-executable.js'
 export { seedStateFiles } from './firecracker/state-file/made-files/seeds.js'
 export { FirstAbort } from './first-abort.js'
@@ -17,8 +30,9 @@ export { endIdleFreezer } from './freezer/freezer-process.js'
 export { hardwareVirtualisation } from './host/doctor.js'
 export { type LinuxVerdict, recallLinuxVerdict, rememberLinuxVerdict } from './host/linux-verdict.js'
 export { ChunkChecksums } from './layer/chunk-checksums.js'
-export { extentMapToBytes } from './layer/extent-map-bytes.js'
+export { extentMapToBytes, maxExtentMapBytes } from './layer/extent-map-bytes.js'
 export { appendFooter, sealPacked } from './layer/layer-file.js'
+export { largestLayerBytes } from './layer/layer-footer.js'
 export { readAt } from './layer/memory-file.js'
 export { publishFile } from './layer/publish-file.js'
 export { throwIfAborted } from './layer/throw-if-aborted.js'
@@ -39,8 +53,9 @@ export { recordedFromJson } from './page-server/protocol/recorded-answer.js'
 export { loadOptionsOf } from './restore/load-options.js'
 export { leftClones } from './store/clone-directories.js'
 export { leaseToSelf } from './store/leases.js'
-export { manifestToJson, type SnapshotManifest } from './store/manifest.js'
+export { entriesOf, manifestFromJson, manifestToJson, type SnapshotManifest } from './store/manifest.js'
 export { indexToJson } from './store/reference-index.js'
+export { snapshotConfigFromJson } from './store/snapshot-config.js'
 export { deadStagings, makeStaging } from './store/staging.js'
 export { storePaths } from './store/store-paths.js'
 export { replaceFile } from './store/write-whole.js'

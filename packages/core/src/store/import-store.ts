@@ -1,10 +1,14 @@
 import { resolve } from 'node:path'
+import { type Digest, mediaTypes } from '../content/descriptors.js'
+import { assertTag } from '../content/references.js'
 import { isVarveError, VarveError } from '../errors.js'
 import { syncDirectory } from '../sys/mutations.js'
 import { ArchiveReader } from './archive-reader.js'
-import { ImportedBlobs } from './imported-blobs.js'
+import { type ArchiveOfBlobs, ImportedBlobs } from './imported-blobs.js'
+import { manifestFromJson } from './manifest.js'
 import { type ReferenceIndex, withEntry } from './reference-index.js'
 import type { Repository } from './repository.js'
+import { snapshotConfigFromJson } from './snapshot-config.js'
 import type { WorkOptions } from './snapshot-store.js'
 import type { SnapshotEntry } from './snapshot-types.js'
 
@@ -29,12 +33,22 @@ export async function importSnapshots(
       details: { path: archive.path, offset: 0 },
     })
   const blobs = new ImportedBlobs(repository, archive, content.blobs, staging, options)
+  // Awaited here: staging goes when this function returns.
+  return await takeSnapshots(repository, blobs, wanted, options)
+}
+
+/** Checks the snapshots, and adds them to the index in one step. */
+async function takeSnapshots(
+  repository: Repository,
+  blobs: ImportedBlobs,
+  wanted: readonly SnapshotEntry[],
+  options: WorkOptions,
+): Promise<readonly SnapshotEntry[]> {
   for (const entry of wanted) await blobs.takeSnapshot(entry)
   await blobs.checkTheRest()
   const replaced = await replacedSnapshots(repository, blobs, wanted)
   await blobs.compareWithStore()
-  // Awaited here: staging goes when this function returns.
-  return await repository.locked(async () => {
+  return repository.locked(async () => {
     // This comes first: a gc may have removed blobs that the archive left out because the store had them.
     for (const descriptor of blobs.takenOver) await repository.assertThere(descriptor)
     for (const { descriptor, path } of blobs.staged) await repository.blobs.publish(path, descriptor.digest)
@@ -52,6 +66,44 @@ export async function importSnapshots(
     return result
   }, options)
 }
+
+/**
+ * Adds a snapshot whose blobs have been put into the store one by one, from another place: with the same
+ * checks as an import. `manifest` is its manifest's digest, `tags` are the names to give it: one that another
+ * snapshot has stays where it is. NOT_FOUND if a blob is missing: a gc may have removed it, as nothing named
+ * it.
+ */
+export async function adoptSnapshot(
+  repository: Repository,
+  manifest: Digest,
+  tags: readonly string[],
+  options: WorkOptions = {},
+): Promise<SnapshotEntry> {
+  const path = repository.blobs.path(manifest)
+  const bytes = repository.blobs.readSmall(manifest)
+  const { id, createdAt, config } = manifestFromJson(bytes, path)
+  const { parent } = snapshotConfigFromJson(
+    repository.blobs.readSmall(config.digest),
+    repository.blobs.path(config.digest),
+  )
+  const entry: SnapshotEntry = {
+    id,
+    parent,
+    createdAt,
+    tags: [...new Set(tags.map(assertTag))],
+    manifest: { mediaType: mediaTypes.manifest, digest: manifest, size: bytes.length },
+  }
+  await using staging = await repository.stage()
+  const blobs = new ImportedBlobs(repository, noArchive(repository.location), new Map(), staging, options)
+  return (await takeSnapshots(repository, blobs, [entry], options))[0] as SnapshotEntry
+}
+
+/** For blobs that are all in the store already. */
+const noArchive = (path: string): ArchiveOfBlobs => ({
+  path,
+  sizeBytes: 0,
+  unpack: () => Promise.reject(new Error(`${path} is no archive`)),
+})
 
 /**
  * Digests of manifests in the store that do not make a whole snapshot, even with all blobs of the archive.

@@ -32,6 +32,9 @@ const maxHoleBytes = 2 ** 40
 /** Indexes that are kept for the next snapshot over the same layers: 200 MB of memory. */
 const maxKeptRuns = 2 ** 24
 
+/** What an import needs of an archive. */
+export type ArchiveOfBlobs = Pick<ArchiveReader, 'path' | 'sizeBytes' | 'unpack'>
+
 interface ImportedBlob {
   readonly descriptor: Descriptor
   /** Just unpacked, in staging. */
@@ -44,7 +47,7 @@ interface ImportedBlob {
  */
 export class ImportedBlobs {
   readonly #repository: Repository
-  readonly #archive: ArchiveReader
+  readonly #archive: ArchiveOfBlobs
   readonly #archived: ReadonlyMap<Digest, ArchivedBlob>
   readonly #staging: Staging
   readonly #options: WorkOptions
@@ -57,7 +60,7 @@ export class ImportedBlobs {
 
   constructor(
     repository: Repository,
-    archive: ArchiveReader,
+    archive: ArchiveOfBlobs,
     archived: ReadonlyMap<Digest, ArchivedBlob>,
     staging: Staging,
     options: WorkOptions,

@@ -1,7 +1,7 @@
 import { homedir } from 'node:os'
 import { join, resolve } from 'node:path'
 import type { BlobSource } from '../content/blob-source.js'
-import type { Descriptor } from '../content/descriptors.js'
+import type { Descriptor, Digest } from '../content/descriptors.js'
 import type { RefSource } from '../content/ref-source.js'
 import type { WorkingSet } from '../working-set/working-set.js'
 import { addTag, removeAllTags, removeTag } from './change-tags.js'
@@ -12,7 +12,7 @@ import { measureCopies } from './derived-copies.js'
 import { measureDisk } from './disk-usage.js'
 import { exportSnapshots } from './export-store.js'
 import { checkStore } from './fsck.js'
-import { importSnapshots } from './import-store.js'
+import { adoptSnapshot, importSnapshots } from './import-store.js'
 import { removeWorkingSet, saveWorkingSet } from './kept-working-sets.js'
 import { listSnapshots } from './list-snapshots.js'
 import { LocalBlobs } from './local-blobs.js'
@@ -194,5 +194,14 @@ export class LocalStore implements SnapshotStore {
 
   importFrom(path: string, options: WorkOptions = {}): Promise<readonly SnapshotEntry[]> {
     return importSnapshots(this.repository, path, options)
+  }
+
+  /**
+   * Adds a snapshot whose blobs have been put into `blobs` one by one, from another place: with the same
+   * checks as `importFrom`. `manifest` is its manifest, `tags` are names for it; a tag that another snapshot
+   * has stays there. NOT_FOUND if a blob is missing: a gc removes blobs that nothing names.
+   */
+  adopt(manifest: Digest, tags: readonly string[], options: WorkOptions = {}): Promise<SnapshotEntry> {
+    return adoptSnapshot(this.repository, manifest, tags, options)
   }
 }
