@@ -6,7 +6,7 @@ import { root } from './markdown.js'
 
 // What a program can import and an editor shows: each name lies behind one door, and each name, member and
 // parameter says what it is. `testing` promises nothing to users.
-const packages = ['varve']
+const packages = ['varve', '@varve/remote']
 const { config } = ts.readConfigFile(join(root, 'tsconfig.base.json'), ts.sys.readFile)
 const { options } = ts.convertCompilerOptionsFromJson({ ...config.compilerOptions, composite: false }, root)
 const doors = packages.flatMap((name) => {

@@ -5,6 +5,7 @@ export type Place = RegistryPlace | BucketPlace | LayoutPlace | LocalPlace
 
 /** `registry.example:5000/team/vms:tag`: a repository of an OCI registry. */
 export interface RegistryPlace {
+  /** Which kind of place. */
   readonly kind: 'registry'
   /** Host name or address, with `:PORT` if it was given. */
   readonly host: string
@@ -16,6 +17,7 @@ export interface RegistryPlace {
 
 /** `s3://bucket/prefix#tag`: a prefix in an S3-compatible bucket. */
 export interface BucketPlace {
+  /** Which kind of place. */
   readonly kind: 'bucket'
   /** The bucket's name. */
   readonly bucket: string
@@ -27,6 +29,7 @@ export interface BucketPlace {
 
 /** `oci:DIR:tag`: an OCI image layout in a directory. */
 export interface LayoutPlace {
+  /** Which kind of place. */
   readonly kind: 'layout'
   /** The directory, as it was given. */
   readonly directory: string
@@ -36,6 +39,7 @@ export interface LayoutPlace {
 
 /** `file:DIR#tag`: a local store of Varve. */
 export interface LocalPlace {
+  /** Which kind of place. */
   readonly kind: 'local'
   /** The directory, as it was given. */
   readonly directory: string
@@ -48,7 +52,9 @@ const repositoryPattern =
   /^[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:\/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*$/
 const maxRepositoryBytes = 255
 
-/** A host name, an IPv4 address, or an IPv6 address in brackets. Without a dot or a port, only `localhost`. */
+/**
+ * A host name, an IPv4 address, or an IPv6 address in brackets. Without a dot or a port, only `localhost`.
+ */
 const hostPattern =
   /^(?:localhost|(?=[^:]*[.:])[A-Za-z0-9](?:[A-Za-z0-9.-]{0,252}[A-Za-z0-9])?|(?=.+:\d)[A-Za-z0-9-]{1,63}|\[[0-9a-fA-F:.]{2,45}\])(?::\d{1,5})?$/
 

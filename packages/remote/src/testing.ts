@@ -1,0 +1,7 @@
+/**
+ * `@varve/remote/testing`: what the project's own tests need of the inside. No promise of stability: any
+ * release may change it.
+ */
+
+export { openBucket } from './bucket/open-bucket.js'
+export { openRegistry } from './registry/open-registry.js'

@@ -1,0 +1,37 @@
+import { randomUUID } from 'node:crypto'
+import {
+  type OpenBucketOptions,
+  type OpenRegistryOptions,
+  openBucket,
+  openRegistry,
+  type RemotePlace,
+} from '@varve/remote'
+import { type DockerRegistry, startDockerRegistry } from '../support/docker-registry.js'
+import { startVersityGateway } from '../support/versity-gateway.js'
+
+/** A server of places, started for a test file. */
+export interface PlaceServer<Options> extends AsyncDisposable {
+  /** A place that has nothing yet. */
+  empty(options?: Options): RemotePlace
+}
+
+export async function registryPlaces(): Promise<
+  PlaceServer<OpenRegistryOptions> & { readonly registry: DockerRegistry }
+> {
+  const registry = await startDockerRegistry()
+  return {
+    registry,
+    empty: (options) =>
+      openRegistry({ kind: 'registry', host: registry.host, repository: `test/${randomUUID()}` }, options),
+    [Symbol.asyncDispose]: () => registry[Symbol.asyncDispose](),
+  }
+}
+
+export async function bucketPlaces(): Promise<PlaceServer<OpenBucketOptions>> {
+  const { settings, bucket, [Symbol.asyncDispose]: close } = await startVersityGateway()
+  return {
+    empty: (options) =>
+      openBucket({ kind: 'bucket', bucket, prefix: `test/${randomUUID()}` }, { settings, ...options }),
+    [Symbol.asyncDispose]: close,
+  }
+}
