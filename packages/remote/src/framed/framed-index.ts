@@ -92,7 +92,9 @@ export const hotFramesOf = ({ hotPages }: Pick<FramedCounts, 'hotPages'>): numbe
 export const layerBytesOf = ({ layerPages, tailBytes }: FramedCounts): number =>
   layerPages * pageBytes + tailBytes
 
-/** How many bytes a frame has when it is decompressed. */
+/**
+ * How many bytes a frame has when it is decompressed. `counts` are those of the layer, `frame` is its number.
+ */
 export function rawBytesOf(counts: Pick<FramedCounts, 'placedPages' | 'tailBytes'>, frame: number): number {
   const ofPages = pageFramesOf(counts)
   return frame < ofPages
@@ -100,7 +102,10 @@ export function rawBytesOf(counts: Pick<FramedCounts, 'placedPages' | 'tailBytes
     : Math.min(frameBytes, counts.tailBytes - (frame - ofPages) * frameBytes)
 }
 
-/** Where the stored bytes of neighbouring frames lie: one ranged read brings all of them. */
+/**
+ * Where the stored bytes of neighbouring frames lie: one ranged read brings all of them. `first` is the first
+ * frame, `count` how many there are.
+ */
 export function rangeOfFrames({ offsets }: FramedIndex, first: number, count = 1): ByteRange {
   const offsetBytes = offsets[first] as number
   return { offsetBytes, lengthBytes: (offsets[first + count] as number) - offsetBytes }

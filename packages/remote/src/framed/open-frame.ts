@@ -4,9 +4,9 @@ import { decompressFrame } from './compress-frame.js'
 import { type FramedIndex, frameEntry, rawBytesOf } from './framed-index.js'
 
 /**
- * The raw bytes of a frame, of what a place gave for `rangeOfFrames(index, frame)`. These are compared with
- * the index before a decompressor sees them. CHECKSUM_MISMATCH: the place gave other bytes, ask again or
- * elsewhere. FORMAT_INVALID: these are the writer's bytes, and they hold no frame.
+ * The raw bytes of a frame. `stored` is what a place gave for `rangeOfFrames(index, frame)`; it is compared
+ * with the index before a decompressor sees it. `name` is for messages. CHECKSUM_MISMATCH: the place gave
+ * other bytes, ask again or elsewhere. FORMAT_INVALID: these are the writer's bytes, and they hold no frame.
  */
 export async function openFrame(
   index: FramedIndex,
