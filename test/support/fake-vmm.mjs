@@ -10,6 +10,7 @@ import {
   createUserfaultfd,
   discardPages,
   mapAnonymous,
+  mapHugePages,
   registerMissing,
   sendMessage,
   UFFD_FEATURE_EVENT_REMOVE,
@@ -48,8 +49,8 @@ async function obey() {
     return same && page.subarray(8).equals(page.subarray(0, -8)) ? Number(page.readBigUInt64LE(0)) : -1
   }
   const orders = {
-    memory: ({ pages, blocking }) => {
-      memory = mapAnonymous(pages * pageBytes)
+    memory: ({ pages, blocking, huge }) => {
+      memory = (huge ? mapHugePages : mapAnonymous)(pages * pageBytes)
       userfaultfd = createUserfaultfd(UFFD_FEATURE_EVENT_REMOVE)
       if (blocking) fcntl(userfaultfd, F_SETFL, 0)
       registerMissing(userfaultfd, memory.address, memory.lengthBytes)

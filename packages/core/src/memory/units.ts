@@ -11,6 +11,11 @@ export type GuestAddress = Branded<'guest-address'>
 /** Guest page size everywhere in Varve: KVM's dirty log, Firecracker's diffs and mincore count in 4 KiB. */
 export const pageSizeBytes = 4096
 
+/** A huge page, the unit in which the kernel brings guest memory that is on hugetlbfs. */
+export const hugePageBytes = 2 ** 21
+/** The same in pages. */
+export const framePages = hugePageBytes / pageSizeBytes
+
 /** A safe, non-negative integer, else INVALID_ARGUMENT. */
 export function byteOffset(value: number): ByteOffset {
   if (!Number.isSafeInteger(value) || value < 0)

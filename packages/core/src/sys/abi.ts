@@ -35,6 +35,8 @@ export const MAP_PRIVATE = 2
 export const MAP_FIXED = 0x10
 export const MAP_ANONYMOUS = 0x20
 export const MAP_NORESERVE = 0x4000
+/** With MAP_HUGE_2MB of linux/mman.h. */
+export const MAP_HUGETLB_2MB = 0x40000 | (21 << 26)
 export const MADV_NORMAL = 0
 export const MADV_RANDOM = 1
 export const MADV_WILLNEED = 3

@@ -16,6 +16,7 @@ function setUp(changes: Partial<FaultTrace> = {}) {
     truncated: false,
     windowMs: 1,
     touched: emptyPageSet,
+    unitPages: 1,
     written: emptyPageSet,
     unchanged: emptyPageSet,
     ...changes,
@@ -118,6 +119,15 @@ test('pages that were there before they were written, or come behind the end of 
   expect(written).toEqual(pageSetFromPages([10, 20]))
   expect(groups.map(({ set }) => set)).toEqual([pageSetFromPages([9]), pageSetFromPages([10, 20])])
   expect(exact).toEqual({ present: true, written: false })
+})
+
+test('of huge pages it is not exact, and says how many pages come together', async () => {
+  const { target, faulted } = setUp()
+  await using recording = await recordFaults(target)
+  faulted([[9, 1]], { unitPages: 512 })
+  const { exact, notes } = await recording.stop()
+  expect(exact.present).toBe(false)
+  expect(notes).toMatchObject({ faults: { unitPages: 512 } })
 })
 
 test('without writes it does not tell them; disposed, it ends the recording of the server', async () => {

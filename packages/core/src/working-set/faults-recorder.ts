@@ -45,7 +45,8 @@ const pollMs = 50
  * Written pages can be too few, never too many: a page that was missing when it was written, and then holds
  * what the image holds, counts as read (see `unchanged` of `FaultTrace`). `notes.faults` has the number of
  * such pages, and `exact.written` is true only if there are none; Firecracker's own writes at the load are
- * usually among them. The record is lost if the VM ends.
+ * usually among them. Of a guest whose memory is huge pages, all 512 pages of each one that was touched are
+ * present (`notes.faults.unitPages`), and `exact.present` is false. The record is lost if the VM ends.
  */
 export async function recordFaults(
   target: RecordTarget,
@@ -146,10 +147,12 @@ class FaultsSource implements RecordingSource {
 
   describe() {
     const { fromTheFirst, writes } = this.#means
-    const unchanged = this.#last?.unchanged?.pages ?? 0
+    const { unchanged: same, unitPages = 1 } = this.#last ?? {}
+    const unchanged = same?.pages ?? 0
+    const units = unitPages === 1 ? {} : { unitPages }
     return {
-      exact: { present: fromTheFirst, written: writes && unchanged === 0 },
-      notes: { faults: { fromTheFirst, unchanged, ordered: this.#last?.pages.length ?? 0 } },
+      exact: { present: fromTheFirst && unitPages === 1, written: writes && unchanged === 0 },
+      notes: { faults: { fromTheFirst, unchanged, ordered: this.#last?.pages.length ?? 0, ...units } },
     }
   }
 

@@ -41,6 +41,11 @@ export interface FaultTrace {
   readonly timesUs: Uint32Array
   /** There were more; what is missing here is in `touched` all the same. */
   readonly truncated: boolean
+  /**
+   * Pages that come together: 512 if the guest's memory is huge pages. Then all pages of one are touched
+   * together, and those of one that was written count as written if they do not hold the image's content.
+   */
+  readonly unitPages: number
   /** How long the period was. */
   readonly windowMs: number
   /** Every page that was not there yet and was touched within the period. */

@@ -3,19 +3,22 @@ import { describe, expect, test } from 'vitest'
 import { type ExtentMap, lookupPage } from '../../layer/extent-map.js'
 import { extentMapFromJson } from '../../layer/extent-map-json.js'
 import type { MappedRegion } from '../../memory/mapped-region.js'
-import { pageSetFromBitmap } from '../../memory/page-bitmap.js'
+import { type PageBitmap, pageSetFromBitmap } from '../../memory/page-bitmap.js'
 import { pagesOf } from '../../memory/page-set.js'
 import { UFFD_PAGEFAULT_FLAG_WP, UFFD_PAGEFAULT_FLAG_WRITE } from '../../sys/abi.js'
+import { mapAnonymous } from '../../sys/memory-map.js'
 import {
   type CopySource,
   type InstallResult,
   maxMessages,
   type UserfaultEvents,
 } from '../../sys/userfaultfd.js'
+import type { RecordedFaults } from '../protocol/fault-record.js'
 import { RemovedPages } from '../protocol/removed-pages.js'
 import { counterNames } from './fault-counters.js'
 import { FaultLoop } from './fault-loop.js'
 import type { FaultOps } from './fault-loop-parts.js'
+import { Frames } from './frames.js'
 
 const page = 4096
 
@@ -544,4 +547,86 @@ test('any fault in any image is answered with that page, and with nothing outsid
       }
     }),
   )
+})
+
+describe('memory that comes in frames of 2 MiB', () => {
+  const framePages = 512
+  /** Frames: of layer 0 in a row; of zeros; of both. */
+  const inFrames = extentMapFromJson(
+    { pages: 1536, runs: [512, 0, 100, 512, -1, 0, 500, 1, 0, 12, -1, 0] },
+    [2000, 2000],
+  )
+  const ofFrames: readonly MappedRegion[] = [{ address: 10_240 * page, firstPage: 0, pages: 1536 }]
+
+  function framed(there = true) {
+    const ops = new RecordingOps()
+    const counters = new Float64Array(counterNames.length)
+    // Read where frames are put together: memory that is there.
+    const memory = mapAnonymous(2000 * page)
+    const layers = [0, 1].map(() => ({ address: memory.address, lengthBytes: memory.lengthBytes }))
+    const removed = new RemovedPages(inFrames.pages)
+    const pagemap = {
+      forEachRun: (
+        start: number,
+        end: number,
+        visit: (start: number, end: number, kind: 'anonymous') => void,
+      ) => there && visit(start, end, 'anonymous'),
+    }
+    const frames = new Frames({ map: inFrames, layers, removed, pagemap })
+    const loop = new FaultLoop({
+      ...{ ops, map: inFrames, regions: ofFrames, layers, zeros, counters, around: true, removed, frames },
+    })
+    const count = (name: (typeof counterNames)[number]) => counters[counterNames.indexOf(name)]
+    const serve = (...events: Event[]) => {
+      ops.reads.push(events)
+      ops.calls.length = 0
+      const again = loop.serve(16)
+      return { again, calls: ops.calls.map((call) => call.replace(/layer\d+\[/, 'memory[')) }
+    }
+    return { ops, loop, count, serve, [Symbol.dispose]: () => memory[Symbol.dispose]() }
+  }
+
+  test('is copied frame by frame, zeros too', () => {
+    using it = framed()
+    expect(it.serve(fault(10_240)).calls).toEqual(['copy 10240 memory[100] 512'])
+    expect(it.serve(fault(10_752)).calls).toEqual(['copy 10752 memory[0] 512'])
+    expect(it.serve(fault(11_264)).calls).toEqual(['copy 11264 memory[0] 512'])
+    expect([it.count('faults'), it.count('copiedPages'), it.count('zeroCalls')]).toEqual([
+      3,
+      3 * framePages,
+      0,
+    ])
+  })
+
+  test('that is there already wakes the waiting thread; behind an event it is tried again', () => {
+    using it = framed()
+    it.ops.answers.push('exists')
+    expect(it.serve(fault(10_752)).calls).toEqual(['copy 10752 memory[0] 512', 'wake 10752 1'])
+    it.ops.answers.push('again')
+    expect(it.serve(fault(10_752))).toEqual({
+      again: false,
+      calls: Array(2).fill('copy 10752 memory[0] 512'),
+    })
+  })
+
+  test('for which the host has no huge page is tried again, and its waiter sleeps on', () => {
+    using it = framed(false)
+    it.ops.answers.push('exists', 'exists')
+    expect(it.serve(fault(10_752))).toEqual({ again: true, calls: Array(2).fill('copy 10752 memory[0] 512') })
+    expect(it.serve()).toEqual({ again: false, calls: ['copy 10752 memory[0] 512'] })
+  })
+
+  test('is recorded as whole frames, and a write to a protected one only as wanted', () => {
+    using it = framed()
+    it.loop.record(true)
+    expect(it.serve(fault(10_240)).calls).toEqual(['copy 10240 memory[100] 512 protected'])
+    expect(it.serve(fault(10_752, write)).calls).toEqual(['copy 10752 memory[0] 512'])
+    expect(it.serve(fault(10_240, toProtected)).calls).toEqual(['allow 10240 512'])
+    const { touched, written, wanted, pages } = it.loop.recorded() as RecordedFaults
+    const all = Array.from({ length: 1024 }, (_, index) => index)
+    expect([...pagesOf(pageSetFromBitmap(touched))]).toEqual(all)
+    expect([...pages]).toEqual(all)
+    expect(pageSetFromBitmap(written as PageBitmap).pages).toBe(0)
+    expect([...pagesOf(pageSetFromBitmap(wanted as PageBitmap))]).toEqual(all)
+  })
 })

@@ -1,7 +1,7 @@
 import { type ExtentMap, zeroSource } from '../../layer/extent-map.js'
 import type { MappedRegion } from '../../memory/mapped-region.js'
 import { runAtOrBefore } from '../../memory/page-set.js'
-import { pageSizeBytes } from '../../memory/units.js'
+import { framePages, hugePageBytes, pageSizeBytes } from '../../memory/units.js'
 import { UFFD_PAGEFAULT_FLAG_WP, UFFD_PAGEFAULT_FLAG_WRITE } from '../../sys/abi.js'
 import {
   type CopySource,
@@ -13,24 +13,18 @@ import { FaultRecord, type RecordedFaults } from '../protocol/fault-record.js'
 import type { RemovedPages } from '../protocol/removed-pages.js'
 import { DeferredFaults } from './deferred-faults.js'
 import { counter } from './fault-counters.js'
-import type { FaultLoopParts, FaultOps } from './fault-loop-parts.js'
+import {
+  type FaultLoopParts,
+  type FaultOps,
+  readsAtOnce,
+  tryAgainEvery,
+  zeroWindowPages,
+} from './fault-loop-parts.js'
 import type { FetchGate } from './fetch-gate.js'
+import type { Frames } from './frames.js'
 import { aroundPages, Neighbours } from './neighbours.js'
 import { pageOf, RegionIndex } from './region-index.js'
 import { WriteProtection } from './write-protection.js'
-
-/** 2 MiB: a zero run of this size is installed in some 20 µs, little more than a single page costs. */
-const zeroWindowPages = 512
-
-/**
- * A guest that shares its CPU with this thread may have run, and faulted again, by the time a fault is
- * answered; then a second read saves a call of poll. Elsewhere it finds nothing, so it is made in one turn of
- * so many only, to see.
- */
-const tryAgainEvery = 16
-
-/** Reads before an operation that wants to know what happened until now. */
-const readsAtOnce = 16
 
 /**
  * Answers the faults of one VM. Everything is allocated here, once; a fault allocates nothing. It runs on one
@@ -49,6 +43,7 @@ export class FaultLoop implements UserfaultEvents {
   readonly #protection: WriteProtection
   readonly #removed: RemovedPages
   readonly #gate: FetchGate | undefined
+  readonly #frames: Frames | undefined
   #record: FaultRecord | undefined
   #broken = false
   /** The last second read of a turn found something. */
@@ -67,6 +62,7 @@ export class FaultLoop implements UserfaultEvents {
     this.#neighbours = parts.around ? new Neighbours(parts.map.pages) : undefined
     this.#removed = parts.removed
     this.#gate = parts.gate
+    this.#frames = parts.frames
   }
 
   /**
@@ -131,7 +127,7 @@ export class FaultLoop implements UserfaultEvents {
     if (writes) this.#protection.report()
     // Before pages are protected: a write to one of them may be met, and
     // answered, while others still are not.
-    this.#record = new FaultRecord(this.#map.pages, writes)
+    this.#record = new FaultRecord(this.#map.pages, writes, this.#frames === undefined ? 1 : framePages)
     if (writes) this.#protection.set()
     else if (before?.writes === true) this.#protection.lift()
   }
@@ -167,7 +163,8 @@ export class FaultLoop implements UserfaultEvents {
     if ((flags & UFFD_PAGEFAULT_FLAG_WP) === 0) this.#install(region, page, flags)
     else {
       const address = region.address + (page - region.firstPage) * pageSizeBytes
-      this.#settle(this.#ops.writeProtect(address, pageSizeBytes, false), address, flags)
+      const length = this.#frames === undefined ? pageSizeBytes : hugePageBytes
+      this.#settle(this.#ops.writeProtect(address, length, false), address, flags)
     }
   }
 
@@ -193,6 +190,10 @@ export class FaultLoop implements UserfaultEvents {
 
   #install(region: MappedRegion, page: number, flags: number): void {
     const address = region.address + (page - region.firstPage) * pageSizeBytes
+    if (this.#frames !== undefined) {
+      this.#installFrame(this.#frames, address, page, flags)
+      return
+    }
     const run = runAtOrBefore(this.#map.starts, page)
     const start = this.#map.starts[run] as number
     const source = this.#map.sources[run] as number
@@ -215,6 +216,17 @@ export class FaultLoop implements UserfaultEvents {
       if (around && this.#copyAround(region, page, start, end, layer, storedPage)) return
       this.#copy(address, layer, storedPage, flags)
     }
+  }
+
+  /** The kernel reports the first address of a huge page, whichever part of it was touched. */
+  #installFrame(frames: Frames, address: number, page: number, flags: number): void {
+    const protect = this.#record?.writes === true && (flags & UFFD_PAGEFAULT_FLAG_WRITE) === 0
+    const result = frames.install(this.#ops, address, page, protect)
+    if (result === 'installed') this.#count(counter.copiedPages, framePages)
+    else if (result === 'starved') {
+      this.#count(counter.retries, 1)
+      this.#deferred.add(address + flags)
+    } else this.#settle(result, address, flags)
   }
 
   /**

@@ -38,7 +38,10 @@ export interface FaultedVmParts {
   readonly userfaultfd: number
   /** Of the VMM. */
   readonly pidfd: number
+  readonly pid: number
   readonly regions: readonly MappedRegion[]
+  /** Whether its memory comes in frames of 2 MiB. */
+  readonly hugePages: boolean
   readonly map: ExtentMap
   readonly layers: readonly CopySource[]
   /** What the map's source `layers.length` is. */

@@ -4,6 +4,7 @@ import { pageSizeBytes } from '../../memory/units.js'
 import { threadCpus, threadId } from '../../sys/affinity.js'
 import { clearEvent, createEvent } from '../../sys/eventfd.js'
 import { mapAnonymous } from '../../sys/memory-map.js'
+import { Pagemap } from '../../sys/pagemap.js'
 import { Poller } from '../../sys/poll.js'
 import { runnableThreads } from '../../sys/runnable.js'
 import { UserfaultOps } from '../../sys/userfaultfd.js'
@@ -12,6 +13,7 @@ import { removalLog } from '../protocol/vm-state.js'
 import { FaultLoop } from './fault-loop.js'
 import type { FaultAnswer, FaultedVmParts, FaultMessage, FaultOrder } from './fault-orders.js'
 import { FetchGate } from './fetch-gate.js'
+import { Frames } from './frames.js'
 import { FrozenOps } from './frozen-ops.js'
 import { Graduation } from './graduation.js'
 import { Spin } from './spin.js'
@@ -233,17 +235,25 @@ function refused(of: FaultedVm | undefined, error: Error): FaultAnswer {
 }
 
 function faultedVm(vm: number, parts: FaultedVmParts): FaultedVm {
-  const { userfaultfd, pidfd, record, removed, takeOver, gate: shared, frozen, ...others } = parts
+  const { userfaultfd, pidfd, record, removed, takeOver, gate: shared, frozen, hugePages, ...others } = parts
+  if (hugePages && frozen !== null)
+    throw new VarveError('PAGE_SERVER_PROTOCOL', 'huge pages cannot come from frozen memory')
   const frozenOps = frozen === null ? undefined : new FrozenOps(userfaultfd, frozen)
   const ops = frozenOps ?? new UserfaultOps(userfaultfd)
   const layers = frozenOps === undefined ? others.layers : [...others.layers, frozenOps.source]
   const rest = { ...others, layers }
   const log = removalLog(removed.path, removed.statePath)
   const pages = new RemovedPages(rest.map.pages, log, removed.known)
+  const pagemap = hugePages ? new Pagemap(parts.pid) : undefined
+  const frames = pagemap && new Frames({ ...rest, removed: pages, pagemap })
   const gate = shared === null ? undefined : new FetchGate(shared)
-  const loop = new FaultLoop({ ops, zeros, removed: pages, gate, ...rest })
-  const graduation = new Graduation({ ops, loop, removed: pages, ...rest })
+  const loop = new FaultLoop({ ops, zeros, removed: pages, frames, gate, ...rest })
+  const graduation = new Graduation({ ops, loop, removed: pages, frames, ...rest })
   if (record !== null) loop.record(record)
   if (takeOver) loop.takeOver()
-  return { vm, userfaultfd, pidfd, loop, graduation, close: log.close, again: false, over: false }
+  const close = () => {
+    log.close()
+    pagemap?.[Symbol.dispose]()
+  }
+  return { vm, userfaultfd, pidfd, loop, graduation, close, again: false, over: false }
 }

@@ -6,6 +6,8 @@ import { isResident } from '../../sys/mincore.js'
 import type { CopySource, UserfaultOps } from '../../sys/userfaultfd.js'
 import type { RemovedPages } from '../protocol/removed-pages.js'
 import type { FaultLoop } from './fault-loop.js'
+import { FramePopulation } from './frame-population.js'
+import type { Frames } from './frames.js'
 import { type PopulatedLayer, Population } from './population.js'
 
 /**
@@ -21,7 +23,8 @@ const readsAtEnd = 4
 export class Graduation {
   readonly #ops: UserfaultOps
   readonly #loop: FaultLoop
-  readonly #population: Population
+  readonly #regions: readonly MappedRegion[]
+  readonly #population: Pick<Population, 'step' | 'copiedPages'>
   #state: 'no' | 'bringing' | 'draining' = 'no'
 
   constructor(parts: {
@@ -31,10 +34,18 @@ export class Graduation {
     readonly map: ExtentMap
     readonly layers: readonly CopySource[]
     readonly removed: RemovedPages
+    /** As in `FaultLoopParts`. */
+    readonly frames: Frames | undefined
   }) {
     this.#ops = parts.ops
     this.#loop = parts.loop
-    this.#population = new Population({ ...parts, layers: parts.layers.map(populated) })
+    this.#regions = parts.regions
+    const { frames } = parts
+    const layers = parts.layers.map(populated)
+    this.#population =
+      frames === undefined
+        ? new Population({ ...parts, layers })
+        : new FramePopulation({ ...parts, frames, layers })
   }
 
   begin(): void {
@@ -58,7 +69,8 @@ export class Graduation {
     if (this.#state === 'bringing') {
       const result = this.#population.step()
       if (result !== 'done') return result
-      this.#population.unregister()
+      // The VM's memory raises no faults any more. Then events are read until no removal is pending.
+      for (const { address, pages } of this.#regions) this.#ops.unregister(address, pages * pageSizeBytes)
       this.#state = 'draining'
     }
     // A thread that removed memory before it was unregistered waits until that event is read;

@@ -24,8 +24,6 @@ function setUp({ cold = () => false }: { cold?: (layer: number, at: number) => b
     get copiedBytes() {
       return copiedBytes
     },
-    removalPending: () => false,
-    unregister: (address, length) => calls.push(`unregister ${address / page} ${length / page}`),
     copy: (address: number, source: CopySource, offset: number, length: number) => {
       copiedBytes = 0
       const answer = answers.shift()
@@ -62,13 +60,11 @@ const expected = (image: number) => (image < 100 ? `0:${image}` : `1:${image - 1
 const data = Array.from({ length: 160 }, (_, image) => image).filter((image) => image < 100 || image >= 150)
 
 test('brings each page of a layer to its place, in pieces, and no zero page', () => {
-  const { there, population, all, calls } = setUp()
+  const { there, population, all } = setUp()
   const results = all()
   expect(there).toEqual(new Map(data.map((image) => [memoryPageOf(image), expected(image)])))
   expect(results).toEqual(['more', 'more', 'more', 'more', 'more', 'done'])
   expect(population.copiedPages).toBe(110)
-  population.unregister()
-  expect(calls.sort()).toEqual(['unregister 1000 80', 'unregister 2000 80'])
 })
 
 test('leaves what is there as it is', () => {

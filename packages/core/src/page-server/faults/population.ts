@@ -11,7 +11,7 @@ const maxCalls = 32
 /** 2 MiB, asked for at once if a layer is not in the page cache. */
 const aheadPages = 512
 
-export type PopulationOps = Pick<UserfaultOps, 'copy' | 'copiedBytes' | 'removalPending' | 'unregister'>
+export type PopulationOps = Pick<UserfaultOps, 'copy' | 'copiedBytes'>
 
 export interface PopulatedLayer extends CopySource {
   isResident(page: number): boolean
@@ -61,11 +61,6 @@ export class Population {
     const { region, page, pages, layer, storedPage } = piece
     if (this.#mustRead(layer, storedPage, pages)) return 'wait'
     return this.#install(region, page, pages, layer, storedPage)
-  }
-
-  /** The VM's memory raises no faults any more. Then read events until no removal is pending. */
-  unregister(): void {
-    for (const { address, pages } of this.#regions) this.#ops.unregister(address, pages * pageSizeBytes)
   }
 
   #next(): Piece | undefined {

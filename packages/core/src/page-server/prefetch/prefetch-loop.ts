@@ -28,7 +28,9 @@ export const prefetchCounterNames = [
   'readBytes',
 ] as const
 export type PrefetchCounterName = (typeof prefetchCounterNames)[number]
-const counter = counterPlaces(prefetchCounterNames)
+/** The place of each in the counters. */
+export const prefetchCounter = counterPlaces(prefetchCounterNames)
+const counter = prefetchCounter
 
 /**
  * A layer that is read past the page cache fills the staging memory; the others are
@@ -56,7 +58,7 @@ const copyPages = 32
  * A pending event holds copies back until the fault thread reads it, within microseconds. This is
  * far more tries than that takes.
  */
-const maxTries = 5000
+export const maxTries = 5000
 
 export interface PrefetchLoopParts {
   readonly ops: PrefetchOps

@@ -2,14 +2,19 @@ import { closeSync, openSync } from 'node:fs'
 import { parentPort } from 'node:worker_threads'
 import { VarveError } from '../../errors.js'
 import type { ExtentMap } from '../../layer/extent-map.js'
-import type { MappedRegion } from '../../memory/mapped-region.js'
 import { pageSizeBytes } from '../../memory/units.js'
 import { mapAnonymous, populateForReading } from '../../sys/memory-map.js'
 import { isResident } from '../../sys/mincore.js'
+import { Pagemap } from '../../sys/pagemap.js'
 import { openDirect, readInto } from '../../sys/read-into.js'
 import { type CopySource, UserfaultOps } from '../../sys/userfaultfd.js'
+import type { WorkingSet } from '../../working-set/working-set.js'
 import { readWorkingSet } from '../../working-set/working-set-file.js'
 import { FetchGate, type SharedWords } from '../faults/fetch-gate.js'
+import { Frames } from '../faults/frames.js'
+import type { ServedMemory } from '../protocol/handshake.js'
+import { RemovedPages } from '../protocol/removed-pages.js'
+import { FramePrefetch, framesToFetch } from './frame-prefetch.js'
 import {
   hasBegun,
   PrefetchLoop,
@@ -23,6 +28,8 @@ import { type RushWord, waitOutRush } from './rush.js'
 /** One VM's working set: made ready at once, fetched when there is memory to put it into. */
 export interface PrefetchTask {
   readonly workingSetPath: string
+  /** Of the VMM. */
+  readonly pid: number
   readonly layers: readonly { readonly path: string; readonly pages: number }[]
   /** Where each layer is mapped in this process. */
   readonly mapped: readonly CopySource[]
@@ -41,9 +48,8 @@ export interface PrefetchTask {
   readonly rush: RushWord
 }
 
-export interface PrefetchOrder {
+export interface PrefetchOrder extends ServedMemory {
   readonly userfaultfd: number
-  readonly regions: readonly MappedRegion[]
 }
 
 /**
@@ -77,6 +83,7 @@ const never = new Int32Array(new SharedArrayBuffer(4))
 
 interface Ready {
   readonly task: PrefetchTask
+  readonly workingSet: WorkingSet
   readonly plan: readonly PrefetchPiece[]
   readonly sources: readonly PrefetchSource[]
   readonly directLayers: number
@@ -148,7 +155,7 @@ async function prepare(task: PrefetchTask): Promise<Ready> {
       opened.push(fd)
       return { ...source, read: (firstPage, pages) => readPages(fd, path, firstPage, pages) }
     })
-    return { task, plan, sources, directLayers: opened.length, close }
+    return { task, workingSet, plan, sources, directLayers: opened.length, close }
   } catch (error) {
     close()
     throw error
@@ -178,21 +185,24 @@ const haltedBy =
 
 /** True if all was fetched. What is then missing comes when it is asked for. */
 function run(
-  { task, plan, sources }: Ready,
-  { userfaultfd, regions }: PrefetchOrder,
+  { task, workingSet, plan, sources }: Ready,
+  { userfaultfd, regions, hugePages }: PrefetchOrder,
   stops: Pick<PrefetchLoopParts, 'halted' | 'yields'>,
 ): boolean {
   if (Atomics.compareExchange(task.halt, 1, 0, hasBegun) !== 0) return false
-  return new PrefetchLoop({
+  const parts = {
     ops: new UserfaultOps(userfaultfd),
     regions,
-    plan,
-    sources,
-    staging,
     counters: task.counters,
     pause: () => Atomics.wait(never, 0, 0, 1),
     gate: new FetchGate(task.gate),
     bring: populateForReading,
     ...stops,
-  }).run()
+  }
+  if (!hugePages) return new PrefetchLoop({ ...parts, plan, sources, staging }).run()
+  const { map, mapped: layers, pid } = task
+  using pagemap = new Pagemap(pid)
+  // A removal halts the fetching.
+  const frames = new Frames({ map, layers, removed: new RemovedPages(map.pages), pagemap })
+  return new FramePrefetch({ ...parts, frames, plan: framesToFetch(workingSet, regions), layers }).run()
 }

@@ -24,15 +24,19 @@ export interface RecordedFaults {
   /**
    * Every page that was missing when it was to be written, so the kernel says. KVM says that of
    * reads too, if it fetches pages asynchronously (docs/notes/write-protection.md): only the content
-   * of the page tells. Null as above.
+   * of the page tells. Of a huge page that was written, present or missing, all pages are here. Null as above.
    */
   readonly wanted: PageBitmap | null
+  /** Pages that come together: more than one if the guest's memory is huge pages. */
+  readonly unitPages: number
   readonly windowUs: number
 }
 
 /** What the fault loop notes of one period. Everything is allocated at its begin. */
 export class FaultRecord {
   readonly writes: boolean
+  /** Pages that come together, and are noted together. */
+  readonly #unitPages: number
   readonly #begin = performance.now()
   readonly #pages = new Uint32Array(maxRecordedFaults)
   readonly #timesUs = new Uint32Array(maxRecordedFaults)
@@ -42,8 +46,9 @@ export class FaultRecord {
   #count = 0
   #truncated = false
 
-  constructor(imagePages: number, writes: boolean) {
+  constructor(imagePages: number, writes: boolean, unitPages = 1) {
     this.writes = writes
+    this.#unitPages = unitPages
     this.#touched = emptyBitmap(0, imagePages)
     this.#written = emptyBitmap(0, writes ? imagePages : 0)
     this.#wanted = emptyBitmap(0, writes ? imagePages : 0)
@@ -51,8 +56,13 @@ export class FaultRecord {
 
   /** `flags` as in struct uffd_msg. */
   note(page: number, flags: number): void {
+    for (let it = page; it < page + this.#unitPages; it++) this.#note(it, flags)
+  }
+
+  #note(page: number, flags: number): void {
     if ((flags & UFFD_PAGEFAULT_FLAG_WP) !== 0) {
-      if (this.writes) setBit(this.#written, page)
+      // Of a huge page, only the content tells which of its pages were written.
+      if (this.writes) setBit(this.#unitPages === 1 ? this.#written : this.#wanted, page)
       return
     }
     setBit(this.#touched, page)
@@ -73,6 +83,7 @@ export class FaultRecord {
       touched: copied(this.#touched),
       written: this.writes ? copied(this.#written) : null,
       wanted: this.writes ? copied(this.#wanted) : null,
+      unitPages: this.#unitPages,
       windowUs: this.#sinceBeginUs(),
     }
   }

@@ -22,8 +22,12 @@ const region = (address: number, firstPage: number, pages: number, more: object 
   ...more,
 })
 
+/** `count`: of huge pages. */
+const huge = (address: number, firstPage: number, count: number) =>
+  region(address, firstPage, 512 * count, { page_size: 2 ** 21, page_size_kib: 2 ** 21 })
+
 const parse = (value: unknown, pages = imagePages) =>
-  parseHandshake(Buffer.from(JSON.stringify(value)), pages)
+  parseHandshake(Buffer.from(JSON.stringify(value)), pages)?.regions
 
 function refusal(act: () => unknown): string {
   try {
@@ -43,6 +47,15 @@ describe('a valid handshake', () => {
     ])
   })
 
+  test('says whether memory is huge pages', () => {
+    const parsed = (value: unknown) => parseHandshake(Buffer.from(JSON.stringify(value)), imagePages)
+    expect(parsed([huge(2 ** 21, 0, 1)])).toEqual({
+      regions: [{ address: 2 ** 21, firstPage: 0, pages: 512 }],
+      hugePages: true,
+    })
+    expect(parsed([region(page, 0, 1)])).toMatchObject({ hugePages: false })
+  })
+
   test('the page size counts bytes under its old name too, and may be missing', () => {
     const { page_size, ...old } = region(page, 0, 1)
     expect(page_size).toBe(page)
@@ -59,7 +72,7 @@ describe('a valid handshake', () => {
     const bytes = Buffer.from(JSON.stringify([region(page, 0, 5), region(page * 10, 5, 5)]))
     for (let end = 0; end < bytes.length; end++)
       expect(parseHandshake(bytes.subarray(0, end), imagePages)).toBeUndefined()
-    expect(parseHandshake(bytes, imagePages)).toHaveLength(2)
+    expect(parseHandshake(bytes, imagePages)?.regions).toHaveLength(2)
   })
 })
 
@@ -75,7 +88,15 @@ describe('a hostile handshake', () => {
     ['an odd address', [region(page + 1, 0, 1)], 'address 4097 is not a whole number of pages'],
     ['an odd size', [region(page, 0, 1, { size: 100 })], 'size 100 is not a whole number of pages'],
     ['an odd offset', [region(page, 0, 1, { offset: 100 })], 'offset 100 is not a whole number'],
-    ['huge pages', [region(page, 0, 512, { page_size: 2 ** 21 })], 'pages of 2097152 bytes'],
+    ['huge pages at an odd address', [huge(page, 0, 1)], 'address 4096 is not a whole number of pages'],
+    ['huge pages from an odd page', [huge(2 ** 21, 1, 1)], 'offset 4096 is not a whole number of pages'],
+    ['half a huge page', [huge(2 ** 21, 0, 0.5)], 'size 1048576 is not a whole number of pages'],
+    ['huge pages of 1 GiB', [region(0, 0, 2 ** 18, { page_size: 2 ** 30 })], 'pages of 1073741824 bytes'],
+    [
+      'pages of two sizes',
+      [huge(2 ** 21, 0, 1), region(page, 512, 1)],
+      'pages of 4096 bytes, the first 2097152',
+    ],
     ['KiB in page_size_kib', [region(page, 0, 1, { page_size: undefined, page_size_kib: 4 })], 'pages of 4'],
     ['more than the image', [region(page, 0, 1001)], 'ends at page 1001, the image at 1000'],
     ['an offset beyond the image', [region(page, 1000, 1)], 'ends at page 1001'],
@@ -135,15 +156,15 @@ describe('a hostile handshake', () => {
     )
     fc.assert(
       fc.property(message, (bytes) => {
-        let regions: ReturnType<typeof parseHandshake>
+        let parsed: ReturnType<typeof parseHandshake>
         try {
-          regions = parseHandshake(bytes, imagePages)
+          parsed = parseHandshake(bytes, imagePages)
         } catch (error) {
           expect(error).toBeInstanceOf(VarveError)
           expect((error as VarveError).code).toBe('PAGE_SERVER_PROTOCOL')
           return
         }
-        for (const it of regions ?? []) {
+        for (const it of parsed?.regions ?? []) {
           expect(it.pages).toBeGreaterThan(0)
           expect(it.firstPage + it.pages).toBeLessThanOrEqual(imagePages)
         }

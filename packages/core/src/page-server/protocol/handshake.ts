@@ -1,6 +1,6 @@
 import { VarveError } from '../../errors.js'
 import type { MappedRegion } from '../../memory/mapped-region.js'
-import { pageSizeBytes } from '../../memory/units.js'
+import { hugePageBytes, pageSizeBytes } from '../../memory/units.js'
 
 /** A region takes about 110 bytes of JSON; Firecracker itself is limited to 32,764 KVM slots. */
 export const maxHandshakeBytes = 8 * 1024 * 1024
@@ -8,11 +8,19 @@ export const maxRegions = 65_536
 /** x86_64 user addresses end at 2^47. */
 const maxAddress = 2 ** 47
 
+/** Guest memory as Firecracker has it mapped. */
+export interface ServedMemory {
+  /** Sorted by address, without overlap. */
+  readonly regions: readonly MappedRegion[]
+  /** Whether the kernel takes memory in whole huge pages only. */
+  readonly hugePages: boolean
+}
+
 /**
- * The regions of a complete handshake, sorted by address; undefined while the JSON array is not complete yet.
- * Anything that can never become valid is PAGE_SERVER_PROTOCOL.
+ * What a complete handshake says; undefined while the JSON array is not complete yet. Anything that can never
+ * become valid is PAGE_SERVER_PROTOCOL.
  */
-export function parseHandshake(bytes: Buffer, imagePages: number): MappedRegion[] | undefined {
+export function parseHandshake(bytes: Buffer, imagePages: number): ServedMemory | undefined {
   if (bytes.length > maxHandshakeBytes) throw broken(`exceeds ${maxHandshakeBytes} bytes`)
   if (bytes.length > 0 && bytes[0] !== 0x5b) throw broken('does not begin with "["')
   // Regions hold no nested arrays, so the first "]" ends the message.
@@ -27,11 +35,19 @@ export function parseHandshake(bytes: Buffer, imagePages: number): MappedRegion[
   }
   const elements = value as unknown[]
   if (elements.length === 0 || elements.length > maxRegions) throw broken(`names ${elements.length} regions`)
-  const regions = elements.map((element, index) => region(element, index, imagePages))
-  return withoutOverlap(regions)
+  const unitBytes = pageSizeOf(elements[0])
+  const regions = elements.map((element, index) => region(element, index, unitBytes, imagePages))
+  return { regions: withoutOverlap(regions), hugePages: unitBytes === hugePageBytes }
 }
 
-function region(element: unknown, index: number, imagePages: number): MappedRegion {
+/** Bytes under both names; the older one lies. */
+function pageSizeOf(element: unknown): unknown {
+  const it = element as { readonly page_size?: unknown; readonly page_size_kib?: unknown } | null
+  return it?.page_size ?? it?.page_size_kib ?? pageSizeBytes
+}
+
+/** `unitBytes`: the page size that the first region has. */
+function region(element: unknown, index: number, unitBytes: unknown, imagePages: number): MappedRegion {
   if (typeof element !== 'object' || element === null) throw broken(`region ${index} is not an object`)
   const it = element as Record<string, unknown>
   const field = (name: string, value: unknown, limit: number): number => {
@@ -42,13 +58,14 @@ function region(element: unknown, index: number, imagePages: number): MappedRegi
   const address = field('base_host_virt_addr', it.base_host_virt_addr, maxAddress)
   const size = field('size', it.size, maxAddress)
   const offset = field('offset', it.offset, Number.MAX_SAFE_INTEGER)
-  // Bytes under both names; the older one lies.
-  const page = field('page_size', it.page_size ?? it.page_size_kib ?? pageSizeBytes, 2 ** 30)
-  if (page !== pageSizeBytes)
-    throw broken(`region ${index} has pages of ${page} bytes; only ${pageSizeBytes} are served`)
+  const page = field('page_size', pageSizeOf(it), 2 ** 30)
+  if (page !== pageSizeBytes && page !== hugePageBytes)
+    throw broken(
+      `region ${index} has pages of ${page} bytes; ${pageSizeBytes} and ${hugePageBytes} are served`,
+    )
+  if (page !== unitBytes) throw broken(`region ${index} has pages of ${page} bytes, the first ${unitBytes}`)
   for (const [name, value] of Object.entries({ address, size, offset }))
-    if (value % pageSizeBytes !== 0)
-      throw broken(`region ${index}: ${name} ${value} is not a whole number of pages`)
+    if (value % page !== 0) throw broken(`region ${index}: ${name} ${value} is not a whole number of pages`)
   const result = { address, firstPage: offset / pageSizeBytes, pages: size / pageSizeBytes }
   if (address + size > maxAddress) throw broken(`region ${index} ends above ${maxAddress}`)
   if (result.pages === 0) throw broken(`region ${index} is empty`)

@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { isVarveError } from '../../errors.js'
-import { pageSetFromPages } from '../../memory/make-page-set.js'
+import { pageRange, pageSetFromPages } from '../../memory/make-page-set.js'
 import { emptyBitmap } from '../../memory/page-bitmap.js'
 import { UFFD_PAGEFAULT_FLAG_WP, UFFD_PAGEFAULT_FLAG_WRITE } from '../../sys/abi.js'
 import { FaultRecord, maxRecordedFaults } from './fault-record.js'
@@ -38,6 +38,19 @@ describe('what was recorded', () => {
     expect(found.written).toEqual(pageSetFromPages([5, 32, 33, 63]))
     expect(found.unchanged).toEqual(pageSetFromPages([31]))
     expect(found.truncated).toBe(false)
+  })
+
+  test('of huge pages: whole ones are touched, and the content tells what was written', () => {
+    const record = new FaultRecord(1024, true, 512)
+    record.note(0, 0)
+    record.note(0, toProtected)
+    record.note(512, write)
+    const found = answered(record, 1024, [3, 600])
+    expect(found.touched).toEqual(pageRange(0, 1024))
+    expect([...found.pages]).toEqual([...Array(1024).keys()])
+    expect(found.written).toEqual(pageSetFromPages([3, 600]))
+    expect(found.unchanged?.pages).toBe(1022)
+    expect(found.unitPages).toBe(512)
   })
 
   test('without writes says nothing of them', () => {

@@ -1,18 +1,20 @@
 import { VarveError } from '../../errors.js'
 import { emptyBitmap, type PageBitmap, pageSetFromBitmap } from '../../memory/page-bitmap.js'
 import { emptyPageSet, type PageSet } from '../../memory/page-set.js'
+import { framePages } from '../../memory/units.js'
 import type { FaultTrace } from '../../working-set/recording.js'
 import type { RecordedFaults } from './fault-record.js'
 
 /** The answer on the control socket: sets and lists as the bytes of their 32-bit words in base64. */
 export function recordedToJson(
-  { pages, timesUs, truncated, touched, written, wanted, windowUs }: RecordedFaults,
+  { pages, timesUs, truncated, touched, written, wanted, unitPages, windowUs }: RecordedFaults,
   changed: PageBitmap,
 ) {
   return {
     pages: base64(pages),
     timesUs: base64(timesUs),
     truncated,
+    unitPages,
     windowUs,
     touched: base64(touched.words),
     written: written && base64(combine(written, changed, (a, b) => a | b)),
@@ -56,15 +58,18 @@ export function recordedFromJson(value: unknown, imagePages: number): FaultTrace
     read.copy(new Uint8Array(bitmap.words.buffer))
     return read.length === 0 ? emptyPageSet : pageSetFromBitmap(bitmap)
   }
-  const { windowUs } = it
+  // A server that serves no huge pages does not say it.
+  const { windowUs, unitPages = 1 } = it
   if (typeof windowUs !== 'number' || !(windowUs >= 0))
     throw broken(`windowUs is ${JSON.stringify(windowUs)}`)
+  if (unitPages !== 1 && unitPages !== framePages) throw broken(`unitPages is ${JSON.stringify(unitPages)}`)
   const [pages, timesUs] = [list('pages'), list('timesUs')]
   if (pages.length !== timesUs.length) throw broken(`${pages.length} pages and ${timesUs.length} times`)
   return {
     pages,
     timesUs,
     truncated: it.truncated === true,
+    unitPages,
     windowMs: windowUs / 1000,
     touched: set('touched'),
     written: it.written === null ? null : set('written'),

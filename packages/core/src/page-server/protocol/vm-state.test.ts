@@ -16,8 +16,15 @@ describe('what a successor must know', () => {
   ]
 
   test.each([null, true, false])('comes back as it was written, recording: %s', (recording) => {
-    writeVmState(path('state'), { regions, recording })
-    expect(readVmState(path('state'), 150)).toEqual({ regions, recording })
+    writeVmState(path('state'), { regions, hugePages: false, recording })
+    expect(readVmState(path('state'), 150)).toEqual({ regions, hugePages: false, recording })
+  })
+
+  test('comes back of huge pages, in a version that a server of single pages refuses', () => {
+    const huge = [{ address: 0x7000_0000_0000, firstPage: 512, pages: 1024 }]
+    writeVmState(path('huge'), { regions: huge, hugePages: true, recording: null })
+    expect(readVmState(path('huge'), 1536)).toEqual({ regions: huge, hugePages: true, recording: null })
+    expect(JSON.parse(readFileSync(path('huge'), 'utf8'))).toMatchObject({ version: 2 })
   })
 
   test('is undefined where the VM had not handed over its memory', () => {
@@ -26,8 +33,9 @@ describe('what a successor must know', () => {
 
   test.each([
     ['text', 'nonsense'],
-    ['another version', '{"version":2,"regions":[],"recording":null}'],
+    ['another version', '{"version":3,"regions":[],"recording":null}'],
     ['half a region', '{"version":1,"regions":[4096,0],"recording":null}'],
+    ['a part of a huge page', '{"version":2,"regions":[2097152,0,100],"recording":null}'],
     ['a negative page', '{"version":1,"regions":[4096,-1,4],"recording":null}'],
     ['a region beyond the image', '{"version":1,"regions":[4096,100,51],"recording":null}'],
     ['an empty region', '{"version":1,"regions":[4096,100,0],"recording":null}'],
@@ -80,7 +88,7 @@ describe('removed pages', () => {
   })
 
   test('that cannot be kept leave nobody who could take over', () => {
-    writeVmState(path('state'), { regions: [], recording: null })
+    writeVmState(path('state'), { regions: [], hugePages: false, recording: null })
     const log = removalLog(join(directory, 'no', 'such', 'directory'), path('state'))
     new RemovedPages(1000, log).add(3, 1)
     expect(() => readFileSync(path('state'))).toThrow('ENOENT')

@@ -11,26 +11,32 @@ import {
 } from 'node:fs'
 import { VarveError } from '../../errors.js'
 import type { MappedRegion } from '../../memory/mapped-region.js'
-import { withoutOverlap } from './handshake.js'
+import { framePages, pageSizeBytes } from '../../memory/units.js'
+import { type ServedMemory, withoutOverlap } from './handshake.js'
 import type { RemovalLog } from './removed-pages.js'
 
 /**
  * What a successor must know of a VM in addition to its configuration. It is written before the server acts
  * on it, so that a process that finds it after the server's death knows at least as much as the VM does.
  */
-interface VmState {
-  readonly regions: readonly MappedRegion[]
+interface VmState extends ServedMemory {
   /** A recording was on; `writes` of it. What it had found is lost with the server. */
   readonly recording: boolean | null
 }
 
 /** 65,536 regions take some 3 MiB. */
 const maxStateBytes = 16 * 1024 * 1024
+/** Of a state of single pages, and of huge pages: a server that cannot serve these must not take it over. */
+const [ofPages, ofHugePages] = [1, 2]
 
-export function writeVmState(path: string, { regions, recording }: VmState): void {
+export function writeVmState(path: string, { regions, hugePages, recording }: VmState): void {
   const draft = `${path}.new`
   const flat = regions.flatMap(({ address, firstPage, pages }) => [address, firstPage, pages])
-  writeFileSync(draft, JSON.stringify({ version: 1, regions: flat, recording }), { mode: 0o600 })
+  writeFileSync(
+    draft,
+    JSON.stringify({ version: hugePages ? ofHugePages : ofPages, regions: flat, recording }),
+    { mode: 0o600 },
+  )
   renameSync(draft, path)
 }
 
@@ -47,7 +53,7 @@ export function readVmState(path: string, imagePages: number): VmState | undefin
     throw wrong((error as Error).message)
   }
   const { version, regions: flat, recording } = value ?? {}
-  if (version !== 1) throw wrong(`version ${JSON.stringify(version)}`)
+  if (version !== ofPages && version !== ofHugePages) throw wrong(`version ${JSON.stringify(version)}`)
   if (recording !== null && typeof recording !== 'boolean') throw wrong('recording')
   if (
     !Array.isArray(flat) ||
@@ -56,13 +62,16 @@ export function readVmState(path: string, imagePages: number): VmState | undefin
   )
     throw wrong('regions')
   const numbers = flat as number[]
+  const hugePages = version === ofHugePages
+  const unitPages = hugePages ? framePages : 1
   const regions: MappedRegion[] = []
   for (let at = 0; at < numbers.length; at += 3) {
     const [address, firstPage, pages] = numbers.slice(at, at + 3) as [number, number, number]
-    if (pages === 0 || firstPage + pages > imagePages) throw wrong(`region ${at / 3}`)
+    const whole = [address / pageSizeBytes, firstPage, pages].every((it) => it % unitPages === 0)
+    if (!whole || pages === 0 || firstPage + pages > imagePages) throw wrong(`region ${at / 3}`)
     regions.push({ address, firstPage, pages })
   }
-  return { regions: withoutOverlap(regions), recording }
+  return { regions: withoutOverlap(regions), hugePages, recording }
 }
 
 const fileFlags = constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW

@@ -78,5 +78,6 @@ function withMemory(directory: string, userfaultfds: readonly number[]): FoundVm
   if (userfaultfd === undefined || userfaultfds.length > 1)
     throw new VarveError('PAGE_SERVER_PROTOCOL', `it has ${userfaultfds.length} userfaultfds, not one`)
   readRemovedPages(files.removed, config.map.pages)
-  return { config, handshake: { userfaultfd, regions: state.regions }, recording: state.recording }
+  const { recording, ...memory } = state
+  return { config, handshake: { userfaultfd, ...memory }, recording }
 }

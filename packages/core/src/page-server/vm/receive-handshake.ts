@@ -2,17 +2,15 @@ import { closeSync, readlinkSync } from 'node:fs'
 import type { Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { VarveError } from '../../errors.js'
-import type { MappedRegion } from '../../memory/mapped-region.js'
 import { peerCredentials, receiveMessage } from '../../sys/fd-passing.js'
 import { isAlive, type ProcessIdentity } from '../../sys/proc.js'
-import { parseHandshake } from '../protocol/handshake.js'
+import { parseHandshake, type ServedMemory } from '../protocol/handshake.js'
 
 /** Firecracker sends its message right after it connects. */
 const handshakeTimeoutMs = 10_000
 
-export interface Handshake {
+export interface Handshake extends ServedMemory {
   readonly userfaultfd: number
-  readonly regions: readonly MappedRegion[]
 }
 
 /**
@@ -31,26 +29,26 @@ export async function receiveHandshake(
     throw new VarveError('PAGE_SERVER_PROTOCOL', `process ${peer.pid} connected, not the VMM ${vmm.pid}`)
   const descriptors: number[] = []
   try {
-    const regions = await readRegions(socket, fd, descriptors, imagePages)
+    const memory = await readMemory(socket, fd, descriptors, imagePages)
     const [userfaultfd] = descriptors
     if (userfaultfd === undefined)
       throw new VarveError('PAGE_SERVER_PROTOCOL', 'handshake without a descriptor')
     const kind = readlinkSync(`/proc/self/fd/${userfaultfd}`)
     if (kind !== 'anon_inode:[userfaultfd]')
       throw new VarveError('PAGE_SERVER_PROTOCOL', `handshake with a ${kind}`)
-    return { userfaultfd, regions }
+    return { userfaultfd, ...memory }
   } catch (error) {
     for (const received of descriptors) closeSync(received)
     throw error
   }
 }
 
-async function readRegions(
+async function readMemory(
   socket: Socket,
   fd: number,
   descriptors: number[],
   imagePages: number,
-): Promise<readonly MappedRegion[]> {
+): Promise<ServedMemory> {
   const chunks: Buffer[] = []
   const deadline = performance.now() + handshakeTimeoutMs
   for (;;) {
@@ -69,8 +67,8 @@ async function readRegions(
       throw new VarveError('PAGE_SERVER_PROTOCOL', 'end of file within the handshake')
     chunks.push(message.bytes)
     // Bounded: more than is allowed throws.
-    const regions = parseHandshake(Buffer.concat(chunks), imagePages)
-    if (regions !== undefined) return regions
+    const memory = parseHandshake(Buffer.concat(chunks), imagePages)
+    if (memory !== undefined) return memory
     // Other VMs must be served too while one peer sends megabytes.
     await sleep(0)
   }

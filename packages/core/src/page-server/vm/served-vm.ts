@@ -106,7 +106,7 @@ export class ServedVm {
     parts.rush.join(number)
     if (workingSetPath !== null)
       this.#prefetch = new Prefetch(parts.prefetchPool, {
-        ...{ workingSetPath, layers, mapped, map },
+        ...{ workingSetPath, pid: vmm.pid, layers, mapped, map },
         faultCounters: this.#counters,
         rush: parts.rush.shared,
       })
@@ -167,7 +167,7 @@ export class ServedVm {
   }
 
   async #serve(handshake: Handshake, takeOver: boolean): Promise<void> {
-    const { map, randomAccess, directory } = this.config
+    const { map, randomAccess, directory, vmm } = this.config
     const { state, removed } = pageServerFiles(directory)
     this.#handshake = handshake
     this.#parts.rush.join(this.number)
@@ -178,6 +178,7 @@ export class ServedVm {
       kind: 'serve',
       ...handshake,
       pidfd: this.pidfd,
+      pid: vmm.pid,
       map,
       layers: this.#layers.sources,
       frozen: this.#frozen,
@@ -265,8 +266,8 @@ export class ServedVm {
   }
 
   #keepState(recording: boolean | null): void {
-    const { regions } = this.#handshake as Handshake
-    writeVmState(pageServerFiles(this.config.directory).state, { regions, recording })
+    const { regions, hugePages } = this.#handshake as Handshake
+    writeVmState(pageServerFiles(this.config.directory).state, { regions, hugePages, recording })
   }
 
   #order(order: OrderForVm): Promise<FaultAnswer> {
