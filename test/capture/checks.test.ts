@@ -88,24 +88,6 @@ describe('a capture that could not become a snapshot is refused before Firecrack
     expect(stagedFiles()).toEqual([])
     await expectNothingLost(paused, 'deep')
   })
-
-  test('a machine with huge pages, which no engine could restore', async () => {
-    const { paused, console } = await machineWithBase()
-    await using _machine = paused
-    await using _console = console
-    const { vmConfig } = paused.api
-    paused.api.vmConfig = async (options) => {
-      const config = await vmConfig(options)
-      return { ...config, 'machine-config': { ...config['machine-config'], huge_pages: '2M' } }
-    }
-    await expect(captureSnapshot(paused, { store: world.store, parent: 'base' })).rejects.toMatchObject({
-      code: 'MACHINE_STATE',
-      message: expect.stringContaining('huge pages'),
-      details: { hugePages: '2M' },
-    })
-    paused.api.vmConfig = vmConfig
-    await expectNothingLost(paused, 'fine')
-  })
 })
 
 describe('what was taken', () => {

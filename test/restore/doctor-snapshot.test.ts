@@ -97,7 +97,7 @@ test('a restore refuses in the words of the check, launches nothing, and leaves 
       'huge-pages',
       described((config) => ({
         ...config,
-        machine: { ...config.machine, 'machine-config': { huge_pages: '2M' } },
+        machine: { ...config.machine, 'machine-config': { huge_pages: '1G' } },
       })),
     ],
   ] as const) {

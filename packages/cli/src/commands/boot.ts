@@ -104,8 +104,6 @@ function bootFiles(context: CommandContext, flags: Flags): Promise<RunningMachin
       remedy: '--guest GUEST, --kernel FILE, or --spec FILE with a "kernel"',
     })
   const spec = machineSpec({ memoryMib: 128, vcpus: 1, ...fromFile, ...flags })
-  if (spec.hugePages === true)
-    context.say('hugePages: no snapshot can be taken of this machine, because no engine could restore it')
   return context.progress('booting', async () => {
     const machine = await bootMachine(spec, options)
     const asked = await hooksOf(machine, context)

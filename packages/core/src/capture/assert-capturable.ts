@@ -24,13 +24,7 @@ interface CaptureRequest {
 export function assertCapturable({ machine, vmConfig, parent, tags, workingSet }: CaptureRequest): void {
   assertTags(tags)
   if (workingSet !== undefined) assertWorkingSetName(workingSet)
-  const { huge_pages: hugePages = 'None', mem_size_mib: memoryMib } = vmConfig['machine-config']
-  if (hugePages !== 'None')
-    throw new VarveError(
-      'MACHINE_STATE',
-      `${machine} has huge pages (${hugePages}): no engine can restore a snapshot of it, so none is taken`,
-      { remedy: 'boot it without hugePages', details: { hugePages } },
-    )
+  const { mem_size_mib: memoryMib } = vmConfig['machine-config']
   const hotplugMib = vmConfig['memory-hotplug']?.total_size_mib ?? 0
   const pages = ((memoryMib + hotplugMib) * 2 ** 20) / pageSizeBytes
   if (pages > imagePagesLimit)

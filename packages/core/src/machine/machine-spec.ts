@@ -166,8 +166,9 @@ export interface MachineSpec {
   /** Log written pages from boot on, which Diff snapshots need. Default true. */
   readonly trackDirtyPages?: boolean
   /**
-   * Back guest memory by 2 MiB pages. Varve takes no snapshot of such a machine (MACHINE_STATE): no engine
-   * could restore it.
+   * Back guest memory by huge pages of 2 MiB, which the host must have free (`sysctl vm.nr_hugepages`;
+   * HOST_UNSUPPORTED). Snapshots of such a machine are taken while it stands still, and restored by the
+   * `paged` engine. Default false.
    */
   readonly hugePages?: boolean
 }

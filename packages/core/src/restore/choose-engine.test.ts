@@ -13,6 +13,7 @@ const facts: EngineFacts = {
   extents: 100,
   canMap: true,
   mapperWaits: true,
+  hugePages: false,
   randomAccess: false,
   recorders: [],
   needed: { isWorkingSet: false, bytes: gib, inFlatFile: null, inLayers: 0 },
@@ -28,6 +29,7 @@ const set = (inFlatFile: number | null, inLayers: number | null): Partial<Engine
 })
 
 test.each<[string, Partial<EngineFacts>, string, RegExp]>([
+  ['huge pages, a flat file there', { ...flat(1, 1), hugePages: true }, 'paged', /only a page server/],
   ['a flat file that is there, cached', flat(1, 1), 'file', /is there, 100 % of it in the page cache/],
   ['a flat file that is there, nothing cached', flat(0, 0), 'file', /is there, 0 %/],
   ['a flat file, and no telling', flat(null, null), 'file', /is there$/],
@@ -89,6 +91,7 @@ describe('whatever is found', () => {
     extents: fc.nat(2000),
     canMap: fc.boolean(),
     mapperWaits: fc.boolean(),
+    hugePages: fc.boolean(),
     randomAccess: fc.boolean(),
     recorders: fc.subarray([...recorderNames]),
     needed: fc.record({ isWorkingSet: fc.boolean(), bytes, inFlatFile: share, inLayers: share }),
@@ -100,6 +103,7 @@ describe('whatever is found', () => {
       fc.property(any, (found) => {
         const { engine, reason } = chooseEngine(found)
         if (engine === 'mapped') expect(found).toMatchObject({ canMap: true, randomAccess: false })
+        if (found.hugePages) expect(engine).toBe('paged')
         if (found.recorders.includes('faults')) expect(engine).toBe('paged')
         if (found.recorders.includes('pagemap')) expect(engine).not.toBe('mapped')
         expect(reason).not.toMatch(/NaN|undefined|null|^$/)

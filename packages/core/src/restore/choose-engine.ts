@@ -25,6 +25,8 @@ export interface EngineFacts {
   readonly canMap: boolean
   /** This process has a mapper that waits for work; another takes some 150 ms to start. */
   readonly mapperWaits: boolean
+  /** The guest's memory is huge pages. */
+  readonly hugePages: boolean
   /** A recorder wants to see single pages of layers. */
   readonly randomAccess: boolean
   /** They record from the load on. */
@@ -89,6 +91,11 @@ interface Rule {
  * docs/guides/engines.md has the figures behind this.
  */
 const rules: readonly Rule[] = [
+  {
+    engine: 'paged',
+    when: ({ hugePages }) => hugePages,
+    why: () => 'only a page server brings the huge pages that the guest has',
+  },
   {
     engine: 'paged',
     when: ({ recorders }) => recorders.includes('faults'),
@@ -187,10 +194,12 @@ export async function engineFacts(
   snapshot: OpenSnapshot,
   {
     workingSet,
+    hugePages,
     randomAccess,
     recorders,
   }: {
     readonly workingSet: WorkingSet | null
+    readonly hugePages: boolean
     readonly randomAccess: boolean
     readonly recorders: readonly RecorderName[]
   },
@@ -222,6 +231,7 @@ export async function engineFacts(
     extents: map.starts.length,
     canMap: process.arch === 'x64' && checkPtrace().status === 'ok',
     mapperWaits: mapperWaits(),
+    hugePages,
     randomAccess,
     recorders,
     needed: {

@@ -13,9 +13,10 @@ import {
   parseFirecrackerVersion,
 } from '../firecracker/version.js'
 import type { LaunchedMachine } from '../machine/launched-machine.js'
+import { pageSizeBytes } from '../memory/units.js'
 import type { SnapshotStore } from '../store/snapshot-store.js'
 import type { SnapshotConfig } from '../store/snapshot-types.js'
-import { checkArch, checkHugePages, hugePagesOf } from './preflight/cheap-checks.js'
+import { checkArch, checkHugePages, checkOnMemoryFile, hugePagesOf } from './preflight/cheap-checks.js'
 import { assertPassed } from './preflight/snapshot-check.js'
 
 /** Which Firecracker a restore takes, and why. */
@@ -45,8 +46,8 @@ interface ChooseVmmOptions extends BinaryPlaces {
 
 /**
  * Chooses the Firecracker for a snapshot before the launch, and returns the snapshot's id too, because a tag
- * can move before the snapshot is opened. The host must have the snapshot's architecture, and the snapshot no
- * huge pages (HOST_UNSUPPORTED). If the caller gave a Firecracker, it must load snapshots of the release that
+ * can move before the snapshot is opened. The host must have the snapshot's architecture, and huge pages if the
+ * guest has them (HOST_UNSUPPORTED). If the caller gave a Firecracker, it must load snapshots of the release that
  * took this one (VERSION_UNSUPPORTED); otherwise `findFirecrackerFor` decides. Costs 0.1 ms if the versions
  * are known.
  */
@@ -62,18 +63,18 @@ export async function chooseVmm(
 /** The same for a snapshot whose config is known. */
 export async function chooseVmmOf(config: SnapshotConfig, options: ChooseVmmOptions): Promise<ChosenVmm> {
   assertPassed(checkArch(config.host.arch))
-  assertPassed(checkHugePages(hugePagesOf(config)))
+  assertPassed(checkHugePages(hugePagesOf(config), config.memoryPages * pageSizeBytes))
   return chooseVmmFor(versionOf(config.firecracker.version), options)
 }
 
 /**
- * The same for a state file alone, which tells the series of its release: any of it loads the others'
- * snapshots.
+ * The same for a state file alone, whose memory is a file; it tells the series of its release: any of it loads
+ * the others' snapshots.
  */
 export async function chooseVmmOfState(statePath: string, options: ChooseVmmOptions): Promise<ChosenVmm> {
   const { format, arch, vmInfo } = await inspectStateFile(statePath)
   assertPassed(checkArch(arch))
-  assertPassed(checkHugePages(vmInfo.hugePages))
+  assertPassed(checkOnMemoryFile(vmInfo.hugePages))
   return chooseVmmFor(versionOf(/\d+\.\d+\.\d+/.exec(format.firecracker)?.[0] ?? ''), options)
 }
 

@@ -15,6 +15,8 @@ import type { RestoreNote } from './usage/restore-note.js'
  */
 export interface Engine {
   readonly name: EngineName
+  /** Whether it can bring the memory of a guest whose memory is huge pages. */
+  readonly bringsHugePages?: boolean
   /** Starts what takes long to start and serves any snapshot: called first, if this engine was asked for. */
   warmUp?(): void
   /** Makes what all restores of a snapshot share: called once before several of them. May be repeated. */

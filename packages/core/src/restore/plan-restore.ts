@@ -1,11 +1,14 @@
+import { VarveError } from '../errors.js'
 import { type FittedWorkingSet, fitWorkingSet } from '../store/fit-working-set.js'
 import type { SnapshotStore } from '../store/snapshot-store.js'
 import type { OpenSnapshot } from '../store/snapshot-types.js'
 import { chooseEngine, engineFacts } from './choose-engine.js'
 import type { EngineName } from './engine-names.js'
 import { defaultEngine } from './engine-names.js'
+import { engines } from './engines/all-engines.js'
 import type { Phases } from './phases.js'
 import type { PrefetchWish } from './prefetch.js'
+import { hasHugePages, hugePagesOf } from './preflight/cheap-checks.js'
 import { budgetOf, type RestoreOptions } from './restore-options.js'
 
 export interface ChosenEngine {
@@ -24,7 +27,10 @@ export interface RestorePlan {
   readonly toPrefetch: PrefetchWish | null
 }
 
-/** `chosen`: by an earlier plan that this one is to agree with. Errors: as `fitWorkingSet`. */
+/**
+ * `chosen`: by an earlier plan that this one is to agree with. Errors: as `fitWorkingSet`; INVALID_ARGUMENT if
+ * the engine that was asked for cannot restore the guest's huge pages.
+ */
 export async function planRestore(
   store: SnapshotStore,
   snapshot: OpenSnapshot,
@@ -34,6 +40,13 @@ export async function planRestore(
 ): Promise<RestorePlan> {
   const { engine = defaultEngine, workingSet: wanted, randomAccess = false, signal } = options
   const recorders = options.record?.recorders ?? []
+  const hugePages = hasHugePages(hugePagesOf(snapshot.config))
+  if (hugePages && engine !== 'auto' && engines[engine].bringsHugePages !== true)
+    throw new VarveError(
+      'INVALID_ARGUMENT',
+      `the guest of ${snapshot.entry.id} has huge pages, which the ${engine} engine cannot restore`,
+      { remedy: 'use engine paged or auto: only a page server brings huge pages', details: { engine } },
+    )
   const fitted =
     wanted === undefined
       ? null
@@ -43,7 +56,7 @@ export async function planRestore(
     chosen ??
     (engine === 'auto'
       ? await phases.time('choose', async () =>
-          chooseEngine(await engineFacts(snapshot, { workingSet, randomAccess, recorders })),
+          chooseEngine(await engineFacts(snapshot, { workingSet, hugePages, randomAccess, recorders })),
         )
       : { engine, reason: null, worthPrefetching: true })
   const toPrefetch =

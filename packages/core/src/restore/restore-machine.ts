@@ -25,7 +25,8 @@ import { restoreUsage } from './usage/restore-usage.js'
  * file may name only files and devices of this host that its config names (IMAGE_MISMATCH;
  * docs/guides/layers.md has the limits). The Firecracker is the one that took the snapshot, or the newest
  * that loads it (`findFirecrackerFor`), unless `binary`, `machine` or `$FIRECRACKER` names one. The cheap
- * checks of `checkSnapshot` (architecture, huge pages, regions) refuse in its words. The guest is told
+ * checks of `checkSnapshot` (architecture, huge pages, regions) refuse in its words. A guest with huge pages is
+ * restored by `paged` only (INVALID_ARGUMENT for the others). The guest is told
  * nothing unless `fixUp` does so: its time, random numbers, host name and machine id are those of every
  * other machine of this snapshot. `restoreGuest` of `@varve/guest` tells guests with its agent. On any
  * failure nothing is left running. Errors: VERSION_UNSUPPORTED (the Firecracker does not load the snapshot), NOT_FOUND,

@@ -39,7 +39,7 @@ export class MicroVm implements AsyncDisposable {
 
   static async boot(
     place: MicroVmPlace,
-    options: { memoryMib: number; trackDirtyPages?: boolean },
+    options: { memoryMib: number; trackDirtyPages?: boolean; hugePages?: boolean },
   ): Promise<MicroVm> {
     const { binary, runtimeDirectory } = place
     const { machine, console } = await bootMicroGuest({ binary, runtimeDirectory, ...options })

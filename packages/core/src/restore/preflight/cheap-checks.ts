@@ -1,8 +1,10 @@
 import type { StateFile } from '../../firecracker/state-file/read-state-file.js'
+import { hugePageBytes } from '../../memory/units.js'
 import type { SnapshotConfig } from '../../store/snapshot-types.js'
+import { hugePagePool } from '../../sys/huge-page-pool.js'
 import { fail, ok, type SnapshotCheck, warn } from './snapshot-check.js'
 
-/** These cost no system call: every restore makes them, too. */
+/** These cost no system call, but for a guest with huge pages: every restore makes them, too. */
 
 const names: Readonly<Record<string, string>> = { x64: 'x86_64', arm64: 'aarch64' }
 export const hostArch = (arch: string = process.arch): string => names[arch] ?? arch
@@ -19,20 +21,45 @@ export function checkArch(arch: string, here: string = hostArch()): SnapshotChec
   )
 }
 
-export function checkHugePages(setting: unknown): SnapshotCheck {
+/** Whether guest memory is on hugetlbfs, by the setting of a config or state file. */
+export const hasHugePages = (setting: unknown): boolean =>
+  setting !== undefined && setting !== null && setting !== 'None' && setting !== 'not known'
+
+/** `pool`: what the host keeps. */
+export function checkHugePages(setting: unknown, memoryBytes: number, pool = hugePagePool): SnapshotCheck {
   const id = 'huge-pages'
-  if (setting === undefined || setting === null || setting === 'None') return ok(id, 'none')
   if (setting === 'not known')
     return warn(
       id,
       'the state file does not tell this Varve whether the guest has huge pages',
-      'use a newer Varve; if it has huge pages, no engine can restore it',
+      'use a newer Varve; if it has huge pages, only the paged engine can restore it',
     )
+  if (!hasHugePages(setting)) return ok(id, 'none')
+  if (setting !== '2M')
+    return fail(
+      id,
+      'HOST_UNSUPPORTED',
+      `the guest has huge pages (${String(setting)}), and only those of 2M can be served`,
+      'boot the guest with other pages and take the snapshot again',
+    )
+  const wanted = Math.ceil(memoryBytes / hugePageBytes)
+  const { pages, available } = pool()
+  const has = `the guest has huge pages (2M), ${wanted} at most, and this host has ${available} free of ${pages}`
+  const remedy = `raise vm.nr_hugepages (sysctl) by ${wanted - available}`
+  if (available === 0 && wanted > 0) return fail(id, 'HOST_UNSUPPORTED', has, remedy)
+  if (available < wanted) return warn(id, `${has}: the VM is killed if it touches more`, remedy)
+  return ok(id, `${has}; the paged engine restores it`)
+}
+
+/** For a restore from a memory file: Firecracker does not load huge pages from one. */
+export function checkOnMemoryFile(setting: unknown): SnapshotCheck {
+  const id = 'huge-pages'
+  if (!hasHugePages(setting)) return ok(id, 'none')
   return fail(
     id,
     'HOST_UNSUPPORTED',
-    `the guest has huge pages (${String(setting)}): no engine can restore it`,
-    'boot the guest without hugePages and take the snapshot again',
+    `the guest has huge pages (${String(setting)}), which Firecracker loads from a page server only`,
+    'import the snapshot into a store and restore it from there',
   )
 }
 

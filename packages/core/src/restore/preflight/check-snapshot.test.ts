@@ -6,7 +6,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { writeCrc } from '../../firecracker/state-file/crc64.js'
 import { guestCpuid } from '../../firecracker/state-file/guest-cpuid.js'
 import { flagsShown } from '../../host/cpu-flags.js'
-import { checkArch, checkHugePages, checkRegions, hostArch } from './cheap-checks.js'
+import { checkArch, checkHugePages, checkOnMemoryFile, checkRegions, hostArch } from './cheap-checks.js'
 import { checkSnapshot } from './check-snapshot.js'
 import {
   checkClock,
@@ -139,12 +139,19 @@ describe('each check', () => {
       expect.objectContaining({ code: 'HOST_UNSUPPORTED', message: arm.says, remedy: arm.remedy }),
     )
     expect(() => assertPassed(checkArch(hostArch()))).not.toThrow()
-    const huge = checkHugePages('2M')
-    expect(() => assertPassed(huge)).toThrow(
-      expect.objectContaining({ code: 'HOST_UNSUPPORTED', message: huge.says }),
+    const none = checkHugePages('2M', 64 * 2 ** 20, () => ({ pages: 8, available: 0 }))
+    expect(none).toMatchObject({ status: 'fail', remedy: 'raise vm.nr_hugepages (sysctl) by 32' })
+    expect(() => assertPassed(none)).toThrow(
+      expect.objectContaining({ code: 'HOST_UNSUPPORTED', message: none.says }),
     )
-    expect(() => assertPassed(checkHugePages('not known'))).not.toThrow()
-    for (const none of [undefined, null, 'None']) expect(checkHugePages(none).status).toBe('ok')
+    const few = checkHugePages('2M', 64 * 2 ** 20, () => ({ pages: 32, available: 31 }))
+    expect(few).toMatchObject({ status: 'warn', remedy: 'raise vm.nr_hugepages (sysctl) by 1' })
+    expect(checkHugePages('2M', 64 * 2 ** 20, () => ({ pages: 32, available: 32 })).status).toBe('ok')
+    expect(checkHugePages('1G', 0)).toMatchObject({ status: 'fail', code: 'HOST_UNSUPPORTED' })
+    expect(() => assertPassed(checkHugePages('not known', 0))).not.toThrow()
+    expect(checkOnMemoryFile('2M')).toMatchObject({ status: 'fail', code: 'HOST_UNSUPPORTED' })
+    expect(checkOnMemoryFile('None').status).toBe('ok')
+    for (const not of [undefined, null, 'None']) expect(checkHugePages(not, 1).status).toBe('ok')
   })
 
   test('regions', () => {

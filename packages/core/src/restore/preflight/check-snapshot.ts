@@ -91,7 +91,7 @@ async function checkStored(
     ...cpuFeatures(state, statePath, host),
     checkKernel(config.host.kernel, host),
     checkMemory(map.pages * pageSizeBytes, host),
-    checkHugePages(hugePagesOf(config) ?? state?.vmInfo.hugePages),
+    checkHugePages(hugePagesOf(config) ?? state?.vmInfo.hugePages, map.pages * pageSizeBytes),
     ...(state === undefined ? [] : [checkRegions(state, map.pages * pageSizeBytes)]),
     ...checkDevices(devices),
     ...(state === undefined
@@ -138,7 +138,7 @@ async function checkFiles(
     ...cpuFeatures(state, statePath, host),
     checkKernel(null, host),
     checkMemory(memoryFileBytes, host),
-    checkHugePages(vmInfo.hugePages),
+    checkHugePages(vmInfo.hugePages, memoryFileBytes),
     ...(memoryPath === undefined ? [] : [checkMemoryFile(state, memoryPath)]),
     warn(
       'devices',

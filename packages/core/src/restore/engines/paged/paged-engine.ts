@@ -16,6 +16,7 @@ const socketName = 'uffd.sock'
 /** A page server answers the guest's faults straight from the layers; nothing is flattened. */
 export const pagedEngine: Engine = {
   name: 'paged',
+  bringsHugePages: true,
   usage: usageByPageServer,
   prepare: (snapshot, wishes) => prepareServed(snapshot, null, wishes),
   warmUpFrozen: async (runtime, options) => void (await ensurePageServer(runtime, options)),
