@@ -5,6 +5,7 @@ const programs: Readonly<Record<string, () => Promise<Program>>> = {
   capture: async () => (await import('./capture/bench-capture.js')).benchCapture,
   compose: async () => (await import('./compose/bench-compose.js')).benchCompose,
   faults: async () => (await import('./faults/bench-faults.js')).benchFaults,
+  framed: async () => (await import('./framed/bench-framed.js')).benchFramed,
   functions: async () => (await import('./figures/functions.js')).functionFigures,
   'fuzz-state-files': async () => (await import('./fuzz/fuzz-program.js')).fuzzProgram,
   'golden-layers': async () => (await import('./golden/golden-layers.js')).goldenLayers,

@@ -2,7 +2,7 @@ import type { LabRunOptions, NestedLab } from '@varve/lab'
 import { inCheckout } from '../common/checkout.js'
 import { say } from '../common/results.js'
 
-type RunOptions = Pick<LabRunOptions, 'args' | 'timeoutMs'> & {
+type RunOptions = Pick<LabRunOptions, 'args' | 'timeoutMs' | 'outputDirectory'> & {
   /** Files of test/nested-lab that lie next to the script. */
   readonly files?: readonly string[]
 }
