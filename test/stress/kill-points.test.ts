@@ -22,9 +22,11 @@ const operations = [
   'squash',
   'gc',
   'import',
+  'fill a frame cache',
+  'give back a cached blob',
 ]
 
-test('killed at changes it makes on disk, a process leaves a store that has lost nothing', async () => {
+test('killed at changes it makes on disk, a process leaves a store and a cache that have lost nothing', async () => {
   // It fails with exit status 1 and the list of problems on its standard output.
   const { stdout } = await promisify(execFile)(
     process.execPath,

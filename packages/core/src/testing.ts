@@ -71,7 +71,7 @@ export {
   holdFaultAround,
 } from './sys/fault-around.js'
 export { sendMessage } from './sys/fd-passing.js'
-export { type FileLock, lock, lockDescriptor, tryLock } from './sys/file-lock.js'
+export { type FileLock, flockShared, lock, lockDescriptor, tryLock } from './sys/file-lock.js'
 export { Injection } from './sys/inject/injection.js'
 export { Tracee } from './sys/inject/ptrace.js'
 export { discardPages, mapAnonymous, mapHugePages, populateForReading } from './sys/memory-map.js'
@@ -81,10 +81,13 @@ export {
   type Mutation,
   makeDirectory,
   observeMutations,
+  openForWriting,
   refuse,
+  removeDirectory,
   removeFile,
   renameFile,
   syncDirectory,
+  syncFile,
   truncate,
   type WritableFile,
   writeAt,

@@ -3,6 +3,14 @@
 export type { BucketCredential, BucketSettings } from './bucket/aws-credentials.js'
 export { awsSettings } from './bucket/aws-credentials.js'
 export { type OpenBucketOptions, openBucket } from './bucket/open-bucket.js'
+export type { BringFrame, CachedBlob } from './cache/cached-blob.js'
+export {
+  type CacheUsage,
+  type FrameCache,
+  type FrameCacheOptions,
+  openFrameCache,
+} from './cache/frame-cache.js'
+export { type Pin, pinBlob } from './cache/pin-blob.js'
 export { blobOfFile } from './framed/blob-of-file.js'
 export { type FramedLayer, type FrameOptions, frameLayer } from './framed/frame-layer.js'
 export {

@@ -1,10 +1,10 @@
-// `npm run bench:framed`: layers in frames against flat layers, and against `zstd` of the whole file: sizes, the
-// time to make and to unmake them, and what a reader needs for the working set and for one page. With the
+// `npm run bench:framed`: layers in frames against flat layers, and against `zstd` of the whole file: sizes,
+// the time to make and to unmake them, and what a reader needs for the working set and for one page. With the
 // memory of a Linux guest of the nested lab, and of the micro guest; everything warm in the page cache.
 //   --rounds N       default 5
 //   --guests DIR     where the Linux guest's snapshots are kept for the next run (default: not kept)
 //   --only NAMES     of linux, micro
-//   --write          page and raw rows into docs/results     --out DIR   into DIR     --rows FILE   raw rows only
+//   --write          into docs/results     --out DIR   into DIR     --rows FILE   raw rows into FILE
 import { mkdirSync } from 'node:fs'
 import { parseArgs } from 'node:util'
 import { bringIntoCache } from '@varve/lab'

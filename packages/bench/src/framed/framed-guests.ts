@@ -1,5 +1,5 @@
-// The layers that bench:framed puts into frames: memory of a Linux guest from the nested lab, and of the micro
-// guest.
+// The layers that bench:framed puts into frames: memory of a Linux guest from the nested lab, and of the
+// micro guest.
 import { existsSync, mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { bootMicroGuest, openNestedLab } from '@varve/lab'

@@ -29,7 +29,7 @@ export interface FramedMeasures {
   readonly makeMs: number
   /** From these bytes to the layer on disk, its SHA-256 compared. */
   readonly backMs: number
-  /** To have the pages of the working set in memory: bytes, ranged reads, and the time they take from the page cache. */
+  /** To have the pages of the working set in memory: bytes, ranged reads, time from the page cache. */
   readonly setBytes: number
   readonly setRequests: number
   readonly setMs: number

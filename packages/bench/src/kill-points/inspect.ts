@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { type LocalStore, openLocalStore } from 'varve'
+import { inspectCache } from './cache-world.js'
 import type { Operation } from './operations.js'
 import { isImage, possible, promised } from './world.js'
 
@@ -30,6 +31,11 @@ export async function inspect(what: string, directory: string, operation: Operat
     for (const { severity, message } of before.findings)
       if (severity === 'error') check(false, `fsck: ${message}`)
     done ||= await isDone(store, operation, directory)
+    if (inCache(operation)) {
+      const found = await inspectCache(directory)
+      for (const problem of found.problems) check(false, problem)
+      done = operation === 'fill a frame cache' ? found.whole : found.givenBack
+    }
     for (const [tag, seeds] of Object.entries(promised))
       check(await isImage(store, tag, seeds, directory), `${tag} is not what it was`)
     for (const tag of (await store.list()).flatMap(({ tags }) => tags)) {
@@ -49,6 +55,9 @@ export async function inspect(what: string, directory: string, operation: Operat
   }
   return { problems: found, done }
 }
+
+const inCache = (operation: Operation): boolean =>
+  operation === 'fill a frame cache' || operation === 'give back a cached blob'
 
 /** Whether the operation took place, as a user would see it. */
 async function isDone(store: LocalStore, operation: Operation, directory: string): Promise<boolean> {

@@ -1,5 +1,5 @@
 // `node scripts/bench.mjs kill-points [OPERATION…]`: kills a process at every change on disk that it makes to
-// a store, and looks at what is left each time.
+// a store or a frame cache, and looks at what is left each time.
 //   --every N   each Nth change only
 //   --write     the table into docs/results/kill-points.md        --json   the result as JSON
 // Exit status 1 if anything was lost.

@@ -1,9 +1,11 @@
 // Does one thing to a store and kills itself with SIGKILL before its k-th change on disk:
 // node operate.js NAME DIRECTORY K. With K = -1 it goes through, and prints every change as JSON.
 import { join } from 'node:path'
+import { openFrameCache } from '@varve/remote'
 import { type Descriptor, flattenSnapshot, type LocalStore, openLocalStore } from 'varve'
 import { type Layer, packLayer, readLayer, squashLayers } from 'varve/layers'
 import { type Mutation, observeMutations } from 'varve/testing'
+import { fillCache } from './cache-world.js'
 import { isOperation, type Operation, operations } from './operations.js'
 import { capture } from './world.js'
 
@@ -69,6 +71,15 @@ const work: Readonly<Record<Operation, () => Promise<void>>> = {
   gc: onStore((store) => store.gc()),
   export: onStore((store) => store.exportTo(['two'], join(directory, 'out.tar'))),
   import: onStore((store) => store.importFrom(join(directory, 'foreign.tar'))),
+  'fill a frame cache': async () => {
+    watch()
+    await fillCache(directory, 'lz4')
+  },
+  'give back a cached blob': async () => {
+    await using cache = await openFrameCache(join(directory, 'cache'), { limitBytes: 1 })
+    watch()
+    await cache.makeRoom()
+  },
 }
 
 if (!isOperation(name)) throw new Error(`no operation ${name}; there are ${operations.join(', ')}`)

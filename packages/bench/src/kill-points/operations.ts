@@ -1,4 +1,4 @@
-/** What a process does to a store, to be killed at it. */
+/** What a process does to a store or a frame cache, to be killed at it. */
 export const operations = [
   'create',
   'capture a base',
@@ -11,6 +11,8 @@ export const operations = [
   'gc',
   'export',
   'import',
+  'fill a frame cache',
+  'give back a cached blob',
 ] as const
 
 export type Operation = (typeof operations)[number]

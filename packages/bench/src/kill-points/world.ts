@@ -22,6 +22,7 @@ import {
 } from 'varve'
 import { compareImages, type ImageId, sealLayer } from 'varve/layers'
 import { inCheckout } from '../common/checkout.js'
+import { makeCacheTemplate } from './cache-world.js'
 
 const pageBytes = 4096
 const pages = 64
@@ -123,6 +124,7 @@ export async function makeTemplate(directory: string): Promise<void> {
   await capture(other, 6, { parent: foreign.id, tags: ['foreign-child'] })
   await other.exportTo(['foreign', 'foreign-child'], join(directory, 'foreign.tar'))
   rmSync(join(directory, 'other'), { recursive: true })
+  await makeCacheTemplate(directory)
 }
 
 /** What must be there whatever was killed: tags and the seeds whose plans make their images. */

@@ -112,7 +112,7 @@ export function rangeOfFrames({ offsets }: FramedIndex, first: number, count = 1
 }
 
 /** What the frame table says of a frame. */
-export function frameEntry({ table }: FramedIndex, frame: number): FrameEntry {
+export function frameEntry({ table }: Pick<FramedIndex, 'table'>, frame: number): FrameEntry {
   const at = frame * rowBytes
   return {
     storedBytes: table.readUIntLE(at, 3),
