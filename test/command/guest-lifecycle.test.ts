@@ -1,4 +1,4 @@
-import { existsSync, renameSync } from 'node:fs'
+import { existsSync, readdirSync, renameSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { cloneGuests, restoreGuest } from '@varve/guest'
@@ -27,6 +27,14 @@ async function agentOf(name: string): Promise<ScriptedAgent> {
   return agent
 }
 
+async function newMachine(): Promise<string> {
+  for (;;) {
+    const name = readdirSync(join(world.runtimeDirectory, 'machines')).find((it) => it.startsWith('vm-'))
+    if (name !== undefined) return name
+    await sleep(2)
+  }
+}
+
 beforeAll(async () => {
   await right('boot', '--kernel', 'micro.elf', '--name', 'web', ...declared)
   await right('snapshot', 'create', 'web', '--tag', 'warm', '--no-hooks')
@@ -43,7 +51,8 @@ afterAll(async () => {
 test('a machine of a root disk with the agent is booted when its agent has answered', async () => {
   const booting = json('boot', '--kernel', 'micro.elf', '--name', 'disk', ...declared.slice(0, -1))
   const agent = await agentOf('disk')
-  await booting
+  agent.hooks.run = ['first']
+  expect((await booting).fixUp).toEqual([{ name: 'run/first', ms: 0.25 }])
   await right('stop', 'disk')
   expect(agent.told).toEqual(['ping', 'hook run', 'hook terminate'])
 })
@@ -114,6 +123,17 @@ test('a guest that was restored paused is told when it is first resumed', async 
   await right('resume', 'later')
   expect(agent.told.slice(2)).toEqual(['hook resume'])
   await right('stop', 'later')
+})
+
+test('varve run runs the first hook, the command and the last hook', async () => {
+  const running = json('run', 'warm', '--snapshot', '--', 'true')
+  // It has a random name.
+  const name = await newMachine()
+  const { told } = await agentOf(name)
+  const { exitCode, hooks, fixUp } = await running
+  expect(told).toEqual([own(name), 'hook run', 'exec true', 'hook terminate'])
+  expect([exitCode, fixUp.length]).toEqual([0, 5])
+  expect(hooks).toMatchObject([{ machine: name, hook: 'terminate', error: null }])
 })
 
 test('restoreGuest and cloneGuests; core tells a guest nothing', async () => {

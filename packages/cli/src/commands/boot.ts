@@ -1,6 +1,7 @@
 import {
   bootMachine,
   type DiskSpec,
+  type FixUpStep,
   type MachineSpec,
   machineSpec,
   type RunningMachine,
@@ -75,7 +76,7 @@ Examples:
     const { values } = context
     const flags = fromFlags(values)
     const guest = stringOption(values, 'guest')
-    const machine = await namingOptions(flags, () =>
+    const { machine, told } = await namingOptions(flags, () =>
       guest === undefined ? bootFiles(context, flags) : bootGuest(context, guest, flags),
     )
     const { id, pid, paths, vsockPath } = machine
@@ -87,6 +88,7 @@ Examples:
         directory: paths.directory,
         console: paths.consoleOutput,
         vsock: vsockPath,
+        fixUp: told,
       })
     context.print(
       `${id}  pid ${pid}  console ${paths.consoleOutput}${vsockPath === null ? '' : `  vsock ${vsockPath}`}`,
@@ -94,7 +96,13 @@ Examples:
   },
 }
 
-function bootFiles(context: CommandContext, flags: Flags): Promise<RunningMachine> {
+/** `told`: what its guest was told, and its hook; null if it was not asked. */
+interface Booted {
+  readonly machine: RunningMachine
+  readonly told: readonly FixUpStep[] | null
+}
+
+function bootFiles(context: CommandContext, flags: Flags): Promise<Booted> {
   const { values, signal } = context
   const file = stringOption(values, 'spec')
   const fromFile: Partial<MachineSpec> = file === undefined ? {} : readMachineSpec(file)
@@ -107,12 +115,12 @@ function bootFiles(context: CommandContext, flags: Flags): Promise<RunningMachin
   return context.progress('booting', async () => {
     const machine = await bootMachine(spec, options)
     const asked = await hooksOf(machine, context)
-    if (asked === undefined) return machine
-    return (await asked.guests.greetGuest(machine, { hookMs: asked.hookMs, signal })).machine
+    if (asked === undefined) return { machine, told: null }
+    return asked.guests.greetGuest(machine, { hookMs: asked.hookMs, signal })
   })
 }
 
-async function bootGuest(context: CommandContext, guest: string, flags: Flags): Promise<RunningMachine> {
+async function bootGuest(context: CommandContext, guest: string, flags: Flags): Promise<Booted> {
   const { values, signal } = context
   for (const option of ['spec', 'kernel', 'initrd', 'root-disk'])
     if (values[option] !== undefined)
@@ -120,10 +128,9 @@ async function bootGuest(context: CommandContext, guest: string, flags: Flags): 
   const options = { ...firecrackerPlaces(values), labels: labelsOption(values), signal }
   const { bootArgs: append, name, ...machine } = flags
   const { bootGuest } = await loadGuest()
-  const booted = await context.progress(`booting ${guest}`, () =>
+  return context.progress(`booting ${guest}`, () =>
     bootGuest(guest, { ...options, machine, append, name, hookMs: hookMsOf(values) }),
   )
-  return booted.machine
 }
 
 /** The port of an agent that was started without another, as `agentPort` of `@varve/guest`. */

@@ -1,12 +1,12 @@
 import type { ExecResult, Guest, GuestAgent } from '@varve/guest'
-import { type PausedMachine, type RunningMachine, restoreMachine, VarveError } from 'varve'
+import { type FixUpStep, type PausedMachine, type RunningMachine, restoreMachine, VarveError } from 'varve'
 import { integerOption } from '../arguments.js'
 import type { Command, CommandContext } from '../command.js'
 import { firecrackerPlaces } from '../firecracker-options.js'
 import { chosenFixUp, fixUpHelp, fixUpOptions } from '../fix-up-options.js'
 import { loadGuest } from '../guest.js'
 import { chosenCommand, guestCommandHelp, guestCommandOptions, wantsTty } from '../guest-command-options.js'
-import { hookMsOf, hooksOf, reportHooks } from '../hook-options.js'
+import { hookMsOf, hooksOf, type ReportedHook, reportHooks } from '../hook-options.js'
 import { chosenWorkingSet, restoreChoices, restoreHelp, restoreOptions } from '../restore-options.js'
 import { runInGuest } from '../run-in-guest.js'
 import { isSnapshot, openStore, storeOption } from '../store.js'
@@ -63,6 +63,7 @@ Examples:
       isGuest ? boot(name, context) : restore(name, context),
     )
     let status = 0
+    let hooks: readonly ReportedHook[] = []
     let result: ExecResult | undefined
     try {
       await timed('command', async () => {
@@ -70,13 +71,13 @@ Examples:
         else status = await runInGuest(started.agent, argv, process, { ...options, tty: wantsTty(values) })
       })
     } finally {
-      await timed('end', () => started.end())
+      hooks = await timed('end', () => started.end())
     }
     const totalMs = Math.round(performance.now() - begin)
     if (result !== undefined) {
       const { stdout, stderr, ...ended } = result
       const output = { stdout: stdout.toString(), stderr: stderr.toString() }
-      context.printJson({ ...ended, ...output, ms, totalMs })
+      context.printJson({ ...ended, ...output, ms, totalMs, fixUp: started.told, hooks })
     } else {
       const parts = Object.entries(ms).map(([part, took]) => `${part} ${took} ms`)
       context.say(`${parts.join(', ')}; ${totalMs} ms in all`)
@@ -87,7 +88,10 @@ Examples:
 
 interface Started {
   readonly agent: GuestAgent
-  end(): Promise<void>
+  /** What the guest was told, and its hook; null if it was told nothing. */
+  readonly told: readonly FixUpStep[] | null
+  /** Ends it; gives the hooks that ran at its end. */
+  end(): Promise<readonly ReportedHook[]>
 }
 
 /** Guests and snapshots have names of their own. */
@@ -113,7 +117,7 @@ async function boot(name: string, context: CommandContext): Promise<Started> {
   const guest: Guest = await context.progress(`booting ${name}`, () =>
     bootGuest(name, { ...firecrackerPlaces(values), machine, hookMs: hookMsOf(values), signal }),
   )
-  return { agent: guest, end: () => endedBy(guest.machine, context) }
+  return { agent: guest, told: guest.told, end: () => endedBy(guest.machine, context) }
 }
 
 const sized = (field: string, value: number | undefined) => (value === undefined ? {} : { [field]: value })
@@ -134,17 +138,24 @@ async function restore(ref: string, context: CommandContext): Promise<Started> {
   const restored = await context.progress(`restoring ${ref}`, () => restoreMachine(store, ref, options))
   return {
     agent: guestAgent(restored.machine),
+    told: restored.report.fixUp,
     end: async () => {
       await using _restored = restored
-      await endedBy(restored.machine, context)
+      return await endedBy(restored.machine, context)
     },
   }
 }
 
-async function endedBy(machine: RunningMachine | PausedMachine, context: CommandContext): Promise<void> {
+async function endedBy(
+  machine: RunningMachine | PausedMachine,
+  context: CommandContext,
+): Promise<readonly ReportedHook[]> {
   const asked = await hooksOf(machine, context)
+  if (asked === undefined) {
+    await machine.stop()
+    return []
+  }
   // No signal: after Ctrl-C the machine ends, too.
-  if (asked === undefined) await machine.stop()
-  else
-    reportHooks(machine.id, (await asked.guests.stopGuest(machine, { hookMs: asked.hookMs })).hooks, context)
+  const { hooks } = await asked.guests.stopGuest(machine, { hookMs: asked.hookMs })
+  return reportHooks(machine.id, hooks, context)
 }

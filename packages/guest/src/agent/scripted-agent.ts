@@ -11,7 +11,7 @@ export type ScriptedHook = readonly string[] | 'fails' | 'hangs'
 
 /** An agent that does nothing but to note what it is asked, behind a socket as Firecracker's; for tests. */
 export interface ScriptedAgent extends AsyncDisposable {
-  /** `fix-up clock entropy hostname=web machine-id`, `hook run`, `ping`. */
+  /** `fix-up clock entropy hostname=web machine-id`, `hook run`, `ping`, `exec true`. */
   readonly told: string[]
   readonly hooks: Partial<Record<HookName, ScriptedHook>>
 }
@@ -97,6 +97,11 @@ function answerTo(request: Buffer, told: string[], hooks: Partial<Record<HookNam
     if (does === 'fails')
       return frame(frameKind.fail, [tag.code, 'STEP_FAILED'], [tag.message, `${name}: exit status 9`])
     return Buffer.concat([frame(frameKind.accepted), ...does.map(step), frame(frameKind.result)])
+  }
+  if (asked === verb.exec) {
+    told.push(`exec ${fields.text(tag.arg)}`)
+    const ended = frame(frameKind.result, [tag.exit, 0], [tag.elapsed, 1])
+    return Buffer.concat([frame(frameKind.accepted, [tag.pid, 7]), ended])
   }
   told.push('ping')
   return frame(frameKind.result, [tag.agent, '1'], [tag.pid, 1], [tag.uptime, 1])
