@@ -5,7 +5,7 @@
 export { pythonPackages } from './linux/python.js'
 export { libraryFolders, sharedLibraries } from './linux/shared-libraries.js'
 export { MicroVm, type MicroVmPlace, type Written } from './micro/micro-vm.js'
-export { explainPages, rewrittenOnLoad } from './micro/named-pages.js'
+export { divideByName, rewrittenOnLoad } from './micro/named-pages.js'
 export { pagesWithNames, type RecordedRun, recordRun, type Touches } from './micro/record-run.js'
 export { restoreMicroGuest } from './micro/restore-micro-guest.js'
 export { median } from './statistics/median.js'

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { statSync } from 'node:fs'
-import { explainPages, MicroVm, median, type Written } from '@varve/lab/testing'
+import { divideByName, MicroVm, median, type Written } from '@varve/lab/testing'
 import { compareImages, countPages } from 'varve/layers'
 import type { Facts, Scenario, ScenarioContext } from './runner/scenario.js'
 
@@ -65,7 +65,7 @@ async function takeBase(
     assert.equal(await again.verify(written), written.pattern.count)
     const path = context.path(`${base}-again.memory`)
     await (await again.pause()).snapshot({ type: 'Full', statePath: `${path}.state`, memoryPath: path })
-    assert.equal(explainPages(await compareImages(snapshot, path), memoryMib).unexplained.pages, 0)
+    assert.equal(divideByName(await compareImages(snapshot, path), memoryMib).unexplained.pages, 0)
   }
   const [file] = snapshot.files
   return {

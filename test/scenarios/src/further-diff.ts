@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { explainPages, MicroVm, type Written } from '@varve/lab/testing'
+import { divideByName, MicroVm, type Written } from '@varve/lab/testing'
 import type { EngineName } from 'varve'
 import { compareImages } from 'varve/layers'
 import { pagesOf } from 'varve/working-sets'
@@ -35,7 +35,7 @@ export async function furtherDiff(
     assert.equal(await again.verify(still, later), 1600)
     const memoryPath = context.path(`again-${engine}`)
     await (await again.pause()).snapshot({ type: 'Full', statePath: `${memoryPath}.state`, memoryPath })
-    const { unexplained } = explainPages(await compareImages(three, memoryPath), threeLayersMib)
+    const { unexplained } = divideByName(await compareImages(three, memoryPath), threeLayersMib)
     assert.deepEqual([...pagesOf(unexplained)], [])
   }
   return { diffPages: data, extents: three.map.starts.length }

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { explainPages, MicroVm, type Written } from '@varve/lab/testing'
+import { divideByName, MicroVm, type Written } from '@varve/lab/testing'
 import { type EngineName, engineNames } from 'varve'
 import { compareImages } from 'varve/layers'
 import { pagesOf } from 'varve/working-sets'
@@ -48,7 +48,7 @@ async function changed(context: ScenarioContext, vm: MicroVm, ref: string): Prom
   const memoryPath = context.path(`${ref}-full-${serial++}`)
   await (await vm.pause()).snapshot({ type: 'Full', statePath: `${memoryPath}.state`, memoryPath })
   await using snapshot = await context.store.open(ref)
-  const { unexplained } = explainPages(await compareImages(snapshot, memoryPath), memoryMib)
+  const { unexplained } = divideByName(await compareImages(snapshot, memoryPath), memoryMib)
   return [...pagesOf(unexplained)]
 }
 let serial = 0

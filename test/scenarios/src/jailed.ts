@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { readFileSync, statSync, writeFileSync } from 'node:fs'
 import { buildMicroGuest, MicroConsole } from '@varve/lab'
-import { explainPages } from '@varve/lab/testing'
+import { divideByName } from '@varve/lab/testing'
 import { bootMachine, captureSnapshot, engineNames, type JailerOptions, restoreMachine } from 'varve'
 import { compareImages, countPages } from 'varve/layers'
 import { pagesOf } from 'varve/working-sets'
@@ -48,7 +48,7 @@ async function jailed(context: ScenarioContext): Promise<Facts> {
     const memoryPath = context.path(`again-${engine}`)
     await (await machine.pause()).snapshot({ type: 'Full', statePath: `${memoryPath}.state`, memoryPath })
     const differing = await compareImages(snapshot, memoryPath)
-    unexplained[engine] = [...pagesOf(explainPages(differing, memoryMib).unexplained)]
+    unexplained[engine] = [...pagesOf(divideByName(differing, memoryMib).unexplained)]
     assert.deepEqual(unexplained[engine], [])
   }
   return { uid: nobody.uid }

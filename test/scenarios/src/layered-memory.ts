@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { MicroConsole } from '@varve/lab'
-import { explainPages, type Written } from '@varve/lab/testing'
+import { divideByName, type Written } from '@varve/lab/testing'
 import { restoreLayeredMemory } from 'varve'
 import { compareImages, writeLayeredMemory } from 'varve/layers'
 import { pagesOf } from 'varve/working-sets'
@@ -28,7 +28,7 @@ async function layeredMemory(context: ScenarioContext): Promise<Facts> {
     await using paused = restored.machine
     const memoryPath = context.path('full.memory')
     await paused.snapshot({ type: 'Full', statePath: context.path('full.state'), memoryPath })
-    const { unexplained, guestOwn } = explainPages(await compareImages(snapshot, memoryPath), threeLayersMib)
+    const { unexplained, guestOwn } = divideByName(await compareImages(snapshot, memoryPath), threeLayersMib)
     assert.deepEqual([...pagesOf(unexplained), ...pagesOf(guestOwn)], [], 'only what the load writes differs')
   }
   {

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { explainPages, MicroVm, type Written } from '@varve/lab/testing'
+import { divideByName, MicroVm, type Written } from '@varve/lab/testing'
 import { type EngineName, engineNames } from 'varve'
 import { compareImages, countPages, readLayer } from 'varve/layers'
 import { pagesOf } from 'varve/working-sets'
@@ -54,7 +54,7 @@ async function layeredRestore(context: ScenarioContext, engine: EngineName): Pro
 
   // Loaded and not resumed: only what Firecracker itself writes on load may differ.
   const atLoad = await fullAgain(context, engine, two, 'at-load', async () => {})
-  const loadDifference = explainPages(await compareImages(snapshot, atLoad), threeLayersMib)
+  const loadDifference = divideByName(await compareImages(snapshot, atLoad), threeLayersMib)
   assert.deepEqual([...pagesOf(loadDifference.unexplained)], [])
   assert.deepEqual([...pagesOf(loadDifference.guestOwn)], [])
 
@@ -65,7 +65,7 @@ async function layeredRestore(context: ScenarioContext, engine: EngineName): Pro
     verified = await vm.verify(...kept)
     assert.equal((await vm.console.sum(zeroed)).value, 0n)
   })
-  const runDifference = explainPages(await compareImages(snapshot, afterRun), threeLayersMib)
+  const runDifference = divideByName(await compareImages(snapshot, afterRun), threeLayersMib)
   assert.deepEqual([...pagesOf(runDifference.unexplained)], [])
   assert.equal(verified, 2500)
   return {

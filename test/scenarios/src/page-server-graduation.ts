@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { touchedPages } from '@varve/lab'
-import { explainPages, restoreMicroGuest } from '@varve/lab/testing'
+import { divideByName, restoreMicroGuest } from '@varve/lab/testing'
 import { compareImages } from 'varve/layers'
 import { isAlive } from 'varve/testing'
 import { minus, pageSetFromPages, pagesOf } from 'varve/working-sets'
@@ -30,7 +30,7 @@ async function graduation(context: ScenarioContext): Promise<Facts> {
   await using snapshot = await context.store.open(two)
   const differing = await compareImages(snapshot, memoryPath)
   const told = pageSetFromPages(touchedPages(written))
-  const { unexplained } = explainPages(minus(differing, told), threeLayersMib)
+  const { unexplained } = divideByName(minus(differing, told), threeLayersMib)
   assert.deepEqual([...pagesOf(unexplained)], [], 'memory is the image but for what was written')
   assert.deepEqual([...pagesOf(minus(told, differing))], [], 'and that was written')
   return { copiedPages: report.copiedPages, ms: Math.round((report.ms ?? 0) * 10) / 10 }

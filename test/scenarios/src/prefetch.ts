@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { type MicroConsole, type TouchPattern, touchedPages } from '@varve/lab'
-import { explainPages, restoreMicroGuest } from '@varve/lab/testing'
+import { divideByName, restoreMicroGuest } from '@varve/lab/testing'
 import { type PrefetchMode, restoreMachine, type ServedPrefetch } from 'varve'
 import { compareImages } from 'varve/layers'
 import {
@@ -76,7 +76,7 @@ async function restoreAhead(context: ScenarioContext, ref: string, mode: Prefetc
   await using snapshot = await context.store.open(ref)
   const told = unionAll(written.map((pattern) => pageSetFromPages(touchedPages(pattern))))
   const differing = await compareImages(snapshot, memoryPath)
-  const { unexplained } = explainPages(minus(differing, told), threeLayersMib)
+  const { unexplained } = divideByName(minus(differing, told), threeLayersMib)
   assert.deepEqual([...pagesOf(unexplained)], [], 'memory is the image but for what was written')
   assert.deepEqual([...pagesOf(minus(told, differing))], [], 'and that was written')
   return { prefetch, faults, phasesMs: report.phasesMs }

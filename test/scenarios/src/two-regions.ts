@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { readFileSync, rmSync, statSync } from 'node:fs'
-import { explainPages, MicroVm, type Written } from '@varve/lab/testing'
+import { divideByName, MicroVm, type Written } from '@varve/lab/testing'
 import { type EngineName, engineNames } from 'varve'
 import { compareImages } from 'varve/layers'
 import { readStateFile } from 'varve/state-files'
@@ -70,7 +70,7 @@ async function isTheImage(context: ScenarioContext, vm: MicroVm, ref: string): P
   const [statePath, memoryPath] = [context.path('full.state'), context.path('full')]
   await (await vm.pause()).snapshot({ type: 'Full', statePath, memoryPath })
   await using image = await context.store.open(ref)
-  const { unexplained } = explainPages(await compareImages(image, memoryPath), memoryMib)
+  const { unexplained } = divideByName(await compareImages(image, memoryPath), memoryMib)
   assert.deepEqual([...pagesOf(unexplained)], [])
   for (const path of [statePath, memoryPath]) rmSync(path)
 }

@@ -12,7 +12,7 @@ import { hardwareVirtualisation } from 'varve/testing'
 import { classifyRun, intersect, minus, type WorkingSet } from 'varve/working-sets'
 import { type SetRow, setRow } from '../experiments/rows.js'
 import { MicroVm, type MicroVmPlace, type Written } from '../micro/micro-vm.js'
-import { explainPages } from '../micro/named-pages.js'
+import { divideByName } from '../micro/named-pages.js'
 import { type RecordedRun, recordRun, type Touches } from '../micro/record-run.js'
 import { demoHeatMap } from './demo-heat-map.js'
 import { type DemoLayer, type DemoRestore, type DemoResult, demoEngines } from './demo-result.js'
@@ -175,7 +175,7 @@ async function checkImage(
   const memoryPath = context.path(`check-${engine}`)
   await (await vm.pause()).snapshot({ type: 'Full', statePath: `${memoryPath}.state`, memoryPath })
   await using snapshot = await context.store.open(ref)
-  const { vmm, guestOwn, unexplained } = explainPages(await compareImages(snapshot, memoryPath), memoryMib)
+  const { vmm, guestOwn, unexplained } = divideByName(await compareImages(snapshot, memoryPath), memoryMib)
   const named = `${vmm.length} rewritten by Firecracker on load (page ${vmm.join(', ')}: VMGenID), ${guestOwn.pages} of the guest’s own`
   return {
     what: `image after a restore by ${engine}, all ${memoryMib * 256} pages`,

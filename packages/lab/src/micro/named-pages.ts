@@ -18,7 +18,7 @@ export const rewrittenOnLoad = { VMGenID: vmGenIdPage, VMClock: vmClockPage } as
 const rewritten = pageSetFromPages(Object.values(rewrittenOnLoad))
 
 /** Divides differing pages into those with a name and the rest, which nothing explains. */
-export function explainPages(
+export function divideByName(
   differing: PageSet,
   memoryMib: number,
 ): { readonly vmm: number[]; readonly guestOwn: PageSet; readonly unexplained: PageSet } {
