@@ -160,8 +160,10 @@ export class FaultLoop implements UserfaultEvents {
   }
 
   #answer(region: MappedRegion, page: number, flags: number): void {
-    if ((flags & UFFD_PAGEFAULT_FLAG_WP) === 0) this.#install(region, page, flags)
-    else {
+    if ((flags & UFFD_PAGEFAULT_FLAG_WP) === 0) {
+      if (this.#frames === undefined) this.#install(region, page, flags)
+      else this.#installFrame(this.#frames, region, page, flags)
+    } else {
       const address = region.address + (page - region.firstPage) * pageSizeBytes
       const length = this.#frames === undefined ? pageSizeBytes : hugePageBytes
       this.#settle(this.#ops.writeProtect(address, length, false), address, flags)
@@ -190,10 +192,6 @@ export class FaultLoop implements UserfaultEvents {
 
   #install(region: MappedRegion, page: number, flags: number): void {
     const address = region.address + (page - region.firstPage) * pageSizeBytes
-    if (this.#frames !== undefined) {
-      this.#installFrame(this.#frames, address, page, flags)
-      return
-    }
     const run = runAtOrBefore(this.#map.starts, page)
     const start = this.#map.starts[run] as number
     const source = this.#map.sources[run] as number
@@ -219,7 +217,8 @@ export class FaultLoop implements UserfaultEvents {
   }
 
   /** The kernel reports the first address of a huge page, whichever part of it was touched. */
-  #installFrame(frames: Frames, address: number, page: number, flags: number): void {
+  #installFrame(frames: Frames, region: MappedRegion, page: number, flags: number): void {
+    const address = region.address + (page - region.firstPage) * pageSizeBytes
     const protect = this.#record?.writes === true && (flags & UFFD_PAGEFAULT_FLAG_WRITE) === 0
     const result = frames.install(this.#ops, address, page, protect)
     if (result === 'installed') this.#count(counter.copiedPages, framePages)
