@@ -4,10 +4,12 @@
 //           Firecracker; `example in C`: the handler like Firecracker's example (programs/uffd-handler.c);
 //           `example`: a handler of yours, with --example; `paged`: a page server that runs already
 //   dense   the same for each of 16,384 pages
+//   scattered   the same for 156 pages, each in a huge page of its own; not by default
 //   eight   eight restores at once by `paged`, with the set of the sparse pages brought alongside, and
 //           without: from the call until the guest has answered once (`first`), and until it has read 1,024
 //           of the set's pages (`all`); medians of the eight
-//   --rounds N       default 10     --what LIST   of sparse, dense, eight
+//   --rounds N       default 10     --what LIST   of sparse, dense, scattered, eight
+//   --huge           a guest on huge pages, too: the host must keep 192 of them free (vm.nr_hugepages)
 //   --example PATH   a handler that is called as Firecracker's are (PATH SOCKET MEMORY-FILE)
 //   --write          into docs/results          --out DIR   into DIR        --rows FILE   raw rows into FILE
 import { resolve } from 'node:path'
@@ -52,8 +54,9 @@ const seed = 1
 const patterns: Readonly<Record<PatternName, TouchPattern>> = {
   sparse: { start: 1024, count: 6144, stride: 13 },
   dense: { start: 1024, count: 16_384, stride: 1 },
+  scattered: { start: 1024, count: 156, stride: 512 },
 }
-/** What the guest has written: the pages of both. */
+/** What the guest has written: the pages of all. */
 const written: TouchPattern = { start: 1024, count: 6144 * 13, stride: 1 }
 /** In the set of the sparse pages. */
 const firstOfSet = { ...patterns.sparse, count: 1024 }
@@ -73,6 +76,7 @@ export async function benchVmFaults(argv: readonly string[]): Promise<void> {
       rounds: { type: 'string' },
       what: { type: 'string' },
       example: { type: 'string' },
+      huge: { type: 'boolean', default: false },
       ...resultOptions,
     },
   })
@@ -85,7 +89,8 @@ export async function benchVmFaults(argv: readonly string[]): Promise<void> {
   // A server lives as long as the run.
   process.env.VARVE_PAGE_SERVER_LINGER_MS = '60000'
   const store = await openLocalStore(scratch.path('store'), { create: true })
-  await makeSnapshot(store, launch)
+  await makeSnapshot(store, launch, 'base')
+  if (options.huge) await makeSnapshot(store, launch, 'huge')
   await using snapshot = await store.open('base')
   const { path: flat } = await flattenSnapshot(snapshot)
 
@@ -101,12 +106,13 @@ export async function benchVmFaults(argv: readonly string[]): Promise<void> {
       },
     }
   }
-  const { example } = options
+  const { example, huge } = options
   const ways: Readonly<Partial<Record<WayName, () => Promise<Way>>>> = {
     vanilla: () => load(async () => ({ memory: { backend: 'File', path: flat } })),
     'example in C': () => load((launched) => startCHandler(handler, launched, flat)),
     ...(example && { example: () => load((launched) => startExample(resolve(example), launched, flat)) }),
-    paged: () => restore(store, launch, {}),
+    paged: () => restore(store, launch, 'base', {}),
+    ...(huge && { huge: () => restore(store, launch, 'huge', {}) }),
   }
   const rows: VmFaultRow[] = []
   for (let round = 0; round <= rounds; round++) {
@@ -123,7 +129,7 @@ export async function benchVmFaults(argv: readonly string[]): Promise<void> {
     if (whats.includes('eight'))
       for (const set of turned(settings, round))
         row[set] = await eight(() =>
-          restore(store, launch, set === 'with' ? { workingSet: 'set', prefetch: 'concurrent' } : {}),
+          restore(store, launch, 'base', set === 'with' ? { workingSet: 'set', prefetch: 'concurrent' } : {}),
         )
     // The first is for the caches, and for the page server's start.
     if (round > 0) rows.push(row)
@@ -144,13 +150,13 @@ interface Loading {
   end?(): Promise<void>
 }
 
-async function makeSnapshot(store: LocalStore, launch: Launch): Promise<void> {
+async function makeSnapshot(store: LocalStore, launch: Launch, tag: 'base' | 'huge'): Promise<void> {
   const { start, count, stride = 1 } = patterns.sparse
-  await using booted = await bootMicroGuest({ memoryMib, ...launch })
+  await using booted = await bootMicroGuest({ memoryMib, hugePages: tag === 'huge', ...launch })
   const { machine, console: guest } = booted
   await guest.write(written, seed)
-  const { entry } = await captureSnapshot(await machine.pause(), { store, tags: ['base'] })
-  await store.saveWorkingSet('base', 'set', {
+  const { entry } = await captureSnapshot(await machine.pause(), { store, tags: [tag] })
+  await store.saveWorkingSet(tag, 'set', {
     image: entry.id,
     pages: memoryMib * 256,
     recordedAtMs: 0,
@@ -164,8 +170,8 @@ async function makeSnapshot(store: LocalStore, launch: Launch): Promise<void> {
 
 type SetWish = Pick<RestoreOptions, 'workingSet' | 'prefetch'>
 
-async function restore(store: LocalStore, launch: Launch, wish: SetWish): Promise<Way> {
-  const { machine } = await restoreMachine(store, 'base', { ...launch, engine: 'paged', ...wish })
+async function restore(store: LocalStore, launch: Launch, ref: string, wish: SetWish): Promise<Way> {
+  const { machine } = await restoreMachine(store, ref, { ...launch, engine: 'paged', ...wish })
   return { machine, end: async () => void (await machine.stop()) }
 }
 

@@ -1,7 +1,7 @@
-export const patternNames = ['sparse', 'dense'] as const
+export const patternNames = ['sparse', 'dense', 'scattered'] as const
 export type PatternName = (typeof patternNames)[number]
 
-export const wayNames = ['vanilla', 'example in C', 'example', 'paged'] as const
+export const wayNames = ['vanilla', 'example in C', 'example', 'paged', 'huge'] as const
 export type WayName = (typeof wayNames)[number]
 
 export const settings = ['without', 'with'] as const

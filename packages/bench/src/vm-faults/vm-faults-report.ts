@@ -53,6 +53,7 @@ const shown: Readonly<Record<WayName, string>> = {
   'example in C': '`example` in C',
   example: 'Firecracker’s example (`--example`)',
   paged: '`paged`',
+  huge: '`paged`, a guest on huge pages (`--huge`)',
 }
 
 const threeDigits = (value: number): string =>
