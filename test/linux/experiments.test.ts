@@ -1,7 +1,7 @@
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { findExperiment, readRows, runExperiment, writeReport } from '@varve/lab'
+import { type ExplanationRow, findExperiment, readRows, runExperiment, writeReport } from '@varve/lab'
 import { expect, test } from 'vitest'
 
 /**
@@ -25,7 +25,7 @@ test(
         onMessage: (message) => seen.push(message.kind === 'say' ? message.text : message.cell),
       })
       const rows = await readRows(rowsPath)
-      const { header, cells, sets } = rows
+      const { header, cells, sets, explanations } = rows
       expect(header.environment).toMatchObject({ lab: 'nested', fileSystem: 'ext4', dropsCache: 'yes' })
       const { accelerator, kvm } = header.environment
       expect(kvm).toMatch(accelerator === 'tcg' ? /^emulated by QEMU \(SVM\)$/ : /^nested \((VMX|SVM)\)$/)
@@ -49,6 +49,14 @@ test(
       // A VM that has answered before needs hardly a page; a restored one some thousand.
       expect(faults('warm VM')).toBeLessThan(0.5 * faults('vanilla'))
       expect(sets).toHaveLength(1)
+      expect(explanations.map(({ name }) => name)).toEqual(sets.map(({ name }) => name))
+      const [{ explanation }] = explanations as readonly [ExplanationRow]
+      const { owners, pages, unexplainedPages } = explanation
+      expect(unexplainedPages / pages).toBeLessThan(0.1)
+      const python = owners.filter(({ processes }) => processes.some(({ name }) => name === 'python3'))
+      for (const part of ['anonymous', 'heap', 'stack', 'file'])
+        expect(python).toContainEqual(expect.objectContaining({ part }))
+      expect(owners).toContainEqual(expect.objectContaining({ part: 'kernel', name: 'code' }))
       expect(seen).toContain('hello: recording its working set')
       expect(seen.some((text) => text.startsWith('hello · warm · '))).toBe(true)
       expect(writeReport(rows, directory).summary).toContain('mapped, set alongside')

@@ -1,7 +1,8 @@
-import { type GuestAgent, guestAgent } from '@varve/guest'
+import { explainMachine, type GuestAgent, guestAgent } from '@varve/guest'
 import {
   bootMachine,
   flattenSnapshot,
+  isVarveError,
   type OpenSnapshot,
   openLocalStore,
   type RunningMachine,
@@ -151,7 +152,12 @@ export interface RecordFunctionOptions {
   /** Keeps the set in the snapshot under this name, for restores. */
   readonly save?: string
   /** Keeps it with the rows, for pictures and overlaps. */
-  readonly show?: { readonly name: string; readonly about: Readonly<Record<string, FactorValue>> }
+  readonly show?: {
+    readonly name: string
+    readonly about: Readonly<Record<string, FactorValue>>
+    /** Also keeps who in the guest has its pages. Asked after the work, which takes some time. Default: false. */
+    readonly explain?: boolean
+  }
 }
 
 export interface RecordedFunction {
@@ -196,6 +202,32 @@ export async function recordFunction(
   const { workingSet, recorded } = await recording.stop()
   const stopMs = performance.now() - stopping
   if (save !== undefined) await store.saveWorkingSet(tag, save, workingSet)
-  if (show !== undefined) lab.keepSet(show.name, show.about, workingSet, pagesFrom(snapshot.map, zeroSource))
+  if (show !== undefined) {
+    lab.keepSet(show.name, show.about, workingSet, pagesFrom(snapshot.map, zeroSource))
+    if (show.explain) await keepOwners(running, workingSet, show, of, lab)
+  }
   return { recorded, workingSet, correct, totalMs, stopMs }
+}
+
+/** A guest that cannot tell (its kernel, an agent of one's own) is no reason to measure nothing. */
+async function keepOwners(
+  machine: RunningMachine,
+  workingSet: WorkingSet,
+  { name, about }: NonNullable<RecordFunctionOptions['show']>,
+  { store, fn }: Pick<FunctionSnapshot, 'store' | 'fn'>,
+  { say, keepExplanation, signal }: Lab,
+): Promise<void> {
+  const begin = performance.now()
+  try {
+    const explanation = await explainMachine(machine, store, {
+      workingSet,
+      timeoutMs: callTimeoutMs,
+      signal,
+    })
+    keepExplanation(name, about, explanation)
+    say(`${fn.name}: asked who has its pages, in ${Math.round(performance.now() - begin)} ms`)
+  } catch (error) {
+    if (!isVarveError(error) || !/^(GUEST_|TIMEOUT$)/.test(error.code)) throw error
+    say(`${fn.name}: the guest does not say who has its pages: ${error.message}`)
+  }
 }

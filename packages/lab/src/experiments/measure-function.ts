@@ -45,7 +45,7 @@ export async function withSet(
   lab.say(`${of.fn.name}: recording its working set`)
   const { workingSet } = await recordFunction(of, of.fn.inputs.a, lab, {
     save: setName,
-    show: { name: `${of.fn.name}, ${of.tag}, input A`, about: { function: of.fn.name } },
+    show: { name: `${of.fn.name}, ${of.tag}, input A`, about: { function: of.fn.name }, explain: true },
   })
   return {
     ...of,
