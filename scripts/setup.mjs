@@ -81,8 +81,17 @@ export async function everything({ nested }) {
   }
 }
 
-/** Programs that tests of completion, man pages and the guest's agent run, and their Debian packages. */
-const toolsOfTests = { zsh: 'zsh', fish: 'fish', groff: 'groff-base', 'musl-gcc': 'musl-tools' }
+/**
+ * Programs that tests of completion, man pages, the guest's agent and images run, and their Debian packages.
+ */
+const toolsOfTests = {
+  zsh: 'zsh',
+  fish: 'fish',
+  groff: 'groff-base',
+  'musl-gcc': 'musl-tools',
+  mmdebstrap: 'mmdebstrap',
+  skopeo: 'skopeo',
+}
 
 /**
  * Installs what only tests need. Without root it says what to do; the tests that lack a program say so too.

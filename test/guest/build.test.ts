@@ -17,9 +17,9 @@ import { listMachines } from 'varve'
 import { hashFile } from 'varve/testing'
 import { beforeAll, describe, expect, test } from 'vitest'
 import { startVarve, varve } from '../support/cli.js'
+import { startDockerRegistry } from '../support/docker-registry.js'
 import { failure } from '../support/failure.js'
 import { type MicroWorld, microWorldOfFile } from '../support/micro-world.js'
-import { serveOciLayout } from '../support/oci-registry.js'
 
 const world = microWorldOfFile()
 let layout: string
@@ -100,14 +100,14 @@ describe('varve guest', () => {
   })
 
   test('fetches from a registry', async () => {
-    await using registry = await serveOciLayout(layout)
+    await using registry = await startDockerRegistry()
     const place = withGuests()
-    const pulled = await build(place, `${registry.host}/test:app`, 'app')
+    const pulled = await build(place, await registry.push(layout, 'app'), 'app')
     expect(pulled.stderr).not.toContain('[')
     const local = await build(place, `oci:${layout}:app`, 'local')
     expect(pulled.json().rootDisk).toEqual(local.json().rootDisk)
     expect(local.json().cached).toBe(true)
-    const missing = await build(place, `${registry.host}/test:none`, 'none')
+    const missing = await build(place, `${registry.host}/test/none:1`, 'none')
     expect(missing.status).toBe(3)
     expect(work(place.guests)).toEqual([])
   })
