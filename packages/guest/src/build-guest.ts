@@ -1,11 +1,12 @@
 import { createHash } from 'node:crypto'
 import { join } from 'node:path'
-import { throwIfAborted } from 'varve'
+import { throwIfAborted, VarveError } from 'varve'
 import { hashFile } from 'varve/testing'
 import { agentProgram } from './agent/agent-program.js'
 import { GuestCatalogue } from './catalogue/guest-catalogue.js'
 import type { GuestManifest, GuestRootDisk } from './catalogue/guest-manifest.js'
 import { assertGuestName } from './catalogue/guest-paths.js'
+import { type AgentService, addAgentService, agentService } from './disk/agent-service.js'
 import { ext4Version, writeExt4 } from './disk/ext4-disk.js'
 import { addGuestFiles } from './disk/guest-files.js'
 import { type OpenedGuest, withFiles } from './guests.js'
@@ -30,6 +31,11 @@ export interface BuildGuestOptions {
   readonly sizeBytes?: number | undefined
   /** Start the image's own entry point when the guest boots. Default: only the agent. */
   readonly entry?: boolean | undefined
+  /**
+   * What the guest's process 1 is: the agent, or the image's own init, systemd or OpenRC, which then starts
+   * the agent as a service. Default: the agent.
+   */
+  readonly init?: 'agent' | 'image' | undefined
   /** Where guests are kept. Default: $VARVE_GUESTS, else in the user's data directory. */
   readonly directory?: string | undefined
   readonly signal?: AbortSignal | undefined
@@ -52,11 +58,16 @@ const attempts = 3
  * CHECKSUM_MISMATCH, PATH_INVALID, WRITE_FAILED, INTERRUPTED. If it fails, nothing of it is left.
  */
 export async function buildGuest(image: string, options: BuildGuestOptions): Promise<BuiltGuest> {
-  const { name, signal, directory } = options
+  const { name, signal, directory, init = 'agent' } = options
   const begin = performance.now()
   assertGuestName(name)
+  if (init === 'image' && options.entry)
+    throw new VarveError('INVALID_ARGUMENT', 'only the agent as init can start the image’s entry point', {
+      remedy: 'build it without --entry, or without --init image',
+    })
   const source = parseImageSource(image)
   const catalogue = await GuestCatalogue.open({ directory })
+  const service = init === 'image' ? await agentService() : null
   for (let attempt = 1; ; attempt++) {
     throwIfAborted(signal, 'the build of a guest')
     await using folder = await catalogue.startBuild(signal)
@@ -66,13 +77,13 @@ export async function buildGuest(image: string, options: BuildGuestOptions): Pro
       maxBytes: Math.max(defaultImageLimits.maxBytes, options.sizeBytes ?? 0),
     }
     const opened = await openImage(source, { work, limits, ...progress(options) })
-    const key = await buildKey(opened, options)
+    const key = await buildKey(opened, service, options)
     const known = catalogue.builtBefore(key)
-    const rootDisk = known ?? (await makeRootDisk(opened, { ...options, work, limits }))
+    const rootDisk = known ?? (await makeRootDisk(opened, service, { ...options, work, limits }))
     const boot = await makeBootFiles({
       work,
       kernel: options.kernel,
-      agent: await agentProgram(),
+      agent: service === null ? await agentProgram() : null,
       ...progress(options),
     })
     const manifest: GuestManifest = {
@@ -103,11 +114,13 @@ const rootDiskName = 'root.ext4'
 
 async function makeRootDisk(
   opened: OpenedImage,
+  service: AgentService | null,
   options: BuildGuestOptions & { readonly work: string; readonly limits: typeof defaultImageLimits },
 ): Promise<GuestRootDisk> {
   const { work, signal, sizeBytes, onProgress, entry = false } = options
   const { tree, spool } = await unpackImage(opened, options)
   addGuestFiles(tree, spool, opened.config, { entry })
+  if (service !== null) addAgentService(tree, spool, service)
   onProgress?.('writing the root disk')
   const path = join(work, rootDiskName)
   const { dataBytes, inodes } = await writeExt4(tree, spool, path, { sizeBytes, signal })
@@ -118,6 +131,7 @@ async function makeRootDisk(
 /** What the bytes of a root disk depend on. */
 async function buildKey(
   { layers, config }: OpenedImage,
+  service: AgentService | null,
   { sizeBytes, entry = false, signal }: BuildGuestOptions,
 ): Promise<string> {
   const inputs = {
@@ -127,6 +141,8 @@ async function buildKey(
     layers: layers.map(({ diffId }) => diffId),
     config,
     entry,
+    // Left out of JSON where it is undefined.
+    service: service?.digest,
   }
   return createHash('sha256').update(JSON.stringify(inputs)).digest('hex')
 }

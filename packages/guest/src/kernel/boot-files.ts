@@ -6,7 +6,7 @@ import type { BuiltPart } from '../catalogue/guest-catalogue.js'
 import type { GuestFilePart } from '../catalogue/guest-manifest.js'
 import type { AptOptions } from '../tools/apt-packages.js'
 import { busyboxBinary } from './busybox.js'
-import { initramfs, startAgentScript } from './initramfs.js'
+import { initramfs, startAgentScript, startImageInitScript } from './initramfs.js'
 import { type KernelModule, kernelModules } from './kernel-modules.js'
 import { kernelPackage } from './kernel-package.js'
 import { unpackVmlinux } from './vmlinux.js'
@@ -42,8 +42,8 @@ export interface BootFilesOptions extends AptOptions {
   readonly work: string
   /** A kernel (ELF, or a bzImage that holds one) in place of Debian's. It must need no modules to boot. */
   readonly kernel?: string | undefined
-  /** The agent's program. */
-  readonly agent: Uint8Array
+  /** The agent's program, to be started as init. Null: the disk's own init is started. */
+  readonly agent: Uint8Array | null
 }
 
 interface BootFiles {
@@ -52,7 +52,7 @@ interface BootFiles {
   readonly parts: readonly BuiltPart[]
 }
 
-/** Makes the kernel and the first stage, which mounts the root disk and starts the agent. */
+/** Makes the kernel and the first stage, which mounts the root disk and starts the init. */
 export async function makeBootFiles(options: BootFilesOptions): Promise<BootFiles> {
   const { work, signal, onProgress, agent } = options
   const abort = { signal }
@@ -72,11 +72,14 @@ export async function makeBootFiles(options: BootFilesOptions): Promise<BootFile
     initrd: join(work, 'initrd'),
   }
   writeFileSync(files.kernel, await elfKernel(image, options), { mode: 0o600, flag: 'wx' })
-  const program = { path: 'varve/agent', content: agent, executable: true }
-  writeFileSync(files.initrd, initramfs({ busybox, modules, files: [program], script: startAgentScript }), {
-    mode: 0o600,
-    flag: 'wx',
-  })
+  const start =
+    agent === null
+      ? { script: startImageInitScript }
+      : {
+          files: [{ path: 'varve/agent', content: agent, executable: true }],
+          script: startAgentScript,
+        }
+  writeFileSync(files.initrd, initramfs({ busybox, modules, ...start }), { mode: 0o600, flag: 'wx' })
   const kernel = await hashFile(files.kernel, abort)
   const initrd = await hashFile(files.initrd, abort)
   return {

@@ -92,3 +92,11 @@ export const startAgentScript = `${mountRoot('rw')}
 /bin/busybox mkdir /root/run/varve
 /bin/busybox cp /varve/agent /root${agentPath}
 exec /bin/busybox switch_root /root ${agentPath} --init`
+
+/**
+ * Goes to the image's own init, which starts the agent. It gets what is mounted here, as from other initrds:
+ * not every init mounts these itself.
+ */
+export const startImageInitScript = `${mountRoot('rw')}
+for it in dev proc sys; do /bin/busybox mount -o move /$it /root/$it; done
+exec /bin/busybox switch_root /root /sbin/init`

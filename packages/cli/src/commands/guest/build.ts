@@ -1,6 +1,6 @@
 import { VarveError } from 'varve'
 import { integerOption, positionals, stringOption } from '../../arguments.js'
-import type { Command } from '../../command.js'
+import type { Command, OptionValues } from '../../command.js'
 import { loadGuest } from '../../guest.js'
 import { guestJson, kernelText } from '../../render-guest.js'
 import { humanBytes } from '../../text.js'
@@ -14,12 +14,15 @@ export const command: Command = {
     kernel: { type: 'string' },
     size: { type: 'string' },
     entry: { type: 'boolean' },
+    init: { type: 'string' },
   },
   help: `
   --name NAME    the guest's name: 1-32 of a-z, 0-9, '-'; replaces a guest of that name
   --kernel FILE  a kernel in place of Debian's: ELF or bzImage, with virtio, vsock and ext4 built in
   --size MIB     size of the root disk (default: 1024 MiB more than the image's files take)
   --entry        start the image's own program when the guest boots, alongside the agent
+  --init WHICH   the guest's init: 'agent' (default), or 'image' for the image's own, systemd or
+                 OpenRC, which then starts the agent as a service
 
 Makes a Linux guest from an image: a root disk, a kernel, and an initrd that starts Varve's agent as
 init. IMAGE is oci:DIR[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE[:NAME],
@@ -45,6 +48,7 @@ Examples:
         kernel: stringOption(values, 'kernel'),
         sizeBytes: size === undefined ? undefined : size * mib,
         entry: values.entry === true,
+        init: initOption(values),
         signal,
         onProgress,
       }),
@@ -56,4 +60,10 @@ Examples:
       `${name}  root disk ${humanBytes(sizeBytes)} with ${humanBytes(dataBytes)} in ${inodes} files${cached ? ' (made before)' : ''}  kernel ${kernelText(guest)}  ${(elapsedMs / 1000).toFixed(1)} s`,
     )
   },
+}
+
+function initOption(values: OptionValues): 'agent' | 'image' | undefined {
+  const init = stringOption(values, 'init')
+  if (init === undefined || init === 'agent' || init === 'image') return init
+  throw new VarveError('USAGE', `--init ${init} is neither agent nor image`)
 }
