@@ -14,6 +14,12 @@ export { type Pin, pinBlob } from './cache/pin-blob.js'
 export { blobOfFile } from './framed/blob-of-file.js'
 export { type FramedLayer, type FrameOptions, frameLayer } from './framed/frame-layer.js'
 export {
+  framedDescriptor,
+  framedLayerType,
+  type ToldOfFramed,
+  toldOfFramed,
+} from './framed/framed-descriptor.js'
+export {
   type FrameCodec,
   type FramedCounts,
   type FramedIndex,
