@@ -94,8 +94,10 @@ export class CachedBlob implements AsyncDisposable {
   }
 
   async #bring(frame: number, bring: BringFrame): Promise<void> {
-    if (this.#failure !== undefined) throw this.#failure.error
+    this.#assertSound()
     const raw = await openFrame(this.index, frame, await bring(frame), this.layerPath)
+    // While the frame was on its way, a sync may have failed.
+    this.#assertSound()
     const { layer, here, onWritten } = this.#parts
     writeFrame(layer, this.index, this.places, frame, raw)
     here[frame] = 1
@@ -104,27 +106,36 @@ export class CachedBlob implements AsyncDisposable {
     this.#marking ??= this.#markSoon()
   }
 
-  /** Frames are synced before they are marked; those that came meanwhile share the next sync. */
-  async #markSoon(): Promise<void> {
-    try {
-      while (this.#unmarked.length > 0) {
-        await sleep(gatherMs)
-        await this.#markNow()
-      }
-    } catch (error) {
-      // fsync(2) tells of a failed write once; what was written since the last one may be lost.
-      this.#failure = { error }
-    } finally {
-      this.#marking = undefined
-    }
+  #assertSound(): void {
+    if (this.#failure !== undefined) throw this.#failure.error
   }
 
+  /** Frames are synced before they are marked; those that came meanwhile share the next sync. */
+  async #markSoon(): Promise<void> {
+    while (this.#unmarked.length > 0 && this.#failure === undefined) {
+      await sleep(gatherMs)
+      await this.#markNow()
+    }
+    this.#marking = undefined
+  }
+
+  /**
+   * Does not throw. fsync(2) tells of a failed write once: what was written since the last sync may be lost,
+   * and is here no more.
+   */
   async #markNow(): Promise<void> {
     const frames = this.#unmarked
     this.#unmarked = []
     if (frames.length === 0) return
-    await syncFile(this.#parts.layer)
-    for (const frame of frames) writeAt(this.#parts.marks, markOf(this.index, frame), markOffset(frame))
+    const { layer, marks, here } = this.#parts
+    try {
+      await syncFile(layer)
+      for (const frame of frames) writeAt(marks, markOf(this.index, frame), markOffset(frame))
+    } catch (error) {
+      this.#failure = { error }
+      for (const frame of [...frames, ...this.#unmarked]) here[frame] = 0
+      this.#unmarked = []
+    }
   }
 
   /** Fills `buffer` from a page of the layer on; the frames of these pages must be here. */
@@ -143,8 +154,8 @@ export class CachedBlob implements AsyncDisposable {
     try {
       await Promise.allSettled(this.#coming.values())
       await this.#marking
-      if (this.#failure !== undefined) throw this.#failure.error
-      await this.#markNow()
+      if (this.#failure === undefined) await this.#markNow()
+      this.#assertSound()
       await syncFile(marks)
     } finally {
       await layer[Symbol.asyncDispose]()

@@ -11,6 +11,7 @@ import {
 } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { VarveError } from 'varve'
 import { sealLayer } from 'varve/layers'
 import { type Mutation, observeMutations } from 'varve/testing'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
@@ -160,6 +161,42 @@ describe('a frame cache', () => {
     // The last mark comes behind a sync of the last frame.
     expect(kinds.lastIndexOf('write layer')).toBeLessThan(kinds.lastIndexOf('fsync layer'))
     expect(kinds.lastIndexOf('fsync layer')).toBeLessThan(marks.at(-1) as number)
+  })
+
+  /** Fails the changes of one kind on the layer's file, from now on. */
+  function failing(kind: Mutation['kind']): Disposable {
+    observeMutations((mutation) => {
+      if (mutation.kind === kind && mutation.path.endsWith('/layer'))
+        throw new VarveError('WRITE_FAILED', `no ${kind}: disk full`)
+    })
+    return { [Symbol.dispose]: () => observeMutations(undefined) }
+  }
+
+  test('does not have a frame that could not be written, and has it once it could', async () => {
+    await using cache = await openFrameCache(directory)
+    await using blob = await cache.open(one().digest, async () => one().index)
+    const { bring } = bringer(one())
+    {
+      using _full = failing('write')
+      await expect(blob.need(0, bring)).rejects.toMatchObject({ code: 'WRITE_FAILED' })
+    }
+    expect(blob.has(0)).toBe(false)
+    await blob.need(0, bring)
+    expect(blob.has(0)).toBe(true)
+  })
+
+  test('takes no more frames once a sync has failed, and marks none of those', async () => {
+    await using cache = await openFrameCache(directory)
+    const blob = await cache.open(one().digest, async () => one().index)
+    const { bring } = bringer(one())
+    {
+      using _full = failing('fsync')
+      await blob.need(0, bring)
+      await expect.poll(() => blob.need(1, bring).catch((error) => error.code)).toBe('WRITE_FAILED')
+      await expect(blob[Symbol.asyncDispose]()).rejects.toMatchObject({ code: 'WRITE_FAILED' })
+    }
+    await using again = await cache.open(one().digest, noNetwork)
+    expect(again.framesHere).toBe(0)
   })
 
   test('counts damage as not here: a mark, an index, a layer that was cut', async () => {

@@ -87,6 +87,7 @@ export class FrameCache implements AsyncDisposable {
   readonly #limitBytes: number
   #sinceLook = 0
   #looking: Promise<void> | undefined
+  #failure: { readonly error: unknown } | undefined
 
   constructor(
     directory: string,
@@ -189,12 +190,15 @@ export class FrameCache implements AsyncDisposable {
     this.#sinceLook += bytes
     if (this.#sinceLook < lookAgainBytes || this.#looking !== undefined) return
     this.#sinceLook = 0
-    this.#looking = this.makeRoom()
-      .then(() => {})
-      .catch(() => {})
-      .finally(() => {
+    this.#looking = this.makeRoom().then(
+      () => {
         this.#looking = undefined
-      })
+      },
+      (error: unknown) => {
+        this.#failure = { error }
+        this.#looking = undefined
+      },
+    )
   }
 
   async #giveBack(path: string): Promise<void> {
@@ -215,10 +219,14 @@ export class FrameCache implements AsyncDisposable {
       })
   }
 
-  /** Lets another process write. Blobs that are open must be disposed of before. */
+  /**
+   * Lets another process write. Blobs that are open must be disposed of before. Throws if blobs could not be
+   * given back while frames were written.
+   */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#looking
     await this.#writer[Symbol.asyncDispose]()
+    if (this.#failure !== undefined) throw this.#failure.error
   }
 }
 
