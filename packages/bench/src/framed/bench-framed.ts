@@ -78,7 +78,14 @@ async function measure(
     for (const way of turned(ways, round)) {
       signal.throwIfAborted()
       const measures = await way.measure()
-      rows.push({ kind: 'way', guest: name, way: way.name, round: round + 1, ...measures })
+      rows.push({
+        kind: 'way',
+        guest: name,
+        way: way.name,
+        round: round + 1,
+        ...measures,
+        load: tenths(loadNow()),
+      })
       say(`${name}, round ${round + 1}: ${way.name}`)
     }
   return rows

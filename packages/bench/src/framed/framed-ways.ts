@@ -21,18 +21,21 @@ import { must } from '../common/child.js'
 import { middle } from '../common/numbers.js'
 import type { FramedGuest } from './framed-guests.js'
 
-/** Times in ms. */
+/** Times in ms; CPU times are those of all threads, and of the programs that were run. */
 export interface FramedMeasures {
   /** What goes over the wire for all of the layer. */
   readonly sizeBytes: number
   /** From the layer to the bytes to send, on disk. */
   readonly makeMs: number
+  readonly makeCpuMs: number
   /** From these bytes to the layer on disk, its SHA-256 compared. */
   readonly backMs: number
+  readonly backCpuMs: number
   /** To have the pages of the working set in memory: bytes, ranged reads, time from the page cache. */
   readonly setBytes: number
   readonly setRequests: number
   readonly setMs: number
+  readonly setCpuMs: number
   /** To have one page in memory: the middle of many. */
   readonly pageMs: number | null
 }
@@ -68,30 +71,50 @@ export function framedWays(setting: Setting): FramedWay[] {
   ]
 }
 
-async function timed(work: () => Promise<unknown> | unknown): Promise<number> {
+interface Taken {
+  readonly ms: number
+  readonly cpuMs: number
+}
+
+/** CPU time of the programs that the present work has run. */
+let ofProgramsMs = 0
+
+async function timed(work: () => Promise<unknown> | unknown): Promise<Taken> {
+  const before = process.cpuUsage()
+  ofProgramsMs = 0
   const begin = performance.now()
   await work()
-  return performance.now() - begin
+  const ms = performance.now() - begin
+  const { user, system } = process.cpuUsage(before)
+  return { ms, cpuMs: (user + system) / 1000 + ofProgramsMs }
+}
+
+/** Runs a program. The last line that the shell's `times` says has the CPU time of its children. */
+function run(file: string, args: readonly string[]): void {
+  const said = must('sh', ['-ec', '"$@"; times', 'sh', file, ...args])
+  const children = said.trim().split('\n').at(-1) ?? ''
+  for (const [, minutes, seconds] of children.matchAll(/(\d+)m([\d.]+)s/g))
+    ofProgramsMs += Number(minutes) * 60_000 + Number(seconds) * 1000
 }
 
 async function measureFramed(
   { guest: { layer, hot }, digest, path, signal }: Setting,
   options: FrameOptions,
 ): Promise<FramedMeasures> {
-  const [sent, back] = [path('sent'), path('back')]
+  const [sent, out] = [path('sent'), path('back')]
   let framed: FramedLayer | undefined
-  const makeMs = await timed(async () => {
+  const make = await timed(async () => {
     framed = await frameLayer(layer, sent, { ...options, hot, layerDigest: digest, signal })
   })
   if (framed === undefined) throw new Error('nothing was framed')
   const expected = { digest: framed.indexDigest, bytes: framed.indexBytes }
   await using blob = await blobOfFile(sent)
-  const backMs = await timed(async () =>
-    unframeLayer(blob, await readFramedIndex(blob, { expected }), back, { signal }),
+  const back = await timed(async () =>
+    unframeLayer(blob, await readFramedIndex(blob, { expected }), out, { signal }),
   )
   const index = await readFramedIndex(blob, { expected })
   const hotFrames = hotFramesOf(index)
-  const setMs = await timed(async () => {
+  const set = await timed(async () => {
     const read = await readFramedIndex(blob, { expected })
     const { offsetBytes, lengthBytes } = rangeOfFrames(read, 0, hotFrames)
     const bytes = await blob.read({ offsetBytes, lengthBytes })
@@ -106,52 +129,63 @@ async function measureFramed(
     const frame = places.frameOf(page) as number
     await openFrame(index, frame, await blob.read(rangeOfFrames(index, frame)))
   })
-  rmSync(back)
+  rmSync(out)
   rmSync(sent)
   const setBytes = framed.indexBytes + rangeOfFrames(index, 0, hotFrames).lengthBytes
-  const set = { setBytes, setRequests: hotFrames === 0 ? 1 : 2, setMs }
-  return { sizeBytes: framed.sizeBytes, makeMs, backMs, ...set, pageMs }
+  const setRequests = hotFrames === 0 ? 1 : 2
+  return { sizeBytes: framed.sizeBytes, setBytes, setRequests, pageMs, ...took({ make, back, set }) }
 }
 
 async function measureLayer({ guest: { layer, hot }, digest, path }: Setting): Promise<FramedMeasures> {
-  const back = path('back')
-  const makeMs = await timed(() => hashFile(layer.path))
-  const backMs = await timed(() => {
-    must('cp', ['--sparse=always', layer.path, back])
-    return synced(back, digest)
+  const out = path('back')
+  const make = await timed(() => hashFile(layer.path))
+  const back = await timed(() => {
+    run('cp', ['--sparse=always', layer.path, out])
+    return synced(out, digest)
   })
-  rmSync(back)
+  rmSync(out)
   const reads = storedReads(layer, unionAll(hot))
   await using file = await open(layer.path)
-  const setMs = await timed(async () => {
+  const set = await timed(async () => {
     for (const { storedPage, count } of reads)
       await file.read(Buffer.allocUnsafe(count * 4096), 0, count * 4096, storedPage * 4096)
   })
   const page = Buffer.allocUnsafe(4096)
   const pageMs = await middleOf(layer, (number) => file.read(page, 0, 4096, number * 4096))
   const setBytes = reads.reduce((sum, { count }) => sum + count * 4096, 0)
-  const setReads = { setBytes, setRequests: reads.length, setMs }
-  return { sizeBytes: layer.sizeBytes, makeMs, backMs, ...setReads, pageMs }
+  const setRequests = reads.length
+  return { sizeBytes: layer.sizeBytes, setBytes, setRequests, pageMs, ...took({ make, back, set }) }
 }
 
 async function measureZstd(
   { guest: { layer }, digest, path }: Setting,
   level: number,
 ): Promise<FramedMeasures> {
-  const [sent, back] = [path('sent'), path('back')]
-  const makeMs = await timed(async () => {
-    must('zstd', ['-q', '-f', `-${level}`, '-T2', layer.path, '-o', sent])
+  const [sent, out] = [path('sent'), path('back')]
+  const make = await timed(async () => {
+    run('zstd', ['-q', '-f', `-${level}`, '-T2', layer.path, '-o', sent])
     await synced(sent)
   })
-  const backMs = await timed(() => {
-    must('zstd', ['-q', '-f', '-d', '--sparse', sent, '-o', back])
-    return synced(back, digest)
+  const back = await timed(() => {
+    run('zstd', ['-q', '-f', '-d', '--sparse', sent, '-o', out])
+    return synced(out, digest)
   })
   const { size } = statSync(sent)
-  rmSync(back)
+  rmSync(out)
   rmSync(sent)
-  return { sizeBytes: size, makeMs, backMs, setBytes: size, setRequests: 1, setMs: backMs, pageMs: null }
+  // The pages of a set are anywhere in it: the whole file must come first.
+  const times = took({ make, back, set: back })
+  return { sizeBytes: size, setBytes: size, setRequests: 1, pageMs: null, ...times }
 }
+
+const took = ({ make, back, set }: Readonly<Record<'make' | 'back' | 'set', Taken>>) => ({
+  makeMs: make.ms,
+  makeCpuMs: make.cpuMs,
+  backMs: back.ms,
+  backCpuMs: back.cpuMs,
+  setMs: set.ms,
+  setCpuMs: set.cpuMs,
+})
 
 /** Framing syncs its file, and compares the layer's digest: so must the others. */
 async function synced(path: string, digest?: Digest): Promise<void> {
@@ -172,7 +206,7 @@ async function middleOf(layer: Layer, read: (storedPage: number) => Promise<unkn
   const times: number[] = []
   for (let i = 0; i < pageSamples; i++) {
     const at = Math.floor(((i * 7919) % pageSamples) * (pages.length / pageSamples))
-    times.push(await timed(() => read(pages[at] as number)))
+    times.push((await timed(() => read(pages[at] as number))).ms)
   }
   return middle(times)
 }
