@@ -13,6 +13,8 @@ export interface DockerRegistry extends AsyncDisposable {
    * Pushes an image of an OCI layout, with skopeo; gives its name in this registry, for `varve guest build`.
    */
   push(layout: string, tag: string): Promise<string>
+  /** Removes the blobs that no manifest names, and the manifests that no tag names. */
+  collectGarbage(): Promise<void>
 }
 
 /** Parts of its configuration, as its documentation has them. */
@@ -70,6 +72,13 @@ export async function startDockerRegistry({
         { package: 'skopeo' },
       )
       return name
+    },
+    collectGarbage: async () => {
+      await runTool(join(program, 'usr/bin/docker-registry'), [
+        'garbage-collect',
+        '--delete-untagged',
+        config,
+      ])
     },
     [Symbol.asyncDispose]: stop,
   }

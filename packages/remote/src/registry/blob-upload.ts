@@ -1,4 +1,4 @@
-import type { Digest } from 'varve'
+import { type Digest, VarveError } from 'varve'
 import type { HttpRequest, HttpResponse } from '../http/exchange.js'
 import { discard, refused, unexpected } from '../http/http-client.js'
 import { retrying } from '../http/retry.js'
@@ -21,6 +21,9 @@ export class BlobUpload {
   /** Where to go on; each answer may name another place. */
   #location: URL
   #sentBytes = 0
+  /** Whether a request failed, so that the registry may have any part of it. */
+  #unsure = false
+  #isLost = false
   #pieces: Buffer[] = []
   #heldBytes = 0
 
@@ -131,8 +134,8 @@ export class BlobUpload {
     const start = this.#sentBytes
     const attempt = async () => {
       // After a failure the registry may have a part of the chunk.
-      if (start !== this.#sentBytes || this.#unsure) await this.#askHowFar(start, end)
-      if (this.#sentBytes === end) return
+      if (this.#unsure) await this.#askHowFar(start, end)
+      if (this.#sentBytes === end || this.#isLost) return
       this.#unsure = true
       const body = chunk.subarray(this.#sentBytes - start)
       const { request, response } = await this.#session.request({
@@ -154,11 +157,14 @@ export class BlobUpload {
       this.#unsure = false
     }
     await retrying(attempt, this.#session.limits, this.#signal, 'the upload')
+    if (this.#isLost)
+      throw new VarveError(
+        'PLACE_UNREACHABLE',
+        `${this.#session.host} forgot an upload that was cut: it must begin again`,
+      )
     this.#pieces = []
     this.#heldBytes = 0
   }
-
-  #unsure = false
 
   async #askHowFar(start: number, end: number): Promise<void> {
     const { request, response } = await this.#session.request({
@@ -167,6 +173,12 @@ export class BlobUpload {
       right: 'push',
       signal: this.#signal,
     })
+    if (response.status === 404) {
+      // docker-registry 2.8 knows only sessions whose last request came to its end.
+      await discard(response)
+      this.#isLost = true
+      return
+    }
     if (response.status !== 204 && response.status !== 202) throw await unexpected(request, response)
     await discard(response)
     const last = /^(?:bytes=)?0-(\d+)$/.exec(response.header('range'))?.[1]
