@@ -107,6 +107,7 @@ const groups = [
   ['guest/build', 'guest/ls', 'guest/show', 'guest/rm'],
   ['inspect'],
   ['exec', 'put', 'get', 'logs'],
+  ['push', 'pull', 'ls', 'rm'],
   ['restore', 'run', 'clone', 'snapshot/create', 'doctor', 'bench', 'lab/run', 'ws/record'],
 ]
 

@@ -14,6 +14,7 @@ const guides = [
   'live',
   'guests',
   'working-sets',
+  'remote',
   'engines',
   'doctor',
   'experiments',

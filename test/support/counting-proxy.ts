@@ -7,8 +7,8 @@ export interface CountingProxy extends AsyncDisposable {
 }
 
 /**
- * Passes connections on to a server on loopback, and tells of each request's first line (`PUT /path`). `cut(n)`
- * lets n more bytes of the client through, then ends the connection on both sides.
+ * Passes connections on to a server on loopback, and tells of each request's first line (`PUT /path`).
+ * `cut(n)` lets n more bytes of the client through, then ends the connection on both sides.
  */
 export async function countingProxy(
   target: string,

@@ -17,17 +17,8 @@ export interface DockerRegistry extends AsyncDisposable {
   collectGarbage(): Promise<void>
 }
 
-/** Parts of its configuration, as its documentation has them. */
-export interface DockerRegistryOptions {
-  readonly http?: object
-  readonly auth?: object
-}
-
 /** The registry of Docker, from Debian's package, with its data in a folder that goes with it. */
-export async function startDockerRegistry({
-  http = {},
-  auth,
-}: DockerRegistryOptions = {}): Promise<DockerRegistry> {
+export async function startDockerRegistry(): Promise<DockerRegistry> {
   const program = await unpackedPackages('docker-registry', async () => ['docker-registry'])
   const directory = mkdtempSync(join(tmpdir(), 'varve-registry-'))
   const config = join(directory, 'config.json')
@@ -36,8 +27,7 @@ export async function startDockerRegistry({
     version: 0.1,
     log: { level: 'info', formatter: 'json' },
     storage: { filesystem: { rootdirectory: join(directory, 'data') }, delete: { enabled: true } },
-    http: { addr: '127.0.0.1:0', secret: 'of one process', ...http },
-    ...(auth === undefined ? {} : { auth }),
+    http: { addr: '127.0.0.1:0', secret: 'of one process' },
   }
   writeFileSync(config, JSON.stringify(settings), { mode: 0o600 })
   const child = spawn(join(program, 'usr/bin/docker-registry'), ['serve', config], {

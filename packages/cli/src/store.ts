@@ -1,4 +1,4 @@
-import { defaultStoreDirectory, isVarveError, openLocalStore, type SnapshotStore } from 'varve'
+import { defaultStoreDirectory, isVarveError, type LocalStore, openLocalStore } from 'varve'
 import { stringOption } from './arguments.js'
 import type { CommandContext, OptionTable } from './command.js'
 
@@ -9,7 +9,7 @@ export const storeOption = { store: { type: 'string' } } as const satisfies Opti
 export async function openStore(
   { values }: CommandContext,
   { create = false }: { readonly create?: boolean } = {},
-): Promise<SnapshotStore> {
+): Promise<LocalStore> {
   return openLocalStore(stringOption(values, 'store') ?? defaultStoreDirectory(), { create })
 }
 

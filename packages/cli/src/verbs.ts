@@ -206,6 +206,27 @@ export const tasks: readonly Task[] = [
     },
   },
   {
+    title: 'Registries and buckets',
+    verbs: {
+      push: {
+        summary: 'send a snapshot to a registry or a bucket',
+        load: () => import('./commands/push.js'),
+      },
+      pull: {
+        summary: 'fetch a snapshot from a registry or a bucket into the store',
+        load: () => import('./commands/pull.js'),
+      },
+      ls: {
+        summary: 'list the snapshots in a registry or a bucket',
+        load: () => import('./commands/ls.js'),
+      },
+      rm: {
+        summary: 'remove a tag in a registry or a bucket',
+        load: () => import('./commands/rm.js'),
+      },
+    },
+  },
+  {
     title: 'Measuring',
     verbs: {
       bench: {

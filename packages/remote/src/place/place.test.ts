@@ -13,6 +13,10 @@ test.each([
   ['build:5000/vms', { kind: 'registry', host: 'build:5000', repository: 'vms' }],
   ['127.0.0.1:5000/a/b__c', { kind: 'registry', host: '127.0.0.1:5000', repository: 'a/b__c' }],
   ['[::1]:5000/a', { kind: 'registry', host: '[::1]:5000', repository: 'a' }],
+  [
+    `registry.example/vms:${'a'.repeat(32)}`,
+    { kind: 'registry', host: 'registry.example', repository: 'vms', tag: 'a'.repeat(32) },
+  ],
   ['s3://bucket', { kind: 'bucket', bucket: 'bucket', prefix: '' }],
   ['s3://bucket/', { kind: 'bucket', bucket: 'bucket', prefix: '' }],
   ['s3://bucket/team/vms#monday', { kind: 'bucket', bucket: 'bucket', prefix: 'team/vms', tag: 'monday' }],
@@ -38,7 +42,6 @@ test.each([
   [`registry.example/${'a'.repeat(250)}`, 'repository'],
   ['registry.example/vms:', 'tag'],
   ['registry.example/vms:-x', 'tag'],
-  [`registry.example/vms:${'a'.repeat(32)}`, 'tag'],
   ['https://registry.example/vms', 'scheme'],
   ['s3://B/prefix', 'bucket'],
   ['s3://', 'bucket'],

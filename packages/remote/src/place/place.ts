@@ -1,6 +1,6 @@
 import { assertTag, VarveError } from 'varve'
 
-/** A place that keeps snapshots, and perhaps one of its tags. */
+/** A place that keeps snapshots, and perhaps one of its tags, or a snapshot's id in place of a tag. */
 export type Place = RegistryPlace | BucketPlace | LayoutPlace | LocalPlace
 
 /** `registry.example:5000/team/vms:tag`: a repository of an OCI registry. */
@@ -144,7 +144,10 @@ function registryPlace(text: string): RegistryPlace {
   return { kind: 'registry', host, repository, ...tagOf(tag) }
 }
 
-const tagOf = (tag: string | undefined) => (tag === undefined ? {} : { tag: assertTag(tag) })
+const idPattern = /^[0-9a-f]{32}$/
+
+const tagOf = (tag: string | undefined) =>
+  tag === undefined ? {} : { tag: idPattern.test(tag) ? tag : assertTag(tag) }
 
 /** Before and after the first separator; undefined if there is none. */
 function splitAt(text: string, separator: string): [string, string | undefined] {
