@@ -67,7 +67,7 @@ test('huge pages: live refuses, auto has Firecracker write the memory, and says 
     expect(mappedHugePages(machine.pid)).toBe(memoryMib / 2)
     await console.fill(written.pattern, written.seed)
     const before = await touched(machine)
-    const because = `${machine.id} has huge pages, and a host that runs out of them would kill it while its memory stands frozen`
+    const because = `${machine.id} has huge pages: while its memory stands frozen each write takes another one, and without one the VM would end or hang`
     expect(await failure(captureSnapshot(machine, { store, mode: 'live' }))).toMatchObject({
       code: 'HOST_UNSUPPORTED',
       message: `no live capture: ${because}`,

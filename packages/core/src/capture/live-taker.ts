@@ -194,9 +194,9 @@ export function whyNotLive(machine: MachineHandle, vmConfig: FullVmConfiguration
   if (process.arch !== 'x64') return `a live capture needs x86_64, not ${process.arch}`
   if ((vmConfig['memory-hotplug']?.total_size_mib ?? 0) > 0)
     return `${machine.id} has memory for hot-plugging`
-  // After a fork each write takes a second huge page. If the host has none, the kernel kills the writer.
+  // docs/notes/huge-pages.md
   if ((vmConfig['machine-config'].huge_pages ?? 'None') !== 'None')
-    return `${machine.id} has huge pages, and a host that runs out of them would kill it while its memory stands frozen`
+    return `${machine.id} has huge pages: while its memory stands frozen each write takes another one, and without one the VM would end or hang`
   if (!hasFinePages(machine.paths.directory))
     return `files in ${machine.paths.directory} cannot have holes of one page`
   return undefined
