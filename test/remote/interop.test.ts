@@ -6,12 +6,13 @@ import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { openRegistry, pullSnapshot, pushSnapshot } from '@varve/remote'
 import { type LocalStore, openLocalStore } from 'varve'
+import { emptyPageSet, pageRange } from 'varve/working-sets'
 import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest'
 import { blobOf } from '../support/blob-source-suite.js'
 import { countingProxy } from '../support/counting-proxy.js'
 import { type DockerRegistry, startDockerRegistry } from '../support/docker-registry.js'
 import { scriptedServer } from '../support/scripted-server.js'
-import { addSnapshot, someplan } from '../support/store-world.js'
+import { addSnapshot, pages, someplan } from '../support/store-world.js'
 
 // What others do with pushed snapshots, and what a registry and the way to it do to a push.
 let registry: DockerRegistry
@@ -111,8 +112,20 @@ test('an upload that is cut goes on where it was, if the registry says how far t
 
 test('a registry’s garbage collection keeps what ids and references name', async () => {
   const place = repository('gc/vms')
-  const { id } = await pushSnapshot(store, 'web', place, { tag: 'monday' })
+  const { id } = await store.resolve('web')
+  await store.saveWorkingSet('web', 'hello', {
+    image: id,
+    pages,
+    recordedAtMs: 1,
+    windowMs: 2,
+    readOnly: pageRange(0, 3),
+    written: emptyPageSet,
+    groups: [],
+    notes: {},
+  })
+  await pushSnapshot(store, 'web', place, { tag: 'monday' })
   await registry.collectGarbage()
   const other = await openLocalStore(join(directory, 'after-gc'), { create: true })
   expect((await pullSnapshot(place, 'monday', other)).entry.id).toBe(id)
+  expect(await other.readWorkingSet(id, 'hello')).toEqual(await store.readWorkingSet('web', 'hello'))
 })

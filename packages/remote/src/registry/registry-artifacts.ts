@@ -40,7 +40,9 @@ export class RegistryArtifacts implements ArtifactSource {
 
   async putReferrer(subject: Descriptor, artifact: Buffer, options: SourceOptions = {}): Promise<void> {
     const digest = hashBytes(artifact)
-    const { headers } = await putManifest(this.#session, digest, artifact, options)
+    // A tag of its own: docker-registry's garbage collection removes what only an index names.
+    const tag = `${fallbackTag(subject.digest)}.${hexOf(digest).slice(0, 16)}`
+    const { headers } = await putManifest(this.#session, tag, artifact, options)
     // A registry that keeps referrers says so with this header.
     if (headers('oci-subject') !== '') return
     const { artifactType, annotations } = JSON.parse(artifact.toString('utf8')) as Record<string, unknown>

@@ -1,4 +1,4 @@
-import { type Descriptor, type SourceOptions, VarveError } from 'varve'
+import { type Descriptor, isVarveError, type SourceOptions, VarveError } from 'varve'
 import {
   annotations,
   descriptorFromJson,
@@ -48,12 +48,23 @@ export async function remoteWorkingSets(
   const byName = new Map<string, RemoteWorkingSet>()
   for (const artifact of await place.artifacts.referrers(subject.digest, mediaTypes.workingSet, options)) {
     const path = `${place.location}, working set ${artifact.digest}`
-    const bytes = await readSmallBlob(place.blobs, artifact, maxSmallBytes, options)
+    const bytes = await unlessGone(readSmallBlob(place.blobs, artifact, maxSmallBytes, options))
+    if (bytes === undefined) continue
     const set = workingSetOf(bytes, subject, path)
     const known = byName.get(set.name)
     if (known === undefined || known.createdAt < set.createdAt) byName.set(set.name, set)
   }
   return [...byName.values()].sort((a, b) => (a.name < b.name ? -1 : 1))
+}
+
+/** An index may name what was removed since; a snapshot can be restored without its working sets. */
+async function unlessGone(reading: Promise<Buffer>): Promise<Buffer | undefined> {
+  try {
+    return await reading
+  } catch (error) {
+    if (isVarveError(error, 'NOT_FOUND')) return undefined
+    throw error
+  }
 }
 
 function workingSetOf(bytes: Buffer, subject: Descriptor, path: string): RemoteWorkingSet {
