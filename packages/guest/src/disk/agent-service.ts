@@ -33,6 +33,7 @@ const initSystems: readonly InitSystem[] = [
     source: 'varve-agent.openrc',
     path: 'etc/init.d/varve-agent',
     mode: 0o755,
+    // Debian's scripts start the runlevels sysinit and default, and boot never.
     link: 'etc/runlevels/default/varve-agent',
   },
 ]
