@@ -8,7 +8,10 @@ import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
 import { commandsIn, startVarve, varve } from '../support/cli.js'
 import { microWorldOfFile } from '../support/micro-world.js'
 
-/** The micro guest has no agent: one that notes what it is asked answers in its place, on the vsock socket of its machine. */
+/**
+ * The micro guest has no agent: one that notes what it is asked answers in its place, on the vsock socket of
+ * its machine.
+ */
 
 const world = microWorldOfFile()
 const { right, json, refused } = commandsIn(() => world)

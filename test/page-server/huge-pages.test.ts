@@ -108,7 +108,8 @@ hugeTest(
     try {
       registerMissing(fd, memory.address, memory.lengthBytes)
       const ops = new UserfaultOps(fd)
-      // Bytes to copy that are not in its page tables take the kernel a second huge page for the time of the copy.
+      // Bytes to copy that are not in its page tables take the kernel a second huge page for the time of the
+      // copy.
       populateForReading(source.address, source.lengthBytes)
       const at = (frame: number) => memory.address + frame * frameBytes
       expect(() => ops.copy(at(0), source, 0, pageBytes)).toThrow('EINVAL')

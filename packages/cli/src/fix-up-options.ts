@@ -33,7 +33,9 @@ export const fixUpHelp = `  --fix-up               have the agent of @varve/gues
   --route IF=CIDR[,VIA]  add a route, repeatable: eth0=0.0.0.0/0,10.0.0.1
 ${hookHelp}`
 
-/** What the options add to an identity; USAGE for what is no address. What the agent refuses, it says itself. */
+/**
+ * What the options add to an identity; USAGE for what is no address. What the agent refuses, it says itself.
+ */
 export function whatToTell(values: OptionValues): WhatToTell {
   const hostname = stringOption(values, 'hostname')
   const addresses = listOption(values, 'address').map((text) => {

@@ -10,9 +10,9 @@ enum { IN_BYTES = 8 + MAX_OPEN_BYTES + 8 + MAX_DATA_BYTES, PAGE = 4096 };
 #define PAGES(bytes) (((bytes) + PAGE) / PAGE * PAGE)
 
 struct call calls[MAX_CALLS];
-/* Each buffer begins a page of its own, and has a byte to spare for a zero. Those of one call lie together, and
- * behind all other variables (`common`): so the program, these and the first calls are within 2 MiB, and need one
- * page of page tables, in the agent and in each child that it forks. */
+/* Each buffer begins a page of its own, and has a byte to spare for a zero. Those of one call lie together,
+ * and behind all other variables (`common`): so the program, these and the first calls are within 2 MiB, and
+ * need one page of page tables, in the agent and in each child that it forks. */
 struct { uint8_t in[PAGES(IN_BYTES)], ring[PAGES(INPUT_BYTES)], out[PAGES(OUT_BYTES)]; } buffers[MAX_CALLS]
   __attribute__((common, aligned(PAGE)));
 

@@ -37,8 +37,8 @@ static int until_next_deadline(void) {
   return left < 0 ? 0 : left > 3600000 ? 3600000 : left;
 }
 
-/* The leader of a group is looked at before it is reaped: until then its number cannot be given anew. False if
- * there may be more: a program of the guest whose orphans end without end must not keep process 1. */
+/* The leader of a group is looked at before it is reaped: until then its number cannot be given anew. False
+ * if there may be more: a program of the guest whose orphans end without end must not keep process 1. */
 static bool reap(void) {
   siginfo_t info;
   for (int count = 0; count < MAX_REAPED; count++) {

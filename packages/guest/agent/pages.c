@@ -205,9 +205,9 @@ static int open_folder(int parent, const char *entry, int flags) {
   return openat(parent, entry, O_RDONLY | O_DIRECTORY | O_CLOEXEC | flags);
 }
 
-/* All files below the open `folder`, on the file system of the root. `path` is its name, for the report, and has
- * `length` characters. Follows no link: a user who replaces a folder by a link leads the walk nowhere, such as
- * to a device that does something when it is opened. */
+/* All files below the open `folder`, on the file system of the root. `path` is its name, for the report, and
+ * has `length` characters. Follows no link: a user who replaces a folder by a link leads the walk nowhere,
+ * such as to a device that does something when it is opened. */
 static void walk(int folder, uint32_t length, int depth, mode_t wanted) {
   static uint32_t seen;
   struct stat status;

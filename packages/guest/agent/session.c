@@ -45,7 +45,7 @@ static pid_t session_of(pid_t pid) {
   return -1;
 }
 
-/* By a descriptor, which is opened first: between the look and the signal, the number may become another's. */
+/* By a descriptor, which is opened first: until the signal, the number may become another's. */
 static void kill_if_in_session(pid_t pid, void *session) {
   int process = syscall(SYS_pidfd_open, pid, 0);
   bool is_old_kernel = process < 0 && errno == ENOSYS;

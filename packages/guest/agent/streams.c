@@ -72,8 +72,8 @@ void pump_input(struct call *c) {
   if (c->input_ended && !c->tty && !c->borrowed) close_input(c);
 }
 
-/* The child has ended. A process that left its group can keep the pipes open, and full, so only what is in them
- * now is still sent. The kernel does not say how much a terminal has. */
+/* The child has ended. A process that left its group can keep the pipes open, and full, so only what is in
+ * them now is still sent. The kernel does not say how much a terminal has. */
 void measure_outputs(struct call *c) {
   for (int stream = 1; stream <= 2; stream++) {
     int bytes = MOST_OF_TERMINAL;

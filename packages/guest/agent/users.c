@@ -131,8 +131,9 @@ static void take_groups(const struct owner *owner) {
   if (setgroups(count, groups) != 0) cannot_take_rights();
 }
 
-/* Gives the child the rights of a user for ever: own group, the groups that list the user, then the user. Until
- * it runs the program, it has a copy of the agent's memory, which no other process of the user may read. */
+/* Gives the child the rights of a user for ever: own group, the groups that list the user, then the user.
+ * Until it runs the program, it has a copy of the agent's memory, which no other process of the user may
+ * read. */
 void become(const struct owner *owner) {
   take_groups(owner);
   if (prctl(PR_SET_DUMPABLE, 0) != 0 || setgid(owner->gid) != 0 || setuid(owner->uid) != 0) cannot_take_rights();

@@ -32,9 +32,9 @@ export const guestMachineDefaults = { memoryMib: 256, vcpus: 1, vsockCid: 3 } as
 
 /**
  * Boots a guest on a private copy of its root disk, which goes with the machine, and waits for its agent.
- * The guest then has a host name and machine id of its own, and has run its hook `run`. Errors: NOT_FOUND (the guest), those of
- * `bootMachine`, TIMEOUT if its agent does not answer in time, and those of a fix-up or hook that
- * fails; the machine has ended then.
+ * The guest then has a host name and machine id of its own, and has run its hook `run`. Errors: NOT_FOUND
+ * (the guest), those of `bootMachine`, TIMEOUT if its agent does not answer in time, and those of a fix-up
+ * or hook that fails; the machine has ended then.
  */
 export async function bootGuest(name: string, options: BootGuestOptions = {}): Promise<Guest> {
   const { machine: wishes = {}, append, fixUp, readyMs, hookMs, directory, ...launch } = options

@@ -12,10 +12,10 @@ import type { MachineSpec } from './machine-spec.js'
 import { machineSpec } from './read-machine-spec.js'
 
 /**
- * Refuses before a launch what Firecracker would refuse after it: fields out of range (INVALID_ARGUMENT), and
- * files that are missing, of the wrong kind or not accessible (NOT_FOUND, PATH_INVALID, FORMAT_INVALID); and
- * huge pages that the host does not have (HOST_UNSUPPORTED), for want of which the guest would stand still for good.
- * `details.field` names the field.
+ * Refuses before a launch what Firecracker would refuse after it: fields out of range (INVALID_ARGUMENT),
+ * and files that are missing, of the wrong kind or not accessible (NOT_FOUND, PATH_INVALID, FORMAT_INVALID);
+ * and huge pages that the host does not have (HOST_UNSUPPORTED), for want of which the guest would stand
+ * still for good. `details.field` names the field.
  */
 export function assertBootable(spec: MachineSpec, version: FirecrackerVersion): void {
   machineSpec(spec)

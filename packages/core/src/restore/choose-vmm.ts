@@ -46,10 +46,10 @@ interface ChooseVmmOptions extends BinaryPlaces {
 
 /**
  * Chooses the Firecracker for a snapshot before the launch, and returns the snapshot's id too, because a tag
- * can move before the snapshot is opened. The host must have the snapshot's architecture, and huge pages if the
- * guest has them (HOST_UNSUPPORTED). If the caller gave a Firecracker, it must load snapshots of the release that
- * took this one (VERSION_UNSUPPORTED); otherwise `findFirecrackerFor` decides. Costs 0.1 ms if the versions
- * are known.
+ * can move before the snapshot is opened. The host must have the snapshot's architecture, and huge pages if
+ * the guest has them (HOST_UNSUPPORTED). If the caller gave a Firecracker, it must load snapshots of the
+ * release that took this one (VERSION_UNSUPPORTED); otherwise `findFirecrackerFor` decides. Costs 0.1 ms if
+ * the versions are known.
  */
 export async function chooseVmm(
   store: SnapshotStore,
@@ -68,8 +68,8 @@ export async function chooseVmmOf(config: SnapshotConfig, options: ChooseVmmOpti
 }
 
 /**
- * The same for a state file alone, whose memory is a file; it tells the series of its release: any of it loads
- * the others' snapshots.
+ * The same for a state file alone, whose memory is a file; it tells the series of its release: any of it
+ * loads the others' snapshots.
  */
 export async function chooseVmmOfState(statePath: string, options: ChooseVmmOptions): Promise<ChosenVmm> {
   const { format, arch, vmInfo } = await inspectStateFile(statePath)

@@ -28,8 +28,8 @@ export interface RestorePlan {
 }
 
 /**
- * `chosen`: by an earlier plan that this one is to agree with. Errors: as `fitWorkingSet`; INVALID_ARGUMENT if
- * the engine that was asked for cannot restore the guest's huge pages.
+ * `chosen`: by an earlier plan that this one is to agree with. Errors: as `fitWorkingSet`; INVALID_ARGUMENT
+ * if the engine that was asked for cannot restore the guest's huge pages.
  */
 export async function planRestore(
   store: SnapshotStore,

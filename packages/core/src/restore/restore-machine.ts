@@ -21,15 +21,15 @@ import { unawaited } from './unawaited.js'
 import { restoreUsage } from './usage/restore-usage.js'
 
 /**
- * Starts a machine from a snapshot in a store. Disks that the guest may write to are copied for it. Its state
- * file may name only files and devices of this host that its config names (IMAGE_MISMATCH;
+ * Starts a machine from a snapshot in a store. Disks that the guest may write to are copied for it. Its
+ * state file may name only files and devices of this host that its config names (IMAGE_MISMATCH;
  * docs/guides/layers.md has the limits). The Firecracker is the one that took the snapshot, or the newest
  * that loads it (`findFirecrackerFor`), unless `binary`, `machine` or `$FIRECRACKER` names one. The cheap
- * checks of `checkSnapshot` (architecture, huge pages, regions) refuse in its words. A guest with huge pages is
- * restored by `paged` only (INVALID_ARGUMENT for the others). The guest is told
- * nothing unless `fixUp` does so: its time, random numbers, host name and machine id are those of every
- * other machine of this snapshot. `restoreGuest` of `@varve/guest` tells guests with its agent. On any
- * failure nothing is left running. Errors: VERSION_UNSUPPORTED (the Firecracker does not load the snapshot), NOT_FOUND,
+ * checks of `checkSnapshot` (architecture, huge pages, regions) refuse in its words. A guest with huge pages
+ * is restored by `paged` only (INVALID_ARGUMENT for the others). The guest is told nothing unless `fixUp`
+ * does so: its time, random numbers, host name and machine id are those of every other machine of this
+ * snapshot. `restoreGuest` of `@varve/guest` tells guests with its agent. On any failure nothing is left
+ * running. Errors: VERSION_UNSUPPORTED (the Firecracker does not load the snapshot), NOT_FOUND,
  * FORMAT_INVALID, IMAGE_MISMATCH, CHECKSUM_MISMATCH (the snapshot), LOAD_FAILED (Firecracker’s words),
  * MACHINE_EXITED (the VMM was ended meanwhile), and those of `launchMachine`. `ref` names the snapshot: a
  * tag, an id, or the beginning of an id.

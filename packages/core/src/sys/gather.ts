@@ -33,7 +33,10 @@ export class Gather {
     this.#bytes += lengthBytes
   }
 
-  /** Copies all that was added to the begin of `memory`, and forgets it. SYSCALL_FAILED if a part cannot be read. */
+  /**
+   * Copies all that was added to the begin of `memory`, and forgets it. SYSCALL_FAILED if a part cannot be
+   * read.
+   */
   into(memory: MemoryMapping): void {
     const [count, bytes] = [this.#count, this.#bytes]
     this.#count = 0

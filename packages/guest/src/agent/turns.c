@@ -1,5 +1,5 @@
-/* For turns.test.ts, which links it with the agent in the place of main.c: connections and ended processes that
- * never run out. Says how many of each the agent takes in one turn of its loop. */
+/* For turns.test.ts, which links it with the agent in the place of main.c: connections and ended processes
+ * that never run out. Says how many of each the agent takes in one turn of its loop. */
 #include "agent.h"
 #include <fcntl.h>
 #include <poll.h>

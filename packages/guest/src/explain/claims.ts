@@ -88,8 +88,8 @@ export class Claims implements OwnerReportReader {
   }
 
   /**
-   * Each page that has owners, ascending. Pages with the same owners form a group, which is one object: owners
-   * in the order in which the report named them first.
+   * Each page that has owners, ascending. Pages with the same owners form a group, which is one object:
+   * owners in the order in which the report named them first.
    */
   async forEachPage(each: (page: number, group: readonly Claim[]) => void, pace: Pace): Promise<void> {
     const { ends, sorted } = await this.#byPage(pace)

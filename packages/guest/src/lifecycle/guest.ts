@@ -3,8 +3,8 @@ import { type GuestAgent, guestAgent } from '../agent/guest-agent.js'
 import { stopGuest } from './stop-guest.js'
 
 /**
- * A guest that runs, with what its agent can do. Disposed of, it has its hook `terminate` run, and its machine
- * ends, unless that was detached.
+ * A guest that runs, with what its agent can do. Disposed of, it has its hook `terminate` run, and its
+ * machine ends, unless that was detached.
  */
 export interface Guest extends GuestAgent, AsyncDisposable {
   readonly machine: RunningMachine

@@ -34,8 +34,8 @@ export interface ExperimentLab<F extends Factors = Factors> {
    */
   keepSet(name: string, about: Readonly<Record<string, FactorValue>>, set: WorkingSet, zero: PageSet): void
   /**
-   * Keeps who in the guest has the pages of the set of that name (`explainMachine`, `explainWorkingSet`), for a
-   * table and a picture. Of more than 256 owners the smallest are added up.
+   * Keeps who in the guest has the pages of the set of that name (`explainMachine`, `explainWorkingSet`),
+   * for a table and a picture. Of more than 256 owners the smallest are added up.
    */
   keepExplanation(name: string, about: Readonly<Record<string, FactorValue>>, explanation: Explanation): void
 }

@@ -155,7 +155,9 @@ export interface RecordFunctionOptions {
   readonly show?: {
     readonly name: string
     readonly about: Readonly<Record<string, FactorValue>>
-    /** Also keeps who in the guest has its pages. Asked after the work, which takes some time. Default: false. */
+    /**
+     * Also keeps who in the guest has its pages. Asked after the work, which takes some time. Default: false.
+     */
     readonly explain?: boolean
   }
 }

@@ -12,7 +12,9 @@ const mostExplained = 40
 const mostOwners = 40
 const mostProcesses = 3
 
-/** Who in the guest has the pages of each set: a table by kind, a picture, the largest owners. Empty without. */
+/**
+ * Who in the guest has the pages of each set: a table by kind, a picture, the largest owners. Empty without.
+ */
 export function ownersSection(explanations: readonly ExplanationRow[]): string {
   if (explanations.length === 0) return ''
   const shown = explanations.slice(0, mostExplained)

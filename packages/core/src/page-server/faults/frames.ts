@@ -33,8 +33,8 @@ export type FrameResult = InstallResult | 'starved'
 
 /**
  * Installs frames of a guest whose memory is huge pages: the kernel takes 2 MiB of it at a time
- * (docs/notes/huge-pages.md). A frame that lies in one layer in a row, or is all zero, is copied from where it
- * is; any other is put together first.
+ * (docs/notes/huge-pages.md). A frame that lies in one layer in a row, or is all zero, is copied from where
+ * it is; any other is put together first.
  */
 export class Frames {
   readonly #map: ExtentMap

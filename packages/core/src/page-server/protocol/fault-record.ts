@@ -22,9 +22,9 @@ export interface RecordedFaults {
   /** Every page that was there and protected when it was written. Null if writes are not recorded. */
   readonly written: PageBitmap | null
   /**
-   * Every page that was missing when it was to be written, so the kernel says. KVM says that of
-   * reads too, if it fetches pages asynchronously (docs/notes/write-protection.md): only the content
-   * of the page tells. Of a huge page that was written, present or missing, all pages are here. Null as above.
+   * Every page that was missing when it was to be written, so the kernel says. KVM says that of reads too,
+   * if it fetches pages asynchronously (docs/notes/write-protection.md): only the content of the page tells.
+   * Of a huge page that was written, present or missing, all pages are here. Null as above.
    */
   readonly wanted: PageBitmap | null
   /** Pages that come together: more than one if the guest's memory is huge pages. */
