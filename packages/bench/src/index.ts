@@ -6,6 +6,7 @@ const programs: Readonly<Record<string, () => Promise<Program>>> = {
   compose: async () => (await import('./compose/bench-compose.js')).benchCompose,
   faults: async () => (await import('./faults/bench-faults.js')).benchFaults,
   framed: async () => (await import('./framed/bench-framed.js')).benchFramed,
+  'function-owners': async () => (await import('./figures/function-owners.js')).functionOwners,
   functions: async () => (await import('./figures/functions.js')).functionFigures,
   'fuzz-state-files': async () => (await import('./fuzz/fuzz-program.js')).fuzzProgram,
   'golden-layers': async () => (await import('./golden/golden-layers.js')).goldenLayers,
