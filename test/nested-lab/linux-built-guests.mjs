@@ -1,25 +1,21 @@
-// Runs inside the nested lab, with a directory of built guests in `guests` (docs/formats/guest-image.md):
-// boots each, runs commands in it, captures one and clones it four times. The result is what the guests said.
+// Boots Linux guests of a directory of built guests, `guests` (docs/formats/guest-image.md): runs commands in
+// each, captures it, restores it without a fix-up, and clones it. The result is what the guests said.
 import { spawnSync } from 'node:child_process'
-import { randomBytes } from 'node:crypto'
-import { chmodSync, readdirSync, writeFileSync } from 'node:fs'
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { bootGuest, guestAgent, newIdentity } from '@varve/guest'
-import { captureSnapshot, cloneMachines, listMachines, openLocalStore } from 'varve'
+import { captureSnapshot, cloneMachines, listMachines, openLocalStore, restoreMachine } from 'varve'
+import { guestsHere } from './guests-here.mjs'
 
-const directory = join(process.cwd(), 'guests')
-// Files come here with their own modes, folders do not.
-for (const it of readdirSync(directory, { recursive: true, withFileTypes: true }))
-  if (it.isDirectory()) chmodSync(join(it.parentPath, it.name), 0o700)
-chmodSync(directory, 0o700)
-const { commands, clones } = JSON.parse(process.argv[2])
+const directory = guestsHere()
+const { guests, runs } = JSON.parse(process.argv[2])
 const command = fileURLToPath(new URL('../bin/varve.js', import.meta.resolve('varve')))
-const store = await openLocalStore(join(process.env.TMPDIR, `built-${randomBytes(4).toString('hex')}`), {
-  create: true,
-})
+const store = await openLocalStore(join(process.env.TMPDIR, 'built'), { create: true })
 /** Emulated, a first answer takes seconds. */
 const wait = { connectMs: 120_000, timeoutMs: 120_000 }
+const began = performance.now()
+const lap = (what) => console.log(`${what} after ${Math.round(performance.now() - began)} ms`)
 
 async function answers(agent, list) {
   const found = {}
@@ -30,43 +26,85 @@ async function answers(agent, list) {
   return found
 }
 
-const result = { guests: {}, clones: [] }
+const asRoot = { ...wait, user: '0', cwd: '/' }
 
-async function cloned(machine) {
-  const { type } = await captureSnapshot(machine, { store, tags: ['built'] })
-  console.log(`captured: ${type}`)
-  const all = await cloneMachines(store, 'built', clones.count, { fixUp: newIdentity() })
-  for (const { machine: clone } of all) {
-    const said = await answers(guestAgent(clone), clones.commands)
-    result.clones.push({ name: clone.id, ...said, offMs: Number(said.clock) * 1000 - Date.now() })
+/** What must differ between machines, and the clock. `programs` is the folder of head and date. */
+async function identityOf(agent, programs) {
+  const file = async (path) => String(await agent.readFile(path, wait)).trim()
+  // First of all: a command draws random numbers for itself.
+  const uuid = await file('/proc/sys/kernel/random/uuid')
+  const random = await agent.exec([`${programs}/head`, '-c', '32', '/dev/urandom'], asRoot)
+  const asked = Date.now()
+  const date = await agent.exec([`${programs}/date`, '+%s'], asRoot)
+  return {
+    uuid,
+    entropy: random.stdout.toString('hex'),
+    hostname: await file('/proc/sys/kernel/hostname'),
+    machineId: await file('/etc/machine-id'),
+    bootId: await file('/proc/sys/kernel/random/boot_id'),
+    // `date` cuts to whole seconds: somewhere between the question and the answer, or a second before.
+    earlyMs: asked - Number(date.stdout) * 1000,
+    lateMs: Number(date.stdout) * 1000 - Date.now(),
+  }
+}
+
+async function cloned({ name, programs, raw: rawCount, clones: count, ofClones }, guest) {
+  // Right before the capture, so that no clone is due to reseed its generator by itself.
+  await guest.fixUp({}, wait)
+  const { type } = await captureSnapshot(guest.machine, { store, tags: [`of-${name}`] })
+  lap(`${name}: captured, ${type}`)
+  const raw = []
+  while (raw.length < rawCount) {
+    const { machine } = await restoreMachine(store, `of-${name}`, { engine: 'file' })
+    raw.push(await identityOf(guestAgent(machine), programs))
+    await machine.stop()
+  }
+  lap(`${name}: restored as it was`)
+  const clones = []
+  const all = await cloneMachines(store, `of-${name}`, count, { fixUp: newIdentity() })
+  for (const { machine } of all) {
+    const agent = guestAgent(machine)
+    clones.push({
+      name: machine.id,
+      ...(await identityOf(agent, programs)),
+      ...(await answers(agent, ofClones)),
+    })
   }
   await all[Symbol.asyncDispose]()
+  lap(`${name}: cloned`)
+  return { raw, clones }
 }
 
-for (const [name, list] of Object.entries(commands)) {
-  const begin = performance.now()
-  const machine = { memoryMib: 128, vcpus: name === 'glibc' ? 2 : 1 }
-  const guest = await bootGuest(name, { directory, name, machine, append: 'mitigations=off' })
-  console.log(`${name}: the agent answered after ${Math.round(performance.now() - begin)} ms`)
+const result = { guests: {} }
+for (const it of guests) {
+  const { name, vcpus, memoryMib, commands, files = {}, programs } = it
+  const machine = { memoryMib, vcpus }
+  const options = { directory, name, machine, append: 'mitigations=off', readyMs: 900_000 }
+  const guest = await bootGuest(name, options)
+  lap(`${name}: booted`)
   const { pid } = await guest.ping(wait)
-  result.guests[name] = { agentPid: pid, ...(await answers(guest, list)) }
-  result.guests[name].ownDisks = readdirSync(join(directory, 'disks')).length
-  if (name === clones.of) await cloned(guest.machine)
+  for (const [path, source] of Object.entries(files)) await guest.put(path, readFileSync(source), wait)
+  const said = { agentPid: pid, ...(await answers(guest, commands)) }
+  if (pid !== 1) {
+    // Its init starts it again. The call that ends it ends with it.
+    await guest.exec(['/usr/bin/kill', '-9', String(pid)], wait).catch(() => {})
+    said.restartedPid = (await guest.ping(wait)).pid
+  }
+  const ownDisks = readdirSync(join(directory, 'disks')).length
+  const source = await identityOf(guest, programs)
+  result.guests[name] = { said, ownDisks, source, ...(await cloned(it, guest)) }
   await guest[Symbol.asyncDispose]()
 }
+
 /** As a user types it. */
-function varve(...words) {
+function varve(words) {
   const env = { ...process.env, VARVE_GUESTS: directory, VARVE_STORE: store.location }
-  const { status, stdout, stderr } = spawnSync(process.execPath, [command, ...words], {
-    env,
-    encoding: 'utf8',
-  })
+  const options = { env, encoding: 'utf8' }
+  const { status, stdout, stderr } = spawnSync(process.execPath, [command, ...words], options)
   return { status, stdout, stderr }
 }
-result.run = [
-  varve('run', 'glibc', '--vcpus', '2', '--', 'sh', '-c', 'cat /proc/sys/kernel/ostype; exit 7'),
-  varve('run', 'built', '--', 'cat', '/home/app/kept'),
-]
+result.runs = runs.map(varve)
+lap('run as commands')
 
 result.disksLeft = readdirSync(join(directory, 'disks')).length
 result.machinesLeft = listMachines().length

@@ -19,6 +19,11 @@ export interface NestedLabOptions extends HostImageOptions {
   readonly cpus?: number
   /** Size of the scratch disk, which is sparse on the host. Default: 16384. */
   readonly scratchMib?: number
+  /**
+   * An image of a file system that scripts can mount, read-only, from `/dev/vdd`: `files` of a run take a
+   * minute for each 100 MB, emulated.
+   */
+  readonly dataDisk?: string
   /** Default: KVM if this host's can be nested, else emulation. */
   readonly accelerator?: Accelerator
 }
@@ -89,6 +94,7 @@ async function bootLab(
       image,
       projectDisk: project,
       scratchDisk,
+      dataDisk: options.dataDisk,
       accelerator,
       memoryMib,
       cpus,

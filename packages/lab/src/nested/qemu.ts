@@ -9,6 +9,8 @@ export interface QemuOptions {
   readonly image: HostImage
   readonly projectDisk: string
   readonly scratchDisk: string
+  /** A disk of the caller's, read-only. */
+  readonly dataDisk: string | undefined
   readonly accelerator: Accelerator
   readonly memoryMib: number
   readonly cpus: number
@@ -75,6 +77,7 @@ function qemuArguments(options: QemuOptions): string[] {
     ...disk(image.rootDisk, 'readonly=on'),
     ...disk(options.projectDisk, 'readonly=on'),
     ...disk(options.scratchDisk, 'readonly=off'),
+    ...(options.dataDisk === undefined ? [] : disk(options.dataDisk, 'readonly=on')),
     ...['-device', 'virtio-rng-pci'],
     ...[
       '-chardev',
