@@ -18,6 +18,7 @@ test('sections, options, what a line of roff could take for its own', () => {
   for (const section of ['NAME', 'SYNOPSIS', 'DESCRIPTION', 'OPTIONS', 'EXAMPLES', 'EXIT STATUS'])
     expect(page).toContain(`\n.SH ${section}\n`)
   expect(page).toContain('\n.B \\-\\-engine auto\nwhichever fits (default); ')
+  expect(pages.get('varve-push.1')).toContain('they are taken from there and not sent')
   expect(pages.get('varve-ws-record.1')).not.toMatch(/^\.(?!(?:TH|SH|SS|PP|TP|B|BR|nf|fi)\b)/m)
 })
 

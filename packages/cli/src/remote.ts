@@ -15,9 +15,10 @@ export const remoteOptions = {
 /** What help says of PLACE and of these options. */
 export const remoteHelp = `  PLACE       REGISTRY/NAME[:TAG]          a repository of an OCI registry
               s3://BUCKET[/PREFIX][#TAG]   a prefix in an S3-compatible bucket
-  --insecure  speak HTTP with the registry (with one on this host, that is so without it)
+  --insecure  speak HTTP with the registry (with one on this host, that is so without it)`
 
-Credentials for registries are those of docker login, podman login, skopeo login and oras login; for
+/** What help says of credentials: a paragraph, behind the options. */
+export const credentialsHelp = `Credentials for registries are those of docker login, podman login, skopeo login and oras login; for
 buckets those of the AWS tools: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION, AWS_PROFILE.
 AWS_ENDPOINT_URL_S3 leads to a bucket that is not Amazon's.`
 

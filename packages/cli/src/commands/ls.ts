@@ -1,6 +1,6 @@
 import { positionals } from '../arguments.js'
 import type { Command } from '../command.js'
-import { loadRemote, openRemote, remoteHelp, remoteOptions } from '../remote.js'
+import { credentialsHelp, loadRemote, openRemote, remoteHelp, remoteOptions } from '../remote.js'
 import { age, shortId, table } from '../text.js'
 
 export const command: Command = {
@@ -11,6 +11,8 @@ ${remoteHelp}
 
 Lists the snapshots that tags of PLACE mean, the newest first. varve snapshot ls lists those of the
 store.
+
+${credentialsHelp}
 
 Examples:
   varve ls registry.example/team/vms

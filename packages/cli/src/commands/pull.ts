@@ -1,7 +1,7 @@
 import { assertTag } from 'varve'
 import { listOption, positionals } from '../arguments.js'
 import type { Command } from '../command.js'
-import { loadRemote, openRemote, remoteHelp, remoteOptions, tagOf } from '../remote.js'
+import { credentialsHelp, loadRemote, openRemote, remoteHelp, remoteOptions, tagOf } from '../remote.js'
 import { openStore, storeOption } from '../store.js'
 import { count, humanBytes, shortId } from '../text.js'
 
@@ -22,6 +22,8 @@ ${remoteHelp}
 PLACE must have a tag, or a whole id in its place. Each blob is compared with its digest. What the
 store has is not fetched again: if pull is interrupted, the same command goes on with the blobs that
 had not arrived. Then all is checked as by varve import. pull makes the store if it does not exist.
+
+${credentialsHelp}
 
 Examples:
   varve pull registry.example/team/vms:monday

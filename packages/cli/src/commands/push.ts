@@ -1,6 +1,6 @@
 import { listOption, positionals } from '../arguments.js'
 import type { Command } from '../command.js'
-import { loadRemote, openRemote, remoteHelp, remoteOptions } from '../remote.js'
+import { credentialsHelp, loadRemote, openRemote, remoteHelp, remoteOptions } from '../remote.js'
 import { openStore, storeOption } from '../store.js'
 import { count, humanBytes, shortId } from '../text.js'
 
@@ -24,6 +24,8 @@ ${remoteHelp}
 Blobs that are there are not sent again. Blobs come first, the tag last: if push is interrupted, the
 same command goes on where it was. Without TAG, the snapshot is found there by its id. A tag of a
 bucket changes by a conditional write. A registry has none: let one host write a tag.
+
+${credentialsHelp}
 
 Examples:
   varve push web registry.example/team/vms:monday

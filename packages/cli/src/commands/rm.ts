@@ -1,6 +1,6 @@
 import { positionals } from '../arguments.js'
 import type { Command } from '../command.js'
-import { loadRemote, openRemote, remoteHelp, remoteOptions, tagOf } from '../remote.js'
+import { credentialsHelp, loadRemote, openRemote, remoteHelp, remoteOptions, tagOf } from '../remote.js'
 
 export const command: Command = {
   usage: 'usage: varve rm PLACE [--insecure] [--json]',
@@ -11,6 +11,8 @@ ${remoteHelp}
 Removes the tag of PLACE. The snapshot stays there under its id; with a whole id in place of the
 tag, rm removes that, too. Blobs stay until the registry collects its garbage. varve snapshot rm
 removes tags of the store.
+
+${credentialsHelp}
 
 Examples:
   varve rm registry.example/team/vms:monday
