@@ -92,18 +92,18 @@ export const framedPage = (
   parts: Readonly<Record<string, string>>,
 ): string => `# Framed layers: sizes and speeds
 
-\`npm run bench:framed -- --write\`: a layer [in frames](../formats/framed-layer-v1.md) against the layer itself, and against \`zstd\` of the whole file (two threads).
-Every way once a round, each round beginning with another one; medians; everything warm in the page cache, no network. CPU times
-are those of all threads, and say more than the others if the machine has other work (its load is in the rows).
+\`npm run bench:framed -- --write\` compares a layer [in frames](../formats/framed-layer-v1.md) with the layer itself, and with \`zstd\` of the whole file (two
+threads). Each round does every way once, beginning with another one. The tables have medians; everything is warm in the page cache, and there is no network.
+CPU times are those of all threads. If the machine has other work (its load is in the rows), they are more reliable than the other times.
 
-- *size*: what is sent for the whole layer. A flat layer itself is sent with its holes.
-- *make*: from the layer to the bytes to send, on disk, synced. Of the layer itself it is the SHA-256 alone. *MiB a CPU second*: data pages, by the CPU time of making.
+- *size*: the bytes to send for the whole layer; of a flat layer itself, holes included. *÷ data*: this by the bytes of data pages.
+- *make*: from the layer to the bytes to send, on disk, synced. For the layer itself, only its SHA-256 is computed. *MiB a CPU second*: data pages, by the CPU time of making.
 - *back*: from these bytes to the layer on disk, synced, its SHA-256 compared.
-- *set*: what brings the pages of the working set into memory: bytes over the wire, ranged reads, and the time without the network. Framed: the index and the hot
-  frames, each frame's SHA-256 compared. Of the layer itself, one read for each run, nothing compared. \`zstd\` of the file has no parts: all of it.
-- *page*: one page, the index being there: a ranged read, the SHA-256, and the decompression of its frame. Of the layer itself, 4 KiB, nothing compared.
-- *Linux*: a guest of the nested lab in which three functions (Python and Node) were each invoked once; the set is what one more call touches; the child what it wrote.
-- *Micro guest*: its pages hold a word each; it shows the upper end of what compresses.
+- *set*: the cost of bringing the working set into memory: bytes to fetch, ranged reads, and the time without the network. Framed: the index and the hot
+  frames, each frame's SHA-256 compared. The layer itself: one read for each run, nothing compared. \`zstd\` of the file cannot be read in parts: all of it.
+- *page*: one page, once the index is there: a ranged read, the SHA-256, and the decompression of its frame. The layer itself: 4 KiB, nothing compared.
+- *Linux*: a guest of the nested lab in which three functions (Python and Node) were each invoked once; the set is what one more call touches; the child is what that call wrote.
+- *Micro guest*: its pages hold a word each, so it compresses about as well as anything can.
 
 ${parts['framed machine']}
 

@@ -40,7 +40,7 @@ export interface FrameOptions {
   readonly hotCodec?: FrameCodec | undefined
   /** How the other frames are stored. Default: zstd. */
   readonly codec?: FrameCodec | undefined
-  /** Of zstd, 1 to 15: above, it makes more blocks than the format allows. Default: 3. */
+  /** Of zstd, 1 to 15: above, it may make more blocks than the format allows. Default: 3. */
   readonly level?: number | undefined
   /** SHA-256 of the layer's file, if it is known: then the file is read once, not twice. */
   readonly layerDigest?: Digest | undefined
