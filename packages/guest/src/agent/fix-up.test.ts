@@ -81,6 +81,18 @@ describe.runIf(possible)('fix-up', () => {
     writeFileSync(place, text)
   })
 
+  test('a guest without a machine id, on a disk that is read-only, has none to change', async () => {
+    const place = join(etc, 'machine-id')
+    const text = readFileSync(place)
+    const remount = (how: string) => inGuest('mount', '-o', `remount,bind,${how}`, '/etc')
+    rmSync(place)
+    await remount('ro')
+    const { steps } = await native.agent.fixUp({ clock: false, machineId: true })
+    expect(steps.map(({ name }) => name)).toContain('machine-id')
+    await remount('rw')
+    writeFileSync(place, text)
+  })
+
   test('does all that it is asked for, in order, and says how long each took', async () => {
     const machineId = 'c0ffee00'.repeat(4)
     script('fixup.d/20-second', 'echo second; echo error >&2')
