@@ -1,9 +1,10 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { buildGuest } from '@varve/guest'
 import { kernelModules, kernelPackage, writeMadeLayout } from '@varve/guest/testing'
+import { transform } from 'esbuild'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { type DockerRegistry, startDockerRegistry } from '../support/docker-registry.js'
 import { keepDebians } from '../support/kept-debians.js'
@@ -115,6 +116,7 @@ interface Identity {
 }
 
 interface Said {
+  readonly example: { readonly kernel: string; readonly lines: readonly string[] }
   readonly guests: Readonly<
     Record<
       (typeof guests | typeof knownInits)[number]['name'],
@@ -169,6 +171,10 @@ test.each(inits)(
   timeoutMs,
 )
 
+async function withoutTypes(source: URL): Promise<string> {
+  return (await transform(readFileSync(source, 'utf8'), { loader: 'ts', target: 'node20' })).code
+}
+
 describe('booted, captured and cloned', () => {
   let found: Said
   beforeAll(async () => {
@@ -176,6 +182,8 @@ describe('booted, captured and cloned', () => {
     const module = (await kernelModules(modulesDirectory, ['vsock_loopback'])).at(-1)
     const loopback = join(folder, 'vsock_loopback.ko')
     writeFileSync(loopback, module?.content ?? '')
+    const example = join(folder, 'guest-commands.mjs')
+    writeFileSync(example, await withoutTypes(new URL('../../examples/guest-commands.ts', import.meta.url)))
     const here = (name: string) => fileURLToPath(new URL(`../nested-lab/${name}`, import.meta.url))
     await using host = await openLinuxHost(directory)
     const { exitCode, stderr, result } = await host.run({
@@ -183,6 +191,7 @@ describe('booted, captured and cloned', () => {
       args: [JSON.stringify({ guests: [...guests, ...inits], runs })],
       files: {
         'guests-here.mjs': here('guests-here.mjs'),
+        'guest-commands.mjs': example,
         'loopback-peer.pl': here('loopback-peer.pl'),
         'vsock_loopback.ko': loopback,
       },
@@ -257,6 +266,13 @@ describe('booted, captured and cloned', () => {
       expect(clone?.machineId).not.toBe(source.machineId)
     },
   )
+
+  test('the example follows a command that never ends, and ends it', () => {
+    expect(found.example).toEqual({
+      kernel: expect.stringMatching(/^\d+\.\d+/),
+      lines: ['again', 'again', 'again'],
+    })
+  })
 
   test('each clone has a disk of its own, and nothing is left', () => {
     expect(found.guests.musl.clones.map((it) => it.disk)).toEqual(Array(4).fill('kept\n1000'))

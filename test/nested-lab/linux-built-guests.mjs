@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { bootGuest, guestAgent, newIdentity } from '@varve/guest'
 import { captureSnapshot, cloneMachines, listMachines, openLocalStore, restoreMachine } from 'varve'
+import { followGuest } from './guest-commands.mjs'
 import { guestsHere } from './guests-here.mjs'
 
 const directory = guestsHere()
@@ -105,6 +106,10 @@ function varve(words) {
 }
 result.runs = runs.map(varve)
 lap('run as commands')
+
+process.env.VARVE_GUESTS = directory
+result.example = await followGuest('musl', ['sh', '-c', 'while :; do echo again; sleep 1; done'], 3)
+lap('example run')
 
 result.disksLeft = readdirSync(join(directory, 'disks')).length
 result.machinesLeft = listMachines().length

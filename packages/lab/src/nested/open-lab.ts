@@ -20,8 +20,8 @@ export interface NestedLabOptions extends HostImageOptions {
   /** Size of the scratch disk, which is sparse on the host. Default: 16384. */
   readonly scratchMib?: number
   /**
-   * An image of a file system that scripts can mount, read-only, from `/dev/vdd`: `files` of a run take a
-   * minute for each 100 MB, emulated.
+   * An image of a file system that scripts can mount, read-only, from `/dev/vdd`: `files` of a run take
+   * half a minute for each 100 MB, emulated.
    */
   readonly dataDisk?: string
   /** Default: KVM if this host's can be nested, else emulation. */
