@@ -12,9 +12,9 @@ import { openLinuxHost } from '../support/linux-host.js'
 import { debianOf, smallImages } from '../support/small-images.js'
 
 /**
- * Guests of three kinds of images from a registry, as users build them: Debian; one with musl's busybox alone,
- * as Alpine is at heart; one with the programs of one service and nothing else, as "distroless" images are.
- * Each is booted, runs commands, is captured and cloned.
+ * Guests of three kinds of images from a registry, as users build them: Debian; one with musl's busybox
+ * alone, as Alpine is at heart; one with the programs of one service and nothing else, as "distroless"
+ * images are. Each is booted, runs commands, is captured and cloned.
  */
 
 const timeoutMs = process.env.VARVE_IMAGE_INITS === undefined ? 900_000 : 2_400_000

@@ -1,5 +1,5 @@
-// Runs inside the nested lab: the lab's functions in one guest. For each a restore and one invocation, watched
-// by `pagemap`; then the guest is asked whose the touched pages are. Argument: JSON.
+// Runs inside the nested lab: the lab's functions in one guest. For each a restore and one invocation,
+// watched by `pagemap`; then the guest is asked whose the touched pages are. Argument: JSON.
 import { rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { explainMachine, guestAgent } from '@varve/guest'

@@ -1,6 +1,6 @@
 /**
- * An explanation (`Explanation` of @varve/guest) in few numbers, for rows of results: its pages by process and
- * kind. `who`: the process; `several` if several map the pages; empty for what no process maps.
+ * An explanation (`Explanation` of @varve/guest) in few numbers, for rows of results: its pages by process
+ * and kind. `who`: the process; `several` if several map the pages; empty for what no process maps.
  */
 export function ownerSums({ pages, writtenPages, unexplainedPages, owners }) {
   const by = new Map()

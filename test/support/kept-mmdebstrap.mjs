@@ -1,6 +1,6 @@
 #!/usr/bin/env node
-// In place of mmdebstrap (test/support/kept-debians.ts): runs it, and keeps what it made for the next time. An
-// installation takes a minute; what becomes of its archive is tested each time.
+// In place of mmdebstrap (test/support/kept-debians.ts): runs it, and keeps what it made for the next time.
+// An installation takes a minute; what becomes of its archive is tested each time.
 import { createHash } from 'node:crypto'
 import { copyFileSync, rmSync, symlinkSync } from 'node:fs'
 import { delimiter, join } from 'node:path'

@@ -61,7 +61,9 @@ async function nestedHost(guests: string): Promise<LinuxHost> {
 
 const nodeModules = fileURLToPath(new URL('../../node_modules', import.meta.url))
 
-/** Runs scripts of the nested lab on this host, each in a folder of its own with what the lab gives it there. */
+/**
+ * Runs scripts of the nested lab on this host, each in a folder of its own with what the lab gives it there.
+ */
 export function nativeHost(guests?: string): LinuxHost {
   const root = mkdtempSync(join(tmpdir(), 'varve-native-'))
   symlinkSync(nodeModules, join(root, 'node_modules'))

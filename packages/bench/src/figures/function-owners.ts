@@ -1,5 +1,5 @@
-// `node scripts/bench.mjs function-owners`: who in the guest has the pages of each function's working set. All
-// ten functions in one Linux guest in the nested lab; 8 minutes on a busy machine.
+// `node scripts/bench.mjs function-owners`: who in the guest has the pages of each function's working set.
+// All ten functions in one Linux guest in the nested lab; 8 minutes on a busy machine.
 //   --write         page and raw rows into docs/results
 //   --out DIR   into DIR        --rows FILE   raw rows only
 //   --functions A,B  only these
