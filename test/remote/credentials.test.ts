@@ -2,9 +2,9 @@ import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { delimiter, join } from 'node:path'
 import { awsSettings, type Credential, dockerCredential, openRegistry } from '@varve/remote'
+import { scriptedServer } from '@varve/remote/testing'
 import { afterEach, beforeEach, expect, onTestFinished, test } from 'vitest'
 import { blobOf } from '../support/blob-source-suite.js'
-import { scriptedServer } from '../support/scripted-server.js'
 
 const bytes = Buffer.from('a blob')
 const { digest } = blobOf(bytes)

@@ -2,10 +2,10 @@ import { createHash, randomBytes } from 'node:crypto'
 import type { ServerResponse } from 'node:http'
 import { setTimeout as delay } from 'node:timers/promises'
 import { openBucket, openRegistry, type RemotePlace } from '@varve/remote'
+import { scriptedServer } from '@varve/remote/testing'
 import type { Digest } from 'varve'
 import { expect, onTestFinished, test } from 'vitest'
 import { blobOf, collected } from '../support/blob-source-suite.js'
-import { scriptedServer } from '../support/scripted-server.js'
 
 // Servers that lie, never end or never answer: each call ends soon, with the reason, and with little memory.
 const limits = { idleMs: 300, minBytesPerSecond: 100_000, retryForMs: 200, firstDelayMs: 5, maxDelayMs: 50 }

@@ -4,4 +4,5 @@
  */
 
 export { openBucket } from './bucket/open-bucket.js'
+export { type ScriptedServer, scriptedServer } from './http/scripted-server.js'
 export { openRegistry } from './registry/open-registry.js'
