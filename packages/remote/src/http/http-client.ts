@@ -26,15 +26,21 @@ export async function sendOnce(request: HttpRequest, limits: HttpLimits): Promis
   })
 }
 
+/** An answer, and the URL that gave it: the last one of the redirects. */
+export interface Followed {
+  readonly response: HttpResponse
+  readonly answeredBy: URL
+}
+
 /**
  * As `send`, and follows redirects of a GET or HEAD: without credentials to another origin, never from HTTPS
  * to HTTP, five times.
  */
-export async function sendFollowing(request: HttpRequest, limits: HttpLimits): Promise<HttpResponse> {
+export async function sendFollowing(request: HttpRequest, limits: HttpLimits): Promise<Followed> {
   let now = request
   for (let redirects = 0; ; redirects++) {
     const response = await send(now, limits)
-    if (![301, 302, 303, 307, 308].includes(response.status)) return response
+    if (![301, 302, 303, 307, 308].includes(response.status)) return { response, answeredBy: now.url }
     response.destroy()
     if (redirects === maxRedirects)
       throw refused(request, `redirects more than ${maxRedirects} times`, response.status)

@@ -1,5 +1,13 @@
 import type { HttpRequest, HttpResponse } from '../http/exchange.js'
-import { bodyBytes, refused, send, sendFollowing, sendOnce, unexpected } from '../http/http-client.js'
+import {
+  bodyBytes,
+  type Followed,
+  refused,
+  send,
+  sendFollowing,
+  sendOnce,
+  unexpected,
+} from '../http/http-client.js'
 import type { HttpLimits } from '../http/limits.js'
 import { isLoopback } from '../http/loopback.js'
 import { type Challenge, challengeOf } from './challenge.js'
@@ -73,19 +81,21 @@ export class RegistrySession {
       ...(alsoPull === undefined ? [] : [`repository:${alsoPull}:pull`]),
     ]
     const key = scopes.join(' ')
-    const attempt = async (): Promise<{ response: HttpResponse; request: HttpRequest }> => {
+    const attempt = async (): Promise<Followed & { request: HttpRequest }> => {
       const known = this.isOwn(url) ? this.#authorizations.get(key) : undefined
       const sent: HttpRequest = {
         ...rest,
         url,
         headers: { ...rest.headers, ...(known === undefined ? {} : { authorization: known }) },
       }
-      const reads = rest.method === 'GET' || rest.method === 'HEAD'
-      const way = reads ? sendFollowing : once ? sendOnce : send
-      return { response: await way(sent, this.limits), request: sent }
+      if (rest.method === 'GET' || rest.method === 'HEAD')
+        return { ...(await sendFollowing(sent, this.limits)), request: sent }
+      const response = await (once ? sendOnce : send)(sent, this.limits)
+      return { response, answeredBy: url, request: sent }
     }
     const first = await attempt()
-    if (first.response.status !== 401 || !this.isOwn(url)) return first
+    // A challenge says where the password goes: only the registry may, not what it redirects to.
+    if (first.response.status !== 401 || !this.isOwn(first.answeredBy)) return first
     first.response.destroy()
     const challenge = challengeOf(first.response.header('www-authenticate'))
     if (challenge === undefined)
