@@ -3,7 +3,7 @@ import { descriptorFromJson, Fields, hashBytes, hexOf, mediaTypes, parseJson } f
 import { bodyBytes, discard, refused, unexpected } from '../http/http-client.js'
 import { type ArtifactSource, maxReferrers } from '../place/remote-place.js'
 import { Turns } from '../place/turns.js'
-import { getManifest, nextPage, putManifest } from './registry-manifests.js'
+import { artifactTypeOf, getManifest, nextPage, nothingType, putManifest } from './registry-manifests.js'
 import type { RegistryRefs } from './registry-refs.js'
 import type { RegistrySession } from './registry-session.js'
 
@@ -29,7 +29,8 @@ export class RegistryArtifacts implements ArtifactSource {
   }
 
   async findSnapshot(id: string, options: SourceOptions = {}): Promise<Digest | undefined> {
-    return (await getManifest(this.#session, id, options))?.digest
+    const manifest = await getManifest(this.#session, id, options)
+    return manifest === undefined || artifactTypeOf(manifest) === nothingType ? undefined : manifest.digest
   }
 
   async forgetSnapshot(id: string, options: SourceOptions = {}): Promise<boolean> {

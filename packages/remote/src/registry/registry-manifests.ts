@@ -10,6 +10,18 @@ export const manifestTypes = `${mediaTypes.manifest}, ${mediaTypes.index}`
 const maxTags = 65_536
 const tagsAtOnce = 1000
 
+/** What a removed tag has in a registry that deletes nothing: a manifest that names nothing. */
+export const nothingType = 'application/vnd.varve.nothing.v1'
+
+/** What a manifest says that it is; undefined if it says nothing. */
+export function artifactTypeOf({ bytes }: Pick<FetchedManifest, 'bytes'>): unknown {
+  try {
+    return (JSON.parse(bytes.toString('utf8')) as { artifactType?: unknown } | null)?.artifactType
+  } catch {
+    return undefined
+  }
+}
+
 /** A manifest as a registry sent it, with its own SHA-256. */
 export interface FetchedManifest {
   readonly digest: Digest

@@ -11,13 +11,20 @@ import {
   type SourceOptions,
   throwIfAborted,
 } from 'varve'
-import { hashBytes, manifestFromJson, tagPattern } from 'varve/testing'
+import { hashBytes, manifestFromJson, mediaTypes, tagPattern } from 'varve/testing'
 import { bodyBytes, discard, unexpected } from '../http/http-client.js'
 import { emptyConfig } from '../place/artifact.js'
 import { parentOf } from '../place/parent-of.js'
 import { Turns } from '../place/turns.js'
 import type { RegistryBlobs } from './registry-blobs.js'
-import { type FetchedManifest, getManifest, putManifest, tagsOf } from './registry-manifests.js'
+import {
+  artifactTypeOf,
+  type FetchedManifest,
+  getManifest,
+  nothingType,
+  putManifest,
+  tagsOf,
+} from './registry-manifests.js'
 import type { RegistrySession } from './registry-session.js'
 
 /**
@@ -44,7 +51,8 @@ export class RegistryRefs implements RefSource {
     assertTag(name)
     throwIfAborted(options.signal, `a look at ${name}`)
     const manifest = await getManifest(this.#session, name, options)
-    return manifest && this.#target(name, manifest, options)
+    if (manifest === undefined || artifactTypeOf(manifest) === nothingType) return undefined
+    return this.#target(name, manifest, options)
   }
 
   compareAndSet(
@@ -58,14 +66,15 @@ export class RegistryRefs implements RefSource {
       const target = next && referenceTo(referencedSnapshot(next))
       throwIfAborted(options.signal, `the change of ${name}`)
       const bytes = target === null ? null : await this.#manifestBytes(target.digest, options)
-      const now = (await getManifest(this.#session, name, options))?.digest ?? null
+      const there = await getManifest(this.#session, name, options)
+      const now = there === undefined || artifactTypeOf(there) === nothingType ? null : there.digest
       if (now !== expected) return false
       if (bytes === null) {
         if (now !== null) await this.removeTag(name, options)
         return true
       }
       const condition: Record<string, string> =
-        now === null ? { 'if-none-match': '*' } : { 'if-match': `"${now}"` }
+        there === undefined ? { 'if-none-match': '*' } : { 'if-match': `"${there.digest}"` }
       const answer = await putManifest(this.#session, name, bytes, { ...options, condition })
       if (answer.refused) return false
       return (await getManifest(this.#session, name, options))?.digest === target?.digest
@@ -78,7 +87,7 @@ export class RegistryRefs implements RefSource {
       if (!tagPattern.test(name) || name.startsWith('sha256-')) continue
       const manifest = await getManifest(this.#session, name, options)
       // Removed meanwhile, or something else than a snapshot: images may lie in the same repository.
-      if (manifest === undefined || !isSnapshot(manifest.bytes)) continue
+      if (manifest === undefined || artifactTypeOf(manifest) !== mediaTypes.snapshot) continue
       yield { name, target: await this.#target(name, manifest, options) }
     }
   }
@@ -116,7 +125,8 @@ export class RegistryRefs implements RefSource {
 
   /**
    * Registries that delete no tag delete manifests by digest, with all tags that mean them. So the tag is
-   * given a manifest of its own first, which names nothing.
+   * given a manifest of its own first, which names nothing. A registry that deletes no manifests either keeps
+   * that one: then the tag stays in its list, and means nothing.
    */
   async removeTag(name: string, options: SourceOptions): Promise<void> {
     const { signal } = options
@@ -131,7 +141,7 @@ export class RegistryRefs implements RefSource {
         await discard(response)
         return true
       }
-      if (reference === name && [400, 404, 405, 415].includes(response.status)) {
+      if ([400, 404, 405, 415].includes(response.status)) {
         await discard(response)
         return false
       }
@@ -143,7 +153,7 @@ export class RegistryRefs implements RefSource {
       JSON.stringify({
         schemaVersion: 2,
         mediaType: 'application/vnd.oci.image.manifest.v1+json',
-        artifactType: 'application/vnd.varve.nothing.v1',
+        artifactType: nothingType,
         config: emptyConfig.descriptor,
         layers: [emptyConfig.descriptor],
         annotations: { 'dev.varve.name': randomUUID() },
@@ -151,14 +161,5 @@ export class RegistryRefs implements RefSource {
     )
     await putManifest(this.#session, name, nothing, options)
     await removed(hashBytes(nothing))
-  }
-}
-
-function isSnapshot(bytes: Buffer): boolean {
-  try {
-    const { artifactType } = JSON.parse(bytes.toString('utf8')) as { artifactType?: unknown }
-    return artifactType === 'application/vnd.varve.snapshot.v1'
-  } catch {
-    return false
   }
 }
