@@ -1,4 +1,4 @@
-import { type Digest, VarveError } from 'varve'
+import { type Digest, isVarveError, VarveError } from 'varve'
 import type { HttpRequest, HttpResponse } from '../http/exchange.js'
 import { discard, refused, unexpected } from '../http/http-client.js'
 import { retrying } from '../http/retry.js'
@@ -59,13 +59,20 @@ export class BlobUpload {
         path.searchParams.set('mount', digest)
         path.searchParams.set('from', from)
       }
-      const { request, response } = await session.request({
-        method: 'POST',
-        path,
-        right: 'push',
-        ...(from === undefined ? {} : { alsoPull: from }),
-        signal,
-      })
+      const begun = await session
+        .request({
+          method: 'POST',
+          path,
+          right: 'push',
+          ...(from === undefined ? {} : { alsoPull: from }),
+          signal,
+        })
+        .catch((error: unknown) => {
+          // A registry that gives no right to read the other repository refuses the token for both.
+          if (from === undefined || !isVarveError(error, 'PLACE_REFUSED')) throw error
+        })
+      if (begun === undefined) continue
+      const { request, response } = begun
       await discard(response)
       if (response.status === 201 && from !== undefined) return undefined
       if (response.status !== 202) {

@@ -55,17 +55,17 @@ export async function getManifest(
   return { digest, bytes }
 }
 
-/** Writes a manifest under a tag or its digest. The answer's status is the caller's if it is 412. */
+/** Writes a manifest under a tag or its digest. With a `condition` that does not hold, it is not written. */
 export async function putManifest(
   session: RegistrySession,
   reference: string,
   bytes: Buffer,
   {
     signal,
-    condition = {},
+    condition,
     mediaType = mediaTypes.manifest,
   }: SourceOptions & { condition?: Readonly<Record<string, string>>; mediaType?: string } = {},
-): Promise<{ refused: boolean; headers: (name: string) => string }> {
+): Promise<{ headers: (name: string) => string }> {
   const { request, response } = await session.request({
     method: 'PUT',
     path: `manifests/${reference}`,
@@ -74,13 +74,10 @@ export async function putManifest(
     body: bytes,
     signal,
   })
-  if (response.status === 412) {
-    await discard(response)
-    return { refused: true, headers: response.header }
-  }
-  if (response.status !== 201 && response.status !== 200) throw await unexpected(request, response)
+  const taken = response.status === 201 || response.status === 200
+  if (!taken && !(response.status === 412 && condition)) throw await unexpected(request, response)
   await discard(response)
-  return { refused: false, headers: response.header }
+  return { headers: response.header }
 }
 
 /** All tags of the repository; none if there is no repository yet. */

@@ -75,8 +75,9 @@ export class RegistryRefs implements RefSource {
       }
       const condition: Record<string, string> =
         there === undefined ? { 'if-none-match': '*' } : { 'if-match': `"${there.digest}"` }
-      const answer = await putManifest(this.#session, name, bytes, { ...options, condition })
-      if (answer.refused) return false
+      // Refused or not, what the tag means now decides: if the answer to a PUT is lost, it is sent again, and
+      // refused because of itself.
+      await putManifest(this.#session, name, bytes, { ...options, condition })
       return (await getManifest(this.#session, name, options))?.digest === target?.digest
     })
   }

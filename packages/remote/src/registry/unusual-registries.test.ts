@@ -147,3 +147,43 @@ describe('a registry that deletes nothing', () => {
     expect(await place.artifacts.findSnapshot(id)).toBe(target.digest)
   })
 })
+
+test.each([
+  ['new', null],
+  ['another one', 'one'],
+])('a tag whose answer was lost is set, if it was %s', async (_, before) => {
+  let lose = false
+  const registry = await repository((request, response) => {
+    if (!lose || request.method !== 'PUT') return false
+    lose = false
+    // The registry does it, and only the answer does not come.
+    response.writeHead = () => response
+    response.end = () => response.destroy()
+    return false
+  })
+  const place = open(registry.host)
+  const first = before === null ? undefined : registry.addSnapshot(before).target
+  if (first !== undefined) await place.refs.compareAndSet('latest', null, first)
+  const { target } = registry.addSnapshot('two')
+  lose = true
+  expect(await place.refs.compareAndSet('latest', first?.digest ?? null, target)).toBe(true)
+  expect(lose).toBe(false)
+  expect(await place.refs.read('latest')).toEqual(target)
+})
+
+test('a blob that may not be mounted is sent', async () => {
+  const registry = await repository((request, response) => {
+    if (request.url?.startsWith('/token')) {
+      response.end(JSON.stringify({ token: 'of-team-vms-alone' }))
+      return true
+    }
+    if (request.headers.authorization !== undefined && !request.url?.includes('mount=')) return false
+    const realm = `http://${request.headers.host}/token`
+    response.writeHead(401, { 'www-authenticate': `Bearer realm="${realm}",service="x"` }).end()
+    return true
+  })
+  const { blobs } = open(registry.host, { mountFrom: ['others/vms'] })
+  await blobs.put(blob, [bytes])
+  expect(registry.blobs.get(blob.digest)).toEqual(bytes)
+  expect(registry.requests.filter(({ line }) => line.includes('mount=')).length).toBe(2)
+})
