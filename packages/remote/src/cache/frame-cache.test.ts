@@ -284,4 +284,50 @@ describe('a frame cache', () => {
     expect([existsSync(folderOf(one())), existsSync(folderOf(two))]).toEqual([true, false])
     expect(readdirSync(directory).sort()).toEqual(['blobs', 'writer'])
   })
+
+  test('opens a new blob though it is full, and keeps it', async () => {
+    const two = framed[1] as FramedLayer
+    {
+      await using cache = await openFrameCache(directory)
+      await using blob = await cache.open(one().digest, async () => one().index)
+      await fill(blob, bringer(one()).bring)
+    }
+    const held = await pinBlob(folderOf(one()))
+    await using cache = await openFrameCache(directory, { limitBytes: 1 })
+    {
+      await using blob = await cache.open(two.digest, async () => two.index)
+      expect([blob.framesHere, (await cache.usage()).blobs]).toEqual([0, 2])
+    }
+    await held?.[Symbol.asyncDispose]()
+    await using _again = await cache.open(two.digest, noNetwork)
+    await using blob = await cache.open(one().digest, noNetwork)
+    expect(blob.whole).toBe(true)
+  })
+
+  test('makes a blob once, however many open it at once', async () => {
+    await using cache = await openFrameCache(directory)
+    let read = 0
+    const readIndex = async () => {
+      read++
+      return one().index
+    }
+    const blobs = await Promise.all([1, 2, 3].map(() => cache.open(one().digest, readIndex)))
+    for (const blob of blobs) await blob[Symbol.asyncDispose]()
+    expect([read, (await cache.usage()).blobs]).toEqual([1, 1])
+    expect(readdirSync(directory).sort()).toEqual(['blobs', 'writer'])
+  })
+
+  test('gives blobs back while they are opened, and opens them all', async () => {
+    await using cache = await openFrameCache(directory, { limitBytes: 1 })
+    for (let round = 0; round < 20; round++) {
+      const opened = await Promise.all(
+        [...framed, ...framed].map((it) => cache.open(it.digest, async () => it.index)),
+      )
+      for (const blob of opened) await blob[Symbol.asyncDispose]()
+      await Promise.all([cache.makeRoom(), cache.open(one().digest, async () => one().index)]).then(
+        ([, blob]) => blob[Symbol.asyncDispose](),
+      )
+    }
+    expect((await cache.usage()).blobs).toBeGreaterThan(0)
+  })
 })

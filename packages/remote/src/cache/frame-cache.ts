@@ -28,6 +28,7 @@ import {
   readFramedTrailer,
   trailerBytes,
 } from '../framed/framed-index-bytes.js'
+import { Turns } from '../place/turns.js'
 import { CachedBlob } from './cached-blob.js'
 import { emptyMarks, readMarks } from './frame-marks.js'
 import { claimBlob, pinBlob } from './pin-blob.js'
@@ -85,6 +86,8 @@ export class FrameCache implements AsyncDisposable {
   readonly directory: string
   readonly #writer: FileLock
   readonly #limitBytes: number
+  /** A blob is opened, made or given back, each by itself. */
+  readonly #turns = new Turns()
   #sinceLook = 0
   #looking: Promise<void> | undefined
   #failure: { readonly error: unknown } | undefined
@@ -105,12 +108,23 @@ export class FrameCache implements AsyncDisposable {
    */
   async open(digest: Digest, readIndex: () => Promise<FramedIndex>): Promise<CachedBlob> {
     const path = join(this.directory, 'blobs', hexOf(digest))
-    const known = await this.#openKnown(path)
-    if (known !== undefined) return known
-    await this.#make(path, await readIndex())
-    const made = await this.#openKnown(path)
-    if (made === undefined) throw new VarveError('STORE_DAMAGED', `${path} was made, and is damaged`)
-    return made
+    const { blob, isNew } = await this.#turns.take(path, async () => {
+      const known = await this.#openKnown(path)
+      if (known !== undefined) return { blob: known, isNew: false }
+      await this.#make(path, await readIndex())
+      const made = await this.#openKnown(path)
+      if (made === undefined) throw new VarveError('STORE_DAMAGED', `${path} was made, and is damaged`)
+      return { blob: made, isNew: true }
+    })
+    if (!isNew) return blob
+    // Not before the new blob is pinned: it would be given back itself.
+    try {
+      await this.makeRoom()
+      return blob
+    } catch (error) {
+      await blob[Symbol.asyncDispose]()
+      throw error
+    }
   }
 
   /** Undefined if it is not here; what is here and damaged loses its name. */
@@ -159,7 +173,6 @@ export class FrameCache implements AsyncDisposable {
     await syncDirectory(made)
     await renameFile(made, path)
     await syncDirectory(join(this.directory, 'blobs'))
-    await this.makeRoom()
   }
 
   /** What the cache takes now. */
@@ -176,10 +189,14 @@ export class FrameCache implements AsyncDisposable {
     let gone = 0
     for (const blob of all) {
       if (bytes <= this.#limitBytes * watermark) break
-      const claim = await claimBlob(blob.path)
-      if (claim === undefined) continue
-      await using _claim = claim
-      await this.#giveBack(blob.path)
+      const went = await this.#turns.take(blob.path, async () => {
+        const claim = await claimBlob(blob.path)
+        if (claim === undefined) return false
+        await using _claim = claim
+        await this.#giveBack(blob.path)
+        return true
+      })
+      if (!went) continue
       bytes -= blob.bytes
       gone++
     }
