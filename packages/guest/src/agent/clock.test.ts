@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { frameKind, tag } from './bounds.js'
 import { AnswerFields, encodeFields } from './fields.js'
+import type { FixUpOptions } from './fix-up.js'
 import { encodeFrame, preamble } from './frames.js'
 import { guestAgent } from './guest-agent.js'
 import { wallClock } from './wall-clock.js'
@@ -74,7 +75,8 @@ function answer(socket: Socket, kind: number, payload: Buffer): void {
   socket.write(encodeFrame(frameKind.result, 0, encodeFields(clock === undefined ? [] : [[tag.was, was]])))
 }
 
-const fixUp = () => guestAgent({ path, direct: true }).fixUp({ entropy: false, scriptsMs: false })
+const fixUp = (options?: FixUpOptions) =>
+  guestAgent({ path, direct: true }).fixUp({ entropy: false, scriptsMs: false }, options)
 
 test('the guest gets the host’s time, to within 5 ms, and its clock before is told', async () => {
   const { clock } = await fixUp()
@@ -101,4 +103,11 @@ test('a clock that stays wrong is an error that says by how much', async () => {
     code: 'GUEST_PROTOCOL',
     message: expect.stringMatching(/clock is (29\d|30\d)\.\d ms away/),
   })
+})
+
+test('a guest that is slow and stays wrong keeps a fix-up no longer than its time limit', async () => {
+  misses = Array(20).fill(300)
+  delayMs = 5
+  // One try is well within it, and all tries together are not.
+  await expect(fixUp({ timeoutMs: 700 })).rejects.toMatchObject({ code: 'TIMEOUT' })
 })

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { isIPv4 } from 'node:net'
 import { VarveError } from 'varve'
+import { FirstAbort } from 'varve/testing'
 import { AgentCall, type Step } from './agent-call.js'
 import { hostname as hostnameForm, maxEntropyBytes, minEntropyBytes, tag } from './bounds.js'
 import { timeoutField } from './command.js'
@@ -49,7 +50,7 @@ export interface FixedUp {
 
 export interface FixUpOptions {
   readonly signal?: AbortSignal | undefined
-  /** Default: 30 s and what `scriptsMs` allows. */
+  /** For the whole fix-up, all its calls together. Default: 30 s and what `scriptsMs` allows. */
   readonly timeoutMs?: number
 }
 
@@ -77,7 +78,9 @@ export async function fixUpGuest(
   const { clock = true, scriptsMs = 30_000 } = fixUp
   const { signal, timeoutMs = 30_000 + (scriptsMs || 0) } = options
   const fields = fieldsOf(fixUp)
-  const limit = { signal, timeoutMs }
+  // One limit for all calls: otherwise a hostile guest that answers late, and sets its clock wrongly, could
+  // use it up in each of them.
+  using limit = new FirstAbort([signal, AbortSignal.timeout(timeoutMs)])
   const first = await send(address, fields, clock, limit)
   let state = first.clock
   for (let tries = 1; clock; tries++) {
@@ -104,9 +107,9 @@ async function send(
   address: AgentAddress,
   fields: readonly Field[],
   clock: boolean,
-  limit: { readonly signal: AbortSignal | undefined; readonly timeoutMs: number },
+  { signal }: FirstAbort,
 ): Promise<Sent> {
-  using call = await AgentCall.connect(address, 'fix-up', limit)
+  using call = await AgentCall.connect(address, 'fix-up', { signal })
   let before: { offsetMs: number; uncertaintyMs: number } | undefined
   let clockField: Field[] = []
   if (clock) {
@@ -131,9 +134,9 @@ async function send(
 /** How far the guest's clock is from the host's. */
 async function clockOf(
   address: AgentAddress,
-  limit: { readonly signal: AbortSignal | undefined; readonly timeoutMs: number },
+  { signal }: FirstAbort,
 ): Promise<{ offsetMs: number; uncertaintyMs: number }> {
-  using call = await AgentCall.connect(address, 'a look at the clock', limit)
+  using call = await AgentCall.connect(address, 'a look at the clock', { signal })
   return await probe(call)
 }
 
