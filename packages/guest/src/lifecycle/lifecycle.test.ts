@@ -94,6 +94,13 @@ test('an aborted signal ends the wait for a hook, and the machine stays', async 
   expect(agent.told).toEqual(['hook terminate'])
 })
 
+test('a guest whose pause is interrupted during its hook hears that it goes on', async () => {
+  agent.hooks.suspend = 'hangs'
+  const signal = AbortSignal.timeout(100)
+  await expect(pauseGuest(machineOf(), { signal })).rejects.toMatchObject({ code: 'TIMEOUT' })
+  expect(agent.told).toEqual(['hook suspend', 'hook resume'])
+})
+
 test('the guest hears that it goes on when the work says so, and also if the work fails', async () => {
   const { value, hooks } = await whileSuspended(machineOf(), {}, async (runsAgain) => {
     agent.told.push('taken')

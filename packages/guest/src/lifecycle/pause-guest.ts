@@ -10,13 +10,16 @@ export interface TurnedGuest<Machine> {
   readonly hooks: readonly HookOutcome[]
 }
 
-/** Runs the guest's hook `suspend` and pauses its machine, whatever comes of the hook. */
+/**
+ * Runs the guest's hook `suspend` and pauses its machine, whatever comes of the hook. If the machine is not
+ * paused after all, because `signal` was aborted for example, the guest's hook `resume` is run.
+ */
 export async function pauseGuest(
   machine: RunningMachine,
   options: HookOptions = {},
 ): Promise<TurnedGuest<PausedMachine>> {
-  const hooks = await runLifecycleHook(machine, 'suspend', options)
   try {
+    const hooks = await runLifecycleHook(machine, 'suspend', options)
     return { machine: await machine.pause({ signal: options.signal }), hooks }
   } catch (error) {
     await runLifecycleHook(machine, 'resume', { hookMs: options.hookMs }).catch(() => {})
