@@ -1,4 +1,12 @@
-import { type FixUpStep, isVarveError, type PausedMachine, type RunningMachine, type VarveError } from 'varve'
+import {
+  type FixUpStep,
+  isVarveError,
+  type PausedMachine,
+  type RunningMachine,
+  throwIfAborted,
+  VarveError,
+} from 'varve'
+import { FirstAbort } from 'varve/testing'
 import type { Step } from '../agent/agent-call.js'
 import { guestAgent } from '../agent/guest-agent.js'
 import { defaultHookMs, type HookName, type HookResult } from '../agent/hooks.js'
@@ -24,7 +32,10 @@ export interface HookOutcome {
   readonly error: VarveError | null
 }
 
-/** A guest that runs answers sooner; one that hangs must not keep its machine from being stopped for long. */
+/**
+ * A guest that runs answers sooner, and its VMM too; one that hangs must not keep its machine from being
+ * stopped for long.
+ */
 const connectMs = 5_000
 
 /**
@@ -38,12 +49,13 @@ export async function runLifecycleHook(
   options: HookOptions = {},
 ): Promise<readonly HookOutcome[]> {
   const { signal } = options
-  if (machine.guestAgent === null || options.hookMs === false || !(await runs(machine))) return []
+  if (machine.guestAgent === null || options.hookMs === false) return []
   const begin = performance.now()
   const outcome = (programs: readonly Step[], error: VarveError | null) => [
     { hook, ms: performance.now() - begin, programs, error },
   ]
   try {
+    if (!(await runs(machine, signal))) return []
     return outcome((await called(machine, hook, options)).steps, null)
   } catch (error) {
     if (signal?.aborted || !isVarveError(error) || isVarveError(error, 'INVALID_ARGUMENT')) throw error
@@ -70,9 +82,18 @@ function called(
   return guestAgent(machine).hook(hook, { timeoutMs: hookMs || defaultHookMs, connectMs, signal })
 }
 
-/** A VMM that has ended would be tried again and again. */
-const runs = async (machine: RunningMachine | PausedMachine): Promise<boolean> =>
-  machine.info().then(
-    ({ state }) => state === 'Running',
-    () => false,
-  )
+/** False also if the VMM has ended: the agent of such a machine would be tried again and again. */
+async function runs(
+  machine: RunningMachine | PausedMachine,
+  signal: AbortSignal | undefined,
+): Promise<boolean> {
+  using limit = new FirstAbort([signal, AbortSignal.timeout(connectMs)])
+  try {
+    return (await machine.info({ signal: limit.signal })).state === 'Running'
+  } catch (cause) {
+    const work = `the wait for an answer of the VMM of ${machine.id}`
+    throwIfAborted(signal, work)
+    if (!limit.signal.aborted) return false
+    throw new VarveError('TIMEOUT', `${work} lasted ${connectMs} ms`, { cause })
+  }
+}

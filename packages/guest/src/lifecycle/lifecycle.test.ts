@@ -2,6 +2,7 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type PausedMachine, type RunningMachine, VarveError } from 'varve'
+import { abortError } from 'varve/testing'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { type ScriptedAgent, scriptedAgent } from '../agent/scripted-agent.js'
 import { greetGuest } from './greet-guest.js'
@@ -99,6 +100,24 @@ test('a guest whose pause is interrupted during its hook hears that it goes on',
   const signal = AbortSignal.timeout(100)
   await expect(pauseGuest(machineOf(), { signal })).rejects.toMatchObject({ code: 'TIMEOUT' })
   expect(agent.told).toEqual(['hook suspend', 'hook resume'])
+})
+
+/** A VMM that is stopped by SIGSTOP, or hangs. */
+const noAnswer = ({ signal }: { signal?: AbortSignal } = {}) =>
+  new Promise((_, reject) => {
+    signal?.addEventListener('abort', () => reject(abortError(signal, 'GET /')))
+  })
+
+test('a VMM that does not answer keeps its machine from being stopped for some seconds only', async () => {
+  const { hooks } = await stopGuest(machineOf({ info: noAnswer }))
+  expect(hooks).toMatchObject([{ hook: 'terminate', programs: [], error: { code: 'TIMEOUT' } }])
+  expect(agent.told).toEqual(['(stop)'])
+})
+
+test('an aborted signal ends the wait for a VMM that does not answer', async () => {
+  const stopped = stopGuest(machineOf({ info: noAnswer }), { signal: AbortSignal.timeout(50) })
+  await expect(stopped).rejects.toMatchObject({ code: 'TIMEOUT' })
+  expect(agent.told).toEqual([])
 })
 
 test('the guest hears that it goes on when the work says so, and also if the work fails', async () => {
