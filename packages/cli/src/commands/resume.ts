@@ -18,7 +18,8 @@ A guest with the agent of @varve/guest then runs its hook resume. A hook that fa
 the machine runs on.
 
 If such a guest was restored with --paused, and has not run since, it gets an identity of its own,
-as from varve restore, and these options apply; if that fails, its machine ends.
+as from varve restore, and these options apply; if that fails, its machine ends. If you interrupt
+that (Ctrl-C), the machine runs on, and the error says that its guest was not told.
 
 ${fixUpHelp}
 ${sameIdentityHelp}

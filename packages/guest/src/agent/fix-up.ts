@@ -159,6 +159,11 @@ async function probe(call: AgentCall): Promise<{ offsetMs: number; uncertaintyMs
   return best as { offsetMs: number; uncertaintyMs: number }
 }
 
+/** INVALID_ARGUMENT for what no guest could be told. */
+export function assertFixUp(fixUp: FixUp): void {
+  encodeRequest('fixUp', fieldsOf(fixUp))
+}
+
 function fieldsOf(fixUp: FixUp): Field[] {
   const {
     entropy = randomBytes(256),

@@ -18,6 +18,15 @@ export const defaultHookMs = 10_000
 const maxOutputBytes = 64 * 1024
 const graceMs = 5_000
 
+/** INVALID_ARGUMENT for a time limit that no hook can have. */
+export function assertHookMs(timeoutMs: number): void {
+  if (!(timeoutMs >= 1_000 && timeoutMs <= 60_000))
+    throw new VarveError(
+      'INVALID_ARGUMENT',
+      `timeoutMs of a hook is ${timeoutMs}; it must be from 1,000 to 60,000`,
+    )
+}
+
 /**
  * Runs a hook and waits until its programs have ended. Errors: GUEST_REFUSED if one fails (its name and
  * status are in the message), TIMEOUT after `timeoutMs` (1,000 to 60,000, for all of them), GUEST_LOST.
@@ -33,11 +42,7 @@ export async function runHook(
   } = {},
 ): Promise<HookResult> {
   const { timeoutMs = defaultHookMs, connectMs, signal } = options
-  if (!(timeoutMs >= 1_000 && timeoutMs <= 60_000))
-    throw new VarveError(
-      'INVALID_ARGUMENT',
-      `timeoutMs of a hook is ${timeoutMs}; it must be from 1,000 to 60,000`,
-    )
+  assertHookMs(timeoutMs)
   const fields = [[tag.name, name] as const, [tag.timeout, Math.round(timeoutMs)] as const]
   using call = await AgentCall.open(address, 'hook', fields, {
     what: `hook ${name}`,

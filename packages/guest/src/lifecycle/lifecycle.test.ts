@@ -159,6 +159,29 @@ test('if it cannot be told, it does not go on as another one', async () => {
   expect(agent.told.at(-1)).toBe('(stop)')
 })
 
+test('what cannot be told is refused before the machine is resumed', async () => {
+  const refused = { code: 'INVALID_ARGUMENT' }
+  const addresses = [{ interface: 'eth0', address: '10.0.0.1/99' }] as const
+  for (const wrong of [{ fixUp: { hostname: 'bad_name' } }, { fixUp: { addresses } }, { hookMs: 60_001 }])
+    for (const pausedSinceLoad of [true, false])
+      await expect(resumeGuest(machineOf({ pausedSinceLoad }), wrong)).rejects.toMatchObject(refused)
+  expect(agent.told).toEqual([])
+})
+
+test('if its caller interrupts what it is told, the machine stays, and the error says so', async () => {
+  agent.hooks.run = 'hangs'
+  const interrupt = new AbortController()
+  const resumed = resumeGuest(machineOf({ pausedSinceLoad: true }), { signal: interrupt.signal })
+  resumed.catch(() => {})
+  await expect.poll(() => agent.told.at(-1)).toBe('hook run')
+  interrupt.abort()
+  await expect(resumed).rejects.toMatchObject({
+    code: 'INTERRUPTED',
+    message: expect.stringMatching(/^web runs, but .* not told/),
+  })
+  expect(agent.told).not.toContain('(stop)')
+})
+
 test('a booted guest counts as ready when its hook has run', async () => {
   const { told } = await greetGuest(machineOf())
   expect([agent.told, told]).toEqual([['ping', 'hook run'], []])
