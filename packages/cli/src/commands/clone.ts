@@ -135,10 +135,12 @@ async function clonesOfSnapshot(
   if (context.values.tag !== undefined) throw new VarveError('USAGE', '--tag is for clones of a machine')
   const choices = restoreChoices(context)
   const store = await openStore(context)
-  const fixUp = await chosenFixUp(context, (await store.describe(ref)).config.guestAgent)
-  const set = await chosenWorkingSet(store, ref, context)
+  // By its id from here on: the tag may move before the snapshot is opened.
+  const { config, entry } = await store.describe(ref)
+  const fixUp = await chosenFixUp(context, config.guestAgent)
+  const set = await chosenWorkingSet(store, entry.id, context)
   return context.progress(`cloning ${ref}`, (onProgress) =>
-    cloneMachines(store, ref, count, { ...choices, ...set, ...plan, ...fixUp, signal, onProgress }),
+    cloneMachines(store, entry.id, count, { ...choices, ...set, ...plan, ...fixUp, signal, onProgress }),
   )
 }
 

@@ -54,10 +54,12 @@ Examples:
     const name = stringOption(values, 'name')
     const choices = restoreChoices(context)
     const store = await openStore(context)
-    const fixUp = await chosenFixUp(context, (await store.describe(ref)).config.guestAgent)
-    const set = await chosenWorkingSet(store, ref, context)
+    // By its id from here on: the tag may move before the snapshot is opened.
+    const { config, entry } = await store.describe(ref)
+    const fixUp = await chosenFixUp(context, config.guestAgent)
+    const set = await chosenWorkingSet(store, entry.id, context)
     const { machine, report, prefetching, usage } = await context.progress(`restoring ${ref}`, (update) =>
-      restoreMachine(store, ref, {
+      restoreMachine(store, entry.id, {
         ...choices,
         ...set,
         ...fixUp,
