@@ -15,11 +15,14 @@ afterAll(async () => {
   process.env = before
 })
 
-test.each(['README.md', 'docs/guides/working-sets.md', 'docs/guides/guests.md'])('%s shows its example as it is', (document) => {
-  const text = readFileSync(new URL(`../../${document}`, import.meta.url), 'utf8')
-  const shown = /<!-- example: (\S+) -->\n```ts\n([\s\S]*?)```\n<!-- \/example -->/.exec(text)
-  expect(shown?.[2]).toBe(readFileSync(new URL(`../../${shown?.[1]}`, import.meta.url), 'utf8'))
-})
+test.each(['README.md', 'docs/guides/working-sets.md', 'docs/guides/guests.md'])(
+  '%s shows its example as it is',
+  (document) => {
+    const text = readFileSync(new URL(`../../${document}`, import.meta.url), 'utf8')
+    const shown = /<!-- example: (\S+) -->\n```ts\n([\s\S]*?)```\n<!-- \/example -->/.exec(text)
+    expect(shown?.[2]).toBe(readFileSync(new URL(`../../${shown?.[1]}`, import.meta.url), 'utf8'))
+  },
+)
 
 test('the example of the README runs', async () => {
   expect(await layeredRestore(world.kernel)).toBe('Running')
