@@ -67,10 +67,14 @@ export class BucketBlobs implements BlobSource {
   }
 
   async put(blob: BlobToPut, content: BlobContent, options: SourceOptions = {}): Promise<void> {
-    if ((await this.stat(blob.digest, options))?.sizeBytes === blob.sizeBytes) return
+    const isThere = async () => (await this.stat(blob.digest, options))?.sizeBytes === blob.sizeBytes
+    if (await isThere()) return
     const checked = checkedContent(blob, content, options)
     if (blob.sizeBytes <= this.#maxSinglePutBytes) await this.#putWhole(blob, checked, options)
-    else await MultipartUpload.put(this.#session, keyOf(blob.digest), blob.sizeBytes, checked, options.signal)
+    else {
+      const key = keyOf(blob.digest)
+      await MultipartUpload.put(this.#session, key, blob.sizeBytes, checked, isThere, options.signal)
+    }
   }
 
   async *list(options: SourceOptions = {}): AsyncGenerator<Digest> {

@@ -24,12 +24,16 @@ export class MultipartUpload {
     this.#signal = signal
   }
 
-  /** Uploads content of a known size; if that throws at its end, or anything fails, there is no object. */
+  /**
+   * Uploads content of a known size; if that throws at its end, or anything fails, there is no object. If the
+   * last answer is lost, `isThere` says whether the object was made.
+   */
   static async put(
     session: BucketSession,
     key: string,
     sizeBytes: number,
     content: AsyncIterable<Uint8Array>,
+    isThere: () => Promise<boolean>,
     signal: AbortSignal | undefined,
   ): Promise<void> {
     const { request, response } = await session.request({
@@ -45,7 +49,9 @@ export class MultipartUpload {
     const upload = new MultipartUpload(session, key, id, signal)
     try {
       await upload.#sendAll(content, Math.max(minPartBytes, Math.ceil(sizeBytes / maxParts)))
-      await upload.#complete()
+      await upload.#complete().catch(async (error: unknown) => {
+        if (!(await isThere().catch(() => false))) throw error
+      })
     } catch (error) {
       await upload.#abort()
       throw error
@@ -113,6 +119,7 @@ export class MultipartUpload {
       headers: { 'content-type': 'application/xml' },
       body,
       bodyHex: hexOf(hashBytes(body)),
+      commits: true,
       signal: this.#signal,
     })
     if (response.status !== 200) throw await unexpected(request, response)

@@ -13,6 +13,8 @@ export interface HttpRequest {
   /** Default: none. */
   readonly body?: Uint8Array | undefined
   readonly signal?: AbortSignal | undefined
+  /** It ends an upload, for which the server may work long: `commitMs` is its limit. Default false. */
+  readonly commits?: boolean
 }
 
 /** What was answered. `body` must be read to its end or be destroyed. */
@@ -40,8 +42,10 @@ export function unreachable(request: HttpRequest, why: string, cause?: unknown):
 }
 
 /** Sends one request and gives its answer; follows nothing, repeats nothing. PLACE_UNREACHABLE. */
-export function exchange(request: HttpRequest, limits: HttpLimits): Promise<HttpResponse> {
-  const { method, url, body, signal } = request
+export function exchange(request: HttpRequest, given: HttpLimits): Promise<HttpResponse> {
+  const { method, url, body, signal, commits = false } = request
+  // S3 sends a space now and then until it is done: no rate, but a time for all of it.
+  const limits = commits ? { ...given, idleMs: given.commitMs, minBytesPerSecond: Infinity } : given
   if (signal?.aborted) return Promise.reject(abortError(signal, nameOf(request)))
   const secure = url.protocol === 'https:'
   const headers: Record<string, string | number> = { 'user-agent': 'varve', ...request.headers }

@@ -4,6 +4,8 @@ export interface HttpLimits {
   readonly idleMs: number
   /** A body must come at this rate, on average, once it has taken `idleMs`. */
   readonly minBytesPerSecond: number
+  /** As `idleMs`, and for all of the answer, if the server puts a large upload together before it answers. */
+  readonly commitMs: number
   /** A request that may be repeated is repeated for this long. */
   readonly retryForMs: number
   /** Waits between tries: a random time up to this, doubled each time. */
@@ -12,10 +14,14 @@ export interface HttpLimits {
   readonly maxDelayMs: number
 }
 
-/** 30 s are longer than any pause of a store that works; delays as in "Exponential Backoff and Jitter". */
+/**
+ * 30 s are longer than any pause of a store that works; S3's manual says that the end of a multipart upload
+ * can take "several minutes". Delays as in "Exponential Backoff and Jitter".
+ */
 export const defaultLimits: HttpLimits = {
   idleMs: 30_000,
   minBytesPerSecond: 16 * 1024,
+  commitMs: 600_000,
   retryForMs: 60_000,
   firstDelayMs: 10,
   maxDelayMs: 10_000,

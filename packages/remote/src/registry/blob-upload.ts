@@ -114,6 +114,7 @@ export class BlobUpload {
       headers: { 'content-type': 'application/octet-stream' },
       body,
       once: true,
+      commits: true,
       signal: this.#signal,
     })
     if (response.status !== 201 && response.status !== 204) throw await unexpected(request, response)

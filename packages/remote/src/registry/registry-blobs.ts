@@ -79,7 +79,9 @@ export class RegistryBlobs implements BlobSource {
   }
 
   async put(blob: BlobToPut, content: BlobContent, options: SourceOptions = {}): Promise<void> {
-    if ((await this.#find(blob.digest, options, ['blobs']))?.sizeBytes === blob.sizeBytes) return
+    const isThere = async () =>
+      (await this.#find(blob.digest, options, ['blobs']))?.sizeBytes === blob.sizeBytes
+    if (await isThere()) return
     const upload = await BlobUpload.begin(this.#session, blob.digest, {
       mountFrom: this.#mountFrom,
       chunkBytes: this.#chunkBytes,
@@ -88,7 +90,10 @@ export class RegistryBlobs implements BlobSource {
     if (upload === undefined) return
     try {
       for await (const piece of checkedContent(blob, content, options)) await upload.write(piece)
-      await upload.finish(blob.digest)
+      await upload.finish(blob.digest).catch(async (error: unknown) => {
+        // The registry may have the blob, and only its answer may be lost.
+        if (!(await isThere().catch(() => false))) throw error
+      })
     } catch (error) {
       await upload.cancel()
       throw error

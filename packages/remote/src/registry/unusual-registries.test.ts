@@ -171,6 +171,38 @@ test.each([
   expect(await place.refs.read('latest')).toEqual(target)
 })
 
+test.each<[string, (response: ServerResponse) => void]>([
+  [
+    'comes late',
+    (response) => {
+      const end = response.end.bind(response)
+      response.end = () => {
+        setTimeout(end, 3 * limits.idleMs)
+        return response
+      }
+    },
+  ],
+  [
+    'is lost',
+    (response) => {
+      response.writeHead = () => response
+      response.end = () => response.destroy()
+    },
+  ],
+])('a blob is there if the last answer of its upload %s', async (_, answer) => {
+  const registry = await repository((request, response) => {
+    if (request.method === 'PUT') answer(response)
+    return false
+  })
+  const { blobs } = open(registry.host)
+  await blobs.put(blob, [bytes])
+  expect(registry.blobs.get(blob.digest)).toEqual(bytes)
+  expect(registry.requests.map(({ line }) => line.split(' ')[0]).filter((it) => it !== 'HEAD')).toEqual([
+    'POST',
+    'PUT',
+  ])
+})
+
 test('a blob that may not be mounted is sent', async () => {
   const registry = await repository((request, response) => {
     if (request.url?.startsWith('/token')) {
