@@ -15,14 +15,14 @@ export interface PlaceServer<Options> extends AsyncDisposable {
   empty(options?: Options): RemotePlace
 }
 
-export async function registryPlaces(): Promise<
-  PlaceServer<OpenRegistryOptions> & { readonly registry: DockerRegistry }
-> {
-  const registry = await startDockerRegistry()
+export async function registryPlaces(
+  options: Parameters<typeof startDockerRegistry>[0] = {},
+): Promise<PlaceServer<OpenRegistryOptions> & { readonly registry: DockerRegistry }> {
+  const registry = await startDockerRegistry(options)
   return {
     registry,
-    empty: (options) =>
-      openRegistry({ kind: 'registry', host: registry.host, repository: `test/${randomUUID()}` }, options),
+    empty: (how) =>
+      openRegistry({ kind: 'registry', host: registry.host, repository: `test/${randomUUID()}` }, how),
     [Symbol.asyncDispose]: () => registry[Symbol.asyncDispose](),
   }
 }

@@ -6,12 +6,18 @@ import { registryPlaces } from './places.js'
 import { transferSuite } from './transfer-suite.js'
 
 let server: Awaited<ReturnType<typeof registryPlaces>>
+let keeper: Awaited<ReturnType<typeof registryPlaces>>
 beforeAll(async () => {
   server = await registryPlaces()
+  keeper = await registryPlaces({ deletes: false })
 })
-afterAll(() => server[Symbol.asyncDispose]())
+afterAll(async () => {
+  await server[Symbol.asyncDispose]()
+  await keeper[Symbol.asyncDispose]()
+})
 
 const open = async () => ({ source: server.empty(), [Symbol.asyncDispose]: async () => {} })
+const openKeeper = async () => ({ source: keeper.empty(), [Symbol.asyncDispose]: async () => {} })
 const openBlobs = (options?: OpenRegistryOptions) => async () => ({
   source: server.empty(options).blobs,
   [Symbol.asyncDispose]: async () => {},
@@ -21,3 +27,5 @@ blobSourceSuite('a registry', openBlobs(), { listsOnlyNamed: true })
 blobSourceSuite('a registry, in chunks', openBlobs({ chunkBytes: 1_000_003 }), { listsOnlyNamed: true })
 refSourceSuite('a registry', open)
 transferSuite('a registry', open)
+refSourceSuite('a registry that deletes nothing', openKeeper)
+transferSuite('a registry that deletes nothing', openKeeper)

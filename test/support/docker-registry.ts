@@ -17,8 +17,11 @@ export interface DockerRegistry extends AsyncDisposable {
   collectGarbage(): Promise<void>
 }
 
-/** The registry of Docker, from Debian's package, with its data in a folder that goes with it. */
-export async function startDockerRegistry(): Promise<DockerRegistry> {
+/**
+ * The registry of Docker, from Debian's package, with its data in a folder that goes with it. Without
+ * `deletes`, it answers 405 to DELETE, which is its default.
+ */
+export async function startDockerRegistry({ deletes = true } = {}): Promise<DockerRegistry> {
   const program = await unpackedPackages('docker-registry', async () => ['docker-registry'])
   const directory = mkdtempSync(join(tmpdir(), 'varve-registry-'))
   const config = join(directory, 'config.json')
@@ -26,7 +29,7 @@ export async function startDockerRegistry(): Promise<DockerRegistry> {
   const settings = {
     version: 0.1,
     log: { level: 'info', formatter: 'json' },
-    storage: { filesystem: { rootdirectory: join(directory, 'data') }, delete: { enabled: true } },
+    storage: { filesystem: { rootdirectory: join(directory, 'data') }, delete: { enabled: deletes } },
     http: { addr: '127.0.0.1:0', secret: 'of one process' },
   }
   writeFileSync(config, JSON.stringify(settings), { mode: 0o600 })
