@@ -40,7 +40,7 @@ describe('bash completes', () => {
   test('verbs and options', () => {
     expect(inBash('varve', 'rest')).toEqual(['restore'])
     expect(inBash('varve', 'snapshot', 'di')).toEqual(['diff'])
-    expect(inBash('varve', 'restore', '--no')).toEqual(['--no-dirty-tracking'])
+    expect(inBash('varve', 'restore', '--no-d')).toEqual(['--no-dirty-tracking'])
     expect(inBash('varve', 'restore', 'monday', '--engine', 'm')).toEqual(['mapped'])
   })
 
