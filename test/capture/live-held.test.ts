@@ -29,7 +29,13 @@ const helpers = () =>
 /** Whether the helper has noted that it makes the VMM call. */
 function isHeld({ directory }: MicroVm['machine']['paths']): boolean {
   const note = readdirSync(directory).find((name) => name.startsWith('held-for-capture.'))
-  return note !== undefined && readFileSync(join(directory, note), 'latin1').startsWith('1')
+  try {
+    return note !== undefined && readFileSync(join(directory, note), 'latin1').startsWith('1')
+  } catch (error) {
+    // Removed since it was found.
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return false
+    throw error
+  }
 }
 
 /** Gives the pid of the helper. Looks without a pause: the calls take a millisecond. */
