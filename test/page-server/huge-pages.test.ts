@@ -7,6 +7,7 @@ import {
   isAlive,
   mapAnonymous,
   mapHugePages,
+  Pagemap,
   type PageServerClient,
   pageServerFiles,
   populateForReading,
@@ -130,6 +131,25 @@ hugeTest(
       expect(ops.copy(at(1), source, 0, frameBytes, true)).toBe('installed')
       // The host keeps two. The third, which is not there, is said to be.
       expect(ops.copy(at(2), source, 0, frameBytes)).toBe('exists')
+      // What protects a missing frame stands in the page tables in its place.
+      using pagemap = new Pagemap(process.pid)
+      const found = () => {
+        const frames: number[] = []
+        pagemap.forEachRun(at(0), at(4), (start, end) => {
+          for (let frame = start; frame < end; frame += frameBytes) frames.push((frame - at(0)) / frameBytes)
+        })
+        return frames
+      }
+      const present = () => [0, 1, 2, 3].filter((frame) => pagemap.isPresent(at(frame)))
+      expect([found(), present()]).toEqual([
+        [0, 1],
+        [0, 1],
+      ])
+      expect(ops.writeProtect(at(3), frameBytes, true)).toBe('installed')
+      expect(present()).toEqual([0, 1])
+      if (pagemap.way === 'PAGEMAP_SCAN') expect(found()).toEqual([0, 1, 3])
+      expect(ops.writeProtect(at(3), frameBytes, false)).toBe('installed')
+      expect(found()).toEqual([0, 1])
     } finally {
       closeSync(fd)
     }
@@ -240,15 +260,17 @@ hugeTest('a recording has whole frames as touched, and pages that differ as writ
   expect(await words(world, [3, 9, 4, 5 * framePages])).toEqual([77, 77, wordOf(4), wordOf(5 * framePages)])
 })
 
-hugeTest(
-  'a VM for which the host has no huge page left is killed, and the reason says so',
-  async () => {
-    await using world = await open()
-    await startPageServer(optionsOf(world))
-    await attach(world)
-    void words(world, all).catch(() => {})
-    expect((await world.vmmEnded).signal).toBe('SIGKILL')
-    expect(world.death()?.detail).toContain('raise vm.nr_hugepages')
-  },
-  4,
-)
+for (const when of ['', ', also while writes are recorded'])
+  hugeTest(
+    `a VM for which the host has no huge page left is killed, and the reason says so${when}`,
+    async () => {
+      await using world = await open()
+      const pageServer = await startPageServer(optionsOf(world))
+      await attach(world)
+      if (when !== '') await pageServer.record({ writes: true })
+      void words(world, all).catch(() => {})
+      expect((await world.vmmEnded).signal).toBe('SIGKILL')
+      expect(world.death()?.detail).toContain('raise vm.nr_hugepages')
+    },
+    4,
+  )

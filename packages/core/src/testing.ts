@@ -94,6 +94,7 @@ export {
 } from './sys/mutations.js'
 export { openRegular } from './sys/open-regular.js'
 export { assertOwnDirectory } from './sys/own-directory.js'
+export { Pagemap } from './sys/pagemap.js'
 export { killProcess } from './sys/pidfd.js'
 export { fileIdentity, isAlive, openDescriptors, processIdentity } from './sys/proc.js'
 export { probeReflink } from './sys/reflink.js'

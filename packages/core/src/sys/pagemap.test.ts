@@ -118,6 +118,14 @@ describe.each(ways)('%s', (way) => {
     expect(sum).toBe(count)
   })
 
+  test('tells of one page whether it is there', () => {
+    writePage(3)
+    readPage(5)
+    using pagemap = new Pagemap(process.pid, way)
+    const there = [2, 3, 4, 5].map((number) => pagemap.isPresent(address + number * page))
+    expect(there).toEqual([false, true, false, true])
+  })
+
   test('a process that has ended has no pages', async () => {
     const child: ChildProcess = spawn('/bin/sleep', ['1000'], { stdio: 'ignore' })
     await once(child, 'spawn')
@@ -133,9 +141,11 @@ describe.each(ways)('%s', (way) => {
       return sum
     }
     expect(count()).toBeGreaterThan(0)
+    expect(pagemap.isPresent(stack.end - page)).toBe(true)
     child.kill('SIGKILL')
     await once(child, 'exit')
     expect(count()).toBe(0)
+    expect(pagemap.isPresent(stack.end - page)).toBe(false)
     expect(mappingsOf(child.pid as number)).toEqual([])
   })
 })
@@ -164,7 +174,9 @@ test('what cannot be looked at is refused, and nothing stays open', () => {
       [Number.NaN, page],
     ] as const)
       expect(() => pagemap.forEachRun(start, end, () => {})).toThrow('not whole pages')
+    expect(() => pagemap.isPresent(1)).toThrow('not whole pages')
     pagemap[Symbol.dispose]()
+    expect(() => pagemap.isPresent(0)).toThrow('is closed')
     expect(() => pagemap.forEachRun(0, page, () => {})).toThrow('is closed')
   }
   expect(openDescriptors(process.pid).filter(({ target }) => target.endsWith('/pagemap'))).toEqual([])

@@ -42,6 +42,7 @@ export type PageKind = 'file' | 'anonymous'
 export class Pagemap implements Disposable {
   readonly #fd: number
   readonly #path: string
+  readonly #entry = new Int32Array(2)
   #reader: Reader
   #closed = false
 
@@ -83,13 +84,27 @@ export class Pagemap implements Disposable {
    * swapped out is there too. Neighbouring runs can be of one kind.
    */
   forEachRun(start: number, end: number, visit: (start: number, end: number, kind: PageKind) => void): void {
+    this.#assertPages(start, end)
+    if (start < end) this.#reader.forEachRun(start, end, visit)
+  }
+
+  /**
+   * Whether there is a page at `address`. In memory of huge pages `forEachRun` can give a missing one, too,
+   * while it is write-protected; here it does not count, nor does a page that was swapped out.
+   */
+  isPresent(address: number): boolean {
+    this.#assertPages(address, address + pageBytes)
+    const entries = readEntries(this.#fd, this.#path, this.#entry, address / pageBytes, 1)
+    return entries === 1 && ((this.#entry[1] as number) & entryPresent) !== 0
+  }
+
+  #assertPages(start: number, end: number): void {
     if (this.#closed) throw new VarveError('INVALID_ARGUMENT', `${this.#path} is closed`)
     if (!(start >= 0 && start <= end && end <= 2 ** 47) || start % pageBytes !== 0 || end % pageBytes !== 0)
       throw new VarveError(
         'INVALID_ARGUMENT',
         `addresses ${start} to ${end} are not whole pages of a process`,
       )
-    if (start < end) this.#reader.forEachRun(start, end, visit)
   }
 
   [Symbol.dispose](): void {
@@ -180,7 +195,6 @@ class EntryReader implements Reader {
   readonly #fd: number
   readonly #path: string
   readonly #entries = new Int32Array(2 * maxEntries)
-  readonly #bytes = new Uint8Array(this.#entries.buffer)
 
   constructor(fd: number, path: string) {
     this.#fd = fd
@@ -192,7 +206,8 @@ class EntryReader implements Reader {
     let runKind: PageKind | undefined
     let from = start
     while (from < end) {
-      const entries = this.#read(from / pageBytes, Math.min(maxEntries, (end - from) / pageBytes))
+      const count = Math.min(maxEntries, (end - from) / pageBytes)
+      const entries = readEntries(this.#fd, this.#path, this.#entries, from / pageBytes, count)
       // The process has ended.
       if (entries === 0) break
       for (let index = 0; index < entries; index++) {
@@ -208,17 +223,18 @@ class EntryReader implements Reader {
     if (runKind !== undefined) visit(runStart, from, runKind)
   }
 
-  #read(page: number, count: number): number {
-    try {
-      return Math.floor(readSync(this.#fd, this.#bytes, 0, count * 8, page * 8) / 8)
-    } catch (error) {
-      throw new VarveError('SYSCALL_FAILED', `cannot read ${this.#path}: ${(error as Error).message}`, {
-        cause: error,
-      })
-    }
-  }
-
   free(): void {}
+}
+
+/** How many were read: fewer if the process has ended. */
+function readEntries(fd: number, path: string, into: Int32Array, page: number, count: number): number {
+  try {
+    return Math.floor(readSync(fd, into, 0, count * 8, page * 8) / 8)
+  } catch (error) {
+    throw new VarveError('SYSCALL_FAILED', `cannot read ${path}: ${(error as Error).message}`, {
+      cause: error,
+    })
+  }
 }
 
 function kindOf(upperHalf: number): PageKind | undefined {

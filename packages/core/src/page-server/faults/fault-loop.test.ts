@@ -566,11 +566,7 @@ describe('memory that comes in frames of 2 MiB', () => {
     const layers = [0, 1].map(() => ({ address: memory.address, lengthBytes: memory.lengthBytes }))
     const removed = new RemovedPages(inFrames.pages)
     const pagemap = {
-      forEachRun: (
-        start: number,
-        end: number,
-        visit: (start: number, end: number, kind: 'anonymous') => void,
-      ) => there && visit(start, end, 'anonymous'),
+      isPresent: () => there,
     }
     const frames = new Frames({ map: inFrames, layers, removed, pagemap })
     const loop = new FaultLoop({

@@ -32,11 +32,7 @@ function setUp({ cold = false, there = [] as number[] } = {}) {
   }))
   const removed = new RemovedPages(1536)
   const pagemap = {
-    forEachRun: (
-      start: number,
-      end: number,
-      visit: (start: number, end: number, kind: 'anonymous') => void,
-    ) => there.includes(start / frame) && visit(start, end, 'anonymous'),
+    isPresent: (address: number) => there.includes(address / frame),
   }
   const frames = new Frames({ map, layers, removed, pagemap })
   const population = new FramePopulation({ ops, frames, regions, layers })

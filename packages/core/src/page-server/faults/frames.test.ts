@@ -42,7 +42,7 @@ afterAll(() => {
 })
 
 const wordOf = (layer: number, page: number) => (layer + 1) * 10_000 + page
-const nowhere = { forEachRun: () => {} }
+const nowhere = { isPresent: () => false }
 
 /** The words of the 512 pages that `assemble` found; a page of several words is -1. */
 function wordsAt({ source, offsetBytes }: { source: CopySource; offsetBytes: number }): number[] {
@@ -157,11 +157,7 @@ describe('an installation', () => {
   const map = extentMapFromJson({ pages: 512, runs: [512, -1, 0] }, [])
   const setUp = (present: boolean, answer: () => InstallResult) => {
     const pagemap = {
-      forEachRun: (
-        start: number,
-        end: number,
-        visit: (start: number, end: number, kind: 'anonymous') => void,
-      ) => present && visit(start, end, 'anonymous'),
+      isPresent: () => present,
     }
     const frames = new Frames({ map, layers: [], removed: new RemovedPages(512), pagemap })
     return () => frames.install({ copy: answer }, 2 ** 30, 0)

@@ -40,7 +40,7 @@ export class Frames {
   readonly #map: ExtentMap
   readonly #layers: readonly CopySource[]
   readonly #removed: KnownRemovals
-  readonly #pagemap: Pick<Pagemap, 'forEachRun'>
+  readonly #pagemap: Pick<Pagemap, 'isPresent'>
   readonly #workspace = workspace()
   #starvesSince: number | undefined
 
@@ -49,7 +49,7 @@ export class Frames {
     readonly map: ExtentMap
     readonly layers: readonly CopySource[]
     readonly removed: KnownRemovals
-    readonly pagemap: Pick<Pagemap, 'forEachRun'>
+    readonly pagemap: Pick<Pagemap, 'isPresent'>
   }) {
     this.#map = parts.map
     this.#layers = parts.layers
@@ -119,11 +119,7 @@ export class Frames {
 
   /** Whether the VMM has the frame in its page tables. */
   isThere(address: number): boolean {
-    let found = false
-    this.#pagemap.forEachRun(address, address + hugePageBytes, () => {
-      found = true
-    })
-    return found
+    return this.#pagemap.isPresent(address)
   }
 }
 

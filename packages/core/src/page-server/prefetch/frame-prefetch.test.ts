@@ -38,11 +38,7 @@ function setUp({ halted = (): boolean => false, there = [] as number[] } = {}) {
   const counters = new Float64Array(prefetchCounterNames.length)
   const layers = [1, 2].map((address) => ({ address: address * 2 ** 30, lengthBytes: 1024 * pageSizeBytes }))
   const pagemap = {
-    forEachRun: (
-      start: number,
-      end: number,
-      visit: (start: number, end: number, kind: 'anonymous') => void,
-    ) => there.includes(start / frame) && visit(start, end, 'anonymous'),
+    isPresent: (address: number) => there.includes(address / frame),
   }
   const prefetch = new FramePrefetch({
     ops: {
