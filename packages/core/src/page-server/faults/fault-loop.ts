@@ -21,7 +21,7 @@ import {
   zeroWindowPages,
 } from './fault-loop-parts.js'
 import type { FetchGate } from './fetch-gate.js'
-import type { Frames } from './frames.js'
+import type { FrameAsker, Frames } from './frames.js'
 import { aroundPages, Neighbours } from './neighbours.js'
 import { pageOf, RegionIndex } from './region-index.js'
 import { WriteProtection } from './write-protection.js'
@@ -44,6 +44,7 @@ export class FaultLoop implements UserfaultEvents {
   readonly #removed: RemovedPages
   readonly #gate: FetchGate | undefined
   readonly #frames: Frames | undefined
+  readonly #asker: FrameAsker = {}
   #record: FaultRecord | undefined
   #broken = false
   /** The last second read of a turn found something. */
@@ -220,7 +221,7 @@ export class FaultLoop implements UserfaultEvents {
   #installFrame(frames: Frames, region: MappedRegion, page: number, flags: number): void {
     const address = region.address + (page - region.firstPage) * pageSizeBytes
     const protect = this.#record?.writes === true && (flags & UFFD_PAGEFAULT_FLAG_WRITE) === 0
-    const result = frames.install(this.#ops, address, page, protect)
+    const result = frames.install(this.#ops, address, page, this.#asker, protect)
     if (result === 'installed') this.#count(counter.copiedPages, framePages)
     else if (result === 'starved') {
       this.#count(counter.retries, 1)

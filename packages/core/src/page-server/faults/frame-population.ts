@@ -3,7 +3,7 @@ import type { MappedRegion } from '../../memory/mapped-region.js'
 import { framePages, pageSizeBytes } from '../../memory/units.js'
 import type { UserfaultOps } from '../../sys/userfaultfd.js'
 import type { FramePiece } from './frame-pieces.js'
-import type { Frames } from './frames.js'
+import type { FrameAsker, Frames } from './frames.js'
 import type { PopulatedLayer } from './population.js'
 
 /**
@@ -19,6 +19,7 @@ export class FramePopulation {
   /** The frame that could not be installed yet. */
   #next: readonly [number, number] | undefined
   #waited = false
+  readonly #asker: FrameAsker = {}
   copiedPages = 0
 
   constructor(parts: {
@@ -43,7 +44,7 @@ export class FramePopulation {
     const isZero = pieces.every(({ source }) => source === zeroSource)
     if (!isZero && !this.#frames.isThere(address)) {
       if (this.#mustRead(pieces)) return 'wait'
-      const result = this.#frames.install(this.#ops, address, first)
+      const result = this.#frames.install(this.#ops, address, first, this.#asker)
       if (result === 'again' || result === 'starved') return 'wait'
       if (result === 'installed') this.copiedPages += framePages
     }

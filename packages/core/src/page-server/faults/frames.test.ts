@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
+import { VarveError } from '../../errors.js'
 import { type ExtentMap, lookupPage, zeroSource } from '../../layer/extent-map.js'
 import { extentMapFromJson } from '../../layer/extent-map-json.js'
 import { framePages, hugePageBytes, pageSizeBytes } from '../../memory/units.js'
@@ -10,7 +11,7 @@ import { type MemoryMapping, mapFile } from '../../sys/memory-map.js'
 import type { CopySource, InstallResult } from '../../sys/userfaultfd.js'
 import { RemovedPages } from '../protocol/removed-pages.js'
 import { framePieces } from './frame-pieces.js'
-import { copyFrame, Frames } from './frames.js'
+import { type FrameAsker, Frames } from './frames.js'
 
 const layerPages = 700
 let directory: string
@@ -160,7 +161,8 @@ describe('an installation', () => {
       isPresent: () => present,
     }
     const frames = new Frames({ map, layers: [], removed: new RemovedPages(512), pagemap })
-    return () => frames.install({ copy: answer }, 2 ** 30, 0)
+    const own: FrameAsker = {}
+    return (asker = own) => frames.install({ copy: answer }, 2 ** 30, 0, asker)
   }
 
   test('says what the kernel says, as long as that can be', () => {
@@ -177,12 +179,32 @@ describe('an installation', () => {
       clock.mockReturnValue(2999)
       expect(install()).toBe('starved')
       clock.mockReturnValue(3000)
-      expect(install).toThrow(
+      expect(() => install()).toThrow(
         expect.objectContaining({
           code: 'HOST_UNSUPPORTED',
           message: expect.stringContaining('vm.nr_hugepages'),
         }),
       )
+    } finally {
+      clock.mockRestore()
+    }
+  })
+
+  test('each asker has two seconds of its own, and again after the error', () => {
+    const clock = vi.spyOn(performance, 'now').mockReturnValue(1000)
+    try {
+      const install = setUp(false, () => 'exists')
+      const other: FrameAsker = {}
+      expect(install()).toBe('starved')
+      clock.mockReturnValue(2500)
+      expect(install(other)).toBe('starved')
+      clock.mockReturnValue(3100)
+      expect(install(other)).toBe('starved')
+      expect(() => install()).toThrow('no huge page')
+      expect(install()).toBe('starved')
+      clock.mockReturnValue(4500)
+      expect(() => install(other)).toThrow('no huge page')
+      expect(install()).toBe('starved')
     } finally {
       clock.mockRestore()
     }
@@ -205,9 +227,11 @@ describe('an installation', () => {
   })
 
   test('that is refused for want of memory, as other kernels say it, is the same; other errors are errors', () => {
-    const error = (errno: string) => () => {
-      throw Object.assign(new (class extends Error {})(), { details: { errno } })
-    }
-    expect(() => copyFrame({ copy: error('EINVAL') }, 0, layers[0] as CopySource, 0)).toThrow()
+    const refused = (errno: string) =>
+      setUp(false, () => {
+        throw new VarveError('SYSCALL_FAILED', errno, { details: { errno } })
+      })
+    expect(refused('ENOMEM')()).toBe('starved')
+    expect(() => refused('EINVAL')()).toThrow('EINVAL')
   })
 })

@@ -31,6 +31,11 @@ function workspace(): Workspace {
 /** `starved`: the host has no huge page for it at the moment. */
 export type FrameResult = InstallResult | 'starved'
 
+/** One that waits for frames, since when in vain. */
+export interface FrameAsker {
+  starvesSince?: number | undefined
+}
+
 /**
  * Installs frames of a guest whose memory is huge pages: the kernel takes 2 MiB of it at a time
  * (docs/notes/huge-pages.md). A frame that lies in one layer in a row, or is all zero, is copied from where
@@ -42,7 +47,6 @@ export class Frames {
   readonly #removed: KnownRemovals
   readonly #pagemap: Pick<Pagemap, 'isPresent'>
   readonly #workspace = workspace()
-  #starvesSince: number | undefined
 
   /** `pagemap`: of the VMM. */
   constructor(parts: {
@@ -92,29 +96,42 @@ export class Frames {
 
   /**
    * Installs the frame of image page `first` at `address`. HOST_UNSUPPORTED if the host had no huge page for
-   * it for two seconds.
+   * `asker` for two seconds.
    */
-  install(ops: Pick<UserfaultOps, 'copy'>, address: number, first: number, protect = false): FrameResult {
+  install(
+    ops: Pick<UserfaultOps, 'copy'>,
+    address: number,
+    first: number,
+    asker: FrameAsker,
+    protect = false,
+  ): FrameResult {
     const { source, offsetBytes } = this.assemble(this.pieces(first))
-    return this.judge(copyFrame(ops, address, source, offsetBytes, protect), address)
+    const result = this.copy(ops, address, source, offsetBytes, protect)
+    const since = result === 'starved' ? (asker.starvesSince ?? performance.now()) : undefined
+    const ends = since !== undefined && performance.now() - since >= starvesMs
+    asker.starvesSince = ends ? undefined : since
+    if (ends) throw noHugePage()
+    return result
   }
 
   /**
-   * What a copy's result means: without a free huge page the kernel says ENOMEM, or that the frame is there
+   * Copies what was assembled. Without a free huge page the kernel says ENOMEM, or that the frame is there
    * although it is not.
    */
-  judge(result: FrameResult, address: number): FrameResult {
-    if (result !== 'starved' && (result !== 'exists' || this.isThere(address))) {
-      this.#starvesSince = undefined
-      return result
+  copy(
+    ops: Pick<UserfaultOps, 'copy'>,
+    address: number,
+    source: CopySource,
+    offsetBytes: number,
+    protect = false,
+  ): FrameResult {
+    try {
+      const result = ops.copy(address, source, offsetBytes, hugePageBytes, protect)
+      return result === 'exists' && !this.isThere(address) ? 'starved' : result
+    } catch (error) {
+      if (error instanceof VarveError && error.details.errno === 'ENOMEM') return 'starved'
+      throw error
     }
-    const now = performance.now()
-    this.#starvesSince ??= now
-    if (now - this.#starvesSince < starvesMs) return 'starved'
-    throw new VarveError(
-      'HOST_UNSUPPORTED',
-      'the host has no huge page of 2 MiB left for the memory of this VM: raise vm.nr_hugepages',
-    )
   }
 
   /** Whether the VMM has the frame in its page tables. */
@@ -123,17 +140,9 @@ export class Frames {
   }
 }
 
-export function copyFrame(
-  ops: Pick<UserfaultOps, 'copy'>,
-  address: number,
-  source: CopySource,
-  offsetBytes: number,
-  protect = false,
-): FrameResult {
-  try {
-    return ops.copy(address, source, offsetBytes, hugePageBytes, protect)
-  } catch (error) {
-    if (error instanceof VarveError && error.details.errno === 'ENOMEM') return 'starved'
-    throw error
-  }
+export function noHugePage(): VarveError {
+  return new VarveError(
+    'HOST_UNSUPPORTED',
+    'the host has no huge page of 2 MiB left for the memory of this VM: raise vm.nr_hugepages',
+  )
 }

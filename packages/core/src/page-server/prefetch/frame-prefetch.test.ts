@@ -31,7 +31,7 @@ const set: WorkingSet = {
   notes: {},
 }
 
-function setUp({ halted = (): boolean => false, there = [] as number[] } = {}) {
+function setUp({ halted = (): boolean => false, there = [] as number[], starves = false } = {}) {
   const calls: string[] = []
   const answers: InstallResult[] = []
   let held = false
@@ -45,7 +45,9 @@ function setUp({ halted = (): boolean => false, there = [] as number[] } = {}) {
       copy: (address, _source, _offset, length) => {
         expect([held, length]).toEqual([true, frame])
         calls.push(`copy ${address / frame}`)
-        return answers.shift() ?? 'installed'
+        const answer = answers.shift() ?? 'installed'
+        if (answer === 'exists' && !starves) there.push(address / frame)
+        return answer
       },
     },
     regions,
@@ -113,6 +115,14 @@ test('what is there is left; an event is waited for; what is gone is left out', 
     'copy 102',
   ])
   expect(counts()).toMatchObject({ copiedPages: 512, zeroPages: 0, existingPages: 1024 })
+})
+
+test('it ends at the first frame for which the host has no huge page: the next one is for a fault', () => {
+  const { prefetch, calls, answers, counts } = setUp({ starves: true })
+  answers.push('installed', 'exists')
+  expect(() => prefetch.run()).toThrow('no huge page')
+  expect(calls.filter((it) => it.startsWith('copy'))).toEqual(['copy 101', 'copy 200'])
+  expect(counts()).toMatchObject({ copiedPages: 512, existingPages: 0 })
 })
 
 test('a removal halts it before the next copy', () => {

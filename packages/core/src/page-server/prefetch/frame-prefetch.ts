@@ -5,7 +5,7 @@ import { minus, unionAll } from '../../memory/page-set-algebra.js'
 import { framePages, pageSizeBytes } from '../../memory/units.js'
 import type { CopySource, UserfaultOps } from '../../sys/userfaultfd.js'
 import { presentPages, type WorkingSet } from '../../working-set/working-set.js'
-import { copyFrame, type FrameResult, type Frames } from '../faults/frames.js'
+import { type FrameResult, type Frames, noHugePage } from '../faults/frames.js'
 import { prefetchCounter as counter, maxTries, type PrefetchLoopParts } from './prefetch-loop.js'
 
 /** Image pages that begin a frame in which the set has a page, in the set's order, each once. */
@@ -57,7 +57,10 @@ export class FramePrefetch {
     this.#count(counter.plannedPages, this.#plan.length * framePages)
   }
 
-  /** True when all of the plan was done; false when it was halted. */
+  /**
+   * True when all of the plan was done; false when it was halted. HOST_UNSUPPORTED if the host has no huge
+   * page left: the next that it gets is for a fault.
+   */
   run(): boolean {
     for (const first of this.#plan) {
       this.#parts.yields()
@@ -90,7 +93,7 @@ export class FramePrefetch {
       this.#count(counter.requests, 1)
       if (result === 'installed') this.#count(isZero ? counter.zeroPages : counter.copiedPages, framePages)
       else if (result === 'exists') this.#count(counter.existingPages, framePages)
-      // Without a huge page on the host, what stays missing is fetched when it is asked for.
+      else if (result === 'starved') throw noHugePage()
       if (result !== 'again') return
       this.#parts.pause()
     }
@@ -100,7 +103,7 @@ export class FramePrefetch {
   #call(address: number, source: CopySource, offsetBytes: number): FrameResult | 'halted' {
     this.#parts.gate.beginCopy()
     try {
-      return this.#parts.halted() ? 'halted' : copyFrame(this.#ops, address, source, offsetBytes)
+      return this.#parts.halted() ? 'halted' : this.#frames.copy(this.#ops, address, source, offsetBytes)
     } finally {
       this.#parts.gate.endCopy()
     }
