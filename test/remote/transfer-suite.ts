@@ -8,6 +8,16 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import type { TestPlace } from '../support/blob-source-suite.js'
 import { addSnapshot, imageOf, pages, readImage, someplan } from '../support/store-world.js'
 
+const emptySet: Omit<WorkingSet, 'image'> = {
+  pages,
+  recordedAtMs: 1,
+  windowMs: 2,
+  readOnly: emptyPageSet,
+  written: emptyPageSet,
+  groups: [],
+  notes: {},
+}
+
 /** What a push and a pull do with any place. */
 export function transferSuite(name: string, open: () => Promise<TestPlace<RemotePlace>>): void {
   describe(`snapshots in ${name}`, () => {
@@ -66,14 +76,9 @@ export function transferSuite(name: string, open: () => Promise<TestPlace<Remote
     test('working sets come along, also later ones, and the manifest stays the same', async () => {
       const { base } = await family()
       const set = (start: number): WorkingSet => ({
+        ...emptySet,
         image: base.id,
-        pages,
-        recordedAtMs: 1,
-        windowMs: 2,
         readOnly: pageRange(start, 3),
-        written: emptyPageSet,
-        groups: [],
-        notes: {},
       })
       await here.saveWorkingSet('base', 'hello', set(0))
       const first = await pushSnapshot(here, 'base', place, { tag: 'base' })
@@ -87,6 +92,58 @@ export function transferSuite(name: string, open: () => Promise<TestPlace<Remote
       for (const it of ['hello', 'world'])
         expect(await there.readWorkingSet('base', it)).toEqual(await here.readWorkingSet('base', it))
       await pullSnapshot(place, 'base', here, { workingSets: false })
+    })
+
+    test('a second pull brings the working sets that were pushed since, and keeps those of the store', async () => {
+      const { base } = await family()
+      const set = (start: number): WorkingSet => ({
+        ...emptySet,
+        image: base.id,
+        readOnly: pageRange(start, 3),
+      })
+      await here.saveWorkingSet('base', 'hello', set(0))
+      await pushSnapshot(here, 'base', place, { tag: 'base' })
+      await pullSnapshot(place, 'base', there, { tags: ['base'] })
+      await there.saveWorkingSet('base', 'of-there', set(24))
+      await here.saveWorkingSet('base', 'hello', set(16))
+      await here.saveWorkingSet('base', 'world', set(8))
+      await pushSnapshot(here, 'base', place, { tag: 'base' })
+      const { entry } = await pullSnapshot(place, 'base', there)
+      expect(entry.tags).toEqual(['base'])
+      const { workingSets } = await there.describe('base')
+      expect(workingSets.map(({ name: it }) => it).sort()).toEqual(['hello', 'of-there', 'world'])
+      for (const it of ['hello', 'world'])
+        expect(await there.readWorkingSet('base', it)).toEqual(await here.readWorkingSet('base', it))
+      const again = await pullSnapshot(place, 'base', there)
+      expect(again.entry).toEqual(entry)
+      const { findings } = await there.fsck()
+      // The manifests and the set that were replaced are garbage.
+      expect(findings.filter(({ severity }) => severity !== 'garbage')).toEqual([])
+    })
+
+    test('a gc during a pull removes nothing that has arrived', async () => {
+      await family()
+      await pushSnapshot(here, 'child', place, { tag: 'child' })
+      const blobs = new Proxy(place.blobs, {
+        get: (target, key) => {
+          const value = Reflect.get(target, key, target)
+          if (key !== 'open') return typeof value === 'function' ? value.bind(target) : value
+          return async (...args: Parameters<typeof target.open>) => {
+            await there.gc()
+            return target.open(...args)
+          }
+        },
+      })
+      const said: string[] = []
+      const onProgress = (text: string) => said.push(text)
+      await pullSnapshot({ ...place, blobs }, 'child', there, { tags: ['got'], onProgress })
+      expect(said.filter((text) => text.includes('gc has removed'))).toEqual([])
+      expect((await readImage(there, 'got', directory)).equals(imageOf([someplan(1), someplan(2)]))).toBe(
+        true,
+      )
+      // The pull keeps no lease.
+      await there.removeTag('got')
+      expect((await there.gc()).removedSnapshots.length).toBe(1)
     })
 
     test('a reference that means another snapshot stays, unless it is to be replaced', async () => {

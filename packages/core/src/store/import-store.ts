@@ -5,6 +5,7 @@ import { isVarveError, VarveError } from '../errors.js'
 import { syncDirectory } from '../sys/mutations.js'
 import { ArchiveReader } from './archive-reader.js'
 import { type ArchiveOfBlobs, ImportedBlobs } from './imported-blobs.js'
+import { addWorkingSets } from './kept-working-sets.js'
 import { manifestFromJson } from './manifest.js'
 import { type ReferenceIndex, withEntry } from './reference-index.js'
 import type { Repository } from './repository.js'
@@ -70,8 +71,9 @@ async function takeSnapshots(
 /**
  * Adds a snapshot whose blobs have been put into the store one by one, from another place: with the same
  * checks as an import. `manifest` is its manifest's digest, `tags` are the names to give it: one that another
- * snapshot has stays where it is. NOT_FOUND if a blob is missing: a gc may have removed it, as nothing named
- * it.
+ * snapshot has stays where it is. A snapshot that the store has already stays as it is there, and is given
+ * the working sets that came with it. NOT_FOUND if a blob is missing: a gc may have removed it, as nothing
+ * named it.
  */
 export async function adoptSnapshot(
   repository: Repository,
@@ -81,7 +83,7 @@ export async function adoptSnapshot(
 ): Promise<SnapshotEntry> {
   const path = repository.blobs.path(manifest)
   const bytes = repository.blobs.readSmall(manifest)
-  const { id, createdAt, config } = manifestFromJson(bytes, path)
+  const { id, createdAt, config, workingSets } = manifestFromJson(bytes, path)
   const { parent } = snapshotConfigFromJson(
     repository.blobs.readSmall(config.digest),
     repository.blobs.path(config.digest),
@@ -95,7 +97,8 @@ export async function adoptSnapshot(
   }
   await using staging = await repository.stage()
   const blobs = new ImportedBlobs(repository, noArchive(repository.location), new Map(), staging, options)
-  return (await takeSnapshots(repository, blobs, [entry], options))[0] as SnapshotEntry
+  const adopted = (await takeSnapshots(repository, blobs, [entry], options))[0] as SnapshotEntry
+  return await addWorkingSets(repository, adopted, workingSets, options)
 }
 
 /** For blobs that are all in the store already. */

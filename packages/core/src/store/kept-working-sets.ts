@@ -28,7 +28,7 @@ export async function saveWorkingSet(
   await writeWorkingSet(path, workingSet, options)
   const blob = await repository.stageBlob(path, mediaTypes.workingSet, { [annotations.name]: name }, options)
   return await changeWorkingSets(repository, id, staging, [blob], options, (sets) => [
-    ...sets.filter(({ annotations: notes }) => notes?.[annotations.name] !== name),
+    ...sets.filter((it) => nameOf(it) !== name),
     blob.descriptor,
   ])
 }
@@ -48,9 +48,30 @@ export async function removeWorkingSet(
     )
   await using staging = await repository.stage()
   return await changeWorkingSets(repository, entry.id, staging, [], options, (sets) =>
-    sets.filter(({ annotations: notes }) => notes?.[annotations.name] !== name),
+    sets.filter((it) => nameOf(it) !== name),
   )
 }
+
+/** Gives a snapshot working sets whose files are in the store. Each replaces the one that has its name. */
+export async function addWorkingSets(
+  repository: Repository,
+  entry: SnapshotEntry,
+  added: readonly Descriptor[],
+  options: WorkOptions,
+): Promise<SnapshotEntry> {
+  const { manifest } = await repository.readManifest(entry)
+  const has = (sets: readonly Descriptor[], set: Descriptor) =>
+    sets.some((it) => it.digest === set.digest && nameOf(it) === nameOf(set))
+  if (added.every((set) => has(manifest.workingSets, set))) return entry
+  const names = new Set(added.map(nameOf))
+  await using staging = await repository.stage()
+  return await changeWorkingSets(repository, entry.id, staging, [], options, (sets) => [
+    ...sets.filter((it) => !names.has(nameOf(it))),
+    ...added,
+  ])
+}
+
+const nameOf = (set: Descriptor) => set.annotations?.[annotations.name]
 
 /** A manifest with other working sets in place of the present one, whatever that is by then. */
 async function changeWorkingSets(

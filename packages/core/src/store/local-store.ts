@@ -199,7 +199,9 @@ export class LocalStore implements SnapshotStore {
   /**
    * Adds a snapshot whose blobs have been put into `blobs` one by one, from another place: with the same
    * checks as `importFrom`. `manifest` is its manifest, `tags` are names for it; a tag that another snapshot
-   * has stays there. NOT_FOUND if a blob is missing: a gc removes blobs that nothing names.
+   * has stays there. A snapshot that the store has already stays as it is, and is given the manifest's
+   * working sets: each replaces the one that has its name. NOT_FOUND if a blob is missing: a gc removes blobs
+   * that nothing names.
    */
   adopt(manifest: Digest, tags: readonly string[], options: WorkOptions = {}): Promise<SnapshotEntry> {
     return adoptSnapshot(this.repository, manifest, tags, options)

@@ -11,6 +11,7 @@ import {
   entriesOf,
   hashBytes,
   largestLayerBytes,
+  leaseToSelf,
   manifestFromJson,
   manifestToJson,
   maxExtentMapBytes,
@@ -29,7 +30,7 @@ import { remoteWorkingSets } from './remote-working-sets.js'
 
 /** Blobs on their way at the same time. */
 const atOnce = 3
-/** How often a gc of the store may remove blobs that nothing names yet. */
+/** How often a gc of the store may remove blobs: one that began before the lease may. */
 const maxAdoptions = 3
 
 /** Options of `pullSnapshot`. */
@@ -74,12 +75,15 @@ export async function pullSnapshot(
   const digest = hashBytes(bytes)
   const blobs = [...new Map([manifest.config, ...entriesOf(manifest)].map((it) => [it.digest, it])).values()]
   const progress = new Progress('fetched', blobs, onProgress)
+  const lease = leaseToSelf(store.repository.paths.leases, manifest.id, digest)
+  using _lease = { [Symbol.dispose]: () => lease.end() }
   for (let adoptions = 1; ; adoptions++) {
+    // The manifest comes first: from it and the lease a gc sees that the blobs are needed.
+    await store.blobs.put({ digest, sizeBytes: bytes.length }, [bytes], { signal })
     await inParallel(blobs, atOnce, async (blob) => {
       const sent = await copyBlob(place.blobs, store.blobs, blob, { signal, onBytes: progress.add })
       if (sent || adoptions === 1) progress.settle(blob.size, sent)
     })
-    await store.blobs.put({ digest, sizeBytes: bytes.length }, [bytes], { signal })
     try {
       return { entry: await store.adopt(digest, tags, { signal, onProgress }), ...progress.moved }
     } catch (error) {
