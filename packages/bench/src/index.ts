@@ -4,6 +4,7 @@ type Program = (argv: readonly string[]) => unknown
 const programs: Readonly<Record<string, () => Promise<Program>>> = {
   capture: async () => (await import('./capture/bench-capture.js')).benchCapture,
   compose: async () => (await import('./compose/bench-compose.js')).benchCompose,
+  'daemon-pages': async () => (await import('./figures/daemon-pages.js')).daemonPages,
   faults: async () => (await import('./faults/bench-faults.js')).benchFaults,
   framed: async () => (await import('./framed/bench-framed.js')).benchFramed,
   'function-owners': async () => (await import('./figures/function-owners.js')).functionOwners,
