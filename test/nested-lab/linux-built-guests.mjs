@@ -88,7 +88,7 @@ for (const it of guests) {
   const said = { agentPid: pid, ...(await answers(guest, commands)) }
   if (pid !== 1) {
     // Its init starts it again. The call that ends it ends with it.
-    await guest.exec(['/usr/bin/kill', '-9', String(pid)], wait).catch(() => {})
+    await guest.exec(['sh', '-c', `kill -9 ${pid}`], wait).catch(() => {})
     said.restartedPid = (await guest.ping(wait)).pid
   }
   const ownDisks = readdirSync(join(directory, 'disks')).length
